@@ -56,12 +56,13 @@ pub(super) fn policy(settings: &Settings) -> ResilienceConfig {
             initial_delay: settings.initial_delay,
             max_delay: settings.max_delay,
             reserve_for_fallback: settings.reserve,
+            // Alone, a call waits for a gate; with another provider, it goes there.
+            retry_rejections: settings.reserve.is_zero(),
             ..retry::Settings::default()
         }),
         rate_limiter: None,
         circuit_breaker: Some(circuit_breaker::Settings {
-            // A rate opens the circuit, as in the other stacks: half of the calls in a row would be a rate of one half, too.
-            failure_threshold: settings.window,
+            failure_threshold: settings.consecutive,
             failure_rate_threshold: Some(FAILURE_RATE),
             minimum_throughput: settings.window,
             sliding_window_size: Some(settings.window),
@@ -73,6 +74,8 @@ pub(super) fn policy(settings: &Settings) -> ResilienceConfig {
             max_inflight: settings.in_flight,
             max_queued: MAX_QUEUED,
             queue_timeout: settings.total,
+            adaptive: Some(backpressure::Algorithm::Aimd),
+            min_inflight: settings.in_flight / 4,
             ..backpressure::Settings::default()
         }),
         timeout: timeout::Settings {

@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) reserve: Duration,
     /// The circuit opens at a failure rate of one half of this many calls.
     pub(crate) window: u32,
+    /// Or after this many failures in a row, where a stack can have both.
+    pub(crate) consecutive: u32,
     /// How long it stays open.
     pub(crate) cooldown: Duration,
     /// Probes of a circuit.
@@ -89,7 +91,8 @@ impl Settings {
             attempt,
             total: patience,
             reserve: if has_fallback { attempt.min(patience / 2) } else { Duration::ZERO },
-            window: 20,
+            window: 100,
+            consecutive: 10,
             cooldown: time(30_000),
             probes: 1,
             in_flight: 100,

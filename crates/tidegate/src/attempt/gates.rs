@@ -173,7 +173,10 @@ impl AttemptGates {
             if is_rate && admitted.reservation.is_none() {
                 match rate_limit.admit_at(request, &mut now) {
                     Admission::Admitted(reservation) => admitted.reservation = Some(reservation),
-                    Admission::Queued(queued) => {
+                    Admission::Queued(mut queued) => {
+                        if let Some(permit) = &admitted.permit {
+                            queued.leave_time(permit.answer_time());
+                        }
                         // A caller that waits for its own rate holds no permit that others need.
                         if rate_first {
                             admitted.permit = None;
@@ -309,6 +312,9 @@ impl QueuedAttempt for QueuedAtGates {
                 }
                 Waiting::Reservation(queued) => {
                     self.admitted.reservation = Some(ready!(queued.poll_admitted(request, cx))?);
+                    if let Some(permit) = &mut self.admitted.permit {
+                        permit.restart();
+                    }
                 }
             }
             let admitted = std::mem::take(&mut self.admitted);

@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http_body::Body;
 
@@ -48,6 +48,18 @@ impl Permit {
         let (bytes, in_flight) = (body.size_hint().exact(), limit.0.semaphore.in_use());
         let call = Box::new(MeasuredCall { started: clock::now(), bytes, in_flight, answered: None });
         Self { limit: Some(limit), call: Some(call) }
+    }
+
+    /// Restarts the measurement of a call that has waited at another gate since: the wait is no time of the provider.
+    pub(crate) fn restart(&mut self) {
+        if let Some(call) = &mut self.call {
+            call.started = clock::now();
+        }
+    }
+
+    /// The time that answers take; zero if it is unknown.
+    pub(crate) fn answer_time(&self) -> Duration {
+        self.limit.as_ref().map_or(Duration::ZERO, |limit| limit.0.answer_time(clock::now()))
     }
 
     /// Whether the attempt ended at the deadline of its call, and had less time until then than answers take.

@@ -43,6 +43,13 @@ impl QueuedCall {
         Self { handle, ticket: Some(ticket), quota, max_wait, deadline, sleep: None }
     }
 
+    /// Ends the wait so early that `answer_time` is left until the deadline of the call.
+    pub(crate) fn leave_time(&mut self, answer_time: Duration) {
+        let now = clock::now();
+        let left = |deadline: Deadline| deadline.remaining(now).saturating_sub(answer_time);
+        self.deadline = self.deadline.map(|deadline| Deadline::after(left(deadline), now));
+    }
+
     /// Ready with the reservation, or with the rejection when the time is up.
     fn poll_reserved(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reserved, Rejection>> {
         loop {

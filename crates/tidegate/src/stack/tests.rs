@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use tidegate_testkit::contract;
 use tidegate_testkit::strict::{Answer, Strict};
+use tidegate_testkit::{Provider, Reply, contract};
 use tower::{Layer, ServiceExt};
 
 use super::{Resilience, ResilienceBuilder, TimeoutHeader};
@@ -464,4 +464,58 @@ async fn calls_that_are_rejected_yield() {
         }
         assert!(has_run.load(Ordering::Relaxed), "of the gate: {of_gate}");
     }
+}
+
+/// Regression: the time for which a call waited for the rate limit, with its permit, counted as time of its answer. Calls
+/// with less time than that were then rejected in place of being queued.
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_the_rate_limit_is_no_time_of_an_answer() {
+    let provider = Provider::openai()
+        .then(Reply::status(429).retry_after(9).latency(SECOND))
+        .otherwise(Reply::ok().latency(SECOND));
+    let stack = ResilienceBuilder::new("openai/gpt-4o")
+        .backpressure(BackpressureLayer::max_inflight(1))
+        .rate_limit(RateLimitLayer::new())
+        .service(provider.service());
+    let answer = async |patience: u32| {
+        let mut request = http::Request::post("http://provider.test/v1/chat/completions")
+            .body(Payload::from(r#"{"model":"m","messages":[]}"#))
+            .unwrap();
+        Deadline::after(patience * SECOND, clock::now()).tighten(request.extensions_mut());
+        let response = stack.send(request).await?;
+        let status = response.status().as_u16();
+        response.into_body().collect().await.map(|_| status)
+    };
+    let start = tokio::time::Instant::now();
+    // The provider closes the gate for 9 s, and the second call, which was queued for the permit, waits for that.
+    let (first, second) = tokio::join!(answer(60), answer(60));
+    assert_eq!((first.unwrap(), second.unwrap()), (429, 200));
+    assert!(start.elapsed() > 10 * SECOND);
+    // An answer takes one second: the second call has the time to wait for the first.
+    let (first, second) = tokio::join!(answer(5), answer(5));
+    assert_eq!((first.unwrap(), second.unwrap()), (200, 200));
+}
+
+/// Regression: calls waited for the rate limit until the deadline left no time for an answer, and were cut off.
+#[tokio::test(start_paused = true)]
+async fn a_call_leaves_the_queue_of_the_rate_limit_when_there_is_no_time_for_its_answer() {
+    let provider = Provider::openai().otherwise(Reply::ok().latency(SECOND)).service();
+    let stack = ResilienceBuilder::new("openai/gpt-4o")
+        .backpressure(BackpressureLayer::max_inflight(1))
+        .rate_limit(RateLimitLayer::new().quota(2, 20 * SECOND))
+        .service(provider.clone());
+    let answer = async |patience: Duration| {
+        let mut request = http::Request::post("http://provider.test/v1/chat/completions")
+            .body(Payload::from(r#"{"model":"m","messages":[]}"#))
+            .unwrap();
+        Deadline::after(patience, clock::now()).tighten(request.extensions_mut());
+        stack.send(request).await?.into_body().collect().await
+    };
+    let (first, second) = tokio::join!(answer(60 * SECOND), answer(60 * SECOND));
+    assert!(first.is_ok() && second.is_ok());
+    // The next request is possible after 8 s, and its answer takes one more.
+    let start = tokio::time::Instant::now();
+    assert_eq!(rejection(answer(17 * SECOND / 2).await).gate(), Gate::Deadline);
+    assert_eq!((start.elapsed().as_secs(), provider.log().calls()), (0, 2));
+    assert!(answer(19 * SECOND / 2).await.is_ok());
 }

@@ -1,0 +1,137 @@
+//! Runs in virtual time: they repeat, and leave nothing behind.
+
+use serde_json::Value;
+use tidegate_drill::scenario::Scenario;
+use tidegate_drill::stack::{STACKS, Stack};
+use tidegate_drill::{Figures, play};
+
+/// Two minutes with errors, cut streams, bursts against a limit, an outage, and callers that leave.
+const TROUBLE: &str = r#"
+title = "a bit of everything"
+duration = "2m"
+
+[[callers]]
+tenant = "a"
+per_minute = 60
+leave = 0.2
+
+[[callers]]
+tenant = "b"
+arrivals = "bursts"
+per_minute = 60
+patience = "20s"
+
+[[providers]]
+name = "one"
+requests_per_minute = 200
+tokens_per_minute = 30_000
+faults = [
+    { kind = "error", share = 0.1, status = 503, retry_after = "2s" },
+    { kind = "cut", share = 0.05 },
+    { kind = "stall", share = 0.02, pings = "1s" },
+    { kind = "reset", from = "30s", to = "50s" },
+    { kind = "hang", from = "50s", to = "55s" },
+    { kind = "quota_exhausted", from = "80s", to = "100s" },
+    { kind = "stale", share = 0.1 },
+]
+
+[[providers]]
+name = "two"
+capacity = 20
+context_tokens = 380
+"#;
+
+fn trouble() -> Scenario {
+    Scenario::parse("trouble", TROUBLE).unwrap()
+}
+
+fn stack(name: &str) -> &'static Stack {
+    STACKS.iter().find(|stack| stack.name == name).unwrap()
+}
+
+fn line(scenario: &Scenario, stack: &Stack, seed: u64) -> String {
+    serde_json::to_string(&play(scenario, stack, seed).unwrap()).unwrap()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_figures_on_any_thread() {
+    let scenario = trouble();
+    for stack in STACKS {
+        let first = line(&scenario, stack, 5);
+        let again = std::thread::scope(|scope| scope.spawn(|| line(&scenario, stack, 5)).join().unwrap());
+        assert_eq!(first, again, "{}", stack.name);
+        assert_ne!(first, line(&scenario, stack, 6), "{}", stack.name);
+    }
+}
+
+#[test]
+fn figures_are_one_line_of_json() {
+    let text = line(&trouble(), stack("tidegate"), 1);
+    assert!(!text.contains('\n'));
+    let value: Value = serde_json::from_str(&text).unwrap();
+    for key in [
+        "scenario",
+        "stack",
+        "seed",
+        "success_rate",
+        "goodput",
+        "first_token_p99_ms",
+        "attempts_per_call",
+        "futile_attempts",
+        "rate_limited",
+        "quota_used",
+        "wasted_tokens",
+        "fairness",
+        "detect_ms",
+        "recover_ms",
+        "leaked_permits",
+    ] {
+        assert!(!value[key].is_null(), "{key} in {text}");
+    }
+}
+
+#[test]
+fn no_stack_leaks_a_permit_and_ours_serves_most() {
+    let scenario = trouble();
+    let all: Vec<Figures> = STACKS.iter().map(|stack| play(&scenario, stack, 3).unwrap()).collect();
+    let figures = |name: &str| all.iter().find(|figures| figures.stack == name).unwrap();
+    for figures in &all {
+        assert_eq!(figures.leaked_permits.unwrap_or(0), 0, "{figures:?}");
+        assert!(figures.success_rate <= figures_of_best(&all), "{figures:?}");
+    }
+    let (tidegate, bare) = (figures("tidegate"), figures("bare"));
+    assert!(tidegate.success_rate > bare.success_rate + 0.2, "{tidegate:?} {bare:?}");
+    assert!(tidegate.leaked_permits.is_some());
+}
+
+fn figures_of_best(all: &[Figures]) -> f64 {
+    all.iter().filter(|figures| figures.stack.starts_with("tidegate")).map(|figures| figures.success_rate).fold(0.0, f64::max)
+}
+
+/// What the bare client gets is what the scenario says.
+#[test]
+fn the_bare_client_meets_the_faults_of_the_scenario() {
+    let play = |fault: &str| {
+        let text = format!(
+            "title = \"t\"\nduration = \"10m\"\n[[callers]]\nper_minute = 60\n[[providers]]\nname = \"one\"\nfaults = [{fault}]"
+        );
+        play(&Scenario::parse("test", &text).unwrap(), stack("bare"), 1).unwrap()
+    };
+    let near = |fault: &str, expected: f64| {
+        let figures = play(fault);
+        assert!((figures.success_rate - expected).abs() < 0.04, "{fault}: {figures:?}");
+        assert_eq!(figures.attempts_per_call, 1.0);
+        figures
+    };
+    near("", 1.0);
+    for kind in ["error", "reset", "hang", "cut", "stall", "error_event", "empty", "quota_exhausted", "stale"] {
+        near(&format!("{{ kind = \"{kind}\", share = 0.4 }}"), 0.6);
+    }
+    let outage = near("{ kind = \"reset\", from = \"2m\", to = \"4m\" }", 0.8);
+    assert!(outage.recover_ms.is_some_and(|millis| millis < 10_000) && outage.detect_ms.is_none(), "{outage:?}");
+    let limited = near("{ kind = \"error\", status = 429, retry_after = \"1h\", from = \"5m\" }", 0.5);
+    // All but the first are sent although the wait was reported.
+    assert_eq!(limited.futile_attempts, limited.rate_limited - 1);
+    let slow = near("{ kind = \"slow\", factor = 3 }", 1.0);
+    assert!(slow.first_token_p50_ms.is_some_and(|millis| (1_500..2_100).contains(&millis)), "{slow:?}");
+}

@@ -1,0 +1,138 @@
+//! Scenario files: those that are built in are valid, and every mistake is reported by its key.
+
+use tidegate_drill::scenario::{BUILT_IN, Scenario, built_in};
+
+/// A scenario with these lines in it, and in its callers, its provider and its fault.
+fn with(root: &str, callers: &str, provider: &str, fault: &str) -> String {
+    format!(
+        "title = \"t\"\nduration = \"1m\"\n{root}\n[[callers]]\nper_minute = 60\n{callers}\n[[providers]]\nname = \"one\"\n\
+         {provider}\n[[providers.faults]]\nkind = \"error\"\n{fault}\n"
+    )
+}
+
+fn error(text: &str) -> String {
+    Scenario::parse("test", text).expect_err(text).to_string()
+}
+
+#[test]
+fn the_built_in_scenarios_are_valid_and_are_all_files() {
+    assert_eq!(built_in().unwrap().len(), 21);
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios")).unwrap();
+    assert_eq!(files.count(), BUILT_IN.len());
+}
+
+#[test]
+fn every_documented_key_is_accepted() {
+    let callers = "tenant = \"a\"\narrivals = \"bursts\"\nburst = 3\nfrom = \"1s\"\nto = \"50s\"\npatience = \"9s\"\nleave = 0.1\n\
+                   leave_after = \"2s\"\nprompt_tokens = 30\noutput_tokens = [3, 9]\nmax_tokens = 10\nstreams = 1.0";
+    let provider = "dialect = \"mistral\"\nfirst_token = [\"1s\", \"2s\"]\nslow = 0.5\nslow_first_token = \"3s\"\npace = \"1ms\"\n\
+                    capacity = 5\nrequests_per_minute = 50\ntokens_per_minute = 5000\ncontext_tokens = 100";
+    let fault = "from = \"1s\"\nto = \"2s\"\nshare = 0.5\nstatus = 529\nretry_after = \"3s\"";
+    let text = with("seed = 7", callers, provider, fault);
+    let more = "[[providers.faults]]\nkind = \"stall\"\nafter_tokens = 3\npings = \"1s\"\n\
+                [[providers.faults]]\nkind = \"slow\"\nfactor = 3\n[[providers.faults]]\nkind = \"capacity\"\ncapacity = 3\n";
+    let scenario = Scenario::parse("test", &format!("{text}{more}")).unwrap();
+    assert_eq!((scenario.seed, scenario.providers[0].faults.len()), (7, 4));
+    for kind in ["reset", "hang", "cut", "error_event", "empty", "quota_exhausted", "stale"] {
+        let more = format!("[[providers.faults]]\nkind = \"{kind}\"\n");
+        Scenario::parse("test", &format!("{text}{more}")).unwrap();
+    }
+}
+
+/// Lines of the root, of the callers, of the provider and of the fault, and the error.
+type Mistake = ([&'static str; 4], &'static str);
+
+#[test]
+fn a_mistake_is_reported_by_its_key() {
+    let mistakes: &[Mistake] = &[
+        (["sed = 1", "", "", ""], "line 3, column 1: unknown key `sed`, did you mean `seed`?"),
+        (["seed = \"a\"", "", "", ""], "seed: expected a whole number, found string \"a\""),
+        (["", "patiense = \"1s\"", "", ""], "callers[0]: unknown key `patiense`, did you mean `patience`?"),
+        (["", "patience = 3", "", ""], "callers[0].patience: "),
+        (["", "patience = \"0s\"", "", ""], "callers[0].patience: expected at least 1ms, found 0s"),
+        (["", "leave = 1.5", "", ""], "callers[0].leave: expected from 0 to 1, found 1.5"),
+        (["", "streams = -1.0", "", ""], "callers[0].streams: expected from 0 to 1, found -1"),
+        (["", "arrivals = \"poison\"", "", ""], "callers[0].arrivals: unknown value `poison`, did you mean `poisson`?"),
+        (["", "burst = 3", "", ""], "callers[0].burst: applies to arrivals = \"bursts\" or \"once\" only"),
+        (["", "arrivals = \"once\"", "", ""], "callers[0].per_minute: does not apply to arrivals = \"once\""),
+        (["", "arrivals = \"bursts\"\nburst = 0", "", ""], "callers[0].burst: expected at least 1, found 0"),
+        (["", "prompt_tokens = [9, 3]", "", ""], "callers[0].prompt_tokens: expected the lower bound first, found 9 and 3"),
+        (["", "prompt_tokens = [1, 2, 3]", "", ""], "callers[0].prompt_tokens: expected one value or two, found 3"),
+        (["", "prompt_tokens = \"many\"", "", ""], "callers[0].prompt_tokens: "),
+        (["", "output_tokens = 0", "", ""], "callers[0].output_tokens: expected at least 1, found 0"),
+        (["", "max_tokens = 5", "", ""], "callers[0].max_tokens: expected at least 60, found 5"),
+        (["", "leave_after = [\"3s\", \"1s\"]", "", ""], "callers[0].leave_after: expected the lower bound first"),
+        (["", "from = \"30s\"\nto = \"20s\"", "", ""], "callers[0].to: expected at least 30s, found 20s"),
+        (["", "tenant = \"a b\"", "", ""], "callers[0].tenant: expected a name of visible ASCII characters, found \"a b\""),
+        (["", "", "capasity = 3", ""], "providers[0]: unknown key `capasity`, did you mean `capacity`?"),
+        (["", "", "capacity = 0", ""], "providers[0].capacity: expected at least 1, found 0"),
+        (["", "", "requests_per_minute = 0", ""], "providers[0].requests_per_minute: expected at least 1, found 0"),
+        (["", "", "tokens_per_minute = -1", ""], "providers[0].tokens_per_minute: "),
+        (["", "", "context_tokens = 0", ""], "providers[0].context_tokens: expected at least 1, found 0"),
+        (["", "", "slow = 2", ""], "providers[0].slow: expected from 0 to 1, found 2"),
+        (["", "", "pace = \"fast\"", ""], "providers[0].pace: "),
+        (["", "", "first_token = [\"2s\", \"1s\"]", ""], "providers[0].first_token: expected the lower bound first"),
+        (["", "", "dialect = \"gemini\"", ""], "providers[0].dialect: unknown value `gemini`"),
+        (
+            ["", "", "dialect = \"anthropic\"\nrequests_per_minute = 5", ""],
+            "providers[0].requests_per_minute: does not apply to dialect = \"anthropic\"",
+        ),
+        (["", "", "[[providers]]\nname = \"one\"", ""], "providers[1].name: `one` exists already"),
+        (["", "", "[[providers]]\nname = \"One\"", ""], "providers[1].name: expected lower-case letters"),
+        (
+            ["", "", "[[providers]]\nname = \"two\"\ndialect = \"anthropic\"", ""],
+            "providers[1].dialect: \"anthropic\" is for all providers of a scenario, or for none",
+        ),
+        (["", "", "", "shares = 0.1"], "providers[0].faults[0]: unknown key `shares`, did you mean `share`?"),
+        (["", "", "", "share = 1.1"], "providers[0].faults[0].share: expected from 0 to 1, found 1.1"),
+        (["", "", "", "status = 200"], "providers[0].faults[0].status: expected from 400 to 599, found 200"),
+        (["", "", "", "factor = 3"], "providers[0].faults[0].factor: does not apply to kind = \"error\""),
+        (["", "", "", "pings = \"1s\""], "providers[0].faults[0].pings: does not apply to kind = \"error\""),
+        (["", "", "", "retry_after = -1"], "providers[0].faults[0].retry_after: "),
+        (["", "", "", "from = \"9s\"\nto = \"3s\""], "providers[0].faults[0].to: expected at least 9s, found 3s"),
+        (
+            ["", "", "", "[[providers.faults]]\nkind = \"slow\"\nfactor = 0.5"],
+            "providers[0].faults[1].factor: expected from 1 to 1000, found 0.5",
+        ),
+        (
+            ["", "", "", "[[providers.faults]]\nkind = \"outage\""],
+            "providers[0].faults[1].kind: unknown value `outage`",
+        ),
+        (["", "", "", "[[providers.faults]]\nshare = 0.5"], "providers[0].faults[1]: missing key `kind`"),
+    ];
+    for ([root, callers, provider, fault], expected) in mistakes {
+        let error = error(&with(root, callers, provider, fault));
+        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+        assert!(error.starts_with("line "), "{error}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    for (text, expected) in [
+        ("", "title"),
+        ("title = \"t\"", "duration"),
+        ("title = \"t\"\nduration = \"1m\"", "callers: expected at least one"),
+        ("title = \"t\"\nduration = \"1m\"\n[[callers]]\nper_minute = 1", "providers: expected at least one"),
+        ("title = \"t\"\nduration = \"25h\"", "duration: expected at most 24h, found 1day 1h"),
+        ("title = \"t\"\nduration = \"1m\"\n[[callers]]", "callers[0].per_minute: missing key `per_minute`"),
+        ("title = \"t\"\nduration = \"1m\"\n[[callers]]\nper_minute = 0", "callers[0].per_minute: expected more than 0"),
+        (
+            "title = \"t\"\nduration = \"24h\"\n[[callers]]\nper_minute = 6000",
+            "duration: expected at most 500000 calls in it, found 8640000",
+        ),
+        ("title = ", "line 1"),
+    ] {
+        let error = error(text);
+        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+    }
+}
+
+/// All mistakes are reported at once.
+#[test]
+fn several_mistakes_are_reported_together() {
+    let error = error(&with("", "leave = 2.0", "capacity = 0", "share = 7.0"));
+    for key in ["callers[0].leave", "providers[0].capacity", "providers[0].faults[0].share"] {
+        assert!(error.contains(key), "{error}");
+    }
+}
