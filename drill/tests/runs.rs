@@ -38,7 +38,7 @@ faults = [
 [[providers]]
 name = "two"
 capacity = 20
-context_tokens = 380
+context_tokens = 500
 "#;
 
 fn trouble() -> Scenario {
@@ -91,21 +91,16 @@ fn figures_are_one_line_of_json() {
 }
 
 #[test]
-fn no_stack_leaks_a_permit_and_ours_serves_most() {
+fn no_stack_leaks_a_permit_and_ours_serves_far_more_than_the_bare_client() {
     let scenario = trouble();
     let all: Vec<Figures> = STACKS.iter().map(|stack| play(&scenario, stack, 3).unwrap()).collect();
     let figures = |name: &str| all.iter().find(|figures| figures.stack == name).unwrap();
     for figures in &all {
         assert_eq!(figures.leaked_permits.unwrap_or(0), 0, "{figures:?}");
-        assert!(figures.success_rate <= figures_of_best(&all), "{figures:?}");
     }
     let (tidegate, bare) = (figures("tidegate"), figures("bare"));
-    assert!(tidegate.success_rate > bare.success_rate + 0.2, "{tidegate:?} {bare:?}");
+    assert!(tidegate.success_rate > bare.success_rate + 0.4, "{tidegate:?} {bare:?}");
     assert!(tidegate.leaked_permits.is_some());
-}
-
-fn figures_of_best(all: &[Figures]) -> f64 {
-    all.iter().filter(|figures| figures.stack.starts_with("tidegate")).map(|figures| figures.success_rate).fold(0.0, f64::max)
 }
 
 /// What the bare client gets is what the scenario says.
@@ -124,11 +119,15 @@ fn the_bare_client_meets_the_faults_of_the_scenario() {
         figures
     };
     near("", 1.0);
-    for kind in ["error", "reset", "hang", "cut", "stall", "error_event", "empty", "quota_exhausted", "stale"] {
+    for kind in ["error", "reset", "hang", "cut", "stall", "error_event", "empty", "quota_exhausted", "stale"]
+    {
         near(&format!("{{ kind = \"{kind}\", share = 0.4 }}"), 0.6);
     }
     let outage = near("{ kind = \"reset\", from = \"2m\", to = \"4m\" }", 0.8);
-    assert!(outage.recover_ms.is_some_and(|millis| millis < 10_000) && outage.detect_ms.is_none(), "{outage:?}");
+    assert!(
+        outage.recover_ms.is_some_and(|millis| millis < 10_000) && outage.detect_ms.is_none(),
+        "{outage:?}"
+    );
     let limited = near("{ kind = \"error\", status = 429, retry_after = \"1h\", from = \"5m\" }", 0.5);
     // All but the first are sent although the wait was reported.
     assert_eq!(limited.futile_attempts, limited.rate_limited - 1);

@@ -52,26 +52,47 @@ fn a_mistake_is_reported_by_its_key() {
         (["", "patience = \"0s\"", "", ""], "callers[0].patience: expected at least 1ms, found 0s"),
         (["", "leave = 1.5", "", ""], "callers[0].leave: expected from 0 to 1, found 1.5"),
         (["", "streams = -1.0", "", ""], "callers[0].streams: expected from 0 to 1, found -1"),
-        (["", "arrivals = \"poison\"", "", ""], "callers[0].arrivals: unknown value `poison`, did you mean `poisson`?"),
+        (
+            ["", "arrivals = \"poison\"", "", ""],
+            "callers[0].arrivals: unknown value `poison`, did you mean `poisson`?",
+        ),
         (["", "burst = 3", "", ""], "callers[0].burst: applies to arrivals = \"bursts\" or \"once\" only"),
         (["", "arrivals = \"once\"", "", ""], "callers[0].per_minute: does not apply to arrivals = \"once\""),
         (["", "arrivals = \"bursts\"\nburst = 0", "", ""], "callers[0].burst: expected at least 1, found 0"),
-        (["", "prompt_tokens = [9, 3]", "", ""], "callers[0].prompt_tokens: expected the lower bound first, found 9 and 3"),
-        (["", "prompt_tokens = [1, 2, 3]", "", ""], "callers[0].prompt_tokens: expected one value or two, found 3"),
+        (
+            ["", "prompt_tokens = [9, 3]", "", ""],
+            "callers[0].prompt_tokens: expected the lower bound first, found 9 and 3",
+        ),
+        (
+            ["", "prompt_tokens = [1, 2, 3]", "", ""],
+            "callers[0].prompt_tokens: expected one value or two, found 3",
+        ),
         (["", "prompt_tokens = \"many\"", "", ""], "callers[0].prompt_tokens: "),
         (["", "output_tokens = 0", "", ""], "callers[0].output_tokens: expected at least 1, found 0"),
         (["", "max_tokens = 5", "", ""], "callers[0].max_tokens: expected at least 60, found 5"),
-        (["", "leave_after = [\"3s\", \"1s\"]", "", ""], "callers[0].leave_after: expected the lower bound first"),
+        (
+            ["", "leave_after = [\"3s\", \"1s\"]", "", ""],
+            "callers[0].leave_after: expected the lower bound first",
+        ),
         (["", "from = \"30s\"\nto = \"20s\"", "", ""], "callers[0].to: expected at least 30s, found 20s"),
-        (["", "tenant = \"a b\"", "", ""], "callers[0].tenant: expected a name of visible ASCII characters, found \"a b\""),
+        (
+            ["", "tenant = \"a b\"", "", ""],
+            "callers[0].tenant: expected a name of visible ASCII characters, found \"a b\"",
+        ),
         (["", "", "capasity = 3", ""], "providers[0]: unknown key `capasity`, did you mean `capacity`?"),
         (["", "", "capacity = 0", ""], "providers[0].capacity: expected at least 1, found 0"),
-        (["", "", "requests_per_minute = 0", ""], "providers[0].requests_per_minute: expected at least 1, found 0"),
+        (
+            ["", "", "requests_per_minute = 0", ""],
+            "providers[0].requests_per_minute: expected at least 1, found 0",
+        ),
         (["", "", "tokens_per_minute = -1", ""], "providers[0].tokens_per_minute: "),
         (["", "", "context_tokens = 0", ""], "providers[0].context_tokens: expected at least 1, found 0"),
         (["", "", "slow = 2", ""], "providers[0].slow: expected from 0 to 1, found 2"),
         (["", "", "pace = \"fast\"", ""], "providers[0].pace: "),
-        (["", "", "first_token = [\"2s\", \"1s\"]", ""], "providers[0].first_token: expected the lower bound first"),
+        (
+            ["", "", "first_token = [\"2s\", \"1s\"]", ""],
+            "providers[0].first_token: expected the lower bound first",
+        ),
         (["", "", "dialect = \"gemini\"", ""], "providers[0].dialect: unknown value `gemini`"),
         (
             ["", "", "dialect = \"anthropic\"\nrequests_per_minute = 5", ""],
@@ -89,7 +110,10 @@ fn a_mistake_is_reported_by_its_key() {
         (["", "", "", "factor = 3"], "providers[0].faults[0].factor: does not apply to kind = \"error\""),
         (["", "", "", "pings = \"1s\""], "providers[0].faults[0].pings: does not apply to kind = \"error\""),
         (["", "", "", "retry_after = -1"], "providers[0].faults[0].retry_after: "),
-        (["", "", "", "from = \"9s\"\nto = \"3s\""], "providers[0].faults[0].to: expected at least 9s, found 3s"),
+        (
+            ["", "", "", "from = \"9s\"\nto = \"3s\""],
+            "providers[0].faults[0].to: expected at least 9s, found 3s",
+        ),
         (
             ["", "", "", "[[providers.faults]]\nkind = \"slow\"\nfactor = 0.5"],
             "providers[0].faults[1].factor: expected from 1 to 1000, found 0.5",
@@ -116,7 +140,10 @@ fn what_is_missing_is_named() {
         ("title = \"t\"\nduration = \"1m\"\n[[callers]]\nper_minute = 1", "providers: expected at least one"),
         ("title = \"t\"\nduration = \"25h\"", "duration: expected at most 24h, found 1day 1h"),
         ("title = \"t\"\nduration = \"1m\"\n[[callers]]", "callers[0].per_minute: missing key `per_minute`"),
-        ("title = \"t\"\nduration = \"1m\"\n[[callers]]\nper_minute = 0", "callers[0].per_minute: expected more than 0"),
+        (
+            "title = \"t\"\nduration = \"1m\"\n[[callers]]\nper_minute = 0",
+            "callers[0].per_minute: expected more than 0",
+        ),
         (
             "title = \"t\"\nduration = \"24h\"\n[[callers]]\nper_minute = 6000",
             "duration: expected at most 500000 calls in it, found 8640000",
