@@ -13,7 +13,7 @@ use crate::scenario::{Scale, Scenario, built_in};
 use crate::sockets::{BOUNDS, Comparison};
 use crate::stack::{STACKS, Stack};
 use crate::timeline::{Timeline, write_svg};
-use crate::{jobs, list, report, run};
+use crate::{jobs, list, report, run, sockets};
 
 /// Plays outages of model providers against resilience stacks, in virtual time.
 #[derive(Debug, Parser)]
@@ -40,6 +40,9 @@ pub(crate) struct Command {
     #[arg(long)]
     sockets: bool,
 }
+
+/// What is played, and against what.
+type Selected = (Vec<Scenario>, Vec<&'static Stack>);
 
 /// One result of a run.
 type Played = (Figures, Timeline);
@@ -92,13 +95,15 @@ impl Command {
             text.push('\n');
         }
         text += &report::summary(&results);
+        text.push('\n');
+        text += &report::totals(&results);
         Ok(text)
     }
 
     /// Compares virtual time with sockets.
     fn compare(&self, scenarios: &[Scenario], stacks: &[&Stack]) -> Result<ExitCode, Box<dyn Error>> {
         let progress = progress(scenarios.len() * stacks.len());
-        let compared = jobs::run(scenarios.len() * stacks.len(), stacks.len(), |number| {
+        let compared = jobs::run(scenarios.len() * stacks.len(), sockets::AT_ONCE, |number| {
             let (scenario, stack) = (&scenarios[number / stacks.len()], stacks[number % stacks.len()]);
             let compared = Comparison::of(scenario, stack, self.seed_of(scenario));
             progress.inc(1);
@@ -126,7 +131,7 @@ impl Command {
     }
 
     /// The scenarios and stacks that `--only` selects: of both kinds all that it does not restrict.
-    fn selected(&self) -> Result<(Vec<Scenario>, Vec<&'static Stack>), Box<dyn Error>> {
+    fn selected(&self) -> Result<Selected, Box<dyn Error>> {
         let mut scenarios = match &*self.scenarios {
             [] => built_in()?,
             files => files.iter().map(|file| read(file)).collect::<Result<_, _>>()?,

@@ -1,6 +1,7 @@
 //! A simulated provider: the testkit's, with replies by the scenario.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -75,8 +76,8 @@ impl Replies {
                 continue;
             }
             match self.apply(fault, &asked, &mut work, reply) {
-                Ok(changed) => reply = changed,
-                Err(end) => return end,
+                ControlFlow::Continue(changed) => reply = changed,
+                ControlFlow::Break(end) => return end,
             }
         }
         if self.spec.context_tokens.is_some_and(|context| asked.prompt > context) {
@@ -117,27 +118,35 @@ impl Replies {
         }
     }
 
-    /// The reply with this fault, or an error if there is no answer at all.
-    fn apply(&self, fault: &Fault, asked: &Asked, work: &mut Work, reply: Reply) -> Result<Reply, Reply> {
+    /// The reply with this fault; it breaks with the reply if there is no answer at all.
+    fn apply(
+        &self,
+        fault: &Fault,
+        asked: &Asked,
+        work: &mut Work,
+        reply: Reply,
+    ) -> ControlFlow<Reply, Reply> {
         let tokens = fault.after_tokens.unwrap_or(5) as usize;
         match fault.kind {
-            FaultKind::Error => return Err(self.error(fault, asked)),
-            FaultKind::Reset => return Err(Reply::reset()),
-            FaultKind::Hang => return Err(Reply::hang()),
-            FaultKind::Empty => return Err(Reply::raw("").latency(work.first_token)),
+            FaultKind::Error => return ControlFlow::Break(self.error(fault, asked)),
+            FaultKind::Reset => return ControlFlow::Break(Reply::reset()),
+            FaultKind::Hang => return ControlFlow::Break(Reply::hang()),
+            FaultKind::Empty => return ControlFlow::Break(Reply::raw("").latency(work.first_token)),
             FaultKind::ErrorEvent if asked.is_stream => {
-                return Err(Reply::ok().latency(work.first_token).error_event_at(1, "server_error"));
+                return ControlFlow::Break(
+                    Reply::ok().latency(work.first_token).error_event_at(1, "server_error"),
+                );
             }
-            FaultKind::ErrorEvent => return Err(Reply::status(500)),
+            FaultKind::ErrorEvent => return ControlFlow::Break(Reply::status(500)),
             FaultKind::QuotaExhausted => {
                 let refusal = Refusal::Until(fault.to.map_or(Duration::MAX, |to| to.0));
                 self.ledger.edit(asked.number, |attempt| attempt.refusal = Some(refusal));
-                return Err(Reply::error(429, "insufficient_quota"));
+                return ControlFlow::Break(Reply::error(429, "insufficient_quota"));
             }
             FaultKind::Capacity if self.is_full(fault.capacity.unwrap_or(5)) => {
-                return Err(Reply::status(503));
+                return ControlFlow::Break(Reply::status(503));
             }
-            FaultKind::Stale if self.meets_stale(asked.call) => return Err(Reply::reset()),
+            FaultKind::Stale if self.meets_stale(asked.call) => return ControlFlow::Break(Reply::reset()),
             FaultKind::Capacity | FaultKind::Stale => {}
             FaultKind::Slow => {
                 let factor = fault.factor.unwrap_or(10.0);
@@ -146,15 +155,17 @@ impl Replies {
             }
             FaultKind::Cut => {
                 work.output = work.output.min(tokens as u32);
-                return Ok(reply.cut_after(tokens));
+                return ControlFlow::Continue(reply.cut_after(tokens));
             }
             FaultKind::Stall => {
                 work.output = work.output.min(tokens as u32);
                 let stalled = reply.stall_after(tokens);
-                return Ok(fault.pings.map_or(stalled.clone(), |every| stalled.pings(every.0)));
+                return ControlFlow::Continue(
+                    fault.pings.map_or(stalled.clone(), |every| stalled.pings(every.0)),
+                );
             }
         }
-        Ok(reply)
+        ControlFlow::Continue(reply)
     }
 
     fn error(&self, fault: &Fault, asked: &Asked) -> Reply {

@@ -71,6 +71,44 @@ pub(crate) fn summary(results: &[Vec<Figures>]) -> String {
     format!("## Summary\n\n{}", markdown(&cells))
 }
 
+/// The figures of each stack over all scenarios, each scenario with the same weight.
+pub(crate) fn totals(results: &[Vec<Figures>]) -> String {
+    let titles = [
+        "over all scenarios",
+        "served",
+        "least served",
+        "attempts/call",
+        "futile",
+        "429s",
+        "wasted tokens",
+        "leaked",
+    ];
+    let mut cells = vec![titles.map(str::to_owned).to_vec()];
+    for column in 0..results.first().map_or(0, Vec::len) {
+        let of_stack: Vec<_> = results.iter().filter_map(|rows| rows.get(column)).collect();
+        let mean = |value: fn(&Figures) -> f64| {
+            of_stack.iter().map(|figures| value(figures)).sum::<f64>() / of_stack.len() as f64
+        };
+        let sum = |value: fn(&Figures) -> usize| of_stack.iter().map(|figures| value(figures)).sum::<usize>();
+        let least = of_stack.iter().min_by(|one, other| one.success_rate.total_cmp(&other.success_rate));
+        let wasted = mean(|figures| figures.wasted_tokens as f64 / (figures.billed_tokens as f64).max(1.0));
+        let leaked: Vec<_> = of_stack.iter().filter_map(|figures| figures.leaked_permits).collect();
+        cells.push(vec![
+            of_stack.first().map_or_else(String::new, |figures| figures.stack.to_owned()),
+            percent(mean(|figures| figures.success_rate)),
+            least.map_or_else(String::new, |least| {
+                format!("{} ({})", percent(least.success_rate), least.scenario)
+            }),
+            format!("{:.2}", mean(|figures| figures.attempts_per_call)),
+            sum(|figures| figures.futile_attempts).to_string(),
+            sum(|figures| figures.rate_limited).to_string(),
+            percent(wasted),
+            or_dash((!leaked.is_empty()).then(|| leaked.iter().sum::<usize>().to_string())),
+        ]);
+    }
+    markdown(&cells)
+}
+
 /// Rows of cells, the first of them the titles, as a table of Markdown with aligned columns.
 fn markdown(cells: &[Vec<String>]) -> String {
     let columns = cells.first().map_or(0, Vec::len);

@@ -12,6 +12,9 @@ use crate::stack::Stack;
 const SECONDS: f64 = 10.0;
 const CALLS: f64 = 150.0;
 
+/// The runs at the same time. They mostly wait.
+pub(crate) const AT_ONCE: usize = 8;
+
 /// How far the two may differ: in the share of the calls that are served, and in the attempts per call.
 pub(crate) const BOUNDS: (f64, f64) = (0.10, 0.25);
 

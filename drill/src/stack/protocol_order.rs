@@ -12,9 +12,10 @@ use crate::scenario::Dialect;
 
 pub(super) const STACK: Stack = Stack {
     name: "tidegate",
-    description: "a FallbackChain; for each target Retry, Backpressure, RateLimit of requests and tokens, CircuitBreaker, \
-                  and the wire, which bounds the first token and the gaps between tokens; too long prompts fall back, and \
-                  the next target continues broken streams",
+    description: "a FallbackChain; for each target Retry (of rejections, too, if there is no other target), Backpressure \
+                  (adaptive by AIMD, from a quarter of the calls in flight), RateLimit of requests and tokens, \
+                  CircuitBreaker (failures in a row, too), and the wire, which bounds the first token and the gaps between \
+                  tokens; too long prompts fall back, and the next target continues broken streams",
     build: |plan, wire| {
         let chain = chain(plan, client(wire));
         let signals = chain.signals().to_vec();
@@ -60,7 +61,6 @@ pub(super) fn policy(settings: &Settings) -> ResilienceConfig {
             retry_rejections: settings.reserve.is_zero(),
             ..retry::Settings::default()
         }),
-        rate_limiter: None,
         circuit_breaker: Some(circuit_breaker::Settings {
             failure_threshold: settings.consecutive,
             failure_rate_threshold: Some(FAILURE_RATE),
@@ -89,6 +89,7 @@ pub(super) fn policy(settings: &Settings) -> ResilienceConfig {
             continue_streams: true,
             ..fallback::Settings::default()
         },
+        ..ResilienceConfig::default()
     }
 }
 

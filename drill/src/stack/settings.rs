@@ -95,7 +95,7 @@ impl Settings {
             consecutive: 10,
             cooldown: time(30_000),
             probes: 1,
-            in_flight: 100,
+            in_flight: (100.0 / scale.load).round().max(4.0) as usize,
         }
     }
 }
