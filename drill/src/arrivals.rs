@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::scenario::{Arrivals, Callers, Time};
+use crate::scenario::{Arrivals, CallerGroup, Time};
 
 /// The times of the calls of a group, in order.
-pub(crate) fn arrivals(callers: &Callers, duration: Time, random: &mut fastrand::Rng) -> Vec<Duration> {
+pub(crate) fn arrivals(callers: &CallerGroup, duration: Time, random: &mut fastrand::Rng) -> Vec<Duration> {
     let (start, end) = (callers.from.0, callers.end(duration).0);
     let burst = callers.burst_size();
     if callers.arrivals == Arrivals::Once {
@@ -44,7 +44,7 @@ mod tests {
     const HOUR: Time = Time::millis(3_600_000);
 
     fn times(arrivals: Arrivals, burst: Option<u32>) -> Vec<Duration> {
-        let callers = Callers { arrivals, burst, per_minute: Some(120.0), ..Callers::default() };
+        let callers = CallerGroup { arrivals, burst, per_minute: Some(120.0), ..CallerGroup::default() };
         super::arrivals(&callers, HOUR, &mut generator(7, &[]))
     }
 
@@ -85,11 +85,11 @@ mod tests {
 
     #[test]
     fn all_arrive_at_once() {
-        let callers = Callers {
+        let callers = CallerGroup {
             arrivals: Arrivals::Once,
             burst: Some(200),
             from: Time::millis(60_000),
-            ..Callers::default()
+            ..CallerGroup::default()
         };
         let times = super::arrivals(&callers, HOUR, &mut generator(7, &[]));
         assert_eq!(times, vec![Duration::from_secs(60); 200]);

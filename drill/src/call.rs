@@ -9,7 +9,7 @@ use tidegate::Tenant;
 
 use crate::arrivals::arrivals;
 use crate::random::generator;
-use crate::scenario::{Dialect, Scenario};
+use crate::scenario::{ProviderApi, Scenario};
 
 /// The number of the call, which every attempt carries.
 pub(crate) const CALL: &str = "x-drill-call";
@@ -61,10 +61,10 @@ pub(crate) fn calls(scenario: &Scenario, seed: u64) -> Vec<CallPlan> {
 
 impl CallPlan {
     /// The request to the provider at `authority`.
-    pub(crate) fn request(&self, authority: &str, dialect: Dialect) -> Request<Bytes> {
+    pub(crate) fn request(&self, authority: &str, dialect: ProviderApi) -> Request<Bytes> {
         let path = match dialect {
-            Dialect::Anthropic => "messages",
-            Dialect::Openai | Dialect::Deepseek | Dialect::Mistral => "chat/completions",
+            ProviderApi::Anthropic => "messages",
+            ProviderApi::Openai | ProviderApi::Deepseek | ProviderApi::Mistral => "chat/completions",
         };
         let mut request = Request::new(Bytes::from(self.body(dialect)));
         *request.method_mut() = http::Method::POST;
@@ -79,10 +79,10 @@ impl CallPlan {
     }
 
     /// A body of as many tokens as the prompt has, by four bytes each.
-    fn body(&self, dialect: Dialect) -> String {
+    fn body(&self, dialect: ProviderApi) -> String {
         let Self { max_tokens, is_stream, .. } = self;
         let usage = match dialect {
-            Dialect::Openai if *is_stream => r#","stream_options":{"include_usage":true}"#,
+            ProviderApi::Openai if *is_stream => r#","stream_options":{"include_usage":true}"#,
             _ => "",
         };
         let text = "word".repeat(self.prompt.saturating_sub(ENVELOPE) as usize);

@@ -15,7 +15,7 @@ use crate::stack::StackService;
 
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum CallEnding {
     /// The caller has a complete answer.
     Served,
     /// It has an error, or an answer that is not complete.
@@ -28,8 +28,8 @@ pub(crate) enum Ending {
 
 /// The result of a call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CallResult {
-    pub(crate) ending: Ending,
+pub(crate) struct CallOutcome {
+    pub(crate) ending: CallEnding,
     /// The time to the first token, of a stream.
     pub(crate) first_token: Option<Duration>,
     /// The time to the end.
@@ -37,7 +37,11 @@ pub(crate) struct CallResult {
 }
 
 /// Makes the call.
-pub(crate) async fn make_call(plan: &CallPlan, request: Request<Bytes>, service: StackService) -> CallResult {
+pub(crate) async fn make_call(
+    plan: &CallPlan,
+    request: Request<Bytes>,
+    service: StackService,
+) -> CallOutcome {
     let started = Instant::now();
     let mut first_token = None;
     let leave_after = plan.leave_after.filter(|leave_after| *leave_after < plan.patience);
@@ -45,12 +49,12 @@ pub(crate) async fn make_call(plan: &CallPlan, request: Request<Bytes>, service:
         first_token.get_or_insert_with(|| started.elapsed());
     });
     let ending = match timeout(leave_after.unwrap_or(plan.patience), answer).await {
-        Ok(Ok(true)) => Ending::Served,
-        Ok(Ok(false) | Err(_)) => Ending::Failed,
-        Err(_) if leave_after.is_some() => Ending::Left,
-        Err(_) => Ending::TooLate,
+        Ok(Ok(true)) => CallEnding::Served,
+        Ok(Ok(false) | Err(_)) => CallEnding::Failed,
+        Err(_) if leave_after.is_some() => CallEnding::Left,
+        Err(_) => CallEnding::TooLate,
     };
-    CallResult { ending, first_token, total: started.elapsed() }
+    CallOutcome { ending, first_token, total: started.elapsed() }
 }
 
 /// Reads the answer to its end, and returns whether it is one.

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use crate::figures::Figures;
 use crate::scenario::{Scale, Scenario, built_in};
 use crate::sockets::{BOUNDS, Comparison};
-use crate::stack::{STACKS, Stack};
+use crate::stack::{ComparedStack, STACKS};
 use crate::timeline::{Timeline, write_svg};
 use crate::{jobs, list, report, run, sockets};
 
@@ -42,7 +42,7 @@ pub(crate) struct Command {
 }
 
 /// What is played, and against what.
-type Selected = (Vec<Scenario>, Vec<&'static Stack>);
+type Selected = (Vec<Scenario>, Vec<&'static ComparedStack>);
 
 /// One result of a run.
 type Played = (Figures, Timeline);
@@ -101,7 +101,7 @@ impl Command {
     }
 
     /// Compares virtual time with sockets.
-    fn compare(&self, scenarios: &[Scenario], stacks: &[&Stack]) -> Result<ExitCode, Box<dyn Error>> {
+    fn compare(&self, scenarios: &[Scenario], stacks: &[&ComparedStack]) -> Result<ExitCode, Box<dyn Error>> {
         let progress = progress(scenarios.len() * stacks.len());
         let compared = jobs::run(scenarios.len() * stacks.len(), sockets::AT_ONCE, |number| {
             let (scenario, stack) = (&scenarios[number / stacks.len()], stacks[number % stacks.len()]);
@@ -157,7 +157,7 @@ impl Command {
     }
 }
 
-fn play(scenario: &Scenario, stack: &Stack, seed: u64) -> std::io::Result<Played> {
+fn play(scenario: &Scenario, stack: &ComparedStack, seed: u64) -> std::io::Result<Played> {
     let record = run::in_virtual_time(scenario, stack, seed, Scale::ONE)?;
     let figures = Figures::of(scenario, stack.name, seed, Scale::ONE, &record);
     Ok((figures, Timeline::of(scenario, stack.name, &record)))

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::quantile::Quantiles;
-use crate::caller::{CallResult, Ending};
+use crate::caller::{CallEnding, CallOutcome};
 use crate::run::Record;
 use crate::scenario::{Scale, Scenario};
 
@@ -75,9 +75,9 @@ impl Figures {
         scale: Scale,
         record: &Record,
     ) -> Self {
-        let served = |result: &&CallResult| result.ending == Ending::Served;
+        let served = |result: &&CallOutcome| result.ending == CallEnding::Served;
         let results = || record.calls.iter().map(|(_, result)| result);
-        let stayed = results().filter(|result| result.ending != Ending::Left).count();
+        let stayed = results().filter(|result| result.ending != CallEnding::Left).count();
         let first_token = Quantiles::of(results().filter(served).filter_map(|result| result.first_token));
         let total = Quantiles::of(results().filter(served).map(|result| result.total));
         let tokens = record.calls.iter().filter(|(_, result)| served(&result));
@@ -113,7 +113,7 @@ impl Figures {
 
 /// The tokens of the attempts that answered a served call: the last complete one of each.
 fn useful_tokens(record: &Record) -> u64 {
-    let served = record.calls.iter().filter(|(_, result)| result.ending == Ending::Served);
+    let served = record.calls.iter().filter(|(_, result)| result.ending == CallEnding::Served);
     let mut served: BTreeSet<u32> = served.map(|(call, _)| call.number).collect();
     let answers = record.attempts.iter().rev().filter(|attempt| attempt.is_answer());
     answers.filter(|attempt| served.remove(&attempt.call)).map(|attempt| attempt.billed()).sum()

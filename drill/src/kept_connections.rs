@@ -12,18 +12,18 @@ use tidegate::{BoxError, Payload};
 use tidegate_testkit::Fault;
 use tower::{Service, ServiceExt};
 
-use crate::wire::{Wire, WireBody};
+use crate::wire::{RecordedBody, RecordedClient};
 
 /// Sends a request again if the connection that it was sent over was kept, and was reset.
 #[derive(Clone, Debug)]
 pub(crate) struct KeptConnections {
-    wire: Wire,
+    wire: RecordedClient,
     /// The idle connections of each provider. A connection is idle as soon as it has a response head.
     idle: Arc<Mutex<Vec<usize>>>,
 }
 
 impl KeptConnections {
-    pub(crate) fn new(wire: Wire) -> Self {
+    pub(crate) fn new(wire: RecordedClient) -> Self {
         let idle = Arc::new(Mutex::new(vec![0; wire.authorities.len()]));
         Self { wire, idle }
     }
@@ -40,7 +40,7 @@ impl KeptConnections {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)[provider] += 1;
     }
 
-    async fn send(self, request: Request<Payload>) -> Result<Response<WireBody>, BoxError> {
+    async fn send(self, request: Request<Payload>) -> Result<Response<RecordedBody>, BoxError> {
         let provider = self.wire.provider_of(&request);
         let again = if self.take(provider) { copy(&request) } else { None };
         let result = match self.wire.clone().oneshot(request).await {
@@ -66,9 +66,9 @@ fn copy(request: &Request<Payload>) -> Option<Request<Payload>> {
 }
 
 impl Service<Request<Payload>> for KeptConnections {
-    type Response = Response<WireBody>;
+    type Response = Response<RecordedBody>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<WireBody>, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<RecordedBody>, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))

@@ -30,7 +30,7 @@ pub(crate) enum Refusal {
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AttemptEnd {
+pub(crate) enum AttemptEnding {
     /// The body was read to its end.
     Read,
     /// The connection failed.
@@ -41,7 +41,7 @@ pub(crate) enum AttemptEnd {
 
 /// One request on the wire.
 #[derive(Clone, Debug)]
-pub(crate) struct Attempt {
+pub(crate) struct AttemptRecord {
     pub(crate) call: u32,
     pub(crate) provider: usize,
     pub(crate) sent: Duration,
@@ -50,14 +50,14 @@ pub(crate) struct Attempt {
     pub(crate) status: Option<u16>,
     /// When the response head, or the error, arrived.
     pub(crate) head: Option<Duration>,
-    pub(crate) end: Option<(Duration, AttemptEnd)>,
+    pub(crate) end: Option<(Duration, AttemptEnding)>,
 }
 
 /// The attempts of one run. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     start: Instant,
-    attempts: Arc<Mutex<Vec<Attempt>>>,
+    attempts: Arc<Mutex<Vec<AttemptRecord>>>,
 }
 
 impl Ledger {
@@ -78,7 +78,7 @@ impl Ledger {
     pub(crate) fn send(&self, call: u32, provider: usize) -> usize {
         let sent = self.elapsed();
         let mut attempts = self.lock();
-        attempts.push(Attempt {
+        attempts.push(AttemptRecord {
             call,
             provider,
             sent,
@@ -92,7 +92,7 @@ impl Ledger {
     }
 
     /// Changes an attempt.
-    pub(crate) fn edit(&self, number: usize, change: impl FnOnce(&mut Attempt)) {
+    pub(crate) fn edit(&self, number: usize, change: impl FnOnce(&mut AttemptRecord)) {
         if let Some(attempt) = self.lock().get_mut(number) {
             change(attempt);
         }
@@ -100,7 +100,7 @@ impl Ledger {
 
     /// The requests that a provider works on.
     pub(crate) fn working(&self, provider: usize) -> usize {
-        let is_working = |attempt: &&Attempt| {
+        let is_working = |attempt: &&AttemptRecord| {
             attempt.provider == provider
                 && attempt.end.is_none()
                 && attempt.work.is_some_and(|work| work.is_charged)
@@ -113,16 +113,17 @@ impl Ledger {
     pub(crate) fn earlier(&self, number: usize) -> usize {
         let attempts = self.lock();
         let Some(attempt) = attempts.get(number) else { return 0 };
-        let is_same = |other: &&Attempt| other.call == attempt.call && other.provider == attempt.provider;
+        let is_same =
+            |other: &&AttemptRecord| other.call == attempt.call && other.provider == attempt.provider;
         attempts[..number].iter().rev().take(MOST_OPEN).filter(is_same).count()
     }
 
     /// The attempts, when the run is over.
-    pub(crate) fn attempts(&self) -> Vec<Attempt> {
+    pub(crate) fn attempts(&self) -> Vec<AttemptRecord> {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Attempt>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<AttemptRecord>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -130,10 +131,10 @@ impl Ledger {
 /// The attempts that are looked through for those in progress.
 const MOST_OPEN: usize = 4_096;
 
-impl Attempt {
+impl AttemptRecord {
     /// Whether the provider has delivered all that it was asked for.
     pub(crate) fn is_answer(&self) -> bool {
-        let is_read = matches!(self.end, Some((_, AttemptEnd::Read)));
+        let is_read = matches!(self.end, Some((_, AttemptEnding::Read)));
         is_read && self.work.is_some() && self.status == Some(200)
     }
 

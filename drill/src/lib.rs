@@ -31,14 +31,14 @@ use clap::Parser;
 
 pub use self::figures::Figures;
 use self::scenario::{Scale, Scenario};
-use self::stack::Stack;
+use self::stack::ComparedStack;
 
 /// Plays a scenario against a stack in virtual time.
 ///
 /// # Errors
 ///
 /// The runtime cannot be built.
-pub fn play(scenario: &Scenario, stack: &Stack, seed: u64) -> std::io::Result<Figures> {
+pub fn play(scenario: &Scenario, stack: &ComparedStack, seed: u64) -> std::io::Result<Figures> {
     let record = run::in_virtual_time(scenario, stack, seed, Scale::ONE)?;
     Ok(Figures::of(scenario, stack.name, seed, Scale::ONE, &record))
 }

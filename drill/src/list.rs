@@ -1,10 +1,10 @@
 //! The scenarios and the stacks, as text.
 
 use crate::scenario::{Scale, Scenario};
-use crate::stack::{Settings, Stack};
+use crate::stack::{ComparedStack, Settings};
 
 /// What `--list` prints.
-pub(crate) fn list(scenarios: &[Scenario], stacks: &[&Stack]) -> String {
+pub(crate) fn list(scenarios: &[Scenario], stacks: &[&ComparedStack]) -> String {
     let mut text = String::from("Scenarios\n");
     for scenario in scenarios {
         text += &format!(

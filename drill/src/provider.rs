@@ -12,7 +12,7 @@ use tidegate_testkit::{Provider, Reply};
 use crate::call::{CALL, OUTPUT};
 use crate::ledger::{Ledger, Refusal, Work};
 use crate::random::generator;
-use crate::scenario::{Dialect, Fault, FaultKind, ProviderSpec};
+use crate::scenario::{PlannedFault, PlannedFaultKind, ProviderApi, ProviderSpec};
 use crate::wire::ATTEMPT;
 
 /// Decides the reply to each request.
@@ -48,10 +48,10 @@ pub(crate) fn provider(
     ledger: &Ledger,
 ) -> Provider {
     let mut provider = match spec.dialect {
-        Dialect::Openai => Provider::openai(),
-        Dialect::Anthropic => Provider::anthropic(),
-        Dialect::Deepseek => Provider::deepseek(),
-        Dialect::Mistral => Provider::mistral(),
+        ProviderApi::Openai => Provider::openai(),
+        ProviderApi::Anthropic => Provider::anthropic(),
+        ProviderApi::Deepseek => Provider::deepseek(),
+        ProviderApi::Mistral => Provider::mistral(),
     };
     if let Some(requests) = spec.requests_per_minute {
         provider = provider.rate_limit(requests, minute);
@@ -121,43 +121,45 @@ impl Replies {
     /// The reply with this fault; it breaks with the reply if there is no answer at all.
     fn apply(
         &self,
-        fault: &Fault,
+        fault: &PlannedFault,
         asked: &Asked,
         work: &mut Work,
         reply: Reply,
     ) -> ControlFlow<Reply, Reply> {
         let tokens = fault.after_tokens.unwrap_or(5) as usize;
         match fault.kind {
-            FaultKind::Error => return ControlFlow::Break(self.error(fault, asked)),
-            FaultKind::Reset => return ControlFlow::Break(Reply::reset()),
-            FaultKind::Hang => return ControlFlow::Break(Reply::hang()),
-            FaultKind::Empty => return ControlFlow::Break(Reply::raw("").latency(work.first_token)),
-            FaultKind::ErrorEvent if asked.is_stream => {
+            PlannedFaultKind::Error => return ControlFlow::Break(self.error(fault, asked)),
+            PlannedFaultKind::Reset => return ControlFlow::Break(Reply::reset()),
+            PlannedFaultKind::Hang => return ControlFlow::Break(Reply::hang()),
+            PlannedFaultKind::Empty => return ControlFlow::Break(Reply::raw("").latency(work.first_token)),
+            PlannedFaultKind::ErrorEvent if asked.is_stream => {
                 return ControlFlow::Break(
                     Reply::ok().latency(work.first_token).error_event_at(1, "server_error"),
                 );
             }
-            FaultKind::ErrorEvent => return ControlFlow::Break(Reply::status(500)),
-            FaultKind::QuotaExhausted => {
+            PlannedFaultKind::ErrorEvent => return ControlFlow::Break(Reply::status(500)),
+            PlannedFaultKind::QuotaExhausted => {
                 let refusal = Refusal::Until(fault.to.map_or(Duration::MAX, |to| to.0));
                 self.ledger.edit(asked.number, |attempt| attempt.refusal = Some(refusal));
                 return ControlFlow::Break(Reply::error(429, "insufficient_quota"));
             }
-            FaultKind::Capacity if self.is_full(fault.capacity.unwrap_or(5)) => {
+            PlannedFaultKind::Capacity if self.is_full(fault.capacity.unwrap_or(5)) => {
                 return ControlFlow::Break(Reply::status(503));
             }
-            FaultKind::Stale if self.meets_stale(asked.call) => return ControlFlow::Break(Reply::reset()),
-            FaultKind::Capacity | FaultKind::Stale => {}
-            FaultKind::Slow => {
+            PlannedFaultKind::Stale if self.meets_stale(asked.call) => {
+                return ControlFlow::Break(Reply::reset());
+            }
+            PlannedFaultKind::Capacity | PlannedFaultKind::Stale => {}
+            PlannedFaultKind::Slow => {
                 let factor = fault.factor.unwrap_or(10.0);
                 work.first_token = work.first_token.mul_f64(factor);
                 work.pace = work.pace.mul_f64(factor);
             }
-            FaultKind::Cut => {
+            PlannedFaultKind::Cut => {
                 work.output = work.output.min(tokens as u32);
                 return ControlFlow::Continue(reply.cut_after(tokens));
             }
-            FaultKind::Stall => {
+            PlannedFaultKind::Stall => {
                 work.output = work.output.min(tokens as u32);
                 let stalled = reply.stall_after(tokens);
                 return ControlFlow::Continue(
@@ -168,7 +170,7 @@ impl Replies {
         ControlFlow::Continue(reply)
     }
 
-    fn error(&self, fault: &Fault, asked: &Asked) -> Reply {
+    fn error(&self, fault: &PlannedFault, asked: &Asked) -> Reply {
         let reply = Reply::status(fault.status.unwrap_or(500));
         let Some(wait) = fault.retry_after else { return reply };
         let refusal = Refusal::Until(asked.elapsed + wait.0);
@@ -176,15 +178,17 @@ impl Replies {
         // As OpenAI sends it; Anthropic and others have the seconds alone.
         let reply = reply.retry_after(wait.0.as_nanos().div_ceil(1_000_000_000) as u64);
         match self.spec.dialect {
-            Dialect::Openai => reply.header("retry-after-ms", &wait.0.as_millis().to_string()),
-            Dialect::Anthropic | Dialect::Deepseek | Dialect::Mistral => reply,
+            ProviderApi::Openai => reply.header("retry-after-ms", &wait.0.as_millis().to_string()),
+            ProviderApi::Anthropic | ProviderApi::Deepseek | ProviderApi::Mistral => reply,
         }
     }
 
     fn context_length(&self) -> Reply {
         match self.spec.dialect {
-            Dialect::Anthropic => Reply::error(400, "invalid_request_error").message("prompt is too long"),
-            Dialect::Openai | Dialect::Deepseek | Dialect::Mistral => {
+            ProviderApi::Anthropic => {
+                Reply::error(400, "invalid_request_error").message("prompt is too long")
+            }
+            ProviderApi::Openai | ProviderApi::Deepseek | ProviderApi::Mistral => {
                 Reply::error(400, "context_length_exceeded")
             }
         }

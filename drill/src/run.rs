@@ -12,18 +12,18 @@ use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
 use crate::call::{CallPlan, calls};
-use crate::caller::{CallResult, make_call};
-use crate::ledger::{Attempt, Ledger};
+use crate::caller::{CallOutcome, make_call};
+use crate::ledger::{AttemptRecord, Ledger};
 use crate::provider::provider;
 use crate::scenario::{Scale, Scenario};
-use crate::stack::{BuiltStack, Stack, StackPlan};
-use crate::wire::{Transport, Wire};
+use crate::stack::{BuiltStack, ComparedStack, StackPlan};
+use crate::wire::{RecordedClient, Transport};
 
 /// What happened in a run.
 #[derive(Debug)]
 pub(crate) struct Record {
-    pub(crate) calls: Vec<(CallPlan, CallResult)>,
-    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) calls: Vec<(CallPlan, CallOutcome)>,
+    pub(crate) attempts: Vec<AttemptRecord>,
     /// The permits that were held when all calls had ended.
     pub(crate) leaked: Option<usize>,
 }
@@ -36,7 +36,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Plays the scenario in virtual time.
 pub(crate) fn in_virtual_time(
     scenario: &Scenario,
-    stack: &Stack,
+    stack: &ComparedStack,
     seed: u64,
     scale: Scale,
 ) -> io::Result<Record> {
@@ -48,7 +48,7 @@ pub(crate) fn in_virtual_time(
         let providers = scenario.providers.iter().enumerate();
         let providers = providers
             .map(|(index, spec)| provider(index, spec, seed, MINUTE.div_f64(scale.time), &ledger).service());
-        let wire = Wire {
+        let wire = RecordedClient {
             transport: Transport::Memory(providers.collect()),
             authorities: scenario
                 .providers
@@ -64,7 +64,7 @@ pub(crate) fn in_virtual_time(
 /// Plays the scenario over sockets of the loopback interface.
 pub(crate) fn over_sockets(
     scenario: &Scenario,
-    stack: &Stack,
+    stack: &ComparedStack,
     seed: u64,
     scale: Scale,
 ) -> io::Result<Record> {
@@ -77,7 +77,7 @@ pub(crate) fn over_sockets(
             servers.push(provider(index, spec, seed, MINUTE.div_f64(scale.time), &ledger).start().await?);
         }
         let addresses = servers.iter().map(Server::addr).map(|address: SocketAddr| address.to_string());
-        let wire = Wire {
+        let wire = RecordedClient {
             authorities: addresses.collect(),
             transport: Transport::Sockets(Client::builder(TokioExecutor::new()).build_http()),
             ledger,
@@ -86,7 +86,13 @@ pub(crate) fn over_sockets(
     })
 }
 
-async fn play(scenario: &Scenario, stack: &Stack, seed: u64, scale: Scale, wire: Wire) -> Record {
+async fn play(
+    scenario: &Scenario,
+    stack: &ComparedStack,
+    seed: u64,
+    scale: Scale,
+    wire: RecordedClient,
+) -> Record {
     let is_virtual = matches!(wire.transport, Transport::Memory(_));
     let (ledger, authorities) = (wire.ledger.clone(), Arc::clone(&wire.authorities));
     let plan = StackPlan::new(scenario, &authorities, scale, is_virtual);

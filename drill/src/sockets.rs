@@ -6,7 +6,7 @@ use std::io;
 use crate::figures::Figures;
 use crate::run::{in_virtual_time, over_sockets};
 use crate::scenario::{Scale, Scenario};
-use crate::stack::Stack;
+use crate::stack::ComparedStack;
 
 /// The length of a scenario over sockets in seconds, and its calls.
 const SECONDS: f64 = 10.0;
@@ -27,7 +27,7 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     /// Plays the scenario at small scale, twice.
-    pub(crate) fn of(scenario: &Scenario, stack: &Stack, seed: u64) -> io::Result<Self> {
+    pub(crate) fn of(scenario: &Scenario, stack: &ComparedStack, seed: u64) -> io::Result<Self> {
         let scale = Scale::to(scenario, SECONDS, CALLS);
         let scenario = scenario.scaled(scale);
         let figures = |record| Figures::of(&scenario, stack.name, seed, scale, &record);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plotters::prelude::*;
 
-use crate::caller::Ending;
+use crate::caller::CallEnding;
 use crate::run::Record;
 use crate::scenario::Scenario;
 
@@ -25,11 +25,11 @@ impl Timeline {
     pub(crate) fn of(scenario: &Scenario, stack: &'static str, record: &Record) -> Self {
         let period = scenario.duration.0 / PERIODS;
         let mut counts = vec![(0_u32, 0_u32); PERIODS as usize];
-        for (call, result) in record.calls.iter().filter(|(_, result)| result.ending != Ending::Left) {
+        for (call, result) in record.calls.iter().filter(|(_, result)| result.ending != CallEnding::Left) {
             let index = (call.at.as_nanos() / period.max(Duration::from_nanos(1)).as_nanos()) as usize;
             if let Some((calls, served)) = counts.get_mut(index) {
                 *calls += 1;
-                *served += u32::from(result.ending == Ending::Served);
+                *served += u32::from(result.ending == CallEnding::Served);
             }
         }
         let points =

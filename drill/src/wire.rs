@@ -16,7 +16,7 @@ use tidegate_testkit::provider::InMemory;
 use tower::{Service, ServiceExt};
 
 use crate::call::CALL;
-use crate::ledger::{AttemptEnd, Ledger};
+use crate::ledger::{AttemptEnding, Ledger};
 
 /// The number of the attempt, which the provider reads.
 pub(crate) const ATTEMPT: &str = "x-drill-attempt";
@@ -32,18 +32,18 @@ pub(crate) enum Transport {
 
 /// Sends requests, and records them.
 #[derive(Clone, Debug)]
-pub(crate) struct Wire {
+pub(crate) struct RecordedClient {
     pub(crate) transport: Transport,
     /// The host, and the port if there is one, of each provider.
     pub(crate) authorities: Arc<[String]>,
     pub(crate) ledger: Ledger,
 }
 
-type WireFuture = Pin<Box<dyn Future<Output = Result<Response<WireBody>, BoxError>> + Send>>;
+type RecordedFuture = Pin<Box<dyn Future<Output = Result<Response<RecordedBody>, BoxError>> + Send>>;
 
 /// The body of a response, whose end is recorded.
 #[derive(Debug)]
-pub(crate) struct WireBody {
+pub(crate) struct RecordedBody {
     inner: UnsyncBoxBody<Bytes, BoxError>,
     open: OpenAttempt,
 }
@@ -56,7 +56,7 @@ struct OpenAttempt {
     is_ended: bool,
 }
 
-impl Wire {
+impl RecordedClient {
     /// The provider that a request names.
     pub(crate) fn provider_of<B>(&self, request: &Request<B>) -> usize {
         let authority = request.uri().authority().map_or("", |authority| authority.as_str());
@@ -64,16 +64,16 @@ impl Wire {
     }
 }
 
-impl Service<Request<Payload>> for Wire {
-    type Response = Response<WireBody>;
+impl Service<Request<Payload>> for RecordedClient {
+    type Response = Response<RecordedBody>;
     type Error = BoxError;
-    type Future = WireFuture;
+    type Future = RecordedFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<Payload>) -> WireFuture {
+    fn call(&mut self, mut request: Request<Payload>) -> RecordedFuture {
         let (provider, wire) = (self.provider_of(&request), self.clone());
         let call = request.headers().get(CALL).and_then(|call| call.to_str().ok()?.parse().ok());
         Box::pin(async move {
@@ -92,9 +92,9 @@ impl Service<Request<Payload>> for Wire {
             };
             open.on_head(response.as_ref().ok().map(|response| response.status().as_u16()));
             match response {
-                Ok(response) => Ok(response.map(|inner| WireBody { inner, open })),
+                Ok(response) => Ok(response.map(|inner| RecordedBody { inner, open })),
                 Err(error) => {
-                    open.end(AttemptEnd::Broken);
+                    open.end(AttemptEnding::Broken);
                     Err(error)
                 }
             }
@@ -115,7 +115,7 @@ impl OpenAttempt {
         self.ledger.edit(self.number, |attempt| (attempt.head, attempt.status) = (Some(head), status));
     }
 
-    fn end(&mut self, end: AttemptEnd) {
+    fn end(&mut self, end: AttemptEnding) {
         if !std::mem::replace(&mut self.is_ended, true) {
             let at = self.ledger.elapsed();
             self.ledger.edit(self.number, |attempt| attempt.end = Some((at, end)));
@@ -125,11 +125,11 @@ impl OpenAttempt {
 
 impl Drop for OpenAttempt {
     fn drop(&mut self) {
-        self.end(AttemptEnd::Dropped);
+        self.end(AttemptEnding::Dropped);
     }
 }
 
-impl Body for WireBody {
+impl Body for RecordedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -139,9 +139,9 @@ impl Body for WireBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match &frame {
-            None => self.open.end(AttemptEnd::Read),
-            Some(Err(_)) => self.open.end(AttemptEnd::Broken),
-            Some(Ok(_)) if self.inner.is_end_stream() => self.open.end(AttemptEnd::Read),
+            None => self.open.end(AttemptEnding::Read),
+            Some(Err(_)) => self.open.end(AttemptEnding::Broken),
+            Some(Ok(_)) if self.inner.is_end_stream() => self.open.end(AttemptEnding::Read),
             Some(Ok(_)) => {}
         }
         Poll::Ready(frame)

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tidegate_drill::scenario::Scenario;
-use tidegate_drill::stack::{STACKS, Stack};
+use tidegate_drill::stack::{ComparedStack, STACKS};
 use tidegate_drill::{Figures, play};
 
 /// Two minutes with errors, cut streams, bursts against a limit, an outage, and callers that leave.
@@ -45,11 +45,11 @@ fn trouble() -> Scenario {
     Scenario::parse("trouble", TROUBLE).unwrap()
 }
 
-fn stack(name: &str) -> &'static Stack {
+fn stack(name: &str) -> &'static ComparedStack {
     STACKS.iter().find(|stack| stack.name == name).unwrap()
 }
 
-fn line(scenario: &Scenario, stack: &Stack, seed: u64) -> String {
+fn line(scenario: &Scenario, stack: &ComparedStack, seed: u64) -> String {
     serde_json::to_string(&play(scenario, stack, seed).unwrap()).unwrap()
 }
 

@@ -40,11 +40,11 @@ fn every_documented_key_is_accepted() {
 }
 
 /// Lines of the root, of the callers, of the provider and of the fault, and the error.
-type Mistake = ([&'static str; 4], &'static str);
+type FileMistake = ([&'static str; 4], &'static str);
 
 #[test]
 fn a_mistake_is_reported_by_its_key() {
-    let mistakes: &[Mistake] = &[
+    let mistakes: &[FileMistake] = &[
         (["sed = 1", "", "", ""], "line 3, column 1: unknown key `sed`, did you mean `seed`?"),
         (["seed = \"a\"", "", "", ""], "seed: expected a whole number, found string \"a\""),
         (["", "patiense = \"1s\"", "", ""], "callers[0]: unknown key `patiense`, did you mean `patience`?"),

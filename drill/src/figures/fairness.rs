@@ -1,4 +1,4 @@
-use crate::caller::Ending;
+use crate::caller::CallEnding;
 use crate::run::Record;
 use crate::scenario::Scenario;
 
@@ -10,8 +10,11 @@ pub(super) fn of(scenario: &Scenario, record: &Record) -> Option<f64> {
     }
     let count = |tenant: &str, is_served_only: bool| {
         let calls = record.calls.iter().filter(|(call, result)| {
-            let is_wanted =
-                if is_served_only { result.ending == Ending::Served } else { result.ending != Ending::Left };
+            let is_wanted = if is_served_only {
+                result.ending == CallEnding::Served
+            } else {
+                result.ending != CallEnding::Left
+            };
             &*call.tenant == tenant && is_wanted
         });
         calls.count() as f64

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::run::Record;
-use crate::scenario::{FaultKind, Scenario};
+use crate::scenario::{PlannedFaultKind, Scenario};
 
 /// The time from the first fault that starts in the middle of the scenario to the first call that makes no attempt at its
 /// provider, and from its end, or that of the faults that follow it without a gap, to the first answer of the provider.
@@ -12,7 +12,7 @@ pub(super) fn of(scenario: &Scenario, record: &Record) -> (Option<Duration>, Opt
         .enumerate()
         .flat_map(|(provider, spec)| spec.faults.iter().map(move |fault| (provider, fault)));
     let mut windows =
-        faults.filter(|(_, fault)| fault.from.0 > Duration::ZERO && fault.kind != FaultKind::Capacity);
+        faults.filter(|(_, fault)| fault.from.0 > Duration::ZERO && fault.kind != PlannedFaultKind::Capacity);
     let Some((provider, fault)) = windows.next() else { return (None, None) };
     let mut end = fault.to.map(|to| to.0);
     for (_, next) in windows.filter(|(other, _)| *other == provider) {

@@ -1,10 +1,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::ledger::{Attempt, Refusal};
+use crate::ledger::{AttemptRecord, Refusal};
 
 /// The attempts that failed as an earlier response of the same provider had reported they would.
-pub(super) fn count(attempts: &[Attempt]) -> usize {
+pub(super) fn count(attempts: &[AttemptRecord]) -> usize {
     let mut refusals: Vec<_> = attempts.iter().filter(|attempt| attempt.refusal.is_some()).collect();
     refusals.sort_by_key(|attempt| attempt.head);
     let mut refusals = refusals.into_iter().peekable();
@@ -14,7 +14,7 @@ pub(super) fn count(attempts: &[Attempt]) -> usize {
     // Attempts are in the order in which they were sent.
     for attempt in attempts {
         // An error may come at the time at which its request was sent: it precedes later times only.
-        let is_reported = |refusal: &&Attempt| refusal.head.is_some_and(|head| head < attempt.sent);
+        let is_reported = |refusal: &&AttemptRecord| refusal.head.is_some_and(|head| head < attempt.sent);
         while let Some(refusal) = refusals.next_if(is_reported) {
             closed_until.resize(closed_until.len().max(refusal.provider + 1), Duration::ZERO);
             match refusal.refusal {

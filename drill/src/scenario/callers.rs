@@ -2,12 +2,12 @@ use serde::Deserialize;
 use tidegate::config::{Checks, ConfigError};
 
 use super::check::{at_least, in_order, share, unexpected};
-use super::span::{Span, Time};
+use super::span::{DrawnRange, Time};
 
 /// A group of callers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Callers {
+pub struct CallerGroup {
     /// The tenant on whose behalf they call; `"web"` by default. Groups may share one.
     pub tenant: String,
     /// How the calls are spread over time; `"poisson"` by default.
@@ -25,11 +25,11 @@ pub struct Callers {
     /// The share of the callers that leave early, from 0 to 1; 0 by default.
     pub leave: f64,
     /// After which time they leave; 1 s to 3 s by default.
-    pub leave_after: Span<Time>,
+    pub leave_after: DrawnRange<Time>,
     /// The size of the prompts in tokens; 100 to 400 by default.
-    pub prompt_tokens: Span<u32>,
+    pub prompt_tokens: DrawnRange<u32>,
     /// The size of the answers in tokens; 20 to 60 by default.
-    pub output_tokens: Span<u32>,
+    pub output_tokens: DrawnRange<u32>,
     /// The `max_tokens` of the requests; by default the upper bound of `output_tokens`.
     pub max_tokens: Option<u32>,
     /// The share of calls for a stream, from 0 to 1; 0.5 by default.
@@ -50,7 +50,7 @@ pub enum Arrivals {
     Once,
 }
 
-impl Default for Callers {
+impl Default for CallerGroup {
     fn default() -> Self {
         Self {
             tenant: "web".to_owned(),
@@ -61,16 +61,16 @@ impl Default for Callers {
             to: None,
             patience: Time::millis(30_000),
             leave: 0.0,
-            leave_after: Span::new(Time::millis(1_000), Time::millis(3_000)),
-            prompt_tokens: Span::new(100, 400),
-            output_tokens: Span::new(20, 60),
+            leave_after: DrawnRange::new(Time::millis(1_000), Time::millis(3_000)),
+            prompt_tokens: DrawnRange::new(100, 400),
+            output_tokens: DrawnRange::new(20, 60),
             max_tokens: None,
             streams: 0.5,
         }
     }
 }
 
-impl Callers {
+impl CallerGroup {
     /// The mean number of calls at one moment.
     pub fn burst_size(&self) -> u32 {
         self.burst.unwrap_or(10)

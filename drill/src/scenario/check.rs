@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use tidegate::config::ConfigError;
 
-use super::span::Span;
+use super::span::DrawnRange;
 
 /// The error of a value that is not as `expected`.
 pub(super) fn unexpected(key: &str, expected: &str, found: impl Display) -> ConfigError {
@@ -22,7 +22,7 @@ pub(super) fn at_least<T: PartialOrd + Display>(key: &str, least: T, value: T) -
     Err(unexpected(key, &format!("at least {least}"), value))
 }
 
-pub(super) fn in_order<T: PartialOrd + Display>(key: &str, span: Span<T>) -> Result<(), ConfigError> {
+pub(super) fn in_order<T: PartialOrd + Display>(key: &str, span: DrawnRange<T>) -> Result<(), ConfigError> {
     if span.from <= span.to {
         return Ok(());
     }

@@ -9,9 +9,9 @@ use super::span::Time;
 /// What goes wrong at a provider, and when.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Fault {
+pub struct PlannedFault {
     /// What goes wrong.
-    pub kind: FaultKind,
+    pub kind: PlannedFaultKind,
     /// When it starts; at the start of the scenario by default.
     #[serde(default)]
     pub from: Time,
@@ -36,7 +36,7 @@ pub struct Fault {
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FaultKind {
+pub enum PlannedFaultKind {
     /// An error response.
     Error,
     /// The connection is reset before the response.
@@ -61,7 +61,7 @@ pub enum FaultKind {
     Stale,
 }
 
-impl FaultKind {
+impl PlannedFaultKind {
     /// The settings of this kind, by their keys.
     const fn keys(self) -> &'static [&'static str] {
         match self {
@@ -97,7 +97,7 @@ impl FaultKind {
     }
 }
 
-impl Fault {
+impl PlannedFault {
     /// Whether the fault is on at `elapsed` since the start.
     pub fn is_on(&self, elapsed: Duration) -> bool {
         self.from.0 <= elapsed && self.to.is_none_or(|to| elapsed < to.0)

@@ -12,12 +12,12 @@ use serde::Deserialize;
 use tidegate::config::{Checks, ConfigError, TomlText, recover};
 
 pub use self::builtin::{BUILT_IN, built_in};
-pub use self::callers::{Arrivals, Callers};
+pub use self::callers::{Arrivals, CallerGroup};
 use self::check::{at_least, unexpected};
-pub use self::fault::{Fault, FaultKind};
-pub use self::provider::{Dialect, ProviderSpec};
+pub use self::fault::{PlannedFault, PlannedFaultKind};
+pub use self::provider::{ProviderApi, ProviderSpec};
 pub use self::scaled::Scale;
-pub use self::span::{Span, Time};
+pub use self::span::{DrawnRange, Time};
 
 /// A scenario as it is written in a file.
 #[derive(Clone, Debug, Deserialize)]
@@ -35,7 +35,7 @@ pub struct Scenario {
     pub seed: u64,
     /// Who calls.
     #[serde(default)]
-    pub callers: Vec<Callers>,
+    pub callers: Vec<CallerGroup>,
     /// Who is called.
     #[serde(default)]
     pub providers: Vec<ProviderSpec>,
@@ -108,7 +108,7 @@ impl Scenario {
     }
 
     /// The number of calls of a group, on average.
-    fn expected_calls(&self, callers: &Callers) -> f64 {
+    fn expected_calls(&self, callers: &CallerGroup) -> f64 {
         let time = callers.end(self.duration).0.saturating_sub(callers.from.0);
         match callers.per_minute {
             Some(rate) => rate * time.as_secs_f64() / 60.0,
@@ -140,6 +140,6 @@ impl Scenario {
 
 impl ProviderSpec {
     fn is_anthropic(&self) -> bool {
-        self.dialect == Dialect::Anthropic
+        self.dialect == ProviderApi::Anthropic
     }
 }

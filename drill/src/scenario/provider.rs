@@ -2,8 +2,8 @@ use serde::Deserialize;
 use tidegate::config::{Checks, ConfigError};
 
 use super::check::{at_least, in_order, share, unexpected};
-use super::fault::Fault;
-use super::span::{Span, Time};
+use super::fault::PlannedFault;
+use super::span::{DrawnRange, Time};
 
 /// One provider. The first of a scenario is the one that callers address, and the others are its fallbacks, in their
 /// order.
@@ -14,16 +14,16 @@ pub struct ProviderSpec {
     pub name: String,
     /// Its API; `"openai"` by default. All providers of a scenario speak Anthropic's, or none does.
     #[serde(default)]
-    pub dialect: Dialect,
+    pub dialect: ProviderApi,
     /// The time to its first token; 300 ms to 900 ms by default.
     #[serde(default = "first_token")]
-    pub first_token: Span<Time>,
+    pub first_token: DrawnRange<Time>,
     /// The share of requests with a late first token, from 0 to 1; 0 by default.
     #[serde(default)]
     pub slow: f64,
     /// The time to the first token of those; 8 s to 20 s by default.
     #[serde(default = "slow_first_token")]
-    pub slow_first_token: Span<Time>,
+    pub slow_first_token: DrawnRange<Time>,
     /// The time between two tokens; 20 ms by default.
     #[serde(default = "pace")]
     pub pace: Time,
@@ -37,13 +37,13 @@ pub struct ProviderSpec {
     pub context_tokens: Option<u32>,
     /// What goes wrong.
     #[serde(default)]
-    pub faults: Vec<Fault>,
+    pub faults: Vec<PlannedFault>,
 }
 
 /// The API of a provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Dialect {
+pub enum ProviderApi {
     /// OpenAI's chat completions, with its rate limit headers.
     #[default]
     Openai,
@@ -55,12 +55,12 @@ pub enum Dialect {
     Mistral,
 }
 
-const fn first_token() -> Span<Time> {
-    Span::new(Time::millis(300), Time::millis(900))
+const fn first_token() -> DrawnRange<Time> {
+    DrawnRange::new(Time::millis(300), Time::millis(900))
 }
 
-const fn slow_first_token() -> Span<Time> {
-    Span::new(Time::millis(8_000), Time::millis(20_000))
+const fn slow_first_token() -> DrawnRange<Time> {
+    DrawnRange::new(Time::millis(8_000), Time::millis(20_000))
 }
 
 const fn pace() -> Time {
@@ -88,7 +88,7 @@ impl ProviderSpec {
         }
         let limits = [&numbers[1], &numbers[2]];
         for (key, _) in limits.into_iter().filter(|(_, limit)| limit.is_some()) {
-            if self.dialect == Dialect::Anthropic {
+            if self.dialect == ProviderApi::Anthropic {
                 // They are reported as points in time, and the clock of the wall stands still here.
                 checks.fail(ConfigError::new(*key, "does not apply to dialect = \"anthropic\""));
             }

@@ -1,4 +1,4 @@
-use super::{Callers, Fault, ProviderSpec, Scenario, Time};
+use super::{CallerGroup, PlannedFault, ProviderSpec, Scenario, Time};
 
 /// How much smaller a scenario is made for real sockets.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ impl Scenario {
     }
 }
 
-impl Callers {
+impl CallerGroup {
     fn scaled(&self, scale: Scale) -> Self {
         Self {
             per_minute: self.per_minute.map(|rate| rate * scale.time / scale.load),
@@ -70,7 +70,7 @@ impl ProviderSpec {
     }
 }
 
-impl Fault {
+impl PlannedFault {
     fn scaled(&self, scale: Scale) -> Self {
         Self {
             from: scale.time(self.from),

@@ -24,40 +24,40 @@ impl fmt::Display for Time {
 
 /// A value between two bounds, both included, drawn evenly: `["1s", "3s"]`, or `"2s"` for a constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span<T> {
+pub struct DrawnRange<T> {
     /// The lower bound.
     pub from: T,
     /// The upper bound.
     pub to: T,
 }
 
-impl<T> Span<T> {
+impl<T> DrawnRange<T> {
     /// A span of these bounds.
     pub const fn new(from: T, to: T) -> Self {
         Self { from, to }
     }
 
     /// The span with both bounds changed.
-    pub fn map<U>(self, change: impl Fn(T) -> U) -> Span<U> {
-        Span::new(change(self.from), change(self.to))
+    pub fn map<U>(self, change: impl Fn(T) -> U) -> DrawnRange<U> {
+        DrawnRange::new(change(self.from), change(self.to))
     }
 }
 
-impl Span<Time> {
+impl DrawnRange<Time> {
     /// Draws a duration.
     pub fn draw(self, random: &mut fastrand::Rng) -> Duration {
         self.from.0 + (self.to.0.saturating_sub(self.from.0)).mul_f64(random.f64())
     }
 }
 
-impl Span<u32> {
+impl DrawnRange<u32> {
     /// Draws a number.
     pub fn draw(self, random: &mut fastrand::Rng) -> u32 {
         random.u32(self.from..=self.to.max(self.from))
     }
 }
 
-impl<'de, T: DeserializeOwned + Copy> Deserialize<'de> for Span<T> {
+impl<'de, T: DeserializeOwned + Copy> Deserialize<'de> for DrawnRange<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let read =
             |value: toml::Value| T::deserialize(value).map_err(|error| D::Error::custom(error.message()));

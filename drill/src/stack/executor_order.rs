@@ -9,9 +9,9 @@ use tower::{Layer, ServiceBuilder, ServiceExt};
 
 use super::protocol_order::{limits, policy};
 use super::tidegate_client::{TidegateClient, client, for_callers, rules};
-use super::{BuiltStack, Stack, StackPlan, TargetPlan};
+use super::{BuiltStack, ComparedStack, StackPlan, TargetPlan};
 
-pub(super) const STACK: Stack = Stack {
+pub(super) const STACK: ComparedStack = ComparedStack {
     name: "executor order",
     description: "tidegate's layers in the order of the protocol's executor, in a Fallback to the next provider: \
                   Backpressure, RateLimit, CircuitBreaker, Retry, Classify, Timeout; the settings are those of `tidegate`",

@@ -20,9 +20,9 @@ use super::circuit_cooldown::CircuitCooldown;
 use super::recloser_events::RecloserEvents;
 use super::settings::FAILURE_RATE;
 use super::status_policy::StatusPolicy;
-use super::{AnswerBody, BuiltStack, Stack, StackPlan, StackService, TargetPlan, held_of, peer};
+use super::{AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, held_of, peer};
 
-pub(super) const STACK: Stack = Stack {
+pub(super) const STACK: ComparedStack = ComparedStack {
     name: "hand-glued",
     description: "a fallback written by hand to the stack of the next provider; tower's Timeout of the call and Retry as \
                   above, ConcurrencyLimit, governor for requests and for estimated tokens, recloser, Timeout of the attempt \
@@ -155,10 +155,10 @@ impl Clock for TokioClock {
     }
 }
 
-type Governor = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Instant>>;
+type GovernorLimit = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Instant>>;
 
 /// A limit of `amount` at once and as many, evenly spread, in each period.
-fn governor(amount: u32, period: Duration) -> Governor {
+fn governor(amount: u32, period: Duration) -> GovernorLimit {
     let amount = NonZeroU32::new(amount).unwrap_or(NonZeroU32::MIN);
     let quota = Quota::with_period(period / amount.get()).expect("a period").allow_burst(amount);
     RateLimiter::direct_with_clock(quota, TokioClock)

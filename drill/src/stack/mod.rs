@@ -25,7 +25,7 @@ use tidegate::BoxError;
 use tower::util::BoxCloneSyncService;
 
 pub(crate) use self::settings::{Settings, StackPlan, TargetPlan};
-use crate::wire::Wire;
+use crate::wire::RecordedClient;
 
 /// The body of an answer.
 pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -44,22 +44,22 @@ pub(crate) struct BuiltStack {
 
 /// One of the stacks.
 #[derive(Clone, Copy)]
-pub struct Stack {
+pub struct ComparedStack {
     /// Its name.
     pub name: &'static str,
     /// Its layers, outermost first, and what they do not do.
     pub description: &'static str,
-    pub(crate) build: fn(&StackPlan, Wire) -> BuiltStack,
+    pub(crate) build: fn(&StackPlan, RecordedClient) -> BuiltStack,
 }
 
-impl fmt::Debug for Stack {
+impl fmt::Debug for ComparedStack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stack").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 /// The stacks, in the order of the tables.
-pub const STACKS: &[Stack] = &[
+pub const STACKS: &[ComparedStack] = &[
     bare::STACK,
     tower_retry::STACK,
     tower_resilience::STACK,

@@ -8,13 +8,13 @@ use tidegate::{BoxError, Payload};
 use tower::ServiceExt;
 
 use super::{AnswerBody, StackService};
-use crate::wire::{Wire, WireBody};
+use crate::wire::{RecordedBody, RecordedClient};
 
 /// The client.
-pub(super) fn client(wire: Wire) -> StackService {
+pub(super) fn client(wire: RecordedClient) -> StackService {
     StackService::new(
         wire.map_request(|request: Request<Bytes>| request.map(Payload::from))
-            .map_response(|response: Response<WireBody>| response.map(BodyExt::boxed_unsync)),
+            .map_response(|response: Response<RecordedBody>| response.map(BodyExt::boxed_unsync)),
     )
 }
 

@@ -7,10 +7,10 @@ use tidegate::{
 
 use super::settings::FAILURE_RATE;
 use super::tidegate_client::{TidegateClient, client, for_callers, rules};
-use super::{BuiltStack, Settings, Stack, StackPlan, TargetPlan};
-use crate::scenario::Dialect;
+use super::{BuiltStack, ComparedStack, Settings, StackPlan, TargetPlan};
+use crate::scenario::ProviderApi;
 
-pub(super) const STACK: Stack = Stack {
+pub(super) const STACK: ComparedStack = ComparedStack {
     name: "tidegate",
     description: "a FallbackChain; for each target Retry (of rejections, too, if there is no other target), Backpressure \
                   (adaptive by AIMD, from a quarter of the calls in flight), RateLimit of requests and tokens, \
@@ -32,8 +32,10 @@ fn chain(plan: &StackPlan, client: TidegateClient) -> Chain<TidegateClient> {
     let providers = plan.targets.iter().fold(Providers::empty(), |providers, target| {
         let base_url = format!("http://{}/v1", target.authority);
         let settings = match target.dialect {
-            Dialect::Anthropic => ProviderSettings::anthropic(base_url),
-            Dialect::Openai | Dialect::Deepseek | Dialect::Mistral => ProviderSettings::openai(base_url),
+            ProviderApi::Anthropic => ProviderSettings::anthropic(base_url),
+            ProviderApi::Openai | ProviderApi::Deepseek | ProviderApi::Mistral => {
+                ProviderSettings::openai(base_url)
+            }
         };
         providers.with(&target.name, settings.kind(rules(target.dialect)))
     });

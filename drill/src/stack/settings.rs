@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::scenario::{Dialect, Scale, Scenario};
+use crate::scenario::{ProviderApi, Scale, Scenario};
 
 /// The numbers of all stacks.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct TargetPlan {
     pub(crate) name: String,
     /// The host, and the port if there is one, of its URL.
     pub(crate) authority: String,
-    pub(crate) dialect: Dialect,
+    pub(crate) dialect: ProviderApi,
     /// Its published limits, each for a `minute`.
     pub(crate) requests: Option<u32>,
     pub(crate) tokens: Option<u32>,

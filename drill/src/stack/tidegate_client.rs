@@ -14,30 +14,30 @@ use tower::util::BoxCloneSyncService;
 
 use super::StackService;
 use crate::kept_connections::KeptConnections;
-use crate::scenario::Dialect;
-use crate::wire::{Transport, Wire, WireBody};
+use crate::scenario::ProviderApi;
+use crate::wire::{RecordedBody, RecordedClient, Transport};
 
-pub(super) type TidegateClient = BoxCloneSyncService<Request<Payload>, Response<WireBody>, BoxError>;
+pub(super) type TidegateClient = BoxCloneSyncService<Request<Payload>, Response<RecordedBody>, BoxError>;
 
 /// A client that sends a request again if the connection that it had kept was closed.
-pub(super) fn client(wire: Wire) -> TidegateClient {
+pub(super) fn client(wire: RecordedClient) -> TidegateClient {
     match wire.transport {
         Transport::Memory(_) => TidegateClient::new(KeptConnections::new(wire)),
         Transport::Sockets(_) => {
             let unpooled = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-            let fresh = Wire { transport: Transport::Sockets(unpooled), ..wire.clone() };
+            let fresh = RecordedClient { transport: Transport::Sockets(unpooled), ..wire.clone() };
             TidegateClient::new(Reconnect::new(wire, fresh).map_err(BoxError::from))
         }
     }
 }
 
 /// The rules by which the responses of a provider are classified.
-pub(super) const fn rules(dialect: Dialect) -> Provider {
+pub(super) const fn rules(dialect: ProviderApi) -> Provider {
     match dialect {
-        Dialect::Openai => Provider::OpenAi,
-        Dialect::Anthropic => Provider::Anthropic,
-        Dialect::Deepseek => Provider::DeepSeek,
-        Dialect::Mistral => Provider::Mistral,
+        ProviderApi::Openai => Provider::OpenAi,
+        ProviderApi::Anthropic => Provider::Anthropic,
+        ProviderApi::Deepseek => Provider::DeepSeek,
+        ProviderApi::Mistral => Provider::Mistral,
     }
 }
 

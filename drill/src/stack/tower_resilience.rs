@@ -15,9 +15,9 @@ use tower_resilience_timelimiter::TimeLimiterLayer;
 use super::circuit_cooldown::CircuitCooldown;
 use super::settings::FAILURE_RATE;
 use super::status_policy::backoff;
-use super::{AnswerBody, BuiltStack, Stack, StackPlan, StackService, TargetPlan, peer};
+use super::{AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, peer};
 
-pub(super) const STACK: Stack = Stack {
+pub(super) const STACK: ComparedStack = ComparedStack {
     name: "tower-resilience",
     description: "the order of its guide for clients of external APIs: Fallback to the stack of the next provider, \
                   TimeLimiter of the call, Retry, CircuitBreaker, TimeLimiter of the attempt to its head, RateLimiter of \

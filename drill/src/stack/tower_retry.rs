@@ -1,9 +1,9 @@
 use tower::ServiceBuilder;
 
 use super::status_policy::StatusPolicy;
-use super::{BuiltStack, Stack, StackService, peer};
+use super::{BuiltStack, ComparedStack, StackService, peer};
 
-pub(super) const STACK: Stack = Stack {
+pub(super) const STACK: ComparedStack = ComparedStack {
     name: "tower",
     description: "tower's Timeout of the call, Retry with a policy written by hand that obeys Retry-After, Timeout of \
                   the attempt to its head; the first provider only, since tower has no fallback",
