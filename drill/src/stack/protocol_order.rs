@@ -69,6 +69,7 @@ pub(super) fn policy(settings: &Settings) -> ResilienceConfig {
             minimum_throughput: settings.window,
             sliding_window_size: Some(settings.window),
             cooldown: settings.cooldown,
+            success_threshold: settings.probes,
             half_open_max: settings.probes,
             ..circuit_breaker::Settings::default()
         }),

@@ -24,7 +24,7 @@ pub(crate) struct Settings {
     pub(crate) consecutive: u32,
     /// How long it stays open.
     pub(crate) cooldown: Duration,
-    /// Probes of a circuit.
+    /// Successful probes that close a circuit.
     pub(crate) probes: u32,
     /// Calls in flight at one target.
     pub(crate) in_flight: usize,
@@ -94,7 +94,7 @@ impl Settings {
             window: 100,
             consecutive: 10,
             cooldown: time(30_000),
-            probes: 1,
+            probes: 3,
             in_flight: (100.0 / scale.load).round().max(4.0) as usize,
         }
     }
