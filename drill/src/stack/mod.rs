@@ -6,6 +6,7 @@ mod bare;
 mod circuit_cooldown;
 mod executor_order;
 mod hand_glued;
+mod hedged;
 mod peer;
 mod protocol_order;
 mod recloser_events;
@@ -66,6 +67,7 @@ pub const STACKS: &[ComparedStack] = &[
     hand_glued::STACK,
     executor_order::STACK,
     protocol_order::STACK,
+    hedged::STACK,
 ];
 
 impl BuiltStack {

@@ -2,13 +2,15 @@ use tidegate::chain::{Chain, ProviderSettings, Providers};
 use tidegate::provider::LimitUnit;
 use tidegate::rate_limit::Quota;
 use tidegate::{
-    FallbackChain, ResilienceConfig, backpressure, circuit_breaker, fallback, rate_limit, retry, timeout,
+    FallbackChain, ResilienceConfig, backpressure, circuit_breaker, fallback, hedge, rate_limit, retry,
+    timeout,
 };
 
 use super::settings::FAILURE_RATE;
 use super::tidegate_client::{TidegateClient, client, for_callers, rules};
 use super::{BuiltStack, ComparedStack, Settings, StackPlan, TargetPlan};
 use crate::scenario::ProviderApi;
+use crate::wire::RecordedClient;
 
 pub(super) const STACK: ComparedStack = ComparedStack {
     name: "tidegate",
@@ -16,19 +18,23 @@ pub(super) const STACK: ComparedStack = ComparedStack {
                   (adaptive by AIMD, from a quarter of the calls in flight), RateLimit of requests and tokens, \
                   CircuitBreaker (failures in a row, too), and the wire, which bounds the first token and the gaps between \
                   tokens; too long prompts fall back, and the next target continues broken streams",
-    build: |plan, wire| {
-        let chain = chain(plan, client(wire));
-        let signals = chain.signals().to_vec();
-        BuiltStack::new(for_callers(chain)).held_by(move || {
-            let snapshots = signals.iter().map(tidegate::Signals::snapshot);
-            snapshots.map(|state| state.current_inflight + state.queued + state.rate_waiting).sum()
-        })
-    },
+    build: |plan, wire| build(plan, wire, None),
 };
 
+/// The stack, with hedges or without.
+pub(super) fn build(plan: &StackPlan, wire: RecordedClient, hedge: Option<hedge::Settings>) -> BuiltStack {
+    let chain = chain(plan, client(wire), hedge);
+    let signals = chain.signals().to_vec();
+    BuiltStack::new(for_callers(chain)).held_by(move || {
+        let snapshots = signals.iter().map(tidegate::Signals::snapshot);
+        snapshots.map(|state| state.current_inflight + state.queued + state.rate_waiting).sum()
+    })
+}
+
 /// The chain of all targets, in their order.
-fn chain(plan: &StackPlan, client: TidegateClient) -> Chain<TidegateClient> {
+fn chain(plan: &StackPlan, client: TidegateClient, hedge: Option<hedge::Settings>) -> Chain<TidegateClient> {
     let name = |target: &TargetPlan| format!("{}/m", target.name);
+    let common = ResilienceConfig { hedge, ..policy(&plan.settings) };
     let providers = plan.targets.iter().fold(Providers::empty(), |providers, target| {
         let base_url = format!("http://{}/v1", target.authority);
         let settings = match target.dialect {
@@ -39,14 +45,10 @@ fn chain(plan: &StackPlan, client: TidegateClient) -> Chain<TidegateClient> {
         };
         providers.with(&target.name, settings.kind(rules(target.dialect)))
     });
-    let chain =
-        FallbackChain::new(plan.targets.iter().map(name)).policy(policy(&plan.settings)).providers(providers);
+    let chain = FallbackChain::new(plan.targets.iter().map(name)).policy(common.clone()).providers(providers);
     let chain = plan.targets.iter().fold(chain, |chain, target| {
         let limits = limits(plan, target);
-        chain.policy_of(
-            &name(target),
-            ResilienceConfig { rate_limiter: Some(limits), ..policy(&plan.settings) },
-        )
+        chain.policy_of(&name(target), ResilienceConfig { rate_limiter: Some(limits), ..common.clone() })
     });
     chain.service(client).expect("a checked scenario has a chain")
 }
