@@ -19,7 +19,7 @@ pub(crate) struct Work {
     pub(crate) is_charged: bool,
 }
 
-/// For whom a failure says that a further attempt at this provider fails, too.
+/// The requests for which a further attempt at this provider fails, too, as a failure reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// For this request.
@@ -132,7 +132,7 @@ impl Ledger {
 const MOST_OPEN: usize = 4_096;
 
 impl AttemptRecord {
-    /// Whether the provider has delivered all that it was asked for.
+    /// Whether the provider has delivered the whole response.
     pub(crate) fn is_answer(&self) -> bool {
         let is_read = matches!(self.end, Some((_, AttemptEnding::Read)));
         is_read && self.work.is_some() && self.status == Some(200)

@@ -25,8 +25,8 @@ struct Replies {
     met_stale: Mutex<BTreeSet<u32>>,
 }
 
-/// One request, and what the scenario says about it.
-struct Asked {
+/// One request, with its draws.
+struct PlannedRequest {
     number: usize,
     call: u32,
     is_stream: bool,
@@ -66,36 +66,36 @@ pub(crate) fn provider(
 
 impl Replies {
     fn reply(&self, request: &LoggedRequest) -> Reply {
-        let mut asked = self.read(request);
-        let mut work = self.work(&mut asked);
+        let mut planned = self.read(request);
+        let mut work = self.work(&mut planned);
         let mut reply = Reply::ok().tokens(work.output as usize);
         for fault in &self.spec.faults {
             // Drawn in any case, so that a fault that is off does not move the draws of the next.
-            let is_hit = asked.random.f64() < fault.share();
-            if !is_hit || !fault.is_on(asked.elapsed) {
+            let is_hit = planned.random.f64() < fault.share();
+            if !is_hit || !fault.is_on(planned.elapsed) {
                 continue;
             }
-            match self.apply(fault, &asked, &mut work, reply) {
+            match self.apply(fault, &planned, &mut work, reply) {
                 ControlFlow::Continue(changed) => reply = changed,
                 ControlFlow::Break(end) => return end,
             }
         }
-        if self.spec.context_tokens.is_some_and(|context| asked.prompt > context) {
-            self.ledger.edit(asked.number, |attempt| attempt.refusal = Some(Refusal::Request));
+        if self.spec.context_tokens.is_some_and(|context| planned.prompt > context) {
+            self.ledger.edit(planned.number, |attempt| attempt.refusal = Some(Refusal::Request));
             return self.context_length();
         }
         if self.spec.capacity.is_some_and(|capacity| self.is_full(capacity)) {
             return Reply::status(503);
         }
-        self.ledger.edit(asked.number, |attempt| attempt.work = Some(work));
+        self.ledger.edit(planned.number, |attempt| attempt.work = Some(work));
         reply.latency(work.first_token).pace(work.pace)
     }
 
-    fn read(&self, request: &LoggedRequest) -> Asked {
+    fn read(&self, request: &LoggedRequest) -> PlannedRequest {
         let number = header(&request.headers, ATTEMPT) as usize;
         let call = header(&request.headers, CALL) as u32;
         let earlier = self.ledger.earlier(number) as u64;
-        Asked {
+        PlannedRequest {
             number,
             call,
             is_stream: request.is_stream,
@@ -106,13 +106,13 @@ impl Replies {
         }
     }
 
-    fn work(&self, asked: &mut Asked) -> Work {
-        let is_slow = asked.random.f64() < self.spec.slow;
+    fn work(&self, planned: &mut PlannedRequest) -> Work {
+        let is_slow = planned.random.f64() < self.spec.slow;
         let latency = if is_slow { self.spec.slow_first_token } else { self.spec.first_token };
         Work {
-            prompt: asked.prompt,
-            output: asked.output.max(1),
-            first_token: latency.draw(&mut asked.random),
+            prompt: planned.prompt,
+            output: planned.output.max(1),
+            first_token: latency.draw(&mut planned.random),
             pace: self.spec.pace.0,
             is_charged: true,
         }
@@ -122,17 +122,17 @@ impl Replies {
     fn apply(
         &self,
         fault: &PlannedFault,
-        asked: &Asked,
+        planned: &PlannedRequest,
         work: &mut Work,
         reply: Reply,
     ) -> ControlFlow<Reply, Reply> {
         let tokens = fault.after_tokens.unwrap_or(5) as usize;
         match fault.kind {
-            PlannedFaultKind::Error => return ControlFlow::Break(self.error(fault, asked)),
+            PlannedFaultKind::Error => return ControlFlow::Break(self.error(fault, planned)),
             PlannedFaultKind::Reset => return ControlFlow::Break(Reply::reset()),
             PlannedFaultKind::Hang => return ControlFlow::Break(Reply::hang()),
             PlannedFaultKind::Empty => return ControlFlow::Break(Reply::raw("").latency(work.first_token)),
-            PlannedFaultKind::ErrorEvent if asked.is_stream => {
+            PlannedFaultKind::ErrorEvent if planned.is_stream => {
                 return ControlFlow::Break(
                     Reply::ok().latency(work.first_token).error_event_at(1, "server_error"),
                 );
@@ -140,13 +140,13 @@ impl Replies {
             PlannedFaultKind::ErrorEvent => return ControlFlow::Break(Reply::status(500)),
             PlannedFaultKind::QuotaExhausted => {
                 let refusal = Refusal::Until(fault.to.map_or(Duration::MAX, |to| to.0));
-                self.ledger.edit(asked.number, |attempt| attempt.refusal = Some(refusal));
+                self.ledger.edit(planned.number, |attempt| attempt.refusal = Some(refusal));
                 return ControlFlow::Break(Reply::error(429, "insufficient_quota"));
             }
             PlannedFaultKind::Capacity if self.is_full(fault.capacity.unwrap_or(5)) => {
                 return ControlFlow::Break(Reply::status(503));
             }
-            PlannedFaultKind::Stale if self.meets_stale(asked.call) => {
+            PlannedFaultKind::Stale if self.meets_stale(planned.call) => {
                 return ControlFlow::Break(Reply::reset());
             }
             PlannedFaultKind::Capacity | PlannedFaultKind::Stale => {}
@@ -170,11 +170,11 @@ impl Replies {
         ControlFlow::Continue(reply)
     }
 
-    fn error(&self, fault: &PlannedFault, asked: &Asked) -> Reply {
+    fn error(&self, fault: &PlannedFault, planned: &PlannedRequest) -> Reply {
         let reply = Reply::status(fault.status.unwrap_or(500));
         let Some(wait) = fault.retry_after else { return reply };
-        let refusal = Refusal::Until(asked.elapsed + wait.0);
-        self.ledger.edit(asked.number, |attempt| attempt.refusal = Some(refusal));
+        let refusal = Refusal::Until(planned.elapsed + wait.0);
+        self.ledger.edit(planned.number, |attempt| attempt.refusal = Some(refusal));
         // As OpenAI sends it; Anthropic and others have the seconds alone.
         let reply = reply.retry_after(wait.0.as_nanos().div_ceil(1_000_000_000) as u64);
         match self.spec.dialect {

@@ -103,7 +103,7 @@ fn no_stack_leaks_a_permit_and_ours_serves_far_more_than_the_bare_client() {
     assert!(tidegate.leaked_permits.is_some());
 }
 
-/// What the bare client gets is what the scenario says.
+/// The bare client meets each fault as often as the scenario has it.
 #[test]
 fn the_bare_client_meets_the_faults_of_the_scenario() {
     let play = |fault: &str| {

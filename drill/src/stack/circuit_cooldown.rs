@@ -2,7 +2,7 @@
 //!
 //! tower-resilience and recloser read the clock of the machine, which stands still in virtual time. In a run in virtual
 //! time their own wait is zero, and this one is in front of them: a circuit that has opened rejects until the wait has
-//! passed, and is asked again after that. Over sockets they keep their own time.
+//! passed, and decides again after that. Over sockets they keep their own time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -30,7 +30,7 @@ pub(crate) struct Settings {
     pub(crate) in_flight: usize,
 }
 
-/// One provider, as a stack knows it.
+/// One provider, as it is configured in a stack.
 #[derive(Clone, Debug)]
 pub(crate) struct TargetPlan {
     pub(crate) name: String,
