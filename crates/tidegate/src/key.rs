@@ -86,6 +86,13 @@ pub(crate) fn hasher() -> DefaultHasher {
     SECRET.build_hasher()
 }
 
+/// A hasher that carries a secret of several processes. In each of them it gives the same hashes.
+pub(crate) fn shared_hasher(secret: &str) -> DefaultHasher {
+    let mut hasher = DefaultHasher::new();
+    secret.hash(&mut hasher);
+    hasher
+}
+
 impl KeyBy {
     /// Uses the return value of `key` for the head of the request.
     pub fn new<K: Hash>(key: impl Fn(&RequestHead<'_>) -> K + Send + Sync + 'static) -> Self {

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::iter::Sum;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,8 @@ use http::Request;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Lifecycle, UnitWeighter};
 
-use crate::key::{KeyBy, KeyId, RequestHead, hasher};
+use crate::key::{KeyBy, KeyId, RequestHead, hasher, shared_hasher};
+use crate::store::Store;
 use crate::{Deadline, ErrorCode, Gate, Rejection, RejectionReason, clock};
 
 /// A handle to the state of a gate: one state that all requests share, or with `key_by` one state per key.
@@ -41,7 +43,7 @@ pub(crate) trait KeyedHandle: Clone {
     #[inline]
     fn of_key<B: 'static>(&self, request: &Request<B>) -> Result<Option<Self>, Rejection> {
         let Some(keys) = self.by_key() else { return Ok(None) };
-        let key = keys.key_by.key(request, hasher()).ok_or_else(|| no_key(Self::GATE))?;
+        let key = keys.key(request).ok_or_else(|| no_key(Self::GATE))?;
         Ok(Some(keys.of(key, &RequestHead::of(request), self)))
     }
 
@@ -73,7 +75,7 @@ pub(crate) trait KeyedHandle: Clone {
 
     /// The key of the request; `None` without keys, and if the request has none.
     fn key_of<B: 'static>(&self, request: &Request<B>) -> Option<KeyId> {
-        self.by_key()?.key_by.key(request, hasher())
+        self.by_key()?.key(request)
     }
 
     /// The state of a key, or else this one.
@@ -111,6 +113,8 @@ pub(crate) trait KeyedHandle: Clone {
 /// flight.
 pub(crate) struct Keyed<T> {
     key_by: KeyBy,
+    /// Carries the secret of the hashes: that of the process, or of all processes that share the states.
+    hasher: DefaultHasher,
     states: Cache<KeyId, T, UnitWeighter, quick_cache::DefaultHashBuilder, PinInUse>,
     max_keys: usize,
     next_sweep: Mutex<Instant>,
@@ -134,12 +138,17 @@ const SWEEP_INTERVAL_WHEN_FULL: Duration = Duration::from_secs(1);
 
 impl<T: KeyedHandle> Keyed<T> {
     /// The map of a layer with these settings; `None` without a key.
-    pub(crate) fn new(key_by: Option<&KeyBy>, max_keys: usize) -> Option<Self> {
+    pub(crate) fn new(key_by: Option<&KeyBy>, max_keys: usize, store: Option<&Store>) -> Option<Self> {
         let (key_by, max_keys) = (key_by?.clone(), max_keys.max(1));
         let states =
             Cache::with(max_keys.min(1024), max_keys as u64, UnitWeighter, Default::default(), PinInUse);
         let next_sweep = Mutex::new(next_sweep(clock::now()));
-        Some(Self { key_by, states, max_keys, next_sweep, changes: AtomicU64::new(0) })
+        let hasher = store.map_or_else(hasher, |store| shared_hasher(store.shared.salt()));
+        Some(Self { key_by, hasher, states, max_keys, next_sweep, changes: AtomicU64::new(0) })
+    }
+
+    fn key<B: 'static>(&self, request: &Request<B>) -> Option<KeyId> {
+        self.key_by.key(request, self.hasher.clone())
     }
 
     fn of(&self, key: KeyId, head: &RequestHead<'_>, template: &T) -> T {
@@ -245,7 +254,7 @@ mod tests {
     }
 
     fn keyed(max_keys: usize) -> Keyed<Count> {
-        Keyed::new(Some(&KeyBy::path()), max_keys).unwrap()
+        Keyed::new(Some(&KeyBy::path()), max_keys, None).unwrap()
     }
 
     fn call(keyed: &Keyed<Count>, key: usize) -> Count {

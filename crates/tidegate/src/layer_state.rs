@@ -3,7 +3,7 @@ use std::sync::OnceLock;
 
 use crate::key::KeyId;
 use crate::metrics::{TargetMetrics, TargetMetricsCell};
-use crate::shared::Shared;
+use crate::shared::{Shared, WeakShared};
 
 /// The state that a layer, its services and their clones share: a name, the settings, and the state that is
 /// made from them.
@@ -94,6 +94,23 @@ impl<S, T> LayerState<S, T> {
     /// The metrics of this name.
     pub(crate) fn metrics(&self) -> TargetMetrics {
         self.0.metrics.get(self.target())
+    }
+}
+
+/// A [`LayerState`] that does not keep the state alive.
+#[derive(Debug)]
+pub(crate) struct WeakLayerState<S, T>(WeakShared<LayerStateInner<S, T>>);
+
+impl<S, T> LayerState<S, T> {
+    pub(crate) fn downgrade(&self) -> WeakLayerState<S, T> {
+        WeakLayerState(self.0.downgrade())
+    }
+}
+
+impl<S, T> WeakLayerState<S, T> {
+    /// The state, if it still exists.
+    pub(crate) fn upgrade(&self) -> Option<LayerState<S, T>> {
+        self.0.upgrade().map(LayerState)
     }
 }
 

@@ -115,6 +115,7 @@ pub mod reconnect;
 pub mod reqwest_service;
 pub mod retry;
 pub mod stack;
+pub mod store;
 pub mod timeout;
 pub mod translate;
 

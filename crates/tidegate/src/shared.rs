@@ -80,6 +80,22 @@ impl<T> Shared<T> {
     }
 }
 
+/// A [`Shared`] that does not keep the state alive.
+#[derive(Debug)]
+pub(crate) struct WeakShared<T>(Weak<Node<T>>);
+
+impl<T> Shared<T> {
+    pub(crate) fn downgrade(&self) -> WeakShared<T> {
+        WeakShared(Arc::downgrade(&self.0))
+    }
+}
+
+impl<T> WeakShared<T> {
+    pub(crate) fn upgrade(&self) -> Option<Shared<T>> {
+        self.0.upgrade().map(Shared)
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

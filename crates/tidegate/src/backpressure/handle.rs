@@ -34,7 +34,7 @@ impl From<&BackpressureSettings> for BackpressureState {
     fn from(settings: &BackpressureSettings) -> Self {
         Self {
             bulkhead: settings.into(),
-            keys: Keyed::new(settings.key_by.as_ref().filter(|_| settings.enabled), settings.max_keys),
+            keys: Keyed::new(settings.key_by.as_ref().filter(|_| settings.enabled), settings.max_keys, None),
         }
     }
 }

@@ -50,7 +50,7 @@ impl From<&CircuitBreakerSettings> for CircuitState {
             circuit: SharedCircuit::new(settings, clock::now()),
             shadow_admitted: AtomicU64::new(0),
             totals: CallTotals::new(settings.hooks.is_of_key, clock::now()),
-            keys: Keyed::new(settings.key_by.as_ref().filter(|_| settings.enabled), settings.max_keys),
+            keys: Keyed::new(settings.key_by.as_ref().filter(|_| settings.enabled), settings.max_keys, None),
         }
     }
 }

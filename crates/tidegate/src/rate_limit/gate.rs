@@ -99,6 +99,7 @@ impl Handle {
         let (call, shortfall) = match queue.backlog.total() {
             0 => match queue.limits.try_reserve(&cost, 0, now) {
                 Ok(reserved) => {
+                    self.follow_up(&mut queue, now);
                     drop(queue);
                     granted.wake();
                     return RateDecision::Admitted(reserved);
@@ -119,12 +120,13 @@ impl Handle {
             Some(_) => None,
             None => queue.enqueue(call, shortfall.wait, now, &mut granted),
         };
+        self.follow_up(&mut queue, now);
         drop(queue);
         granted.wake();
         match (ticket, rejection) {
             (Some(ticket), _) => {
                 let handle = Self(self.0.to_hold());
-                RateDecision::Queued(QueuedCall::new(handle, ticket, shortfall.quota, deadline, now))
+                RateDecision::Queued(QueuedCall::new(handle, ticket, &shortfall, deadline, now))
             }
             (None, Some(rejection)) => RateDecision::Rejected(rejection),
             (None, None) => RateDecision::Rejected(shortfall.annotate(too_many_waiting())),

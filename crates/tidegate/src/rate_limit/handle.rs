@@ -10,6 +10,7 @@ use super::cost::{CallCost, Reserved};
 use super::queue::{RateCall, RateQueue};
 use super::reopen_ramp::ReopenRamp;
 use super::settings::{HeaderClassifier, RateLimitSettings};
+use super::store_link::StoreLink;
 use crate::key::KeyId;
 use crate::key::RequestHead;
 use crate::keyed::{Keyed, KeyedHandle};
@@ -42,21 +43,33 @@ pub(super) struct RateState {
     pub(super) ignored: AtomicU64,
     /// Reads the limits in response headers when the layer has no classifier of its own.
     pub(super) classifier: OnceLock<HeaderClassifier>,
+    /// The store with which the quotas are shared, if they are.
+    pub(super) store: Option<StoreLink>,
     keys: Option<Keyed<Handle>>,
 }
 
 impl From<&RateLimitSettings> for RateState {
     fn from(settings: &RateLimitSettings) -> Self {
         let now = clock::now();
-        let limits = settings.quota_set(now);
+        let mut limits = settings.quota_set(now);
+        // With keys, the limit of each key is shared.
+        let shared = settings.hooks.store.as_ref().filter(|_| settings.enabled && settings.key_by.is_none());
+        if let Some(store) = shared {
+            limits.share(store.shared.settings(), settings.longest_wait(), now);
+        }
         Self {
+            store: shared.cloned().map(StoreLink::new),
             has_token_quota: AtomicBool::new(limits.has_token_quota()),
             queue: Mutex::new(RateQueue::new(limits, settings.max_waiting)),
             has_reported_quotas: AtomicBool::new(false),
             wire_reports: AtomicBool::new(false),
             ignored: AtomicU64::new(0),
             classifier: OnceLock::new(),
-            keys: Keyed::new(settings.key_by.as_ref().filter(|_| settings.enabled), settings.max_keys),
+            keys: Keyed::new(
+                settings.key_by.as_ref().filter(|_| settings.enabled),
+                settings.max_keys,
+                settings.hooks.store.as_ref(),
+            ),
         }
     }
 }
@@ -236,7 +249,14 @@ impl Handle {
         }
     }
 
+    /// Closes the gate, for all processes that share it.
     fn close(&self, wait: Duration) {
+        self.close_here(wait);
+        self.share_cooldown(wait);
+    }
+
+    /// Closes the gate of this process.
+    pub(super) fn close_here(&self, wait: Duration) {
         let now = clock::now();
         let until = Deadline::after(wait, now).instant();
         let ramp = ReopenRamp::new(wait, until, fastrand::f64());
@@ -259,6 +279,7 @@ impl Handle {
         let mut queue = self.lock();
         change(&mut queue, now);
         let granted = (queue.backlog.total() > 0).then(|| queue.grant_returned(now));
+        self.follow_up(&mut queue, now);
         drop(queue);
         if let Some(wakers) = granted {
             wakers.wake();

@@ -8,6 +8,7 @@ use super::settings::{Estimator, HeaderClassifier, OnLimit, PerKey, RateLimitSet
 use super::{Handle, RateLimit};
 use crate::layer_state::LayerState;
 use crate::settings::ConfigError;
+use crate::store::Store;
 use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 
 /// Limits the rate of requests to a provider; see the [module page](crate::rate_limit).
@@ -226,6 +227,14 @@ impl RateLimitLayer {
     #[must_use]
     pub fn per_key(self, settings: impl Fn(&RequestHead<'_>, Self) -> Self + Send + Sync + 'static) -> Self {
         self.set(|it| it.hooks.per_key = Some(PerKey(Arc::new(settings))))
+    }
+
+    /// Shares the configured quotas, and the time for which the provider closed the gate, with the other processes that use
+    /// this store; see [`store`](crate::store). Quotas that the provider reports are those of this process. The layer needs a
+    /// [name](Self::name), which is that of the shared state.
+    #[must_use]
+    pub fn store(self, store: Store) -> Self {
+        self.set(|settings| settings.hooks.store = Some(store))
     }
 
     /// The name in events, usually `provider/model`. Only the first name that is set counts.

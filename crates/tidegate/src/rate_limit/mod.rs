@@ -156,9 +156,11 @@
 
 mod backlog;
 mod cost;
+mod exchange;
 mod gate;
 mod handle;
 mod layer;
+mod lease;
 mod queue;
 mod queued_call;
 mod quota;
@@ -170,6 +172,8 @@ mod report;
 mod reported_quotas;
 mod reservation;
 mod settings;
+mod shared_quotas;
+mod store_link;
 
 pub use handle::Handle;
 pub use layer::RateLimitLayer;

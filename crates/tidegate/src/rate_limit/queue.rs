@@ -19,6 +19,7 @@ use super::backlog::Backlog;
 use super::cost::{CallCost, Reserved};
 use super::quota_set::QuotaSet;
 use super::quota_set::Shortfall;
+use super::shared_quotas::WaitingCalls;
 use crate::priority_semaphore::{Flow, Order, Ticket, WaitQueue};
 use crate::{Deadline, Priority};
 
@@ -104,6 +105,14 @@ impl RateQueue {
             first.is_first = false;
         }
         self.grant_ready(now)
+    }
+
+    /// The cost of the calls that wait, and that of the first.
+    pub(super) fn waiting(&mut self) -> WaitingCalls {
+        let mut all = self.backlog.cost(Priority::Interactive);
+        all.add(&self.backlog.cost(Priority::Batch));
+        let first = self.waiters.peek_mut().map_or_else(CallCost::default, |first| first.call.cost);
+        WaitingCalls { all, first }
     }
 
     /// When the first call in the queue will have room.

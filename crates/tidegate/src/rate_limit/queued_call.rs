@@ -12,6 +12,7 @@ use super::queue::{GRANT_LIFETIME, RateCall, RateQueue, RateWaiterState, Wakers}
 use super::quota_set::Shortfall;
 use super::rejections::{past_deadline, rejected_because, too_many_waiting};
 use super::reservation::Reservation;
+use super::settings::OnLimit;
 use crate::attempt::QueuedAttempt;
 use crate::priority_semaphore::Ticket;
 use crate::{Deadline, Rejection, RejectionReason, clock};
@@ -35,12 +36,19 @@ impl QueuedCall {
     pub(super) fn new(
         handle: Handle,
         ticket: Ticket,
-        quota: Option<&'static str>,
+        shortfall: &Shortfall,
         deadline: Option<Deadline>,
         now: Instant,
     ) -> Self {
-        let max_wait = Deadline::after(handle.0.settings().max_wait, now);
-        Self { handle, ticket: Some(ticket), quota, max_wait, deadline, sleep: None }
+        let settings = handle.0.settings();
+        let max_wait = match settings.on_limit {
+            OnLimit::Wait => settings.max_wait,
+            // Only the reply of a store is waited for.
+            OnLimit::Reject => Duration::ZERO,
+        };
+        let max_wait = if shortfall.is_pending { max_wait.max(2 * shortfall.wait) } else { max_wait };
+        let max_wait = Deadline::after(max_wait, now);
+        Self { handle, ticket: Some(ticket), quota: shortfall.quota, max_wait, deadline, sleep: None }
     }
 
     /// Ends the wait so early that `answer_time` is left until the deadline of the call.
@@ -95,6 +103,7 @@ impl QueuedCall {
                     }
                 };
                 let freed = queue.grant_returned(now);
+                handle.follow_up(&mut queue, now);
                 drop(queue);
                 drop(waiter);
                 wakers.wake();
@@ -108,6 +117,7 @@ impl QueuedCall {
                 Some(stored) if stored.will_wake(cx.waker()) => None,
                 _ => waiter.waker.replace(cx.waker().clone()),
             };
+            handle.follow_up(&mut queue, now);
             drop(queue);
             // The last waker of a task may drop the task, and with it a call in this queue.
             drop(stale);
@@ -161,6 +171,9 @@ impl QueuedCall {
         };
         let rejection = match self.deadline {
             Some(deadline) if deadline < self.max_wait => past_deadline(),
+            _ if self.handle.0.settings().on_limit == OnLimit::Reject => {
+                rejected_because(RejectionReason::RateLimitReached)
+            }
             _ => rejected_because(RejectionReason::MaxWaitExceeded),
         };
         shortfall.annotate(rejection)

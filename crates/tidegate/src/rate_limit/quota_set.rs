@@ -8,7 +8,9 @@ use super::quota::{MINUTE, Quota};
 use super::quota_counter::QuotaCounter;
 use super::reopen_ramp::ReopenRamp;
 use super::reported_quotas::ReportedQuotas;
-use crate::LimitUnit;
+use super::shared_quotas::{NextStep, SharedQuotas, WaitingCalls};
+use crate::store::SharedCooldown;
+use crate::{LimitUnit, store};
 
 /// All quotas of one gate, and the time until which the provider closed it.
 #[derive(Clone, Debug)]
@@ -23,6 +25,9 @@ pub(super) struct QuotaSet {
     ramp: Option<ReopenRamp>,
     /// The total cost reserved since the start.
     total_spent: CallCost,
+    /// The configured quotas as they are shared with other processes. While the store is available it decides in their
+    /// place; else they hold the share of this process.
+    shared: Option<Box<SharedQuotas>>,
 }
 
 /// The room that a call lacks.
@@ -31,6 +36,8 @@ pub(super) struct Shortfall {
     pub(super) wait: Duration,
     /// The quota with the longest wait; `None` if the provider closed the gate.
     pub(super) quota: Option<&'static str>,
+    /// The wait is the time in which the store of a shared quota replies. There may be room at once.
+    pub(super) is_pending: bool,
 }
 
 /// A quota with a longer period limits the amount and not the pace: a pause of a second must not cost the
@@ -51,6 +58,14 @@ impl QuotaSet {
             closed_until: None,
             ramp: None,
             total_spent: CallCost::default(),
+            shared: None,
+        }
+    }
+
+    /// Shares the configured quotas with other processes.
+    pub(super) fn share(&mut self, settings: &store::Settings, max_wait: Duration, now: Instant) {
+        if !self.configured.is_empty() {
+            self.shared = Some(Box::new(SharedQuotas::new(&self.configured, settings, max_wait, now)));
         }
     }
 
@@ -64,7 +79,8 @@ impl QuotaSet {
     ) -> Result<Reserved, Shortfall> {
         if let Some(counter) = self.only_counter() {
             let spent = counter.bucket.spend(cost.of(counter.quota.unit), now);
-            spent.map_err(|wait| Shortfall { wait, quota: Some(counter.quota.name()) })?;
+            let shortfall = |wait| Shortfall { wait, quota: Some(counter.quota.name()), is_pending: false };
+            spent.map_err(shortfall)?;
         } else {
             let shortfall = self.shortfall(&CallCost::default(), cost, now);
             if !shortfall.wait.is_zero() {
@@ -72,8 +88,17 @@ impl QuotaSet {
             }
             self.closed_until = None;
             self.ramp = self.ramp.and_then(|ramp| ramp.step(behind, now));
-            for counter in self.configured.iter_mut().chain(self.reported.counters_mut()) {
+            for counter in self.reported.counters_mut() {
                 counter.bucket.take(cost.of(counter.quota.unit), now);
+            }
+            match &mut self.shared {
+                Some(shared) if !shared.is_local() => shared.spend(cost, now),
+                shared => {
+                    shared.iter_mut().for_each(|shared| shared.note_admission(cost));
+                    for counter in &mut self.configured {
+                        counter.bucket.take(cost.of(counter.quota.unit), now);
+                    }
+                }
             }
         }
         self.total_spent.add(cost);
@@ -82,7 +107,10 @@ impl QuotaSet {
 
     /// The counter that alone decides, as it does in most sets most of the time.
     fn only_counter(&mut self) -> Option<&mut QuotaCounter> {
-        let is_open = self.closed_until.is_none() && self.ramp.is_none() && self.reported.is_empty();
+        let is_open = self.closed_until.is_none()
+            && self.ramp.is_none()
+            && self.reported.is_empty()
+            && self.shared.is_none();
         match &mut *self.configured {
             [counter] if is_open => Some(counter),
             _ => None,
@@ -94,12 +122,22 @@ impl QuotaSet {
     pub(super) fn shortfall(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Shortfall {
         let closed = self.closed_for(now).unwrap_or_default();
         let opens = self.ramp.map_or(closed, |ramp| closed.max(ramp.wait(now)));
-        let mut shortfall = Shortfall { wait: opens, quota: None };
-        for counter in self.configured.iter().chain(self.reported.counters()) {
+        let mut shortfall = Shortfall { wait: opens, quota: None, is_pending: false };
+        let configured = match &self.shared {
+            Some(shared) if !shared.is_local() => {
+                let leased = shared.shortfall(ahead, cost, now);
+                if leased.wait > shortfall.wait {
+                    shortfall = leased;
+                }
+                &[][..]
+            }
+            _ => &self.configured,
+        };
+        for counter in configured.iter().chain(self.reported.counters()) {
             let unit = counter.unit();
             let wait = counter.bucket.wait(ahead.of(unit), cost.of(unit), now);
             if wait > shortfall.wait {
-                shortfall = Shortfall { wait, quota: Some(counter.quota.name()) };
+                shortfall = Shortfall { wait, quota: Some(counter.quota.name()), is_pending: false };
             }
         }
         shortfall
@@ -109,9 +147,11 @@ impl QuotaSet {
     /// the provider's next report shows how the provider counted it. Cost above the reservation is charged to
     /// both.
     pub(super) fn settle(&mut self, reserved: &Reserved, used: &CallCost, now: Instant) {
+        self.settle_leased(reserved, used);
         for (counter, is_configured) in self
             .configured
             .iter_mut()
+            .filter(|_| self.shared.as_ref().is_none_or(|shared| shared.is_local()))
             .map(|configured| (configured, true))
             .chain(self.reported.counters_mut().map(|reported| (reported, false)))
         {
@@ -127,8 +167,18 @@ impl QuotaSet {
 
     /// Returns the whole reservation of a call that never reached the wire.
     pub(super) fn refund(&mut self, reserved: &Reserved, now: Instant) {
-        for counter in self.configured.iter_mut().chain(self.reported.counters_mut()) {
+        self.settle_leased(reserved, &CallCost::default());
+        let is_local = self.shared.as_ref().is_none_or(|shared| shared.is_local());
+        let configured = self.configured.iter_mut().filter(|_| is_local);
+        for counter in configured.chain(self.reported.counters_mut()) {
             counter.bucket.refund(reserved.cost.of(counter.quota.unit), reserved.at, now);
+        }
+    }
+
+    /// Settles a call that spent from a lease.
+    fn settle_leased(&mut self, reserved: &Reserved, used: &CallCost) {
+        if let Some(shared) = self.shared.as_mut().filter(|shared| !shared.is_local()) {
+            shared.settle(reserved, used);
         }
     }
 
@@ -154,11 +204,7 @@ impl QuotaSet {
     /// Returns the least amount that can be spent now of the units that `counts` accepts, or `None` if no
     /// quota counts such a unit.
     pub(super) fn remaining(&self, counts: impl Fn(LimitUnit) -> bool, now: Instant) -> Option<u64> {
-        let counters = self.configured.iter().chain(self.reported.counters());
-        let least = counters
-            .filter(|counter| counts(counter.unit()))
-            .map(|counter| counter.bucket.remaining(now))
-            .min();
+        let least = self.buckets(now).filter(|(unit, ..)| counts(*unit)).map(|(_, left, _)| left).min();
         match self.closed_for(now) {
             Some(_) => Some(0),
             None => least,
@@ -167,10 +213,22 @@ impl QuotaSet {
 
     /// Returns the capacity of the quota with the least [remaining](Self::remaining).
     pub(super) fn capacity(&self, counts: impl Fn(LimitUnit) -> bool, now: Instant) -> Option<u64> {
-        let counters = self.configured.iter().chain(self.reported.counters());
-        let counted = counters.filter(|counter| counts(counter.unit()));
-        let buckets = counted.map(|counter| (counter.bucket.remaining(now), counter.bucket.capacity()));
-        buckets.min().map(|(_, capacity)| capacity)
+        let counted = self.buckets(now).filter(|(unit, ..)| counts(*unit));
+        counted.map(|(_, left, capacity)| (left, capacity)).min().map(|(_, capacity)| capacity)
+    }
+
+    /// The unit, the content and the capacity of each bucket: of all processes together, where the quotas are shared and
+    /// the store is available.
+    fn buckets(&self, now: Instant) -> impl Iterator<Item = (LimitUnit, u64, u64)> {
+        let shared = self.shared.as_ref().filter(|shared| shared.is_available());
+        let of = move |counter: &QuotaCounter| {
+            (counter.unit(), counter.bucket.remaining(now), counter.bucket.capacity())
+        };
+        let configured = self.configured.iter().enumerate().map(move |(index, counter)| match shared {
+            Some(shared) => shared.bucket(index, now),
+            None => of(counter),
+        });
+        configured.chain(self.reported.counters().map(of))
     }
 
     /// Returns whether any quota counts tokens.
@@ -186,6 +244,40 @@ impl QuotaSet {
             && self.configured.iter().all(|counter| counter.bucket.is_full(now))
             && self.closed_for(now).is_none()
             && self.ramp.is_none_or(|ramp| ramp.wait(now).is_zero())
+            && self.shared.as_ref().is_none_or(|shared| shared.is_pristine())
+    }
+
+    /// The quotas that are shared, if they are.
+    pub(super) fn shared(&mut self) -> Option<&mut SharedQuotas> {
+        self.shared.as_deref_mut()
+    }
+
+    /// What to do next for the quotas that are shared.
+    pub(super) fn next_step(&mut self, waiting: &WaitingCalls, now: Instant) -> NextStep {
+        let Some(shared) = &mut self.shared else { return NextStep::Idle };
+        let spent = |index: usize| {
+            let bucket = &self.configured[index].bucket;
+            bucket.capacity().saturating_sub(bucket.remaining(now))
+        };
+        shared.next_step(waiting, spent, now)
+    }
+
+    /// The store could not be reached. The first time, the local shares begin as the store was seen last.
+    pub(super) fn on_unavailable(&mut self, now: Instant) {
+        let Some(shared) = &mut self.shared else { return };
+        let was_available = shared.is_available();
+        shared.on_unavailable(now);
+        if was_available {
+            for (index, counter) in self.configured.iter_mut().enumerate() {
+                counter.bucket = shared.local_share(index, now);
+            }
+        }
+    }
+
+    /// The cooldown to share with other processes.
+    pub(super) fn cooldown(&mut self, wait: Duration, now: Instant) -> Option<SharedCooldown> {
+        let pacing = self.pacing_quota;
+        self.shared.as_mut().map(|shared| shared.cooldown(wait, pacing, now))
     }
 
     /// Returns the configured quota of `unit` with the shortest period.
@@ -203,7 +295,8 @@ impl QuotaSet {
     /// Resets the quotas and drops the reports. `total_spent` stays: it distinguishes calls in flight from
     /// later ones.
     pub(super) fn reset(&mut self, fresh: Self) {
-        *self = Self { total_spent: self.total_spent, ..fresh };
+        let (total_spent, shared) = (self.total_spent, self.shared.take());
+        *self = Self { total_spent, shared, ..fresh };
     }
 
     /// Returns the total cost reserved since the start.

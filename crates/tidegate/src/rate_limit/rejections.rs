@@ -27,9 +27,9 @@ impl Settings {
         deadline: Option<Deadline>,
         now: Instant,
     ) -> Option<Rejection> {
-        let rejection = if self.on_limit == OnLimit::Reject {
+let rejection = if self.on_limit == OnLimit::Reject && !shortfall.is_pending {
             no_room()
-        } else if shortfall.wait > self.max_wait {
+        } else if shortfall.wait > self.max_wait && !shortfall.is_pending {
             rejected_because(RejectionReason::MaxWaitExceeded)
         } else if is_queue_full {
             too_many_waiting()

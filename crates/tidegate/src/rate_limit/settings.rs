@@ -10,6 +10,7 @@ use super::quota::{DAY, MINUTE, Quota, SECOND};
 use super::quota_set::QuotaSet;
 use crate::keyed::DEFAULT_MAX_KEYS;
 use crate::settings::{ConfigError, DurationText, LayerSettings, at_least_one, more_than_no_time};
+use crate::store::Store;
 use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 
 /// The settings of a [`RateLimitLayer`], and their defaults; the part `rate_limiter` of a configuration.
@@ -92,6 +93,7 @@ pub(super) struct RateLimitHooks {
     pub(super) estimate: Estimator,
     pub(super) classifier: Option<HeaderClassifier>,
     pub(super) per_key: Option<PerKey>,
+    pub(super) store: Option<Store>,
 }
 
 pub(super) type RateLimitSettings = LayerSettings<Settings, RateLimitHooks>;
@@ -139,7 +141,7 @@ impl Default for Settings {
 
 impl Default for RateLimitHooks {
     fn default() -> Self {
-        Self { estimate: default_estimate(), classifier: None, per_key: None }
+        Self { estimate: default_estimate(), classifier: None, per_key: None, store: None }
     }
 }
 
@@ -181,6 +183,14 @@ impl Settings {
             at_least_one("max_keys", self.max_keys),
         ];
         ConfigError::all(requests.chain(tokens).chain(quotas).chain(bounds))
+    }
+
+    /// The longest wait of a call that finds no room.
+    pub(super) fn longest_wait(&self) -> Duration {
+        match self.on_limit {
+            OnLimit::Wait => self.max_wait,
+            OnLimit::Reject => Duration::ZERO,
+        }
     }
 
     /// Creates the quotas, with nothing spent.

@@ -9,6 +9,7 @@ use crate::attempt::{Attempt, AttemptGates};
 use crate::classify::StreamClocks;
 use crate::hedge::HedgeLayer;
 use crate::metrics::TargetMetrics;
+use crate::store::Store;
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Classifier, ClassifyLayer, FallbackLayer, RateLimitLayer,
     RetryLayer, timeout,
@@ -35,6 +36,7 @@ pub struct ResilienceBuilder {
     call_limits: CallLimits,
     stream_clocks: StreamClocks,
     classify: Option<ClassifyLayer>,
+    store: Option<Store>,
 }
 
 /// The stack as a layer: all services that it makes share one state.
@@ -65,6 +67,7 @@ impl ResilienceBuilder {
             call_limits: CallLimits::default(),
             stream_clocks: StreamClocks::new(),
             classify: None,
+            store: None,
         }
     }
 
@@ -97,12 +100,22 @@ impl ResilienceBuilder {
 
     /// The rate limit.
     pub fn rate_limit(self, rate_limit: RateLimitLayer) -> Self {
+        let rate_limit = match &self.store {
+            Some(store) => rate_limit.store(store.clone()),
+            None => rate_limit,
+        };
         Self { rate_limit, ..self }
     }
 
     /// The circuit breaker.
     pub fn circuit_breaker(self, circuit_breaker: CircuitBreakerLayer) -> Self {
         Self { circuit_breaker, ..self }
+    }
+
+    /// Shares the quotas of the rate limit and the time for which the provider closed it with the other processes that use
+    /// this store, under the name of the stack; see [`store`](crate::store).
+    pub fn store(self, store: Store) -> Self {
+        Self { rate_limit: self.rate_limit.store(store.clone()), store: Some(store), ..self }
     }
 
     /// The time of one attempt, to the last byte of its response. 600 s by default.

@@ -1,0 +1,93 @@
+//! What other processes publish.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::Client;
+use tidegate::store::StoreListener;
+
+/// Who listens to which limit.
+#[derive(Default)]
+pub(crate) struct Listeners(Mutex<HashMap<String, Vec<Weak<dyn StoreListener>>>>);
+
+/// A message of the channel.
+#[derive(Debug, PartialEq, Eq)]
+struct Message<'a> {
+    process: &'a str,
+    wait: Duration,
+    name: &'a str,
+}
+
+/// The shortest and the longest time between two attempts to subscribe.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+impl Listeners {
+    pub(crate) fn add(&self, name: &str, listener: Weak<dyn StoreListener>) {
+        let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|_, of_name| {
+            of_name.retain(|listener| listener.strong_count() > 0);
+            !of_name.is_empty()
+        });
+        listeners.entry(name.to_owned()).or_default().push(listener);
+    }
+
+    /// Those who listen to `name`, without the lock.
+    fn of(&self, name: &str) -> Vec<std::sync::Arc<dyn StoreListener>> {
+        let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.get(name).into_iter().flatten().filter_map(Weak::upgrade).collect()
+    }
+
+    fn publish(&self, text: &str, own_process: &str) {
+        let Some(message) = Message::parse(text).filter(|message| message.process != own_process) else {
+            return;
+        };
+        self.of(message.name).iter().for_each(|listener| listener.on_closed(message.wait));
+    }
+}
+
+impl<'a> Message<'a> {
+    /// `closed <process> <microseconds> <name>`.
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.splitn(4, ' ');
+        let (kind, process, wait, name) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let wait = Duration::from_micros(wait.parse().ok()?);
+        (kind == "closed").then_some(Self { process, wait, name })
+    }
+}
+
+/// Passes on what is published, until it is dropped. What is missed while the connection is lost comes with the next lease.
+pub(crate) async fn listen(client: Client, channel: String, process: String, listeners: &Listeners) {
+    let mut wait = RETRY.0;
+    loop {
+        if let Ok(mut connection) = client.get_async_pubsub().await
+            && connection.subscribe(&channel).await.is_ok()
+        {
+            wait = RETRY.0;
+            let mut messages = connection.on_message();
+            while let Some(message) = messages.next().await {
+                if let Ok(text) = message.get_payload::<String>() {
+                    listeners.publish(&text, &process);
+                }
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(RETRY.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_four_parts_and_others_are_ignored() {
+        let message = Message::parse("closed 1f 1500000 rate:a b:openai/gpt-4o").unwrap();
+        assert_eq!((message.process, message.wait), ("1f", Duration::from_millis(1500)));
+        assert_eq!(message.name, "rate:a b:openai/gpt-4o");
+        for text in ["", "closed", "closed 1f x name", "closed 1f -1 name", "opened 1f 1 name"] {
+            assert_eq!(Message::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Rate limits and cooldowns of [`tidegate`] that several processes share through Redis or Valkey.
+//!
+//! # When to use it
+//! Several processes call one provider with one account; see [`tidegate::store`] for how limits are shared, the bounds, and
+//! what happens without the server.
+//!
+//! # Example
+//! ```no_run
+//! use tidegate::store::Store;
+//! use tidegate::{RateLimitLayer, ResilienceBuilder};
+//! use tidegate_redis::RedisStore;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Store::new(RedisStore::connect("redis://localhost:6379").await?);
+//! let openai = ResilienceBuilder::new("openai/gpt-4o").rate_limit(RateLimitLayer::per_minute(500)).store(store);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The server
+//! Redis 5 or newer, or Valkey. Every operation is one script, which the server has cached, and takes the time of the server.
+//! The keys of one limit have one hash tag, so that they are on one node of a cluster; the address is that of one node or of
+//! a proxy. They have a [prefix](RedisSettings::prefix), and expire a minute after they have no effect any more.
+//!
+//! | key | holds |
+//! |---|---|
+//! | `tidegate:{rate:<scope>:<name>}:buckets` | a hash: the bucket of each quota, and the time until which the gate is closed |
+//! | `tidegate:{rate:<scope>:<name>}:processes` | the processes that took a lease in the last minute |
+//! | `tidegate:events` | a channel: what one process changes and the others need to have at once |
+//!
+//! # URLs
+//! `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, `unix:///path` for a socket. The URL is in no message,
+//! log line or `Debug` output.
+//!
+//! # Common mistakes
+//! - Two fleets on one server with the same prefix: they are one fleet then.
+//! - A server that evicts keys (`maxmemory-policy`): an evicted bucket is full. The processes report what they have seen of
+//!   it, so that at most one burst is admitted in addition.
+
+mod events;
+mod script;
+mod settings;
+mod store;
+
+pub use settings::{RedisSettings, RedisStoreError};
+pub use store::RedisStore;

@@ -1,0 +1,111 @@
+//! The scripts, and their arguments and replies.
+
+use std::time::Duration;
+
+use redis::{Script, ScriptInvocation};
+use tidegate::provider::LimitUnit;
+use tidegate::store::{LeaseGrant, LeaseRequest, QuotaRequest, SharedCooldown};
+
+/// The decisions of a token bucket, without input or output.
+pub(crate) const BUCKET: &str = include_str!("scripts/bucket.lua");
+const SERVER_TIME: &str = include_str!("scripts/server_time.lua");
+const TAKE_LEASE: &str = include_str!("scripts/take_lease.lua");
+const CLOSE: &str = include_str!("scripts/close.lua");
+
+/// The scripts as the server caches them.
+pub(crate) struct Scripts {
+    take_lease: Script,
+    close: Script,
+}
+
+/// The names of the keys of one limit, which have one hash tag.
+pub(crate) struct Keys {
+    buckets: String,
+    processes: String,
+}
+
+/// A debt of more than ten years is the same as one of ten years. Larger numbers are not exact in a script.
+const MAX_MICROS: u128 = 10 * 365 * 24 * 60 * 60 * 1_000_000;
+
+impl Scripts {
+    pub(crate) fn new() -> Self {
+        let with_bucket = |script| Script::new(&[BUCKET, SERVER_TIME, script].concat());
+        Self { take_lease: with_bucket(TAKE_LEASE), close: with_bucket(CLOSE) }
+    }
+
+    pub(crate) fn take_lease(
+        &self,
+        keys: &Keys,
+        process: &str,
+        request: &LeaseRequest,
+    ) -> ScriptInvocation<'_> {
+        let mut script = self.take_lease.key(&keys.buckets);
+        script.key(&keys.processes).arg(process).arg(micros(request.horizon));
+        for quota in &request.quotas {
+            script.arg(field(quota)).arg(unit_micros(quota)).arg(quota.burst).arg(quota.amount);
+            script.arg(quota.returned).arg(micros(quota.returned_age)).arg(quota.charged);
+            script.arg(micros(quota.known_debt));
+        }
+        script
+    }
+
+    pub(crate) fn close(
+        &self,
+        keys: &Keys,
+        channel: &str,
+        name: &str,
+        process: &str,
+        cooldown: &SharedCooldown,
+    ) -> ScriptInvocation<'_> {
+        let mut script = self.close.key(&keys.buckets);
+        script.arg(micros(cooldown.wait)).arg(channel).arg(name).arg(process);
+        if let Some(quota) = &cooldown.pacing {
+            script.arg(field(quota)).arg(unit_micros(quota)).arg(quota.burst);
+        }
+        script
+    }
+}
+
+impl Keys {
+    pub(crate) fn new(prefix: &str, name: &str) -> Self {
+        // A brace in a name would end the hash tag.
+        let name: String = name.chars().filter(|char| !matches!(char, '{' | '}')).collect();
+        Self {
+            buckets: format!("{prefix}:{{{name}}}:buckets"),
+            processes: format!("{prefix}:{{{name}}}:processes"),
+        }
+    }
+}
+
+/// The lease in the reply to `take_lease`.
+pub(crate) fn lease(reply: &[i64]) -> Option<LeaseGrant> {
+    let [granted, wait, closed_for, processes, debts @ ..] = reply else { return None };
+    let time = |micros: &i64| Duration::from_micros(u64::try_from(*micros).unwrap_or(0));
+    Some(LeaseGrant {
+        is_granted: *granted == 1,
+        wait: time(wait),
+        debts: debts.iter().map(time).collect(),
+        closed_for: time(closed_for),
+        processes: u32::try_from(*processes).unwrap_or(1),
+    })
+}
+
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros().min(MAX_MICROS)).unwrap_or(u64::MAX)
+}
+
+/// The field of a quota. Another period or unit is another quota.
+fn field(quota: &QuotaRequest) -> String {
+    let unit = match quota.unit {
+        LimitUnit::Requests => "requests",
+        LimitUnit::Tokens => "tokens",
+        LimitUnit::InputTokens => "input_tokens",
+        LimitUnit::OutputTokens => "output_tokens",
+    };
+    format!("{unit}/{}", micros(quota.period))
+}
+
+/// The time in which one unit refills.
+fn unit_micros(quota: &QuotaRequest) -> f64 {
+    micros(quota.period) as f64 / quota.count as f64
+}

@@ -1,0 +1,50 @@
+-- Takes a lease of all quotas or of none.
+-- KEYS: the buckets (a hash by quota), the processes (a set by the time of their last request).
+-- ARGV: the process, the longest wait, then for each quota: its field, the time in which one unit refills, the capacity, the
+-- amount, the returned amount, the time since it was taken, the charged amount, the debt that the process knows.
+-- Returns: whether it was granted, the wait, the rest of the closed time, the processes, the debt of each quota.
+
+local PROCESS_TIME = 60 * 1000000
+
+local now = server_time()
+local horizon = tonumber(ARGV[2])
+local quotas, wait, longest = {}, 0, PROCESS_TIME
+for index = 3, #ARGV, 8 do
+    local unit, capacity = tonumber(ARGV[index + 1]), tonumber(ARGV[index + 2])
+    local text = redis.call('HGET', KEYS[1], ARGV[index])
+    local bucket = text and decode(text) or new_bucket(now, tonumber(ARGV[index + 7]))
+    local returned, charged = tonumber(ARGV[index + 4]), tonumber(ARGV[index + 6])
+    if returned > 0 then
+        refund(bucket, returned * unit, now - tonumber(ARGV[index + 5]), now)
+    end
+    if charged > 0 then
+        take(bucket, charged * unit, now)
+    end
+    local cost = tonumber(ARGV[index + 3]) * unit
+    if cost > 0 then
+        wait = math.max(wait, wait_for(bucket, cost, capacity * unit, now))
+    end
+    quotas[#quotas + 1] = { field = ARGV[index], bucket = bucket, cost = cost }
+end
+
+local is_granted = wait <= horizon
+local reply = { is_granted and 1 or 0, math.ceil(wait), 0, 0 }
+for _, quota in ipairs(quotas) do
+    if is_granted and quota.cost > 0 then
+        take(quota.bucket, quota.cost, now)
+    end
+    local debt = debt_at(quota.bucket, now)
+    longest = math.max(longest, debt)
+    redis.call('HSET', KEYS[1], quota.field, encode(quota.bucket))
+    reply[#reply + 1] = math.ceil(debt)
+end
+
+local closed_until = tonumber(redis.call('HGET', KEYS[1], 'closed_until') or 0)
+reply[3] = math.max(0, closed_until - now)
+longest = math.max(longest, reply[3])
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.17g', now - PROCESS_TIME))
+reply[4] = redis.call('ZCARD', KEYS[2])
+redis.call('PEXPIRE', KEYS[1], math.ceil(longest / 1000) + 60000)
+redis.call('PEXPIRE', KEYS[2], math.ceil(PROCESS_TIME / 1000))
+return reply

@@ -1,0 +1,249 @@
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, RedisError};
+use tidegate::executor::Executor;
+use tidegate::store::{
+    LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown, SharedStore, StoreFuture,
+    StoreListener, StoreUnavailable,
+};
+use tidegate::{ResilienceConfig, circuit_breaker, timeout};
+use tokio::runtime;
+use tokio::task::AbortHandle;
+
+use crate::events::{self, Listeners};
+use crate::script::{self, Keys, Scripts};
+use crate::settings::{RedisSettings, RedisStoreError};
+
+/// Limits that processes share through a Redis server. Clones share the connection.
+#[derive(Clone)]
+pub struct RedisStore(Arc<Inner>);
+
+struct Inner {
+    settings: RedisSettings,
+    /// The host and port.
+    server: String,
+    /// All processes of a fleet have the same password.
+    salt: String,
+    /// Names this process.
+    process: String,
+    channel: String,
+    connection: ConnectionManager,
+    scripts: Scripts,
+    /// The time-out of an operation, and the circuit in front of the server.
+    executor: Executor,
+    is_available: AtomicBool,
+    listeners: Arc<Listeners>,
+    events: AbortHandle,
+}
+
+/// How long the circuit in front of the server is open, and after how many failures.
+const COOLDOWN: Duration = Duration::from_millis(250);
+const FAILURE_THRESHOLD: u32 = 3;
+
+/// How long the first connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl RedisStore {
+    /// Connects to the server at `url` with the default settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_settings`](Self::with_settings).
+    pub async fn connect(url: &str) -> Result<Self, RedisStoreError> {
+        Self::with_settings(RedisSettings::new(url)).await
+    }
+
+    /// Connects to the server. In the mode `fail_open` an unreachable server is a warning in the log: the decisions are local
+    /// until it is there.
+    ///
+    /// # Errors
+    ///
+    /// The settings are invalid, or the mode is `fail_closed` and the server cannot be reached within 5 s.
+    pub async fn with_settings(settings: RedisSettings) -> Result<Self, RedisStoreError> {
+        let store = Self::lazy(settings)?;
+        match store.check().await {
+            Err(error) if store.0.settings.store.mode == OnUnavailable::Closed => Err(error),
+            Err(error) => {
+                tracing::warn!(layer = "store", %error, "shared limits are local until the server is there");
+                Ok(store)
+            }
+            Ok(()) => Ok(store),
+        }
+    }
+
+    /// A store that connects at its first operation.
+    ///
+    /// # Errors
+    ///
+    /// The settings are invalid, or there is no tokio runtime.
+    pub fn lazy(settings: RedisSettings) -> Result<Self, RedisStoreError> {
+        let runtime = runtime::Handle::try_current().map_err(|_| RedisStoreError::NoRuntime)?;
+        let info = settings.connection_info()?;
+        let server = info.addr().to_string();
+        let salt = format!("{}:{}", settings.prefix, info.redis_settings().password().unwrap_or_default());
+        let client = Client::open(info).map_err(|_| RedisStoreError::InvalidUrl)?;
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(None)
+            .set_min_delay(Duration::from_millis(20))
+            .set_max_delay(Duration::from_millis(500));
+        let connection = ConnectionManager::new_lazy_with_config(client.clone(), config)
+            .map_err(|_| RedisStoreError::InvalidUrl)?;
+        let (process, channel) =
+            (format!("{:016x}", fastrand::u64(..)), format!("{}:events", settings.prefix));
+        let listeners = Arc::new(Listeners::default());
+        let events = {
+            let (channel, process, listeners) = (channel.clone(), process.clone(), Arc::clone(&listeners));
+            runtime.spawn(async move { events::listen(client, channel, process, &listeners).await })
+        };
+        Ok(Self(Arc::new(Inner {
+            executor: executor(&settings.store)?,
+            settings,
+            server,
+            salt,
+            process,
+            channel,
+            connection,
+            scripts: Scripts::new(),
+            is_available: AtomicBool::new(true),
+            listeners,
+            events: events.abort_handle(),
+        })))
+    }
+
+    /// Whether the server can be reached.
+    ///
+    /// # Errors
+    ///
+    /// [`RedisStoreError::Unavailable`], with what is wrong.
+    pub async fn check(&self) -> Result<(), RedisStoreError> {
+        let mut connection = self.0.connection.clone();
+        let ping = async { redis::cmd("PING").query_async::<()>(&mut connection).await };
+        let problem = match tokio::time::timeout(CONNECT_TIMEOUT, ping).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => problem_of(&error),
+            Err(_) => "no reply in time".to_owned(),
+        };
+        Err(RedisStoreError::Unavailable { server: self.0.server.clone(), problem })
+    }
+
+    /// Whether the latest operation had a reply in time.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.0.is_available.load(Ordering::Relaxed)
+    }
+
+    /// The host and port of the server.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.0.server
+    }
+}
+
+impl Inner {
+    fn keys(&self, name: &str) -> Keys {
+        Keys::new(&self.settings.prefix, name)
+    }
+
+    /// Runs an operation within the time-out, unless the circuit is open.
+    async fn run<T, F>(&self, operation: impl Fn(ConnectionManager) -> F) -> Result<T, StoreUnavailable>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let result = self.executor.run(|| operation(self.connection.clone())).await;
+        let was_available = self.is_available.swap(result.is_ok(), Ordering::Relaxed);
+        match (&result, was_available) {
+            (Err(error), true) => {
+                let problem = error.downcast_ref().map_or_else(|| error.to_string(), problem_of);
+                let server = &self.server;
+                tracing::warn!(layer = "store", %server, %problem, "shared limits are unavailable");
+            }
+            (Ok(_), false) => {
+                tracing::info!(layer = "store", server = %self.server, "shared limits are available again");
+            }
+            _ => {}
+        }
+        result.map_err(|_| StoreUnavailable)
+    }
+}
+
+impl SharedStore for RedisStore {
+    fn settings(&self) -> &Settings {
+        &self.0.settings.store
+    }
+
+    fn salt(&self) -> &str {
+        &self.0.salt
+    }
+
+    fn take_lease<'a>(&'a self, name: &'a str, request: LeaseRequest) -> StoreFuture<'a, LeaseGrant> {
+        Box::pin(async move {
+            let inner = &*self.0;
+            let keys = inner.keys(name);
+            let script = inner.scripts.take_lease(&keys, &inner.process, &request);
+            let script = &script;
+            let reply = inner
+                .run(|mut connection| async move { script.invoke_async::<Vec<i64>>(&mut connection).await });
+            script::lease(&reply.await?).ok_or(StoreUnavailable)
+        })
+    }
+
+    fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let inner = &*self.0;
+            let keys = inner.keys(name);
+            let script = inner.scripts.close(&keys, &inner.channel, name, &inner.process, &cooldown);
+            let script = &script;
+            let reply =
+                inner.run(|mut connection| async move { script.invoke_async::<()>(&mut connection).await });
+            reply.await
+        })
+    }
+
+    fn listen(&self, name: &str, listener: Weak<dyn StoreListener>) {
+        self.0.listeners.add(name, listener);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.events.abort();
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("server", &self.0.server)
+            .field("settings", &self.0.settings)
+            .field("is_available", &self.is_available())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A time-out for each operation, and a circuit that opens when several fail.
+fn executor(settings: &Settings) -> Result<Executor, RedisStoreError> {
+    let config = ResilienceConfig {
+        circuit_breaker: Some(circuit_breaker::Settings {
+            failure_threshold: FAILURE_THRESHOLD,
+            cooldown: COOLDOWN,
+            ..circuit_breaker::Settings::default()
+        }),
+        timeout: timeout::Settings { attempt: settings.timeout, ..timeout::Settings::default() },
+        ..ResilienceConfig::default()
+    };
+    Executor::named("store/redis", config).map_err(|error| RedisStoreError::InvalidSetting(error.to_string()))
+}
+
+/// What is wrong, without the URL or what the server was sent.
+fn problem_of(error: &RedisError) -> String {
+    match error.code() {
+        Some(code) => format!("the server replied {code}"),
+        None => error.category().to_owned(),
+    }
+}

@@ -1,0 +1,198 @@
+//! Several stores in one process stand for several processes: each has connections and leases of its own.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response, StatusCode};
+use tidegate::store::{OnUnavailable, Settings, Store};
+use tidegate::{Payload, RateLimitLayer, Rejection};
+use tidegate_redis::{RedisSettings, RedisStore};
+use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::server::Server;
+
+/// The times at which a provider received requests.
+#[derive(Clone, Default)]
+pub(crate) struct Received(Arc<Mutex<Vec<Instant>>>);
+
+impl Received {
+    pub(crate) fn times(&self) -> Vec<Instant> {
+        let mut times = self.0.lock().unwrap().clone();
+        times.sort();
+        times
+    }
+}
+
+fn request() -> Request<Payload> {
+    Request::new(Payload::from("{}"))
+}
+
+pub(crate) fn store(url: &str, settings: Settings) -> Store {
+    let settings = RedisSettings { store: settings, ..RedisSettings::new(url) };
+    Store::new(RedisStore::lazy(settings).unwrap())
+}
+
+/// Makes calls one after the other with so many callers until the time is up. Every call must be admitted.
+pub(crate) fn spawn_callers(
+    calls: &mut JoinSet<()>,
+    layer: &RateLimitLayer,
+    received: &Received,
+    callers: usize,
+    until: Instant,
+) {
+    let provider = {
+        let received = received.clone();
+        service_fn(move |_: Request<Payload>| {
+            received.0.lock().unwrap().push(Instant::now());
+            async { Ok::<_, Infallible>(Response::new(Payload::empty())) }
+        })
+    };
+    let service = layer.layer(provider);
+    for _ in 0..callers {
+        let service = service.clone();
+        calls.spawn(async move {
+            while Instant::now() < until {
+                let call = service.clone().oneshot(request()).await;
+                if let Err(error) = call {
+                    panic!("a caller got an error: {error}");
+                }
+            }
+        });
+    }
+}
+
+/// The most calls by which a window of any place and length exceeds `burst + rate * length`.
+pub(crate) fn excess(times: &[Instant], rate: f64, burst: f64) -> f64 {
+    // Calls i..=j are within a window if j - i + 1 <= burst + rate * (t[j] - t[i]).
+    let start = times[0];
+    let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
+    for (index, time) in times.iter().enumerate() {
+        let level = index as f64 - rate * (*time - start).as_secs_f64();
+        least = least.min(level);
+        most = most.max(level - least + 1.0 - burst);
+    }
+    most
+}
+
+/// What the tests of one quota have in common: three stores with so many callers each.
+async fn run(
+    url: String,
+    settings: Settings,
+    limit: impl Fn() -> RateLimitLayer,
+    time: Duration,
+) -> Vec<Instant> {
+    let (received, mut calls) = (Received::default(), JoinSet::new());
+    let until = Instant::now() + time;
+    for _ in 0..3 {
+        let layer = limit().name("provider/model").store(store(&url, settings.clone()));
+        spawn_callers(&mut calls, &layer, &received, 100, until);
+    }
+    while let Some(call) = calls.join_next().await {
+        call.unwrap();
+    }
+    received.times()
+}
+
+/// A call at the end of its time waits for its turn, and is made afterwards.
+pub(crate) fn within(times: &[Instant], time: Duration) -> f64 {
+    times.iter().filter(|at| **at - times[0] < time).count() as f64
+}
+
+/// The bound of an outage: one burst, and what is leased.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_and_a_restarted_server_lose_no_call_and_overspend_within_the_bound() {
+    let Some(mut server) = Server::start().await else { return };
+    let (rate, burst, time) = (500, 100, Duration::from_secs(6));
+    let url = server.url();
+    let outages = async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        server.pause();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        server.resume();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        server.kill();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        server.restart().await;
+    };
+    let limit = || RateLimitLayer::per_second(rate).burst_size(burst);
+    let (times, ()) = tokio::join!(run(url, Settings::default(), limit, time), outages);
+    let excess = excess(&times, rate.into(), burst.into());
+    let used = within(&times, time);
+    eprintln!("{used} of {}, {excess} above the quota", burst + 6 * rate);
+    assert!(excess <= f64::from(burst), "{excess} calls above the quota in one window");
+    assert!(used >= 0.8 * f64::from(burst + 6 * rate), "{used} calls");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_429_seen_by_one_closes_the_gate_for_all() {
+    let Some(server) = Server::start().await else { return };
+    let layers: Vec<_> = (0..3)
+        .map(|_| {
+            let store = store(&server.url(), Settings::default());
+            RateLimitLayer::per_second(100).name("provider/model").store(store)
+        })
+        .collect();
+    let provider = service_fn(async |request: Request<Payload>| {
+        let status = if request.headers().contains_key("limited") { 429 } else { 200 };
+        let mut response = Response::new(Payload::empty());
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        response.headers_mut().insert("retry-after", "20".parse().unwrap());
+        Ok::<_, Infallible>(response)
+    });
+    for layer in &layers {
+        layer.layer(provider).oneshot(request()).await.unwrap();
+    }
+    // The subscriptions are there.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut limited = request();
+    limited.headers_mut().insert("limited", "1".parse().unwrap());
+    layers[0].layer(provider).oneshot(limited).await.unwrap();
+    let seen = Instant::now();
+    for layer in &layers[1..] {
+        while layer.handle().closed_for().is_none() {
+            assert!(seen.elapsed() < Duration::from_secs(5), "the gate stays open");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let late = seen.elapsed();
+        eprintln!("closed after {late:?}");
+        assert!(late <= Duration::from_millis(50), "{late:?}");
+        assert!(layer.handle().closed_for().unwrap() > Duration::from_secs(19));
+        let error = layer.layer(provider).oneshot(request()).await.unwrap_err();
+        assert!(Rejection::find(&*error).unwrap().retry_after().unwrap() > Duration::from_secs(19));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_server_each_process_has_its_share_and_no_caller_gets_an_error() {
+    let Some(mut server) = Server::start().await else { return };
+    server.kill();
+    let settings = Settings { processes: Some(3), ..Settings::default() };
+    let time = Duration::from_secs(2);
+    let times = run(server.url(), settings, || RateLimitLayer::per_second(300).burst_size(60), time).await;
+    assert!(excess(&times, 300.0, 60.0) <= 0.0);
+    let (used, quota) = (within(&times, time), 60.0 + 300.0 * 2.0);
+    assert!(used >= 0.9 * quota, "{used} of {quota}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_the_closed_mode_calls_wait_for_the_server() {
+    let Some(mut server) = Server::start().await else { return };
+    server.kill();
+    let settings = Settings { mode: OnUnavailable::Closed, ..Settings::default() };
+    let layer = RateLimitLayer::per_second(100).max_wait(Duration::from_millis(600)).name("a/b");
+    let layer = layer.store(store(&server.url(), settings));
+    let provider =
+        service_fn(async |_: Request<Payload>| Ok::<_, Infallible>(Response::new(Payload::empty())));
+    let started = Instant::now();
+    let error = layer.layer(provider).oneshot(request()).await.unwrap_err();
+    let message = Rejection::find(&*error).unwrap().to_string();
+    assert!(message.contains("shared store"), "{message}");
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    server.restart().await;
+    let until = Instant::now() + Duration::from_secs(5);
+    while layer.layer(provider).oneshot(request()).await.is_err() {
+        assert!(Instant::now() < until, "no call passes");
+    }
+}

@@ -1,0 +1,160 @@
+use std::time::{Duration, Instant};
+
+use super::quota_counter::QuotaCounter;
+use crate::bucket::Rate;
+use crate::{Deadline, LimitUnit, store};
+
+/// An amount of every shared quota that this process may spend within some time.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    /// What is left, for each quota.
+    pub(super) left: Vec<u64>,
+    /// When it was taken from the store.
+    pub(super) taken: Instant,
+    pub(super) begins: Instant,
+    pub(super) expires: Instant,
+}
+
+/// A quota that is shared, as this process has seen it last.
+#[derive(Clone, Debug)]
+pub(super) struct SharedQuota {
+    pub(super) unit: LimitUnit,
+    pub(super) name: &'static str,
+    count: u64,
+    period: Duration,
+    /// The capacity of the bucket in the store.
+    burst: u64,
+    /// The capacity without the part that is held back for the leases.
+    whole_burst: u64,
+    /// The time in which the bucket was going to be full at `seen`.
+    debt: Duration,
+    seen: Instant,
+    /// What is to be returned, and when the oldest part of it was taken.
+    returned: u64,
+    returned_since: Option<Instant>,
+    /// What was spent beyond the leases.
+    pub(super) charged: u64,
+}
+
+impl SharedQuota {
+    pub(super) fn new(counter: &QuotaCounter, now: Instant) -> Self {
+        let (quota, burst) = (counter.quota, counter.bucket.capacity());
+        Self {
+            unit: quota.unit,
+            name: quota.name(),
+            count: quota.amount.get(),
+            period: quota.period,
+            burst,
+            whole_burst: burst,
+            debt: Duration::ZERO,
+            seen: now,
+            returned: 0,
+            returned_since: None,
+            charged: 0,
+        }
+    }
+
+    /// The time in which half of the bucket refills.
+    pub(super) fn half_refill(&self) -> Duration {
+        self.time_for(self.burst) / 2
+    }
+
+    /// Holds back what refills within `lease`, so that what is spent at the end of a lease is within the quota.
+    pub(super) fn hold_back(&mut self, lease: Duration) {
+        let refilled = self.refilled_in(lease).min(self.whole_burst / 2);
+        self.burst = (self.whole_burst - refilled).max(1);
+    }
+
+    /// The time in which `amount` refills.
+    pub(super) fn time_for(&self, amount: u64) -> Duration {
+        let nanos = u128::from(amount).saturating_mul(self.period.as_nanos()) / u128::from(self.count);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// The amount that refills in `time`.
+    pub(super) fn refilled_in(&self, time: Duration) -> u64 {
+        let amount = time.as_nanos().saturating_mul(u128::from(self.count)) / self.period.as_nanos().max(1);
+        u64::try_from(amount).unwrap_or(u64::MAX)
+    }
+
+    /// What the bucket in the store holds, as far as this process knows.
+    pub(super) fn room(&self, now: Instant) -> u64 {
+        self.burst.saturating_sub(self.refilled_in(self.debt_at(now)))
+    }
+
+    /// Whether nothing is spent, as far as this process knows.
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        self.debt_at(now).is_zero()
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.whole_burst
+    }
+
+    fn debt_at(&self, now: Instant) -> Duration {
+        self.debt.saturating_sub(now.saturating_duration_since(self.seen))
+    }
+
+    pub(super) fn see(&mut self, debt: Duration, now: Instant) {
+        (self.debt, self.seen) = (debt, now);
+    }
+
+    /// Notes that `amount`, which was taken at `taken`, is not used.
+    pub(super) fn give_back(&mut self, amount: u64, taken: Instant) {
+        if amount > 0 {
+            self.returned = self.returned.saturating_add(amount);
+            self.returned_since = Some(self.returned_since.map_or(taken, |since| since.min(taken)));
+        }
+    }
+
+    /// Since when there is something to report.
+    pub(super) fn unreported_since(&self) -> Option<Instant> {
+        self.returned_since.or_else(|| (self.charged > 0).then_some(self.seen))
+    }
+
+    /// The request for `amount`, with what is to be reported. What is returned is reported once, whether the request
+    /// arrives or not: twice would be more than was taken.
+    pub(super) fn request(&mut self, amount: u64, spent_locally: u64, now: Instant) -> store::QuotaRequest {
+        let age =
+            self.returned_since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        store::QuotaRequest {
+            unit: self.unit,
+            count: self.count,
+            period: self.period,
+            burst: self.burst,
+            amount,
+            returned: std::mem::take(&mut self.returned),
+            returned_age: age,
+            charged: self.charged.saturating_add(spent_locally),
+            known_debt: self.debt_at(now),
+        }
+    }
+
+    /// The bucket of one of `processes` processes, each with its share of the quota: the rate, and the capacity.
+    pub(super) fn share(&self, processes: u32) -> (Rate, u64) {
+        let parts = u64::from(processes.max(1));
+        let burst = (self.whole_burst / parts).max(1);
+        let rate = Rate::new(
+            self.count.try_into().unwrap_or(std::num::NonZeroU64::MIN),
+            self.period.saturating_mul(processes.max(1)),
+            burst.try_into().unwrap_or(std::num::NonZeroU64::MIN),
+        );
+        (rate, burst)
+    }
+
+    /// What one of `processes` processes has spent of its share, as far as this process knows.
+    pub(super) fn spent_share(&self, processes: u32, now: Instant) -> u64 {
+        self.refilled_in(self.debt_at(now)) / u64::from(processes.max(1))
+    }
+}
+
+impl Lease {
+    pub(super) fn new(left: Vec<u64>, wait: Duration, length: Duration, now: Instant) -> Self {
+        let begins = Deadline::after(wait, now).instant();
+        Self { left, taken: now, begins, expires: Deadline::after(length, begins).instant() }
+    }
+
+    pub(super) fn is_used_up(&self) -> bool {
+        self.left.iter().all(|left| *left == 0)
+    }
+}

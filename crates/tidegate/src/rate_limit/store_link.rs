@@ -1,0 +1,54 @@
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::handle::{Handle, RateState};
+use super::settings::RateLimitSettings;
+use crate::layer_state::WeakLayerState;
+use crate::store::{Store, StoreListener};
+
+/// The store with which the quotas of one state are shared.
+pub(super) struct StoreLink {
+    pub(super) store: Store,
+    /// There is something to do for the task that exchanges requests with the store.
+    pub(super) notify: Notify,
+    listener: OnceLock<Arc<LimitListener>>,
+}
+
+/// Closes the gate when another process does.
+struct LimitListener(WeakLayerState<RateLimitSettings, RateState>);
+
+impl StoreLink {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store, notify: Notify::new(), listener: OnceLock::new() }
+    }
+
+    /// Listens to what other processes change at `name`, once.
+    pub(super) fn listen(&self, name: &str, limit: &Handle) {
+        let mut is_new = false;
+        let listener = self.listener.get_or_init(|| {
+            is_new = true;
+            Arc::new(LimitListener(limit.0.downgrade()))
+        });
+        if is_new {
+            let listener: Arc<dyn StoreListener> = Arc::clone(listener) as _;
+            self.store.shared.listen(name, Arc::downgrade(&listener));
+        }
+    }
+}
+
+impl StoreListener for LimitListener {
+    fn on_closed(&self, wait: Duration) {
+        if let Some(state) = self.0.upgrade() {
+            Handle(state).close_here(wait);
+        }
+    }
+}
+
+impl fmt::Debug for StoreLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreLink").field("store", &self.store).finish_non_exhaustive()
+    }
+}

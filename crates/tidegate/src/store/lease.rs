@@ -1,0 +1,62 @@
+use std::time::Duration;
+
+use crate::LimitUnit;
+
+/// What a process asks for, and what it reports.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LeaseRequest {
+    /// The quotas, each with its amount. A lease is taken of all of them or of none.
+    pub quotas: Vec<QuotaRequest>,
+    /// The longest time until the lease may begin. If it takes longer, nothing is taken.
+    pub horizon: Duration,
+}
+
+/// A quota, the amount that is asked for, and what has become of earlier amounts.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct QuotaRequest {
+    /// What is counted.
+    pub unit: LimitUnit,
+    /// The amount that refills in each period.
+    pub count: u64,
+    /// The period.
+    pub period: Duration,
+    /// The amount of a full bucket.
+    pub burst: u64,
+    /// The amount of the lease. More than a full bucket is granted when the bucket is full.
+    pub amount: u64,
+    /// The amount of earlier leases that was not used.
+    pub returned: u64,
+    /// The time since the oldest of those leases was taken.
+    pub returned_age: Duration,
+    /// The amount that was used without a lease.
+    pub charged: u64,
+    /// The time in which the bucket would be full again, as far as this process has seen it, for a store that has lost it.
+    pub known_debt: Duration,
+}
+
+/// The reply to a [`LeaseRequest`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LeaseGrant {
+    /// Whether the amounts were taken.
+    pub is_granted: bool,
+    /// The time until the lease begins, or until it could.
+    pub wait: Duration,
+    /// For each quota, the time in which the bucket will be full again.
+    pub debts: Vec<Duration>,
+    /// The rest of the time for which the gate is closed.
+    pub closed_for: Duration,
+    /// The number of processes that use this limit, this one included.
+    pub processes: u32,
+}
+
+/// A closed gate, as it is shared.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SharedCooldown {
+    /// How long the gate is closed from now on.
+    pub wait: Duration,
+    /// The request quota that holds one request when the gate opens, if there is one.
+    pub pacing: Option<QuotaRequest>,
+}
