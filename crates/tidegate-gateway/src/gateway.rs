@@ -120,10 +120,11 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// The address cannot be bound.
+    /// The address cannot be bound, or the store of shared limits cannot be used and its mode is `fail_closed`.
     pub async fn bind(self) -> io::Result<RunningGateway> {
         let running = self.state.running();
         running.warn_if_open();
+        running.check_store().await.map_err(io::Error::other)?;
         let config = &running.config;
         let client = client(&config.connections).map_err(io::Error::other)?;
         let (signals, lost) = (Arc::clone(&self.state), self.state.lost_alerts.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::Client;
-use tidegate::store::StoreListener;
+use tidegate::store::{CircuitView, StoreListener};
 
 /// Who listens to which limit.
 #[derive(Default)]
@@ -15,9 +15,16 @@ pub(crate) struct Listeners(Mutex<HashMap<String, Vec<Weak<dyn StoreListener>>>>
 /// A message of the channel.
 #[derive(Debug, PartialEq, Eq)]
 struct Message<'a> {
+    change: Change,
     process: &'a str,
-    wait: Duration,
     name: &'a str,
+}
+
+/// What has changed.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    GateClosed(Duration),
+    Circuit(CircuitView),
 }
 
 /// The shortest and the longest time between two attempts to subscribe.
@@ -43,17 +50,38 @@ impl Listeners {
         let Some(message) = Message::parse(text).filter(|message| message.process != own_process) else {
             return;
         };
-        self.of(message.name).iter().for_each(|listener| listener.on_closed(message.wait));
+        for listener in self.of(message.name) {
+            match message.change {
+                Change::GateClosed(wait) => listener.on_closed(wait),
+                Change::Circuit(view) => listener.on_circuit(view),
+            }
+        }
+    }
+
+    fn on_reconnected(&self) {
+        let all: Vec<_> = {
+            let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.values().flatten().filter_map(Weak::upgrade).collect()
+        };
+        all.iter().for_each(|listener| listener.on_reconnected());
     }
 }
 
 impl<'a> Message<'a> {
-    /// `closed <process> <microseconds> <name>`.
+    /// `<change> <process> <microseconds> <name>`.
     fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.splitn(4, ' ');
         let (kind, process, wait, name) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let wait = Duration::from_micros(wait.parse().ok()?);
-        (kind == "closed").then_some(Self { process, wait, name })
+        let open = |is_quota| Change::Circuit(CircuitView::Open { wait, is_quota, has_turn: false });
+        let change = match kind {
+            "closed" => Change::GateClosed(wait),
+            "circuit_open" => open(false),
+            "circuit_quota" => open(true),
+            "circuit_closed" => Change::Circuit(CircuitView::Closed),
+            _ => return None,
+        };
+        Some(Self { change, process, name })
     }
 }
 
@@ -65,6 +93,7 @@ pub(crate) async fn listen(client: Client, channel: String, process: String, lis
             && connection.subscribe(&channel).await.is_ok()
         {
             wait = RETRY.0;
+            listeners.on_reconnected();
             let mut messages = connection.on_message();
             while let Some(message) = messages.next().await {
                 if let Ok(text) = message.get_payload::<String>() {
@@ -84,7 +113,8 @@ mod tests {
     #[test]
     fn a_message_has_four_parts_and_others_are_ignored() {
         let message = Message::parse("closed 1f 1500000 rate:a b:openai/gpt-4o").unwrap();
-        assert_eq!((message.process, message.wait), ("1f", Duration::from_millis(1500)));
+        assert_eq!(message.change, Change::GateClosed(Duration::from_millis(1500)));
+        assert_eq!(message.process, "1f");
         assert_eq!(message.name, "rate:a b:openai/gpt-4o");
         for text in ["", "closed", "closed 1f x name", "closed 1f -1 name", "opened 1f 1 name"] {
             assert_eq!(Message::parse(text), None, "{text}");

@@ -1,4 +1,4 @@
-//! Rate limits and cooldowns of [`tidegate`] that several processes share through Redis or Valkey.
+//! Rate limits, cooldowns and circuits of [`tidegate`] that several processes share through Redis or Valkey.
 //!
 //! # When to use it
 //! Several processes call one provider with one account; see [`tidegate::store`] for how limits are shared, the bounds, and
@@ -26,6 +26,7 @@
 //! |---|---|
 //! | `tidegate:{rate:<scope>:<name>}:buckets` | a hash: the bucket of each quota, and the time until which the gate is closed |
 //! | `tidegate:{rate:<scope>:<name>}:processes` | the processes that took a lease in the last minute |
+//! | `tidegate:{circuit:<scope>:<name>}:circuit` | a hash: until when the circuit is open, and which process probes |
 //! | `tidegate:events` | a channel: what one process changes and the others need to have at once |
 //!
 //! # URLs

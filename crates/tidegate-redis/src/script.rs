@@ -4,24 +4,34 @@ use std::time::Duration;
 
 use redis::{Script, ScriptInvocation};
 use tidegate::provider::LimitUnit;
-use tidegate::store::{LeaseGrant, LeaseRequest, QuotaRequest, SharedCooldown};
+use tidegate::store::{CircuitChange, CircuitView, LeaseGrant, LeaseRequest, QuotaRequest, SharedCooldown};
 
 /// The decisions of a token bucket, without input or output.
 pub(crate) const BUCKET: &str = include_str!("scripts/bucket.lua");
 const SERVER_TIME: &str = include_str!("scripts/server_time.lua");
 const TAKE_LEASE: &str = include_str!("scripts/take_lease.lua");
 const CLOSE: &str = include_str!("scripts/close.lua");
+const CIRCUIT: &str = include_str!("scripts/circuit.lua");
 
 /// The scripts as the server caches them.
 pub(crate) struct Scripts {
     take_lease: Script,
     close: Script,
+    circuit: Script,
 }
 
 /// The names of the keys of one limit, which have one hash tag.
 pub(crate) struct Keys {
     buckets: String,
     processes: String,
+    circuit: String,
+}
+
+/// Who publishes a change, and of what.
+pub(crate) struct Sender<'a> {
+    pub(crate) channel: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) process: &'a str,
 }
 
 /// A debt of more than ten years is the same as one of ten years. Larger numbers are not exact in a script.
@@ -30,7 +40,8 @@ const MAX_MICROS: u128 = 10 * 365 * 24 * 60 * 60 * 1_000_000;
 impl Scripts {
     pub(crate) fn new() -> Self {
         let with_bucket = |script| Script::new(&[BUCKET, SERVER_TIME, script].concat());
-        Self { take_lease: with_bucket(TAKE_LEASE), close: with_bucket(CLOSE) }
+        let circuit = Script::new(&[SERVER_TIME, CIRCUIT].concat());
+        Self { take_lease: with_bucket(TAKE_LEASE), close: with_bucket(CLOSE), circuit }
     }
 
     pub(crate) fn take_lease(
@@ -40,11 +51,11 @@ impl Scripts {
         request: &LeaseRequest,
     ) -> ScriptInvocation<'_> {
         let mut script = self.take_lease.key(&keys.buckets);
-        script.key(&keys.processes).arg(process).arg(micros(request.horizon));
+        script.key(&keys.processes).arg(process).arg(micros(request.horizon)).arg(micros(request.outage));
         for quota in &request.quotas {
             script.arg(field(quota)).arg(unit_micros(quota)).arg(quota.burst).arg(quota.amount);
             script.arg(quota.returned).arg(micros(quota.returned_age)).arg(quota.charged);
-            script.arg(micros(quota.known_debt));
+            script.arg(micros(quota.known_debt)).arg(quota.spent_alone).arg(quota.spent_alone_debt);
         }
         script
     }
@@ -52,16 +63,36 @@ impl Scripts {
     pub(crate) fn close(
         &self,
         keys: &Keys,
-        channel: &str,
-        name: &str,
-        process: &str,
+        sender: &Sender<'_>,
         cooldown: &SharedCooldown,
     ) -> ScriptInvocation<'_> {
         let mut script = self.close.key(&keys.buckets);
-        script.arg(micros(cooldown.wait)).arg(channel).arg(name).arg(process);
+        script.arg(micros(cooldown.wait)).arg(sender.channel).arg(sender.name).arg(sender.process);
         if let Some(quota) = &cooldown.pacing {
             script.arg(field(quota)).arg(unit_micros(quota)).arg(quota.burst);
         }
+        script
+    }
+}
+
+impl Scripts {
+    pub(crate) fn circuit(
+        &self,
+        keys: &Keys,
+        sender: &Sender<'_>,
+        change: CircuitChange,
+    ) -> ScriptInvocation<'_> {
+        let (change, time, is_quota) = match change {
+            CircuitChange::Open { wait, is_quota } => ("open", wait, is_quota),
+            CircuitChange::Close => ("close", Duration::ZERO, false),
+            CircuitChange::TakeTurn { lease } => ("take_turn", lease, false),
+            CircuitChange::EndTurn => ("end_turn", Duration::ZERO, false),
+            // A change that is not known here changes nothing.
+            _ => ("read", Duration::ZERO, false),
+        };
+        let mut script = self.circuit.key(&keys.circuit);
+        script.arg(change).arg(sender.process).arg(micros(time)).arg(u8::from(is_quota));
+        script.arg(sender.channel).arg(sender.name);
         script
     }
 }
@@ -73,6 +104,7 @@ impl Keys {
         Self {
             buckets: format!("{prefix}:{{{name}}}:buckets"),
             processes: format!("{prefix}:{{{name}}}:processes"),
+            circuit: format!("{prefix}:{{{name}}}:circuit"),
         }
     }
 }
@@ -87,6 +119,20 @@ pub(crate) fn lease(reply: &[i64]) -> Option<LeaseGrant> {
         debts: debts.iter().map(time).collect(),
         closed_for: time(closed_for),
         processes: u32::try_from(*processes).unwrap_or(1),
+    })
+}
+
+/// The state in the reply to `circuit`.
+pub(crate) fn circuit_view(reply: &[i64]) -> Option<CircuitView> {
+    Some(match reply {
+        [0, ..] => CircuitView::Unknown,
+        [1, ..] => CircuitView::Closed,
+        [2, wait, is_quota, has_turn] => CircuitView::Open {
+            wait: Duration::from_micros(u64::try_from(*wait).ok()?),
+            is_quota: *is_quota == 1,
+            has_turn: *has_turn == 1,
+        },
+        _ => return None,
     })
 }
 

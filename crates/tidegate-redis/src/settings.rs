@@ -47,6 +47,15 @@ impl RedisSettings {
         Self { url: url.to_owned(), prefix: "tidegate".to_owned(), store: Settings::default() }
     }
 
+    /// The host and port, or the path of the socket, in the URL.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub fn server(&self) -> Result<String, RedisStoreError> {
+        self.connection_info().map(|info| info.addr().to_string())
+    }
+
     /// Checks the URL, the prefix and every number.
     ///
     /// # Errors

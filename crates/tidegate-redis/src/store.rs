@@ -8,15 +8,15 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisError};
 use tidegate::executor::Executor;
 use tidegate::store::{
-    LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown, SharedStore, StoreFuture,
-    StoreListener, StoreUnavailable,
+    CircuitChange, CircuitView, LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown,
+    SharedStore, StoreFuture, StoreListener, StoreUnavailable,
 };
 use tidegate::{ResilienceConfig, circuit_breaker, timeout};
 use tokio::runtime;
 use tokio::task::AbortHandle;
 
 use crate::events::{self, Listeners};
-use crate::script::{self, Keys, Scripts};
+use crate::script::{self, Keys, Scripts, Sender};
 use crate::settings::{RedisSettings, RedisStoreError};
 
 /// Limits that processes share through a Redis server. Clones share the connection.
@@ -150,6 +150,10 @@ impl Inner {
         Keys::new(&self.settings.prefix, name)
     }
 
+    fn sender<'a>(&'a self, name: &'a str) -> Sender<'a> {
+        Sender { channel: &self.channel, name, process: &self.process }
+    }
+
     /// Runs an operation within the time-out, unless the circuit is open.
     async fn run<T, F>(&self, operation: impl Fn(ConnectionManager) -> F) -> Result<T, StoreUnavailable>
     where
@@ -197,11 +201,23 @@ impl SharedStore for RedisStore {
         Box::pin(async move {
             let inner = &*self.0;
             let keys = inner.keys(name);
-            let script = inner.scripts.close(&keys, &inner.channel, name, &inner.process, &cooldown);
+            let script = inner.scripts.close(&keys, &inner.sender(name), &cooldown);
             let script = &script;
             let reply =
                 inner.run(|mut connection| async move { script.invoke_async::<()>(&mut connection).await });
             reply.await
+        })
+    }
+
+    fn circuit<'a>(&'a self, name: &'a str, change: CircuitChange) -> StoreFuture<'a, CircuitView> {
+        Box::pin(async move {
+            let inner = &*self.0;
+            let keys = inner.keys(name);
+            let script = inner.scripts.circuit(&keys, &inner.sender(name), change);
+            let script = &script;
+            let reply = inner
+                .run(|mut connection| async move { script.invoke_async::<Vec<i64>>(&mut connection).await });
+            script::circuit_view(&reply.await?).ok_or(StoreUnavailable)
         })
     }
 

@@ -4,6 +4,7 @@
 //! - [`contract`]: a suite that checks the contract that every layer keeps, as one call.
 //! - [`provider`]: a model provider that follows a script, over TCP or in memory.
 //! - [`ConnectionServer`]: a server whose connections fail between requests.
+//! - [`RedisServer`]: a Redis server that can be paused, killed and restarted.
 //!
 //! ```
 //! use tidegate_testkit::{Provider, Reply};
@@ -30,8 +31,10 @@ mod connection_server;
 pub mod contract;
 mod fault;
 pub mod provider;
+mod redis_server;
 pub mod strict;
 
 pub use connection_server::{ConnectionServer, Reaction};
 pub use fault::Fault;
 pub use provider::{Provider, Reply, Server, closed_port};
+pub use redis_server::RedisServer;

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use tidegate::backpressure::Settings as BackpressureSettings;
 use tidegate::rate_limit::Settings as RateLimitSettings;
+use tidegate::store::Store;
 use tidegate::{ErrorCode, Priority};
 
 use crate::endpoint::Endpoint;
@@ -31,11 +32,16 @@ pub(crate) struct RuleSettings {
 
 impl CallerRules {
     /// The rules of the caller `name`, with nothing used of its limits.
-    pub(super) fn new(name: &str, settings: &RuleSettings) -> Self {
+    pub(super) fn new(name: &str, settings: &RuleSettings, store: Option<&Store>) -> Self {
         Self(Arc::new(Rules {
             routes: settings.routes.clone(),
             priority: settings.priority,
-            limits: CallerLimits::new(name, settings.rate_limiter.clone(), settings.backpressure.clone()),
+            limits: CallerLimits::new(
+                name,
+                settings.rate_limiter.clone(),
+                settings.backpressure.clone(),
+                store,
+            ),
             body_bytes: CallerBytes::default(),
         }))
     }

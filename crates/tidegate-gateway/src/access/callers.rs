@@ -3,6 +3,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate::ErrorCode;
+use tidegate::store::Store;
 
 use super::{AccessKey, CallerRules, RuleSettings};
 use crate::proxy::GatewayError;
@@ -32,14 +33,14 @@ static KEY_HEADERS: [HeaderName; 3] = [
 
 impl Callers {
     /// The callers with their limits. A caller with the name and the rules of one of `previous` shares what is used of
-    /// that one's limits.
-    pub(crate) fn new(callers: Vec<Caller>, previous: Option<&Self>) -> Self {
+    /// that one's limits. Rate limits are shared through `store`.
+    pub(crate) fn new(callers: Vec<Caller>, store: Option<&Store>, previous: Option<&Self>) -> Self {
         let with_rules = |caller: Caller| {
             let is_same = |(it, _): &&(Caller, _)| it.name == caller.name && it.rules == caller.rules;
             let same = previous.and_then(|previous| previous.0.iter().find(is_same));
             let rules = match same {
                 Some((_, rules)) => rules.clone(),
-                None => CallerRules::new(&caller.name, &caller.rules),
+                None => CallerRules::new(&caller.name, &caller.rules, store),
             };
             (caller, rules)
         };
@@ -121,7 +122,8 @@ mod tests {
 
     #[test]
     fn a_key_identifies_its_caller_in_each_header_that_clients_use() {
-        let callers = Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")], None);
+        let callers =
+            Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")], None, None);
         for (line, name) in [
             (("authorization", "Bearer key-of-ann"), "ann"),
             (("authorization", "bearer  key-of-ben"), "ben"),
@@ -137,7 +139,8 @@ mod tests {
 
     #[test]
     fn any_other_key_is_rejected() {
-        let callers = Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")], None);
+        let callers =
+            Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")], None, None);
         for lines in [
             &[("authorization", "Bearer key-of-an")][..],
             &[("authorization", "Bearer key-of-anna")],

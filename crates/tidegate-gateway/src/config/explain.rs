@@ -8,7 +8,7 @@ use crate::access::{Caller, is_loopback};
 impl Config {
     /// The stack of each route and target: its layers in protocol order, outermost first, and each setting with its
     /// origin: the environment, the file, a preset or the default. Then what each caller may use, the access to the pages
-    /// of operators, the alerts, and the host that traces are exported to.
+    /// of operators, the alerts, the host that traces are exported to, and the store.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut text = String::new();
@@ -34,7 +34,8 @@ impl Config {
         writeln!(text, "admin: the pages of operators {pages}")?;
         let Some(AlertSettings { thresholds, webhook }) = &self.alerts else {
             writeln!(text, "alerts: off")?;
-            return self.explain_traces(text);
+            self.explain_traces(text)?;
+            return self.explain_store(text);
         };
         match webhook {
             Some(webhook) => {
@@ -50,7 +51,8 @@ impl Config {
         for (key, value) in json!(thresholds).as_object().into_iter().flatten() {
             writeln!(text, "  {key}  {value}")?;
         }
-        self.explain_traces(text)
+        self.explain_traces(text)?;
+        self.explain_store(text)
     }
 
     fn explain_traces(&self, text: &mut String) -> fmt::Result {
@@ -58,6 +60,18 @@ impl Config {
             Some(otlp) => writeln!(text, "traces: exported to {}", otlp.endpoint.host().unwrap_or_default()),
             None => writeln!(text, "traces: off"),
         }
+    }
+
+    fn explain_store(&self, text: &mut String) -> fmt::Result {
+        let Some(settings) = &self.store else {
+            return writeln!(text, "store: off");
+        };
+        let server = settings.server().unwrap_or_default();
+        writeln!(text, "store: limits are shared through {server}, prefix {}", settings.prefix)?;
+        for (key, value) in json!(settings.store).as_object().into_iter().flatten() {
+            writeln!(text, "  {key}  {value}")?;
+        }
+        Ok(())
     }
 
     fn explain_route(&self, route: &Route, text: &mut String) -> fmt::Result {

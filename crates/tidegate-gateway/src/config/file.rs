@@ -18,6 +18,7 @@ use super::otlp::OtlpEntry;
 use super::provider::ProviderEntry;
 use super::route::RouteEntry;
 use super::schema::HumanDuration;
+use super::store::StoreEntry;
 use super::tls::TlsFiles;
 use crate::log_format::LogFormat;
 
@@ -88,6 +89,8 @@ pub(super) struct ConfigFile {
     pub(super) alerts: Option<AlertsEntry>,
     /// The export of traces; none without this table, and without the variables of OpenTelemetry.
     pub(super) otlp: Option<OtlpEntry>,
+    /// The store through which several gateways share the limits of their targets and callers; none without this table.
+    pub(super) store: Option<StoreEntry>,
     /// Capabilities of models, by the beginning of their names.
     #[serde(default)]
     pub(super) models: BTreeMap<String, ModelEntry>,
@@ -112,6 +115,8 @@ impl ConfigFile {
         variables.extend(of_admin.map(|variable| ("admin.key_env".to_owned(), variable)));
         let of_alerts = self.alerts.as_ref().and_then(AlertsEntry::token_env);
         variables.extend(of_alerts.map(|variable| ("alerts.webhook_token_env".to_owned(), variable)));
+        let of_store = self.store.as_ref().and_then(StoreEntry::url_env);
+        variables.extend(of_store.map(|variable| ("store.url_env".to_owned(), variable)));
         variables
     }
 

@@ -205,12 +205,19 @@
 //! | `rate_limiter` | starts with full quotas |
 //! | `hedge`, or the first target of a route | the hedges of the route have no budget and no samples |
 //! | key, URL or another setting of a provider | its circuits start anew, since they are about another server or account; quotas and permits stay, unless the `kind` differs. A circuit that was forced by hand stays forced |
+//! | `store` | quotas start anew, in the new store |
 //! | `connections`, `cache` | new connections; an empty cache |
 //! | a removed route | its model is unknown to new calls |
 //! | a caller | its limits start anew if one of its settings but the key has changed |
 //! | `alerts` | the new thresholds apply to what is raised as well |
 //! | a certificate | is that of new connections; open ones are not affected. Without `tls` in the file the one in use is still renewed |
 //! | `listen`, `max_connections`, `notice`, `drain`, `log`, `otlp`, whether there is `tls` | nothing before a restart, with a warning |
+//!
+//! # Several gateways
+//! With a table `[store]`, gateways with the same Redis server and the same `prefix` share the quotas of their targets under a
+//! policy, the times for which providers closed them, and the rate limits of `[[callers]]`; see [`tidegate::store`]. A gateway
+//! starts without its server: in the mode `fail_open` with a warning, and decides by its share of the quotas until the server
+//! is there. In the mode `fail_closed` it does not start.
 //!
 //! # Common mistakes
 //! A base URL without its version: `https://api.openai.com` instead of `https://api.openai.com/v1`.
@@ -236,6 +243,7 @@ mod secrets;
 mod serde_error;
 mod shape;
 mod source;
+mod store;
 mod text_file;
 mod tls;
 mod url;
@@ -254,6 +262,7 @@ pub use tidegate::config::ConfigError as GatewayConfigError;
 use tidegate::config::{Checks, Recovered, Removed, TomlText, recover, unread_variables};
 use tidegate::providers::ModelTable;
 use tidegate::{Payload, ResilienceConfig};
+use tidegate_redis::RedisSettings;
 
 pub(crate) use self::alerts::{AlertSettings, WebhookAddress};
 pub(crate) use self::cache::CacheSettings;
@@ -319,6 +328,8 @@ pub struct Config {
     pub(crate) alerts: Option<AlertSettings>,
     /// The export of traces, if there is one.
     pub(crate) otlp: Option<OtlpSettings>,
+    /// The store through which gateways share their limits, if there is one.
+    pub(crate) store: Option<RedisSettings>,
     pub(crate) models: ModelTable,
     pub(crate) routes: Vec<Route>,
     /// The settings of each policy with their origins.
@@ -463,6 +474,7 @@ impl Config {
         checks.keep(file.cache.check());
         let alerts = file.alerts.and_then(|alerts| checks.keep(alerts.check(&env)));
         let otlp = checks.keep(otlp::check(file.otlp.as_ref(), &env)).flatten();
+        let store = file.store.and_then(|store| checks.keep(store.check(&env)));
         if file.routes.is_empty() {
             checks.fail(GatewayConfigError::new("routes", "expected at least one"));
         }
@@ -509,6 +521,7 @@ impl Config {
             cache: file.cache,
             alerts,
             otlp,
+            store,
             models,
             routes,
             explanations,

@@ -11,7 +11,7 @@ const ARRAYS: [&str; 2] = ["callers", "routes"];
 const ARRAY_OF_QUOTAS: &str = "quotas";
 
 /// The tables of a file.
-const TABLES: [&str; 6] = ["admin", "alerts", "cache", "connections", "otlp", "tls"];
+const TABLES: [&str; 7] = ["admin", "alerts", "cache", "connections", "otlp", "store", "tls"];
 
 /// The tables of which each has a name.
 const NAMED_TABLES: [&str; 3] = ["models", "policies", "providers"];

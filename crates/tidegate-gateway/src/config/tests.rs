@@ -746,6 +746,7 @@ fn the_stack_of_each_target_is_explained_with_the_origin_of_each_setting() {
             "admin: the pages of operators are open",
             "alerts: off",
             "traces: off",
+            "store: off",
         ]
     );
     let rows = |row: [&str; 3]| lines.iter().filter(|line| line.split_whitespace().eq(row)).count();
@@ -779,6 +780,7 @@ fn the_admin_pages_and_the_alerts_are_explained() {
         "  quota_left  0.5",
         "  raise_after  \"30s\"",
         "traces: off",
+        "store: off",
     ] {
         assert!(explained.lines().any(|it| it == line), "{line}: {explained}");
     }

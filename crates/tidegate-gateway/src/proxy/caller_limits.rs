@@ -7,6 +7,7 @@ use tidegate::backpressure::{self, Backpressure};
 use tidegate::fallback::Fallback;
 use tidegate::provider::{ErrorBody, HttpService};
 use tidegate::rate_limit::{self, RateLimit};
+use tidegate::store::Store;
 use tidegate::{BackpressureLayer, Error, ErrorCode, Outcome, Payload, RateLimitLayer, Rejection};
 use tower::util::{MapRequest, MapResponse};
 use tower::{Layer, ServiceExt};
@@ -55,16 +56,22 @@ struct ChainOutcome(Outcome);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl CallerLimits {
-    /// The limits of the caller `name`, whose settings are valid. A part that is missing is no limit.
+    /// The limits of the caller `name`, whose settings are valid. A part that is missing is no limit. The rate is that of all
+    /// gateways that use `store`.
     pub(crate) fn new(
         name: &str,
         rate_limiter: Option<rate_limit::Settings>,
         backpressure: Option<backpressure::Settings>,
+        store: Option<&Store>,
     ) -> Self {
         // In events and metrics.
         let name = format!("caller:{name}");
         let rate_limit = rate_limiter.and_then(|settings| RateLimitLayer::from_settings(settings).ok());
         let rate_limit = rate_limit.map(|layer| layer.follow_headers(false));
+        let rate_limit = rate_limit.map(|layer| match store {
+            Some(store) => layer.store(store.clone()),
+            None => layer,
+        });
         let backpressure = backpressure.and_then(|settings| BackpressureLayer::from_settings(settings).ok());
         Self {
             rate_limit: rate_limit.unwrap_or_else(RateLimitLayer::disabled).name(&name),

@@ -1,6 +1,7 @@
 use tidegate::chain::{ProviderSettings, TargetAddress};
 use tidegate::hedge::HedgeLayer;
 use tidegate::providers::ProviderClassifier;
+use tidegate::store::Store;
 use tidegate::{ResilienceBuilder, ResilienceConfig, Signals};
 
 use super::gate_layers::{GateLayers, PreviousLayers};
@@ -20,7 +21,7 @@ pub(super) struct BuiltTarget {
 }
 
 impl BuiltTarget {
-    /// Builds the stack of the target `name`. The layers of `previous` with the same settings keep their state.
+    /// Builds the stack of the target `name`. Its limits are shared through `store`, which may be that of `previous`. The layers of `previous` with the same settings keep their state.
     ///
     /// # Errors
     ///
@@ -30,6 +31,7 @@ impl BuiltTarget {
         provider: &ProviderSettings,
         policy: &ResilienceConfig,
         previous: Option<&Self>,
+        store: Option<(Store, bool)>,
         client: ProviderClient,
     ) -> Result<Self, GatewayConfigError> {
         let address = TargetAddress::new(name, provider);
@@ -38,10 +40,11 @@ impl BuiltTarget {
             policy: &it.policy,
             has_same_kind: it.address.kind() == address.kind(),
             has_same_provider: it.provider == *provider,
+            has_same_store: store.as_ref().is_none_or(|(_, is_same)| *is_same),
         });
         // Checks the settings, and names the part at fault.
         let builder = ResilienceBuilder::from_config(policy)?;
-        let layers = GateLayers::new(policy, previous)?;
+        let layers = GateLayers::new(policy, previous, store.map(|(store, _)| store))?;
         let stack = builder
             .name(name)
             // The chain of the route hedges its targets.

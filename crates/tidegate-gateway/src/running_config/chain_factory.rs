@@ -6,10 +6,13 @@ use std::time::Duration;
 use tidegate::chain::{ProviderSettings, named_target};
 use tidegate::fallback::AnswerCache;
 use tidegate::hedge::HedgeLayer;
+use tidegate::store::Store;
 use tidegate::{FallbackLayer, KeyBy, ResilienceConfig};
+use tidegate_redis::RedisStoreError;
 
 use super::RunningConfig;
 use super::built_target::BuiltTarget;
+use super::shared_limits::SharedLimits;
 use crate::client::{ProviderClient, client};
 use crate::config::{Config, GatewayConfigError, LastResortName, Route, TargetName};
 use crate::endpoint::{ApiDialect, Endpoint};
@@ -24,6 +27,7 @@ pub(super) struct ChainFactory<'a> {
     client: ProviderClient,
     /// The cache of responses. All routes share it, since its keys contain the tenant and the model.
     cache: AnswerCache,
+    store: Option<SharedLimits>,
     targets: BTreeMap<TargetKey, BuiltTarget>,
 }
 
@@ -37,9 +41,22 @@ pub(super) struct BuiltChains {
     targets: BTreeMap<TargetKey, BuiltTarget>,
     client: ProviderClient,
     cache: AnswerCache,
+    store: Option<SharedLimits>,
 }
 
 impl BuiltChains {
+    /// The store for limits that are shared with other gateways.
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.store.as_ref().map(SharedLimits::store)
+    }
+
+    pub(super) async fn check_store(&self) -> Result<(), RedisStoreError> {
+        match &self.store {
+            Some(store) => store.check().await,
+            None => Ok(()),
+        }
+    }
+
     /// The chains by the requests that take them.
     pub(super) fn route_table(&self, routes: &[Route]) -> RouteTable {
         let mut table = RouteTable::default();
@@ -88,14 +105,20 @@ impl<'a> ChainFactory<'a> {
         };
         let same_cache = previous.filter(|it| it.config.cache == config.cache);
         let cache = same_cache.map_or_else(|| config.cache.cache(), |it| it.built.cache.clone());
-        Ok(Self { config, previous, client, cache, targets: BTreeMap::new() })
+        let same_store = previous.filter(|it| it.config.store == config.store);
+        let store = match (same_store, &config.store) {
+            (Some(previous), _) => previous.built.store.clone(),
+            (None, Some(settings)) => Some(SharedLimits::new(settings)?),
+            (None, None) => None,
+        };
+        Ok(Self { config, previous, client, cache, store, targets: BTreeMap::new() })
     }
 
     /// Builds all chains.
     pub(super) fn build(mut self) -> Result<BuiltChains, GatewayConfigError> {
         let chains = self.config.routes.iter().map(|route| self.chain(route)).collect::<Result<_, _>>()?;
-        let Self { client, cache, targets, .. } = self;
-        Ok(BuiltChains { chains, targets, client, cache })
+        let Self { client, cache, store, targets, .. } = self;
+        Ok(BuiltChains { chains, targets, client, cache, store })
     }
 
     fn chain(&mut self, route: &Route) -> Result<Arc<RouteChain>, GatewayConfigError> {
@@ -185,7 +208,10 @@ impl<'a> ChainFactory<'a> {
         let missing = || GatewayConfigError::new("providers", format!("`{}` is missing", name.provider));
         let provider = self.config.providers.get(&name.provider).ok_or_else(missing)?;
         let key = (Arc::clone(&name.name), route.policy.clone());
+        let has_same_store = self.previous.is_some_and(|it| it.config.store == self.config.store);
         let same_client = self.previous.filter(|it| it.config.connections == self.config.connections);
+        let same_client = same_client.filter(|_| has_same_store);
+        let store = self.store.as_ref().map(|store| (store.store().scope(&route.policy), has_same_store));
         let built = match self.targets.entry(key) {
             Entry::Occupied(built) => built.into_mut(),
             Entry::Vacant(vacant) => {
@@ -194,7 +220,7 @@ impl<'a> ChainFactory<'a> {
                     Some(same) => same.clone(),
                     None => {
                         let previous = self.previous.and_then(before);
-                        BuiltTarget::new(&name.name, provider, policy, previous, self.client.clone())?
+                        BuiltTarget::new(&name.name, provider, policy, previous, store, self.client.clone())?
                     }
                 };
                 vacant.insert(built)

@@ -1,5 +1,6 @@
 use tidegate::circuit_breaker::State;
 use tidegate::config::ConfigError;
+use tidegate::store::Store;
 use tidegate::{
     BackpressureLayer, CircuitBreakerLayer, RateLimitLayer, ResilienceConfig, RetryLayer, backpressure,
 };
@@ -22,6 +23,8 @@ pub(super) struct PreviousLayers<'a> {
     pub(super) has_same_kind: bool,
     /// Whether the circuit is about the same server and account.
     pub(super) has_same_provider: bool,
+    /// Whether the limits are shared through the same store, if they are.
+    pub(super) has_same_store: bool,
 }
 
 impl GateLayers {
@@ -33,15 +36,18 @@ impl GateLayers {
     pub(super) fn new(
         policy: &ResilienceConfig,
         previous: Option<PreviousLayers<'_>>,
+        store: Option<Store>,
     ) -> Result<Self, ConfigError> {
         let before = previous.as_ref();
         let retry = before.filter(|it| it.policy.retry == policy.retry);
         let backpressure =
             before.filter(|it| has_same_queue(it.policy.backpressure.as_ref(), policy.backpressure.as_ref()));
-        let rate_limit =
-            before.filter(|it| it.has_same_kind && it.policy.rate_limiter == policy.rate_limiter);
-        let circuit_breaker =
-            before.filter(|it| it.has_same_provider && it.policy.circuit_breaker == policy.circuit_breaker);
+        let rate_limit = before.filter(|it| {
+            it.has_same_kind && it.has_same_store && it.policy.rate_limiter == policy.rate_limiter
+        });
+        let circuit_breaker = before.filter(|it| {
+            it.has_same_provider && it.has_same_store && it.policy.circuit_breaker == policy.circuit_breaker
+        });
         Ok(Self {
             retry: match (retry, &policy.retry) {
                 (Some(it), _) => it.layers.retry.clone(),
@@ -55,13 +61,17 @@ impl GateLayers {
             },
             rate_limit: match (rate_limit, &policy.rate_limiter) {
                 (Some(it), _) => it.layers.rate_limit.clone(),
-                (None, Some(settings)) => RateLimitLayer::from_settings(settings.clone())?,
+                (None, Some(settings)) => {
+                    let layer = RateLimitLayer::from_settings(settings.clone())?;
+                    store.iter().cloned().fold(layer, RateLimitLayer::store)
+                }
                 (None, None) => RateLimitLayer::disabled(),
             },
             circuit_breaker: match (circuit_breaker, &policy.circuit_breaker) {
                 (Some(it), _) => it.layers.circuit_breaker.clone(),
                 (None, Some(settings)) => {
                     let layer = CircuitBreakerLayer::from_settings(settings.clone())?;
+                    let layer = store.into_iter().fold(layer, CircuitBreakerLayer::store);
                     force_as_before(&layer, before);
                     layer
                 }

@@ -5,10 +5,12 @@
 mod built_target;
 mod chain_factory;
 mod gate_layers;
+mod shared_limits;
 
 use std::sync::Arc;
 
 use axum::extract::Extension;
+use tidegate_redis::RedisStoreError;
 
 use self::chain_factory::{BuiltChains, ChainFactory};
 use crate::access::{AccessKeys, AdminPages, CallerRules, Callers, WebPages, is_loopback};
@@ -95,7 +97,11 @@ impl RunningConfig {
             targets: Arc::new(built.targets(&config.routes)),
             models: models(&config.routes),
             keys: AccessKeys {
-                callers: Arc::new(Callers::new(config.callers.clone(), previous.map(|it| &*it.keys.callers))),
+                callers: Arc::new(Callers::new(
+                    config.callers.clone(),
+                    built.store(),
+                    previous.filter(|it| it.config.store == config.store).map(|it| &*it.keys.callers),
+                )),
                 admin: AdminPages::new(config.admin_key.clone(), is_loopback(config.listen.ip())),
             },
             pages_of_listener: config.pages.clone().listening_on(config.listen.ip()),
@@ -117,6 +123,16 @@ impl RunningConfig {
     /// Applies what affects the calls in flight as well. Call it once this configuration is in use.
     pub(crate) fn apply(&self) {
         self.built.set_limits();
+    }
+
+    /// Checks that the store of shared limits can be used, if there is one. If calls can be decided without it, this takes no
+    /// time, and logs a warning later.
+    ///
+    /// # Errors
+    ///
+    /// It cannot, and calls are not admitted without it.
+    pub(crate) async fn check_store(&self) -> Result<(), RedisStoreError> {
+        self.built.check_store().await
     }
 
     /// Logs a warning if other machines reach the gateway, and there are no callers.

@@ -1,19 +1,40 @@
 -- Takes a lease of all quotas or of none.
 -- KEYS: the buckets (a hash by quota), the processes (a set by the time of their last request).
--- ARGV: the process, the longest wait, then for each quota: its field, the time in which one unit refills, the capacity, the
--- amount, the returned amount, the time since it was taken, the charged amount, the debt that the process knows.
+-- ARGV: the process, the longest wait, the time for which the store was unavailable to the process, then for each quota: its
+-- field, the time in which one unit refills, the capacity, the amount, the returned amount, the time since it was taken, the
+-- charged amount, the debt that the process knows, what it spent alone, and the part of that which has not refilled in its
+-- share.
 -- Returns: whether it was granted, the wait, the rest of the closed time, the processes, the debt of each quota.
 
 local PROCESS_TIME = 60 * 1000000
+-- No process has sent a request for so long: the store was unavailable to all of them, or there were no calls.
+local SILENCE = 100 * 1000
 
 local now = server_time()
-local horizon = tonumber(ARGV[2])
+local horizon, outage = tonumber(ARGV[2]), tonumber(ARGV[3])
+local times = redis.call('HMGET', KEYS[1], 'last_request', 'silent_from', 'silent_to', 'closed_until')
+local last_request, silent_from, silent_to = tonumber(times[1] or 0), tonumber(times[2] or 0), tonumber(times[3] or 0)
+if now - last_request > SILENCE then
+    silent_from, silent_to = last_request, now
+end
+redis.call('HSET', KEYS[1], 'last_request', string.format('%.17g', now),
+    'silent_from', string.format('%.17g', silent_from), 'silent_to', string.format('%.17g', silent_to))
+
+-- The part of the outage in which others used what refilled.
+local alone = 0
+if outage > 0 then
+    local overlap = math.min(now, silent_to) - math.max(now - outage, silent_from)
+    alone = 1 - math.max(0, math.min(1, overlap / outage))
+end
+
 local quotas, wait, longest = {}, 0, PROCESS_TIME
-for index = 3, #ARGV, 8 do
+for index = 4, #ARGV, 10 do
     local unit, capacity = tonumber(ARGV[index + 1]), tonumber(ARGV[index + 2])
     local text = redis.call('HGET', KEYS[1], ARGV[index])
     local bucket = text and decode(text) or new_bucket(now, tonumber(ARGV[index + 7]))
     local returned, charged = tonumber(ARGV[index + 4]), tonumber(ARGV[index + 6])
+    local spent, debt = tonumber(ARGV[index + 8]), tonumber(ARGV[index + 9])
+    charged = charged + math.max(debt, spent * alone)
     if returned > 0 then
         refund(bucket, returned * unit, now - tonumber(ARGV[index + 5]), now)
     end
@@ -39,7 +60,7 @@ for _, quota in ipairs(quotas) do
     reply[#reply + 1] = math.ceil(debt)
 end
 
-local closed_until = tonumber(redis.call('HGET', KEYS[1], 'closed_until') or 0)
+local closed_until = tonumber(times[4] or 0)
 reply[3] = math.max(0, closed_until - now)
 longest = math.max(longest, reply[3])
 redis.call('ZADD', KEYS[2], now, ARGV[1])

@@ -1,7 +1,7 @@
 //! The decisions of the scripts, by the table that the decisions in Rust are tested with.
 
-use crate::server::Server;
 use redis::Script;
+use tidegate_testkit::RedisServer;
 
 /// Makes the decisions of one case: `ARGV` has the time of a unit, the capacity, and four numbers for each step.
 const HARNESS: &str = "
@@ -27,8 +27,8 @@ return results
 
 #[tokio::test]
 async fn the_script_decides_like_the_bucket_in_rust() {
-    let Some(server) = Server::start().await else { return };
-    let mut connection = server.client().get_connection().unwrap();
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     let script = Script::new(&[include_str!("../../src/scripts/bucket.lua"), HARNESS].concat());
     let mut cases = 0;
     for case in include_str!("../../cases/bucket.txt").split("\ncase ").skip(1) {

@@ -11,7 +11,7 @@ use tidegate_redis::{RedisSettings, RedisStore};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::server::Server;
+use tidegate_testkit::RedisServer;
 
 /// The times at which a provider received requests.
 #[derive(Clone, Default)]
@@ -103,18 +103,18 @@ pub(crate) fn within(times: &[Instant], time: Duration) -> f64 {
 /// The bound of an outage: one burst, and what is leased.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_and_a_restarted_server_lose_no_call_and_overspend_within_the_bound() {
-    let Some(mut server) = Server::start().await else { return };
+    let Some(mut server) = RedisServer::start().await.unwrap() else { return };
     let (rate, burst, time) = (500, 100, Duration::from_secs(6));
     let url = server.url();
     let outages = async {
         tokio::time::sleep(Duration::from_millis(1500)).await;
-        server.pause();
+        server.pause().unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        server.resume();
+        server.resume().unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        server.kill();
+        server.kill().unwrap();
         tokio::time::sleep(Duration::from_millis(700)).await;
-        server.restart().await;
+        server.restart().await.unwrap();
     };
     let limit = || RateLimitLayer::per_second(rate).burst_size(burst);
     let (times, ()) = tokio::join!(run(url, Settings::default(), limit, time), outages);
@@ -127,7 +127,7 @@ async fn a_paused_and_a_restarted_server_lose_no_call_and_overspend_within_the_b
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_429_seen_by_one_closes_the_gate_for_all() {
-    let Some(server) = Server::start().await else { return };
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
     let layers: Vec<_> = (0..3)
         .map(|_| {
             let store = store(&server.url(), Settings::default());
@@ -166,8 +166,8 @@ async fn a_429_seen_by_one_closes_the_gate_for_all() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_server_each_process_has_its_share_and_no_caller_gets_an_error() {
-    let Some(mut server) = Server::start().await else { return };
-    server.kill();
+    let Some(mut server) = RedisServer::start().await.unwrap() else { return };
+    server.kill().unwrap();
     let settings = Settings { processes: Some(3), ..Settings::default() };
     let time = Duration::from_secs(2);
     let times = run(server.url(), settings, || RateLimitLayer::per_second(300).burst_size(60), time).await;
@@ -178,8 +178,8 @@ async fn without_a_server_each_process_has_its_share_and_no_caller_gets_an_error
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_the_closed_mode_calls_wait_for_the_server() {
-    let Some(mut server) = Server::start().await else { return };
-    server.kill();
+    let Some(mut server) = RedisServer::start().await.unwrap() else { return };
+    server.kill().unwrap();
     let settings = Settings { mode: OnUnavailable::Closed, ..Settings::default() };
     let layer = RateLimitLayer::per_second(100).max_wait(Duration::from_millis(600)).name("a/b");
     let layer = layer.store(store(&server.url(), settings));
@@ -190,7 +190,7 @@ async fn in_the_closed_mode_calls_wait_for_the_server() {
     let message = Rejection::find(&*error).unwrap().to_string();
     assert!(message.contains("shared store"), "{message}");
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
-    server.restart().await;
+    server.restart().await.unwrap();
     let until = Instant::now() + Duration::from_secs(5);
     while layer.layer(provider).oneshot(request()).await.is_err() {
         assert!(Instant::now() < until, "no call passes");

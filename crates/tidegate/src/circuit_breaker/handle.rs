@@ -10,6 +10,7 @@ use super::call_totals::CallTotals;
 use super::settings::{CircuitBreakerSettings, Settings};
 use super::shared_circuit::{SharedCircuit, WithTransition};
 use super::state::Circuit;
+use super::store_link::CircuitLink;
 use super::{CallResult, Metrics, Snapshot, State, Transition};
 use crate::clock::Now;
 use crate::events::{Decision, Subscription};
@@ -41,6 +42,8 @@ pub(super) struct CircuitState {
     /// The number of calls that shadow mode admitted.
     shadow_admitted: AtomicU64,
     pub(super) totals: CallTotals,
+    /// The store through which the circuit is shared, if it is.
+    pub(super) store: Option<CircuitLink>,
     keys: Option<Keyed<Handle>>,
 }
 
@@ -49,8 +52,18 @@ impl From<&CircuitBreakerSettings> for CircuitState {
         Self {
             circuit: SharedCircuit::new(settings, clock::now()),
             shadow_admitted: AtomicU64::new(0),
+            store: settings
+                .hooks
+                .store
+                .clone()
+                .filter(|_| settings.enabled && settings.key_by.is_none())
+                .map(CircuitLink::new),
             totals: CallTotals::new(settings.hooks.is_of_key, clock::now()),
-            keys: Keyed::new(settings.key_by.as_ref().filter(|_| settings.enabled), settings.max_keys, None),
+            keys: Keyed::new(
+                settings.key_by.as_ref().filter(|_| settings.enabled),
+                settings.max_keys,
+                settings.hooks.store.as_ref(),
+            ),
         }
     }
 }
@@ -222,7 +235,16 @@ impl Handle {
         if !self.is_enabled() {
             return Ok(None);
         }
-        match self.emit_transition(self.0.circuit.admit(|| now.get())) {
+        if let Some(link) = &self.0.store {
+            link.join(self);
+        }
+        let admitted = self.emit_transition(self.0.circuit.admit(|| now.get()));
+        if let (Err(CircuitRejection { cause: RejectionCause::Probing, .. }), Some(link)) =
+            (&admitted, &self.0.store)
+        {
+            link.ask_for_turn(self);
+        }
+        match admitted {
             Ok(admission) => Ok(Some(admission)),
             Err(rejection) if self.settings().shadow => {
                 self.admit_in_shadow(rejection);
@@ -273,14 +295,22 @@ impl Handle {
         Decision::AdmittedInShadow(rejection.into()).emit(self.0.target(), self.0.key());
     }
 
-    fn update(&self, update: impl FnOnce(&mut Circuit, Instant)) {
+    pub(super) fn update(&self, update: impl FnOnce(&mut Circuit, Instant)) {
         self.emit_transition(self.0.circuit.update(|circuit, _| update(circuit, clock::now())));
+    }
+
+    /// Runs `change` on the circuit, which does not change its state.
+    pub(super) fn with_circuit<T>(&self, change: impl FnOnce(&mut Circuit) -> T) -> T {
+        self.0.circuit.with_circuit(change)
     }
 
     /// Emits a change of state. The lock is not held, because a listener may read the state.
     fn emit_transition<T>(&self, (result, transition): WithTransition<T>) -> T {
         let Some(transition) = transition else { return result };
         let transition = Transition { key: self.0.key(), ..transition };
+        if let Some(link) = &self.0.store {
+            link.share(self, &transition);
+        }
         self.0.settings().hooks.listeners.notify(transition);
         Decision::CircuitChanged(transition).emit(self.0.target(), transition.key);
         result

@@ -8,6 +8,7 @@ use super::{CircuitBreaker, CircuitGate, Handle};
 use crate::KeyBy;
 use crate::layer_state::LayerState;
 use crate::settings::ConfigError;
+use crate::store::Store;
 
 /// Rejects calls to a provider that keeps failing; see the [module page](crate::circuit_breaker).
 ///
@@ -231,6 +232,14 @@ impl CircuitBreakerLayer {
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         self.set(|settings| settings.hooks.seed = Some(seed))
+    }
+
+    /// Shares the circuit with the other processes that use this store; see [`store`](crate::store#circuits). Each process
+    /// counts the failures of its own calls; when one opens the circuit, it is open in all. The layer needs a
+    /// [name](Self::name), which is that of the shared state.
+    #[must_use]
+    pub fn store(self, store: Store) -> Self {
+        self.set(|settings| settings.hooks.store = Some(store))
     }
 
     /// The name in events, usually `provider/model`. Only the first name that is set counts.

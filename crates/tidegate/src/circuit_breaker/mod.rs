@@ -157,6 +157,7 @@ mod shared_circuit;
 mod snapshot;
 mod state;
 mod statistics;
+mod store_link;
 mod success_counts;
 mod transition;
 mod window;

@@ -39,6 +39,10 @@ pub enum Reason {
     CooldownPassed,
     /// It closed after this many successful probes.
     ProbesSucceeded(u32),
+    /// Another process has opened it, or it was open already when this process joined.
+    OpenElsewhere,
+    /// Another process has closed it.
+    ClosedElsewhere,
     /// It was forced into this state by hand.
     Forced,
     /// It was reset by hand.
@@ -64,6 +68,8 @@ impl fmt::Display for Reason {
             Self::CooldownPassed => f.write_str("cooldown passed"),
             Self::ProbesSucceeded(1) => f.write_str("a probe succeeded"),
             Self::ProbesSucceeded(count) => write!(f, "{count} probes succeeded"),
+            Self::OpenElsewhere => f.write_str("open in another process"),
+            Self::ClosedElsewhere => f.write_str("closed in another process"),
             Self::Forced => f.write_str("forced"),
             Self::Reset => f.write_str("reset"),
         }

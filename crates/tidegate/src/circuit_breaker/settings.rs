@@ -11,6 +11,7 @@ use crate::settings::{
     ConfigError, DurationText, LayerSettings, OptionalDurationText, at_least, at_least_one, factor,
     from_zero_to_one, more_than_no_time,
 };
+use crate::store::Store;
 
 /// The settings of a [`CircuitBreakerLayer`], and their defaults; the part `circuit_breaker` of a
 /// configuration.
@@ -95,6 +96,8 @@ pub(super) struct CircuitBreakerHooks {
     pub(super) call_listeners: Listeners<CallResult>,
     /// Whether this is the circuit of a key. There may be many of them, each with few calls at once.
     pub(super) is_of_key: bool,
+    /// The store through which the circuit is shared.
+    pub(super) store: Option<Store>,
 }
 
 pub(super) type CircuitBreakerSettings = LayerSettings<Settings, CircuitBreakerHooks>;

@@ -49,7 +49,10 @@ pub(super) type WithTransition<T> = (T, Option<Transition>);
 impl SharedCircuit {
     /// Creates a closed circuit that begins at `origin`.
     pub(super) fn new(settings: &CircuitBreakerSettings, origin: Instant) -> Self {
-        let circuit = Circuit::new(settings.settings.clone());
+        let mut circuit = Circuit::new(settings.settings.clone());
+        if settings.hooks.store.is_some() {
+            circuit.share();
+        }
         let is_sharded = circuit.defers_success() && !settings.hooks.is_of_key;
         let successes = SuccessCounts::new(if is_sharded { SHARDS } else { 0 });
         successes.set_generation(is_sharded.then(|| circuit.generation()));

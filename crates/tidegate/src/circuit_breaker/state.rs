@@ -44,6 +44,8 @@ pub(super) struct Circuit {
     /// When the circuit was closed for the last time, unless it is closed now.
     not_closed_since: Option<Instant>,
     last_recovery: Option<Duration>,
+    /// Whether this process may probe, if one of several does at a time.
+    may_probe: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl Circuit {
             last_failure: None,
             not_closed_since: None,
             last_recovery: None,
+            may_probe: None,
             settings,
         }
     }
@@ -149,6 +152,11 @@ impl Circuit {
     pub(super) fn admit(&mut self, now: Instant) -> Result<Admission, CircuitRejection> {
         if let Some(rejection) = self.peek(now) {
             return Err(rejection);
+        }
+        let needs_turn = matches!(self.phase, Phase::Open { .. } | Phase::HalfOpen { .. });
+        if needs_turn && self.may_probe == Some(false) {
+            let retry_after = Some(SHARED_PROBE_RETRY_AFTER);
+            return Err(CircuitRejection { cause: RejectionCause::Probing, retry_after });
         }
         if matches!(self.phase, Phase::Open { .. }) {
             self.transition_to(Phase::HalfOpen { probes: Probes::default() }, Reason::CooldownPassed, now);
@@ -279,6 +287,51 @@ impl Circuit {
         }
     }
 
+    /// Lets one of several processes probe at a time, and none before it is [allowed](Self::allow_probes).
+    pub(super) fn share(&mut self) {
+        self.may_probe = Some(false);
+    }
+
+    /// This process may probe.
+    pub(super) fn allow_probes(&mut self) {
+        self.may_probe = self.may_probe.map(|_| true);
+    }
+
+    /// Ends the turn of this process to probe if it has no probe in flight. Returns whether it had the turn and has none now.
+    pub(super) fn end_idle_turn(&mut self) -> bool {
+        let is_idle = self.may_probe == Some(true) && self.probes() == 0;
+        if is_idle {
+            self.may_probe = Some(false);
+        }
+        is_idle
+    }
+
+    /// Whether it is the turn of this process to probe.
+    pub(super) fn has_turn(&self) -> bool {
+        self.may_probe == Some(true)
+    }
+
+    /// Another process has opened the circuit for `wait`. The later of two times holds.
+    pub(super) fn open_elsewhere(&mut self, wait: Duration, is_quota: bool, now: Instant) {
+        let end = Deadline::after(wait, now).instant();
+        match &mut self.phase {
+            Phase::Forced { .. } => {}
+            Phase::Open { until, .. } => *until = end.max(*until),
+            Phase::Closed { .. } | Phase::HalfOpen { .. } => {
+                let cause = if is_quota { RejectionCause::Quota } else { RejectionCause::Failing };
+                self.transition_to(Phase::Open { until: end, cause }, Reason::OpenElsewhere, now);
+            }
+        }
+    }
+
+    /// Another process has closed the circuit.
+    pub(super) fn close_elsewhere(&mut self, now: Instant) {
+        if let Phase::Open { .. } | Phase::HalfOpen { .. } = self.phase {
+            let ramp_up = self.settings.ramp_up.map(|over| RampUp::new(over, now));
+            self.close(ramp_up, Reason::ClosedElsewhere, now);
+        }
+    }
+
     /// Closes the circuit and clears its statistics.
     pub(super) fn reset(&mut self, now: Instant) {
         self.cooldown = Cooldown::default();
@@ -352,6 +405,9 @@ impl Circuit {
         let from = self.last_reported_state();
         self.generation += 1;
         self.phase = phase;
+        if !matches!(self.phase, Phase::HalfOpen { .. }) {
+            self.may_probe = self.may_probe.map(|_| false);
+        }
         let cooldown = match self.phase {
             Phase::Open { until, .. } => Some(until.saturating_duration_since(now)),
             Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => None,
@@ -378,6 +434,9 @@ impl Circuit {
         }
     }
 }
+
+/// When to retry while it is not the turn of this process to probe. It is asked for at the first call.
+const SHARED_PROBE_RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// When to retry while probes are in flight. Their results are expected soon, at an unknown time.
 const PROBE_RETRY_AFTER: Duration = Duration::from_secs(1);

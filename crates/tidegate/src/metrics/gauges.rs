@@ -27,6 +27,7 @@ impl Signals {
             tokens_remaining,
             rate_closed_ms,
             rate_waiting,
+            rate_shared,
             ..
         } = self.snapshot();
         let own = [Label::new("target", target)].into_iter();
@@ -43,6 +44,8 @@ impl Signals {
             (names::INFLIGHT_LIMIT, max_inflight.map(|limit| limit as f64)),
             (names::REQUESTS_REMAINING, rate_remaining.map(f64::from)),
             (names::TOKENS_REMAINING, tokens_remaining.map(|tokens| tokens as f64)),
+            (names::RATE_SHARED, rate_shared.map(|shared| f64::from(u8::from(shared.available)))),
+            (names::RATE_PROCESSES, rate_shared.map(|shared| f64::from(shared.processes))),
         ] {
             if let Some(value) = value {
                 set(metric, value);

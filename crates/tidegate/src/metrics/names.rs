@@ -55,6 +55,8 @@ metrics! {
     TOKENS_REMAINING = Gauge(Count, "tidegate.rate_limit.tokens.remaining", "Tokens that could be used now");
     RATE_COOLDOWN =
         Gauge(Seconds, "tidegate.rate_limit.cooldown", "Rest of the time for which the provider closed the rate limit");
+    RATE_SHARED = Gauge(Count, "tidegate.rate_limit.shared", "1 if the store of a shared rate limit replies, else 0");
+    RATE_PROCESSES = Gauge(Count, "tidegate.rate_limit.processes", "Processes that share a rate limit");
     CIRCUIT_STATE = Gauge(Count, "tidegate.circuit.state", "0 closed, 1 half-open, 2 open");
     CIRCUIT_COOLDOWN = Gauge(Seconds, "tidegate.circuit.cooldown", "Time until an open circuit admits a probe");
 }

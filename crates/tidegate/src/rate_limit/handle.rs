@@ -10,6 +10,7 @@ use super::cost::{CallCost, Reserved};
 use super::queue::{RateCall, RateQueue};
 use super::reopen_ramp::ReopenRamp;
 use super::settings::{HeaderClassifier, RateLimitSettings};
+use super::shared_quotas::SharedRate;
 use super::store_link::StoreLink;
 use crate::key::KeyId;
 use crate::key::RequestHead;
@@ -107,6 +108,19 @@ impl Handle {
     #[must_use]
     pub fn tokens_capacity(&self) -> Option<u64> {
         self.lock().limits.capacity(LimitUnit::is_tokens, clock::now())
+    }
+
+    /// Returns how the limit is shared with other processes, or `None` if it is not. With keys it is that of the key for
+    /// which the store was unavailable, if there is one.
+    #[must_use]
+    pub fn shared(&self) -> Option<SharedRate> {
+        let own = |it: &Self| it.lock().limits.shared().map(|shared| shared.status());
+        match self.by_key() {
+            None => own(self),
+            Some(keys) => {
+                keys.iter().filter_map(|(_, limit)| own(&limit)).min_by_key(|status| status.available)
+            }
+        }
     }
 
     /// Returns how much longer the provider keeps the gate closed, if it does.

@@ -34,6 +34,8 @@ pub(super) struct SharedQuota {
     returned_since: Option<Instant>,
     /// What was spent beyond the leases.
     pub(super) charged: u64,
+    /// What was spent of the local share since the store became unavailable.
+    pub(super) spent_alone: u64,
 }
 
 impl SharedQuota {
@@ -51,6 +53,7 @@ impl SharedQuota {
             returned: 0,
             returned_since: None,
             charged: 0,
+            spent_alone: 0,
         }
     }
 
@@ -114,7 +117,7 @@ impl SharedQuota {
 
     /// The request for `amount`, with what is to be reported. What is returned is reported once, whether the request
     /// arrives or not: twice would be more than was taken.
-    pub(super) fn request(&mut self, amount: u64, spent_locally: u64, now: Instant) -> store::QuotaRequest {
+    pub(super) fn request(&mut self, amount: u64, local_debt: u64, now: Instant) -> store::QuotaRequest {
         let age =
             self.returned_since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         store::QuotaRequest {
@@ -125,7 +128,9 @@ impl SharedQuota {
             amount,
             returned: std::mem::take(&mut self.returned),
             returned_age: age,
-            charged: self.charged.saturating_add(spent_locally),
+            charged: self.charged,
+            spent_alone: self.spent_alone.max(local_debt),
+            spent_alone_debt: local_debt,
             known_debt: self.debt_at(now),
         }
     }

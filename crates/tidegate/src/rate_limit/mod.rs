@@ -181,6 +181,7 @@ pub use queued_call::QueuedCall;
 pub use quota::Quota;
 pub use reservation::Reservation;
 pub use settings::{OnLimit, Settings};
+pub use shared_quotas::SharedRate;
 
 use crate::attempt::{self, Attempt, NoWire, UnchangedBody};
 

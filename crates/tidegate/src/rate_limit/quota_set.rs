@@ -94,7 +94,7 @@ impl QuotaSet {
             match &mut self.shared {
                 Some(shared) if !shared.is_local() => shared.spend(cost, now),
                 shared => {
-                    shared.iter_mut().for_each(|shared| shared.note_admission(cost));
+                    shared.iter_mut().for_each(|shared| shared.spend_locally(cost));
                     for counter in &mut self.configured {
                         counter.bucket.take(cost.of(counter.quota.unit), now);
                     }
@@ -147,7 +147,7 @@ impl QuotaSet {
     /// the provider's next report shows how the provider counted it. Cost above the reservation is charged to
     /// both.
     pub(super) fn settle(&mut self, reserved: &Reserved, used: &CallCost, now: Instant) {
-        self.settle_leased(reserved, used);
+        self.settle_shared(reserved, used);
         for (counter, is_configured) in self
             .configured
             .iter_mut()
@@ -167,7 +167,7 @@ impl QuotaSet {
 
     /// Returns the whole reservation of a call that never reached the wire.
     pub(super) fn refund(&mut self, reserved: &Reserved, now: Instant) {
-        self.settle_leased(reserved, &CallCost::default());
+        self.settle_shared(reserved, &CallCost::default());
         let is_local = self.shared.as_ref().is_none_or(|shared| shared.is_local());
         let configured = self.configured.iter_mut().filter(|_| is_local);
         for counter in configured.chain(self.reported.counters_mut()) {
@@ -175,9 +175,8 @@ impl QuotaSet {
         }
     }
 
-    /// Settles a call that spent from a lease.
-    fn settle_leased(&mut self, reserved: &Reserved, used: &CallCost) {
-        if let Some(shared) = self.shared.as_mut().filter(|shared| !shared.is_local()) {
+    fn settle_shared(&mut self, reserved: &Reserved, used: &CallCost) {
+        if let Some(shared) = &mut self.shared {
             shared.settle(reserved, used);
         }
     }
@@ -255,11 +254,11 @@ impl QuotaSet {
     /// What to do next for the quotas that are shared.
     pub(super) fn next_step(&mut self, waiting: &WaitingCalls, now: Instant) -> NextStep {
         let Some(shared) = &mut self.shared else { return NextStep::Idle };
-        let spent = |index: usize| {
+        let local_debt = |index: usize| {
             let bucket = &self.configured[index].bucket;
             bucket.capacity().saturating_sub(bucket.remaining(now))
         };
-        shared.next_step(waiting, spent, now)
+        shared.next_step(waiting, local_debt, now)
     }
 
     /// The store could not be reached. The first time, the local shares begin as the store was seen last.

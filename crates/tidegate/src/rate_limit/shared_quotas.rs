@@ -30,6 +30,8 @@ pub(super) struct SharedQuotas {
     max_wait: Duration,
     /// The store could not be reached, and is tried again at this time.
     retry_at: Option<Instant>,
+    /// Since when it could not.
+    unavailable_since: Option<Instant>,
     /// The store had no room within `max_wait`: when it will, and how long that is assumed.
     full_until: Option<(Instant, Instant)>,
     /// The calls of the next lease ahead of need.
@@ -42,6 +44,18 @@ pub(super) struct SharedQuotas {
     has_admitted: bool,
     /// A task exchanges requests with the store.
     pub(super) is_driven: bool,
+}
+
+/// How a rate limit is shared, ready to be serialised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct SharedRate {
+    /// Whether the store replies. Else this process decides by its share of the quotas.
+    pub available: bool,
+    /// The processes that share the limit, as far as this one has seen.
+    pub processes: u32,
+    /// The requests, or else the tokens, of the first quota that this process may spend without a reply of the store.
+    pub leased: u64,
 }
 
 /// What a process does next.
@@ -62,8 +76,8 @@ pub(super) struct WaitingCalls {
 /// The shortest time of a lease: a call that waits for it has to be woken.
 const MIN_LEASE: Duration = Duration::from_millis(20);
 
-/// How often an unavailable store is tried.
-const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// The shortest and the longest time until an unavailable store is tried again: as long as it has been unavailable.
+const RETRY_INTERVALS: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
 
 /// How long it is assumed that the store has no room. Other processes return what they do not use.
 const FULL_FOR: Duration = Duration::from_millis(250);
@@ -88,6 +102,7 @@ impl SharedQuotas {
             lease: lease.max(MIN_LEASE),
             max_wait,
             retry_at: None,
+            unavailable_since: None,
             full_until: None,
             calls_ahead: 0,
             last_ask: None,
@@ -97,6 +112,12 @@ impl SharedQuotas {
             is_driven: false,
             settings: settings.clone(),
         }
+    }
+
+    /// How the limit is shared now.
+    pub(super) fn status(&self) -> SharedRate {
+        let leased = self.leases.iter().map(|lease| lease.left.first().copied().unwrap_or_default());
+        SharedRate { available: self.is_available(), processes: self.processes, leased: leased.sum() }
     }
 
     /// Whether the local share decides.
@@ -165,12 +186,31 @@ impl SharedQuotas {
         }
     }
 
-    pub(super) fn note_admission(&mut self, cost: &CallCost) {
+    fn note_admission(&mut self, cost: &CallCost) {
         (self.last_cost, self.has_admitted) = (*cost, true);
+    }
+
+    /// Notes a call that the local share has admitted.
+    pub(super) fn spend_locally(&mut self, cost: &CallCost) {
+        self.note_admission(cost);
+        for quota in &mut self.quotas {
+            quota.spent_alone = quota.spent_alone.saturating_add(cost.of(quota.unit));
+        }
+    }
+
+    /// Notes what a call has used that the local share has admitted.
+    fn settle_locally(&mut self, reserved: &CallCost, used: &CallCost) {
+        for quota in &mut self.quotas {
+            let spent = quota.spent_alone.saturating_add(used.of(quota.unit));
+            quota.spent_alone = spent.saturating_sub(reserved.of(quota.unit));
+        }
     }
 
     /// Reports the difference between what a call reserved and what it used.
     pub(super) fn settle(&mut self, reserved: &Reserved, used: &CallCost) {
+        if self.is_local() {
+            return self.settle_locally(&reserved.cost, used);
+        }
         // The lease was taken earlier than the call spent of it.
         let taken = reserved.at.checked_sub(self.lease).unwrap_or(reserved.at);
         for quota in &mut self.quotas {
@@ -188,11 +228,11 @@ impl SharedQuotas {
         }
     }
 
-    /// What to do next. `spent_locally` is what the local share has spent of each quota while the store was unavailable.
+    /// What to do next. `local_debt` is what the local share of each quota lacks while the store is unavailable.
     pub(super) fn next_step(
         &mut self,
         waiting: &WaitingCalls,
-        spent_locally: impl Fn(usize) -> u64,
+        local_debt: impl Fn(usize) -> u64,
         now: Instant,
     ) -> NextStep {
         self.expire(now);
@@ -220,9 +260,11 @@ impl SharedQuotas {
         self.count_ask(now);
         let is_local = !self.is_available();
         let quotas = self.quotas.iter_mut().zip(amounts).enumerate().map(|(index, (quota, amount))| {
-            quota.request(amount, if is_local { spent_locally(index) } else { 0 }, now)
+            quota.request(amount, if is_local { local_debt(index) } else { 0 }, now)
         });
-        NextStep::Ask(LeaseRequest { quotas: quotas.collect(), horizon: self.max_wait })
+        let outage =
+            self.unavailable_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        NextStep::Ask(LeaseRequest { quotas: quotas.collect(), horizon: self.max_wait, outage })
     }
 
     /// Leases grow while they are used up long before they expire.
@@ -306,10 +348,11 @@ impl SharedQuotas {
 
     /// Applies the reply to a request.
     pub(super) fn on_grant(&mut self, request: &LeaseRequest, grant: &LeaseGrant, now: Instant) {
-        self.retry_at = None;
+        (self.retry_at, self.unavailable_since) = (None, None);
         self.processes = self.settings.processes.unwrap_or(grant.processes).max(1);
         for ((quota, asked), debt) in self.quotas.iter_mut().zip(&request.quotas).zip(&grant.debts) {
             quota.charged = quota.charged.saturating_sub(asked.charged);
+            quota.spent_alone = 0;
             quota.see(*debt, now);
         }
         let amounts: Vec<u64> = request.quotas.iter().map(|quota| quota.amount).collect();
@@ -330,7 +373,9 @@ impl SharedQuotas {
 
     /// The store could not be reached.
     pub(super) fn on_unavailable(&mut self, now: Instant) {
-        self.retry_at = Some(Deadline::after(RETRY_INTERVAL, now).instant());
+        let since = *self.unavailable_since.get_or_insert(now);
+        let retry_after = now.saturating_duration_since(since).clamp(RETRY_INTERVALS.0, RETRY_INTERVALS.1);
+        self.retry_at = Some(Deadline::after(retry_after, now).instant());
         self.full_until = None;
         for lease in std::mem::take(&mut self.leases) {
             for (quota, left) in self.quotas.iter_mut().zip(lease.left) {

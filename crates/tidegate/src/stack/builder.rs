@@ -109,13 +109,22 @@ impl ResilienceBuilder {
 
     /// The circuit breaker.
     pub fn circuit_breaker(self, circuit_breaker: CircuitBreakerLayer) -> Self {
+        let circuit_breaker = match &self.store {
+            Some(store) => circuit_breaker.store(store.clone()),
+            None => circuit_breaker,
+        };
         Self { circuit_breaker, ..self }
     }
 
-    /// Shares the quotas of the rate limit and the time for which the provider closed it with the other processes that use
-    /// this store, under the name of the stack; see [`store`](crate::store).
+    /// Shares the quotas of the rate limit, the time for which the provider closed it, and the state of the circuit with the
+    /// other processes that use this store, under the name of the stack; see [`store`](crate::store).
     pub fn store(self, store: Store) -> Self {
-        Self { rate_limit: self.rate_limit.store(store.clone()), store: Some(store), ..self }
+        Self {
+            rate_limit: self.rate_limit.store(store.clone()),
+            circuit_breaker: self.circuit_breaker.store(store.clone()),
+            store: Some(store),
+            ..self
+        }
     }
 
     /// The time of one attempt, to the last byte of its response. 600 s by default.

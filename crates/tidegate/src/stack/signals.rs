@@ -9,6 +9,7 @@ use crate::attempt::AttemptGates;
 use crate::circuit_breaker::{LastFailure, Metrics, State};
 use crate::events::{self, Event, Subscription};
 use crate::fallback::TargetStatistics;
+use crate::rate_limit::SharedRate;
 use crate::retry::Statistics;
 use crate::{Deadline, Rejection, circuit_breaker, fallback, hedge, retry};
 
@@ -62,6 +63,9 @@ pub struct SignalsSnapshot {
     pub rate_closed_ms: Option<u64>,
     /// Calls that wait in the queue of the rate limit.
     pub rate_waiting: usize,
+    /// How the rate limit is shared with other processes; `None` if it is not. With keys it is that of the key that was
+    /// left alone, if there is one.
+    pub rate_shared: Option<SharedRate>,
     /// The keys that some gate has a state of; zero without keys. A state that is like new is dropped within about a
     /// minute.
     pub keys: usize,
@@ -131,6 +135,7 @@ impl Signals {
             tokens_capacity: worst.tokens_capacity,
             rate_closed_ms: worst.rate_closed_ms,
             rate_waiting: gates.rate_limit().waiting(),
+            rate_shared: gates.rate_limit().shared(),
             keys,
             unhealthy_keys,
             retry: retry.statistics(),

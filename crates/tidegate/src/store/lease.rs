@@ -10,6 +10,8 @@ pub struct LeaseRequest {
     pub quotas: Vec<QuotaRequest>,
     /// The longest time until the lease may begin. If it takes longer, nothing is taken.
     pub horizon: Duration,
+    /// How long the store was unavailable to this process until now, if it was.
+    pub outage: Duration,
 }
 
 /// A quota, the amount that is asked for, and what has become of earlier amounts.
@@ -30,8 +32,13 @@ pub struct QuotaRequest {
     pub returned: u64,
     /// The time since the oldest of those leases was taken.
     pub returned_age: Duration,
-    /// The amount that was used without a lease.
+    /// The amount that was used beyond leases.
     pub charged: u64,
+    /// The amount that was used while the store was unavailable to this process.
+    pub spent_alone: u64,
+    /// The part of it that has not refilled in the share of this process. It is all that counts if the store was unavailable
+    /// to every process.
+    pub spent_alone_debt: u64,
     /// The time in which the bucket would be full again, as far as this process has seen it, for a store that has lost it.
     pub known_debt: Duration,
 }

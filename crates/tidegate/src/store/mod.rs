@@ -1,4 +1,4 @@
-//! Limits and cooldowns that several processes share through a store.
+//! Limits, cooldowns and circuits that several processes share through a store.
 //!
 //! # When to use it
 //! Several processes call one provider with one account. Without a store each of them counts for itself, and together they
@@ -32,17 +32,27 @@
 //!   of a round trip.
 //! - While the store is unavailable, each process admits its share: the quota divided by the number of processes, at least
 //!   one call per period. Around the change from the one to the other at most one burst is admitted in addition, and the
-//!   leases that are out.
+//!   leases that are out. A process that alone cannot reach the store admits its share in addition to what the others
+//!   admit; when it is back, the store charges it for that.
 //!
 //! # The store is unavailable
 //! A call waits for the store for at most its [time-out](Settings::timeout). After that the decisions are local. With
 //! [`OnUnavailable::Open`] calls are admitted by the local share; a caller never gets an error because of the store. With
 //! [`OnUnavailable::Closed`] they wait for the store, within `max_wait`, and are rejected after that. The store is tried
-//! again every quarter of a second while there are calls. When it is back, it gets what was spent meanwhile.
+//! again while there are calls, at last every quarter of a second. When it is back, it gets what was spent meanwhile.
 //!
 //! # Cooldowns
 //! A 429 closes the gate in every process: the latest time that any of them received holds. The others learn it from a
 //! message of the store, and with every lease.
+//!
+//! # Circuits
+//! Each process counts the failures of its own calls. When one opens the circuit, it is open in all, until the latest time
+//! that any of them has set. After the cooldown one process at a time probes, with up to
+//! [`half_open_max`](crate::circuit_breaker::Settings::half_open_max) calls; when its probes have succeeded, the circuit is
+//! closed in all. A process gets its turn from the store at its first call after the cooldown, which is rejected as if all
+//! probes were in flight; the next call is the probe. A turn without a probe ends after a second, and that of a process that
+//! has ended after `probe_lease`. Without the store each process probes for itself in the mode `fail_open`, and none in the
+//! mode `fail_closed`. A state that is forced by hand is that of one process; a reset is one of all.
 //!
 //! # Keys
 //! A limit with [`key_by`](crate::RateLimitLayer::key_by) is shared for each key. The store holds a hash of the key; it is
@@ -53,6 +63,7 @@
 //! A layer without a name: the name is that of the shared state. Two policies for one target: give each a
 //! [scope](Store::scope).
 
+mod circuit;
 mod handle;
 mod lease;
 mod settings;
@@ -61,7 +72,9 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Weak;
+use std::time::Duration;
 
+pub use circuit::{CircuitChange, CircuitView};
 pub use handle::Store;
 pub use lease::{LeaseGrant, LeaseRequest, QuotaRequest, SharedCooldown};
 pub use settings::{OnUnavailable, Settings};
@@ -86,6 +99,9 @@ pub trait SharedStore: fmt::Debug + Send + Sync + 'static {
     /// Closes the gate of `name` for all processes. The later of two times holds.
     fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, ()>;
 
+    /// Reads or changes the circuit `name`, and returns its state.
+    fn circuit<'a>(&'a self, name: &'a str, change: CircuitChange) -> StoreFuture<'a, CircuitView>;
+
     /// Sends what other processes change at `name` to this listener, as long as it exists.
     fn listen(&self, name: &str, listener: Weak<dyn StoreListener>);
 }
@@ -93,7 +109,13 @@ pub trait SharedStore: fmt::Debug + Send + Sync + 'static {
 /// Gets what other processes have changed.
 pub trait StoreListener: Send + Sync {
     /// The gate is closed for this time from now on, unless it is for longer.
-    fn on_closed(&self, wait: std::time::Duration);
+    fn on_closed(&self, _wait: Duration) {}
+
+    /// The circuit was opened or closed.
+    fn on_circuit(&self, _view: CircuitView) {}
+
+    /// Changes may have been missed, because the connection was lost.
+    fn on_reconnected(&self) {}
 }
 
 /// The store could not be reached in time.

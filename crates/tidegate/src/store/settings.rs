@@ -9,7 +9,7 @@ use crate::settings::{ConfigError, DurationText, more_than_no_time};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The longest time of an operation of the store, after which the decision is local; 20 ms by default.
+    /// The longest time of an operation of the store, after which the decision is local; 50 ms by default.
     #[serde(with = "DurationText")]
     pub timeout: Duration,
     /// What happens to calls while the store is unavailable: `"fail_open"` or `"fail_closed"`; `"fail_open"` by default.
@@ -42,7 +42,7 @@ pub enum OnUnavailable {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            timeout: Duration::from_millis(20),
+            timeout: Duration::from_millis(50),
             mode: OnUnavailable::Open,
             leases: true,
             lease: Duration::from_millis(100),

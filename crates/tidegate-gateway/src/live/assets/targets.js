@@ -99,7 +99,7 @@ class TargetRow {
     const isClosed = target.rate_closed_ms !== null;
     setText(
       this.closed,
-      isClosed ? `closed by the provider for ${countdown(target.rate_closed_ms)}` : noQuota(target),
+      isClosed ? `closed by the provider for ${countdown(target.rate_closed_ms)}` : quotaNote(target),
     );
     setAttribute(this.closed, "class", isClosed ? "detail warn" : "detail");
     this.updateTokens(target, now);
@@ -174,8 +174,11 @@ function waitText(state, reported, left, metrics) {
     : "";
 }
 
-const noQuota = ({ rate_remaining, tokens_remaining }) =>
-  rate_remaining === null && tokens_remaining === null ? "no quota" : "";
+const quotaNote = ({ rate_remaining, tokens_remaining, rate_shared }) => {
+  if (rate_shared !== null && !rate_shared.available) return "store unavailable, own share";
+  if (rate_shared !== null) return `shared by ${count(rate_shared.processes)}`;
+  return rate_remaining === null && tokens_remaining === null ? "no quota" : "";
+};
 
 const labelled = (label, ...children) => cell({ "data-label": label }, ...children);
 

@@ -1,0 +1,82 @@
+//! Gateways that share their limits through a Redis server.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::*;
+use tidegate_gateway::{Config, Gateway, RunningGateway};
+use tidegate_testkit::{Provider, RedisServer, Reply};
+
+const BODY: &str = r#"{"model":"m","messages":[]}"#;
+
+/// No wait may be longer.
+const BOUND: Duration = Duration::from_secs(10);
+
+fn file(base_url: &str, store: &str) -> String {
+    let policy = "policies.default.rate_limiter = { requests_per_minute = 6, on_limit = \"reject\" }\n";
+    let callers = CALLERS.replacen(
+        "key_env = \"ANN_KEY\"\n",
+        "key_env = \"ANN_KEY\"\nrate_limiter = { requests_per_minute = 2, on_limit = \"reject\" }\n",
+        1,
+    );
+    openai("p", base_url) + policy + "[store]\n" + store + "\n" + &route("*", &["p/m"]) + &callers
+}
+
+async fn status(gateway: &RunningGateway, key: &str) -> u16 {
+    chat(gateway, BODY).bearer_auth(key).send().await.unwrap().status().as_u16()
+}
+
+async fn target(gateway: &RunningGateway) -> Value {
+    let response = client().get(url(gateway, "/signals")).bearer_auth(BEN_KEY).send().await.unwrap();
+    json(response).await[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_share_the_quotas_of_targets_and_callers_and_what_a_provider_closed() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let limited = Reply::error(429, "rate_limit_exceeded").header("retry-after", "30");
+    let provider = Provider::openai().then(Reply::ok()).then(Reply::ok()).then(Reply::ok()).then(limited);
+    let provider = provider.start().await.unwrap();
+    let file = file(&provider.base_url(), &format!("url = {:?}", server.url()));
+    let (one, other) = (gateway(&file).await, gateway(&file).await);
+    assert_eq!((status(&one, ANN_KEY).await, status(&other, ANN_KEY).await), (200, 200));
+    // The two calls of the first caller are used up in both.
+    assert_eq!((status(&one, ANN_KEY).await, status(&other, ANN_KEY).await), (429, 429));
+    assert_eq!((status(&one, BEN_KEY).await, status(&other, BEN_KEY).await), (200, 429));
+    // The second gateway has got a 429 with a wait, which holds for the first, too.
+    let start = Instant::now();
+    while target(&one).await["rate_closed_ms"].is_null() {
+        assert!(start.elapsed() < BOUND, "the target stays open");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!((status(&one, BEN_KEY).await, provider.log().calls()), (429, 4));
+    let target = target(&one).await;
+    assert_eq!(
+        (&target["rate_shared"]["available"], &target["rate_shared"]["processes"]),
+        (&true.into(), &2.into())
+    );
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_starts_and_serves_without_its_server_unless_it_fails_closed() {
+    let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let unused = tidegate_testkit::closed_port().unwrap();
+    let addr = unused.addr();
+    let closed = format!("url = \"redis://user:s3cret@{addr}\"\nprocesses = 2");
+    let open = gateway(&file(&provider.base_url(), &closed)).await;
+    for expected in [200, 200, 200, 429] {
+        assert_eq!(status(&open, BEN_KEY).await, expected);
+    }
+    assert_eq!(target(&open).await["rate_shared"]["available"], false);
+    open.stop().await;
+    let config = file(&provider.base_url(), &(closed + "\nmode = \"fail_closed\""));
+    let mut config = Config::parse(&config, env).unwrap();
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    assert!(!format!("{config:?} {}", config.explain()).contains("s3cret"));
+    let error = Gateway::new(config).unwrap().bind().await.unwrap_err().to_string();
+    assert!(error.contains(&addr.to_string()) && !error.contains("s3cret"), "{error}");
+}

@@ -1,0 +1,49 @@
+-- Reads or changes a circuit. Of two times for which it is open the later holds, and one process at a time probes.
+-- KEYS: the circuit (a hash).
+-- ARGV: the change, the process, a time, whether the quota is exhausted, the channel, the name.
+-- Returns: 0 if nothing is known, 1 if it is closed, or 2 if it is open; the rest of its cooldown; whether the quota is
+-- exhausted; whether the process has the turn to probe.
+
+local AFTERWARDS = 600 * 1000000
+
+local now = server_time()
+local change, process, time = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local state = redis.call('HMGET', KEYS[1], 'open_until', 'is_quota', 'prober', 'turn_until')
+local open_until = tonumber(state[1] or -1)
+local is_quota, prober, turn_until = state[2] or '0', state[3] or '', tonumber(state[4] or 0)
+if turn_until <= now then
+    prober = ''
+end
+
+local event
+if change == 'open' then
+    if now + time > open_until then
+        open_until, is_quota = now + time, ARGV[4]
+        event = is_quota == '1' and 'circuit_quota' or 'circuit_open'
+    end
+    prober = ''
+elseif change == 'close' then
+    open_until, is_quota, prober = 0, '0', ''
+    event = 'circuit_closed'
+elseif change == 'take_turn' and open_until ~= 0 and open_until <= now and (prober == '' or prober == process) then
+    open_until = math.max(open_until, 1)
+    prober, turn_until = process, now + time
+elseif change == 'end_turn' and prober == process then
+    prober = ''
+end
+
+if change ~= 'read' and open_until >= 0 then
+    redis.call('HSET', KEYS[1], 'open_until', string.format('%.17g', open_until), 'is_quota', is_quota,
+        'prober', prober, 'turn_until', string.format('%.17g', turn_until))
+    local lifetime = math.max(open_until - now, turn_until - now, 0) + AFTERWARDS
+    redis.call('PEXPIRE', KEYS[1], math.ceil(lifetime / 1000))
+end
+if event then
+    redis.call('PUBLISH', ARGV[5], event .. ' ' .. process .. ' ' .. string.format('%.17g', time) .. ' ' .. ARGV[6])
+end
+if open_until < 0 then
+    return { 0, 0, 0, 0 }
+elseif open_until == 0 then
+    return { 1, 0, 0, 0 }
+end
+return { 2, math.max(0, open_until - now), tonumber(is_quota), prober == process and 1 or 0 }

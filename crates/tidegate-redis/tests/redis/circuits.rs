@@ -1,0 +1,151 @@
+//! Circuits that several processes share.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use tidegate::circuit_breaker::State;
+use tidegate::store::Settings;
+use tidegate::{CircuitBreakerLayer, Payload};
+use tidegate_testkit::RedisServer;
+use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::limits::store;
+
+/// A provider that fails until it is well, and counts the requests in flight until so many have succeeded that the circuit
+/// may close.
+#[derive(Clone, Default)]
+struct Provider(Arc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    is_well: AtomicBool,
+    requests: AtomicUsize,
+    in_flight: AtomicUsize,
+    successes: AtomicUsize,
+    most_in_flight: AtomicUsize,
+}
+
+const SUCCESS_THRESHOLD: u32 = 4;
+
+impl Provider {
+    async fn respond(self) -> Result<Response<Payload>, Infallible> {
+        let counts = &self.0;
+        counts.requests.fetch_add(1, Ordering::SeqCst);
+        let in_flight = counts.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        if counts.successes.load(Ordering::SeqCst) < SUCCESS_THRESHOLD as usize {
+            counts.most_in_flight.fetch_max(in_flight, Ordering::SeqCst);
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        counts.in_flight.fetch_sub(1, Ordering::SeqCst);
+        let mut response = Response::new(Payload::empty());
+        if counts.is_well.load(Ordering::SeqCst) {
+            counts.successes.fetch_add(1, Ordering::SeqCst);
+        } else {
+            *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        Ok(response)
+    }
+
+    async fn call(&self, layer: &CircuitBreakerLayer) -> bool {
+        let provider = self.clone();
+        let service = layer.layer(service_fn(move |_: Request<Payload>| provider.clone().respond()));
+        service.oneshot(Request::new(Payload::from("{}"))).await.is_ok()
+    }
+
+    /// Makes calls in all processes, ten at a time in each, until the time is up.
+    async fn load(&self, layers: &[CircuitBreakerLayer], time: Duration) {
+        let (mut callers, until) = (JoinSet::new(), Instant::now() + time);
+        for layer in layers.iter().cycle().take(10 * layers.len()) {
+            let (provider, layer) = (self.clone(), layer.clone());
+            callers.spawn(async move {
+                while Instant::now() < until {
+                    if !provider.call(&layer).await {
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                }
+            });
+        }
+        callers.join_all().await;
+    }
+}
+
+fn layers(server: &RedisServer, layer: impl Fn() -> CircuitBreakerLayer) -> Vec<CircuitBreakerLayer> {
+    let with_store = |_| layer().name("provider/model").store(store(&server.url(), Settings::default()));
+    (0..3).map(with_store).collect()
+}
+
+async fn wait_for(layers: &[CircuitBreakerLayer], state: State) -> Duration {
+    let start = Instant::now();
+    while !layers.iter().all(|layer| layer.handle().state() == state) {
+        assert!(start.elapsed() < Duration::from_secs(5), "not all are {state:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    start.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_circuit_that_one_opens_is_open_for_all_and_one_at_a_time_probes() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let circuit = || {
+        let circuit = CircuitBreakerLayer::new().failure_threshold(3).cooldown(Duration::from_millis(400));
+        circuit.half_open_max(2).success_threshold(SUCCESS_THRESHOLD)
+    };
+    let (layers, provider) = (layers(&server, circuit), Provider::default());
+    for layer in &layers {
+        provider.call(layer).await;
+    }
+    // The subscriptions are there.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for _ in 0..2 {
+        provider.call(&layers[0]).await;
+    }
+    let late = wait_for(&layers, State::Open).await;
+    eprintln!("open after {late:?}");
+    assert!(late < Duration::from_millis(50), "{late:?}");
+    let requests = provider.0.requests.load(Ordering::SeqCst);
+    provider.0.most_in_flight.store(0, Ordering::SeqCst);
+
+    // Two rounds of probes fail.
+    provider.load(&layers, Duration::from_millis(1300)).await;
+    let probes = provider.0.requests.load(Ordering::SeqCst) - requests;
+    let most = provider.0.most_in_flight.load(Ordering::SeqCst);
+    eprintln!("{probes} probes, {most} at a time");
+    assert!((2..=6).contains(&probes), "{probes}");
+    assert!(most <= 2, "{most} probes at a time");
+
+    // Four probes succeed, two at a time, in whatever process has its turn.
+    provider.0.is_well.store(true, Ordering::SeqCst);
+    provider.load(&layers, Duration::from_millis(1500)).await;
+    let most = provider.0.most_in_flight.load(Ordering::SeqCst);
+    assert!(most <= 2, "{most} probes at a time");
+    wait_for(&layers, State::Closed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_joins_finds_the_circuit_open_and_a_turn_without_a_probe_ends() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let circuit = || CircuitBreakerLayer::new().failure_threshold(1).cooldown(Duration::from_millis(300));
+    let (layers, provider) = (layers(&server, circuit), Provider::default());
+    provider.call(&layers[0]).await;
+    wait_for(&layers[..1], State::Open).await;
+    provider.0.is_well.store(true, Ordering::SeqCst);
+    // Its first call asks for the state.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    provider.call(&layers[1]).await;
+    assert_ne!(layers[1].handle().state(), State::Closed);
+    // This process gets the turn, and makes no call.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(!provider.call(&layers[0]).await);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let start = Instant::now();
+    while !provider.call(&layers[1]).await {
+        assert!(start.elapsed() < Duration::from_secs(5), "the turn does not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(start.elapsed() > Duration::from_millis(500), "{:?}", start.elapsed());
+    wait_for(&layers[..2], State::Closed).await;
+}

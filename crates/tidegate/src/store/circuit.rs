@@ -1,0 +1,44 @@
+use std::time::Duration;
+
+/// What a process does with a shared circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CircuitChange {
+    /// It reads the state.
+    Read,
+    /// It opens the circuit for this time from now on, or for as long as it is open already if that is longer. The turn to
+    /// probe ends.
+    Open {
+        /// The time.
+        wait: Duration,
+        /// Whether the account's quota is exhausted.
+        is_quota: bool,
+    },
+    /// It closes the circuit.
+    Close,
+    /// It asks for the turn to probe, or keeps it, for this time.
+    TakeTurn {
+        /// The time after which another process may have the turn.
+        lease: Duration,
+    },
+    /// It ends its turn.
+    EndTurn,
+}
+
+/// The state of a shared circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CircuitView {
+    /// Nothing is known of it.
+    Unknown,
+    /// It is closed.
+    Closed,
+    /// It is open.
+    Open {
+        /// The rest of its cooldown; zero if it may be probed.
+        wait: Duration,
+        /// Whether the account's quota is exhausted.
+        is_quota: bool,
+        /// Whether the process that reads this has the turn to probe.
+        has_turn: bool,
+    },
+}
