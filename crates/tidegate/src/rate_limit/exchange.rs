@@ -61,13 +61,13 @@ impl Handle {
         runtime.spawn(async move { store.shared.close(&name, cooldown).await });
     }
 
-    fn on_reply(&self, request: &LeaseRequest, reply: Result<LeaseGrant, StoreUnavailable>) {
+    fn on_reply(&self, request: &LeaseRequest, sent: Instant, reply: Result<LeaseGrant, StoreUnavailable>) {
         let now = clock::now();
         let mut queue = self.lock();
         let closed_for = match reply {
             Ok(grant) => {
                 if let Some(shared) = queue.limits.shared() {
-                    shared.on_grant(request, &grant, now);
+                    shared.on_grant(request, &grant, sent, now);
                 }
                 grant.closed_for
             }
@@ -105,7 +105,7 @@ impl Exchange {
             match step {
                 NextStep::Ask(request) => {
                     let reply = link.store.shared.take_lease(&name, request.clone()).await;
-                    limit.on_reply(&request, reply);
+                    limit.on_reply(&request, now, reply);
                 }
                 NextStep::SleepUntil(at) => {
                     let _ = timeout_at(at.into(), link.notify.notified()).await;

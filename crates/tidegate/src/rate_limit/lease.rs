@@ -15,6 +15,9 @@ pub(super) struct Lease {
     pub(super) expires: Instant,
 }
 
+/// A lease that arrives late can be used for as long: the calls that wait for it have to be woken.
+const MIN_USE: Duration = Duration::from_millis(5);
+
 /// A quota that is shared, as this process has seen it last.
 #[derive(Clone, Debug)]
 pub(super) struct SharedQuota {
@@ -154,9 +157,12 @@ impl SharedQuota {
 }
 
 impl Lease {
-    pub(super) fn new(left: Vec<u64>, wait: Duration, length: Duration, now: Instant) -> Self {
+    /// A lease that was asked for at `sent`, and that begins after `wait` from `now`. The store took it at some time in
+    /// between, so that its end is counted from the request, and its begin from the reply.
+    pub(super) fn new(left: Vec<u64>, wait: Duration, length: Duration, sent: Instant, now: Instant) -> Self {
         let begins = Deadline::after(wait, now).instant();
-        Self { left, taken: now, begins, expires: Deadline::after(length, begins).instant() }
+        let expires = Deadline::after(wait.saturating_add(length), sent).instant();
+        Self { left, taken: sent, begins, expires: expires.max(Deadline::after(MIN_USE, begins).instant()) }
     }
 
     pub(super) fn is_used_up(&self) -> bool {

@@ -6,7 +6,7 @@ use http::Request;
 use http_body::Body;
 use tokio::time::Sleep;
 
-use super::cost::Reserved;
+use super::cost::{CallCost, Reserved};
 use super::handle::Handle;
 use super::queue::{GRANT_LIFETIME, RateCall, RateQueue, RateWaiterState, Wakers};
 use super::quota_set::Shortfall;
@@ -29,6 +29,9 @@ pub struct QueuedCall {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
+/// The time in which the reply of a store, or its time-out, reaches a call on a busy machine.
+const REPLY_GRACE: Duration = Duration::from_secs(1);
+
 /// The shortest sleep between two looks at the queue.
 const MIN_SLEEP: Duration = Duration::from_millis(1);
 
@@ -46,7 +49,8 @@ impl QueuedCall {
             // Only the reply of a store is waited for.
             OnLimit::Reject => Duration::ZERO,
         };
-        let max_wait = if shortfall.is_pending { max_wait.max(2 * shortfall.wait) } else { max_wait };
+        let max_wait =
+            if shortfall.is_pending { max_wait.max(shortfall.wait + REPLY_GRACE) } else { max_wait };
         let max_wait = Deadline::after(max_wait, now);
         Self { handle, ticket: Some(ticket), quota: shortfall.quota, max_wait, deadline, sleep: None }
     }
@@ -69,6 +73,8 @@ impl QueuedCall {
             let (first_slot, until) = (queue.first_slot(now), self.until());
             let priority = queue.waiters.get_mut(ticket).call.priority;
             let lateness = queue.lateness(priority, now);
+            let is_refused = self.is_refused(&mut queue, now);
+            let ticket = self.ticket.as_ref().expect("polled after completion");
             let waiter = queue.waiters.get_mut(ticket);
             let late = lateness.saturating_sub(waiter.lateness);
             let slot = match first_slot {
@@ -78,7 +84,7 @@ impl QueuedCall {
                 None => waiter.slot,
             };
             let is_waiting = matches!(waiter.state, RateWaiterState::Waiting);
-            if !is_waiting || now >= until || slot > until {
+            if !is_waiting || now >= until || slot > until || is_refused {
                 let ticket = self.ticket.take().expect("checked above");
                 // Its waker may be the last of a task that owns another call of this queue: it is dropped without the lock.
                 let waiter = queue.waiters.remove(ticket);
@@ -132,6 +138,18 @@ impl QueuedCall {
         }
     }
 
+    /// Whether a call that waited for the reply of a store only has got it, and there is no room.
+    fn is_refused(&self, queue: &mut RateQueue, now: Instant) -> bool {
+        let Some(ticket) = self.ticket.as_ref().filter(|_| self.rejects_without_room()) else { return false };
+        let cost = queue.waiters.get_mut(ticket).call.cost;
+        let shortfall = queue.limits.shortfall(&CallCost::default(), &cost, now);
+        !shortfall.is_pending && !shortfall.wait.is_zero()
+    }
+
+    fn rejects_without_room(&self) -> bool {
+        self.handle.0.settings().on_limit == OnLimit::Reject
+    }
+
     /// Replaces a reservation that lapsed and was refunded: a new one if there is room now, else a new place in the queue.
     fn reserve_again(
         &mut self,
@@ -171,9 +189,7 @@ impl QueuedCall {
         };
         let rejection = match self.deadline {
             Some(deadline) if deadline < self.max_wait => past_deadline(),
-            _ if self.handle.0.settings().on_limit == OnLimit::Reject => {
-                rejected_because(RejectionReason::RateLimitReached)
-            }
+            _ if self.rejects_without_room() => rejected_because(RejectionReason::RateLimitReached),
             _ => rejected_because(RejectionReason::MaxWaitExceeded),
         };
         shortfall.annotate(rejection)

@@ -36,6 +36,10 @@ pub(super) struct SharedQuotas {
     full_until: Option<(Instant, Instant)>,
     /// The calls of the next lease ahead of need.
     calls_ahead: u64,
+    /// The latest request is for a lease ahead of need.
+    is_ahead: bool,
+    /// The store refused a lease for several calls that wait: the next one is for the first alone.
+    asks_for_first: bool,
     last_ask: Option<Instant>,
     /// The cost of the latest call, for which leases ahead of need are taken.
     last_cost: CallCost,
@@ -82,6 +86,9 @@ const RETRY_INTERVALS: (Duration, Duration) = (Duration::from_millis(25), Durati
 /// How long it is assumed that the store has no room. Other processes return what they do not use.
 const FULL_FOR: Duration = Duration::from_millis(250);
 
+/// The most calls of a lease ahead of need.
+const MAX_CALLS_AHEAD: u64 = 65_536;
+
 /// The name of the store in place of a quota.
 const STORE: &str = "shared store";
 
@@ -105,6 +112,8 @@ impl SharedQuotas {
             unavailable_since: None,
             full_until: None,
             calls_ahead: 0,
+            is_ahead: false,
+            asks_for_first: false,
             last_ask: None,
             last_cost: CallCost::ONE_CALL,
             processes: settings.processes.unwrap_or(1),
@@ -242,7 +251,10 @@ impl SharedQuotas {
             Some(_) if !self.has_admitted && waiting.all.calls == 0 => return NextStep::Idle,
             Some(_) => nothing(),
             None => match self.wanted(waiting, now) {
-                Some(amounts) => amounts,
+                Some(amounts) => {
+                    self.is_ahead = waiting.all.calls == 0;
+                    amounts
+                }
                 None => match self.next_report() {
                     Some(at) if at <= now => nothing(),
                     report => {
@@ -271,7 +283,7 @@ impl SharedQuotas {
     fn count_ask(&mut self, now: Instant) {
         let is_soon = self.last_ask.is_some_and(|last| now.saturating_duration_since(last) < self.lease / 2);
         if self.settings.leases && is_soon && self.has_admitted {
-            self.calls_ahead = (self.calls_ahead * 2).max(1);
+            self.calls_ahead = (self.calls_ahead * 2).clamp(1, MAX_CALLS_AHEAD);
         }
         self.last_ask = Some(now);
         self.has_admitted = false;
@@ -295,10 +307,13 @@ impl SharedQuotas {
         let missing = lacks(&waiting.all);
         if missing.iter().any(|missing| *missing > 0) {
             let first = lacks(&waiting.first);
+            if self.asks_for_first {
+                return Some(first).filter(|first| first.iter().any(|lack| *lack > 0));
+            }
             let part = self.within_slices(&missing, now);
             return Some(part.into_iter().zip(first).map(|(part, first)| part.max(first)).collect());
         }
-        if self.calls_ahead == 0 || waiting.all.calls > 0 {
+        if self.calls_ahead == 0 || waiting.all.calls > 0 || !self.has_admitted {
             return None;
         }
         let ahead: Vec<u64> = self
@@ -306,8 +321,8 @@ impl SharedQuotas {
             .iter()
             .map(|quota| self.last_cost.of(quota.unit).saturating_mul(self.calls_ahead))
             .collect();
-        let is_half_used = left.iter().zip(&ahead).any(|(left, ahead)| *left < ahead.div_ceil(2));
         let ahead = self.within_slices(&ahead, now);
+        let is_half_used = left.iter().zip(&ahead).any(|(left, ahead)| *left < ahead.div_ceil(2));
         (is_half_used && ahead.iter().any(|amount| *amount > 0)).then_some(ahead)
     }
 
@@ -346,8 +361,14 @@ impl SharedQuotas {
         Some(Deadline::after(self.lease + self.lease / 2, since).instant())
     }
 
-    /// Applies the reply to a request.
-    pub(super) fn on_grant(&mut self, request: &LeaseRequest, grant: &LeaseGrant, now: Instant) {
+    /// Applies the reply to a request that was sent at `sent`.
+    pub(super) fn on_grant(
+        &mut self,
+        request: &LeaseRequest,
+        grant: &LeaseGrant,
+        sent: Instant,
+        now: Instant,
+    ) {
         (self.retry_at, self.unavailable_since) = (None, None);
         self.processes = self.settings.processes.unwrap_or(grant.processes).max(1);
         for ((quota, asked), debt) in self.quotas.iter_mut().zip(&request.quotas).zip(&grant.debts) {
@@ -359,15 +380,17 @@ impl SharedQuotas {
         if amounts.iter().all(|amount| *amount == 0) {
             return;
         }
-        self.full_until = match grant.is_granted {
-            true => None,
-            false => Some((
-                Deadline::after(grant.wait, now).instant(),
-                Deadline::after(grant.wait.min(FULL_FOR), now).instant(),
-            )),
-        };
         if grant.is_granted {
-            self.leases.push_back(Lease::new(amounts, grant.wait, self.lease, now));
+            self.leases.push_back(Lease::new(amounts, grant.wait, self.lease, sent, now));
+            (self.full_until, self.asks_for_first) = (None, false);
+        } else if self.is_ahead {
+            self.calls_ahead = 0;
+        } else if self.asks_for_first {
+            let full = Deadline::after(grant.wait, now).instant();
+            self.full_until = Some((full, Deadline::after(grant.wait.min(FULL_FOR), now).instant()));
+            self.asks_for_first = false;
+        } else {
+            self.asks_for_first = true;
         }
     }
 

@@ -1,5 +1,6 @@
 mod properties;
 mod reported_quotas;
+mod shared;
 mod tenants;
 mod tokens;
 

@@ -1,0 +1,324 @@
+//! Quotas that processes share, through a store in memory. It decides with the bucket that decides in one process.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use tidegate_testkit::strict::{self, Strict};
+use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt};
+
+use crate::bucket::{Bucket, Rate};
+use crate::rate_limit::cost::CallCost;
+use crate::rate_limit::quota::Quota;
+use crate::rate_limit::quota_set::QuotaSet;
+use crate::rate_limit::shared_quotas::{NextStep, WaitingCalls};
+use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
+use crate::store::{
+    CircuitChange, CircuitView, LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown,
+    SharedStore, Store, StoreFuture, StoreListener, StoreUnavailable,
+};
+use crate::testing::{call, complete, rejection, request, strict};
+use crate::{LimitUnit, Payload, RejectionReason, clock};
+
+/// The buckets of one limit, and the rest of its closed time.
+#[derive(Debug, Default)]
+struct Buckets {
+    by_quota: BTreeMap<(u8, Duration), Bucket>,
+    closed_until: Option<Instant>,
+}
+
+/// What the processes of one test share.
+#[derive(Debug, Default)]
+struct Memory {
+    buckets: Mutex<BTreeMap<String, Buckets>>,
+    requests: AtomicUsize,
+    is_down: AtomicBool,
+    listeners: Listeners,
+}
+
+#[derive(Default)]
+struct Listeners(Mutex<Vec<Weak<dyn StoreListener>>>);
+
+/// The store of one process.
+#[derive(Clone, Debug)]
+struct MemoryStore {
+    memory: Arc<Memory>,
+    settings: Settings,
+}
+
+impl Buckets {
+    fn take(&mut self, request: &LeaseRequest, now: Instant) -> LeaseGrant {
+        let mut wait = Duration::ZERO;
+        for quota in &request.quotas {
+            let of = |number: u64| number.try_into().unwrap();
+            let rate = Rate::new(of(quota.count), quota.period, of(quota.burst));
+            let bucket = self.by_quota.entry((quota.unit as u8, quota.period));
+            let bucket = bucket.or_insert_with(|| Bucket::new(rate, now));
+            bucket.refund(quota.returned, now.checked_sub(quota.returned_age).unwrap(), now);
+            bucket.take(quota.charged + quota.spent_alone_debt, now);
+            wait = wait.max(bucket.wait(0, quota.amount, now));
+        }
+        let is_granted = wait <= request.horizon;
+        let buckets = request.quotas.iter().zip(self.by_quota.values_mut());
+        let debts = buckets.map(|(quota, bucket)| {
+            if is_granted {
+                bucket.take(quota.amount, now);
+            }
+            bucket.wait(0, bucket.capacity(), now)
+        });
+        let debts = debts.collect();
+        let closed_for =
+            self.closed_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        LeaseGrant { is_granted, wait, debts, closed_for, processes: 2 }
+    }
+}
+
+impl SharedStore for MemoryStore {
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn salt(&self) -> &str {
+        "salt"
+    }
+
+    fn take_lease<'a>(&'a self, name: &'a str, request: LeaseRequest) -> StoreFuture<'a, LeaseGrant> {
+        Box::pin(async move {
+            self.memory.requests.fetch_add(1, Ordering::Relaxed);
+            if self.memory.is_down.load(Ordering::Relaxed) {
+                tokio::time::sleep(self.settings.timeout).await;
+                return Err(StoreUnavailable);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let mut all = self.memory.buckets.lock().unwrap();
+            Ok(all.entry(name.to_owned()).or_default().take(&request, clock::now()))
+        })
+    }
+
+    fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let mut all = self.memory.buckets.lock().unwrap();
+            all.entry(name.to_owned()).or_default().closed_until = Some(clock::now() + cooldown.wait);
+            drop(all);
+            self.memory.listeners.notify(cooldown.wait);
+            Ok(())
+        })
+    }
+
+    fn circuit<'a>(&'a self, _: &'a str, _: CircuitChange) -> StoreFuture<'a, CircuitView> {
+        Box::pin(async { Ok(CircuitView::Unknown) })
+    }
+
+    fn listen(&self, _: &str, listener: Weak<dyn StoreListener>) {
+        self.memory.listeners.0.lock().unwrap().push(listener);
+    }
+}
+
+impl Listeners {
+    fn notify(&self, wait: Duration) {
+        let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        listeners.iter().filter_map(Weak::upgrade).for_each(|listener| listener.on_closed(wait));
+    }
+}
+
+impl std::fmt::Debug for Listeners {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listeners")
+    }
+}
+
+/// Two processes with this limit and what they share.
+fn two(limit: impl Fn() -> RateLimitLayer, settings: Settings) -> ([RateLimitLayer; 2], Arc<Memory>) {
+    let memory = Arc::new(Memory::default());
+    let process = || {
+        let store = MemoryStore { memory: Arc::clone(&memory), settings: settings.clone() };
+        limit().name("a/b").store(Store::new(store))
+    };
+    ([process(), process()], memory)
+}
+
+fn services(layers: &[RateLimitLayer; 2]) -> ([RateLimit<Strict<Payload>>; 2], strict::Handle) {
+    let (inner, provider) = strict();
+    ([layers[0].layer(inner.clone()), layers[1].layer(inner)], provider)
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_processes_have_one_quota_and_a_busy_one_asks_seldom() {
+    let limit = || RateLimitLayer::per_second(1000).burst_size(1000);
+    let (layers, memory) = two(limit, Settings::default());
+    let (services, provider) = services(&layers);
+    let start = clock::now();
+    let mut calls = JoinSet::new();
+    for service in services.iter().cycle().take(20) {
+        let service = service.clone();
+        calls.spawn(async move {
+            while clock::now() < start + Duration::from_secs(3) {
+                service.clone().oneshot(request()).await.unwrap();
+            }
+        });
+    }
+    calls.join_all().await;
+    let admitted = provider.calls();
+    assert!((3600..=4000).contains(&admitted), "{admitted}");
+    let requests = memory.requests.load(Ordering::Relaxed);
+    assert!(requests * 5 < admitted, "{requests} requests for {admitted} calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_process_does_not_use_is_there_for_the_other() {
+    let limit = || RateLimitLayer::per_minute(60).on_limit(OnLimit::Reject);
+    let (layers, _memory) = two(limit, Settings::default());
+    let ([mut one, mut other], _provider) = services(&layers);
+    for _ in 0..30 {
+        complete(&mut one).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut admitted = 0;
+    while complete(&mut other).await.is_ok() {
+        admitted += 1;
+    }
+    assert!((29..=30).contains(&admitted), "{admitted}");
+    let rejected = rejection(call(&mut one).await);
+    assert_eq!(rejected.reason(), RejectionReason::RateLimitReached);
+    let wait = rejected.retry_after().unwrap();
+    assert!(wait > Duration::from_millis(500) && wait <= Duration::from_secs(2), "{wait:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_store_the_share_decides_and_the_store_is_charged_for_it_afterwards() {
+    let limit = || RateLimitLayer::per_minute(60).on_limit(OnLimit::Reject);
+    let settings = Settings { processes: Some(2), ..Settings::default() };
+    let (layers, memory) = two(limit, settings);
+    let ([mut one, mut other], _provider) = services(&layers);
+    memory.is_down.store(true, Ordering::Relaxed);
+    let start = clock::now();
+    complete(&mut one).await.unwrap();
+    assert!(clock::now() - start <= Duration::from_millis(51), "{:?}", clock::now() - start);
+    let mut admitted = 1;
+    while complete(&mut one).await.is_ok() {
+        admitted += 1;
+    }
+    assert_eq!(admitted, 30);
+    assert!(!layers[0].handle().shared().unwrap().available);
+    memory.is_down.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(call(&mut one).await.is_err() || layers[0].handle().shared().unwrap().available);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(layers[0].handle().shared().unwrap().available);
+    let mut admitted = 0;
+    while complete(&mut other).await.is_ok() {
+        admitted += 1;
+    }
+    assert!((28..=31).contains(&admitted), "{admitted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_the_closed_mode_no_call_is_admitted_without_a_store() {
+    let limit = || RateLimitLayer::per_minute(60).max_wait(Duration::from_secs(1));
+    let settings = Settings { mode: OnUnavailable::Closed, ..Settings::default() };
+    let (layers, memory) = two(limit, settings);
+    let ([mut one, _], provider) = services(&layers);
+    memory.is_down.store(true, Ordering::Relaxed);
+    let rejected = rejection(call(&mut one).await);
+    assert_eq!((rejected.reason(), provider.calls()), (RejectionReason::MaxWaitExceeded, 0));
+    memory.is_down.store(false, Ordering::Relaxed);
+    complete(&mut one).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_later_of_two_closing_times_holds_in_both_processes() {
+    let (layers, _memory) = two(|| RateLimitLayer::per_minute(60), Settings::default());
+    let ([mut one, mut other], provider) = services(&layers);
+    complete(&mut one).await.unwrap();
+    complete(&mut other).await.unwrap();
+    provider.answer(429).header("retry-after", "30");
+    complete(&mut one).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let closed = |layer: &RateLimitLayer| layer.handle().closed_for().unwrap_or_default().as_secs();
+    assert_eq!((closed(&layers[0]), closed(&layers[1])), (29, 29));
+}
+
+/// A dropped call leaves nothing leased behind: its lease is returned when it expires.
+#[tokio::test(start_paused = true)]
+async fn the_lease_of_a_dropped_call_is_returned() {
+    let limit = || RateLimitLayer::per_minute(10).on_limit(OnLimit::Reject);
+    let (layers, memory) = two(limit, Settings::default());
+    let ([one, mut other], provider) = services(&layers);
+    let mut dropped = tokio_test::task::spawn(one.oneshot(request()));
+    assert!(dropped.poll().is_pending());
+    tokio::time::sleep(Duration::from_micros(1)).await;
+    drop(dropped);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(memory.requests.load(Ordering::Relaxed) >= 2);
+    for _ in 0..10 {
+        complete(&mut other).await.unwrap();
+    }
+    assert_eq!(provider.calls(), 10);
+}
+
+/// One process of the property: its quotas, and the calls that wait.
+struct Process {
+    limits: QuotaSet,
+    waiting: usize,
+    /// A request and the reply on its way, with the times at which they are sent and arrive.
+    asked: Option<(LeaseRequest, LeaseGrant, [Instant; 2])>,
+}
+
+proptest! {
+    /// Wherever calls arrive, and however long replies take: no window of all processes together exceeds the quota. A
+    /// lease is used at any time within it.
+    #[test]
+    fn no_window_of_all_processes_exceeds_the_quota(
+        rate in 20u64..400,
+        burst in 2u64..200,
+        leases: bool,
+        arrivals in prop::collection::vec((0usize..3, 0u64..10, 0usize..8, 0u64..10), 50..250),
+    ) {
+        let start = Instant::now();
+        let quota = Quota::new(LimitUnit::Requests, rate, Duration::from_secs(1));
+        let settings = Settings { leases, processes: Some(3), ..Settings::default() };
+        let process = || {
+            let mut limits = QuotaSet::new(&[quota], burst.try_into().ok(), start);
+            limits.share(&settings, Duration::from_secs(10), start);
+            Process { limits, waiting: 0, asked: None }
+        };
+        let (mut processes, mut store) = ([process(), process(), process()], Buckets::default());
+        let (mut now, mut admitted) = (start, Vec::new());
+        for (index, elapsed, calls, delay) in arrivals {
+            now += Duration::from_millis(elapsed);
+            processes[index].waiting += calls;
+            for it in &mut processes {
+                if let Some((request, grant, [sent, _])) = it.asked.take_if(|(.., [_, at])| *at <= now)
+                    && let Some(shared) = it.limits.shared()
+                {
+                    shared.on_grant(&request, &grant, sent, now);
+                }
+                while it.waiting > 0 && it.limits.try_reserve(&CallCost::ONE_CALL, 0, now).is_ok() {
+                    admitted.push(now);
+                    it.waiting -= 1;
+                }
+                if it.asked.is_none() {
+                    let all = CallCost { calls: it.waiting as u64, ..CallCost::default() };
+                    let first = CallCost { calls: all.calls.min(1), ..CallCost::default() };
+                    if let NextStep::Ask(request) = it.limits.next_step(&WaitingCalls { all, first }, now) {
+                        let grant = store.take(&request, now);
+                        it.asked = Some((request, grant, [now, now + Duration::from_millis(delay)]));
+                    }
+                }
+            }
+        }
+        // A burst of few calls leaves no room for the 20 ms of a lease, and the 5 ms of one that arrives late.
+        let lease = if leases { 0.1 } else { 0.02 };
+        let held_back = (rate as f64 * lease).min(burst as f64 / 2.0).floor();
+        let extra = (rate as f64 * 0.025 - held_back).max(0.0) + 1.0;
+        for (first, from) in admitted.iter().enumerate() {
+            for (count, to) in admitted[first..].iter().enumerate() {
+                let allowed = burst as f64 + rate as f64 * (*to - *from).as_secs_f64() + extra;
+                prop_assert!((count + 1) as f64 <= allowed + 1e-6, "{} of {allowed}", count + 1);
+            }
+        }
+    }
+}
