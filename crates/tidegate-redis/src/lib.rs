@@ -38,6 +38,7 @@
 //! - A server that evicts keys (`maxmemory-policy`): an evicted bucket is full. The processes report what they have seen of
 //!   it, so that at most one burst is admitted in addition.
 
+mod breaker;
 mod events;
 mod script;
 mod settings;

@@ -1,20 +1,18 @@
 use std::fmt;
-use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisError};
-use tidegate::executor::Executor;
 use tidegate::store::{
     CircuitChange, CircuitView, LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown,
     SharedStore, StoreFuture, StoreListener, StoreUnavailable,
 };
-use tidegate::{ResilienceConfig, circuit_breaker, timeout};
 use tokio::runtime;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
 
+use crate::breaker::Breaker;
 use crate::events::{self, Listeners};
 use crate::script::{self, Keys, Scripts, Sender};
 use crate::settings::{RedisSettings, RedisStoreError};
@@ -34,16 +32,10 @@ struct Inner {
     channel: String,
     connection: ConnectionManager,
     scripts: Scripts,
-    /// The time-out of an operation, and the circuit in front of the server.
-    executor: Executor,
-    is_available: AtomicBool,
+    breaker: Mutex<Breaker>,
     listeners: Arc<Listeners>,
     events: AbortHandle,
 }
-
-/// How long the circuit in front of the server is open, and after how many failures.
-const COOLDOWN: Duration = Duration::from_millis(250);
-const FAILURE_THRESHOLD: u32 = 3;
 
 /// How long the first connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -102,7 +94,7 @@ impl RedisStore {
             runtime.spawn(async move { events::listen(client, channel, process, &listeners).await })
         };
         Ok(Self(Arc::new(Inner {
-            executor: executor(&settings.store)?,
+            breaker: Mutex::default(),
             settings,
             server,
             salt,
@@ -110,7 +102,6 @@ impl RedisStore {
             channel,
             connection,
             scripts: Scripts::new(),
-            is_available: AtomicBool::new(true),
             listeners,
             events: events.abort_handle(),
         })))
@@ -135,7 +126,7 @@ impl RedisStore {
     /// Whether the latest operation had a reply in time.
     #[must_use]
     pub fn is_available(&self) -> bool {
-        self.0.is_available.load(Ordering::Relaxed)
+        self.0.breaker().is_available()
     }
 
     /// The host and port of the server.
@@ -154,25 +145,35 @@ impl Inner {
         Sender { channel: &self.channel, name, process: &self.process }
     }
 
-    /// Runs an operation within the time-out, unless the circuit is open.
-    async fn run<T, F>(&self, operation: impl Fn(ConnectionManager) -> F) -> Result<T, StoreUnavailable>
-    where
-        F: Future<Output = Result<T, RedisError>>,
-    {
-        let result = self.executor.run(|| operation(self.connection.clone())).await;
-        let was_available = self.is_available.swap(result.is_ok(), Ordering::Relaxed);
-        match (&result, was_available) {
-            (Err(error), true) => {
-                let problem = error.downcast_ref().map_or_else(|| error.to_string(), problem_of);
+    /// Runs an operation within the time-out, unless the breaker is open.
+    async fn run<T>(
+        &self,
+        operation: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
+    ) -> Result<T, StoreUnavailable> {
+        if !self.breaker().admits(Instant::now().into_std()) {
+            return Err(StoreUnavailable);
+        }
+        let mut connection = self.connection.clone();
+        let result = match timeout(self.settings.store.timeout, operation(&mut connection)).await {
+            Ok(result) => result.map_err(|error| problem_of(&error)),
+            Err(_) => Err("no reply in time".to_owned()),
+        };
+        let has_changed = self.breaker().record(result.is_ok(), Instant::now().into_std());
+        match &result {
+            Err(problem) if has_changed => {
                 let server = &self.server;
                 tracing::warn!(layer = "store", %server, %problem, "shared limits are unavailable");
             }
-            (Ok(_), false) => {
+            Ok(_) if has_changed => {
                 tracing::info!(layer = "store", server = %self.server, "shared limits are available again");
             }
             _ => {}
         }
         result.map_err(|_| StoreUnavailable)
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,9 +191,7 @@ impl SharedStore for RedisStore {
             let inner = &*self.0;
             let keys = inner.keys(name);
             let script = inner.scripts.take_lease(&keys, &inner.process, &request);
-            let script = &script;
-            let reply = inner
-                .run(|mut connection| async move { script.invoke_async::<Vec<i64>>(&mut connection).await });
+            let reply = inner.run(async |connection| script.invoke_async::<Vec<i64>>(connection).await);
             script::lease(&reply.await?).ok_or(StoreUnavailable)
         })
     }
@@ -202,9 +201,7 @@ impl SharedStore for RedisStore {
             let inner = &*self.0;
             let keys = inner.keys(name);
             let script = inner.scripts.close(&keys, &inner.sender(name), &cooldown);
-            let script = &script;
-            let reply =
-                inner.run(|mut connection| async move { script.invoke_async::<()>(&mut connection).await });
+            let reply = inner.run(async |connection| script.invoke_async::<()>(connection).await);
             reply.await
         })
     }
@@ -214,9 +211,7 @@ impl SharedStore for RedisStore {
             let inner = &*self.0;
             let keys = inner.keys(name);
             let script = inner.scripts.circuit(&keys, &inner.sender(name), change);
-            let script = &script;
-            let reply = inner
-                .run(|mut connection| async move { script.invoke_async::<Vec<i64>>(&mut connection).await });
+            let reply = inner.run(async |connection| script.invoke_async::<Vec<i64>>(connection).await);
             script::circuit_view(&reply.await?).ok_or(StoreUnavailable)
         })
     }
@@ -240,20 +235,6 @@ impl fmt::Debug for RedisStore {
             .field("is_available", &self.is_available())
             .finish_non_exhaustive()
     }
-}
-
-/// A time-out for each operation, and a circuit that opens when several fail.
-fn executor(settings: &Settings) -> Result<Executor, RedisStoreError> {
-    let config = ResilienceConfig {
-        circuit_breaker: Some(circuit_breaker::Settings {
-            failure_threshold: FAILURE_THRESHOLD,
-            cooldown: COOLDOWN,
-            ..circuit_breaker::Settings::default()
-        }),
-        timeout: timeout::Settings { attempt: settings.timeout, ..timeout::Settings::default() },
-        ..ResilienceConfig::default()
-    };
-    Executor::named("store/redis", config).map_err(|error| RedisStoreError::InvalidSetting(error.to_string()))
 }
 
 /// What is wrong, without the URL or what the server was sent.

@@ -31,7 +31,7 @@ impl SharedLimits {
         let redis = self.redis.clone();
         tokio::spawn(async move {
             if let Err(error) = redis.check().await {
-                tracing::warn!(layer = "store", %error, "limits are local until the server is there");
+                tracing::warn!(layer = "store", %error, "shared limits are local until the server is there");
             }
         });
         Ok(())

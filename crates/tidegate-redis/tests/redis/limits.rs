@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use tidegate::rate_limit::OnLimit;
 use tidegate::store::{OnUnavailable, Settings, Store};
-use tidegate::{Payload, RateLimitLayer, Rejection};
+use tidegate::{Payload, RateLimitLayer, Rejection, ResilienceBuilder};
 use tidegate_redis::{RedisSettings, RedisStore};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt, service_fn};
@@ -117,7 +119,9 @@ async fn a_paused_and_a_restarted_server_lose_no_call_and_overspend_within_the_b
         server.restart().await.unwrap();
     };
     let limit = || RateLimitLayer::per_second(rate).burst_size(burst);
-    let (times, ()) = tokio::join!(run(url, Settings::default(), limit, time), outages);
+    // Patient, so that a busy machine is no outage.
+    let settings = Settings { timeout: Duration::from_millis(200), ..Settings::default() };
+    let (times, ()) = tokio::join!(run(url, settings, limit, time), outages);
     let excess = excess(&times, rate.into(), burst.into());
     let used = within(&times, time);
     eprintln!("{used} of {}, {excess} above the quota", burst + 6 * rate);
@@ -195,4 +199,43 @@ async fn in_the_closed_mode_calls_wait_for_the_server() {
     while layer.layer(provider).oneshot(request()).await.is_err() {
         assert!(Instant::now() < until, "no call passes");
     }
+}
+
+/// A token quota is reserved by the estimate and settled by the use, in all processes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_that_a_call_did_not_use_are_there_for_other_processes() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let provider = service_fn(async |_: Request<Payload>| {
+        let body = r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":10,"completion_tokens":40}}"#;
+        Ok::<_, Infallible>(Response::new(Payload::from(body)))
+    });
+    let stack = |_| {
+        let limit = RateLimitLayer::new().tokens_per_minute(1_000).on_limit(OnLimit::Reject);
+        let stack = ResilienceBuilder::new("openai/gpt-4o").rate_limit(limit);
+        let settings = Settings { timeout: Duration::from_secs(1), ..Settings::default() };
+        stack.store(store(&server.url(), settings)).service(provider)
+    };
+    let stacks: Vec<_> = (0..2).map(stack).collect();
+    let mut calls = 0;
+    let mut rejections = 0;
+    // Each call reserves about 510 tokens and uses 50.
+    while rejections < 2 && calls < 100 {
+        let request = Request::post("http://provider/v1/chat/completions").body(Payload::from(
+            r#"{"model":"gpt-4o","max_tokens":500,"messages":[{"role":"user","content":"hi"}]}"#,
+        ));
+        match stacks[calls % 2].clone().oneshot(request.unwrap()).await {
+            Ok(response) => {
+                response.into_body().collect().await.unwrap();
+                (calls, rejections) = (calls + 1, 0);
+            }
+            Err(error) => {
+                assert!(Rejection::find(&*error).is_some(), "{error}");
+                rejections += 1;
+            }
+        }
+        // What was not used is reported within one and a half leases.
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    // 1000 tokens less the last reservation, and about 4 a 250 ms have refilled.
+    assert!((9..=14).contains(&calls), "{calls}");
 }

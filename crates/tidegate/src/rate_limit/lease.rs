@@ -9,7 +9,7 @@ use crate::{Deadline, LimitUnit, store};
 pub(super) struct Lease {
     /// What is left, for each quota.
     pub(super) left: Vec<u64>,
-    /// When it was taken from the store.
+    /// When the reply with it arrived. What is returned must not be older than the lease is in the store.
     pub(super) taken: Instant,
     pub(super) begins: Instant,
     pub(super) expires: Instant,
@@ -115,7 +115,24 @@ impl SharedQuota {
 
     /// Since when there is something to report.
     pub(super) fn unreported_since(&self) -> Option<Instant> {
-        self.returned_since.or_else(|| (self.charged > 0).then_some(self.seen))
+        self.returned_since.or_else(|| (self.charged > 0 || self.spent_alone > 0).then_some(self.seen))
+    }
+
+    /// A request for nothing, which reports nothing: it may be read long after it was sent, and more than once.
+    pub(super) fn empty_request(&self, now: Instant) -> store::QuotaRequest {
+        store::QuotaRequest {
+            unit: self.unit,
+            count: self.count,
+            period: self.period,
+            burst: self.burst,
+            amount: 0,
+            returned: 0,
+            returned_age: Duration::ZERO,
+            charged: 0,
+            spent_alone: 0,
+            spent_alone_debt: 0,
+            known_debt: self.debt_at(now),
+        }
     }
 
     /// The request for `amount`, with what is to be reported. What is returned is reported once, whether the request
@@ -124,17 +141,13 @@ impl SharedQuota {
         let age =
             self.returned_since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         store::QuotaRequest {
-            unit: self.unit,
-            count: self.count,
-            period: self.period,
-            burst: self.burst,
             amount,
             returned: std::mem::take(&mut self.returned),
             returned_age: age,
             charged: self.charged,
-            spent_alone: self.spent_alone.max(local_debt),
-            spent_alone_debt: local_debt,
-            known_debt: self.debt_at(now),
+            spent_alone: self.spent_alone,
+            spent_alone_debt: local_debt.min(self.spent_alone),
+            ..self.empty_request(now)
         }
     }
 
@@ -152,7 +165,8 @@ impl SharedQuota {
 
     /// What one of `processes` processes has spent of its share, as far as this process knows.
     pub(super) fn spent_share(&self, processes: u32, now: Instant) -> u64 {
-        self.refilled_in(self.debt_at(now)) / u64::from(processes.max(1))
+        let held_back = self.whole_burst - self.burst;
+        self.refilled_in(self.debt_at(now)).saturating_add(held_back) / u64::from(processes.max(1))
     }
 }
 
@@ -162,7 +176,7 @@ impl Lease {
     pub(super) fn new(left: Vec<u64>, wait: Duration, length: Duration, sent: Instant, now: Instant) -> Self {
         let begins = Deadline::after(wait, now).instant();
         let expires = Deadline::after(wait.saturating_add(length), sent).instant();
-        Self { left, taken: sent, begins, expires: expires.max(Deadline::after(MIN_USE, begins).instant()) }
+        Self { left, taken: now, begins, expires: expires.max(Deadline::after(MIN_USE, begins).instant()) }
     }
 
     pub(super) fn is_used_up(&self) -> bool {

@@ -274,9 +274,9 @@ impl QuotaSet {
     }
 
     /// The cooldown to share with other processes.
-    pub(super) fn cooldown(&mut self, wait: Duration, now: Instant) -> Option<SharedCooldown> {
+    pub(super) fn cooldown(&self, wait: Duration, now: Instant) -> Option<SharedCooldown> {
         let pacing = self.pacing_quota;
-        self.shared.as_mut().map(|shared| shared.cooldown(wait, pacing, now))
+        self.shared.as_ref().map(|shared| shared.cooldown(wait, pacing, now))
     }
 
     /// Returns the configured quota of `unit` with the shortest period.

@@ -27,7 +27,7 @@ impl Settings {
         deadline: Option<Deadline>,
         now: Instant,
     ) -> Option<Rejection> {
-let rejection = if self.on_limit == OnLimit::Reject && !shortfall.is_pending {
+        let rejection = if self.on_limit == OnLimit::Reject && !shortfall.is_pending {
             no_room()
         } else if shortfall.wait > self.max_wait && !shortfall.is_pending {
             rejected_because(RejectionReason::MaxWaitExceeded)

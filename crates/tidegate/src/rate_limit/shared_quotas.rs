@@ -32,6 +32,8 @@ pub(super) struct SharedQuotas {
     retry_at: Option<Instant>,
     /// Since when it could not.
     unavailable_since: Option<Instant>,
+    /// How long it could not, until what was spent in that time is reported.
+    outage: Duration,
     /// The store had no room within `max_wait`: when it will, and how long that is assumed.
     full_until: Option<(Instant, Instant)>,
     /// The calls of the next lease ahead of need.
@@ -110,6 +112,7 @@ impl SharedQuotas {
             max_wait,
             retry_at: None,
             unavailable_since: None,
+            outage: Duration::ZERO,
             full_until: None,
             calls_ahead: 0,
             is_ahead: false,
@@ -160,7 +163,7 @@ impl SharedQuotas {
         let lacking = self.quotas.iter().zip(&lacks).filter(|(_, lack)| **lack > 0);
         let estimate = lacking
             .map(|(quota, lack)| {
-                let beyond = lack.saturating_sub(quota.room(now) / u64::from(self.processes));
+                let beyond = lack.saturating_sub(quota.room(now));
                 (quota.time_for(beyond).saturating_mul(self.processes), quota.name)
             })
             .max();
@@ -220,11 +223,9 @@ impl SharedQuotas {
         if self.is_local() {
             return self.settle_locally(&reserved.cost, used);
         }
-        // The lease was taken earlier than the call spent of it.
-        let taken = reserved.at.checked_sub(self.lease).unwrap_or(reserved.at);
         for quota in &mut self.quotas {
             let (before, after) = (reserved.cost.of(quota.unit), used.of(quota.unit));
-            quota.give_back(before.saturating_sub(after), taken);
+            quota.give_back(before.saturating_sub(after), reserved.at);
             quota.charged = quota.charged.saturating_add(after.saturating_sub(before));
         }
     }
@@ -249,14 +250,14 @@ impl SharedQuotas {
         let amounts = match self.retry_at {
             Some(retry_at) if now < retry_at => return NextStep::SleepUntil(retry_at),
             Some(_) if !self.has_admitted && waiting.all.calls == 0 => return NextStep::Idle,
-            Some(_) => nothing(),
+            Some(_) => return NextStep::Ask(self.empty_request(now)),
             None => match self.wanted(waiting, now) {
                 Some(amounts) => {
                     self.is_ahead = waiting.all.calls == 0;
                     amounts
                 }
                 None => match self.next_report() {
-                    Some(at) if at <= now => nothing(),
+                    Some(at) if at <= now || !self.outage.is_zero() => nothing(),
                     report => {
                         let full = self.full_until.map(|(_, until)| until).filter(|at| *at > now);
                         let retry = full.filter(|_| waiting.all.calls > 0);
@@ -270,13 +271,15 @@ impl SharedQuotas {
             },
         };
         self.count_ask(now);
-        let is_local = !self.is_available();
-        let quotas = self.quotas.iter_mut().zip(amounts).enumerate().map(|(index, (quota, amount))| {
-            quota.request(amount, if is_local { local_debt(index) } else { 0 }, now)
-        });
-        let outage =
-            self.unavailable_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        NextStep::Ask(LeaseRequest { quotas: quotas.collect(), horizon: self.max_wait, outage })
+        let quotas = self.quotas.iter_mut().zip(amounts).enumerate();
+        let quotas = quotas.map(|(index, (quota, amount))| quota.request(amount, local_debt(index), now));
+        NextStep::Ask(LeaseRequest { quotas: quotas.collect(), horizon: self.max_wait, outage: self.outage })
+    }
+
+    /// A request by which an unavailable store is tried.
+    fn empty_request(&self, now: Instant) -> LeaseRequest {
+        let quotas = self.quotas.iter().map(|quota| quota.empty_request(now)).collect();
+        LeaseRequest { quotas, horizon: self.max_wait, outage: Duration::ZERO }
     }
 
     /// Leases grow while they are used up long before they expire.
@@ -369,11 +372,17 @@ impl SharedQuotas {
         sent: Instant,
         now: Instant,
     ) {
-        (self.retry_at, self.unavailable_since) = (None, None);
+        self.retry_at = None;
+        match self.unavailable_since.take() {
+            Some(since) => self.outage = now.saturating_duration_since(since),
+            None => {
+                self.outage = Duration::ZERO;
+                self.quotas.iter_mut().for_each(|quota| quota.spent_alone = 0);
+            }
+        }
         self.processes = self.settings.processes.unwrap_or(grant.processes).max(1);
         for ((quota, asked), debt) in self.quotas.iter_mut().zip(&request.quotas).zip(&grant.debts) {
             quota.charged = quota.charged.saturating_sub(asked.charged);
-            quota.spent_alone = 0;
             quota.see(*debt, now);
         }
         let amounts: Vec<u64> = request.quotas.iter().map(|quota| quota.amount).collect();
@@ -432,11 +441,7 @@ impl SharedQuotas {
     }
 
     /// The cooldown to share, with the quota at `pacing`.
-    pub(super) fn cooldown(&mut self, wait: Duration, pacing: Option<usize>, now: Instant) -> SharedCooldown {
-        let known = |index: usize| {
-            let mut quota = self.quotas[index].clone();
-            quota.request(0, 0, now)
-        };
-        SharedCooldown { wait, pacing: pacing.map(known) }
+    pub(super) fn cooldown(&self, wait: Duration, pacing: Option<usize>, now: Instant) -> SharedCooldown {
+        SharedCooldown { wait, pacing: pacing.map(|index| self.quotas[index].empty_request(now)) }
     }
 }
