@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, RedisError};
+use redis::{Client, ConnectionAddr, RedisError};
 use tidegate::store::{
     CircuitChange, CircuitView, LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown,
     SharedStore, StoreFuture, StoreListener, StoreUnavailable,
@@ -11,6 +11,7 @@ use tidegate::store::{
 use tokio::runtime;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::rustls::crypto::aws_lc_rs;
 
 use crate::breaker::Breaker;
 use crate::events::{self, Listeners};
@@ -77,6 +78,10 @@ impl RedisStore {
         let runtime = runtime::Handle::try_current().map_err(|_| RedisStoreError::NoRuntime)?;
         let info = settings.connection_info()?;
         let server = info.addr().to_string();
+        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            // An error: the program has installed one already.
+            let _ = aws_lc_rs::default_provider().install_default();
+        }
         let salt = format!("{}:{}", settings.prefix, info.redis_settings().password().unwrap_or_default());
         let client = Client::open(info).map_err(|_| RedisStoreError::InvalidUrl)?;
         let config = ConnectionManagerConfig::new()

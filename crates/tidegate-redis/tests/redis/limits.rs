@@ -239,3 +239,20 @@ async fn tokens_that_a_call_did_not_use_are_there_for_other_processes() {
     // 1000 tokens less the last reservation, and about 4 a 250 ms have refilled.
     assert!((9..=14).contains(&calls), "{calls}");
 }
+
+/// The connection fails in the handshake, and no message contains the password.
+#[tokio::test]
+async fn a_server_without_tls_is_an_error_of_the_check_and_not_a_panic() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let url = server.url().replace("redis://", "rediss://user:s3cret@");
+    let settings = RedisSettings {
+        store: Settings { mode: OnUnavailable::Closed, ..Settings::default() },
+        ..RedisSettings::new(&url)
+    };
+    let error = RedisStore::with_settings(settings).await.unwrap_err().to_string();
+    assert!(error.contains("127.0.0.1") && !error.contains("s3cret"), "{error}");
+    for url in ["http://s3cret", "s3cret", "redis://"] {
+        let error = RedisStore::connect(url).await.err().map(|error| error.to_string());
+        assert!(error.as_ref().is_none_or(|error| !error.contains("s3cret")), "{error:?}");
+    }
+}
