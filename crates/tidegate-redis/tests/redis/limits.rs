@@ -256,3 +256,39 @@ async fn a_server_without_tls_is_an_error_of_the_check_and_not_a_panic() {
         assert!(error.as_ref().is_none_or(|error| !error.contains("s3cret")), "{error:?}");
     }
 }
+
+/// Two calls in flight get 429s with different waits, the shorter one last. A process that joins later has the longer one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_later_of_two_closing_times_holds_for_all() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let provider = service_fn(async |request: Request<Payload>| {
+        let wait = &request.headers()["wait"];
+        let time = if wait == "20" { 50 } else { 150 };
+        tokio::time::sleep(Duration::from_millis(time)).await;
+        let response = Response::builder().status(429).header("retry-after", wait);
+        Ok::<_, Infallible>(response.body(Payload::empty()).unwrap())
+    });
+    let process = || {
+        let settings = Settings { timeout: Duration::from_secs(1), ..Settings::default() };
+        RateLimitLayer::per_second(100).name("provider/model").store(store(&server.url(), settings))
+    };
+    let call = |layer: &RateLimitLayer, wait: &'static str| {
+        let mut request = request();
+        request.headers_mut().insert("wait", wait.parse().unwrap());
+        layer.layer(provider).oneshot(request)
+    };
+    let (one, other) = (process(), process());
+    let (first, second) = tokio::join!(call(&one, "20"), call(&other, "5"));
+    assert_eq!(
+        (first.unwrap().status(), second.unwrap().status()),
+        (429.try_into().unwrap(), 429.try_into().unwrap())
+    );
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let late = process();
+    let rejected = call(&late, "1").await.unwrap_err();
+    let wait = Rejection::find(&*rejected).unwrap().retry_after().unwrap();
+    assert!(wait > Duration::from_secs(18), "{wait:?}");
+    for layer in [one, other, late] {
+        assert!(layer.handle().closed_for().unwrap() > Duration::from_secs(18));
+    }
+}
