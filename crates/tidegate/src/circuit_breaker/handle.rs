@@ -239,12 +239,7 @@ impl Handle {
             link.join(self);
         }
         let admitted = self.emit_transition(self.0.circuit.admit(|| now.get()));
-        if let (Err(CircuitRejection { cause: RejectionCause::Probing, .. }), Some(link)) =
-            (&admitted, &self.0.store)
-        {
-            link.ask_for_turn(self);
-        }
-        match admitted {
+        match admitted.inspect_err(|rejection| self.ask_for_turn_after(rejection)) {
             Ok(admission) => Ok(Some(admission)),
             Err(rejection) if self.settings().shadow => {
                 self.admit_in_shadow(rejection);
@@ -269,6 +264,14 @@ impl Handle {
     pub(super) fn rejection_of_hedge(&self) -> Rejection {
         let probing = CircuitRejection { cause: RejectionCause::Probing, retry_after: None };
         self.current_rejection().unwrap_or(probing).into()
+    }
+
+    /// Asks for the turn to probe, if the call would have been a probe and the circuit is shared.
+    #[cold]
+    fn ask_for_turn_after(&self, rejection: &CircuitRejection) {
+        if let (RejectionCause::Probing, Some(link)) = (rejection.cause, &self.0.store) {
+            link.ask_for_turn(self);
+        }
     }
 
     pub(super) fn commit(&self, admission: Admission, latency: Latency) -> Option<Admission> {

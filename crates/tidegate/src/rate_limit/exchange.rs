@@ -23,12 +23,14 @@ impl Handle {
     /// Starts or wakes the exchange with the store, if there is a store and something to do.
     #[inline]
     pub(super) fn follow_up(&self, queue: &mut RateQueue, now: Instant) {
-        if let Some(link) = &self.0.store {
-            self.follow_up_with(link, queue, now);
+        if queue.limits.is_shared() {
+            self.follow_up_shared(queue, now);
         }
     }
 
-    fn follow_up_with(&self, link: &StoreLink, queue: &mut RateQueue, now: Instant) {
+    #[inline(never)]
+    fn follow_up_shared(&self, queue: &mut RateQueue, now: Instant) {
+        let Some(link) = &self.0.store else { return };
         let waiting = queue.waiting();
         let Some(shared) =
             queue.limits.shared().filter(|shared| !shared.is_driven || shared.is_due(&waiting, now))

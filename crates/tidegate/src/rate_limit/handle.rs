@@ -160,7 +160,8 @@ impl Handle {
         self.sum(|it| it.0.ignored.load(Ordering::Relaxed))
     }
 
-    /// Resets all quotas to full, and drops what the provider has reported.
+    /// Resets all quotas to full, and drops what the provider has reported. Quotas that are shared with other processes stay
+    /// as they are in the store.
     pub fn reset(&self) {
         self.change_all(|it| {
             let fresh = it.0.settings().quota_set(clock::now());

@@ -246,6 +246,12 @@ impl QuotaSet {
             && self.shared.as_ref().is_none_or(|shared| shared.is_pristine())
     }
 
+    /// Whether the configured quotas are shared with other processes.
+    #[inline]
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// The quotas that are shared, if they are.
     pub(super) fn shared(&mut self) -> Option<&mut SharedQuotas> {
         self.shared.as_deref_mut()

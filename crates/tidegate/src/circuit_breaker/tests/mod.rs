@@ -6,6 +6,7 @@ mod loom;
 mod ramp_up;
 mod rates;
 mod reference_model;
+mod shared;
 mod soak;
 mod state;
 mod window;

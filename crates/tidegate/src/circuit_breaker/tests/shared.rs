@@ -1,0 +1,76 @@
+//! A circuit that processes share, as one of them sees it.
+
+use std::time::{Duration, Instant};
+
+use super::SECOND;
+use super::state::{FAILURE, RecordExt, circuit};
+use crate::circuit_breaker::admission::RejectionCause;
+use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
+use crate::circuit_breaker::state::Circuit;
+use crate::circuit_breaker::{Reason, State};
+
+fn shared() -> Circuit {
+    let mut circuit = circuit(|settings| settings.half_open_max = 2);
+    circuit.share();
+    circuit
+}
+
+#[test]
+fn no_call_is_a_probe_before_it_is_the_turn_of_this_process() {
+    let (mut circuit, start) = (shared(), Instant::now());
+    circuit.open_elsewhere(10 * SECOND, false, start);
+    assert_eq!(circuit.last_transition().unwrap().reason, Reason::OpenElsewhere);
+    assert_eq!(circuit.admit(start).unwrap_err().cause, RejectionCause::Failing);
+    let later = start + 10 * SECOND;
+    for _ in 0..2 {
+        let rejection = circuit.admit(later).unwrap_err();
+        assert_eq!(rejection.cause, RejectionCause::Probing);
+        assert_eq!(rejection.retry_after, Some(Duration::from_millis(50)));
+    }
+    circuit.allow_probes();
+    assert!(circuit.admit(later).is_ok() && circuit.admit(later).is_ok());
+    assert_eq!(circuit.admit(later).unwrap_err().cause, RejectionCause::Probing);
+}
+
+#[test]
+fn a_turn_ends_with_its_result_and_without_a_probe() {
+    let start = Instant::now();
+    let half_open = || {
+        let mut circuit = shared();
+        circuit.open_elsewhere(Duration::ZERO, false, start);
+        circuit.allow_probes();
+        circuit
+    };
+    let mut failed = half_open();
+    failed.call(FAILURE, Latency::Unknown, start);
+    assert!(failed.state(start) == State::Open && !failed.has_turn());
+    let mut idle = half_open();
+    let probe = idle.admit(start).unwrap();
+    assert!(!idle.end_idle_turn() && idle.has_turn());
+    idle.record_result(probe, AttemptResult::Neutral, start);
+    assert!(idle.end_idle_turn() && !idle.has_turn());
+    assert_eq!(idle.admit(start).unwrap_err().cause, RejectionCause::Probing);
+    let mut succeeded = half_open();
+    succeeded.call(AttemptResult::Success, Latency::Unknown, start);
+    assert!(succeeded.state(start) == State::Closed && !succeeded.has_turn());
+}
+
+#[test]
+fn the_later_time_holds_and_a_forced_state_stays() {
+    let (mut circuit, start) = (shared(), Instant::now());
+    circuit.open_elsewhere(10 * SECOND, true, start);
+    circuit.open_elsewhere(5 * SECOND, false, start);
+    assert_eq!(circuit.cooldown_remaining(start), Some(10 * SECOND));
+    circuit.open_elsewhere(20 * SECOND, false, start);
+    assert_eq!(circuit.admit(start).unwrap_err().cause, RejectionCause::Quota);
+    assert_eq!(circuit.cooldown_remaining(start), Some(20 * SECOND));
+    circuit.close_elsewhere(start);
+    assert_eq!(circuit.last_transition().unwrap().reason, Reason::ClosedElsewhere);
+    assert!(circuit.admit(start).is_ok());
+    circuit.force(false, start);
+    circuit.open_elsewhere(10 * SECOND, false, start);
+    assert_eq!(circuit.state(start), State::Closed);
+    circuit.force(true, start);
+    circuit.close_elsewhere(start);
+    assert_eq!(circuit.state(start), State::Open);
+}
