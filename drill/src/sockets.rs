@@ -9,7 +9,7 @@ use crate::scenario::{Scale, Scenario};
 use crate::stack::ComparedStack;
 
 /// The length of a scenario over sockets in seconds, and its calls.
-const SECONDS: f64 = 10.0;
+const SECONDS: f64 = 15.0;
 const CALLS: f64 = 150.0;
 
 /// The runs at the same time. They mostly wait.

@@ -9,14 +9,18 @@ pub struct Scale {
     pub load: f64,
 }
 
+/// The most that times are divided by: timers have a resolution of a millisecond.
+const MAX_TIME: f64 = 60.0;
+
 impl Scale {
     /// No change.
     pub const ONE: Self = Self { time: 1.0, load: 1.0 };
 
-    /// A scenario that takes about `seconds`, with about `calls` calls.
+    /// A scenario that takes about `seconds`, with about `calls` calls; longer if the times would become so short that the
+    /// load of the machine shows.
     pub fn to(scenario: &Scenario, seconds: f64, calls: f64) -> Self {
         let time = scenario.duration.0.as_secs_f64() / seconds;
-        Self { time: time.max(1.0), load: (scenario.mean_calls() / calls).max(1.0) }
+        Self { time: time.clamp(1.0, MAX_TIME), load: (scenario.mean_calls() / calls).max(1.0) }
     }
 
     fn time(self, time: Time) -> Time {
