@@ -61,7 +61,7 @@ fn the_same_seed_gives_the_same_figures_on_any_thread() {
         let again = std::thread::scope(|scope| scope.spawn(|| line(&scenario, stack, 5)).join().unwrap());
         assert_eq!(first, again, "{}", stack.name);
     }
-    assert_ne!(line(&scenario, STACKS[0], 5), line(&scenario, STACKS[0], 6));
+    assert_ne!(line(&scenario, &STACKS[0], 5), line(&scenario, &STACKS[0], 6));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The stacks that are compared.
 //!
-//! All have the same numbers ([`Settings`]), as far as they have such a part, and the limits that providers publish.
+//! All have the same numbers, as far as they have such a part, and the limits that providers publish.
 
 mod bare;
 mod circuit_cooldown;
