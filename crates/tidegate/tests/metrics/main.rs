@@ -5,6 +5,7 @@ mod recorder;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Weak;
 use std::time::Duration;
 
 use http::Request;
@@ -15,6 +16,10 @@ use tidegate::hedge::HedgeLayer;
 use tidegate::provider::HttpService;
 use tidegate::rate_limit::OnLimit;
 use tidegate::retry::Jitter;
+use tidegate::store::{
+    self, CircuitChange, CircuitView, LeaseGrant, LeaseRequest, SharedCooldown, SharedStore, Store,
+    StoreFuture, StoreListener,
+};
 use tidegate::translators::StreamContinuation;
 use tidegate::{
     BackpressureLayer, CircuitBreakerLayer, Error, FallbackLayer, KeyBy, Payload, RateLimitLayer, Resilience,
@@ -434,6 +439,56 @@ fn resend(target: &str) {
     assert_eq!(value("tidegate.resends", &closed), 1.0);
 }
 
+/// A store that grants every request to one of three processes.
+#[derive(Debug, Default)]
+struct GenerousStore(store::Settings);
+
+impl SharedStore for GenerousStore {
+    fn settings(&self) -> &store::Settings {
+        &self.0
+    }
+
+    fn salt(&self) -> &str {
+        ""
+    }
+
+    fn take_lease<'a>(&'a self, _: &'a str, _: LeaseRequest) -> StoreFuture<'a, LeaseGrant> {
+        let grant = LeaseGrant {
+            is_granted: true,
+            processes: 3,
+            debts: vec![Duration::ZERO],
+            ..LeaseGrant::default()
+        };
+        Box::pin(async { Ok(grant) })
+    }
+
+    fn close<'a>(&'a self, _: &'a str, _: SharedCooldown) -> StoreFuture<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn circuit<'a>(&'a self, _: &'a str, _: CircuitChange) -> StoreFuture<'a, CircuitView> {
+        Box::pin(async { Ok(CircuitView::Unknown) })
+    }
+
+    fn listen(&self, _: &str, _: Weak<dyn StoreListener>) {}
+}
+
+async fn shared_limit(target: &str) {
+    let (service, provider) = stack(target, |stack| {
+        stack.rate_limit(RateLimitLayer::per_second(10)).store(Store::new(GenerousStore::default()))
+    });
+    completion(&provider);
+    call(&service, plain()).await.unwrap();
+    service.signals().record_metrics(&[]);
+    assert_eq!(value("tidegate.rate_limit.shared", &[("target", target)]), 1.0);
+    assert_eq!(value("tidegate.rate_limit.processes", &[("target", target)]), 3.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_limit_has_the_number_of_its_processes() {
+    shared_limit("openai/shared").await;
+}
+
 /// One row of the table in `docs/metrics.md`.
 #[derive(Debug, PartialEq, Eq)]
 struct ListedMetric {
@@ -475,6 +530,7 @@ fn the_page_lists_every_metric_as_it_is_recorded() {
         retries("openai/page_retries").await;
         open_circuit("openai/page_circuit").await;
         gauges("openai/page_gauges").await;
+        shared_limit("openai/page_shared").await;
         fallbacks("openai/page_fallbacks", "openai/page_second").await;
         hedges("openai/page_hedges").await;
         broken_stream("openai/page_broken").await;
