@@ -84,6 +84,11 @@ pub enum Verdict {
         /// The code of the failure at the target before it, if there was one.
         because: Option<ErrorCode>,
     },
+    /// The target of the step was chosen from a group.
+    Chosen {
+        /// The name of the group.
+        group: Arc<str>,
+    },
     /// A target is skipped, because it cannot serve the request.
     Skipped {
         /// The name of that target.

@@ -73,6 +73,7 @@
 mod body;
 mod capabilities;
 mod classifier;
+mod conversation;
 mod convert;
 mod dialect;
 mod endpoint;
@@ -93,6 +94,7 @@ mod tiktoken;
 pub use body::format::BodyFormat;
 pub use capabilities::ModelTable;
 pub use classifier::ProviderClassifier;
+pub use conversation::first_messages_digest;
 pub use model_field::{ModelField, ModelFieldError, ModelSpan};
 pub use prompt::PromptEstimate;
 pub use provider::Provider;

@@ -154,6 +154,13 @@ impl Bucket {
         }
     }
 
+    /// The part of a full bucket that is left, from 0 to 1.
+    pub(crate) fn part_left(&self, now: Instant) -> f32 {
+        let full = self.rate.debt_for(self.rate.burst);
+        let spent = self.debt(now).min(full) as f64 / (full as f64).max(1.0);
+        (1.0 - spent) as f32
+    }
+
     /// The number of tokens in a full bucket.
     pub(crate) const fn capacity(&self) -> u64 {
         self.rate.burst

@@ -151,6 +151,19 @@ impl KeyBy {
         }
     }
 
+    /// Whether a request has the same key after it was addressed to another server, with another credential and model.
+    pub(crate) fn is_of_caller(&self) -> bool {
+        match &self.0 {
+            KeySource::Tenant => true,
+            KeySource::Header(name) => *name != AUTHORIZATION && !API_KEYS.contains(name),
+            KeySource::Credential
+            | KeySource::Model
+            | KeySource::Path
+            | KeySource::Host
+            | KeySource::Custom(_) => false,
+        }
+    }
+
     /// The key of a request; `hasher` carries the secret. `None` if the key is the model and the request has none.
     pub(crate) fn key<B: 'static>(&self, request: &Request<B>, mut hasher: DefaultHasher) -> Option<KeyId> {
         mem::discriminant(&self.0).hash(&mut hasher);

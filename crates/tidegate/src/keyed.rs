@@ -84,6 +84,11 @@ pub(crate) trait KeyedHandle: Clone {
         found.map_or(Cow::Borrowed(self), Cow::Owned)
     }
 
+    /// Whether a request that is still to be addressed to a target meets the same state as afterwards.
+    fn is_met_before_addressing(&self) -> bool {
+        self.by_key().is_none_or(|keys| keys.key_by.is_of_caller())
+    }
+
     /// The sum of `count` over all states.
     fn sum<N: Sum>(&self, count: impl Fn(&Self) -> N) -> N {
         match self.by_key() {

@@ -105,6 +105,7 @@ pub mod events;
 #[cfg(feature = "config")]
 pub mod executor;
 pub mod fallback;
+pub mod group;
 pub mod hedge;
 pub mod key;
 pub mod provider;

@@ -147,6 +147,11 @@ impl Handle {
             .or_else(|| self.met_by(request).peek_as(priority, flow_of(request.extensions()), deadline))
     }
 
+    /// Whether this request would wait for a permit, or be rejected for lack of one.
+    pub(crate) fn is_full_for<B: 'static>(&self, request: &Request<B>) -> bool {
+        self.is_enabled() && !self.met_by(request).0.semaphore.can_acquire()
+    }
+
     fn peek_as(&self, priority: Priority, flow: Flow, deadline: Option<Deadline>) -> Option<Rejection> {
         if !self.is_enabled() || self.0.semaphore.can_acquire() {
             return None;

@@ -72,6 +72,16 @@ pub enum Decision {
         /// The time of the wait.
         wait: Duration,
     },
+    /// The member of this event has failed, and its group leaves it out.
+    #[non_exhaustive]
+    MemberLeftOut {
+        /// The code of the failure.
+        code: ErrorCode,
+        /// The time for which it is left out.
+        cooldown: Duration,
+    },
+    /// The member of this event has succeeded after a failure, and takes calls of its group again.
+    MemberReturned,
     /// An attempt has ended, and a circuit has recorded its result.
     AttemptEnded(AttemptSummary),
     /// A circuit has changed its state.
@@ -157,6 +167,8 @@ impl Decision {
             Self::Continued { .. } => "continued",
             Self::Skipped(_) => "skipped",
             Self::Waiting { .. } => "waiting",
+            Self::MemberLeftOut { .. } => "member_left_out",
+            Self::MemberReturned => "member_returned",
             Self::AttemptEnded(_) => "attempt_ended",
             Self::CircuitChanged(_) => "circuit_changed",
             Self::LimitMoved { .. } => "limit_moved",
@@ -175,6 +187,7 @@ impl Decision {
             Self::FellBack { .. } | Self::Continued { .. } | Self::Skipped(_) | Self::Waiting { .. } => {
                 "fallback"
             }
+            Self::MemberLeftOut { .. } | Self::MemberReturned => "group",
             Self::AdmittedInShadow(_) | Self::AttemptEnded(_) | Self::CircuitChanged(_) => "circuit_breaker",
             Self::LimitMoved { .. } => "backpressure",
         }
@@ -199,8 +212,12 @@ impl Decision {
             Self::CircuitChanged(transition) => metrics().record_transition(transition.to),
             // The attempts are counted at the wire, with those of stacks without a circuit.
             Self::AttemptEnded(_) => {}
-            Self::AdmittedInShadow(_) | Self::Skipped(_) | Self::Waiting { .. } | Self::LimitMoved { .. } => {
-            }
+            Self::MemberLeftOut { code, .. } => metrics().record_left_out(*code),
+            Self::AdmittedInShadow(_)
+            | Self::Skipped(_)
+            | Self::Waiting { .. }
+            | Self::MemberReturned
+            | Self::LimitMoved { .. } => {}
         }
     }
 
@@ -227,6 +244,10 @@ impl Decision {
             }
             Self::Continued { code: failure } => Fields { code: code(failure), ..of },
             Self::Skipped(missing) => Fields { lack: Some(missing.to_string()), ..of },
+            Self::MemberLeftOut { code, cooldown } => {
+                Fields { code: Some(code.code()), cooldown_ms: Some(millis(*cooldown)), ..of }
+            }
+            Self::MemberReturned => of,
             Self::Waiting { wait } | Self::Hedged { wait } => Fields { wait_ms: Some(millis(*wait)), ..of },
             Self::AttemptEnded(end) => Fields {
                 attempt: Some(end.attempt),

@@ -54,6 +54,14 @@ impl Decision {
             Self::Waiting { wait } => {
                 tracing::info!(layer, target, wait_ms = millis(*wait), "all targets cool down, waiting");
             }
+            Self::MemberLeftOut { code, cooldown } => tracing::warn!(
+                layer,
+                target,
+                code = code.code(),
+                cooldown_ms = millis(*cooldown),
+                "member failed, leaving it out",
+            ),
+            Self::MemberReturned => tracing::info!(layer, target, "member is back"),
             Self::LimitMoved { limit } => {
                 tracing::debug!(layer, target, key = key.map(display), limit, "limit moved");
             }

@@ -138,6 +138,7 @@ pub use future::ResponseFuture;
 pub use handle::Handle;
 pub use info::{FallbackInfo, FallbackKind};
 pub use layer::FallbackLayer;
+pub(crate) use policy::FallbackPolicy;
 pub use service::Fallback;
 pub use settings::Settings;
 pub use static_answers::{PromptKind, StaticAnswers};

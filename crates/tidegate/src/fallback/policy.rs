@@ -4,13 +4,13 @@ use crate::{Error, ErrorCode, FailureKind, Gate, Outcome, Rejection};
 
 /// The failures that cause a fallback.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct FallbackPolicy {
-    pub(super) on_context_length: bool,
-    pub(super) on_content_filter: bool,
+pub(crate) struct FallbackPolicy {
+    pub(crate) on_context_length: bool,
+    pub(crate) on_content_filter: bool,
 }
 
 impl FallbackPolicy {
-    pub(super) fn falls_back(self, outcome: &Outcome) -> bool {
+    pub(crate) fn falls_back(self, outcome: &Outcome) -> bool {
         let Outcome::Failure(failure) = outcome else { return false };
         let is_too_long =
             failure.kind == FailureKind::ContextLength || failure.code == ErrorCode::RequestTooLarge;
@@ -21,7 +21,7 @@ impl FallbackPolicy {
 
     /// Whether an error causes a fallback. Rejections by tidegate's gates do, because another target may have
     /// the time or capacity, or understand the request; rejections for a mistake of the caller do not.
-    pub(super) fn falls_back_from(self, error: &Error) -> bool {
+    pub(crate) fn falls_back_from(self, error: &Error) -> bool {
         match Rejection::find(&**error) {
             Some(rejection) => {
                 rejection.gate() == Gate::Translate || rejection.code() != ErrorCode::InvalidRequest

@@ -30,6 +30,8 @@ impl TargetMetrics {
 
     pub(crate) fn record_resend(self, _: NotProcessedReason) {}
 
+    pub(crate) fn record_left_out(self, _: ErrorCode) {}
+
     pub(crate) fn record_transition(self, _: State) {}
 
     pub(crate) fn record_tokens(self, _: CallTokens) {}
@@ -68,4 +70,11 @@ impl CallMetrics {
     }
 
     pub(crate) fn on_result<B>(&mut self, _: &Result<http::Response<B>, Error>) {}
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ChoiceCounters;
+
+impl ChoiceCounters {
+    pub(crate) fn increment(&self, _: &str, _: &str, _: crate::group::ChoiceReason) {}
 }

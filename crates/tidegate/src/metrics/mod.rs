@@ -6,6 +6,8 @@
 
 #[cfg(feature = "metrics")]
 mod attempt;
+#[cfg(feature = "metrics")]
+mod choices;
 #[cfg(not(feature = "metrics"))]
 mod disabled;
 #[cfg(feature = "metrics")]
@@ -20,10 +22,11 @@ mod target;
 #[cfg(feature = "metrics")]
 pub(crate) use self::{
     attempt::{AttemptMetrics, CallMetrics},
+    choices::ChoiceCounters,
     target::{TargetMetrics, TargetMetricsCell},
 };
 #[cfg(not(feature = "metrics"))]
-pub(crate) use disabled::{AttemptMetrics, CallMetrics, TargetMetrics, TargetMetricsCell};
+pub(crate) use disabled::{AttemptMetrics, CallMetrics, ChoiceCounters, TargetMetrics, TargetMetricsCell};
 
 /// The tokens of a call that has ended, as far as its rate limit counts them.
 #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "recorded with the feature"))]

@@ -38,6 +38,8 @@ metrics! {
     RETRIES_DENIED = Counter(Count, "tidegate.retries.denied", "Retries that the retry budget did not cover");
     FALLBACKS = Counter(Count, "tidegate.fallbacks", "Calls that went on to this target or last resort");
     HEDGES = Counter(Count, "tidegate.hedges", "Late requests that were sent once more to this target");
+    GROUP_CHOICES = Counter(Count, "tidegate.group.choices", "Attempts that a group gave to this member, by the reason");
+    GROUP_LEFT_OUT = Counter(Count, "tidegate.group.left_out", "Times that a group left this member out after a failure");
     CACHE_LOOKUPS = Counter(Count, "tidegate.cache.lookups", "Look-ups of answers when all targets have failed");
     RESENDS = Counter(Count, "tidegate.resends", "Requests sent again because they were not processed");
     TRANSITIONS = Counter(Count, "tidegate.circuit.transitions", "Changes of a circuit to this state");

@@ -33,6 +33,7 @@ struct TargetSeries {
     retries_denied: OnceLock<Counter>,
     fallbacks: ByKey<&'static str>,
     hedges: ByKey<&'static str>,
+    left_out: ByKey<ErrorCode>,
     cache_lookups: ByKey<&'static str>,
     resends: ByKey<NotProcessedReason>,
     transitions: ByKey<State>,
@@ -159,6 +160,13 @@ impl TargetMetrics {
         self.0
             .hedges
             .increment(kind, || counter!(names::HEDGES.name, "target" => self.target(), "kind" => kind));
+    }
+
+    /// The target is left out by its group after a failure with this code.
+    pub(crate) fn record_left_out(self, code: ErrorCode) {
+        let register =
+            || counter!(names::GROUP_LEFT_OUT.name, "target" => self.target(), "code" => code.code());
+        self.0.left_out.increment(code, register);
     }
 
     pub(crate) fn record_cache_lookup(self, is_hit: bool) {

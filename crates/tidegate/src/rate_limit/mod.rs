@@ -161,6 +161,7 @@ mod gate;
 mod handle;
 mod layer;
 mod lease;
+mod outlook;
 mod queue;
 mod queued_call;
 mod quota;
@@ -177,6 +178,7 @@ mod store_link;
 
 pub use handle::Handle;
 pub use layer::RateLimitLayer;
+pub(crate) use outlook::RateOutlook;
 pub use queued_call::QueuedCall;
 pub use quota::Quota;
 pub use reservation::Reservation;

@@ -230,6 +230,13 @@ impl QuotaSet {
         configured.chain(self.reported.counters().map(of))
     }
 
+    /// Returns the part that is left of the quota with the least, from 0 to 1; 1 without quotas.
+    pub(super) fn part_left(&self, now: Instant) -> f32 {
+        let counters = self.configured.iter().chain(self.reported.counters());
+        let part = |counter: &QuotaCounter| counter.bucket.part_left(now);
+        counters.map(part).fold(1.0, f32::min)
+    }
+
     /// Returns whether any quota counts tokens.
     pub(super) fn has_token_quota(&self) -> bool {
         self.configured.iter().chain(self.reported.counters()).any(|counter| counter.unit().is_tokens())

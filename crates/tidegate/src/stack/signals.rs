@@ -85,6 +85,10 @@ impl Signals {
         Self(Arc::new(GateHandles { gates, retry, fallback }))
     }
 
+    pub(crate) fn gates(&self) -> &AttemptGates {
+        &self.0.gates
+    }
+
     /// The name of the stack, usually `provider/model`.
     #[must_use]
     pub fn target(&self) -> &Arc<str> {

@@ -12,6 +12,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use recorder::{Description, described, recorded, samples, series_of, value};
 use tidegate::fallback::AnswerCache;
+use tidegate::group::Group;
 use tidegate::hedge::HedgeLayer;
 use tidegate::provider::HttpService;
 use tidegate::rate_limit::OnLimit;
@@ -220,6 +221,28 @@ async fn calls_that_wait_for_a_quota_show_in_the_gauge() {
 #[tokio::test(start_paused = true)]
 async fn fallbacks_are_counted_by_their_kind_and_cached_answers_by_hit_and_miss() {
     fallbacks("openai/fallbacks", "openai/second").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_choices_of_a_group_are_counted_by_member_and_reason() {
+    group("openai/member", "openai/other").await;
+}
+
+async fn group(target: &str, second: &str) {
+    let ((one, provider), (other, healthy)) = (stack(target, |stack| stack), stack(second, |stack| stack));
+    let name = format!("{target}|{second}");
+    let group = Group::new(&name, [one, other]).unwrap();
+    provider.otherwise(Answer::status(503));
+    for _ in 0..20 {
+        completion(&healthy);
+        call(&group, plain()).await.unwrap();
+    }
+    let choices = |kind, target| {
+        value("tidegate.group.choices", &[("group", &name), ("kind", kind), ("target", target)])
+    };
+    assert_eq!((choices("load", target), choices("after_failure", second)), (1.0, 1.0));
+    assert_eq!(choices("load", second), 19.0);
+    assert_eq!(value("tidegate.group.left_out", &[("code", "E3002"), ("target", target)]), 1.0);
 }
 
 /// Last resorts are no targets of a test.
@@ -534,6 +557,7 @@ fn the_page_lists_every_metric_as_it_is_recorded() {
         fallbacks("openai/page_fallbacks", "openai/page_second").await;
         hedges("openai/page_hedges").await;
         broken_stream("openai/page_broken").await;
+        group("openai/page_member", "openai/page_other").await;
     });
     let (rows, described, recorded) = (rows(), described(), recorded());
     let names = |names: Vec<&String>| names.into_iter().cloned().collect::<BTreeSet<_>>();

@@ -1,0 +1,68 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use super::call::record_failure;
+use super::member_state::InFlight;
+use crate::attempt::UnchangedBody;
+use crate::{BoxError, Error, Outcome, clock};
+
+/// The body of a response. Until it ends it counts as a call in flight at its member.
+#[pin_project]
+pub struct ResponseBody<B: Body> {
+    #[pin]
+    inner: UnchangedBody<B>,
+    /// Boxed, and absent for a group of one.
+    call: Option<Box<CallAtMember>>,
+}
+
+/// The call that a body belongs to.
+#[derive(Debug)]
+pub(super) struct CallAtMember {
+    pub(super) in_flight: InFlight,
+    pub(super) member: Arc<str>,
+    pub(super) began: Instant,
+}
+
+impl<B: Body<Error: Into<BoxError>>> ResponseBody<B> {
+    pub(super) fn new(inner: B, call: Option<Box<CallAtMember>>) -> Self {
+        Self { inner: UnchangedBody::new(inner), call }
+    }
+}
+
+impl<B: Body> Body for ResponseBody<B> {
+    type Data = B::Data;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, Error>>> {
+        let this = self.project();
+        let frame = ready!(this.inner.poll_frame(cx));
+        if !matches!(frame, Some(Ok(_)))
+            && let Some(call) = this.call.take()
+            && let Some(Err(error)) = &frame
+            && let Outcome::Failure(failure) = Outcome::of_error(&**error)
+        {
+            record_failure(call.in_flight.state(), &call.member, &failure, call.began, clock::now());
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<B: Body + fmt::Debug> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ResponseBody").field(&self.inner).finish()
+    }
+}

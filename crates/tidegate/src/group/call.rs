@@ -1,0 +1,265 @@
+//! The state of one call to a group of several members.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::body::{CallAtMember, ResponseBody};
+use super::choice::Standing;
+use super::info::GroupMember;
+use super::member_set::MemberSet;
+use super::member_state::{InFlight, MemberState};
+use super::members::{MemberChoice, Members};
+use super::rendezvous::AffinityKey;
+use crate::chain_position::{ChainPosition, IDEMPOTENCY_KEY};
+use crate::clone_request::clone_request;
+use crate::deadline_timer::DeadlineTimer;
+use crate::events::Decision;
+use crate::fallback::FallbackPolicy;
+use crate::{AttemptBudget, BoxError, Error, Failure, Outcome, Payload, Rejection, Trail, Verdict, clock};
+
+/// One call: the member that has it, and what is left for the others.
+pub(super) struct GroupCall<S> {
+    members: Arc<Members<S>>,
+    /// The request, as long as a member may be called with it.
+    request: Option<Request<Payload>>,
+    key: Option<AffinityKey>,
+    /// The members that were not called.
+    left: MemberSet,
+    current: Option<Current>,
+    /// The position of the group in its chain.
+    position: ChainPosition,
+    /// At least one attempt was sent to a provider.
+    has_reached_provider: bool,
+    /// The shortest wait that a failed member reported, and until when it lasts.
+    soonest: Option<Instant>,
+    attempts: Option<AttemptBudget>,
+    trail: Option<Trail>,
+    deadline_timer: DeadlineTimer,
+}
+
+/// The member that has the call.
+struct Current {
+    choice: MemberChoice,
+    in_flight: Option<InFlight>,
+    /// When it was called; `None` before it is ready.
+    began: Option<Instant>,
+}
+
+/// The failures that another member may not have.
+const POLICY: FallbackPolicy = FallbackPolicy { on_context_length: false, on_content_filter: false };
+
+impl<S: Clone> GroupCall<S> {
+    /// Starts the call, and returns the service of the first member, which is to be made ready.
+    pub(super) fn start(members: Arc<Members<S>>, request: Request<Payload>) -> (Self, S) {
+        let extensions = request.extensions();
+        let key = members.affinity.as_ref().and_then(|affinity| affinity.key(&request));
+        let mut call = Self {
+            key,
+            left: members.all(),
+            current: None,
+            position: ChainPosition::first(extensions),
+            has_reached_provider: false,
+            soonest: None,
+            attempts: AttemptBudget::of(extensions).cloned(),
+            trail: Trail::of(extensions).cloned(),
+            deadline_timer: DeadlineTimer::new(crate::Deadline::of(extensions)),
+            request: Some(request),
+            members,
+        };
+        let choice = call.choose(true).expect("a group has members");
+        let service = call.enter(choice);
+        (call, service)
+    }
+
+    fn choose(&self, is_first: bool) -> Option<MemberChoice> {
+        self.members.choose(self.left, self.request.as_ref()?, self.key, is_first)
+    }
+
+    /// Makes a member the current one.
+    fn enter(&mut self, choice: MemberChoice) -> S {
+        let member = &self.members.members[choice.chosen.index];
+        self.left = self.left.without(choice.chosen.index);
+        self.members.record_choice(choice);
+        if let Some(trail) = &self.trail {
+            trail.enter(&member.name);
+            trail.push(Verdict::Chosen { group: Arc::clone(&self.members.group) });
+        }
+        // Counted from the choice on, so that calls that are made at once see each other.
+        let in_flight = Some(InFlight::new(&member.state));
+        let service = member.service.clone();
+        self.current = Some(Current { choice, in_flight, began: None });
+        service
+    }
+
+    /// Completes as soon as the current member is ready. It fails if the member does, or if the deadline passes before.
+    pub(super) fn poll_ready(&mut self, service: &mut S, cx: &mut Context<'_>) -> Poll<Result<(), Error>>
+    where
+        S: Service<Request<Payload>, Error: Into<BoxError> + 'static>,
+    {
+        match service.poll_ready(cx) {
+            Poll::Ready(result) => Poll::Ready(result.map_err(Error::new)),
+            Poll::Pending => self.deadline_timer.poll_expired(cx).map(|rejection| Err(rejection.into())),
+        }
+    }
+
+    /// The request for the current member, which is called now.
+    pub(super) fn take_request(&mut self) -> Request<Payload> {
+        let current = self.current.as_mut().expect("a member was chosen");
+        current.began = Some(clock::now());
+        let index = current.choice.chosen.index;
+        let is_closed = matches!(current.choice.chosen.standing, Standing::Closed(_));
+        let request = self.request.take().expect("kept for this member");
+        // A member that rejects is waited for by its own stack, or by the chain: it is the first that will be back.
+        let has_other = !is_closed
+            && self.attempts.as_ref().is_none_or(|attempts| attempts.remaining() > 0)
+            && self.members.has_other(self.left, &request);
+        self.request = if has_other { clone_request(&request) } else { None };
+        let mut request = request;
+        let mut position = self.position.at(index);
+        if self.request.is_some() {
+            // Another member is better than the same one again.
+            (position.is_last, position.is_resend) = (false, true);
+        }
+        if self.has_reached_provider
+            && let Some(key) = request.headers_mut().get_mut(IDEMPOTENCY_KEY)
+            && let Some(own) = position.idempotency_key_from(key)
+        {
+            *key = own;
+        }
+        request.extensions_mut().insert(position);
+        request
+    }
+
+    /// Decides what follows the result of the current member: it is the result of the call, or another member is called.
+    pub(super) fn step<B: Body<Error: Into<BoxError>>>(
+        &mut self,
+        result: Result<Response<B>, Error>,
+    ) -> ControlFlow<Result<Response<ResponseBody<B>>, Error>, S> {
+        let outcome = match &result {
+            Ok(response) => Outcome::of(response),
+            Err(error) => Outcome::of_error(&**error),
+        };
+        let goes_on = match &result {
+            Ok(_) => POLICY.falls_back(&outcome),
+            Err(error) => POLICY.falls_back_from(error),
+        };
+        self.record(&outcome, result.as_ref().err());
+        if goes_on && let Some(choice) = self.next_choice() {
+            drop(result);
+            return ControlFlow::Continue(self.enter(choice));
+        }
+        ControlFlow::Break(self.finish(result, outcome))
+    }
+
+    /// Records the result of the current member.
+    fn record(&mut self, outcome: &Outcome, error: Option<&Error>) {
+        let Some(current) = &self.current else { return };
+        let member = &self.members.members[current.choice.chosen.index];
+        let now = clock::now();
+        let rejection = error.and_then(Error::rejection);
+        let wait = match (outcome, rejection) {
+            (_, Some(rejection)) => rejection.retry_after(),
+            (Outcome::Failure(failure), None) => failure.wait(),
+            _ => None,
+        };
+        let until = wait.map(|wait| crate::Deadline::after(wait, now).instant());
+        self.soonest = self.soonest.into_iter().chain(until).min();
+        let Some(began) = current.began else {
+            if let Some(attempts) = &self.attempts {
+                attempts.give_back();
+            }
+            return;
+        };
+        self.has_reached_provider |= rejection.is_none_or(Rejection::follows_attempt);
+        match outcome {
+            Outcome::Success => {
+                let was_open = current.choice.chosen.standing == Standing::Open;
+                let first_token = was_open.then(|| now.saturating_duration_since(began));
+                if member.state.record_success(began, first_token, now) {
+                    Decision::MemberReturned.emit(&member.name, None);
+                }
+            }
+            Outcome::Failure(failure) => record_failure(&member.state, &member.name, failure, began, now),
+            Outcome::Neutral => {}
+        }
+    }
+
+    /// The member that follows a failure, if there is one, and time and an attempt for it.
+    fn next_choice(&mut self) -> Option<MemberChoice> {
+        let is_past = self.deadline_timer.deadline().is_some_and(|deadline| deadline.is_past(clock::now()));
+        let choice = self.choose(false).filter(|_| !is_past)?;
+        // A rejection would be less informative than the failure.
+        if matches!(choice.chosen.standing, Standing::Closed(_)) {
+            return None;
+        }
+        self.attempts.as_ref().is_none_or(AttemptBudget::take).then_some(choice)
+    }
+
+    /// The result of the call.
+    fn finish<B: Body<Error: Into<BoxError>>>(
+        &mut self,
+        result: Result<Response<B>, Error>,
+        outcome: Outcome,
+    ) -> Result<Response<ResponseBody<B>>, Error> {
+        let soonest = self.soonest.map(|soonest| soonest.saturating_duration_since(clock::now()));
+        let mut response = match result {
+            Ok(response) => response,
+            Err(mut error) => {
+                if let Some(rejection) = error.rejection_mut() {
+                    let mut changed = rejection.clone();
+                    if self.has_reached_provider {
+                        changed = changed.after_attempt();
+                    }
+                    if let Some(wait) = shorter(soonest, changed.retry_after()) {
+                        changed = changed.with_retry_after(wait);
+                    }
+                    *rejection = changed;
+                }
+                return Err(error);
+            }
+        };
+        // The first member that is back ends the cooldown of the group.
+        if let Outcome::Failure(mut failure) = outcome
+            && let Some(wait) = shorter(soonest, failure.wait())
+            && let Some(hint) = &mut failure.retry_hint
+        {
+            hint.wait = Some(wait);
+            response.extensions_mut().insert(Outcome::Failure(failure));
+        }
+        let call = self.current.take().and_then(|current| self.mark(current, &mut response));
+        Ok(response.map(|body| ResponseBody::new(body, call)))
+    }
+
+    /// Names the member in its response, whose body counts as in flight.
+    fn mark<B>(&self, current: Current, response: &mut Response<B>) -> Option<Box<CallAtMember>> {
+        let name = &self.members.members[current.choice.chosen.index].name;
+        let member = GroupMember { group: Arc::clone(&self.members.group), member: Arc::clone(name) };
+        response.extensions_mut().insert(member);
+        let (in_flight, began) = (current.in_flight?, current.began?);
+        Some(Box::new(CallAtMember { in_flight, member: Arc::clone(name), began }))
+    }
+}
+
+/// The wait of the group, if it is shorter than that of the last member.
+fn shorter(soonest: Option<Duration>, wait: Option<Duration>) -> Option<Duration> {
+    soonest.filter(|soonest| wait.is_some_and(|wait| *soonest < wait))
+}
+
+/// Records a failure of a member that was called at `began`.
+pub(super) fn record_failure(
+    state: &MemberState,
+    member: &str,
+    failure: &Failure,
+    began: Instant,
+    now: Instant,
+) {
+    if let Some(cooldown) = state.record_failure(failure, began, now) {
+        Decision::MemberLeftOut { code: failure.code, cooldown }.emit(member, None);
+    }
+}

@@ -1,0 +1,290 @@
+//! Decides, as plain code, which member takes a call: the better one of two that are drawn at random.
+//!
+//! Two choices keep the largest load close to the mean, and callers that see the same loads do not all move to the same
+//! member (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001). The measure is that of Finagle's
+//! and tower's `PeakEwma`, expected time times load, with these differences: the members are drawn by their weights, and
+//! the second one of a draw has to be clearly better, so that equal members get exactly their shares; a member whose
+//! quota runs out counts as slower; and members that could not start the call at once are left to those that can.
+
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use super::member_set::MemberSet;
+
+/// A member as the choice sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct MemberView {
+    pub(super) standing: Standing,
+    /// The expected time to the first token, in seconds; `None` if nothing is known about it.
+    pub(super) first_token: Option<f32>,
+    /// The calls in flight, response bodies included.
+    pub(super) in_flight: u32,
+    /// The part of its quota that is left, from 0 to 1; 1 without a quota.
+    pub(super) quota: f32,
+}
+
+/// What the gates of a member would do with the call now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// They would admit it at once.
+    Open,
+    /// It would wait in a queue for about this time.
+    Queued(Duration),
+    /// They would reject it, for this time if it is known.
+    Closed(Option<Duration>),
+}
+
+/// The member that takes the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub(super) index: usize,
+    pub(super) standing: Standing,
+}
+
+/// The first member of a draw keeps the call unless the other is better by this factor.
+const CLEARLY: f32 = 1.25;
+
+/// The least part of a quota that is told apart.
+const LEAST_QUOTA: f32 = 0.01;
+
+/// Chooses one of `members`. `weights` is that of each member, relative to the mean; `random` draws a number from 0 to 1,
+/// and `view` looks at a member. Usually two members are looked at; all of them only if these two would not admit the
+/// call at once. `None` if `members` is empty.
+pub(super) fn choose(
+    members: MemberSet,
+    weights: &[f32],
+    mut random: impl FnMut() -> f32,
+    mut view: impl FnMut(usize) -> MemberView,
+) -> Option<Chosen> {
+    let first = draw(members, weights, random())?;
+    let of_first = view(first);
+    let Some(second) = draw(members.without(first), weights, random()) else {
+        return Some(Chosen { index: first, standing: of_first.standing });
+    };
+    let of_second = view(second);
+    let (one, other) = ((first, of_first), (second, of_second));
+    match (of_first.standing, of_second.standing) {
+        (Standing::Open, Standing::Open) => Some(better(one, other, weights)),
+        (Standing::Open, _) => Some(Chosen { index: first, standing: Standing::Open }),
+        (_, Standing::Open) => Some(Chosen { index: second, standing: Standing::Open }),
+        _ => Some(choose_of_all(members, [one, other], weights, random, view)),
+    }
+}
+
+/// The choice when two members would not admit the call at once: among those that would, or else the member at which the
+/// call can start first.
+#[cold]
+fn choose_of_all(
+    members: MemberSet,
+    seen: [(usize, MemberView); 2],
+    weights: &[f32],
+    mut random: impl FnMut() -> f32,
+    view: impl FnMut(usize) -> MemberView,
+) -> Chosen {
+    let rest = seen.iter().fold(members, |rest, (index, _)| rest.without(*index));
+    let views: Vec<(usize, MemberView)> = rest.iter().map(with_view(view)).collect();
+    let open: Vec<_> = views.iter().filter(|(_, view)| view.standing == Standing::Open).copied().collect();
+    let drawn = |among: MemberSet, number| {
+        let index = draw(among, weights, number)?;
+        open.iter().find(|(it, _)| *it == index).copied()
+    };
+    let among = open.iter().fold(MemberSet::default(), |set, (index, _)| set.with(*index));
+    if let Some(one) = drawn(among, random()) {
+        return match drawn(among.without(one.0), random()) {
+            Some(other) => better(one, other, weights),
+            None => Chosen { index: one.0, standing: Standing::Open },
+        };
+    }
+    let all = seen.into_iter().chain(views);
+    let first = all.min_by(|one, other| soonest(one, other, weights)).unwrap_or(seen[0]);
+    Chosen { index: first.0, standing: first.1.standing }
+}
+
+fn with_view(mut view: impl FnMut(usize) -> MemberView) -> impl FnMut(usize) -> (usize, MemberView) {
+    move |index| (index, view(index))
+}
+
+/// Draws a member by the weights; `number` is from 0 to 1.
+#[inline]
+fn draw(members: MemberSet, weights: &[f32], number: f32) -> Option<usize> {
+    let total: f32 = members.iter().map(|index| weights[index]).sum();
+    let mut left = number * total;
+    let mut last = None;
+    for index in members.iter() {
+        last = Some(index);
+        left -= weights[index];
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
+}
+
+/// The first of two members that admit the call, or the second if it is clearly better.
+#[inline]
+fn better(one: (usize, MemberView), other: (usize, MemberView), weights: &[f32]) -> Chosen {
+    // Without a time of both, only their loads can be compared.
+    let times = one.1.first_token.zip(other.1.first_token).unwrap_or((1.0, 1.0));
+    let first = cost(times.0, &one.1, weights[one.0]);
+    let second = cost(times.1, &other.1, weights[other.0]);
+    let index = if second * CLEARLY < first { other.0 } else { one.0 };
+    Chosen { index, standing: Standing::Open }
+}
+
+/// What a further call costs at a member: its time, multiplied by its load for its weight, and by how scarce its quota is.
+#[inline]
+fn cost(first_token: f32, view: &MemberView, weight: f32) -> f32 {
+    first_token * (1.0 + view.in_flight as f32 / weight) / view.quota.max(LEAST_QUOTA)
+}
+
+/// Orders members by when the call could start: queues before rejections, and rejections without a time last.
+fn soonest(one: &(usize, MemberView), other: &(usize, MemberView), weights: &[f32]) -> Ordering {
+    let rank = |standing| match standing {
+        Standing::Open => (0, Duration::ZERO),
+        Standing::Queued(wait) => (1, wait),
+        Standing::Closed(Some(wait)) => (2, wait),
+        Standing::Closed(None) => (3, Duration::MAX),
+    };
+    let load = |(index, view): &(usize, MemberView)| view.in_flight as f32 / weights[*index];
+    rank(one.1.standing).cmp(&rank(other.1.standing)).then(load(one).total_cmp(&load(other)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OPEN: MemberView =
+        MemberView { standing: Standing::Open, first_token: Some(1.0), in_flight: 0, quota: 1.0 };
+
+    fn choose_with(views: &[MemberView], weights: &[f32], random: &mut fastrand::Rng) -> Option<Chosen> {
+        choose(MemberSet::first(views.len()), weights, || random.f32(), |index| views[index])
+    }
+
+    /// The share of each member in many choices with the same views.
+    fn shares<const N: usize>(views: [MemberView; N], weights: [f32; N]) -> [f32; N] {
+        const CALLS: u32 = 20_000;
+        let (mut random, mut counts) = (fastrand::Rng::with_seed(7), [0_u32; N]);
+        for _ in 0..CALLS {
+            counts[choose_with(&views, &weights, &mut random).unwrap().index] += 1;
+        }
+        counts.map(|count| count as f32 / CALLS as f32)
+    }
+
+    fn assert_shares<const N: usize>(shares: [f32; N], expected: [f32; N]) {
+        for (share, expected) in iter::zip(shares, expected) {
+            assert!((share - expected).abs() < 0.02, "{shares:?}, expected {expected:?}");
+        }
+    }
+
+    #[test]
+    fn members_that_do_not_differ_get_the_shares_of_their_weights() {
+        assert_shares(shares([OPEN; 4], [1.0; 4]), [0.25; 4]);
+        assert_shares(shares([OPEN; 3], [2.0, 0.5, 0.5]), [0.667, 0.167, 0.167]);
+        let slightly = MemberView { first_token: Some(1.2), ..OPEN };
+        assert_shares(shares([OPEN, slightly], [1.0; 2]), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn a_clearly_worse_member_gets_no_call_beside_a_better_one() {
+        let slow = MemberView { first_token: Some(10.0), ..OPEN };
+        let loaded = MemberView { in_flight: 9, ..OPEN };
+        let scarce = MemberView { quota: 0.1, ..OPEN };
+        for worse in [slow, loaded, scarce] {
+            assert_shares(shares([OPEN, worse, OPEN], [1.0; 3]), [0.5, 0.0, 0.5]);
+        }
+        // Twice the weight carries twice the load.
+        assert_shares(shares([MemberView { in_flight: 2, ..OPEN }, loaded], [1.9, 0.1]), [1.0, 0.0]);
+        let (twice, once) = (MemberView { in_flight: 8, ..OPEN }, MemberView { in_flight: 4, ..OPEN });
+        assert_shares(shares([twice, once], [1.333, 0.667]), [0.667, 0.333]);
+    }
+
+    #[test]
+    fn a_member_without_a_time_is_compared_by_its_load() {
+        let new = MemberView { first_token: None, ..OPEN };
+        let slow = MemberView { first_token: Some(10.0), ..OPEN };
+        assert_shares(shares([new, OPEN], [1.0; 2]), [0.5, 0.5]);
+        assert_shares(shares([new, slow], [1.0; 2]), [0.5, 0.5]);
+        assert_shares(shares([MemberView { in_flight: 3, ..new }, OPEN], [1.0; 2]), [0.0, 1.0]);
+    }
+
+    #[test]
+    fn the_member_at_which_the_call_can_start_first_is_chosen() {
+        let secs = Duration::from_secs;
+        let with = |standing| MemberView { standing, ..OPEN };
+        let (queued, closed) =
+            (|wait| with(Standing::Queued(secs(wait))), |wait| with(Standing::Closed(Some(secs(wait)))));
+        let unknown = with(Standing::Closed(None));
+        let mut random = fastrand::Rng::with_seed(7);
+        for (views, expected) in [
+            (vec![unknown, closed(1), queued(9), OPEN], 3),
+            (vec![queued(3), closed(1), queued(2), unknown], 2),
+            (vec![unknown, closed(5), closed(4)], 2),
+            (vec![unknown], 0),
+            (vec![queued(3), queued(3), MemberView { in_flight: 0, ..queued(3) }], 0),
+        ] {
+            for _ in 0..50 {
+                let chosen = choose_with(&views, &vec![1.0; views.len()], &mut random).unwrap();
+                let is_tie = views[chosen.index] == views[expected];
+                assert!(chosen.index == expected || is_tie, "{views:?}: {chosen:?}");
+                assert_eq!(chosen.standing, views[expected].standing);
+            }
+        }
+        assert_eq!(choose_with(&[], &[], &mut random), None);
+    }
+
+    #[test]
+    fn usually_two_members_are_looked_at() {
+        let mut seen = 0;
+        let mut random = fastrand::Rng::with_seed(7);
+        let view = |_| {
+            seen += 1;
+            OPEN
+        };
+        choose(MemberSet::first(8), &[1.0; 8], || random.f32(), view).unwrap();
+        assert_eq!(seen, 2);
+    }
+
+    proptest! {
+        /// Whatever the members are, one of them is chosen, and none that would make the call wait if another would not.
+        #[test]
+        fn an_open_member_is_never_left_for_another(
+            standings in prop::collection::vec(0_u64..4, 1..12),
+            loads in prop::collection::vec((0_u32..9, 0.0_f32..1.0, prop::option::of(0.0_f32..99.0)), 12),
+            members in 1_u64..4096,
+            seed: u64,
+        ) {
+            let views: Vec<MemberView> = iter::zip(&standings, loads)
+                .map(|(standing, (in_flight, quota, first_token))| MemberView {
+                    standing: match standing {
+                        0 => Standing::Open,
+                        1 => Standing::Closed(None),
+                        2 => Standing::Closed(Some(Duration::from_secs(1))),
+                        _ => Standing::Queued(Duration::from_secs(1)),
+                    },
+                    first_token,
+                    in_flight,
+                    quota,
+                })
+                .collect();
+            let all = MemberSet::first(views.len());
+            let members = all.iter().filter(|index| members >> index & 1 == 1);
+            let members = members.fold(MemberSet::default(), MemberSet::with);
+            let mut random = fastrand::Rng::with_seed(seed);
+            let weights = vec![1.0; views.len()];
+            let chosen = choose(members, &weights, || random.f32(), |index| views[index]);
+            let has_open = members.iter().any(|index| views[index].standing == Standing::Open);
+            match chosen {
+                None => prop_assert!(members.is_empty()),
+                Some(chosen) => {
+                    prop_assert!(members.iter().any(|index| index == chosen.index));
+                    prop_assert_eq!(chosen.standing, views[chosen.index].standing);
+                    prop_assert_eq!(chosen.standing == Standing::Open, has_open);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Decides, as plain code, how long a member that failed is left out.
+
+use std::time::{Duration, Instant};
+
+use crate::{Deadline, ErrorCode, Failure, FailureKind};
+
+/// The failures of a member since its last success.
+///
+/// One failure is enough to leave it out: the other members take its calls, and one attempt after each cooldown finds out
+/// whether it is back. A success ends it.
+#[derive(Debug, Default)]
+pub(super) struct MemberCooldown {
+    /// The cooldowns since the last success.
+    count: u32,
+    /// When the last one began.
+    since: Option<Instant>,
+    until: Option<Instant>,
+    /// Whether the account is the cause.
+    is_of_account: bool,
+}
+
+/// The first cooldown. Each further one is twice as long as the one before.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// The longest cooldown, unless the provider reported another time.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The first and the longest cooldown after a failure of the account: its key is invalid, or its quota is used up.
+const OF_ACCOUNT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
+
+impl MemberCooldown {
+    /// How much longer the member is left out at `now`.
+    pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
+        self.until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// Begins the attempt after a cooldown: the member is left out for as long again, until there is a result.
+    pub(super) fn start_attempt(&mut self, now: Instant) {
+        if self.count > 0 && self.remaining(now).is_none() {
+            self.until = Some(Deadline::after(self.step(), now).instant());
+        }
+    }
+
+    /// Records a failure of an attempt that began at `began`. Returns the cooldown, if one begins.
+    pub(super) fn record_failure(
+        &mut self,
+        failure: &Failure,
+        began: Instant,
+        now: Instant,
+    ) -> Option<Duration> {
+        let is_of_account = matches!(failure.code, ErrorCode::Authentication | ErrorCode::QuotaExhausted);
+        let counts = failure.code.counts_against_health() || failure.code == ErrorCode::RateLimited;
+        if failure.kind == FailureKind::NotProcessed || (!counts && !is_of_account) {
+            return None;
+        }
+        // Attempts that were in flight when the cooldown began are no further evidence.
+        let is_late = self.since.is_some_and(|since| began <= since);
+        let has_more = failure.wait().is_some() || (is_of_account && !self.is_of_account);
+        if is_late && !has_more {
+            return None;
+        }
+        self.is_of_account = is_of_account;
+        self.count = if is_late { self.count.max(1) } else { self.count.saturating_add(1) };
+        let cooldown = failure.wait().unwrap_or_else(|| self.step());
+        let until = Deadline::after(cooldown, now).instant();
+        if is_late && self.until.is_some_and(|current| current >= until) {
+            return None;
+        }
+        (self.since, self.until) = (Some(now), Some(until));
+        Some(cooldown)
+    }
+
+    /// Records a success of an attempt that began at `began`. Returns whether it ends a cooldown.
+    pub(super) fn record_success(&mut self, began: Instant) -> bool {
+        let is_late = self.since.is_some_and(|since| began <= since);
+        if self.count == 0 || is_late {
+            return false;
+        }
+        *self = Self::default();
+        true
+    }
+
+    /// The cooldown of the last failure, without a reported time.
+    fn step(&self) -> Duration {
+        let [first, longest] = if self.is_of_account { OF_ACCOUNT } else { [FIRST, LONGEST] };
+        first.saturating_mul(1 << self.count.saturating_sub(1).min(16)).min(longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RetryHint;
+
+    const fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn fail(code: ErrorCode) -> Failure {
+        Failure::new(code)
+    }
+
+    #[test]
+    fn each_failure_of_an_attempt_doubles_the_cooldown_and_a_success_ends_it() {
+        let mut now = Instant::now();
+        let mut cooldown = MemberCooldown::default();
+        for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert_eq!(cooldown.remaining(now), None);
+            cooldown.start_attempt(now);
+            let began = now;
+            now += secs(0);
+            assert_eq!(
+                cooldown.record_failure(&fail(ErrorCode::ServerError), began, now),
+                Some(secs(expected))
+            );
+            assert_eq!(cooldown.remaining(now), Some(secs(expected)));
+            now += secs(expected);
+        }
+        assert!(cooldown.record_success(now) && !cooldown.record_success(now));
+        assert_eq!(cooldown.record_failure(&fail(ErrorCode::Timeout), now, now), Some(secs(1)));
+    }
+
+    #[test]
+    fn one_attempt_follows_each_cooldown() {
+        let start = Instant::now();
+        let mut cooldown = MemberCooldown::default();
+        cooldown.record_failure(&fail(ErrorCode::ServerError), start, start);
+        let now = start + secs(1);
+        cooldown.start_attempt(now);
+        assert_eq!(cooldown.remaining(now), Some(secs(1)), "nobody else tries meanwhile");
+        // Regression guard: an attempt without any result does not leave it out for ever.
+        assert_eq!(cooldown.remaining(now + secs(1)), None);
+    }
+
+    #[test]
+    fn attempts_that_were_in_flight_before_are_no_further_evidence() {
+        let start = Instant::now();
+        let mut cooldown = MemberCooldown::default();
+        assert_eq!(
+            cooldown.record_failure(&fail(ErrorCode::ServerError), start, start + secs(1)),
+            Some(secs(1))
+        );
+        assert_eq!(cooldown.record_failure(&fail(ErrorCode::ServerError), start, start + secs(1)), None);
+        assert!(!cooldown.record_success(start), "it began before the failure");
+        assert_eq!(cooldown.remaining(start + secs(1)), Some(secs(1)));
+        // A time that the provider reports extends it, and an account that fails is another matter.
+        let mut busy = fail(ErrorCode::RateLimited);
+        busy.retry_hint = Some(RetryHint { wait: Some(secs(30)), ..RetryHint::default() });
+        assert_eq!(cooldown.record_failure(&busy, start, start + secs(1)), Some(secs(30)));
+        let revoked = cooldown.record_failure(&fail(ErrorCode::Authentication), start, start + secs(1));
+        assert_eq!(revoked, Some(secs(60)));
+    }
+
+    #[test]
+    fn the_code_decides_whether_a_member_is_left_out() {
+        let now = Instant::now();
+        for code in ErrorCode::ALL {
+            let cooldown = MemberCooldown::default().record_failure(&fail(code), now, now);
+            let expected = match code {
+                ErrorCode::Authentication | ErrorCode::QuotaExhausted => Some(secs(60)),
+                ErrorCode::RateLimited => Some(secs(1)),
+                _ if code.counts_against_health() => Some(secs(1)),
+                _ => None,
+            };
+            assert_eq!(cooldown, expected, "{code}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+use std::fmt;
+use std::sync::Arc;
+
+use super::member_state::MemberState;
+use crate::Resilience;
+use crate::attempt::AttemptGates;
+use crate::stack::Signals;
+
+/// A member of a [`Group`](super::Group): a service with its name, its gates and its weight.
+#[derive(Clone)]
+pub struct Member<S> {
+    pub(super) name: Arc<str>,
+    pub(super) service: S,
+    pub(super) gates: Option<AttemptGates>,
+    pub(super) weight: f32,
+    pub(super) state: Arc<MemberState>,
+}
+
+impl<S> Member<S> {
+    /// A member of this name, usually `provider/model`, with the weight 1. Without [`signals`](Self::signals) it counts as
+    /// able to take every call.
+    pub fn new(name: &str, service: S) -> Self {
+        Self { name: name.into(), service, gates: None, weight: 1.0, state: Arc::default() }
+    }
+
+    /// The signals of the stack that the service contains. While the gates of that stack would reject a call or let it wait,
+    /// other members take it; and the less of its quota is left, the fewer calls it gets.
+    #[must_use]
+    pub fn signals(self, signals: &Signals) -> Self {
+        Self { gates: Some(signals.gates().clone()), ..self }
+    }
+
+    /// The share of the calls beside the other members; 1 by default. A number from 0.001 to 1000.
+    #[must_use]
+    pub fn weight(self, weight: f32) -> Self {
+        Self { weight, ..self }
+    }
+}
+
+/// A stack is a member with its own name and signals.
+impl<S> From<Resilience<S>> for Member<Resilience<S>> {
+    fn from(stack: Resilience<S>) -> Self {
+        let signals = stack.signals();
+        Self::new(signals.target(), stack).signals(&signals)
+    }
+}
+
+impl<S> fmt::Debug for Member<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("name", &self.name)
+            .field("weight", &self.weight)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,138 @@
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::cooldown::MemberCooldown;
+use super::first_token::{FirstTokenEstimate, since};
+use super::rendezvous::RecentCalls;
+use super::snapshot::ChoiceReason;
+use crate::{Failure, clock};
+
+/// What has been learned about a member. The services of a group and their clones share it.
+#[derive(Debug)]
+pub(super) struct MemberState {
+    origin: Instant,
+    in_flight: AtomicU32,
+    first_token: FirstTokenEstimate,
+    /// Whether it has failed since its last success, so that its cooldown is looked at.
+    has_failed: AtomicBool,
+    cooldown: Mutex<MemberCooldown>,
+    recent: Mutex<RecentCalls>,
+    choices: [AtomicU64; ChoiceReason::ALL.len()],
+    failures: AtomicU64,
+}
+
+impl Default for MemberState {
+    fn default() -> Self {
+        let origin = clock::now();
+        Self {
+            origin,
+            in_flight: AtomicU32::new(0),
+            first_token: FirstTokenEstimate::default(),
+            has_failed: AtomicBool::new(false),
+            cooldown: Mutex::default(),
+            recent: Mutex::new(RecentCalls::new(origin)),
+            choices: Default::default(),
+            failures: AtomicU64::new(0),
+        }
+    }
+}
+
+impl MemberState {
+    #[inline]
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The expected time to the first token, in seconds.
+    #[inline]
+    pub(super) fn first_token(&self, now: Instant) -> Option<f32> {
+        self.first_token.read(since(self.origin, now))
+    }
+
+    /// How much longer the member is left out.
+    #[inline]
+    pub(super) fn cooling_for(&self, now: Instant) -> Option<Duration> {
+        if !self.has_failed.load(Ordering::Acquire) {
+            return None;
+        }
+        self.lock_cooldown().remaining(now)
+    }
+
+    /// The recent calls of this member, with decay.
+    pub(super) fn recent_calls(&self, now: Instant) -> f32 {
+        self.lock_recent().read(now)
+    }
+
+    pub(super) fn choices(&self, reason: ChoiceReason) -> u64 {
+        self.choices[reason as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Counts that the member was chosen, and begins the attempt after a cooldown. With affinity, the call counts as recent.
+    pub(super) fn record_choice(&self, reason: ChoiceReason, has_affinity: bool, now: Instant) {
+        self.choices[reason as usize].fetch_add(1, Ordering::Relaxed);
+        if self.has_failed.load(Ordering::Acquire) {
+            self.lock_cooldown().start_attempt(now);
+        }
+        if has_affinity {
+            self.lock_recent().add(now);
+        }
+    }
+
+    /// Records a failure of an attempt that began at `began`. Returns the cooldown that begins, if one does.
+    pub(super) fn record_failure(&self, failure: &Failure, began: Instant, now: Instant) -> Option<Duration> {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let mut cooldown = self.lock_cooldown();
+        let begun = cooldown.record_failure(failure, began, now);
+        self.has_failed.fetch_or(begun.is_some(), Ordering::Release);
+        begun
+    }
+
+    /// Records a success of an attempt that began at `began`. `first_token` is the time of its response head, if that was not
+    /// spent in a queue. Returns whether the success ends a cooldown.
+    pub(super) fn record_success(&self, began: Instant, first_token: Option<Duration>, now: Instant) -> bool {
+        if let Some(time) = first_token {
+            self.first_token.record(time, since(self.origin, now));
+        }
+        if !self.has_failed.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut cooldown = self.lock_cooldown();
+        let has_ended = cooldown.record_success(began);
+        self.has_failed.fetch_and(!has_ended, Ordering::Release);
+        has_ended
+    }
+
+    fn lock_cooldown(&self) -> MutexGuard<'_, MemberCooldown> {
+        self.cooldown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_recent(&self) -> MutexGuard<'_, RecentCalls> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a call in flight, until it is dropped.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<MemberState>);
+
+impl InFlight {
+    pub(super) fn new(state: &Arc<MemberState>) -> Self {
+        state.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(state))
+    }
+
+    pub(super) fn state(&self) -> &MemberState {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,204 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Request;
+
+use super::choice::{Chosen, MemberView, Standing, choose};
+use super::gate_view::GateView;
+use super::member_set::MemberSet;
+use super::rendezvous::{AffinityKey, is_within_share, ranked};
+use super::snapshot::{ChoiceReason, Choices, GroupSnapshot, MemberSnapshot};
+use super::{Affinity, Member};
+use crate::clock;
+use crate::metrics::ChoiceCounters;
+use crate::settings::ConfigError;
+
+/// The members of a group of several, and how one is chosen.
+#[derive(Clone, Debug)]
+pub(super) struct Members<S> {
+    pub(super) group: Arc<str>,
+    pub(super) members: Box<[Member<S>]>,
+    /// The weights of the members, relative to their mean.
+    weights: Box<[f32]>,
+    /// The hashed names of the members.
+    hashes: Box<[AffinityKey]>,
+    pub(super) affinity: Option<Affinity>,
+    counters: Box<[ChoiceCounters]>,
+}
+
+/// The member that takes an attempt, and why.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MemberChoice {
+    pub(super) chosen: Chosen,
+    pub(super) reason: ChoiceReason,
+}
+
+impl<S> Members<S> {
+    /// # Errors
+    ///
+    /// There is no member, or more than 64; two have one name; a weight is out of range.
+    pub(super) fn new(group: &str, members: Vec<Member<S>>) -> Result<Self, ConfigError> {
+        check(&members)?;
+        let mean = members.iter().map(|member| member.weight).sum::<f32>() / members.len() as f32;
+        Ok(Self {
+            group: group.into(),
+            weights: members.iter().map(|member| member.weight / mean).collect(),
+            hashes: members.iter().map(|member| AffinityKey::of(&[member.name.as_bytes()])).collect(),
+            counters: vec![ChoiceCounters::default(); members.len()].into(),
+            members: members.into(),
+            affinity: None,
+        })
+    }
+
+    pub(super) fn with_affinity(self, affinity: Option<Affinity>) -> Self {
+        Self { affinity, ..self }
+    }
+
+    pub(super) const fn all(&self) -> MemberSet {
+        MemberSet::first(self.members.len())
+    }
+
+    /// The members of `among` that are not left out after a failure. If all are, and no attempt was made before, it is the one
+    /// that will be back first.
+    fn rested(&self, among: MemberSet, is_first: bool, now: Instant) -> MemberSet {
+        let cooling = |index: &usize| self.members[*index].state.cooling_for(now);
+        let rested = among.iter().filter(|index| cooling(index).is_none());
+        let rested = rested.fold(MemberSet::default(), MemberSet::with);
+        if !rested.is_empty() || !is_first {
+            return rested;
+        }
+        among.iter().min_by_key(cooling).into_iter().fold(MemberSet::default(), MemberSet::with)
+    }
+
+    /// Chooses a member of `among`, which were not called yet, for this request. `key` is its conversation.
+    pub(super) fn choose<B: 'static>(
+        &self,
+        among: MemberSet,
+        request: &Request<B>,
+        key: Option<AffinityKey>,
+        is_first: bool,
+    ) -> Option<MemberChoice> {
+        let now = clock::now();
+        let among = self.rested(among, is_first, now);
+        let by_load = if is_first { ChoiceReason::Load } else { ChoiceReason::AfterFailure };
+        match key {
+            None => {
+                let chosen =
+                    choose(among, &self.weights, fastrand::f32, |index| self.view(index, request, now))?;
+                Some(MemberChoice { chosen, reason: by_load })
+            }
+            Some(key) => self.choose_for_conversation(key, among, request, is_first, now),
+        }
+    }
+
+    /// The member that the conversation prefers, among those that admit the call and have no more than their share.
+    #[cold]
+    fn choose_for_conversation<B: 'static>(
+        &self,
+        key: AffinityKey,
+        among: MemberSet,
+        request: &Request<B>,
+        is_first: bool,
+        now: Instant,
+    ) -> Option<MemberChoice> {
+        let recent: Vec<f32> = self.members.iter().map(|member| member.state.recent_calls(now)).collect();
+        let total: f32 = among.iter().map(|index| recent[index]).sum();
+        let weight: f32 = among.iter().map(|index| self.weights[index]).sum();
+        let order = ranked(key, self.all(), &self.hashes, &self.weights);
+        let is_open = |index: usize| self.view(index, request, now).standing == Standing::Open;
+        let is_fit = |index: &usize| {
+            among.and(MemberSet::default().with(*index)) != MemberSet::default()
+                && is_within_share(recent[*index], total, self.weights[*index] / weight)
+                && is_open(*index)
+        };
+        let chosen = match order.iter().copied().find(is_fit) {
+            Some(index) => Chosen { index, standing: Standing::Open },
+            None => choose(among, &self.weights, fastrand::f32, |index| self.view(index, request, now))?,
+        };
+        let reason = match () {
+            () if !is_first => ChoiceReason::AfterFailure,
+            () if order.first() == Some(&chosen.index) => ChoiceReason::Affinity,
+            () => ChoiceReason::Moved,
+        };
+        Some(MemberChoice { chosen, reason })
+    }
+
+    /// Counts that a member was chosen.
+    pub(super) fn record_choice(&self, choice: MemberChoice) {
+        let index = choice.chosen.index;
+        let Member { name, state, .. } = &self.members[index];
+        state.record_choice(choice.reason, self.affinity.is_some(), clock::now());
+        self.counters[index].increment(&self.group, name, choice.reason);
+    }
+
+    /// Whether some member of `among` may take a further attempt: it is not left out, and its gates do not reject.
+    pub(super) fn has_other<B: 'static>(&self, among: MemberSet, request: &Request<B>) -> bool {
+        let now = clock::now();
+        let rested = self.rested(among, false, now);
+        rested.iter().any(|index| !matches!(self.view(index, request, now).standing, Standing::Closed(_)))
+    }
+
+    fn view<B: 'static>(&self, index: usize, request: &Request<B>, now: Instant) -> MemberView {
+        let Member { gates, state, .. } = &self.members[index];
+        let GateView { standing, quota } =
+            gates.as_ref().map_or(GateView::OPEN, |gates| GateView::of(gates, request, now));
+        MemberView { standing, first_token: state.first_token(now), in_flight: state.in_flight(), quota }
+    }
+
+    pub(super) fn snapshot(&self) -> GroupSnapshot {
+        let now = clock::now();
+        GroupSnapshot {
+            group: Arc::clone(&self.group),
+            affinity: self.affinity.as_ref().map(ToString::to_string),
+            members: self.members.iter().map(|member| snapshot(member, now)).collect(),
+        }
+    }
+
+    /// The same group, in which the members that `other` has as well share their state.
+    pub(super) fn with_state_of<T>(mut self, other: &Members<T>) -> Self {
+        for member in &mut self.members {
+            if let Some(same) = other.members.iter().find(|same| same.name == member.name) {
+                member.state = Arc::clone(&same.state);
+            }
+        }
+        self
+    }
+}
+
+fn check<S>(members: &[Member<S>]) -> Result<(), ConfigError> {
+    if members.is_empty() || members.len() > MemberSet::MAX {
+        let expected = format!("from 1 to {} members", MemberSet::MAX);
+        return Err(ConfigError::expected("members", &expected, members.len()));
+    }
+    for (index, member) in members.iter().enumerate() {
+        if members[..index].iter().any(|before| before.name == member.name) {
+            return Err(ConfigError::new("members", format!("`{}` is in the group already", member.name)));
+        }
+        if !(MIN_WEIGHT..=MAX_WEIGHT).contains(&member.weight) {
+            let expected = format!("a number from {MIN_WEIGHT} to {MAX_WEIGHT}");
+            return Err(ConfigError::expected("weight", &expected, member.weight));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) const MIN_WEIGHT: f32 = 0.001;
+pub(crate) const MAX_WEIGHT: f32 = 1_000.0;
+
+fn snapshot<S>(member: &Member<S>, now: Instant) -> MemberSnapshot {
+    let state = &member.state;
+    let [by_load, by_affinity, moved, after_failure] = ChoiceReason::ALL.map(|reason| state.choices(reason));
+    MemberSnapshot {
+        target: Arc::clone(&member.name),
+        weight: member.weight,
+        in_flight: state.in_flight(),
+        first_token_ms: state.first_token(now).map(|seconds| millis(Duration::from_secs_f32(seconds))),
+        cooldown_remaining_ms: state.cooling_for(now).map(millis),
+        choices: Choices { by_load, by_affinity, moved, after_failure },
+        failures: state.failures(),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

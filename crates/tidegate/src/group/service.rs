@@ -1,0 +1,132 @@
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::members::Members;
+use super::{Affinity, Handle, Member, ResponseBody, ResponseFuture};
+use crate::buffered::buffered;
+use crate::send::{SendFuture, send};
+use crate::settings::ConfigError;
+use crate::{BoxError, Error, HttpService, Payload};
+
+/// Several services that can take the same calls; see the [module page](self).
+///
+/// Clones share the state of the members.
+#[derive(Clone, Debug)]
+pub struct Group<S> {
+    /// The only member, or a clone of the first one.
+    first: S,
+    members: Arc<Members<S>>,
+    is_single: bool,
+}
+
+impl<S: Clone> Group<S> {
+    /// A group of these members, named `name` in trails, signals and metrics.
+    ///
+    /// # Errors
+    ///
+    /// There is no member, or more than 64; two members have one name; a weight is not from 0.001 to 1000.
+    pub fn new<M: Into<Member<S>>>(
+        name: &str,
+        members: impl IntoIterator<Item = M>,
+    ) -> Result<Self, ConfigError> {
+        let members = Members::new(name, members.into_iter().map(Into::into).collect())?;
+        let first = members.members[0].service.clone();
+        Ok(Self { first, is_single: members.members.len() == 1, members: Arc::new(members) })
+    }
+
+    /// Conversations stay with a member as long as it is healthy and has no more than its share of the calls. By default
+    /// every call takes any member.
+    #[must_use]
+    pub fn affinity(self, affinity: impl Into<Option<Affinity>>) -> Self {
+        let members = Members::clone(&self.members).with_affinity(affinity.into());
+        Self { members: Arc::new(members), ..self }
+    }
+
+    /// Each member shares what was learned about that of its name in `other`: for a group that replaces another one while
+    /// the program runs.
+    #[must_use]
+    pub fn state_of<T>(self, other: &Group<T>) -> Self {
+        let members = Members::clone(&self.members).with_state_of(&other.members);
+        Self { members: Arc::new(members), ..self }
+    }
+}
+
+impl<S> Group<S> {
+    /// The name of the group.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.members.group
+    }
+
+    /// The names of the members, in their order.
+    pub fn members(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.members.members.iter().map(|member| &member.name)
+    }
+
+    /// The service of the first member.
+    pub const fn get_ref(&self) -> &S {
+        &self.first
+    }
+
+    /// Sends one request through a clone of this service, which is made ready first.
+    pub fn send<B>(
+        &self,
+        request: Request<B>,
+    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
+    where
+        Self: Service<Request<B>> + Clone,
+    {
+        send(self, request)
+    }
+
+    /// The handle of the group, for reading.
+    #[must_use]
+    pub fn handle(&self) -> Handle
+    where
+        S: Send + Sync + 'static,
+    {
+        Handle::new(Arc::clone(&self.members))
+    }
+}
+
+impl<S, B> Service<Request<B>> for Group<S>
+where
+    S: HttpService<Payload> + Clone,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<ResponseBody<S::Body>>;
+    type Error = Error;
+    type Future = ResponseFuture<S, S::Future, B>;
+
+    /// That of the only member. A group of several is always ready: the request decides which member has to be.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match self.is_single {
+            true => self.first.poll_ready(cx).map_err(Error::new),
+            false => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (head, body) = request.into_parts();
+        match buffered(body) {
+            Ok(body) => {
+                let request = Request::from_parts(head, body);
+                match self.is_single {
+                    true => ResponseFuture::of_only_member(self.first.call(request)),
+                    false => ResponseFuture::calling(Arc::clone(&self.members), request),
+                }
+            }
+            Err(body) if self.is_single => {
+                let request = Request::from_parts(head, Payload::streamed(body));
+                ResponseFuture::of_only_member(self.first.call(request))
+            }
+            Err(body) => {
+                ResponseFuture::collecting(Arc::clone(&self.members), Request::from_parts(head, body))
+            }
+        }
+    }
+}
