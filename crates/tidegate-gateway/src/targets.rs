@@ -12,6 +12,7 @@ use serde::Serialize;
 use tidegate::alerts::ChainSignals;
 use tidegate::circuit_breaker::{Metrics, Settings, Transitions};
 use tidegate::fallback::Handle;
+use tidegate::group::{self, GroupSnapshot, MemberSnapshot};
 use tidegate::stack::{KeySignals, SignalsSnapshot};
 use tidegate::{ErrorCode, Signals};
 
@@ -44,6 +45,8 @@ pub(crate) struct TargetGates {
     pub(crate) has_circuit: bool,
     pub(crate) signals: Signals,
     pub(crate) chains: Vec<Handle>,
+    /// The groups of several members that have it.
+    pub(crate) groups: Vec<group::Handle>,
 }
 
 /// The health of a target, for a load balancer or an operator.
@@ -69,8 +72,20 @@ pub(crate) struct TargetReport<'a> {
     #[serde(flatten)]
     snapshot: SignalsSnapshot,
     circuit_metrics: Metrics,
+    /// The groups that it is a member of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<Membership>,
     #[serde(skip_serializing_if = "Option::is_none")]
     busiest_keys: Option<Vec<KeySignals>>,
+}
+
+/// A target as a member of a group.
+#[derive(Serialize)]
+struct Membership {
+    group: Arc<str>,
+    affinity: Option<String>,
+    #[serde(flatten)]
+    member: MemberSnapshot,
 }
 
 /// A change of a target by hand.
@@ -239,6 +254,12 @@ impl TargetGates {
         (status, score)
     }
 
+    fn membership(&self, group: &group::Handle) -> Option<Membership> {
+        let GroupSnapshot { group, affinity, members } = group.snapshot();
+        let member = members.into_iter().find(|member| member.target == *self.signals.target())?;
+        Some(Membership { group, affinity, member })
+    }
+
     fn report(&self) -> TargetReport<'_> {
         TargetReport { busiest_keys: Some(self.signals.keys(MAX_KEYS)), ..self.summary() }
     }
@@ -264,6 +285,7 @@ impl TargetGates {
             health_score,
             snapshot,
             circuit_metrics: self.signals.circuit_metrics(),
+            groups: self.groups.iter().filter_map(|group| self.membership(group)).collect(),
             busiest_keys: None,
         }
     }

@@ -2,7 +2,7 @@ use std::fmt::{self, Write};
 
 use serde_json::json;
 
-use super::{ANY, AlertSettings, Config, Route};
+use super::{ANY, AlertSettings, Config, Route, RouteGroup, WeightedTarget};
 use crate::access::{Caller, is_loopback};
 
 impl Config {
@@ -77,20 +77,46 @@ impl Config {
     fn explain_route(&self, route: &Route, text: &mut String) -> fmt::Result {
         let model = if route.model == ANY { "any model" } else { &*route.model };
         writeln!(text, "{} for {model}", route.endpoint)?;
-        for target in &route.chain {
-            let dialect = self.providers.get(&target.provider).map(|provider| provider.dialect().name());
-            let dialect = dialect.unwrap_or_default();
-            writeln!(text, "  {}, called in the dialect {dialect}, policy {}", target.name, route.policy)?;
-            for line in
-                self.explanations.get(&route.policy).iter().flat_map(|explanation| explanation.lines())
-            {
-                writeln!(text, "    {line}")?;
-            }
+        for group in &route.chain {
+            self.explain_group(group, route, text)?;
         }
         for resort in &route.resorts {
             writeln!(text, "  {}", resort.name())?;
         }
         Ok(())
+    }
+}
+
+impl Config {
+    /// A target, or a group with its members: several targets, or the keys of one.
+    fn explain_group(&self, group: &RouteGroup, route: &Route, text: &mut String) -> fmt::Result {
+        let members: Vec<_> = group.members.iter().flat_map(|member| self.explained(member)).collect();
+        let is_group = members.len() > 1;
+        if is_group {
+            write!(text, "  group {}, {} members", group.name, members.len())?;
+            match &group.affinity {
+                Some(affinity) => writeln!(text, ", affinity {affinity}")?,
+                None => writeln!(text)?,
+            }
+        }
+        let indent = if is_group { "    " } else { "  " };
+        for (name, member) in members {
+            let dialect = self.providers.get(&member.target.provider).map(|it| it.dialect().name());
+            let dialect = dialect.unwrap_or_default();
+            let weight = if is_group { format!(", weight {}", member.weight) } else { String::new() };
+            let policy = &route.policy;
+            writeln!(text, "{indent}{name}{weight}, called in the dialect {dialect}, policy {policy}")?;
+            for line in self.explanations.get(policy).iter().flat_map(|explanation| explanation.lines()) {
+                writeln!(text, "{indent}  {line}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The target, or its keys by their numbers.
+    fn explained<'a>(&self, member: &'a WeightedTarget) -> Vec<(String, &'a WeightedTarget)> {
+        let by_key = self.providers.get(&member.target.provider).map(|it| it.by_key(&member.target.name));
+        by_key.into_iter().flatten().map(|(name, _)| (name, member)).collect()
     }
 }
 

@@ -227,6 +227,8 @@ mod admin;
 mod alerts;
 mod cache;
 mod caller;
+mod chain_entry;
+mod chain_parts;
 mod connections;
 mod explain;
 mod file;
@@ -266,6 +268,7 @@ use tidegate_redis::RedisSettings;
 
 pub(crate) use self::alerts::{AlertSettings, WebhookAddress};
 pub(crate) use self::cache::CacheSettings;
+pub(crate) use self::chain_parts::{RouteGroup, WeightedTarget};
 pub(crate) use self::connections::ConnectionSettings;
 use self::file::ConfigFile;
 pub(crate) use self::otlp::OtlpSettings;

@@ -27,6 +27,9 @@ pub(super) struct ProviderEntry {
     kind: Option<String>,
     /// The variable of the environment with the API key. By default no key is sent.
     api_key_env: Option<String>,
+    /// The variables of the environment with several API keys. Each key is a member of a group, with gates of its own.
+    #[schemars(length(min = 1))]
+    api_keys_env: Option<Vec<String>>,
     /// The file with the API key, in one line.
     api_key_file: Option<String>,
     /// The header that contains the key alone. By default that of the dialect.
@@ -91,7 +94,10 @@ impl ProviderEntry {
             HeaderEntry::Variable(Variable { env }) => Some((format!("headers.{name}"), &**env)),
             HeaderEntry::Text(_) | HeaderEntry::File(_) => None,
         });
-        self.api_key_env.as_deref().map(|it| ("api_key_env".to_owned(), it)).into_iter().chain(of_headers)
+        let several = self.api_keys_env.iter().flatten().enumerate();
+        let several = several.map(|(index, it)| (format!("api_keys_env[{index}]"), &**it));
+        let one = self.api_key_env.as_deref().map(|it| ("api_key_env".to_owned(), it));
+        one.into_iter().chain(several).chain(of_headers)
     }
 
     /// The files with its keys.
@@ -151,24 +157,26 @@ impl ProviderEntry {
         }
         settings = settings.only_headers(forwarded);
         checks.keep(settings.check().map_err(|error| error.within(&table)));
-        let key = match (&self.api_key_env, &self.api_key_file) {
-            (None, None) => None,
-            (Some(variable), None) => {
-                checks.keep(secret(variable, &env).map_err(|problem| invalid("api_key_env", problem)))
+        let found = match (&self.api_key_env, &self.api_keys_env, &self.api_key_file) {
+            (None, None, None) => Vec::new(),
+            (Some(variable), None, None) => {
+                let key = secret(variable, &env).map_err(|problem| invalid("api_key_env", problem));
+                checks.keep(key).into_iter().collect()
             }
-            (None, Some(path)) => {
-                checks.keep(secret_in_file(path).map_err(|problem| invalid("api_key_file", problem)))
+            (None, Some(variables), None) => several_secrets(&table, variables, &env, &mut checks),
+            (None, None, Some(path)) => {
+                let key = secret_in_file(path).map_err(|problem| invalid("api_key_file", problem));
+                checks.keep(key).into_iter().collect()
             }
-            (Some(_), Some(_)) => {
-                checks
-                    .fail(invalid("api_key_file", "expected either api_key_env or api_key_file".to_owned()));
-                None
+            (first, several, _) => {
+                let last = if several.is_some() && first.is_some() { "api_keys_env" } else { "api_key_file" };
+                let expected = "expected only one of api_key_env, api_keys_env and api_key_file";
+                checks.fail(invalid(last, expected.to_owned()));
+                Vec::new()
             }
         };
-        if let Some(key) = key {
-            keys.add(&key);
-            settings = settings.api_key(key);
-        }
+        found.iter().for_each(|key| keys.add(key));
+        settings = settings.api_keys(found);
         checks.finish(settings)
     }
 }
@@ -221,6 +229,31 @@ pub(super) fn secret(variable: &str, env: impl Fn(&str) -> Option<OsString>) -> 
         return Err(format!("expected visible ASCII in {named}, found a space or another character"));
     }
     Ok(key.to_owned())
+}
+
+/// The secrets in `variables`, each of which is another one.
+fn several_secrets(
+    table: &str,
+    variables: &[String],
+    env: impl Fn(&str) -> Option<OsString>,
+    checks: &mut Checks,
+) -> Vec<String> {
+    let at = |index| format!("{table}.api_keys_env[{index}]");
+    if variables.is_empty() {
+        let problem = "expected at least one variable";
+        checks.fail(GatewayConfigError::new(format!("{table}.api_keys_env"), problem));
+    }
+    let mut found: Vec<String> = Vec::new();
+    for (index, variable) in variables.iter().enumerate() {
+        let key = secret(variable, &env).map_err(|problem| GatewayConfigError::new(at(index), problem));
+        let Some(key) = checks.keep(key) else { continue };
+        match found.contains(&key) {
+            // The two would count as two quotas, and are one.
+            true => checks.fail(GatewayConfigError::new(at(index), "has the same key as another variable")),
+            false => found.push(key),
+        }
+    }
+    found
 }
 
 /// Whether `text` looks like the name of a variable.

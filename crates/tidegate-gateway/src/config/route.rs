@@ -8,6 +8,8 @@ use tidegate::chain::ProviderSettings;
 use tidegate::config::{Checks, Removed, suggest};
 
 use super::GatewayConfigError;
+use super::chain_entry::ChainEntry;
+use super::chain_parts::{ChainParts, RouteGroup};
 use super::provider::is_visible;
 use super::schema::RoutePath;
 use crate::endpoint::{ApiDialect, Endpoint};
@@ -26,22 +28,22 @@ pub(super) struct RouteEntry {
     /// The model that the requests name; `"*"` for any model without a route of its own.
     #[serde(default = "any_model")]
     pub(super) model: String,
-    /// The targets in their order, each a `"provider/model"`, and then the last resorts: `"@cached"`, `"@simplified"`,
-    /// `"@static"` or `"@emergency"`.
+    /// The targets in their order, each a `"provider/model"`, or a group of several: a list, or a table with `members`. Then
+    /// the last resorts: `"@cached"`, `"@simplified"`, `"@static"` or `"@emergency"`.
     #[schemars(length(min = 1))]
-    pub(super) chain: Vec<String>,
+    pub(super) chain: Vec<ChainEntry>,
     /// The name of the policy.
     #[serde(default = "default_policy")]
     pub(super) policy: String,
 }
 
 /// Maps requests for an endpoint and a model to a chain of targets under a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Route {
     pub(crate) endpoint: Endpoint,
     /// The requested model, or [`ANY`].
     pub(crate) model: String,
-    pub(crate) chain: Vec<TargetName>,
+    pub(crate) chain: Vec<RouteGroup>,
     /// The last resorts, tried in this order after all targets have failed.
     pub(crate) resorts: Vec<LastResortName>,
     pub(crate) policy: String,
@@ -108,43 +110,20 @@ impl Route {
             checks.fail(invalid("chain", "expected at least one \"provider/model\"".to_owned()));
         }
         let mut parts = ChainParts::default();
-        for (position, target) in entry.chain.iter().enumerate() {
-            let added = parts.add(target, endpoint, known);
-            checks.keep(added.map_err(|problem| invalid(&format!("chain[{position}]"), problem)));
+        for (position, place) in entry.chain.iter().enumerate() {
+            let key = format!("routes[{index}].chain[{position}]");
+            checks.keep(parts.add(&key, place, endpoint, known));
         }
-        let ChainParts { targets: chain, resorts } = parts;
+        let ChainParts { groups: chain, resorts } = parts;
         let endpoint = endpoint.unwrap_or(Endpoint::ChatCompletions);
         checks.finish(Self { endpoint, model: entry.model, chain, resorts, policy: entry.policy })
     }
 }
 
-/// The targets and last resorts of a chain.
-#[derive(Default)]
-struct ChainParts {
-    targets: Vec<TargetName>,
-    resorts: Vec<LastResortName>,
-}
-
-impl ChainParts {
-    /// Adds the next name of the chain. The endpoint is `None` if it is unknown.
-    fn add(&mut self, name: &str, endpoint: Option<Endpoint>, known: &KnownNames<'_>) -> Result<(), String> {
-        if name.starts_with('@') {
-            let resort = LastResortName::check(name, endpoint, &self.resorts)?;
-            self.resorts.push(resort);
-            return match self.targets.is_empty() {
-                true => Err(format!("expected a \"provider/model\" before `{name}`")),
-                false => Ok(()),
-            };
-        }
-        if let Some(resort) = self.resorts.last() {
-            return Err(format!("`{name}` comes after the last resort `{}`", resort.name()));
-        }
-        let target = TargetName::check(name, endpoint, known)?;
-        if self.targets.contains(&target) {
-            return Err(format!("`{}` is in the chain already", target.name));
-        }
-        self.targets.push(target);
-        Ok(())
+impl Route {
+    /// All targets, in their order.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &TargetName> {
+        self.chain.iter().flat_map(|group| &group.members).map(|member| &member.target)
     }
 }
 
@@ -166,7 +145,7 @@ impl LastResortName {
         }
     }
 
-    fn check(text: &str, endpoint: Option<Endpoint>, before: &[Self]) -> Result<Self, String> {
+    pub(super) fn check(text: &str, endpoint: Option<Endpoint>, before: &[Self]) -> Result<Self, String> {
         let Some(resort) = Self::ALL.into_iter().find(|resort| resort.name() == text) else {
             return Err(format!("unknown last resort `{text}`{}", suggest(text, Self::ALL.map(Self::name))));
         };
@@ -181,7 +160,11 @@ impl LastResortName {
 }
 
 impl TargetName {
-    fn check(text: &str, endpoint: Option<Endpoint>, known: &KnownNames<'_>) -> Result<Self, String> {
+    pub(super) fn check(
+        text: &str,
+        endpoint: Option<Endpoint>,
+        known: &KnownNames<'_>,
+    ) -> Result<Self, String> {
         let named =
             text.split_once('/').filter(|(provider, model)| !provider.is_empty() && is_visible(model));
         let Some((provider, model)) = named else {

@@ -10,6 +10,9 @@ const ARRAYS: [&str; 2] = ["callers", "routes"];
 /// The same in a `rate_limiter`.
 const ARRAY_OF_QUOTAS: &str = "quotas";
 
+/// The key of a route whose value may have tables in arrays: the groups of a chain.
+const CHAIN: &str = "chain";
+
 /// The tables of a file.
 const TABLES: [&str; 7] = ["admin", "alerts", "cache", "connections", "otlp", "store", "tls"];
 
@@ -67,7 +70,8 @@ fn mend_tables(path: &str, value: &mut Value, mistakes: &mut Vec<GatewayConfigEr
 /// The limits of callers.
 fn mend_quotas(array: &str, value: &mut Value, mistakes: &mut Vec<GatewayConfigError>) {
     for (index, element) in value.as_array_mut().into_iter().flatten().enumerate() {
-        for (key, value) in element.as_table_mut().into_iter().flatten() {
+        let values = element.as_table_mut().into_iter().flatten();
+        for (key, value) in values.filter(|(key, _)| *key != CHAIN) {
             mend_tables(&format!("{array}[{index}].{key}"), value, mistakes);
         }
     }

@@ -23,7 +23,7 @@ pub(super) fn of_providers(
     routes: &[Route],
 ) -> impl Iterator<Item = String> {
     providers.iter().flat_map(|(name, settings)| {
-        let is_used = routes.iter().flat_map(|route| &route.chain).any(|target| target.provider == *name);
+        let is_used = routes.iter().flat_map(Route::targets).any(|target| target.provider == *name);
         let unused = (!is_used).then(|| format!("providers.{name}: no route uses it"));
         let settings = settings.iter().flat_map(|settings| settings.warnings());
         let settings = settings.map(move |warning| format!("providers.{name}.{warning}"));

@@ -256,6 +256,7 @@ mod tests {
                 }))
                 .signals(),
             chains: Vec::new(),
+            groups: Vec::new(),
         };
         Arc::new(Targets::new(names.iter().map(gates), []))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use tidegate::backpressure::{self, Backpressure};
 use tidegate::fallback::Fallback;
+use tidegate::group::Group;
 use tidegate::provider::{ErrorBody, HttpService};
 use tidegate::rate_limit::{self, RateLimit};
 use tidegate::store::Store;
@@ -34,7 +35,7 @@ pub(super) enum CallFailure {
     OfChain(Error),
 }
 
-type Chain = Fallback<AddressedTarget>;
+type Chain = Fallback<Group<AddressedTarget>>;
 type ChainBody = <Chain as HttpService<Payload>>::Body;
 
 /// A chain whose responses are neutral for the limits of a caller: a 429 of one provider must not close them.

@@ -264,7 +264,7 @@ impl Proxy {
             Err(CallFailure::OfChain(error)) => {
                 is_rejected = Rejection::find(&*error).is_some();
                 let mut response = GatewayError::from(&error).into_response(endpoint.dialect());
-                if trail.target().is_some_and(|target| target != *chain.first()) {
+                if trail.target().is_some_and(|target| chain.first_members().all(|first| *first != target)) {
                     set_fallback_header(&mut response, FallbackKind::AlternativeModel);
                 }
                 response

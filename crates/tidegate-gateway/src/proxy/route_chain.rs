@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Response, Uri};
 use tidegate::fallback::{Fallback, Handle};
+use tidegate::group::Group;
 use tidegate::hedge::HedgeLayer;
 use tidegate::stack::CallLimits;
-use tidegate::{FallbackLayer, Payload, Tenant};
+use tidegate::{FallbackLayer, Payload, Tenant, group};
 use tower::Layer;
 
 use super::caller_limits::{CallFailure, CallerLimits, LimitedBody};
@@ -18,8 +19,9 @@ use crate::config::ANY;
 pub(crate) struct RouteChain {
     /// The `model` of the route.
     model: Arc<str>,
-    first: Arc<str>,
-    service: Fallback<AddressedTarget>,
+    service: Fallback<Group<AddressedTarget>>,
+    /// The places of the chain.
+    groups: Vec<Group<AddressedTarget>>,
     /// The limits of the call as a whole, over all targets.
     limits: CallLimits,
     hedge: Option<HedgeLayer>,
@@ -42,29 +44,28 @@ pub(crate) enum CachedFor {
 }
 
 impl RouteChain {
-    /// A chain of `first`, then `targets`, each with its name. It continues the statistics of `previous`.
+    /// A chain of these groups. It continues the statistics of `previous`. `None` if it is empty.
     pub(crate) fn new(
-        (name, first): (Arc<str>, AddressedTarget),
-        targets: impl IntoIterator<Item = (Arc<str>, AddressedTarget)>,
+        groups: Vec<Group<AddressedTarget>>,
         fallback: FallbackLayer,
         limits: CallLimits,
         previous: Option<&Self>,
-    ) -> Self {
-        let fallback =
-            targets.into_iter().fold(fallback, |chain, (name, target)| chain.then_addressed(&name, target));
+    ) -> Option<Self> {
+        let (first, others) = groups.split_first()?;
+        let fallback = others.iter().cloned().fold(fallback, FallbackLayer::then_group);
         let fallback =
             previous.into_iter().fold(fallback, |chain, previous| chain.statistics_of(&previous.handle()));
-        Self {
+        Some(Self {
             model: ANY.into(),
-            first: name,
-            service: fallback.layer(first),
+            service: fallback.layer(first.clone()),
+            groups,
             limits,
             hedge: None,
             attempt_time: Duration::MAX,
             token_counter: None,
             repeats_attempts: false,
             cached_for: CachedFor::default(),
-        }
+        })
     }
 
     /// Sets the `model` of the route; any model by default.
@@ -127,9 +128,32 @@ impl RouteChain {
         self.repeats_attempts
     }
 
-    /// The name of the first target.
+    /// The name of the first place: that of its target or group.
     pub(crate) fn first(&self) -> &Arc<str> {
-        &self.first
+        self.service.get_ref().name()
+    }
+
+    /// The targets of the first place.
+    pub(crate) fn first_members(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.groups.iter().take(1).flat_map(Group::members)
+    }
+
+    /// All targets, in their order.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.groups.iter().flat_map(Group::members)
+    }
+
+    /// The group of this name.
+    pub(crate) fn group(&self, name: &str) -> Option<&Group<AddressedTarget>> {
+        self.groups.iter().find(|group| **group.name() == *name)
+    }
+
+    /// The groups of several members that have `target`.
+    pub(crate) fn groups_of(&self, target: &str) -> impl Iterator<Item = group::Handle> {
+        let has = |group: &&Group<AddressedTarget>| {
+            group.members().count() > 1 && group.members().any(|member| **member == *target)
+        };
+        self.groups.iter().filter(has).map(Group::handle)
     }
 
     /// The handle with the statistics of the fallback targets.

@@ -2,7 +2,7 @@ use tidegate::chain::{ProviderSettings, TargetAddress};
 use tidegate::hedge::HedgeLayer;
 use tidegate::providers::ProviderClassifier;
 use tidegate::store::Store;
-use tidegate::{ResilienceBuilder, ResilienceConfig, Signals};
+use tidegate::{ResilienceBuilder, ResilienceConfig, Signals, fallback, group};
 
 use super::gate_layers::{GateLayers, PreviousLayers};
 use crate::client::ProviderClient;
@@ -21,20 +21,22 @@ pub(super) struct BuiltTarget {
 }
 
 impl BuiltTarget {
-    /// Builds the stack of the target `name`. Its limits are shared through `store`, which may be that of `previous`. The layers of `previous` with the same settings keep their state.
+    /// Builds the stack of `target`, named `name`. Its limits are shared through `store`, which may be that of `previous`. The
+    /// layers of `previous` with the same settings keep their state.
     ///
     /// # Errors
     ///
     /// A setting is out of its range.
     pub(super) fn new(
         name: &str,
+        target: &str,
         provider: &ProviderSettings,
         policy: &ResilienceConfig,
         previous: Option<&Self>,
         store: Option<(Store, bool)>,
         client: ProviderClient,
     ) -> Result<Self, GatewayConfigError> {
-        let address = TargetAddress::new(name, provider);
+        let address = TargetAddress::of_member(name, target, provider);
         let previous = previous.map(|it| PreviousLayers {
             layers: &it.layers,
             policy: &it.policy,
@@ -73,8 +75,13 @@ impl BuiltTarget {
     }
 
     /// Its gates, for the pages.
-    pub(super) fn gates(&self, policy: &str, chains: Vec<tidegate::fallback::Handle>) -> TargetGates {
+    pub(super) fn gates(
+        &self,
+        policy: &str,
+        chains: Vec<fallback::Handle>,
+        groups: Vec<group::Handle>,
+    ) -> TargetGates {
         let has_circuit = rejects_calls(self.policy.circuit_breaker.as_ref());
-        TargetGates { policy: policy.into(), has_circuit, signals: self.stack.signals(), chains }
+        TargetGates { policy: policy.into(), has_circuit, signals: self.stack.signals(), chains, groups }
     }
 }

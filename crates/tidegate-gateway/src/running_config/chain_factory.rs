@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tidegate::chain::{ProviderSettings, named_target};
 use tidegate::fallback::AnswerCache;
+use tidegate::group::{Group, Member};
 use tidegate::hedge::HedgeLayer;
 use tidegate::store::Store;
 use tidegate::{FallbackLayer, KeyBy, ResilienceConfig};
@@ -14,7 +15,9 @@ use super::RunningConfig;
 use super::built_target::BuiltTarget;
 use super::shared_limits::SharedLimits;
 use crate::client::{ProviderClient, client};
-use crate::config::{Config, GatewayConfigError, LastResortName, Route, TargetName};
+use crate::config::{
+    Config, GatewayConfigError, LastResortName, Route, RouteGroup, TargetName, WeightedTarget,
+};
 use crate::endpoint::{ApiDialect, Endpoint};
 use crate::proxy::{AddressedTarget, CachedFor, RouteChain, RouteTable, TokenCounter};
 use crate::targets::{Targets, TargetsOfRoute};
@@ -69,19 +72,20 @@ impl BuiltChains {
     /// The targets, for the pages.
     pub(super) fn targets(&self, routes: &[Route]) -> Targets {
         let gates = self.targets.iter().map(|((target, policy), built)| {
-            let starting_here = routes
-                .iter()
-                .zip(&self.chains)
-                .filter(|(route, chain)| route.policy == *policy && chain.first() == target);
-            built.gates(policy, starting_here.map(|(_, chain)| chain.handle()).collect())
+            let under_policy =
+                || routes.iter().zip(&self.chains).filter(|(route, _)| route.policy == *policy);
+            let starting_here =
+                under_policy().filter(|(_, chain)| chain.first_members().next() == Some(target));
+            let groups = under_policy().flat_map(|(_, chain)| chain.groups_of(target));
+            built.gates(policy, starting_here.map(|(_, chain)| chain.handle()).collect(), groups.collect())
         });
-        let chains = routes.iter().map(|route| {
-            let built = |target: &TargetName| {
-                self.targets.get(&(Arc::clone(&target.name), route.policy.clone())).map(BuiltTarget::signals)
+        let chains = routes.iter().zip(&self.chains).map(|(route, chain)| {
+            let built = |target: &Arc<str>| {
+                self.targets.get(&(Arc::clone(target), route.policy.clone())).map(BuiltTarget::signals)
             };
             TargetsOfRoute {
                 name: format!("{} {}", route.endpoint.path(), route.model).into(),
-                signals: route.chain.iter().filter_map(built).collect(),
+                signals: chain.members().filter_map(built).collect(),
             }
         });
         Targets::new(gates, chains)
@@ -124,9 +128,8 @@ impl<'a> ChainFactory<'a> {
     fn chain(&mut self, route: &Route) -> Result<Arc<RouteChain>, GatewayConfigError> {
         let policy = self.config.policies.get(&route.policy).cloned().unwrap_or_default();
         let previous = self.previous_chain(route);
-        let targets = route.chain.iter().map(|name| self.target(name, route, &policy));
-        let mut targets = targets.collect::<Result<Vec<_>, _>>()?.into_iter();
-        let first = targets.next().ok_or_else(|| GatewayConfigError::new("routes", "a chain is empty"))?;
+        let groups = route.chain.iter().map(|group| self.group(group, route, &policy, previous));
+        let groups = groups.collect::<Result<Vec<_>, _>>()?;
         let fallback = FallbackLayer::from_settings(policy.fallback.clone());
         let fallback = fallback.map_err(|error| error.within("fallback"))?;
         let fallback = fallback.models(self.config.models.clone());
@@ -154,12 +157,15 @@ impl<'a> ChainFactory<'a> {
         let retries = policy.retry.as_ref().is_some_and(|retry| {
             retry.enabled && retry.max_attempts.map_or(retry.max_retries > 0, |attempts| attempts > 1)
         });
-        let chain = RouteChain::new(first, targets, fallback, policy.bounds()?, previous)
+        let repeats_attempts =
+            retries || groups.len() > 1 || groups.iter().any(|it| it.members().count() > 1);
+        let chain = RouteChain::new(groups, fallback, policy.bounds()?, previous)
+            .ok_or_else(|| GatewayConfigError::new("routes", "a chain is empty"))?
             .with_hedge(hedge)
             .with_model(&route.model)
             .with_attempt_time(attempt_time(&policy))
             .with_token_counter(self.token_counter(route))
-            .with_repeated_attempts(retries || route.chain.len() > 1)
+            .with_repeated_attempts(repeats_attempts)
             .with_cached_for(cached_for);
         Ok(Arc::new(chain))
     }
@@ -191,7 +197,7 @@ impl<'a> ChainFactory<'a> {
 
     /// The first target of a route of messages whose provider counts tokens.
     fn token_counter(&self, route: &Route) -> Option<TokenCounter> {
-        let counting = route.chain.iter().find_map(|target| {
+        let counting = route.targets().find_map(|target| {
             let provider = self.config.providers.get(&target.provider)?;
             (route.endpoint == Endpoint::Messages && provider.dialect() == ApiDialect::Anthropic)
                 .then_some((target, provider))
@@ -199,41 +205,78 @@ impl<'a> ChainFactory<'a> {
         counting.map(|(target, provider)| TokenCounter::new(target, provider, self.client.clone()))
     }
 
-    fn target(
+    /// Builds a place of the chain. A member that has not changed keeps what its group has learned about it.
+    fn group(
         &mut self,
-        name: &TargetName,
+        group: &RouteGroup,
         route: &Route,
         policy: &ResilienceConfig,
-    ) -> Result<(Arc<str>, AddressedTarget), GatewayConfigError> {
-        let missing = || GatewayConfigError::new("providers", format!("`{}` is missing", name.provider));
-        let provider = self.config.providers.get(&name.provider).ok_or_else(missing)?;
-        let key = (Arc::clone(&name.name), route.policy.clone());
+        previous: Option<&RouteChain>,
+    ) -> Result<Group<AddressedTarget>, GatewayConfigError> {
+        let (mut members, mut unchanged) = (Vec::new(), Vec::new());
+        for WeightedTarget { target, weight } in &group.members {
+            let provider = self.config.providers.get(&target.provider);
+            let missing =
+                || GatewayConfigError::new("providers", format!("`{}` is missing", target.provider));
+            for (name, settings) in provider.ok_or_else(missing)?.by_key(&target.name) {
+                let (built, is_unchanged) = self.target(&name, target, &settings, route, policy)?;
+                let signals = built.signals();
+                let service = self.addressed(&built, route);
+                members.push(Member::new(&name, service).signals(&signals).weight(*weight));
+                unchanged.extend(is_unchanged.then_some(name));
+            }
+        }
+        let built = Group::new(&group.name, members)?
+            .affinity(group.affinity.clone())
+            .models(self.config.models.clone());
+        Ok(match previous.and_then(|previous| previous.group(&group.name)) {
+            Some(previous) => built.state_of(previous, |name| unchanged.iter().any(|it| it == name)),
+            None => built,
+        })
+    }
+
+    /// The stack of a target under the policy of the route, and whether it is the same as in the configuration before.
+    fn target(
+        &mut self,
+        name: &str,
+        target: &TargetName,
+        provider: &ProviderSettings,
+        route: &Route,
+        policy: &ResilienceConfig,
+    ) -> Result<(BuiltTarget, bool), GatewayConfigError> {
+        let key = (Arc::from(name), route.policy.clone());
         let has_same_store = self.previous.is_some_and(|it| it.config.store == self.config.store);
         let same_client = self.previous.filter(|it| it.config.connections == self.config.connections);
         let same_client = same_client.filter(|_| has_same_store);
         let store = self.store.as_ref().map(|store| (store.store().scope(&route.policy), has_same_store));
-        let built = match self.targets.entry(key) {
-            Entry::Occupied(built) => built.into_mut(),
+        let before = |it: &'a RunningConfig| it.built.targets.get(&key);
+        let same = same_client.and_then(before).filter(|it| it.is_of(provider, policy));
+        let previous = self.previous.and_then(before);
+        let built = match self.targets.entry(key.clone()) {
+            Entry::Occupied(built) => built.get().clone(),
             Entry::Vacant(vacant) => {
-                let before = |it: &'a RunningConfig| it.built.targets.get(vacant.key());
-                let built = match same_client.and_then(before).filter(|it| it.is_of(provider, policy)) {
+                let built = match same {
                     Some(same) => same.clone(),
                     None => {
-                        let previous = self.previous.and_then(before);
-                        BuiltTarget::new(&name.name, provider, policy, previous, store, self.client.clone())?
+                        let client = self.client.clone();
+                        BuiltTarget::new(name, &target.name, provider, policy, previous, store, client)?
                     }
                 };
-                vacant.insert(built)
+                vacant.insert(built).clone()
             }
         };
-        let (stack, address) = (built.stack.clone(), built.address.clone());
+        Ok((built, same.is_some()))
+    }
+
+    /// The target for the requests of a route.
+    fn addressed(&self, built: &BuiltTarget, route: &Route) -> AddressedTarget {
         // The caller would send unsigned reasoning back with its next request, and a native target would reject that.
-        let is_mixed = route.chain.iter().any(|other| {
+        let is_mixed = route.targets().any(|other| {
             let dialect = self.config.providers.get(&other.provider).map(ProviderSettings::dialect);
             dialect == Some(route.endpoint.dialect())
         });
-        let target = named_target(stack, address, is_mixed).body_cap(self.config.translated_body_limit);
-        Ok((Arc::clone(&name.name), target))
+        let target = named_target(built.stack.clone(), built.address.clone(), is_mixed);
+        target.body_cap(self.config.translated_body_limit)
     }
 }
 

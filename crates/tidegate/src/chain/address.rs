@@ -54,9 +54,15 @@ impl TargetAddress {
     /// The address of `target`, such as `openai/gpt-4o`, at the provider with these settings.
     #[must_use]
     pub fn new(target: &str, settings: &ProviderSettings) -> Self {
+        Self::of_member(target, target, settings)
+    }
+
+    /// The address of `target` for a member of a group with the name `name`.
+    #[must_use]
+    pub fn of_member(name: &str, target: &str, settings: &ProviderSettings) -> Self {
         let (provider, model) = target.split_once('/').unwrap_or(("", target));
         Self(Arc::new(AddressInner {
-            target: target.into(),
+            target: name.into(),
             model: model.into(),
             kind: settings.kind_of(provider),
             credentials: settings.credentials(),

@@ -3,17 +3,18 @@ use std::collections::BTreeMap;
 use tidegate_providers::ProviderClassifier;
 use tower_layer::Layer;
 
-use super::{ApiDialect, Chain, NamedTarget, ProviderSettings, Providers, TargetAddress, named_target};
+use super::{ApiDialect, Chain, NamedTarget, Providers, TargetAddress, TargetGroup, named_target};
 use crate::fallback::AsTarget;
+use crate::group::{Group, Member};
 use crate::hedge::HedgeLayer;
 use crate::settings::ConfigError;
-use crate::{FallbackLayer, Resilience, ResilienceBuilder, ResilienceConfig};
+use crate::{FallbackLayer, Resilience, ResilienceBuilder, ResilienceConfig, Signals};
 
 /// A chain of targets by name; see the [module page](mod@crate::chain).
 #[derive(Clone, Debug)]
 #[must_use = "a chain does nothing until it has a client"]
 pub struct FallbackChain {
-    targets: Vec<String>,
+    groups: Vec<TargetGroup>,
     policy: ResilienceConfig,
     policies: BTreeMap<String, ResilienceConfig>,
     providers: Option<Providers>,
@@ -21,11 +22,10 @@ pub struct FallbackChain {
 }
 
 impl FallbackChain {
-    /// A chain of these targets, each `provider/model`, in this order.
-    pub fn new<T: AsRef<str>>(targets: impl IntoIterator<Item = T>) -> Self {
-        let targets = targets.into_iter().map(|target| target.as_ref().to_owned()).collect();
+    /// A chain of these targets, each `provider/model`, or [groups](super::group) of them, in this order.
+    pub fn new<T: Into<TargetGroup>>(targets: impl IntoIterator<Item = T>) -> Self {
         Self {
-            targets,
+            groups: targets.into_iter().map(Into::into).collect(),
             policy: ResilienceConfig::default(),
             policies: BTreeMap::new(),
             providers: None,
@@ -62,87 +62,117 @@ impl FallbackChain {
     /// # Errors
     ///
     /// There is no target; a target is twice in the chain, or names no provider; a provider has no key, or an API that
-    /// nothing is translated into; its variable has a value that is no key or no URL; a number in a policy is out of range. The message names the target or the setting.
+    /// nothing is translated into; its variable has a value that is no key or no URL; a weight or a number in a policy is out
+    /// of range. The message names the target or the setting.
     pub fn service<C: AsTarget>(self, client: C) -> Result<Chain<C>, ConfigError> {
         let providers = match &self.providers {
             Some(providers) => {
-                let names = self.targets.iter().filter_map(|target| Some(target.split_once('/')?.0));
+                let names = self.targets().filter_map(|target| Some(target.split_once('/')?.0));
                 providers.clone().with_missing_keys(names, &|variable: &str| std::env::var_os(variable))?
             }
             None => Providers::from_env()?,
         };
-        let settings = self.check(&providers)?;
-        let is_mixed = settings.iter().any(|settings| settings.dialect() == ApiDialect::Anthropic);
-        let mut targets = self
-            .targets
-            .iter()
-            .zip(settings)
-            .map(|(name, settings)| Ok((&**name, self.target(name, settings, is_mixed, client.clone())?)))
-            .collect::<Result<Vec<_>, ConfigError>>()?
-            .into_iter();
-        let (first_name, first) = targets.next().ok_or_else(no_target)?;
+        let is_mixed = self.check(&providers)?;
         let fallback = match self.fallback.clone() {
             Some(fallback) => fallback,
             None => FallbackLayer::from_settings(self.policy.fallback.clone())
                 .map_err(|error| error.within("fallback"))?,
         };
+        let mut signals = Vec::new();
+        let groups: Vec<_> = self
+            .groups
+            .iter()
+            .map(|group| {
+                let models = fallback.model_catalog();
+                let members = self.members(group, &providers, is_mixed, &client, &mut signals)?;
+                let built =
+                    Group::new(&group.display_name(), members)?.affinity(group.affinity_of().cloned());
+                Ok(built.with_catalog(models))
+            })
+            .collect::<Result<_, ConfigError>>()?;
+        let handles = groups.iter().map(Group::handle).collect();
+        let mut groups = groups.into_iter();
+        let first = groups.next().ok_or_else(no_target)?;
         let fallback = match &self.policy.hedge {
             Some(settings) => {
                 let hedge = HedgeLayer::from_settings(settings.clone());
-                fallback.hedge(hedge.map_err(|error| error.within("hedge"))?.name(first_name))
+                fallback.hedge(hedge.map_err(|error| error.within("hedge"))?.name(first.name()))
             }
             None => fallback,
         };
-        let mut signals = vec![first.get_ref().get_ref().signals()];
-        let fallback = targets.fold(fallback, |fallback, (name, target)| {
-            signals.push(target.get_ref().get_ref().signals());
-            fallback.then_addressed(name, target)
-        });
-        Ok(Chain::new(fallback.layer(first), self.policy.bounds()?, signals))
+        let fallback = groups.fold(fallback, FallbackLayer::then_group);
+        Ok(Chain::new(fallback.layer(first), self.policy.bounds()?, signals, handles))
     }
 
-    /// The settings of the provider of each target.
-    fn check<'a>(&self, providers: &'a Providers) -> Result<Vec<&'a ProviderSettings>, ConfigError> {
-        if self.targets.is_empty() {
+    fn targets(&self) -> impl Iterator<Item = &String> {
+        self.groups.iter().flat_map(TargetGroup::targets)
+    }
+
+    /// Checks the targets. Whether one of them has Anthropic's API.
+    fn check(&self, providers: &Providers) -> Result<bool, ConfigError> {
+        if self.groups.is_empty() {
             return Err(no_target());
         }
-        if let Some(unknown) = self.policies.keys().find(|name| !self.targets.contains(name)) {
+        self.groups.iter().try_for_each(TargetGroup::check)?;
+        if let Some(unknown) = self.policies.keys().find(|name| !self.targets().any(|it| it == *name)) {
             let problem = format!("`{unknown}` has a policy and is not in the chain");
             return Err(ConfigError::new("chain", problem));
         }
-        let check = |(index, target): (usize, &String)| {
-            if self.targets[..index].contains(target) {
+        let mut is_mixed = false;
+        for (index, target) in self.targets().enumerate() {
+            if self.targets().take(index).any(|before| before == target) {
                 return Err(ConfigError::new("chain", format!("`{target}` is in the chain already")));
             }
-            let settings = providers.of_target(target)?;
-            if settings.dialect() == ApiDialect::Gemini {
+            let dialect = providers.of_target(target)?.dialect();
+            if dialect == ApiDialect::Gemini {
                 let problem = format!(
                     "`{target}` has Gemini's own API, which nothing is translated into; use its OpenAI-compatible URL"
                 );
                 return Err(ConfigError::new("chain", problem));
             }
-            Ok(settings)
-        };
-        self.targets.iter().enumerate().map(check).collect()
+            is_mixed |= dialect == ApiDialect::Anthropic;
+        }
+        Ok(is_mixed)
     }
 
-    fn target<C>(
+    /// The members of a group: each target, or each key of it.
+    fn members<C: AsTarget>(
         &self,
-        name: &str,
-        settings: &ProviderSettings,
+        group: &TargetGroup,
+        providers: &Providers,
         is_mixed: bool,
+        client: &C,
+        signals: &mut Vec<Signals>,
+    ) -> Result<Vec<Member<NamedTarget<Resilience<C>>>>, ConfigError> {
+        let mut members = Vec::new();
+        for (target, weight) in group.weighted() {
+            let settings = providers.of_target(target)?;
+            for (name, settings) in settings.by_key(target) {
+                let address = TargetAddress::of_member(&name, target, &settings);
+                let service = named_target(self.stack(target, &address, client.clone())?, address, is_mixed);
+                let own = service.get_ref().get_ref().signals();
+                members.push(Member::new(&name, service).signals(&own).weight(weight));
+                signals.push(own);
+            }
+        }
+        Ok(members)
+    }
+
+    fn stack<C>(
+        &self,
+        target: &str,
+        address: &TargetAddress,
         client: C,
-    ) -> Result<NamedTarget<Resilience<C>>, ConfigError> {
-        let policy = self.policies.get(name).unwrap_or(&self.policy);
-        let address = TargetAddress::new(name, settings);
+    ) -> Result<Resilience<C>, ConfigError> {
+        let policy = self.policies.get(target).unwrap_or(&self.policy);
         let stack = ResilienceBuilder::from_config(policy)?
-            .name(name)
+            .name(address.target())
             .fallback(FallbackLayer::new())
             .classify(ProviderClassifier::new(address.kind()));
         // The hedges of the common policy are those of the chain.
-        let has_own_policy = self.policies.contains_key(name);
+        let has_own_policy = self.policies.contains_key(target);
         let stack = if has_own_policy { stack } else { stack.hedge(HedgeLayer::disabled()) };
-        Ok(named_target(stack.service(client), address, is_mixed))
+        Ok(stack.service(client))
     }
 }
 

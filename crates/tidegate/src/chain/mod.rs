@@ -23,6 +23,10 @@
 //! # }
 //! ```
 //!
+//! # Groups
+//! A place of the chain may be a [`group`] of targets: deployments, servers or accounts of one model. So is a target of a
+//! provider with several keys ([`ProviderSettings::api_keys`]).
+//!
 //! # Requests
 //! The path of a request determines its dialect: the end of it is that of an [`Endpoint`]. The host of its URI, its
 //! credentials (those in its query, too), its cookies and the headers that name an account are replaced or removed; its other
@@ -52,6 +56,7 @@ mod providers;
 mod query;
 mod request_headers;
 mod service;
+mod target_group;
 #[cfg(feature = "reqwest")]
 mod unaddressed;
 
@@ -64,6 +69,7 @@ pub use provider_settings::ProviderSettings;
 pub use providers::Providers;
 pub use request_headers::is_provider_header;
 pub use service::{Chain, ResponseBody, ResponseFuture};
+pub use target_group::{TargetGroup, group};
 
 #[cfg(feature = "reqwest")]
 pub(crate) use unaddressed::{check as check_addressed, mark as mark_unaddressed};

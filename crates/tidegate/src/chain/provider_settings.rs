@@ -1,4 +1,5 @@
 use std::ffi::OsString;
+use std::iter;
 
 use http::header::{AUTHORIZATION, HeaderName};
 use http::uri::{Authority, Scheme};
@@ -29,7 +30,8 @@ pub struct ProviderSettings {
     query: Option<String>,
     dialect: ApiDialect,
     kind: Option<Provider>,
-    key: ApiKeySource,
+    /// None, if the provider needs none.
+    keys: Vec<ApiKeySource>,
     key_header: Option<HeaderName>,
     headers: HeaderMap,
     allowed_headers: Option<Vec<HeaderName>>,
@@ -38,8 +40,6 @@ pub struct ProviderSettings {
 /// Where the API key is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ApiKeySource {
-    /// The provider needs none.
-    None,
     Given(ApiKey),
     /// In a variable of the environment, which has not been read.
     Variable(String),
@@ -86,7 +86,7 @@ impl ProviderSettings {
             query: None,
             dialect,
             kind: None,
-            key: ApiKeySource::None,
+            keys: Vec::new(),
             key_header: None,
             headers,
             allowed_headers: None,
@@ -101,13 +101,40 @@ impl ProviderSettings {
 
     /// The API key.
     pub fn api_key(self, key: impl Into<ApiKey>) -> Self {
-        Self { key: ApiKeySource::Given(key.into()), ..self }
+        self.api_keys([key])
+    }
+
+    /// Several API keys. A target of this provider is a [group](mod@crate::group) of a member for each, named by its number:
+    /// `openai/gpt-4o#1`. Each has gates of its own, so that a key that is invalid, or whose quota is used up, is left out
+    /// alone.
+    pub fn api_keys<K: Into<ApiKey>>(self, keys: impl IntoIterator<Item = K>) -> Self {
+        let keys = keys.into_iter().map(|key| ApiKeySource::Given(key.into()));
+        Self { keys: keys.collect(), ..self }
     }
 
     /// The variable of the environment that contains the API key. It is read by
     /// [`Providers::keys_from`](super::Providers::keys_from), or else when the chain is built.
     pub fn api_key_env(self, variable: impl Into<String>) -> Self {
-        Self { key: ApiKeySource::Variable(variable.into()), ..self }
+        self.api_keys_env([variable])
+    }
+
+    /// The variables of the environment that contain the [API keys](Self::api_keys), read as [that](Self::api_key_env) of one.
+    pub fn api_keys_env<V: Into<String>>(self, variables: impl IntoIterator<Item = V>) -> Self {
+        let keys = variables.into_iter().map(|variable| ApiKeySource::Variable(variable.into()));
+        Self { keys: keys.collect(), ..self }
+    }
+
+    /// The members of a target of this provider: one with its name, or one for each key with the name and the number of the
+    /// key. Each has the settings with that key alone.
+    #[must_use]
+    pub fn by_key(&self, target: &str) -> Vec<(String, Self)> {
+        let of_key = |(number, key): (usize, &ApiKeySource)| {
+            (format!("{target}#{}", number + 1), Self { keys: vec![key.clone()], ..self.clone() })
+        };
+        match self.keys.len() {
+            0 | 1 => vec![(target.to_owned(), self.clone())],
+            _ => self.keys.iter().enumerate().map(of_key).collect(),
+        }
     }
 
     /// The variable of the environment that may contain another base URL, and the path that is added to it.
@@ -161,15 +188,17 @@ impl ProviderSettings {
         if let Some(base_url) = self.base_url_in(env)? {
             self.base_url = base_url;
         }
-        if let ApiKeySource::Variable(variable) = &self.key
-            && let Some(value) = env(variable).filter(|value| !value.is_empty())
-        {
-            let key = ApiKey::from(value.to_str().unwrap_or("\u{fffd}"));
-            if key.header("").is_none() {
-                let problem = "expected visible ASCII, found a space or another character";
-                return Err(ConfigError::new(variable.clone(), problem));
+        for source in &mut self.keys {
+            if let ApiKeySource::Variable(variable) = source
+                && let Some(value) = env(variable).filter(|value| !value.is_empty())
+            {
+                let key = ApiKey::from(value.to_str().unwrap_or("\u{fffd}"));
+                if key.header("").is_none() {
+                    let problem = "expected visible ASCII, found a space or another character";
+                    return Err(ConfigError::new(variable.clone(), problem));
+                }
+                *source = ApiKeySource::Given(key);
             }
-            self.key = ApiKeySource::Given(key);
         }
         Ok(self)
     }
@@ -204,20 +233,31 @@ impl ProviderSettings {
             }
             checked => checked.or_else(|problem| invalid("base_url", problem)),
         };
-        let key = match &self.key {
-            ApiKeySource::Given(key) if key.header("").is_none() => {
-                invalid("api_key", "expected visible ASCII, found nothing or another character")
-            }
-            ApiKeySource::Variable(variable) => invalid("api_key_env", &format!("{variable} is not set")),
-            ApiKeySource::Given(_) | ApiKeySource::None => Ok(()),
-        };
+        let keys = self.keys.iter().enumerate().map(|(index, key)| {
+            let named = |one: &str, several: &str| match self.keys.len() {
+                1 => one.to_owned(),
+                _ => format!("{several}[{index}]"),
+            };
+            let problem = match key {
+                ApiKeySource::Given(key) if key.header("").is_none() => {
+                    "expected visible ASCII, found nothing or another character"
+                }
+                ApiKeySource::Given(_) if self.keys[..index].contains(key) => "is in the list already",
+                ApiKeySource::Variable(variable) => {
+                    let problem = format!("{variable} is not set");
+                    return invalid(&named("api_key_env", "api_keys_env"), &problem);
+                }
+                ApiKeySource::Given(_) => return Ok(()),
+            };
+            invalid(&named("api_key", "api_keys"), problem)
+        });
         let withheld = self.allowed_headers.iter().flatten().filter(|name| !can_be_sent(name));
         let headers = withheld.map(|name| {
             let problem =
                 format!("`{name}` is a credential or belongs to the connection, and is never forwarded");
             invalid("forward_headers", &problem)
         });
-        ConfigError::all([url, key].into_iter().chain(headers))
+        ConfigError::all(iter::once(url).chain(keys).chain(headers))
     }
 
     /// What is valid and probably a mistake: a line for each, which has neither the URL nor the key.
@@ -228,8 +268,7 @@ impl ProviderSettings {
         if !has_version(&url, self.query.as_deref()) {
             warnings.push("base_url: no version such as /v1 in the path".to_owned());
         }
-        let has_secret =
-            !matches!(self.key, ApiKeySource::None) || self.headers.values().any(HeaderValue::is_sensitive);
+        let has_secret = !self.keys.is_empty() || self.headers.values().any(HeaderValue::is_sensitive);
         if has_secret && is_public_plain_text(&url) {
             warnings.push("base_url: http:// sends the key in plain text, use https://".to_owned());
         }
@@ -258,9 +297,9 @@ impl ProviderSettings {
         self.allowed_headers.as_deref()
     }
 
-    /// The header with the key.
+    /// The header with the first key.
     pub(super) fn credentials(&self) -> Option<(HeaderName, HeaderValue)> {
-        let ApiKeySource::Given(key) = &self.key else { return None };
+        let ApiKeySource::Given(key) = self.keys.first()? else { return None };
         let (name, prefix) = match (&self.key_header, self.dialect) {
             (Some(name), _) => (name.clone(), ""),
             (None, ApiDialect::OpenAi) => (AUTHORIZATION, "Bearer "),
@@ -282,12 +321,12 @@ impl ProviderSettings {
         uri.strip_prefix(&*self.base_url).is_some_and(|path| path.starts_with('/'))
     }
 
-    /// The variable with the key, if it was not set.
+    /// The first variable with a key that was not set.
     pub(super) fn missing_variable(&self) -> Option<&str> {
-        match &self.key {
-            ApiKeySource::Variable(variable) => Some(variable),
-            ApiKeySource::None | ApiKeySource::Given(_) => None,
-        }
+        self.keys.iter().find_map(|key| match key {
+            ApiKeySource::Variable(variable) => Some(&**variable),
+            ApiKeySource::Given(_) => None,
+        })
     }
 }
 

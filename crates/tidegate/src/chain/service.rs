@@ -13,6 +13,7 @@ use tower_service::Service;
 
 use super::{Addressed, AddressedFuture, NamedTarget};
 use crate::fallback::{self, Fallback};
+use crate::group::{self, Group};
 use crate::rejected::{RejectedCall, record_rejection};
 use crate::send::{SendFuture, send};
 use crate::stack::{self, CallLimits};
@@ -23,9 +24,10 @@ use crate::{BoxError, Error, HttpService, Payload, Resilience, Signals, translat
 /// `Clone`, `Send` and `Sync` if `C` is; clones share their state.
 #[derive(Clone, Debug)]
 pub struct Chain<C> {
-    fallback: Fallback<NamedTarget<Resilience<C>>>,
+    fallback: Fallback<Group<NamedTarget<Resilience<C>>>>,
     call_limits: CallLimits,
     signals: Vec<Signals>,
+    groups: Vec<group::Handle>,
 }
 
 // Written out like those of the stack, so that they are complete without a look at the bounds of any service.
@@ -35,9 +37,12 @@ type NamedTargetFuture<C, F, R> = translate::ResponseFuture<
     stack::ResponseBody<R>,
     Payload,
 >;
+type GroupFuture<C, F, R> =
+    group::ResponseFuture<NamedTarget<Resilience<C>>, NamedTargetFuture<C, F, R>, Payload>;
 type CallFuture<C, F, R, B> =
-    fallback::ResponseFuture<NamedTarget<Resilience<C>>, NamedTargetFuture<C, F, R>, B>;
-type CallBody<R> = fallback::ResponseBody<translate::ResponseBody<stack::ResponseBody<R>>>;
+    fallback::ResponseFuture<Group<NamedTarget<Resilience<C>>>, GroupFuture<C, F, R>, B>;
+type CallBody<R> =
+    fallback::ResponseBody<group::ResponseBody<translate::ResponseBody<stack::ResponseBody<R>>>>;
 
 /// Waits for the response of the chain. `F` is the future of the client, `R` its response body.
 #[pin_project]
@@ -56,11 +61,12 @@ pub struct ResponseBody<R: Body<Data = Bytes>>(#[pin] CallBody<R>);
 
 impl<C> Chain<C> {
     pub(super) fn new(
-        fallback: Fallback<NamedTarget<Resilience<C>>>,
+        fallback: Fallback<Group<NamedTarget<Resilience<C>>>>,
         call_limits: CallLimits,
         signals: Vec<Signals>,
+        groups: Vec<group::Handle>,
     ) -> Self {
-        Self { fallback, call_limits, signals }
+        Self { fallback, call_limits, signals, groups }
     }
 
     /// Sends one request through a clone of the chain, which is made ready first.
@@ -74,10 +80,16 @@ impl<C> Chain<C> {
         send(self, request)
     }
 
-    /// The state of the targets, in their order.
+    /// The state of the targets, in their order, and of each member of a group.
     #[must_use]
     pub fn signals(&self) -> &[Signals] {
         &self.signals
+    }
+
+    /// The places of the chain, in their order; a target is a group of one member.
+    #[must_use]
+    pub fn groups(&self) -> &[group::Handle] {
+        &self.groups
     }
 
     /// How often each target was called and succeeded.

@@ -1,5 +1,7 @@
 //! Decides, as plain code, whether a target can take the request.
 
+use std::sync::Arc;
+
 use tidegate_core::{FailureKind, MissingCapability, ModelCatalog, Outcome, Requirements};
 
 /// The requirements of the request, as far as they are known during a call.
@@ -12,6 +14,20 @@ pub(super) struct CapabilityFilter {
 }
 
 impl CapabilityFilter {
+    /// The capability that the models of all `targets` are known to lack; see [`missing_capability`](Self::missing_capability).
+    pub(super) fn missing_in_all(
+        &mut self,
+        models: Option<&dyn ModelCatalog>,
+        targets: &[Arc<str>],
+        body: Option<&[u8]>,
+    ) -> Option<MissingCapability> {
+        let mut missing = None;
+        for target in targets {
+            missing = Some(self.missing_capability(models, target, body)?);
+        }
+        missing
+    }
+
     /// The capability that `target` is known to lack for the request with this body. Without a body, only the
     /// rejections of other targets are known.
     pub(super) fn missing_capability(

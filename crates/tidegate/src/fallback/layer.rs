@@ -11,6 +11,7 @@ use super::static_answers::StaticAnswers;
 use super::target::Target;
 use super::{AsTarget, Fallback, Handle};
 use crate::KeyBy;
+use crate::group::Group;
 use crate::hedge::HedgeLayer;
 use crate::settings::ConfigError;
 
@@ -92,6 +93,18 @@ impl FallbackLayer {
         Self { handle: self.handle.with_target(target), ..self }
     }
 
+    /// Adds a group of services as the next target, with its name. The target is skipped only if none of its members can take
+    /// the request; see [`models`](Self::models).
+    #[must_use]
+    pub fn then_group<S>(self, group: Group<S>) -> Self
+    where
+        Group<S>: AsTarget,
+    {
+        let (name, members) = (Arc::clone(group.name()), group.members().cloned().collect());
+        let target = Target { members, ..Target::new(&name, group) };
+        Self { handle: self.handle.with_target(target), ..self }
+    }
+
     /// Last resort: the stored answer to the same or a similar prompt of the same caller. Successful answers
     /// are recorded in `cache` as they pass.
     ///
@@ -152,6 +165,12 @@ impl FallbackLayer {
     #[must_use]
     pub fn models(self, models: impl ModelCatalog) -> Self {
         self.set(|settings| settings.hooks.models = Some(Arc::new(models)))
+    }
+
+    /// The capabilities of the models.
+    #[cfg(all(feature = "config", feature = "translate"))]
+    pub(crate) fn model_catalog(&self) -> Option<Arc<dyn ModelCatalog>> {
+        self.settings.hooks.models.clone()
     }
 
     /// Requests with the same key share cached answers. By default the key is the credential together with

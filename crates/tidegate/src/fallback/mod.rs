@@ -141,6 +141,7 @@ pub use layer::FallbackLayer;
 pub(crate) use policy::FallbackPolicy;
 pub use service::Fallback;
 pub use settings::Settings;
+pub(crate) use settings::default_models;
 pub use static_answers::{PromptKind, StaticAnswers};
 pub use statistics::TargetStatistics;
 pub use target::{AsTarget, TargetBody};

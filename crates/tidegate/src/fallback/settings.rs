@@ -125,11 +125,11 @@ fn default_composer() -> Option<Arc<dyn AnswerSynthesizer>> {
 }
 
 #[cfg(feature = "providers")]
-fn default_models() -> Option<Arc<dyn ModelCatalog>> {
+pub(crate) fn default_models() -> Option<Arc<dyn ModelCatalog>> {
     Some(Arc::new(tidegate_providers::ModelTable::new()))
 }
 
 #[cfg(not(feature = "providers"))]
-fn default_models() -> Option<Arc<dyn ModelCatalog>> {
+pub(crate) fn default_models() -> Option<Arc<dyn ModelCatalog>> {
     None
 }

@@ -86,6 +86,8 @@ pub(super) struct Target {
     pub(super) name: Arc<str>,
     pub(super) service: TargetService,
     pub(super) counters: Arc<TargetCounters>,
+    /// The names of the members, if it is a group.
+    pub(super) members: Arc<[Arc<str>]>,
 }
 
 impl Target {
@@ -93,7 +95,19 @@ impl Target {
         let erased = service
             .map_response(|response: Response<S::Body>| response.map(TargetBody::new))
             .map_err(Error::new);
-        Self { name: name.into(), service: BoxCloneSyncService::new(erased), counters: Arc::default() }
+        Self {
+            name: name.into(),
+            service: BoxCloneSyncService::new(erased),
+            counters: Arc::default(),
+            members: Arc::default(),
+        }
+    }
+}
+
+impl Target {
+    /// The names under which its models are known: its own, or those of the members of a group.
+    pub(super) fn model_names(&self) -> &[Arc<str>] {
+        if self.members.is_empty() { std::slice::from_ref(&self.name) } else { &self.members }
     }
 }
 

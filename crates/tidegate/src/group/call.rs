@@ -72,9 +72,27 @@ impl<S: Clone> GroupCall<S> {
             request: Some(request),
             members,
         };
+        call.skip_incapable_members();
         let choice = call.choose(true).expect("a group has members");
         let service = call.enter(choice);
         (call, service)
+    }
+
+    /// Leaves out the members whose models are known not to support the request, unless that is all of them.
+    fn skip_incapable_members(&mut self) {
+        let body = self.request.as_ref().and_then(|request| request.body().bytes());
+        let missing = self.members.capabilities.missing(body.map(|body| &**body));
+        if missing.len() == self.members.members.len() {
+            return;
+        }
+        for (index, missing) in missing {
+            let name = &self.members.members[index].name;
+            self.left = self.left.without(index);
+            if let Some(trail) = &self.trail {
+                trail.push(Verdict::Skipped { target: Arc::clone(name), missing });
+            }
+            Decision::Skipped(missing).emit(name, None);
+        }
     }
 
     fn choose(&self, is_first: bool) -> Option<MemberChoice> {

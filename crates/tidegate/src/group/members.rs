@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Request;
+use tidegate_core::ModelCatalog;
 
+use super::capabilities::MemberCapabilities;
 use super::choice::{Chosen, MemberView, Standing, choose};
 use super::gate_view::GateView;
 use super::member_set::MemberSet;
@@ -10,6 +12,7 @@ use super::rendezvous::{AffinityKey, is_within_share, ranked};
 use super::snapshot::{ChoiceReason, Choices, GroupSnapshot, MemberSnapshot};
 use super::{Affinity, Member};
 use crate::clock;
+use crate::fallback::default_models;
 use crate::metrics::ChoiceCounters;
 use crate::settings::ConfigError;
 
@@ -24,6 +27,7 @@ pub(super) struct Members<S> {
     hashes: Box<[AffinityKey]>,
     pub(super) affinity: Option<Affinity>,
     counters: Box<[ChoiceCounters]>,
+    pub(super) capabilities: MemberCapabilities,
 }
 
 /// The member that takes an attempt, and why.
@@ -44,6 +48,7 @@ impl<S> Members<S> {
             group: group.into(),
             weights: members.iter().map(|member| member.weight / mean).collect(),
             hashes: members.iter().map(|member| AffinityKey::of(&[member.name.as_bytes()])).collect(),
+            capabilities: capabilities_of(default_models(), &members),
             counters: vec![ChoiceCounters::default(); members.len()].into(),
             members: members.into(),
             affinity: None,
@@ -52,6 +57,10 @@ impl<S> Members<S> {
 
     pub(super) fn with_affinity(self, affinity: Option<Affinity>) -> Self {
         Self { affinity, ..self }
+    }
+
+    pub(super) fn with_catalog(self, catalog: Option<Arc<dyn ModelCatalog>>) -> Self {
+        Self { capabilities: capabilities_of(catalog, &self.members), ..self }
     }
 
     pub(super) const fn all(&self) -> MemberSet {
@@ -154,9 +163,13 @@ impl<S> Members<S> {
         }
     }
 
-    /// The same group, in which the members that `other` has as well share their state.
-    pub(super) fn with_state_of<T>(mut self, other: &Members<T>) -> Self {
-        for member in &mut self.members {
+    /// The same group, in which the members that `other` has as well share their state if they are unchanged.
+    pub(super) fn with_state_of<T>(
+        mut self,
+        other: &Members<T>,
+        is_unchanged: impl Fn(&str) -> bool,
+    ) -> Self {
+        for member in self.members.iter_mut().filter(|member| is_unchanged(&member.name)) {
             if let Some(same) = other.members.iter().find(|same| same.name == member.name) {
                 member.state = Arc::clone(&same.state);
             }
@@ -180,6 +193,10 @@ fn check<S>(members: &[Member<S>]) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn capabilities_of<S>(catalog: Option<Arc<dyn ModelCatalog>>, members: &[Member<S>]) -> MemberCapabilities {
+    MemberCapabilities::new(catalog, members.iter().map(|member| &*member.name))
 }
 
 pub(crate) const MIN_WEIGHT: f32 = 0.001;

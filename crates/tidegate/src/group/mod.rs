@@ -26,7 +26,8 @@
 //! ```
 //!
 //! # Defaults
-//! Every member has the weight 1, and there is no [affinity](Affinity).
+//! Every member has the weight 1, and there is no [affinity](Affinity). Members with a model that is in the built-in table of
+//! models take no request that their model is known not to support, if the models of the members differ.
 //!
 //! # The choice of a member
 //! 1. Members that have failed are left out for a while: for a second after the first failure, twice as long after each
@@ -70,6 +71,7 @@
 mod affinity;
 mod body;
 mod call;
+mod capabilities;
 mod choice;
 mod cooldown;
 mod first_token;

@@ -3,6 +3,7 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use http_body::Body;
+use tidegate_core::ModelCatalog;
 use tower_service::Service;
 
 use super::members::Members;
@@ -46,11 +47,24 @@ impl<S: Clone> Group<S> {
         Self { members: Arc::new(members), ..self }
     }
 
-    /// Each member shares what was learned about that of its name in `other`: for a group that replaces another one while
-    /// the program runs.
+    /// The capabilities of the models behind the members, looked up by their names. The default is the `ModelTable` of the
+    /// providers; with an empty table, every member takes every request. If no member is known to support a request, all may
+    /// take it: the provider decides more reliably.
     #[must_use]
-    pub fn state_of<T>(self, other: &Group<T>) -> Self {
-        let members = Members::clone(&self.members).with_state_of(&other.members);
+    pub fn models(self, models: impl ModelCatalog) -> Self {
+        self.with_catalog(Some(Arc::new(models)))
+    }
+
+    pub(crate) fn with_catalog(self, catalog: Option<Arc<dyn ModelCatalog>>) -> Self {
+        let members = Members::clone(&self.members).with_catalog(catalog);
+        Self { members: Arc::new(members), ..self }
+    }
+
+    /// Each member for which `is_unchanged` returns true shares what was learned about that of its name in `other`: for a group
+    /// that replaces another one while the program runs.
+    #[must_use]
+    pub fn state_of<T>(self, other: &Group<T>, is_unchanged: impl Fn(&str) -> bool) -> Self {
+        let members = Members::clone(&self.members).with_state_of(&other.members, is_unchanged);
         Self { members: Arc::new(members), ..self }
     }
 }

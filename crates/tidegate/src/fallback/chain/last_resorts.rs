@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{ChainState, NextStep, NextTarget};
 use crate::fallback::capability_filter::CapabilityFilter;
 use crate::fallback::last_resort::{LastResort, LastResortKind, ParsedRequest};
+use crate::fallback::target::Target;
 use crate::{ErrorCode, clock};
 
 impl ChainState {
@@ -105,7 +106,9 @@ impl ChainState {
             }
             let target =
                 target_index.checked_sub(1).and_then(|target_index| self.handle.targets().get(target_index));
-            target.is_none_or(|target| filter.missing_capability(models, &target.name, Some(&body)).is_none())
+            let mut missing =
+                |target: &Target| filter.missing_in_all(models, target.model_names(), Some(&body));
+            target.is_none_or(|target| missing(target).is_none())
         };
         let target_index =
             (target_index..=self.handle.targets().len()).find(|target_index| is_eligible(*target_index))?;

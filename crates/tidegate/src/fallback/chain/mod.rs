@@ -173,7 +173,7 @@ impl ChainState {
         if disposition == Disposition::Return {
             return ControlFlow::Break(self.mark_after_attempt(result));
         }
-        let target = self.target_name();
+        let target = self.called_name();
         if disposition == Disposition::Keep
             && let Ok(response) = &mut result
         {
@@ -256,12 +256,12 @@ impl ChainState {
 
     /// Records the failure of the current target.
     fn record_failure(&mut self, outcome: &Outcome, error: Option<&Error>, reach: Reach) {
-        let name = self.target_name();
+        let (name, called) = (self.target_name(), self.called_name());
         let failures = self.failures.get_or_insert_default();
         if reach != Reach::Untranslatable {
             failures.cooldowns.record_failure(self.target_index, outcome, error, clock::now());
         }
-        if let Some(name) = &name {
+        if let Some(name) = &called {
             failures.filter.record_failure(self.settings.hooks.models.as_deref(), name, outcome);
         }
         if self.target_index == 0 {
@@ -280,6 +280,13 @@ impl ChainState {
             self.attach_trail(response.extensions_mut());
         }
         Some(result)
+    }
+
+    /// The name of the current target, or of the member that was called last, if the target is a group.
+    fn called_name(&self) -> Option<Arc<str>> {
+        let is_group = self.current_target().is_none_or(|target| !target.members.is_empty());
+        let member = self.trail.as_ref().filter(|_| is_group).and_then(Trail::target);
+        member.or_else(|| self.target_name())
     }
 
     /// Counts the outcome of the current target or last resort.

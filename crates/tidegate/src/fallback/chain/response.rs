@@ -1,8 +1,8 @@
 //! Prepares the response for the caller.
 
-use http::Response;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
+use http::{Extensions, Response};
 use http_body::Body;
 
 use super::ChainState;
@@ -15,6 +15,7 @@ use crate::fallback::info::{FallbackInfo, FallbackKind};
 use crate::fallback::last_resort::{LastResortKind, RawRequest};
 use crate::fallback::recording::Recording;
 use crate::fallback::target::Target;
+use crate::group::GroupMember;
 
 impl ChainState {
     /// Builds the response for the caller. It is marked if it is not from the first target, can be continued
@@ -65,20 +66,22 @@ impl ChainState {
         let is_simplified = self.simplified().is_some();
         let inner = response.extensions().get::<FallbackInfo>();
         let is_marked = inner.is_some_and(|inner| !is_simplified || !inner.is_from_target());
-        if let Some(info) = self.fallback_info().filter(|_| !is_marked) {
+        if let Some(info) = self.fallback_info(response.extensions()).filter(|_| !is_marked) {
             info.mark(response);
         }
     }
 
     /// The info for the current target, if it is not the first or was sent a simplified prompt.
-    fn fallback_info(&self) -> Option<FallbackInfo> {
+    fn fallback_info(&self, of_response: &Extensions) -> Option<FallbackInfo> {
         if self.simplified().is_some() {
             let target = self.target_name().unwrap_or_else(|| "@simplified".into());
             let priority = self.last_resort_position();
             return Some(FallbackInfo::new(&target, priority, FallbackKind::SimplifiedPrompt));
         }
+        let member = GroupMember::of(of_response).map(GroupMember::member);
         let info = |target: &Target| {
-            FallbackInfo::new(&target.name, self.target_index, FallbackKind::AlternativeModel)
+            let name = member.unwrap_or(&target.name);
+            FallbackInfo::new(name, self.target_index, FallbackKind::AlternativeModel)
         };
         self.current_target().map(info)
     }

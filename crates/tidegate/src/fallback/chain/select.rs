@@ -100,9 +100,9 @@ impl ChainState {
     pub(super) fn missing_capability(&mut self, target: &Target) -> Option<MissingCapability> {
         let body = self.template.as_ref()?.body().bytes();
         let filter = &mut self.failures.get_or_insert_default().filter;
-        filter.missing_capability(
+        filter.missing_in_all(
             self.settings.hooks.models.as_deref(),
-            &target.name,
+            target.model_names(),
             body.map(|body| &**body),
         )
     }

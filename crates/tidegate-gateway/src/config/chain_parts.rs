@@ -1,0 +1,151 @@
+//! The targets and last resorts of a chain, checked.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use tidegate::config::Checks;
+use tidegate::group::Affinity;
+
+use super::GatewayConfigError;
+use super::chain_entry::{ChainEntry, GroupEntry, MemberEntry};
+use super::provider::is_visible;
+use super::route::{KnownNames, LastResortName, TargetName};
+use crate::endpoint::Endpoint;
+
+/// A place of a chain: a target, or several of which any may take a call.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RouteGroup {
+    pub(crate) name: Arc<str>,
+    pub(crate) members: Vec<WeightedTarget>,
+    pub(crate) affinity: Option<Affinity>,
+}
+
+/// A target with its share of the calls beside the others of its group.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WeightedTarget {
+    pub(crate) target: TargetName,
+    pub(crate) weight: f32,
+}
+
+/// The targets and last resorts of a chain.
+#[derive(Default)]
+pub(super) struct ChainParts {
+    pub(super) groups: Vec<RouteGroup>,
+    pub(super) resorts: Vec<LastResortName>,
+}
+
+const WEIGHTS: RangeInclusive<f32> = 0.001..=1_000.0;
+
+/// The most members of a group.
+const MAX_MEMBERS: usize = 64;
+
+impl ChainParts {
+    /// Adds the next place of the chain, whose key in the file is `key`. The endpoint is `None` if it is unknown.
+    pub(super) fn add(
+        &mut self,
+        key: &str,
+        entry: &ChainEntry,
+        endpoint: Option<Endpoint>,
+        known: &KnownNames<'_>,
+    ) -> Result<(), GatewayConfigError> {
+        let invalid = |problem| GatewayConfigError::new(key, problem);
+        match entry {
+            ChainEntry::Name(name) if name.starts_with('@') => {
+                self.add_resort(name, endpoint).map_err(invalid)
+            }
+            ChainEntry::Name(name) => {
+                let target = self.target(name, endpoint, known).map_err(invalid)?;
+                let (name, members) =
+                    (Arc::clone(&target.name), vec![WeightedTarget { target, weight: 1.0 }]);
+                self.groups.push(RouteGroup { name, members, affinity: None });
+                Ok(())
+            }
+            ChainEntry::Members(members) => self.add_group(key, key, members, None, None, endpoint, known),
+            ChainEntry::Group(GroupEntry { members, name, affinity }) => {
+                let of_members = format!("{key}.members");
+                self.add_group(key, &of_members, members, name.as_deref(), affinity.as_ref(), endpoint, known)
+            }
+        }
+    }
+
+    fn add_resort(&mut self, name: &str, endpoint: Option<Endpoint>) -> Result<(), String> {
+        let resort = LastResortName::check(name, endpoint, &self.resorts)?;
+        self.resorts.push(resort);
+        match self.groups.is_empty() {
+            true => Err(format!("expected a \"provider/model\" before `{name}`")),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks a target that comes next.
+    fn target(
+        &self,
+        name: &str,
+        endpoint: Option<Endpoint>,
+        known: &KnownNames<'_>,
+    ) -> Result<TargetName, String> {
+        if let Some(resort) = self.resorts.last() {
+            return Err(format!("`{name}` comes after the last resort `{}`", resort.name()));
+        }
+        let target = TargetName::check(name, endpoint, known)?;
+        let is_known = |group: &RouteGroup| group.members.iter().any(|member| member.target == target);
+        match self.groups.iter().any(is_known) {
+            true => Err(format!("`{}` is in the chain already", target.name)),
+            false => Ok(target),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the keys of a group, and what they are checked against")]
+    fn add_group(
+        &mut self,
+        key: &str,
+        key_of_members: &str,
+        entries: &[MemberEntry],
+        name: Option<&str>,
+        affinity: Option<&Affinity>,
+        endpoint: Option<Endpoint>,
+        known: &KnownNames<'_>,
+    ) -> Result<(), GatewayConfigError> {
+        let mut checks = Checks::default();
+        if entries.is_empty() || entries.len() > MAX_MEMBERS {
+            let problem = format!("expected from 1 to {MAX_MEMBERS} members, found {}", entries.len());
+            checks.fail(GatewayConfigError::new(key_of_members, problem));
+        }
+        let mut members: Vec<WeightedTarget> = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let (target, weight) = entry.parts();
+            let at = match entry {
+                MemberEntry::Name(_) => format!("{key_of_members}[{index}]"),
+                MemberEntry::Weighted(_) => format!("{key_of_members}[{index}].target"),
+            };
+            let checked = self.target(target, endpoint, known).and_then(|target| {
+                match members.iter().any(|before| before.target == target) {
+                    true => Err(format!("`{}` is in the group already", target.name)),
+                    false => Ok(target),
+                }
+            });
+            let target = checks.keep(checked.map_err(|problem| GatewayConfigError::new(at, problem)));
+            if !WEIGHTS.contains(&weight) {
+                let (least, most) = (WEIGHTS.start(), WEIGHTS.end());
+                let problem = format!("expected a number from {least} to {most}, found {weight}");
+                let at = format!("{key_of_members}[{index}].weight");
+                checks.fail(GatewayConfigError::new(at, problem));
+            }
+            members.extend(target.map(|target| WeightedTarget { target, weight }));
+        }
+        if let Some(name) = name.filter(|name| !is_visible(name) || name.starts_with('@')) {
+            let problem =
+                format!("expected a name of visible ASCII that does not begin with `@`, found {name:?}");
+            checks.fail(GatewayConfigError::new(format!("{key}.name"), problem));
+        }
+        checks.finish(())?;
+        let default = || members.iter().map(|member| &*member.target.name).collect::<Vec<_>>().join("|");
+        let name = name.map_or_else(default, str::to_owned);
+        if self.groups.iter().any(|group| *group.name == *name) {
+            let problem = format!("`{name}` is in the chain already");
+            return Err(GatewayConfigError::new(format!("{key}.name"), problem));
+        }
+        self.groups.push(RouteGroup { name: name.into(), members, affinity: affinity.cloned() });
+        Ok(())
+    }
+}
