@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use http::Request;
 use serde::Deserialize;
+use tidegate::group::{Group, Member};
 use tidegate::provider::HttpService;
 use tidegate::{
     BackpressureLayer, BoxError, CircuitBreakerLayer, Payload, RateLimitLayer, ResilienceBuilder, RetryLayer,
@@ -60,7 +61,7 @@ const fn row(unit: Unit, name: &'static str, workload: &'static str, base: &'sta
 }
 
 /// The rows of one unit are adjacent.
-const ROWS: [Row; 22] = {
+const ROWS: [Row; 26] = {
     use Unit::{Allocations, Bytes, Instructions};
     [
         row(Instructions, "whole_stack_bare_request", "stack", "provider"),
@@ -82,6 +83,10 @@ const ROWS: [Row; 22] = {
         row(Instructions, "open_circuit_rejection_of_the_stack", "open stack", "request"),
         row(Instructions, "stream_event", "events", "bare events"),
         row(Instructions, "stream_event_after_a_wait", "late events", "bare late events"),
+        row(Instructions, "choice_of_eight", "choice", "kept request"),
+        row(Instructions, "choice_of_eight_with_a_look_at_their_gates", "choice of stacks", "kept request"),
+        row(Instructions, "group_of_one", "group of one", "provider"),
+        row(Instructions, "group_of_eight", "group", "provider"),
         row(Allocations, "whole_stack_bare_request", "stack", "provider"),
         row(Allocations, "whole_stack_post_beyond_the_copy_of_the_head", "stack, post", "copied head"),
         row(Allocations, "open_circuit_rejection", "open circuit", "request"),
@@ -123,6 +128,16 @@ fn run_workload(workload: &str, repetitions: u32) {
             succeed(RateLimitLayer::per_second(UNREACHED).layer(provider()), bare_request, repetitions)
         }
         "circuit breaker" => succeed(CircuitBreakerLayer::new().layer(provider()), bare_request, repetitions),
+        "kept request" => {
+            let request = bare_request();
+            repeat(repetitions, || drop(black_box(&request)));
+        }
+        "choice" => choose(&group(8, |name| Member::new(name, provider())), repetitions),
+        "choice of stacks" => {
+            choose(&group(8, |name| stack().name(name).service(provider()).into()), repetitions);
+        }
+        "group of one" => succeed(group(1, |name| Member::new(name, provider())), bare_request, repetitions),
+        "group" => succeed(group(8, |name| Member::new(name, provider())), bare_request, repetitions),
         "timeout" => succeed(timeout().layer(provider()), bare_request, repetitions),
         "open circuit" => reject(open_circuit().layer(provider()), repetitions),
         "open stack" => reject(stack().circuit_breaker(open_circuit()).service(provider()), repetitions),
@@ -144,6 +159,16 @@ fn succeed<S: HttpService<Payload>>(mut service: S, request: fn() -> Request<Pay
 
 fn succeed_to_end<S: HttpService<Payload>>(mut service: S, repetitions: u32) {
     repeat(repetitions, || assert!(call_to_end(&mut service, bare_request()).is_some()));
+}
+
+fn group<S: Clone>(members: usize, member: impl Fn(&str) -> Member<S>) -> Group<S> {
+    let members = (0..members).map(|number| member(&format!("{number}/m")));
+    Group::new("group", members).expect("valid members")
+}
+
+fn choose<S: Clone>(group: &Group<S>, repetitions: u32) {
+    let request = bare_request();
+    repeat(repetitions, || drop(black_box(group.choose_for(black_box(&request)))));
 }
 
 fn reject<S: HttpService<Payload>>(mut service: S, repetitions: u32) {

@@ -315,8 +315,8 @@ async fn one_conversation_that_is_larger_than_a_share_is_spread() {
         imbalance(&counts) * 100.0
     );
     let most = *counts.iter().max().unwrap() as f64;
-    // A quarter more than its share of 2 000, and the noise of 300 calls a minute, which is 12 per cent.
-    assert!(most <= 2_000.0 * 1.4, "{counts:?}");
+    // A quarter more than its share of 2 000, and three deviations of 300 calls a minute, which are 17 per cent.
+    assert!(most <= 2_000.0 * 1.45, "{counts:?}");
 }
 
 /// Members of any type, without gates: the sum of the calls is right, and each gets its weight.

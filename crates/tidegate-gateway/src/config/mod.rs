@@ -80,6 +80,14 @@
 //! reasoning that it has not signed. The dialect `gemini` is not supported yet; use the OpenAI-compatible URL
 //! of the provider.
 //!
+//! # Groups
+//! A place of a chain may be a group: several targets of which any may take a call, such as deployments or accounts of one
+//! model. It is a list of targets, or a table with `members` and, optionally, a `name` and an `affinity`; a member is a target, or
+//! a table with its `target` and its `weight` (1). A provider with several keys in `api_keys_env` is a group by itself: each key
+//! is a member `provider/model#1`, `#2` and so on, in the order of the list, and has gates of its own. How a member is chosen,
+//! and what a failed one costs, is in [`tidegate::group`]. `/signals` has the members as targets, each with its `groups`; by hand
+//! they are changed as any target, with `%23` for `#` in the path. Weights are from 0.001 to 1000.
+//!
 //! # Models
 //! A target after the first is skipped if its model is known to be too small for the request, or not to
 //! support the tools, images or JSON schemas in it. The capabilities of well-known models are built in.

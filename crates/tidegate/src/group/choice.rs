@@ -44,6 +44,9 @@ pub(super) struct Chosen {
 /// The first member of a draw keeps the call unless the other is better by this factor.
 const CLEARLY: f32 = 1.25;
 
+/// Added to every time, in seconds: a difference of milliseconds is noise.
+const NOISE: f32 = 0.02;
+
 /// The least part of a quota that is told apart.
 const LEAST_QUOTA: f32 = 0.01;
 
@@ -56,9 +59,15 @@ pub(super) fn choose(
     mut random: impl FnMut() -> f32,
     mut view: impl FnMut(usize) -> MemberView,
 ) -> Option<Chosen> {
-    let first = draw(members, weights, random())?;
+    // The weights are relative to their mean, so that those of all members add up to their number.
+    let total = match members == MemberSet::first(weights.len()) {
+        true => weights.len() as f32,
+        false => total(members, weights),
+    };
+    let first = draw(members, weights, random() * total)?;
     let of_first = view(first);
-    let Some(second) = draw(members.without(first), weights, random()) else {
+    let rest = total - weights[first];
+    let Some(second) = draw(members.without(first), weights, random() * rest) else {
         return Some(Chosen { index: first, standing: of_first.standing });
     };
     let of_second = view(second);
@@ -84,8 +93,8 @@ fn choose_of_all(
     let rest = seen.iter().fold(members, |rest, (index, _)| rest.without(*index));
     let views: Vec<(usize, MemberView)> = rest.iter().map(with_view(view)).collect();
     let open: Vec<_> = views.iter().filter(|(_, view)| view.standing == Standing::Open).copied().collect();
-    let drawn = |among: MemberSet, number| {
-        let index = draw(among, weights, number)?;
+    let drawn = |among: MemberSet, number: f32| {
+        let index = draw(among, weights, number * total(among, weights))?;
         open.iter().find(|(it, _)| *it == index).copied()
     };
     let among = open.iter().fold(MemberSet::default(), |set, (index, _)| set.with(*index));
@@ -104,11 +113,14 @@ fn with_view(mut view: impl FnMut(usize) -> MemberView) -> impl FnMut(usize) -> 
     move |index| (index, view(index))
 }
 
-/// Draws a member by the weights; `number` is from 0 to 1.
+fn total(members: MemberSet, weights: &[f32]) -> f32 {
+    members.iter().map(|index| weights[index]).sum()
+}
+
+/// The member at `point`, if the weights are laid end to end.
 #[inline]
-fn draw(members: MemberSet, weights: &[f32], number: f32) -> Option<usize> {
-    let total: f32 = members.iter().map(|index| weights[index]).sum();
-    let mut left = number * total;
+fn draw(members: MemberSet, weights: &[f32], point: f32) -> Option<usize> {
+    let mut left = point;
     let mut last = None;
     for index in members.iter() {
         last = Some(index);
@@ -134,7 +146,7 @@ fn better(one: (usize, MemberView), other: (usize, MemberView), weights: &[f32])
 /// What a further call costs at a member: its time, multiplied by its load for its weight, and by how scarce its quota is.
 #[inline]
 fn cost(first_token: f32, view: &MemberView, weight: f32) -> f32 {
-    first_token * (1.0 + view.in_flight as f32 / weight) / view.quota.max(LEAST_QUOTA)
+    (first_token + NOISE) * (1.0 + view.in_flight as f32 / weight) / view.quota.max(LEAST_QUOTA)
 }
 
 /// Orders members by when the call could start: queues before rejections, and rejections without a time last.

@@ -50,10 +50,15 @@ impl MemberState {
         self.first_token.read(since(self.origin, now))
     }
 
-    /// How much longer the member is left out.
+    /// Whether it has failed since its last success.
     #[inline]
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// How much longer the member is left out.
     pub(super) fn cooling_for(&self, now: Instant) -> Option<Duration> {
-        if !self.has_failed.load(Ordering::Acquire) {
+        if !self.has_failed() {
             return None;
         }
         self.lock_cooldown().remaining(now)
@@ -75,7 +80,7 @@ impl MemberState {
     /// Counts that the member was chosen, and begins the attempt after a cooldown. With affinity, the call counts as recent.
     pub(super) fn record_choice(&self, reason: ChoiceReason, has_affinity: bool, now: Instant) {
         self.choices[reason as usize].fetch_add(1, Ordering::Relaxed);
-        if self.has_failed.load(Ordering::Acquire) {
+        if self.has_failed() {
             self.lock_cooldown().start_attempt(now);
         }
         if has_affinity {
@@ -98,7 +103,7 @@ impl MemberState {
         if let Some(time) = first_token {
             self.first_token.record(time, since(self.origin, now));
         }
-        if !self.has_failed.load(Ordering::Acquire) {
+        if !self.has_failed() {
             return false;
         }
         let mut cooldown = self.lock_cooldown();

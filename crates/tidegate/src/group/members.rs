@@ -70,6 +70,9 @@ impl<S> Members<S> {
     /// The members of `among` that are not left out after a failure. If all are, and no attempt was made before, it is the one
     /// that will be back first.
     fn rested(&self, among: MemberSet, is_first: bool, now: Instant) -> MemberSet {
+        if !among.iter().any(|index| self.members[index].state.has_failed()) {
+            return among;
+        }
         let cooling = |index: &usize| self.members[*index].state.cooling_for(now);
         let rested = among.iter().filter(|index| cooling(index).is_none());
         let rested = rested.fold(MemberSet::default(), MemberSet::with);

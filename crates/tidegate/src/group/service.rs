@@ -81,6 +81,16 @@ impl<S> Group<S> {
         self.members.members.iter().map(|member| &member.name)
     }
 
+    /// The name of a member that would take this request now. Acquires and counts nothing; of members that are equally good,
+    /// it is another one each time.
+    #[must_use]
+    pub fn choose_for<B: 'static>(&self, request: &Request<B>) -> &Arc<str> {
+        let Members { affinity, members, .. } = &*self.members;
+        let key = affinity.as_ref().and_then(|affinity| affinity.key(request));
+        let choice = self.members.choose(self.members.all(), request, key, true);
+        &members[choice.map_or(0, |choice| choice.chosen.index)].name
+    }
+
     /// The service of the first member.
     pub const fn get_ref(&self) -> &S {
         &self.first

@@ -64,9 +64,11 @@ class TargetRow {
     this.lastFailure = element("span", { class: "detail" });
     this.fallbacks = element("span", { class: "list" });
     this.tokens = [];
+    this.groups = element("span", { class: "detail" });
     const name = rowHeader(
       element("span", { class: "name" }, target),
       element("span", { class: "detail" }, `policy ${policy}`),
+      this.groups,
     );
     this.element = row(
       { "data-target": target, "data-policy": policy },
@@ -105,6 +107,7 @@ class TargetRow {
     this.updateTokens(target, now);
     this.updateFailures(target);
     this.updateFallbacks(target.fallback);
+    setText(this.groups, (target.groups ?? []).map(membership).join("; "));
     this.tick(now);
   }
 
@@ -161,6 +164,13 @@ class TargetRow {
       this.target.has_circuit ? waitText(state, reported, left, metrics) : "rejects no calls",
     );
   }
+}
+
+/** A target as a member of a group. */
+function membership({ group, choices, cooldown_remaining_ms: leftOut }) {
+  const calls = Object.values(choices).reduce((sum, number) => sum + number, 0);
+  const state = leftOut === null ? "" : `, left out for ${countdown(leftOut)}`;
+  return `group ${group}, ${count(calls)} ${calls === 1 ? "call" : "calls"}${state}`;
 }
 
 /** How a circuit goes on from its state. */

@@ -20,6 +20,8 @@ function describe(step) {
       return { kind: "note", text: `waits ${duration(step.wait_ms)} for the next attempt` };
     case "fell_back":
       return { kind: "turn", text: `falls back to ${step.to}${because(step)}` };
+    case "chosen":
+      return { kind: "note", text: `chosen from the group ${step.group}` };
     case "hedged":
       return { kind: "turn", text: `late after ${duration(step.wait_ms)}, also sent to ${step.to || "the same target"}` };
     case "cancelled":
