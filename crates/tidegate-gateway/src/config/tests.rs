@@ -163,7 +163,7 @@ fn model_capabilities_are_added_and_corrected() {
 fn a_target_is_split_at_its_first_slash() {
     let text = format!("{PROVIDERS}{}", ROUTE.replace("openai/gpt-4o", "openai/meta/llama/3"));
     let config = Config::parse(&text, env).unwrap();
-    assert_eq!(config.routes[0].chain[0].model, "meta/llama/3");
+    assert_eq!(config.routes[0].chain[0].members[0].target.model, "meta/llama/3");
 }
 
 #[test]

@@ -55,9 +55,12 @@ impl Estimated {
 
     #[inline]
     fn at(self, since_origin: Duration) -> Option<f32> {
+        if self.at == 0 {
+            return None;
+        }
         let idle = millis(since_origin).wrapping_sub(self.at) as f32 / 1_000.0;
         let decay = idle / HALF_LIFE;
-        (self.at > 0 && idle < LIFETIME).then(|| self.seconds / (1.0 + decay * decay))
+        (idle < LIFETIME).then(|| self.seconds / (1.0 + decay * decay))
     }
 
     fn after(self, time: Duration, since_origin: Duration) -> Self {
@@ -74,7 +77,9 @@ impl Estimated {
 /// The time in milliseconds, never 0.
 #[inline]
 fn millis(since_origin: Duration) -> u32 {
-    (since_origin.as_millis() as u32).max(1)
+    // Without the 128 bits of `as_millis`.
+    let whole = (since_origin.as_secs() as u32).wrapping_mul(1_000);
+    whole.wrapping_add(since_origin.subsec_millis()).max(1)
 }
 
 /// The time since the origin of a group; zero if the clock was read before it.

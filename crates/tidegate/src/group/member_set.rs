@@ -21,6 +21,7 @@ impl MemberSet {
         Self(self.0 & !(1 << index))
     }
 
+    #[cfg(test)]
     pub(super) const fn is_empty(self) -> bool {
         self.0 == 0
     }

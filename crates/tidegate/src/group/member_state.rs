@@ -57,6 +57,7 @@ impl MemberState {
     }
 
     /// How much longer the member is left out.
+    #[inline]
     pub(super) fn cooling_for(&self, now: Instant) -> Option<Duration> {
         if !self.has_failed() {
             return None;

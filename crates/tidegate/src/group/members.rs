@@ -67,21 +67,6 @@ impl<S> Members<S> {
         MemberSet::first(self.members.len())
     }
 
-    /// The members of `among` that are not left out after a failure. If all are, and no attempt was made before, it is the one
-    /// that will be back first.
-    fn rested(&self, among: MemberSet, is_first: bool, now: Instant) -> MemberSet {
-        if !among.iter().any(|index| self.members[index].state.has_failed()) {
-            return among;
-        }
-        let cooling = |index: &usize| self.members[*index].state.cooling_for(now);
-        let rested = among.iter().filter(|index| cooling(index).is_none());
-        let rested = rested.fold(MemberSet::default(), MemberSet::with);
-        if !rested.is_empty() || !is_first {
-            return rested;
-        }
-        among.iter().min_by_key(cooling).into_iter().fold(MemberSet::default(), MemberSet::with)
-    }
-
     /// Chooses a member of `among`, which were not called yet, for this request. `key` is its conversation.
     pub(super) fn choose<B: 'static>(
         &self,
@@ -91,7 +76,6 @@ impl<S> Members<S> {
         is_first: bool,
     ) -> Option<MemberChoice> {
         let now = clock::now();
-        let among = self.rested(among, is_first, now);
         let by_load = if is_first { ChoiceReason::Load } else { ChoiceReason::AfterFailure };
         match key {
             None => {
@@ -146,14 +130,18 @@ impl<S> Members<S> {
     /// Whether some member of `among` may take a further attempt: it is not left out, and its gates do not reject.
     pub(super) fn has_other<B: 'static>(&self, among: MemberSet, request: &Request<B>) -> bool {
         let now = clock::now();
-        let rested = self.rested(among, false, now);
-        rested.iter().any(|index| !matches!(self.view(index, request, now).standing, Standing::Closed(_)))
+        among.iter().any(|index| !matches!(self.view(index, request, now).standing, Standing::Closed(_)))
     }
 
+    #[inline]
     fn view<B: 'static>(&self, index: usize, request: &Request<B>, now: Instant) -> MemberView {
         let Member { gates, state, .. } = &self.members[index];
-        let GateView { standing, quota } =
-            gates.as_ref().map_or(GateView::OPEN, |gates| GateView::of(gates, request, now));
+        let GateView { standing, quota } = match (state.cooling_for(now), gates) {
+            // Left out after a failure, as if a gate rejected.
+            (Some(cooldown), _) => GateView { standing: Standing::Closed(Some(cooldown)), quota: 1.0 },
+            (None, None) => GateView::OPEN,
+            (None, Some(gates)) => GateView::of(gates, request, now),
+        };
         MemberView { standing, first_token: state.first_token(now), in_flight: state.in_flight(), quota }
     }
 
