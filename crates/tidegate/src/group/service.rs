@@ -13,7 +13,7 @@ use crate::send::{SendFuture, send};
 use crate::settings::ConfigError;
 use crate::{BoxError, Error, HttpService, Payload};
 
-/// Several services that can take the same calls; see the [module page](self).
+/// Several services that can take the same calls; see the [module page](crate::group).
 ///
 /// Clones share the state of the members.
 #[derive(Clone, Debug)]
