@@ -26,6 +26,7 @@ struct TrailState {
     steps: Mutex<Steps>,
     /// The trail that records the steps of a branch.
     parent: Option<Trail>,
+    branch: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -35,8 +36,8 @@ struct Steps {
     target: Option<Arc<str>>,
     /// The step that a branch records before its first one.
     opening: Option<Step>,
-    /// Attempts run beside each other, so that one that is dropped is recorded.
-    has_branches: bool,
+    /// If there are branches, attempts run beside each other, so that one that is dropped is recorded.
+    branches: u32,
 }
 
 /// One decision or result.
@@ -47,6 +48,9 @@ pub struct Step {
     pub at: SystemTime,
     /// The `provider/model` that the step is about, if the stack has a name.
     pub target: Option<Arc<str>>,
+    /// The [number of the branch](Trail::branch_number) that recorded it. Not serialised.
+    #[serde(skip)]
+    pub branch: u32,
     /// The decision, or the result of an attempt.
     #[serde(flatten)]
     pub verdict: Verdict,
@@ -141,12 +145,21 @@ impl Trail {
     /// rejects before that was not made, and leaves no step.
     #[must_use]
     pub fn branch(&self, opening: Verdict) -> Self {
-        let mut steps = self.lock();
-        steps.has_branches = true;
-        let target = steps.target.clone();
-        let opening = Some(Step { at: SystemTime::now(), target: target.clone(), verdict: opening });
+        let target = self.target();
+        let branch = {
+            let mut steps = self.root().lock();
+            steps.branches = steps.branches.saturating_add(1);
+            steps.branches
+        };
+        let opening = Some(Step { at: SystemTime::now(), target: target.clone(), branch, verdict: opening });
         let own = Steps { target, opening, ..Steps::default() };
-        Self(Arc::new(TrailState { steps: Mutex::new(own), parent: Some(self.clone()) }))
+        Self(Arc::new(TrailState { steps: Mutex::new(own), parent: Some(self.clone()), branch }))
+    }
+
+    /// The number of this [branch](Self::branch) among those of its call, from 1; 0 if it is the trail of the call.
+    #[must_use]
+    pub fn branch_number(&self) -> u32 {
+        self.0.branch
     }
 
     /// Records the opening of a [branch](Self::branch), unless that is done.
@@ -175,7 +188,7 @@ impl Trail {
     /// Records an attempt on the wire that was dropped before it had an outcome. Recorded only if attempts ran beside
     /// each other: else the caller has left, and no layer is left to read the trail.
     pub fn cancelled(&self) {
-        if self.0.parent.is_some() || self.lock().has_branches {
+        if self.root().lock().branches > 0 {
             self.record_verdict(Verdict::Cancelled, 1);
         }
     }
@@ -195,7 +208,7 @@ impl Trail {
     fn record_verdict(&self, verdict: Verdict, attempts: u32) {
         self.open();
         let target = self.lock().target.clone();
-        self.record(Step { at: SystemTime::now(), target, verdict }, attempts);
+        self.record(Step { at: SystemTime::now(), target, branch: self.0.branch, verdict }, attempts);
     }
 
     fn record(&self, step: Step, attempts: u32) {
@@ -372,6 +385,9 @@ mod tests {
         branch.open();
         branch.rejected(&Rejection::new(Gate::RateLimit, ErrorCode::RateLimited));
         trail.cancelled();
+        assert_eq!(trail.steps().iter().map(|step| step.branch).collect::<Vec<_>>(), [1, 1, 1, 0]);
+        assert_eq!((trail.branch_number(), branch.branch_number()), (0, 1));
+        assert_eq!(branch.branch(Verdict::Cancelled).branch_number(), 2);
         let steps = trail.steps().into_iter().map(|step| {
             let mut json = serde_json::to_value(step).unwrap();
             json.as_object_mut().unwrap().remove("at");

@@ -32,11 +32,18 @@ pub(crate) trait CallTrace: fmt::Debug + Send + Sync {
     /// The caller requests `model`.
     fn set_model(&self, model: &str);
 
-    /// The next attempt is about to be sent to `uri`, with these headers. `trail` and `meter` are those of the call.
-    fn begin_attempt(&self, uri: &Uri, headers: &mut HeaderMap, trail: &Trail, meter: &UsageMeter);
+    /// The next attempt is about to be sent to `uri`, with these headers. `trail` and `meter` are those of the
+    /// call, or of a hedge. Returns the index of the attempt, if it is traced.
+    fn begin_attempt(
+        &self,
+        uri: &Uri,
+        headers: &mut HeaderMap,
+        trail: &Trail,
+        meter: &UsageMeter,
+    ) -> Option<usize>;
 
-    /// The head of the response to the latest attempt has arrived.
-    fn set_attempt_status(&self, status: StatusCode);
+    /// The head of the response to the attempt with this index has arrived.
+    fn set_attempt_status(&self, attempt: usize, status: StatusCode);
 
     /// The call has ended, as `record` shows, and its body in the failure with this code, if it was one.
     fn end(&self, record: &CallRecord, body_failure: Option<ErrorCode>);
@@ -77,11 +84,16 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
         let traced = head.extensions.remove::<TracedCall>();
-        if let Some(TracedCall { trace, trail, meter }) = &traced {
-            trace.begin_attempt(&head.uri, &mut head.headers, trail, meter);
-        }
+        let attempt = traced.and_then(|TracedCall { trace, trail, meter }| {
+            let (trail, meter) = match Trail::of(&head.extensions).filter(|own| own.branch_number() > 0) {
+                Some(branch) => (branch, UsageMeter::of(&head.extensions).unwrap_or(&meter)),
+                None => (&trail, &meter),
+            };
+            let index = trace.begin_attempt(&head.uri, &mut head.headers, trail, meter)?;
+            Some(TracedAttempt { trace, index })
+        });
         let inner = self.inner.call(Request::from_parts(head, body));
-        TracedFuture { inner, trace: traced.map(|traced| traced.trace) }
+        TracedFuture { inner, attempt }
     }
 }
 
@@ -91,7 +103,13 @@ where
 pub(crate) struct TracedFuture<F> {
     #[pin]
     inner: F,
-    trace: Option<Arc<dyn CallTrace>>,
+    attempt: Option<TracedAttempt>,
+}
+
+#[derive(Debug)]
+struct TracedAttempt {
+    trace: Arc<dyn CallTrace>,
+    index: usize,
 }
 
 impl<F, R, E> Future for TracedFuture<F>
@@ -103,8 +121,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.inner.poll(cx));
-        if let (Some(trace), Ok(response)) = (this.trace, &result) {
-            trace.set_attempt_status(response.status());
+        if let (Some(TracedAttempt { trace, index }), Ok(response)) = (this.attempt, &result) {
+            trace.set_attempt_status(*index, response.status());
         }
         Poll::Ready(result)
     }

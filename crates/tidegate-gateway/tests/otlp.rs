@@ -210,6 +210,84 @@ async fn each_target_of_a_fallback_is_a_span() {
     assert_eq!(json!(seen), json!([["bad", "m", null, "E3001"], ["good", "n", 200, null]]));
 }
 
+/// The spans of the attempts of a call that is hedged, after calls that are not traced.
+async fn hedged(chain: &[&str], first: Reply, second: Reply) -> (Span, Vec<Span>) {
+    let start =
+        async || Provider::openai().otherwise(Reply::text("the-answer").tokens(2)).start().await.unwrap();
+    let servers = (start().await, start().await);
+    let collector = Collector::start().await;
+    let hedge = "policies.default.hedge = { min_samples = 20, percentile = 80, min_delay = \"300ms\" }\n";
+    let providers = openai("a", &servers.0.base_url()) + &openai("b", &servers.1.base_url());
+    let gateway = gateway(&(collector.settings() + hedge + &providers + &route("*", chain))).await;
+    for _ in 0..20 {
+        let not_traced = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        let request = chat(&gateway, STREAM_REQUEST).header("traceparent", not_traced);
+        request.send().await.unwrap().bytes().await.unwrap();
+    }
+    servers.0.script().then(first);
+    if chain.len() == 1 { &servers.0 } else { &servers.1 }.script().then(second);
+    let response = chat(&gateway, STREAM_REQUEST).send().await.unwrap();
+    assert!(response.headers().contains_key("x-tidegate-hedge") || !response.status().is_success());
+    response.bytes().await.unwrap();
+    let (call, attempts) = collector.call(gateway).await;
+    assert_eq!(attribute(&call.attributes, "tidegate.attempts"), json!(2));
+    (call, attempts)
+}
+
+const LATE: Duration = Duration::from_millis(700);
+
+fn outcomes(attempts: &[Span]) -> Value {
+    let names = ["gen_ai.provider.name", "gen_ai.request.model", "http.response.status_code", "error.type"];
+    attempts.iter().map(|attempt| attributes(attempt, &names)).collect()
+}
+
+/// The hedge ends with the call, whose tokens are its own, and the attempt before at the first token of the hedge.
+#[tokio::test]
+async fn a_hedge_that_wins_is_a_span_with_the_outcome_and_the_other_is_cancelled() {
+    let stream = Reply::text("the-answer").tokens(4).pace(Duration::from_millis(50));
+    for (chain, name) in [(&["a/m", "b/n"][..], ["b", "n"]), (&["a/m"][..], ["a", "m"])] {
+        let (call, attempts) = hedged(chain, Reply::hang(), stream.clone()).await;
+        let expected = json!([["a", "m", null, "E4002"], [name[0], name[1], 200, null]]);
+        assert_eq!(outcomes(&attempts), expected);
+        assert_eq!(attempts[0].status.as_ref().unwrap().message, "cancelled");
+        assert_eq!(attempts[1].end_time_unix_nano, call.end_time_unix_nano);
+        assert!(attempts[0].end_time_unix_nano + 50_000_000 < call.end_time_unix_nano);
+        let tokens = [&call, &attempts[0], &attempts[1]];
+        let tokens = tokens.map(|span| attribute(&span.attributes, "gen_ai.usage.output_tokens"));
+        assert_eq!(tokens, [json!(4), Value::Null, json!(4)]);
+    }
+}
+
+#[tokio::test]
+async fn a_hedge_that_loses_is_a_span_that_is_cancelled() {
+    let stream = Reply::text("the-answer").tokens(4).pace(Duration::from_millis(50)).latency(LATE);
+    for (chain, name) in [(&["a/m", "b/n"][..], ["b", "n"]), (&["a/m"][..], ["a", "m"])] {
+        let (call, attempts) = hedged(chain, stream.clone(), Reply::hang()).await;
+        let expected = json!([["a", "m", 200, null], [name[0], name[1], null, "E4002"]]);
+        assert_eq!(outcomes(&attempts), expected);
+        assert_eq!(attempts[0].end_time_unix_nano, call.end_time_unix_nano);
+        assert!(attempts[1].end_time_unix_nano + 50_000_000 < call.end_time_unix_nano);
+        let tokens = [&call, &attempts[0], &attempts[1]];
+        let tokens = tokens.map(|span| attribute(&span.attributes, "gen_ai.usage.output_tokens"));
+        assert_eq!(tokens, [json!(4), json!(4), Value::Null]);
+    }
+}
+
+#[tokio::test]
+async fn the_status_of_an_attempt_that_fails_beside_its_hedge_is_its_own() {
+    let overloaded = Reply::status(503).latency(LATE);
+    for (second, outcome) in [
+        (Reply::text("the-answer").latency(LATE), json!([200, null])),
+        (Reply::status(500).latency(LATE), json!([500, "E3001"])),
+    ] {
+        for (chain, name) in [(&["a/m", "b/n"][..], ["b", "n"]), (&["a/m"][..], ["a", "m"])] {
+            let (_, attempts) = hedged(chain, overloaded.clone(), second.clone()).await;
+            let expected = json!([["a", "m", 503, "E3002"], [name[0], name[1], outcome[0], outcome[1]]]);
+            assert_eq!(outcomes(&attempts), expected);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_stream_is_a_span_to_its_end() {
     let pace = Duration::from_millis(30);

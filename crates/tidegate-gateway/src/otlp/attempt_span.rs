@@ -4,9 +4,10 @@ use http::{StatusCode, Uri};
 use opentelemetry::trace::{Span as _, SpanContext, SpanKind, Status, Tracer};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
-use tidegate::provider::{Step, UsageTotals, Verdict};
+use tidegate::provider::{UsageMeter, UsageTotals};
 use tidegate::{ErrorCode, Trail};
 
+use super::attempt_end::AttemptOrigin;
 use crate::endpoint::Endpoint;
 
 /// The span of an attempt, until the call has ended. Its outcome is then in the trail.
@@ -14,15 +15,16 @@ use crate::endpoint::Endpoint;
 pub(super) struct AttemptSpan {
     span: Span,
     start: AttemptStart,
+    /// The tokens of a hedge, which are not in order with those of the other attempts.
+    hedge_meter: Option<UsageMeter>,
 }
 
 /// The state of a call when an attempt begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptStart {
     pub(super) at: SystemTime,
-    /// The number of steps of the trail.
-    pub(super) steps: usize,
-    /// The tokens of the attempts before.
+    pub(super) origin: AttemptOrigin,
+    /// The tokens of the attempts before, without hedges; none for a hedge.
     pub(super) used: UsageTotals,
 }
 
@@ -32,11 +34,10 @@ impl AttemptSpan {
         parent: &Context,
         path: &str,
         (uri, trail): (&Uri, &Trail),
-        used: UsageTotals,
+        (used, hedge_meter): (UsageTotals, Option<UsageMeter>),
     ) -> Self {
         let target = trail.target();
         let (provider, model) = target.as_deref().and_then(|name| name.split_once('/')).unwrap_or_default();
-        let steps = trail.steps().len();
         let operation = operation(path).unwrap_or("count_tokens");
         let at = SystemTime::now();
         let mut attributes = vec![
@@ -57,11 +58,16 @@ impl AttemptSpan {
             .with_start_time(at)
             .with_attributes(attributes)
             .start_with_context(tracer, parent);
-        Self { span, start: AttemptStart { at, steps, used } }
+        Self { span, start: AttemptStart { at, origin: AttemptOrigin::of(trail), used }, hedge_meter }
     }
 
     pub(super) fn context(&self) -> &SpanContext {
         self.span.span_context()
+    }
+
+    /// The tokens of the attempt, if it is a hedge.
+    pub(super) fn hedge_usage(&self) -> Option<UsageTotals> {
+        self.hedge_meter.as_ref().map(UsageMeter::read)
     }
 
     pub(super) const fn start(&self) -> AttemptStart {
@@ -72,30 +78,9 @@ impl AttemptSpan {
         self.span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
     }
 
-    /// Ends the span. `steps` are those of the call, the last of this attempt is before `last_step`; `used` are the tokens
-    /// of the call up to the next attempt, which begins at `next`, or up to the end of the call. `body_failure` is in what
-    /// its body ended.
-    pub(super) fn end(
-        mut self,
-        steps: &[Step],
-        last_step: usize,
-        used: UsageTotals,
-        next: SystemTime,
-        body_failure: Option<ErrorCode>,
-    ) {
-        let own = steps.get(self.start.steps..last_step).unwrap_or_default();
-        let verdict = own.iter().find(|step| matches!(step.verdict, Verdict::Succeeded | Verdict::Failed(_)));
-        let broken = own.iter().find_map(|step| match step.verdict {
-            Verdict::Continued { because, .. } => Some((because.unwrap_or(ErrorCode::Unknown), step.at)),
-            _ => None,
-        });
-        let (code, at) = match (verdict.map(|step| (&step.verdict, step.at)), broken) {
-            (Some((Verdict::Failed(code), at)), _) => (Some(*code), at),
-            (_, Some((code, at))) => (Some(code), at),
-            (Some(_), None) => (body_failure, next),
-            // It was dropped before its result.
-            (None, None) => (Some(body_failure.unwrap_or(ErrorCode::Cancelled)), next),
-        };
+    /// Ends the span at this time, in the failure with this code, if it was one. `used` are the tokens of the hedge,
+    /// or those of the call without hedges up to the end of the attempt.
+    pub(super) fn end(mut self, code: Option<ErrorCode>, used: UsageTotals, at: SystemTime) {
         if let Some(code) = code {
             self.span.set_attribute(KeyValue::new("error.type", code.code()));
             self.span.set_status(Status::error(code.name()));

@@ -8,9 +8,10 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, Span};
-use tidegate::provider::UsageMeter;
+use tidegate::provider::{UsageMeter, UsageTotals};
 use tidegate::{ErrorCode, Trail};
 
+use super::attempt_end::{AttemptResult, attempt_ends};
 use super::attempt_span::{AttemptSpan, operation, set_usage};
 use crate::call_trace::CallTrace;
 use crate::calls::CallRecord;
@@ -30,7 +31,20 @@ pub(super) struct CallSpans {
 struct OpenSpans {
     call: Span,
     attempts: Vec<AttemptSpan>,
+    /// That of the call, once an attempt has begun.
     meter: Option<UsageMeter>,
+}
+
+impl OpenSpans {
+    /// The tokens of the call, without those of its hedges.
+    fn used_without_hedges(&self) -> UsageTotals {
+        let mut used = self.meter.as_ref().map(UsageMeter::read).unwrap_or_default();
+        for hedge in self.attempts.iter().filter_map(AttemptSpan::hedge_usage) {
+            used.input = used.input.saturating_sub(hedge.input);
+            used.output = used.output.saturating_sub(hedge.output);
+        }
+        used
+    }
 }
 
 impl CallSpans {
@@ -67,35 +81,65 @@ impl CallTrace for CallSpans {
         }
     }
 
-    fn begin_attempt(&self, uri: &Uri, headers: &mut HeaderMap, trail: &Trail, meter: &UsageMeter) {
+    fn begin_attempt(
+        &self,
+        uri: &Uri,
+        headers: &mut HeaderMap,
+        trail: &Trail,
+        meter: &UsageMeter,
+    ) -> Option<usize> {
         let mut open = self.lock();
-        let Some(spans) = open.as_mut().filter(|spans| spans.attempts.len() < Trail::MAX_STEPS) else {
-            return;
-        };
+        let spans = open.as_mut().filter(|spans| spans.attempts.len() < Trail::MAX_STEPS)?;
+        let index = spans.attempts.len();
         let parent = Context::new().with_remote_span_context(self.context.clone());
-        let attempt = AttemptSpan::begin(&self.tracer, &parent, self.path, (uri, trail), meter.read());
+        let hedge_meter = (trail.branch_number() > 0).then(|| meter.clone());
+        if hedge_meter.is_none() {
+            spans.meter.get_or_insert_with(|| meter.clone());
+        }
+        let used = match &hedge_meter {
+            Some(_) => UsageTotals::default(),
+            None => spans.used_without_hedges(),
+        };
+        let attempt = AttemptSpan::begin(&self.tracer, &parent, self.path, (uri, trail), (used, hedge_meter));
         inject(attempt.context(), headers);
         spans.attempts.push(attempt);
-        spans.meter = Some(meter.clone());
+        Some(index)
     }
 
-    fn set_attempt_status(&self, status: StatusCode) {
-        if let Some(attempt) = self.lock().as_mut().and_then(|spans| spans.attempts.last_mut()) {
+    fn set_attempt_status(&self, attempt: usize, status: StatusCode) {
+        if let Some(attempt) = self.lock().as_mut().and_then(|spans| spans.attempts.get_mut(attempt)) {
             attempt.set_status(status);
         }
     }
 
     fn end(&self, record: &CallRecord, body_failure: Option<ErrorCode>) {
-        let Some(OpenSpans { mut call, attempts, meter }) = self.lock().take() else { return };
+        let Some(spans) = self.lock().take() else { return };
         let now = SystemTime::now();
+        let used_without_hedges = spans.used_without_hedges();
+        let OpenSpans { mut call, attempts, meter } = spans;
         let used = meter.map(|meter| meter.read()).unwrap_or_default();
-        let steps = record.trail().steps();
-        let mut next = attempts.iter().skip(1).map(AttemptSpan::start).collect::<Vec<_>>().into_iter();
-        for attempt in attempts {
-            match next.next() {
-                Some(next) => attempt.end(&steps, next.steps.min(steps.len()), next.used, next.at, None),
-                None => attempt.end(&steps, steps.len(), used, now, body_failure),
-            }
+        let starts: Vec<_> = attempts.iter().map(AttemptSpan::start).collect();
+        let origins: Vec<_> = starts.iter().map(|start| start.origin).collect();
+        let ends = attempt_ends(&origins, &record.trail().steps());
+        for (index, (attempt, end)) in attempts.into_iter().zip(ends).enumerate() {
+            let used = attempt.hedge_usage().unwrap_or_else(|| {
+                let next = starts.iter().skip(index + 1).find(|start| !start.origin.is_branch());
+                next.map_or(used_without_hedges, |next| next.used)
+            });
+            let next = end.next.and_then(|next| starts.get(next)).map(|next| next.at);
+            let (code, at) = match end.result {
+                Some(AttemptResult::Failed { code, at }) => (Some(code), at),
+                // It lasted to the next attempt, or to the end of the call.
+                Some(AttemptResult::Succeeded) => {
+                    (body_failure.filter(|_| next.is_none()), next.unwrap_or(now))
+                }
+                // It was dropped before its result.
+                None => {
+                    let code = body_failure.filter(|_| next.is_none());
+                    (Some(code.unwrap_or(ErrorCode::Cancelled)), next.unwrap_or(now))
+                }
+            };
+            attempt.end(code, used, at);
         }
         set_usage(&mut call, Default::default(), used);
         end_call(call, record, now);

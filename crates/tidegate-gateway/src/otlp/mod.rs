@@ -6,6 +6,7 @@
 //!
 //! No call waits for any of it. Spans that do not fit in the queue are lost.
 
+mod attempt_end;
 mod attempt_span;
 mod call_spans;
 mod collector_client;

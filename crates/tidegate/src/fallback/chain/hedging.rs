@@ -21,7 +21,7 @@ use crate::clone_request::clone_request;
 use crate::fallback::Handle;
 use crate::fallback::target::TargetService;
 use crate::hedge::{HedgeInfo, HedgePlan};
-use crate::{Error, Outcome, Payload, Rejection, Trail, Verdict, clock};
+use crate::{Error, Outcome, Payload, Rejection, Trail, UsageMeter, Verdict, clock};
 
 /// The hedge of one call.
 pub(super) struct CallHedge {
@@ -137,7 +137,7 @@ impl ChainState {
         Some(self.handle.targets().get(target_index.checked_sub(1)?)?.service.clone())
     }
 
-    /// The request of the hedge at `target_index`, and its trail.
+    /// The request of the hedge at `target_index`, and its trail. Its tokens are metered in the call and apart.
     pub(in crate::fallback) fn hedge_request(
         &self,
         target_index: usize,
@@ -156,6 +156,9 @@ impl ChainState {
         let after = self.hedge.as_ref()?.waited;
         let trail = self.trail.as_ref()?.branch(Verdict::Hedged { to: self.name_at(target_index), after });
         request.extensions_mut().insert(trail.clone());
+        if UsageMeter::of(request.extensions()).is_some() {
+            let _: UsageMeter = UsageMeter::nested(0, request.extensions_mut());
+        }
         Some((request, trail))
     }
 
