@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use pin_project::pin_project;
+use tidegate::hedge::HedgeUsage;
 use tidegate::provider::UsageMeter;
 use tidegate::{ErrorCode, Trail};
 use tower::Service;
@@ -32,14 +33,14 @@ pub(crate) trait CallTrace: fmt::Debug + Send + Sync {
     /// The caller requests `model`.
     fn set_model(&self, model: &str);
 
-    /// The next attempt is about to be sent to `uri`, with these headers. `trail` and `meter` are those of the
-    /// call, or of a hedge. Returns the index of the attempt, if it is traced.
+    /// The next attempt is about to be sent to `uri`, with these headers. `trail` is that of the call, or of a
+    /// hedge. Returns the index of the attempt, if it is traced.
     fn begin_attempt(
         &self,
         uri: &Uri,
         headers: &mut HeaderMap,
         trail: &Trail,
-        meter: &UsageMeter,
+        meter: AttemptMeter,
     ) -> Option<usize>;
 
     /// The head of the response to the attempt with this index has arrived.
@@ -47,6 +48,15 @@ pub(crate) trait CallTrace: fmt::Debug + Send + Sync {
 
     /// The call has ended, as `record` shows, and its body in the failure with this code, if it was one.
     fn end(&self, record: &CallRecord, body_failure: Option<ErrorCode>);
+}
+
+/// Where the tokens of an attempt are metered.
+#[derive(Clone, Debug)]
+pub(crate) enum AttemptMeter {
+    /// With all attempts of the call.
+    Call(UsageMeter),
+    /// With those of the call, and apart.
+    Hedge(HedgeUsage),
 }
 
 /// The trace of a call, in the extensions of the requests of its attempts.
@@ -85,11 +95,12 @@ where
         let (mut head, body) = request.into_parts();
         let traced = head.extensions.remove::<TracedCall>();
         let attempt = traced.and_then(|TracedCall { trace, trail, meter }| {
-            let (trail, meter) = match Trail::of(&head.extensions).filter(|own| own.branch_number() > 0) {
-                Some(branch) => (branch, UsageMeter::of(&head.extensions).unwrap_or(&meter)),
-                None => (&trail, &meter),
+            let trail = Trail::of(&head.extensions).unwrap_or(&trail);
+            let usage = match HedgeUsage::of(&head.extensions) {
+                Some(hedge) => AttemptMeter::Hedge(hedge.clone()),
+                None => AttemptMeter::Call(meter),
             };
-            let index = trace.begin_attempt(&head.uri, &mut head.headers, trail, meter)?;
+            let index = trace.begin_attempt(&head.uri, &mut head.headers, trail, usage)?;
             Some(TracedAttempt { trace, index })
         });
         let inner = self.inner.call(Request::from_parts(head, body));

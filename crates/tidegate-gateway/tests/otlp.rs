@@ -214,19 +214,21 @@ async fn each_target_of_a_fallback_is_a_span() {
 async fn hedged(chain: &[&str], first: Reply, second: Reply) -> (Span, Vec<Span>) {
     let start =
         async || Provider::openai().otherwise(Reply::text("the-answer").tokens(2)).start().await.unwrap();
+    let request = STREAM_REQUEST.replace("true", r#"true,"stream_options":{"include_usage":true}"#);
     let servers = (start().await, start().await);
     let collector = Collector::start().await;
-    let hedge = "policies.default.hedge = { min_samples = 20, percentile = 80, min_delay = \"300ms\" }\n";
+    let hedge = "policies.default.hedge = { min_samples = 20, percentile = 80, min_delay = \"300ms\" }\n\
+                 policies.default.rate_limiter = { tokens_per_minute = 100_000_000 }\n";
     let providers = openai("a", &servers.0.base_url()) + &openai("b", &servers.1.base_url());
     let gateway = gateway(&(collector.settings() + hedge + &providers + &route("*", chain))).await;
     for _ in 0..20 {
         let not_traced = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
-        let request = chat(&gateway, STREAM_REQUEST).header("traceparent", not_traced);
+        let request = chat(&gateway, request.clone()).header("traceparent", not_traced);
         request.send().await.unwrap().bytes().await.unwrap();
     }
     servers.0.script().then(first);
     if chain.len() == 1 { &servers.0 } else { &servers.1 }.script().then(second);
-    let response = chat(&gateway, STREAM_REQUEST).send().await.unwrap();
+    let response = chat(&gateway, request.clone()).send().await.unwrap();
     assert!(response.headers().contains_key("x-tidegate-hedge") || !response.status().is_success());
     response.bytes().await.unwrap();
     let (call, attempts) = collector.call(gateway).await;
@@ -252,9 +254,10 @@ async fn a_hedge_that_wins_is_a_span_with_the_outcome_and_the_other_is_cancelled
         assert_eq!(attempts[0].status.as_ref().unwrap().message, "cancelled");
         assert_eq!(attempts[1].end_time_unix_nano, call.end_time_unix_nano);
         assert!(attempts[0].end_time_unix_nano + 50_000_000 < call.end_time_unix_nano);
-        let tokens = [&call, &attempts[0], &attempts[1]];
-        let tokens = tokens.map(|span| attribute(&span.attributes, "gen_ai.usage.output_tokens"));
-        assert_eq!(tokens, [json!(4), Value::Null, json!(4)]);
+        let tokens = attributes(&call, &OUTCOME[3..]);
+        assert!(tokens[0].is_number() && tokens[1] == json!(4), "{tokens}");
+        assert_eq!(attributes(&attempts[0], &OUTCOME[3..]), json!([null, null]));
+        assert_eq!(attributes(&attempts[1], &OUTCOME[3..]), tokens);
     }
 }
 
@@ -267,9 +270,10 @@ async fn a_hedge_that_loses_is_a_span_that_is_cancelled() {
         assert_eq!(outcomes(&attempts), expected);
         assert_eq!(attempts[0].end_time_unix_nano, call.end_time_unix_nano);
         assert!(attempts[1].end_time_unix_nano + 50_000_000 < call.end_time_unix_nano);
-        let tokens = [&call, &attempts[0], &attempts[1]];
-        let tokens = tokens.map(|span| attribute(&span.attributes, "gen_ai.usage.output_tokens"));
-        assert_eq!(tokens, [json!(4), json!(4), Value::Null]);
+        let tokens = attributes(&call, &OUTCOME[3..]);
+        assert!(tokens[0].is_number() && tokens[1] == json!(4), "{tokens}");
+        assert_eq!(attributes(&attempts[0], &OUTCOME[3..]), tokens);
+        assert_eq!(attributes(&attempts[1], &OUTCOME[3..]), json!([null, null]));
     }
 }
 

@@ -38,11 +38,6 @@ impl AttemptOrigin {
     pub(super) fn of(trail: &Trail) -> Self {
         Self { branch: trail.branch_number(), steps: trail.steps().len() }
     }
-
-    /// Whether the attempt is a hedge.
-    pub(super) const fn is_branch(self) -> bool {
-        self.branch > 0
-    }
 }
 
 /// The ends of the attempts that began at these origins, in that order. The attempts of one branch follow each other, so

@@ -4,7 +4,8 @@ use http::{StatusCode, Uri};
 use opentelemetry::trace::{Span as _, SpanContext, SpanKind, Status, Tracer};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
-use tidegate::provider::{UsageMeter, UsageTotals};
+use tidegate::hedge::HedgeUsage;
+use tidegate::provider::UsageTotals;
 use tidegate::{ErrorCode, Trail};
 
 use super::attempt_end::AttemptOrigin;
@@ -16,7 +17,7 @@ pub(super) struct AttemptSpan {
     span: Span,
     start: AttemptStart,
     /// The tokens of a hedge, which are not in order with those of the other attempts.
-    hedge_meter: Option<UsageMeter>,
+    hedge: Option<HedgeUsage>,
 }
 
 /// The state of a call when an attempt begins.
@@ -24,6 +25,7 @@ pub(super) struct AttemptSpan {
 pub(super) struct AttemptStart {
     pub(super) at: SystemTime,
     pub(super) origin: AttemptOrigin,
+    pub(super) is_hedge: bool,
     /// The tokens of the attempts before, without hedges; none for a hedge.
     pub(super) used: UsageTotals,
 }
@@ -34,7 +36,7 @@ impl AttemptSpan {
         parent: &Context,
         path: &str,
         (uri, trail): (&Uri, &Trail),
-        (used, hedge_meter): (UsageTotals, Option<UsageMeter>),
+        (used, hedge): (UsageTotals, Option<HedgeUsage>),
     ) -> Self {
         let target = trail.target();
         let (provider, model) = target.as_deref().and_then(|name| name.split_once('/')).unwrap_or_default();
@@ -58,7 +60,11 @@ impl AttemptSpan {
             .with_start_time(at)
             .with_attributes(attributes)
             .start_with_context(tracer, parent);
-        Self { span, start: AttemptStart { at, origin: AttemptOrigin::of(trail), used }, hedge_meter }
+        Self {
+            span,
+            start: AttemptStart { at, origin: AttemptOrigin::of(trail), is_hedge: hedge.is_some(), used },
+            hedge,
+        }
     }
 
     pub(super) fn context(&self) -> &SpanContext {
@@ -67,7 +73,7 @@ impl AttemptSpan {
 
     /// The tokens of the attempt, if it is a hedge.
     pub(super) fn hedge_usage(&self) -> Option<UsageTotals> {
-        self.hedge_meter.as_ref().map(UsageMeter::read)
+        self.hedge.as_ref().map(HedgeUsage::read)
     }
 
     pub(super) const fn start(&self) -> AttemptStart {

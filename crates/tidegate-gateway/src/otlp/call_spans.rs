@@ -13,7 +13,7 @@ use tidegate::{ErrorCode, Trail};
 
 use super::attempt_end::{AttemptResult, attempt_ends};
 use super::attempt_span::{AttemptSpan, operation, set_usage};
-use crate::call_trace::CallTrace;
+use crate::call_trace::{AttemptMeter, CallTrace};
 use crate::calls::CallRecord;
 
 /// The span of a call and those of its attempts, which all end with the call.
@@ -86,21 +86,20 @@ impl CallTrace for CallSpans {
         uri: &Uri,
         headers: &mut HeaderMap,
         trail: &Trail,
-        meter: &UsageMeter,
+        meter: AttemptMeter,
     ) -> Option<usize> {
         let mut open = self.lock();
         let spans = open.as_mut().filter(|spans| spans.attempts.len() < Trail::MAX_STEPS)?;
         let index = spans.attempts.len();
         let parent = Context::new().with_remote_span_context(self.context.clone());
-        let hedge_meter = (trail.branch_number() > 0).then(|| meter.clone());
-        if hedge_meter.is_none() {
-            spans.meter.get_or_insert_with(|| meter.clone());
-        }
-        let used = match &hedge_meter {
-            Some(_) => UsageTotals::default(),
-            None => spans.used_without_hedges(),
+        let (used, hedge) = match meter {
+            AttemptMeter::Hedge(hedge) => (UsageTotals::default(), Some(hedge)),
+            AttemptMeter::Call(meter) => {
+                spans.meter.get_or_insert(meter);
+                (spans.used_without_hedges(), None)
+            }
         };
-        let attempt = AttemptSpan::begin(&self.tracer, &parent, self.path, (uri, trail), (used, hedge_meter));
+        let attempt = AttemptSpan::begin(&self.tracer, &parent, self.path, (uri, trail), (used, hedge));
         inject(attempt.context(), headers);
         spans.attempts.push(attempt);
         Some(index)
@@ -123,7 +122,7 @@ impl CallTrace for CallSpans {
         let ends = attempt_ends(&origins, &record.trail().steps());
         for (index, (attempt, end)) in attempts.into_iter().zip(ends).enumerate() {
             let used = attempt.hedge_usage().unwrap_or_else(|| {
-                let next = starts.iter().skip(index + 1).find(|start| !start.origin.is_branch());
+                let next = starts.iter().skip(index + 1).find(|start| !start.is_hedge);
                 next.map_or(used_without_hedges, |next| next.used)
             });
             let next = end.next.and_then(|next| starts.get(next)).map(|next| next.at);

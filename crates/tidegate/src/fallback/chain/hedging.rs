@@ -20,8 +20,8 @@ use crate::chain_position::Hedging;
 use crate::clone_request::clone_request;
 use crate::fallback::Handle;
 use crate::fallback::target::TargetService;
-use crate::hedge::{HedgeInfo, HedgePlan};
-use crate::{Error, Outcome, Payload, Rejection, Trail, UsageMeter, Verdict, clock};
+use crate::hedge::{HedgeInfo, HedgePlan, HedgeUsage};
+use crate::{Error, Outcome, Payload, Rejection, Trail, Verdict, clock};
 
 /// The hedge of one call.
 pub(super) struct CallHedge {
@@ -156,9 +156,7 @@ impl ChainState {
         let after = self.hedge.as_ref()?.waited;
         let trail = self.trail.as_ref()?.branch(Verdict::Hedged { to: self.name_at(target_index), after });
         request.extensions_mut().insert(trail.clone());
-        if UsageMeter::of(request.extensions()).is_some() {
-            let _: UsageMeter = UsageMeter::nested(0, request.extensions_mut());
-        }
+        HedgeUsage::insert(request.extensions_mut());
         Some((request, trail))
     }
 
