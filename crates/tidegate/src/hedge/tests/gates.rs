@@ -176,7 +176,7 @@ async fn a_hedge_that_no_target_could_take_costs_no_budget() {
         late.await.unwrap();
         provider.unblock();
     }
-    provider.hang();
+    provider.answer(200).after(100 * SECOND);
     provider.answer(200);
     call(&mut service).await.unwrap();
     let statistics = service.handle().statistics();
