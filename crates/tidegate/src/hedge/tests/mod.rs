@@ -189,6 +189,24 @@ async fn the_budget_bounds_the_tokens_as_well() {
     }
 }
 
+/// The attempts that lose to their hedges count, so that a target that has become slow is not hedged at its former speed.
+#[tokio::test(start_paused = true)]
+async fn attempts_that_are_given_up_make_hedges_later() {
+    let (inner, provider) = strict();
+    let mut service = HedgeLayer::new().max_extra_requests(1.0).max_extra_tokens(1.0).layer(inner);
+    warm_up(&mut service, &provider).await;
+    for _ in 0..10 {
+        provider.answer(200).after(100 * SECOND);
+        provider.answer(200).after(10 * SECOND);
+        call(&mut service).await.unwrap();
+    }
+    assert_eq!(service.handle().statistics().won, 10);
+    let before = provider.calls();
+    provider.otherwise(Answer::status(200).after(5 * SECOND));
+    call(&mut service).await.unwrap();
+    assert_eq!(provider.calls() - before, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hedge_is_in_the_trail_and_in_the_events() {
     let (inner, provider) = strict();
