@@ -99,8 +99,10 @@ mod tests {
         trail.attempt(&Failure::new(code).into());
     }
 
-    /// The codes of the attempts (`Ok` for a success), and the attempt that follows each.
-    fn ends(origins: &[AttemptOrigin], trail: &Trail) -> Vec<(Option<Result<(), ErrorCode>>, Option<usize>)> {
+    /// The result of an attempt, and the attempt that follows it.
+    type ShortEnd = (Option<Result<(), ErrorCode>>, Option<usize>);
+
+    fn ends(origins: &[AttemptOrigin], trail: &Trail) -> Vec<ShortEnd> {
         let ends = attempt_ends(origins, &trail.steps());
         let code = |result| match result {
             AttemptResult::Succeeded => Ok(()),
