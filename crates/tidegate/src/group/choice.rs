@@ -10,6 +10,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::member_set::MemberSet;
+use super::weights::Weights;
 
 /// A member as the choice sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,24 +51,18 @@ const NOISE: f32 = 0.02;
 /// The least part of a quota that is told apart.
 const LEAST_QUOTA: f32 = 0.01;
 
-/// Chooses one of `members`. `weights` is that of each member, relative to the mean; `random` draws a number from 0 to 1,
-/// and `view` looks at a member. Usually two members are looked at; all of them only if these two would not admit the
-/// call at once. `None` if `members` is empty.
+/// Chooses one of `members`. `random` draws a number, each as likely as the others, and `view` looks at a member. Usually two
+/// members are looked at; all of them only if these two would not admit the call at once. `None` if `members` is empty.
+#[inline]
 pub(super) fn choose(
     members: MemberSet,
-    weights: &[f32],
-    mut random: impl FnMut() -> f32,
+    weights: &Weights,
+    mut random: impl FnMut() -> u64,
     mut view: impl FnMut(usize) -> MemberView,
 ) -> Option<Chosen> {
-    // The weights are relative to their mean, so that those of all members add up to their number.
-    let total = match members == MemberSet::first(weights.len()) {
-        true => weights.len() as f32,
-        false => total(members, weights),
-    };
-    let first = draw(members, weights, random() * total)?;
+    let (first, second) = weights.draw_two(members, random())?;
     let of_first = view(first);
-    let rest = total - weights[first];
-    let Some(second) = draw(members.without(first), weights, random() * rest) else {
+    let Some(second) = second else {
         return Some(Chosen { index: first, standing: of_first.standing });
     };
     let of_second = view(second);
@@ -86,22 +81,19 @@ pub(super) fn choose(
 fn choose_of_all(
     members: MemberSet,
     seen: [(usize, MemberView); 2],
-    weights: &[f32],
-    mut random: impl FnMut() -> f32,
-    view: impl FnMut(usize) -> MemberView,
+    weights: &Weights,
+    mut random: impl FnMut() -> u64,
+    mut view: impl FnMut(usize) -> MemberView,
 ) -> Chosen {
     let rest = seen.iter().fold(members, |rest, (index, _)| rest.without(*index));
-    let views: Vec<(usize, MemberView)> = rest.iter().map(with_view(view)).collect();
+    let views: Vec<(usize, MemberView)> = rest.iter().map(|index| (index, view(index))).collect();
     let open: Vec<_> = views.iter().filter(|(_, view)| view.standing == Standing::Open).copied().collect();
-    let drawn = |among: MemberSet, number: f32| {
-        let index = draw(among, weights, number * total(among, weights))?;
-        open.iter().find(|(it, _)| *it == index).copied()
-    };
     let among = open.iter().fold(MemberSet::default(), |set, (index, _)| set.with(*index));
-    if let Some(one) = drawn(among, random()) {
-        return match drawn(among.without(one.0), random()) {
-            Some(other) => better(one, other, weights),
-            None => Chosen { index: one.0, standing: Standing::Open },
+    let with_view = |index: usize| open.iter().find(|(it, _)| *it == index).copied();
+    if let Some((first, second)) = weights.draw_two(among, random()) {
+        return match with_view(first).zip(second.and_then(with_view)) {
+            Some((one, other)) => better(one, other, weights),
+            None => Chosen { index: first, standing: Standing::Open },
         };
     }
     let all = seen.into_iter().chain(views);
@@ -109,36 +101,13 @@ fn choose_of_all(
     Chosen { index: first.0, standing: first.1.standing }
 }
 
-fn with_view(mut view: impl FnMut(usize) -> MemberView) -> impl FnMut(usize) -> (usize, MemberView) {
-    move |index| (index, view(index))
-}
-
-fn total(members: MemberSet, weights: &[f32]) -> f32 {
-    members.iter().map(|index| weights[index]).sum()
-}
-
-/// The member at `point`, if the weights are laid end to end.
-#[inline]
-fn draw(members: MemberSet, weights: &[f32], point: f32) -> Option<usize> {
-    let mut left = point;
-    let mut last = None;
-    for index in members.iter() {
-        last = Some(index);
-        left -= weights[index];
-        if left < 0.0 {
-            break;
-        }
-    }
-    last
-}
-
 /// The first of two members that admit the call, or the second if it is clearly better.
 #[inline]
-fn better(one: (usize, MemberView), other: (usize, MemberView), weights: &[f32]) -> Chosen {
+fn better(one: (usize, MemberView), other: (usize, MemberView), weights: &Weights) -> Chosen {
     // Without a time of both, only their loads can be compared.
     let times = one.1.first_token.zip(other.1.first_token).unwrap_or((1.0, 1.0));
-    let first = cost(times.0, &one.1, weights[one.0]);
-    let second = cost(times.1, &other.1, weights[other.0]);
+    let first = cost(times.0, &one.1, weights.relative(one.0));
+    let second = cost(times.1, &other.1, weights.relative(other.0));
     let index = if second * CLEARLY < first { other.0 } else { one.0 };
     Chosen { index, standing: Standing::Open }
 }
@@ -150,14 +119,14 @@ fn cost(first_token: f32, view: &MemberView, weight: f32) -> f32 {
 }
 
 /// Orders members by when the call could start: queues before rejections, and rejections without a time last.
-fn soonest(one: &(usize, MemberView), other: &(usize, MemberView), weights: &[f32]) -> Ordering {
+fn soonest(one: &(usize, MemberView), other: &(usize, MemberView), weights: &Weights) -> Ordering {
     let rank = |standing| match standing {
         Standing::Open => (0, Duration::ZERO),
         Standing::Queued(wait) => (1, wait),
         Standing::Closed(Some(wait)) => (2, wait),
         Standing::Closed(None) => (3, Duration::MAX),
     };
-    let load = |(index, view): &(usize, MemberView)| view.in_flight as f32 / weights[*index];
+    let load = |(index, view): &(usize, MemberView)| view.in_flight as f32 / weights.relative(*index);
     rank(one.1.standing).cmp(&rank(other.1.standing)).then(load(one).total_cmp(&load(other)))
 }
 
@@ -172,14 +141,15 @@ mod tests {
     const OPEN: MemberView =
         MemberView { standing: Standing::Open, first_token: Some(1.0), in_flight: 0, quota: 1.0 };
 
-    fn choose_with(views: &[MemberView], weights: &[f32], random: &mut fastrand::Rng) -> Option<Chosen> {
-        choose(MemberSet::first(views.len()), weights, || random.f32(), |index| views[index])
+    fn choose_with(views: &[MemberView], weights: &Weights, random: &mut fastrand::Rng) -> Option<Chosen> {
+        choose(MemberSet::first(views.len()), weights, || random.u64(..), |index| views[index])
     }
 
     /// The share of each member in many choices with the same views.
     fn shares<const N: usize>(views: [MemberView; N], weights: [f32; N]) -> [f32; N] {
         const CALLS: u32 = 20_000;
         let (mut random, mut counts) = (fastrand::Rng::with_seed(7), [0_u32; N]);
+        let weights = Weights::new(weights);
         for _ in 0..CALLS {
             counts[choose_with(&views, &weights, &mut random).unwrap().index] += 1;
         }
@@ -239,13 +209,14 @@ mod tests {
             (vec![queued(3), queued(3), MemberView { in_flight: 0, ..queued(3) }], 0),
         ] {
             for _ in 0..50 {
-                let chosen = choose_with(&views, &vec![1.0; views.len()], &mut random).unwrap();
+                let chosen =
+                    choose_with(&views, &Weights::new(views.iter().map(|_| 1.0)), &mut random).unwrap();
                 let is_tie = views[chosen.index] == views[expected];
                 assert!(chosen.index == expected || is_tie, "{views:?}: {chosen:?}");
                 assert_eq!(chosen.standing, views[expected].standing);
             }
         }
-        assert_eq!(choose_with(&[], &[], &mut random), None);
+        assert_eq!(choose_with(&[], &Weights::new([]), &mut random), None);
     }
 
     #[test]
@@ -256,7 +227,7 @@ mod tests {
             seen += 1;
             OPEN
         };
-        choose(MemberSet::first(8), &[1.0; 8], || random.f32(), view).unwrap();
+        choose(MemberSet::first(8), &Weights::new([1.0; 8]), || random.u64(..), view).unwrap();
         assert_eq!(seen, 2);
     }
 
@@ -286,8 +257,8 @@ mod tests {
             let members = all.iter().filter(|index| members >> index & 1 == 1);
             let members = members.fold(MemberSet::default(), MemberSet::with);
             let mut random = fastrand::Rng::with_seed(seed);
-            let weights = vec![1.0; views.len()];
-            let chosen = choose(members, &weights, || random.f32(), |index| views[index]);
+            let weights = Weights::new(views.iter().map(|_| 1.0));
+            let chosen = choose(members, &weights, || random.u64(..), |index| views[index]);
             let has_open = members.iter().any(|index| views[index].standing == Standing::Open);
             match chosen {
                 None => prop_assert!(members.is_empty()),

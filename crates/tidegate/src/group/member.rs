@@ -1,6 +1,11 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
+use http::Request;
+
+use super::choice::Standing;
+use super::gate_view::GateView;
 use super::member_state::MemberState;
 use crate::Resilience;
 use crate::attempt::AttemptGates;
@@ -34,6 +39,17 @@ impl<S> Member<S> {
     #[must_use]
     pub fn weight(self, weight: f32) -> Self {
         Self { weight, ..self }
+    }
+}
+
+impl<S> Member<S> {
+    /// The view of its gates, or that of closed ones while it is left out after a failure.
+    pub(super) fn gate_view<B: 'static>(&self, request: &Request<B>, now: Instant) -> GateView {
+        match (self.state.cooling_for(now), &self.gates) {
+            (Some(cooldown), _) => GateView { standing: Standing::Closed(Some(cooldown)), quota: 1.0 },
+            (None, None) => GateView::OPEN,
+            (None, Some(gates)) => GateView::of(gates, request, now),
+        }
     }
 }
 

@@ -3,35 +3,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::cooldown::MemberCooldown;
-use super::first_token::{FirstTokenEstimate, since};
-use super::rendezvous::RecentCalls;
+use super::first_token::FirstTokenEstimate;
+use super::rendezvous::DecayingCount;
 use super::snapshot::ChoiceReason;
+use super::ticks::Ticks;
 use crate::{Failure, clock};
 
 /// What has been learned about a member. The services of a group and their clones share it.
 #[derive(Debug)]
 pub(super) struct MemberState {
-    origin: Instant,
     in_flight: AtomicU32,
     first_token: FirstTokenEstimate,
     /// Whether it has failed since its last success, so that its cooldown is looked at.
     has_failed: AtomicBool,
     cooldown: Mutex<MemberCooldown>,
-    recent: Mutex<RecentCalls>,
+    recent: Mutex<DecayingCount>,
     choices: [AtomicU64; ChoiceReason::ALL.len()],
     failures: AtomicU64,
 }
 
 impl Default for MemberState {
     fn default() -> Self {
-        let origin = clock::now();
         Self {
-            origin,
             in_flight: AtomicU32::new(0),
             first_token: FirstTokenEstimate::default(),
             has_failed: AtomicBool::new(false),
             cooldown: Mutex::default(),
-            recent: Mutex::new(RecentCalls::new(origin)),
+            recent: Mutex::new(DecayingCount::new(clock::now())),
             choices: Default::default(),
             failures: AtomicU64::new(0),
         }
@@ -46,8 +44,8 @@ impl MemberState {
 
     /// The expected time to the first token, in seconds.
     #[inline]
-    pub(super) fn first_token(&self, now: Instant) -> Option<f32> {
-        self.first_token.read(since(self.origin, now))
+    pub(super) fn first_token(&self, now: Ticks) -> Option<f32> {
+        self.first_token.read(now)
     }
 
     /// Whether it has failed since its last success.
@@ -102,7 +100,7 @@ impl MemberState {
     /// spent in a queue. Returns whether the success ends a cooldown.
     pub(super) fn record_success(&self, began: Instant, first_token: Option<Duration>, now: Instant) -> bool {
         if let Some(time) = first_token {
-            self.first_token.record(time, since(self.origin, now));
+            self.first_token.record(time, Ticks::of(now));
         }
         if !self.has_failed() {
             return false;
@@ -117,7 +115,7 @@ impl MemberState {
         self.cooldown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_recent(&self) -> MutexGuard<'_, RecentCalls> {
+    fn lock_recent(&self) -> MutexGuard<'_, DecayingCount> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

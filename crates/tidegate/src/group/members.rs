@@ -10,6 +10,8 @@ use super::gate_view::GateView;
 use super::member_set::MemberSet;
 use super::rendezvous::{AffinityKey, is_within_share, ranked};
 use super::snapshot::{ChoiceReason, Choices, GroupSnapshot, MemberSnapshot};
+use super::ticks::Ticks;
+use super::weights::Weights;
 use super::{Affinity, Member};
 use crate::clock;
 use crate::fallback::default_models;
@@ -21,8 +23,7 @@ use crate::settings::ConfigError;
 pub(super) struct Members<S> {
     pub(super) group: Arc<str>,
     pub(super) members: Box<[Member<S>]>,
-    /// The weights of the members, relative to their mean.
-    weights: Box<[f32]>,
+    weights: Weights,
     /// The hashed names of the members.
     hashes: Box<[AffinityKey]>,
     pub(super) affinity: Option<Affinity>,
@@ -43,10 +44,9 @@ impl<S> Members<S> {
     /// There is no member, or more than 64; two have one name; a weight is out of range.
     pub(super) fn new(group: &str, members: Vec<Member<S>>) -> Result<Self, ConfigError> {
         check(&members)?;
-        let mean = members.iter().map(|member| member.weight).sum::<f32>() / members.len() as f32;
         Ok(Self {
             group: group.into(),
-            weights: members.iter().map(|member| member.weight / mean).collect(),
+            weights: Weights::new(members.iter().map(|member| member.weight)),
             hashes: members.iter().map(|member| AffinityKey::of(&[member.name.as_bytes()])).collect(),
             capabilities: capabilities_of(default_models(), &members),
             counters: vec![ChoiceCounters::default(); members.len()].into(),
@@ -75,16 +75,25 @@ impl<S> Members<S> {
         key: Option<AffinityKey>,
         is_first: bool,
     ) -> Option<MemberChoice> {
-        let now = clock::now();
         let by_load = if is_first { ChoiceReason::Load } else { ChoiceReason::AfterFailure };
         match key {
             None => {
-                let chosen =
-                    choose(among, &self.weights, fastrand::f32, |index| self.view(index, request, now))?;
+                let chosen = self.choose_by_load(among, request, clock::now())?;
                 Some(MemberChoice { chosen, reason: by_load })
             }
-            Some(key) => self.choose_for_conversation(key, among, request, is_first, now),
+            Some(key) => self.choose_for_conversation(key, among, request, is_first, clock::now()),
         }
+    }
+
+    #[inline]
+    fn choose_by_load<B: 'static>(
+        &self,
+        among: MemberSet,
+        request: &Request<B>,
+        now: Instant,
+    ) -> Option<Chosen> {
+        let ticks = Ticks::of(now);
+        choose(among, &self.weights, || fastrand::u64(..), |index| self.view(index, request, now, ticks))
     }
 
     /// The member that the conversation prefers, among those that admit the call and have no more than their share.
@@ -99,17 +108,17 @@ impl<S> Members<S> {
     ) -> Option<MemberChoice> {
         let recent: Vec<f32> = self.members.iter().map(|member| member.state.recent_calls(now)).collect();
         let total: f32 = among.iter().map(|index| recent[index]).sum();
-        let weight: f32 = among.iter().map(|index| self.weights[index]).sum();
+        let weight: f32 = among.iter().map(|index| self.weights.relative(index)).sum();
         let order = ranked(key, self.all(), &self.hashes, &self.weights);
-        let is_open = |index: usize| self.view(index, request, now).standing == Standing::Open;
+        let is_open = |index: usize| self.standing(index, request, now) == Standing::Open;
         let is_fit = |index: &usize| {
             among.and(MemberSet::default().with(*index)) != MemberSet::default()
-                && is_within_share(recent[*index], total, self.weights[*index] / weight)
+                && is_within_share(recent[*index], total, self.weights.relative(*index) / weight)
                 && is_open(*index)
         };
         let chosen = match order.iter().copied().find(is_fit) {
             Some(index) => Chosen { index, standing: Standing::Open },
-            None => choose(among, &self.weights, fastrand::f32, |index| self.view(index, request, now))?,
+            None => self.choose_by_load(among, request, now)?,
         };
         let reason = match () {
             () if !is_first => ChoiceReason::AfterFailure,
@@ -130,19 +139,22 @@ impl<S> Members<S> {
     /// Whether some member of `among` may take a further attempt: it is not left out, and its gates do not reject.
     pub(super) fn has_other<B: 'static>(&self, among: MemberSet, request: &Request<B>) -> bool {
         let now = clock::now();
-        among.iter().any(|index| !matches!(self.view(index, request, now).standing, Standing::Closed(_)))
+        among.iter().any(|index| !matches!(self.standing(index, request, now), Standing::Closed(_)))
     }
 
     #[inline]
-    fn view<B: 'static>(&self, index: usize, request: &Request<B>, now: Instant) -> MemberView {
-        let Member { gates, state, .. } = &self.members[index];
-        let GateView { standing, quota } = match (state.cooling_for(now), gates) {
-            // Left out after a failure, as if a gate rejected.
-            (Some(cooldown), _) => GateView { standing: Standing::Closed(Some(cooldown)), quota: 1.0 },
-            (None, None) => GateView::OPEN,
-            (None, Some(gates)) => GateView::of(gates, request, now),
+    fn view<B: 'static>(&self, index: usize, request: &Request<B>, now: Instant, ticks: Ticks) -> MemberView {
+        let member = &self.members[index];
+        let state = &*member.state;
+        let GateView { standing, quota } = match member.gates.is_none() && !state.has_failed() {
+            true => GateView::OPEN,
+            false => member.gate_view(request, now),
         };
-        MemberView { standing, first_token: state.first_token(now), in_flight: state.in_flight(), quota }
+        MemberView { standing, first_token: state.first_token(ticks), in_flight: state.in_flight(), quota }
+    }
+
+    fn standing<B: 'static>(&self, index: usize, request: &Request<B>, now: Instant) -> Standing {
+        self.members[index].gate_view(request, now).standing
     }
 
     pub(super) fn snapshot(&self) -> GroupSnapshot {
@@ -200,7 +212,9 @@ fn snapshot<S>(member: &Member<S>, now: Instant) -> MemberSnapshot {
         target: Arc::clone(&member.name),
         weight: member.weight,
         in_flight: state.in_flight(),
-        first_token_ms: state.first_token(now).map(|seconds| millis(Duration::from_secs_f32(seconds))),
+        first_token_ms: state
+            .first_token(Ticks::of(now))
+            .map(|seconds| millis(Duration::from_secs_f32(seconds))),
         cooldown_remaining_ms: state.cooling_for(now).map(millis),
         choices: Choices { by_load, by_affinity, moved, after_failure },
         failures: state.failures(),

@@ -86,6 +86,8 @@ mod members;
 mod rendezvous;
 mod service;
 mod snapshot;
+mod ticks;
+mod weights;
 
 pub use affinity::Affinity;
 pub use body::ResponseBody;

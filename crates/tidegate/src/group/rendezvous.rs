@@ -11,6 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::member_set::MemberSet;
+use super::weights::Weights;
 
 /// The key of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(super) struct AffinityKey(u64);
 
 /// The calls of the last minute, with exponential decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct RecentCalls {
+pub(super) struct DecayingCount {
     count: f32,
     at: Instant,
 }
@@ -57,7 +58,7 @@ fn mix(hash: u64) -> u64 {
     hash ^ hash >> 31
 }
 
-impl RecentCalls {
+impl DecayingCount {
     pub(super) const fn new(now: Instant) -> Self {
         Self { count: 0.0, at: now }
     }
@@ -77,10 +78,10 @@ pub(super) fn ranked(
     key: AffinityKey,
     among: MemberSet,
     members: &[AffinityKey],
-    weights: &[f32],
+    weights: &Weights,
 ) -> Vec<usize> {
     let mut ranked: Vec<_> =
-        among.iter().map(|index| (index, key.preference(members[index], weights[index]))).collect();
+        among.iter().map(|index| (index, key.preference(members[index], weights.relative(index)))).collect();
     ranked.sort_by(|one, other| other.1.total_cmp(&one.1));
     ranked.into_iter().map(|(index, _)| index).collect()
 }
@@ -108,7 +109,8 @@ mod tests {
 
     #[test]
     fn conversations_are_spread_by_weight_and_a_member_that_leaves_moves_its_own_only() {
-        let (members, weights) = (members(), [1.0, 1.0, 2.0, 1.0]);
+        let (members, shares) = (members(), [1.0, 1.0, 2.0, 1.0]);
+        let weights = Weights::new(shares);
         let all = MemberSet::first(4);
         let mut counts = [0_u32; 4];
         for number in 0..10_000 {
@@ -117,7 +119,7 @@ mod tests {
             let left = ranked(key(number), all.without(1), &members, &weights)[0];
             assert!(left == first || first == 1);
         }
-        for (count, weight) in counts.into_iter().zip(weights) {
+        for (count, weight) in counts.into_iter().zip(shares) {
             let share = count as f32 / 10_000.0;
             assert!((share - weight / 5.0).abs() < 0.015, "{counts:?}");
         }
@@ -125,8 +127,9 @@ mod tests {
 
     #[test]
     fn every_process_has_the_same_order() {
-        let orders: Vec<_> =
-            (0..3).map(|number| ranked(key(number), MemberSet::first(4), &members(), &[1.0; 4])).collect();
+        let orders: Vec<_> = (0..3)
+            .map(|number| ranked(key(number), MemberSet::first(4), &members(), &Weights::new([1.0; 4])))
+            .collect();
         assert_eq!(orders, EXPECTED);
     }
 
@@ -142,7 +145,7 @@ mod tests {
     #[test]
     fn calls_are_forgotten() {
         let now = Instant::now();
-        let mut recent = RecentCalls::new(now);
+        let mut recent = DecayingCount::new(now);
         (0..100).for_each(|_| recent.add(now));
         assert_eq!(recent.read(now), 100.0);
         let later = recent.read(now + Duration::from_secs(60));
