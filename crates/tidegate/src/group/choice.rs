@@ -16,12 +16,18 @@ use super::weights::Weights;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct MemberView {
     pub(super) standing: Standing,
+    pub(super) load: MemberLoad,
+    /// The part of its quota that is left, from 0 to 1; 1 without a quota.
+    pub(super) quota: f32,
+}
+
+/// What a member is busy with, whatever its gates are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct MemberLoad {
     /// The expected time to the first token, in seconds; `None` if nothing is known about it.
     pub(super) first_token: Option<f32>,
     /// The calls in flight, response bodies included.
     pub(super) in_flight: u32,
-    /// The part of its quota that is left, from 0 to 1; 1 without a quota.
-    pub(super) quota: f32,
 }
 
 /// What the gates of a member would do with the call now.
@@ -51,27 +57,44 @@ const NOISE: f32 = 0.02;
 /// The least part of a quota that is told apart.
 const LEAST_QUOTA: f32 = 0.01;
 
-/// Chooses one of `members`. `random` draws a number, each as likely as the others, and `view` looks at a member. Usually two
-/// members are looked at; all of them only if these two would not admit the call at once. `None` if `members` is empty.
+/// Chooses one of `members`. `random` draws a number, each as likely as the others. `open` returns the load of a member
+/// without gates and failures, which is the quick case, and `view` looks at any member. Usually two members are looked at;
+/// all of them only if these two would not admit the call at once. `None` if `members` is empty.
 #[inline]
 pub(super) fn choose(
     members: MemberSet,
     weights: &Weights,
     mut random: impl FnMut() -> u64,
-    mut view: impl FnMut(usize) -> MemberView,
+    open: impl Fn(usize) -> Option<MemberLoad>,
+    view: impl FnMut(usize) -> MemberView,
 ) -> Option<Chosen> {
     let (first, second) = weights.draw_two(members, random())?;
+    if let Some(second) = second
+        && let (Some(one), Some(other)) = (open(first), open(second))
+    {
+        return Some(better((first, one, 1.0), (second, other, 1.0), weights));
+    }
+    Some(choose_by_view(members, (first, second), weights, random, view))
+}
+
+fn choose_by_view(
+    members: MemberSet,
+    (first, second): (usize, Option<usize>),
+    weights: &Weights,
+    random: impl FnMut() -> u64,
+    mut view: impl FnMut(usize) -> MemberView,
+) -> Chosen {
     let of_first = view(first);
     let Some(second) = second else {
-        return Some(Chosen { index: first, standing: of_first.standing });
+        return Chosen { index: first, standing: of_first.standing };
     };
     let of_second = view(second);
     let (one, other) = ((first, of_first), (second, of_second));
     match (of_first.standing, of_second.standing) {
-        (Standing::Open, Standing::Open) => Some(better(one, other, weights)),
-        (Standing::Open, _) => Some(Chosen { index: first, standing: Standing::Open }),
-        (_, Standing::Open) => Some(Chosen { index: second, standing: Standing::Open }),
-        _ => Some(choose_of_all(members, [one, other], weights, random, view)),
+        (Standing::Open, Standing::Open) => better(with_load(one), with_load(other), weights),
+        (Standing::Open, _) => Chosen { index: first, standing: Standing::Open },
+        (_, Standing::Open) => Chosen { index: second, standing: Standing::Open },
+        _ => choose_of_all(members, [one, other], weights, random, view),
     }
 }
 
@@ -92,7 +115,7 @@ fn choose_of_all(
     let with_view = |index: usize| open.iter().find(|(it, _)| *it == index).copied();
     if let Some((first, second)) = weights.draw_two(among, random()) {
         return match with_view(first).zip(second.and_then(with_view)) {
-            Some((one, other)) => better(one, other, weights),
+            Some((one, other)) => better(with_load(one), with_load(other), weights),
             None => Chosen { index: first, standing: Standing::Open },
         };
     }
@@ -101,21 +124,28 @@ fn choose_of_all(
     Chosen { index: first.0, standing: first.1.standing }
 }
 
+/// A member, its load and the part of its quota that is left.
+type Loaded = (usize, MemberLoad, f32);
+
+const fn with_load((index, view): (usize, MemberView)) -> Loaded {
+    (index, view.load, view.quota)
+}
+
 /// The first of two members that admit the call, or the second if it is clearly better.
 #[inline]
-fn better(one: (usize, MemberView), other: (usize, MemberView), weights: &Weights) -> Chosen {
+fn better(one: Loaded, other: Loaded, weights: &Weights) -> Chosen {
     // Without a time of both, only their loads can be compared.
     let times = one.1.first_token.zip(other.1.first_token).unwrap_or((1.0, 1.0));
-    let first = cost(times.0, &one.1, weights.relative(one.0));
-    let second = cost(times.1, &other.1, weights.relative(other.0));
+    let first = cost(times.0, one, weights);
+    let second = cost(times.1, other, weights);
     let index = if second * CLEARLY < first { other.0 } else { one.0 };
     Chosen { index, standing: Standing::Open }
 }
 
 /// What a further call costs at a member: its time, multiplied by its load for its weight, and by how scarce its quota is.
 #[inline]
-fn cost(first_token: f32, view: &MemberView, weight: f32) -> f32 {
-    (first_token + NOISE) * (1.0 + view.in_flight as f32 / weight) / view.quota.max(LEAST_QUOTA)
+fn cost(first_token: f32, (index, load, quota): Loaded, weights: &Weights) -> f32 {
+    (first_token + NOISE) * (1.0 + load.in_flight as f32 / weights.relative(index)) / quota.max(LEAST_QUOTA)
 }
 
 /// Orders members by when the call could start: queues before rejections, and rejections without a time last.
@@ -126,7 +156,7 @@ fn soonest(one: &(usize, MemberView), other: &(usize, MemberView), weights: &Wei
         Standing::Closed(Some(wait)) => (2, wait),
         Standing::Closed(None) => (3, Duration::MAX),
     };
-    let load = |(index, view): &(usize, MemberView)| view.in_flight as f32 / weights.relative(*index);
+    let load = |(index, view): &(usize, MemberView)| view.load.in_flight as f32 / weights.relative(*index);
     rank(one.1.standing).cmp(&rank(other.1.standing)).then(load(one).total_cmp(&load(other)))
 }
 
@@ -138,11 +168,34 @@ mod tests {
 
     use super::*;
 
-    const OPEN: MemberView =
-        MemberView { standing: Standing::Open, first_token: Some(1.0), in_flight: 0, quota: 1.0 };
+    const OPEN: MemberView = with(Some(1.0), 0);
+
+    const fn with(first_token: Option<f32>, in_flight: u32) -> MemberView {
+        let load = MemberLoad { first_token, in_flight };
+        MemberView { standing: Standing::Open, load, quota: 1.0 }
+    }
+
+    /// The quick case, of a member that differs from a new one in its load only.
+    fn open_load(view: MemberView) -> Option<MemberLoad> {
+        (view.standing == Standing::Open && view.quota == 1.0).then_some(view.load)
+    }
 
     fn choose_with(views: &[MemberView], weights: &Weights, random: &mut fastrand::Rng) -> Option<Chosen> {
-        choose(MemberSet::first(views.len()), weights, || random.u64(..), |index| views[index])
+        choose_by(MemberSet::first(views.len()), weights, random, views)
+    }
+
+    /// The choice, which is the same by the loads as by the views.
+    fn choose_by(
+        members: MemberSet,
+        weights: &Weights,
+        random: &mut fastrand::Rng,
+        views: &[MemberView],
+    ) -> Option<Chosen> {
+        let view = |index: usize| views[index];
+        let mut same = random.clone();
+        let chosen = choose(members, weights, || random.u64(..), |index| open_load(views[index]), view);
+        assert_eq!(choose(members, weights, || same.u64(..), |_| None, view), chosen);
+        chosen
     }
 
     /// The share of each member in many choices with the same views.
@@ -166,47 +219,49 @@ mod tests {
     fn members_that_do_not_differ_get_the_shares_of_their_weights() {
         assert_shares(shares([OPEN; 4], [1.0; 4]), [0.25; 4]);
         assert_shares(shares([OPEN; 3], [2.0, 0.5, 0.5]), [0.667, 0.167, 0.167]);
-        let slightly = MemberView { first_token: Some(1.2), ..OPEN };
+        let slightly = with(Some(1.2), 0);
         assert_shares(shares([OPEN, slightly], [1.0; 2]), [0.5, 0.5]);
     }
 
     #[test]
     fn a_clearly_worse_member_gets_no_call_beside_a_better_one() {
-        let slow = MemberView { first_token: Some(10.0), ..OPEN };
-        let loaded = MemberView { in_flight: 9, ..OPEN };
+        let slow = with(Some(10.0), 0);
+        let loaded = with(Some(1.0), 9);
         let scarce = MemberView { quota: 0.1, ..OPEN };
         for worse in [slow, loaded, scarce] {
             assert_shares(shares([OPEN, worse, OPEN], [1.0; 3]), [0.5, 0.0, 0.5]);
         }
         // Twice the weight carries twice the load.
-        assert_shares(shares([MemberView { in_flight: 2, ..OPEN }, loaded], [1.9, 0.1]), [1.0, 0.0]);
-        let (twice, once) = (MemberView { in_flight: 8, ..OPEN }, MemberView { in_flight: 4, ..OPEN });
+        assert_shares(shares([with(Some(1.0), 2), loaded], [1.9, 0.1]), [1.0, 0.0]);
+        let (twice, once) = (with(Some(1.0), 8), with(Some(1.0), 4));
         assert_shares(shares([twice, once], [1.333, 0.667]), [0.667, 0.333]);
     }
 
     #[test]
     fn a_member_without_a_time_is_compared_by_its_load() {
-        let new = MemberView { first_token: None, ..OPEN };
-        let slow = MemberView { first_token: Some(10.0), ..OPEN };
+        let new = with(None, 0);
+        let slow = with(Some(10.0), 0);
         assert_shares(shares([new, OPEN], [1.0; 2]), [0.5, 0.5]);
         assert_shares(shares([new, slow], [1.0; 2]), [0.5, 0.5]);
-        assert_shares(shares([MemberView { in_flight: 3, ..new }, OPEN], [1.0; 2]), [0.0, 1.0]);
+        assert_shares(shares([with(None, 3), OPEN], [1.0; 2]), [0.0, 1.0]);
     }
 
     #[test]
     fn the_member_at_which_the_call_can_start_first_is_chosen() {
         let secs = Duration::from_secs;
-        let with = |standing| MemberView { standing, ..OPEN };
-        let (queued, closed) =
-            (|wait| with(Standing::Queued(secs(wait))), |wait| with(Standing::Closed(Some(secs(wait)))));
-        let unknown = with(Standing::Closed(None));
+        let standing = |standing| MemberView { standing, ..OPEN };
+        let (queued, closed) = (
+            |wait| standing(Standing::Queued(secs(wait))),
+            |wait| standing(Standing::Closed(Some(secs(wait)))),
+        );
+        let unknown = standing(Standing::Closed(None));
         let mut random = fastrand::Rng::with_seed(7);
         for (views, expected) in [
             (vec![unknown, closed(1), queued(9), OPEN], 3),
             (vec![queued(3), closed(1), queued(2), unknown], 2),
             (vec![unknown, closed(5), closed(4)], 2),
             (vec![unknown], 0),
-            (vec![queued(3), queued(3), MemberView { in_flight: 0, ..queued(3) }], 0),
+            (vec![queued(3), queued(3), queued(3)], 0),
         ] {
             for _ in 0..50 {
                 let chosen =
@@ -227,7 +282,7 @@ mod tests {
             seen += 1;
             OPEN
         };
-        choose(MemberSet::first(8), &Weights::new([1.0; 8]), || random.u64(..), view).unwrap();
+        choose(MemberSet::first(8), &Weights::new([1.0; 8]), || random.u64(..), |_| None, view).unwrap();
         assert_eq!(seen, 2);
     }
 
@@ -248,8 +303,7 @@ mod tests {
                         2 => Standing::Closed(Some(Duration::from_secs(1))),
                         _ => Standing::Queued(Duration::from_secs(1)),
                     },
-                    first_token,
-                    in_flight,
+                    load: MemberLoad { first_token, in_flight },
                     quota,
                 })
                 .collect();
@@ -258,7 +312,7 @@ mod tests {
             let members = members.fold(MemberSet::default(), MemberSet::with);
             let mut random = fastrand::Rng::with_seed(seed);
             let weights = Weights::new(views.iter().map(|_| 1.0));
-            let chosen = choose(members, &weights, || random.u64(..), |index| views[index]);
+            let chosen = choose_by(members, &weights, &mut random, &views);
             let has_open = members.iter().any(|index| views[index].standing == Standing::Open);
             match chosen {
                 None => prop_assert!(members.is_empty()),

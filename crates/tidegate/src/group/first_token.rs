@@ -57,7 +57,7 @@ impl Estimated {
 
     #[inline]
     fn at(self, now: Ticks) -> Option<f32> {
-        // Another thread may have read its clock later and recorded first.
+        // It may have been recorded after `now` was read.
         let idle = (now.since(self.at) as i32).max(0) as f32 / 1_000.0;
         let decay = idle / HALF_LIFE;
         (self.at.0 != 0 && idle < LIFETIME).then(|| self.seconds / (1.0 + decay * decay))

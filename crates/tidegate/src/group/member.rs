@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use http::Request;
 
-use super::choice::Standing;
+use super::choice::{MemberLoad, MemberView, Standing};
 use super::gate_view::GateView;
 use super::member_state::MemberState;
+use super::ticks::Ticks;
 use crate::Resilience;
 use crate::attempt::AttemptGates;
 use crate::stack::Signals;
@@ -43,6 +44,17 @@ impl<S> Member<S> {
 }
 
 impl<S> Member<S> {
+    /// Its load, if it has no gates and no failure.
+    #[inline]
+    pub(super) fn open_load(&self, now: Ticks) -> Option<MemberLoad> {
+        (self.gates.is_none() && !self.state.has_failed()).then(|| self.state.load(now))
+    }
+
+    pub(super) fn view<B: 'static>(&self, request: &Request<B>, now: Instant) -> MemberView {
+        let GateView { standing, quota } = self.gate_view(request, now);
+        MemberView { standing, load: self.state.load(Ticks::of(now)), quota }
+    }
+
     /// The view of its gates, or that of closed ones while it is left out after a failure.
     pub(super) fn gate_view<B: 'static>(&self, request: &Request<B>, now: Instant) -> GateView {
         match (self.state.cooling_for(now), &self.gates) {

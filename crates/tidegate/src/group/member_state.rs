@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::choice::MemberLoad;
 use super::cooldown::MemberCooldown;
 use super::first_token::FirstTokenEstimate;
 use super::rendezvous::DecayingCount;
@@ -38,14 +39,11 @@ impl Default for MemberState {
 
 impl MemberState {
     #[inline]
-    pub(super) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// The expected time to the first token, in seconds.
-    #[inline]
-    pub(super) fn first_token(&self, now: Ticks) -> Option<f32> {
-        self.first_token.read(now)
+    pub(super) fn load(&self, now: Ticks) -> MemberLoad {
+        MemberLoad {
+            first_token: self.first_token.read(now),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+        }
     }
 
     /// Whether it has failed since its last success.

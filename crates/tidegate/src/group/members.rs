@@ -1,19 +1,19 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Request;
 use tidegate_core::ModelCatalog;
 
 use super::capabilities::MemberCapabilities;
-use super::choice::{Chosen, MemberView, Standing, choose};
-use super::gate_view::GateView;
+use super::choice::{Chosen, Standing, choose};
 use super::member_set::MemberSet;
 use super::rendezvous::{AffinityKey, is_within_share, ranked};
 use super::snapshot::{ChoiceReason, Choices, GroupSnapshot, MemberSnapshot};
 use super::ticks::Ticks;
 use super::weights::Weights;
 use super::{Affinity, Member};
-use crate::clock;
+use crate::clock::{self, Now};
 use crate::fallback::default_models;
 use crate::metrics::ChoiceCounters;
 use crate::settings::ConfigError;
@@ -24,6 +24,9 @@ pub(super) struct Members<S> {
     pub(super) group: Arc<str>,
     pub(super) members: Box<[Member<S>]>,
     weights: Weights,
+    /// The [`Ticks`] of the latest choice. The age of an estimate is counted to it, since to read the clock costs as much as a
+    /// choice: after a pause, one choice takes estimates for younger than they are.
+    latest: Arc<AtomicU32>,
     /// The hashed names of the members.
     hashes: Box<[AffinityKey]>,
     pub(super) affinity: Option<Affinity>,
@@ -46,6 +49,7 @@ impl<S> Members<S> {
         check(&members)?;
         Ok(Self {
             group: group.into(),
+            latest: Arc::new(Ticks::of(clock::now()).0.into()),
             weights: Weights::new(members.iter().map(|member| member.weight)),
             hashes: members.iter().map(|member| AffinityKey::of(&[member.name.as_bytes()])).collect(),
             capabilities: capabilities_of(default_models(), &members),
@@ -78,7 +82,7 @@ impl<S> Members<S> {
         let by_load = if is_first { ChoiceReason::Load } else { ChoiceReason::AfterFailure };
         match key {
             None => {
-                let chosen = self.choose_by_load(among, request, clock::now())?;
+                let chosen = self.choose_by_load(among, request)?;
                 Some(MemberChoice { chosen, reason: by_load })
             }
             Some(key) => self.choose_for_conversation(key, among, request, is_first, clock::now()),
@@ -86,14 +90,16 @@ impl<S> Members<S> {
     }
 
     #[inline]
-    fn choose_by_load<B: 'static>(
-        &self,
-        among: MemberSet,
-        request: &Request<B>,
-        now: Instant,
-    ) -> Option<Chosen> {
-        let ticks = Ticks::of(now);
-        choose(among, &self.weights, || fastrand::u64(..), |index| self.view(index, request, now, ticks))
+    fn choose_by_load<B: 'static>(&self, among: MemberSet, request: &Request<B>) -> Option<Chosen> {
+        let ticks = Ticks(self.latest.load(Ordering::Relaxed));
+        let mut now = Now::default();
+        choose(
+            among,
+            &self.weights,
+            || fastrand::u64(..),
+            |index| self.members[index].open_load(ticks),
+            |index| self.members[index].view(request, now.get()),
+        )
     }
 
     /// The member that the conversation prefers, among those that admit the call and have no more than their share.
@@ -118,7 +124,7 @@ impl<S> Members<S> {
         };
         let chosen = match order.iter().copied().find(is_fit) {
             Some(index) => Chosen { index, standing: Standing::Open },
-            None => self.choose_by_load(among, request, now)?,
+            None => self.choose_by_load(among, request)?,
         };
         let reason = match () {
             () if !is_first => ChoiceReason::AfterFailure,
@@ -132,7 +138,9 @@ impl<S> Members<S> {
     pub(super) fn record_choice(&self, choice: MemberChoice) {
         let index = choice.chosen.index;
         let Member { name, state, .. } = &self.members[index];
-        state.record_choice(choice.reason, self.affinity.is_some(), clock::now());
+        let now = clock::now();
+        self.latest.store(Ticks::of(now).0, Ordering::Relaxed);
+        state.record_choice(choice.reason, self.affinity.is_some(), now);
         self.counters[index].increment(&self.group, name, choice.reason);
     }
 
@@ -140,17 +148,6 @@ impl<S> Members<S> {
     pub(super) fn has_other<B: 'static>(&self, among: MemberSet, request: &Request<B>) -> bool {
         let now = clock::now();
         among.iter().any(|index| !matches!(self.standing(index, request, now), Standing::Closed(_)))
-    }
-
-    #[inline]
-    fn view<B: 'static>(&self, index: usize, request: &Request<B>, now: Instant, ticks: Ticks) -> MemberView {
-        let member = &self.members[index];
-        let state = &*member.state;
-        let GateView { standing, quota } = match member.gates.is_none() && !state.has_failed() {
-            true => GateView::OPEN,
-            false => member.gate_view(request, now),
-        };
-        MemberView { standing, first_token: state.first_token(ticks), in_flight: state.in_flight(), quota }
     }
 
     fn standing<B: 'static>(&self, index: usize, request: &Request<B>, now: Instant) -> Standing {
@@ -207,14 +204,13 @@ pub(crate) const MAX_WEIGHT: f32 = 1_000.0;
 
 fn snapshot<S>(member: &Member<S>, now: Instant) -> MemberSnapshot {
     let state = &member.state;
+    let load = state.load(Ticks::of(now));
     let [by_load, by_affinity, moved, after_failure] = ChoiceReason::ALL.map(|reason| state.choices(reason));
     MemberSnapshot {
         target: Arc::clone(&member.name),
         weight: member.weight,
-        in_flight: state.in_flight(),
-        first_token_ms: state
-            .first_token(Ticks::of(now))
-            .map(|seconds| millis(Duration::from_secs_f32(seconds))),
+        in_flight: load.in_flight,
+        first_token_ms: load.first_token.map(|seconds| millis(Duration::from_secs_f32(seconds))),
         cooldown_remaining_ms: state.cooling_for(now).map(millis),
         choices: Choices { by_load, by_affinity, moved, after_failure },
         failures: state.failures(),

@@ -135,17 +135,22 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if self.is_single {
-            // A body in memory is sent as it is; that of the only member need not be.
-            let request =
-                Payload::in_request(request).unwrap_or_else(|request| request.map(Payload::streamed));
-            return ResponseFuture::of_only_member(self.first.call(request));
-        }
         let (head, body) = request.into_parts();
-        let members = Arc::clone(&self.members);
         match buffered(body) {
-            Ok(body) => ResponseFuture::calling(members, Request::from_parts(head, body)),
-            Err(body) => ResponseFuture::collecting(members, Request::from_parts(head, body)),
+            Ok(body) => {
+                let request = Request::from_parts(head, body);
+                match self.is_single {
+                    true => ResponseFuture::of_only_member(self.first.call(request)),
+                    false => ResponseFuture::calling(Arc::clone(&self.members), request),
+                }
+            }
+            Err(body) if self.is_single => {
+                let request = Request::from_parts(head, Payload::streamed(body));
+                ResponseFuture::of_only_member(self.first.call(request))
+            }
+            Err(body) => {
+                ResponseFuture::collecting(Arc::clone(&self.members), Request::from_parts(head, body))
+            }
         }
     }
 }

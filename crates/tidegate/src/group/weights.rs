@@ -7,6 +7,7 @@ pub(super) struct Weights {
     relative: Box<[f32]>,
     /// The weights laid end to end on [`TOTAL`] points: where that of each member ends.
     ends: Box<[u64]>,
+    is_equal: bool,
 }
 
 /// The points of all members together. A draw is a 32-bit number, so it is a point as it is.
@@ -30,7 +31,8 @@ impl Weights {
         if let Some(last) = ends.last_mut() {
             *last = TOTAL;
         }
-        Self { relative, ends }
+        let is_equal = weights.iter().all(|weight| *weight == weights[0]);
+        Self { relative, ends, is_equal }
     }
 
     /// The weight of a member, relative to the mean of all.
@@ -51,6 +53,11 @@ impl Weights {
         let (first, second) = (random >> 32, random & (TOTAL - 1));
         if among != self.all() || self.ends.len() < 2 {
             return self.draw_two_of_some(among, first, second);
+        }
+        if self.is_equal {
+            let count = self.ends.len() as u64;
+            let (one, other) = ((first * count) >> 32, (second * (count - 1)) >> 32);
+            return Some((one as usize, Some((other + u64::from(other >= one)) as usize)));
         }
         let (one, own) = self.at(first);
         // A point among those of the others.
@@ -133,7 +140,10 @@ mod tests {
         /// All members or some: two different ones of the set are drawn, whatever the number is.
         #[test]
         fn two_different_members_of_the_set_are_drawn(
-            values in prop::collection::vec(0.001_f32..1_000.0, 1..=MemberSet::MAX),
+            values in prop_oneof![
+                prop::collection::vec(0.001_f32..1_000.0, 1..=MemberSet::MAX),
+                (1..=MemberSet::MAX).prop_map(|count| vec![1.0; count]),
+            ],
             members: u64,
             random in prop_oneof![Just(0), Just(u64::MAX), any::<u64>()],
         ) {
