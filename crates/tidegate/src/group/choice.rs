@@ -77,6 +77,7 @@ pub(super) fn choose(
     Some(choose_by_view(members, (first, second), weights, random, view))
 }
 
+#[inline(never)]
 fn choose_by_view(
     members: MemberSet,
     (first, second): (usize, Option<usize>),

@@ -12,11 +12,11 @@ use super::ticks::Ticks;
 #[derive(Debug, Default)]
 pub(super) struct FirstTokenEstimate(AtomicU64);
 
-/// How fast an estimate without calls decays.
-const HALF_LIFE: f32 = 10.0;
+/// How fast an estimate without calls decays, in milliseconds.
+const HALF_LIFE: f32 = 10_000.0;
 
-/// An estimate of this age is not used any more, in seconds.
-const LIFETIME: f32 = 60.0;
+/// An estimate of this age is not used any more, in milliseconds.
+const LIFETIME: i32 = 60_000;
 
 /// The part of the difference by which a slower, and by which a faster call changes the estimate.
 const RISE: f32 = 0.5;
@@ -58,8 +58,8 @@ impl Estimated {
     #[inline]
     fn at(self, now: Ticks) -> Option<f32> {
         // It may have been recorded after `now` was read.
-        let idle = (now.since(self.at) as i32).max(0) as f32 / 1_000.0;
-        let decay = idle / HALF_LIFE;
+        let idle = (now.since(self.at) as i32).max(0);
+        let decay = idle as f32 / HALF_LIFE;
         (self.at.0 != 0 && idle < LIFETIME).then(|| self.seconds / (1.0 + decay * decay))
     }
 

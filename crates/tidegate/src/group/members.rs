@@ -68,7 +68,7 @@ impl<S> Members<S> {
     }
 
     pub(super) const fn all(&self) -> MemberSet {
-        MemberSet::first(self.members.len())
+        self.weights.all()
     }
 
     /// Chooses a member of `among`, which were not called yet, for this request. `key` is its conversation.

@@ -7,6 +7,8 @@ pub(super) struct Weights {
     relative: Box<[f32]>,
     /// The weights laid end to end on [`TOTAL`] points: where that of each member ends.
     ends: Box<[u64]>,
+    all: MemberSet,
+    /// They do not differ, and there are at least two.
     is_equal: bool,
 }
 
@@ -31,8 +33,8 @@ impl Weights {
         if let Some(last) = ends.last_mut() {
             *last = TOTAL;
         }
-        let is_equal = weights.iter().all(|weight| *weight == weights[0]);
-        Self { relative, ends, is_equal }
+        let is_equal = weights.len() > 1 && weights.iter().all(|weight| *weight == weights[0]);
+        Self { relative, ends, all: MemberSet::first(weights.len()), is_equal }
     }
 
     /// The weight of a member, relative to the mean of all.
@@ -44,20 +46,31 @@ impl Weights {
     /// The members with these weights.
     #[inline]
     pub(super) const fn all(&self) -> MemberSet {
-        MemberSet::first(self.ends.len())
+        self.all
     }
 
     /// Two different members of `among`, or the only one. `random` is any number, each as likely as the others.
     #[inline]
     pub(super) fn draw_two(&self, among: MemberSet, random: u64) -> Option<(usize, Option<usize>)> {
         let (first, second) = (random >> 32, random & (TOTAL - 1));
-        if among != self.all() || self.ends.len() < 2 {
-            return self.draw_two_of_some(among, first, second);
+        if !self.is_equal || among != self.all {
+            return self.draw_two_by_weight(among, first, second);
         }
-        if self.is_equal {
-            let count = self.ends.len() as u64;
-            let (one, other) = ((first * count) >> 32, (second * (count - 1)) >> 32);
-            return Some((one as usize, Some((other + u64::from(other >= one)) as usize)));
+        // By position, without a search.
+        let count = self.ends.len() as u64;
+        let (one, other) = ((first * count) >> 32, (second * (count - 1)) >> 32);
+        Some((one as usize, Some((other + u64::from(other >= one)) as usize)))
+    }
+
+    #[inline(never)]
+    fn draw_two_by_weight(
+        &self,
+        among: MemberSet,
+        first: u64,
+        second: u64,
+    ) -> Option<(usize, Option<usize>)> {
+        if among != self.all || self.ends.len() < 2 {
+            return self.draw_two_of_some(among, first, second);
         }
         let (one, own) = self.at(first);
         // A point among those of the others.
