@@ -2,6 +2,7 @@ mod chain;
 mod drops;
 mod failures;
 mod gates;
+mod group;
 mod long_tail;
 mod requests;
 

@@ -1,0 +1,71 @@
+//! Hedges of calls at a group.
+
+use tidegate_testkit::strict::Strict;
+
+use super::*;
+use crate::Resilience;
+use crate::group::{Group, GroupMember, Handle as GroupHandle, Member};
+
+/// A group of two members, hedged by the stack around it, after enough calls of a second at each.
+async fn hedged_group() -> (Resilience<Group<Strict<Payload>>>, GroupHandle, [Handle; 2]) {
+    fastrand::seed(7);
+    let [(one, first), (two, second)] = [strict(), strict()];
+    let group = Group::new("group", [Member::new("a/m", one), Member::new("b/m", two)]).unwrap();
+    let handles = [first, second];
+    let handle = group.handle();
+    let mut service = stack("group").service(group);
+    handles.iter().for_each(|handle| drop(handle.otherwise(Answer::status(200).after(SECOND))));
+    for _ in 0..USUAL_CALLS {
+        assert_eq!(call(&mut service).await.unwrap().status(), 200);
+    }
+    (service, handle, handles)
+}
+
+fn in_flight(handle: &GroupHandle) -> u32 {
+    handle.snapshot().members.iter().map(|member| member.in_flight).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hedge_at_the_same_group_goes_to_another_member() {
+    let (mut service, group, handles) = hedged_group().await;
+    handles[0].otherwise(Answer::status(200).after(600 * SECOND));
+    // A few calls at most, until one is at the late member.
+    for _ in 0..20 {
+        let before = handles.each_ref().map(Handle::calls);
+        let response = call(&mut service).await.unwrap();
+        let after = handles.each_ref().map(Handle::calls);
+        let hedge = response.extensions().get::<HedgeInfo>().cloned();
+        assert_eq!(&**GroupMember::of(response.extensions()).unwrap().member(), "b/m");
+        assert_eq!(in_flight(&group), 1, "the body of the response");
+        drop(response);
+        assert_eq!((in_flight(&group), handles[0].live_futures()), (0, 0));
+        if let Some(hedge) = hedge {
+            assert!(hedge.won());
+            assert_eq!([after[0] - before[0], after[1] - before[1]], [1, 1]);
+            return;
+        }
+    }
+    panic!("no call was hedged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_group_of_a_chain_is_hedged_at_the_next_target() {
+    fastrand::seed(7);
+    let [(one, first), (two, second), (next, third)] = [strict(), strict(), strict()];
+    let group = Group::new("group", [Member::new("a/m", one), Member::new("b/m", two)]).unwrap();
+    let handle = group.handle();
+    let target = ResilienceBuilder::new("c/m").classify(StatusClassifier).service(next);
+    let fallback = FallbackLayer::new().then_addressed("c/m", target);
+    let mut service = stack("group").fallback(fallback).service(group);
+    let members = [first, second];
+    members.iter().for_each(|member| drop(member.otherwise(Answer::status(200).after(SECOND))));
+    for _ in 0..USUAL_CALLS {
+        call(&mut service).await.unwrap();
+    }
+    members.iter().for_each(|member| drop(member.hang()));
+    let response = call(&mut service).await.unwrap();
+    let hedge = response.extensions().get::<HedgeInfo>().unwrap();
+    assert_eq!((hedge.target(), hedge.won(), third.calls()), ("c/m", true, 1));
+    let live: usize = members.iter().map(Handle::live_futures).sum();
+    assert_eq!((in_flight(&handle), live), (0, 0), "the attempt at the member is dropped");
+}
