@@ -103,6 +103,44 @@ fn no_stack_leaks_a_permit_and_ours_serves_far_more_than_the_bare_client() {
     assert!(tidegate.leaked_permits.is_some());
 }
 
+/// A group of three members, the first of which has died, and a provider after it.
+const GROUP: &str = r#"
+title = "a group"
+duration = "2m"
+
+[[callers]]
+per_minute = 60
+
+[[providers]]
+name = "one"
+group = "model"
+faults = [{ kind = "reset" }]
+
+[[providers]]
+name = "two"
+group = "model"
+
+[[providers]]
+name = "three"
+group = "model"
+
+[[providers]]
+name = "last"
+"#;
+
+#[test]
+fn any_member_of_a_group_takes_a_call_in_every_stack_but_the_bare_one() {
+    let scenario = Scenario::parse("group", GROUP).unwrap();
+    for stack in STACKS {
+        let figures = play(&scenario, stack, 3).unwrap();
+        assert_eq!(figures.success_rate > 0.9, stack.name != "bare", "{figures:?}");
+        // With the order of a chain each call has at least one attempt more.
+        assert!(figures.attempts_per_call < 1.9, "{figures:?}");
+        assert_eq!((figures.detect_ms, figures.leaked_permits.unwrap_or(0)), (None, 0), "{figures:?}");
+        assert_eq!(line(&scenario, stack, 3), line(&scenario, stack, 3), "{}", stack.name);
+    }
+}
+
 /// The bare client meets each fault as often as the scenario has it.
 #[test]
 fn the_bare_client_meets_the_faults_of_the_scenario() {

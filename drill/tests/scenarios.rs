@@ -16,7 +16,7 @@ fn error(text: &str) -> String {
 
 #[test]
 fn the_built_in_scenarios_are_valid_and_are_all_files() {
-    assert_eq!(built_in().unwrap().len(), 21);
+    assert_eq!(built_in().unwrap().len(), 25);
     let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios")).unwrap();
     assert_eq!(files.count(), BUILT_IN.len());
 }
@@ -25,17 +25,18 @@ fn the_built_in_scenarios_are_valid_and_are_all_files() {
 fn every_documented_key_is_accepted() {
     let callers = "tenant = \"a\"\narrivals = \"bursts\"\nburst = 3\nfrom = \"1s\"\nto = \"50s\"\npatience = \"9s\"\nleave = 0.1\n\
                    leave_after = \"2s\"\nprompt_tokens = 30\noutput_tokens = [3, 9]\nmax_tokens = 10\nstreams = 1.0";
-    let provider = "dialect = \"mistral\"\nfirst_token = [\"1s\", \"2s\"]\nslow = 0.5\nslow_first_token = \"3s\"\npace = \"1ms\"\n\
+    let provider = "group = \"both\"\ndialect = \"mistral\"\nfirst_token = [\"1s\", \"2s\"]\nslow = 0.5\nslow_first_token = \"3s\"\npace = \"1ms\"\n\
                     capacity = 5\nrequests_per_minute = 50\ntokens_per_minute = 5000\ncontext_tokens = 100";
     let fault = "from = \"1s\"\nto = \"2s\"\nshare = 0.5\nstatus = 529\nretry_after = \"3s\"";
     let text = with("seed = 7", callers, provider, fault);
     let more = "[[providers.faults]]\nkind = \"stall\"\nafter_tokens = 3\npings = \"1s\"\n\
                 [[providers.faults]]\nkind = \"slow\"\nfactor = 3\n[[providers.faults]]\nkind = \"capacity\"\ncapacity = 3\n";
-    let scenario = Scenario::parse("test", &format!("{text}{more}")).unwrap();
+    let member = "[[providers]]\nname = \"two\"\ngroup = \"both\"\ncontext_tokens = 100\n";
+    let scenario = Scenario::parse("test", &format!("{text}{more}{member}")).unwrap();
     assert_eq!((scenario.seed, scenario.providers[0].faults.len()), (7, 4));
     for kind in ["reset", "hang", "cut", "error_event", "empty", "quota_exhausted", "stale"] {
         let more = format!("[[providers.faults]]\nkind = \"{kind}\"\n");
-        Scenario::parse("test", &format!("{text}{more}")).unwrap();
+        Scenario::parse("test", &format!("{text}{more}{member}")).unwrap();
     }
 }
 
@@ -103,6 +104,29 @@ fn a_mistake_is_reported_by_its_key() {
         (
             ["", "", "[[providers]]\nname = \"two\"\ndialect = \"anthropic\"", ""],
             "providers[1].dialect: \"anthropic\" is for all providers of a scenario, or for none",
+        ),
+        (["", "", "grup = \"a\"", ""], "providers[0]: unknown key `grup`, did you mean `group`?"),
+        (
+            ["", "", "group = \"A\"", ""],
+            "providers[0].group: expected lower-case letters, digits and hyphens",
+        ),
+        (["", "", "group = \"a\"", ""], "providers[0].group: `a` has no other member"),
+        (
+            ["", "", "group = \"one\"\n[[providers]]\nname = \"two\"\ngroup = \"one\"", ""],
+            "providers[0].group: `one` is the name of a provider",
+        ),
+        (
+            [
+                "",
+                "",
+                "group = \"a\"\n[[providers]]\nname = \"two\"\n[[providers]]\nname = \"three\"\ngroup = \"a\"",
+                "",
+            ],
+            "providers[2].group: the members of `a` have to follow each other",
+        ),
+        (
+            ["", "", "group = \"a\"\ncontext_tokens = 9\n[[providers]]\nname = \"two\"\ngroup = \"a\"", ""],
+            "providers[1].context_tokens: expected that of the other members of `a`, 9, found none",
         ),
         (["", "", "", "shares = 0.1"], "providers[0].faults[0]: unknown key `shares`, did you mean `share`?"),
         (["", "", "", "share = 1.1"], "providers[0].faults[0].share: expected from 0 to 1, found 1.1"),

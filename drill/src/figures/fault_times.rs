@@ -4,7 +4,7 @@ use crate::run::Record;
 use crate::scenario::{PlannedFaultKind, Scenario};
 
 /// The time from the first fault that starts in the middle of the scenario to the first call that makes no attempt at its
-/// provider, and from its end, or that of the faults that follow it without a gap, to the first answer of the provider.
+/// provider, if that is not a member of a group, which other calls pass by anyway; and from its end, or that of the faults that follow it without a gap, to the first answer of the provider.
 pub(super) fn of(scenario: &Scenario, record: &Record) -> (Option<Duration>, Option<Duration>) {
     let faults = scenario
         .providers
@@ -38,5 +38,6 @@ pub(super) fn of(scenario: &Scenario, record: &Record) -> (Option<Duration>, Opt
         let heads = answers.filter(|attempt| attempt.sent >= end).filter_map(|attempt| attempt.head);
         heads.min().map(|head| head - end)
     });
+    let detected = detected.filter(|_| scenario.providers[provider].group.is_none());
     (detected.map(|call| call.at - fault.from.0), recovered)
 }

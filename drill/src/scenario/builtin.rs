@@ -32,6 +32,10 @@ files![
     "empty",
     "stale",
     "long-tail",
+    "group-capacity",
+    "group-dead",
+    "group-slow",
+    "group-quota",
 ];
 
 /// All built-in scenarios, in the order of the table.

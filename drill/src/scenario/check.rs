@@ -11,6 +11,14 @@ pub(super) fn unexpected(key: &str, expected: &str, found: impl Display) -> Conf
     ConfigError::new(key, format!("expected {expected}, found {found}"))
 }
 
+pub(super) fn name(key: &str, value: &str) -> Result<(), ConfigError> {
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !value.is_empty() && value.bytes().all(is_part) {
+        return Ok(());
+    }
+    Err(unexpected(key, "lower-case letters, digits and hyphens", format_args!("{value:?}")))
+}
+
 pub(super) fn share(key: &str, value: f64) -> Result<(), ConfigError> {
     if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(unexpected(key, "from 0 to 1", value)) }
 }

@@ -4,6 +4,7 @@ mod builtin;
 mod callers;
 mod check;
 mod fault;
+mod places;
 mod provider;
 mod scaled;
 mod span;
@@ -103,6 +104,7 @@ impl Scenario {
                 let problem = "\"anthropic\" is for all providers of a scenario, or for none";
                 of_provider.fail(ConfigError::new("dialect", problem));
             }
+            self.check_group(index, &mut of_provider);
             checks.keep(of_provider.finish(()).map_err(|error| error.within(&format!("providers[{index}]"))));
         }
     }

@@ -1,7 +1,7 @@
 use serde::Deserialize;
 use tidegate::config::{Checks, ConfigError};
 
-use super::check::{at_least, in_order, share, unexpected};
+use super::check::{at_least, in_order, name, share};
 use super::fault::PlannedFault;
 use super::span::{DrawnRange, Time};
 
@@ -12,6 +12,9 @@ use super::span::{DrawnRange, Time};
 pub struct ProviderSpec {
     /// Its name, of lower-case letters, digits and hyphens.
     pub name: String,
+    /// The group that it is a member of: any of its members may take a call. The members of a group follow each other, and
+    /// have one place in the order. None by default.
+    pub group: Option<String>,
     /// Its API; `"openai"` by default. All providers of a scenario speak Anthropic's, or none does.
     #[serde(default)]
     pub dialect: ProviderApi,
@@ -69,11 +72,7 @@ const fn pace() -> Time {
 
 impl ProviderSpec {
     pub(super) fn check(&self, duration: Time, checks: &mut Checks) {
-        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if self.name.is_empty() || !self.name.bytes().all(is_name) {
-            let found = format_args!("{:?}", self.name);
-            checks.fail(unexpected("name", "lower-case letters, digits and hyphens", found));
-        }
+        checks.keep(name("name", &self.name));
         checks.keep(share("slow", self.slow));
         checks.keep(in_order("first_token", self.first_token));
         checks.keep(in_order("slow_first_token", self.slow_first_token));

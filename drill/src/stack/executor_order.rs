@@ -1,5 +1,6 @@
 use http::Request;
 use tidegate::fallback::AsTarget;
+use tidegate::group::{Group, Member};
 use tidegate::providers::ProviderClassifier;
 use tidegate::{
     BackpressureLayer, CircuitBreakerLayer, ClassifyLayer, Deadline, FallbackLayer, Payload, RateLimitLayer,
@@ -7,24 +8,28 @@ use tidegate::{
 };
 use tower::{Layer, ServiceBuilder, ServiceExt};
 
-use super::protocol_order::{limits, policy};
+use super::protocol_order::{limits, name, policy};
 use super::tidegate_client::{TidegateClient, client, for_callers, rules};
 use super::{BuiltStack, ComparedStack, StackPlan, TargetPlan};
 
 pub(super) const STACK: ComparedStack = ComparedStack {
     name: "executor order",
     description: "tidegate's layers in the order of the protocol's executor, in a Fallback to the next provider: \
-                  Backpressure, RateLimit, CircuitBreaker, Retry, Classify, Timeout; the settings are those of `tidegate`",
+                  Backpressure, RateLimit, CircuitBreaker, Retry, Classify, Timeout; the settings are those of `tidegate`; \
+                  the members of a group are a Group that cannot look at their gates",
     build: |plan, wire| {
         let client = client(wire);
         let mut handles = Vec::new();
-        let mut targets = plan.targets.iter();
-        let first = targets.next().map(|target| stack(plan, target, client.clone(), &mut handles));
-        let fallback = FallbackLayer::from_settings(policy(&plan.settings).fallback).expect("valid settings");
-        let fallback = targets.fold(fallback, |fallback, target| {
-            let stack = stack(plan, target, client.clone(), &mut handles);
-            fallback.then_addressed(&format!("{}/m", target.name), stack)
+        let mut places = plan.places().map(|members| {
+            let stacks = members
+                .iter()
+                .map(|target| Member::new(&name(target), stack(plan, target, client.clone(), &mut handles)));
+            let of_one = name(&members[0]);
+            Group::new(members[0].group.as_ref().unwrap_or(&of_one), stacks).expect("a checked group")
         });
+        let first = places.next();
+        let fallback = FallbackLayer::from_settings(policy(&plan.settings).fallback).expect("valid settings");
+        let fallback = places.fold(fallback, FallbackLayer::then_group);
         let total = plan.settings.total;
         let chain = fallback.layer(first.expect("a checked scenario has a provider"));
         let chain = chain.map_request(move |mut request: Request<Payload>| {

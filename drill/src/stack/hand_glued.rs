@@ -20,30 +20,33 @@ use super::circuit_cooldown::CircuitCooldown;
 use super::recloser_events::RecloserEvents;
 use super::settings::FAILURE_RATE;
 use super::status_policy::StatusPolicy;
-use super::{AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, held_of, peer};
+use super::{
+    AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, held_of, peer, turns,
+};
 
 pub(super) const STACK: ComparedStack = ComparedStack {
     name: "hand-glued",
     description: "a fallback written by hand to the stack of the next provider; tower's Timeout of the call and Retry as \
                   above, ConcurrencyLimit, governor for requests and for estimated tokens, recloser, Timeout of the attempt \
-                  to its head",
+                  to its head; of a group a weighted round robin, which starts the fallback at each member in turn",
     build: |plan, wire| {
         let client = peer::client(wire);
         let mut semaphores = Vec::new();
         let mut cooldowns = Vec::new();
-        let stacks: Vec<_> = plan
-            .targets
-            .iter()
-            .map(|target| {
-                let semaphore = Arc::new(Semaphore::new(plan.settings.in_flight));
-                let cooldown = CircuitCooldown::default();
-                semaphores.push(Arc::clone(&semaphore));
-                cooldowns.push((target.name.clone(), cooldown.clone()));
-                target_stack(plan, target, client.clone(), semaphore, cooldown)
-            })
-            .collect();
+        let mut stack_of = |target: &TargetPlan| {
+            let semaphore = Arc::new(Semaphore::new(plan.settings.in_flight));
+            let cooldown = CircuitCooldown::default();
+            semaphores.push(Arc::clone(&semaphore));
+            cooldowns.push((target.name.clone(), cooldown.clone()));
+            target_stack(plan, target, client.clone(), semaphore, cooldown)
+        };
+        let places = plan.places().map(|members| {
+            let stacks = members.iter().map(&mut stack_of).collect();
+            turns::group_of(stacks, members, with_fallback)
+        });
+        let places = places.collect();
         let stack =
-            BuiltStack::new(with_fallback(stacks)).held_by(held_of(semaphores, plan.settings.in_flight));
+            BuiltStack::new(with_fallback(places)).held_by(held_of(semaphores, plan.settings.in_flight));
         let guard = plan.is_virtual.then(|| tracing::subscriber::set_default(RecloserEvents(cooldowns)));
         BuiltStack { guard, ..stack }
     },
@@ -81,8 +84,7 @@ fn target_stack(
         .retry(StatusPolicy::new(settings))
         .layer(GlobalConcurrencyLimitLayer::with_semaphore(semaphore))
         .service(attempt);
-    let authority = target.authority.clone();
-    StackService::new(call.map_request(move |request| peer::readdress(request, &authority)))
+    peer::addressed(StackService::new(call), target)
 }
 
 /// The attempt behind a circuit of recloser, which counts 5xx as errors.

@@ -15,6 +15,7 @@ mod status_policy;
 mod tidegate_client;
 mod tower_resilience;
 mod tower_retry;
+mod turns;
 
 use std::fmt;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use tidegate::{BoxError, Payload};
 use tower::ServiceExt;
 
-use super::{AnswerBody, StackService};
+use super::{AnswerBody, StackService, TargetPlan};
 use crate::wire::{RecordedBody, RecordedClient};
 
 /// The client.
@@ -28,8 +28,13 @@ pub(super) fn is_failure(result: &Result<Response<AnswerBody>, BoxError>) -> boo
     result.as_ref().map_or(true, |response| response.status().is_server_error())
 }
 
-/// The request, addressed to another provider.
-pub(super) fn readdress(mut request: Request<Bytes>, authority: &str) -> Request<Bytes> {
+/// The service, for requests that it addresses to this target.
+pub(super) fn addressed(service: StackService, target: &TargetPlan) -> StackService {
+    let authority = target.authority.clone();
+    StackService::new(service.map_request(move |request| readdress(request, &authority)))
+}
+
+fn readdress(mut request: Request<Bytes>, authority: &str) -> Request<Bytes> {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = authority.parse::<Authority>().ok();

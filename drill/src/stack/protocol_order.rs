@@ -1,4 +1,4 @@
-use tidegate::chain::{Chain, ProviderSettings, Providers};
+use tidegate::chain::{Chain, ProviderSettings, Providers, TargetGroup, group};
 use tidegate::provider::LimitUnit;
 use tidegate::rate_limit::Quota;
 use tidegate::{
@@ -17,7 +17,8 @@ pub(super) const STACK: ComparedStack = ComparedStack {
     description: "a FallbackChain; for each target Retry (of rejections, too, if there is no other target), Backpressure \
                   (adaptive by AIMD, from a quarter of the calls in flight), RateLimit of requests and tokens, \
                   CircuitBreaker (failures in a row, too), and the wire, which bounds the first token and the gaps between \
-                  tokens; too long prompts fall back, and the next target continues broken streams",
+                  tokens; too long prompts fall back, and the next target continues broken streams; the members of a group are a \
+                  Group without weights",
     build: |plan, wire| build(plan, wire, None),
 };
 
@@ -33,7 +34,6 @@ pub(super) fn build(plan: &StackPlan, wire: RecordedClient, hedge: Option<hedge:
 
 /// The chain of all targets, in their order.
 fn chain(plan: &StackPlan, client: TidegateClient, hedge: Option<hedge::Settings>) -> Chain<TidegateClient> {
-    let name = |target: &TargetPlan| format!("{}/m", target.name);
     let common = ResilienceConfig { hedge, ..policy(&plan.settings) };
     let providers = plan.targets.iter().fold(Providers::empty(), |providers, target| {
         let base_url = format!("http://{}/v1", target.authority);
@@ -45,12 +45,22 @@ fn chain(plan: &StackPlan, client: TidegateClient, hedge: Option<hedge::Settings
         };
         providers.with(&target.name, settings.kind(rules(target.dialect)))
     });
-    let chain = FallbackChain::new(plan.targets.iter().map(name)).policy(common.clone()).providers(providers);
+    let chain = FallbackChain::new(plan.places().map(place)).policy(common.clone()).providers(providers);
     let chain = plan.targets.iter().fold(chain, |chain, target| {
         let limits = limits(plan, target);
         chain.policy_of(&name(target), ResilienceConfig { rate_limiter: Some(limits), ..common.clone() })
     });
     chain.service(client).expect("a checked scenario has a chain")
+}
+
+/// One target of the chain, or the group of several.
+fn place(members: &[TargetPlan]) -> TargetGroup {
+    let place = group(members.iter().map(name));
+    members[0].group.iter().fold(place, |place, group| place.name(group))
+}
+
+pub(super) fn name(target: &TargetPlan) -> String {
+    format!("{}/m", target.name)
 }
 
 /// The policy of all targets, without the limits of each.

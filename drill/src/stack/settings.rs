@@ -34,6 +34,8 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct TargetPlan {
     pub(crate) name: String,
+    /// The group that it is a member of.
+    pub(crate) group: Option<String>,
     /// The host, and the port if there is one, of its URL.
     pub(crate) authority: String,
     pub(crate) dialect: ProviderApi,
@@ -68,6 +70,7 @@ impl StackPlan {
         let targets = scenario.providers.iter().zip(authorities.iter());
         let targets = targets.map(|(provider, authority)| TargetPlan {
             name: provider.name.clone(),
+            group: provider.group.clone(),
             authority: authority.clone(),
             dialect: provider.dialect,
             requests: provider.requests_per_minute,
@@ -76,6 +79,11 @@ impl StackPlan {
         let settings = Settings::new(scenario.patience().0, scenario.providers.len() > 1, scale);
         let minute = MINUTE.div_f64(scale.time);
         Self { targets: targets.collect(), settings, minute, is_virtual }
+    }
+
+    /// The targets by their places in the chain: the members of a group share one.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &[TargetPlan]> {
+        self.targets.chunk_by(|one, next| one.group.is_some() && one.group == next.group)
     }
 }
 

@@ -15,27 +15,35 @@ use tower_resilience_timelimiter::TimeLimiterLayer;
 use super::circuit_cooldown::CircuitCooldown;
 use super::settings::FAILURE_RATE;
 use super::status_policy::backoff;
-use super::{AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, peer};
+use super::{AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, peer, turns};
 
 pub(super) const STACK: ComparedStack = ComparedStack {
     name: "tower-resilience",
     description: "the order of its guide for clients of external APIs: Fallback to the stack of the next provider, \
                   TimeLimiter of the call, Retry, CircuitBreaker, TimeLimiter of the attempt to its head, RateLimiter of \
-                  requests (it has none of tokens) innermost; its Retry cannot see Retry-After",
+                  requests (it has none of tokens) innermost; its Retry cannot see Retry-After; of a group a weighted round \
+                  robin written by hand, which starts the Fallback at each member in turn",
     build: |plan, wire| {
         let client = peer::client(wire);
-        let stacks = plan.targets.iter().map(|target| target_stack(plan, target, client.clone()));
-        let chain = stacks.rev().reduce(|backup, stack| {
-            let fallback =
-                FallbackLayer::<Request<Bytes>, Response<AnswerBody>, BoxError>::tower_service(backup)
-                    .handle_response(|response: &Response<AnswerBody>| !response.status().is_success());
-            StackService::new(
-                fallback.layer(stack).map_err(|error| error.map_primary(|error| error).into_inner()),
-            )
+        let places = plan.places().map(|members| {
+            let stacks = members.iter().map(|target| target_stack(plan, target, client.clone())).collect();
+            turns::group_of(stacks, members, with_fallback)
         });
-        BuiltStack::new(chain.unwrap_or(client))
+        BuiltStack::new(with_fallback(places.collect()))
     },
 };
+
+/// The stacks, each the fallback of the one before.
+fn with_fallback(stacks: Vec<StackService>) -> StackService {
+    let chain = stacks.into_iter().rev().reduce(|backup, stack| {
+        let fallback = FallbackLayer::<Request<Bytes>, Response<AnswerBody>, BoxError>::tower_service(backup)
+            .handle_response(|response: &Response<AnswerBody>| !response.status().is_success());
+        StackService::new(
+            fallback.layer(stack).map_err(|error| error.map_primary(|error| error).into_inner()),
+        )
+    });
+    chain.expect("a checked scenario has a provider")
+}
 
 fn target_stack(plan: &StackPlan, target: &TargetPlan, client: StackService) -> StackService {
     let settings = plan.settings;
@@ -54,8 +62,7 @@ fn target_stack(plan: &StackPlan, target: &TargetPlan, client: StackService) -> 
         .layer(time_limit(settings.total - settings.reserve))
         .layer(retry)
         .service(attempt);
-    let authority = target.authority.clone();
-    StackService::new(call.map_request(move |request| peer::readdress(request, &authority)))
+    peer::addressed(StackService::new(call), target)
 }
 
 fn limited(plan: &StackPlan, target: &TargetPlan, client: StackService) -> StackService {

@@ -1,0 +1,39 @@
+use tidegate::config::{Checks, ConfigError};
+
+use super::check::{name, unexpected};
+use super::{ProviderSpec, Scenario};
+
+impl Scenario {
+    /// The providers by their places in the chain: the members of a group share one.
+    pub fn places(&self) -> impl Iterator<Item = &[ProviderSpec]> {
+        self.providers.chunk_by(|one, next| one.group.is_some() && one.group == next.group)
+    }
+
+    /// Checks that the provider with this index can be a member of its group.
+    pub(super) fn check_group(&self, index: usize, checks: &mut Checks) {
+        let provider = &self.providers[index];
+        let Some(group) = &provider.group else { return };
+        checks.keep(name("group", group));
+        if self.providers.iter().any(|other| other.name == *group) {
+            checks.fail(ConfigError::new("group", format!("`{group}` is the name of a provider")));
+        }
+        let is_member = |other: &&ProviderSpec| other.group == provider.group;
+        let before = &self.providers[..index];
+        let Some(first) = before.iter().find(is_member) else {
+            if !self.providers[index + 1..].iter().any(|other| is_member(&other)) {
+                checks.fail(ConfigError::new("group", format!("`{group}` has no other member")));
+            }
+            return;
+        };
+        if !before.last().is_some_and(|last| is_member(&last)) {
+            let problem = format!("the members of `{group}` have to follow each other");
+            checks.fail(ConfigError::new("group", problem));
+        }
+        // A stack sends a prompt that is too long to the next place, not to another member.
+        if provider.context_tokens != first.context_tokens {
+            let text = |tokens: Option<u32>| tokens.map_or("none".to_owned(), |tokens| tokens.to_string());
+            let expected = format!("that of the other members of `{group}`, {}", text(first.context_tokens));
+            checks.fail(unexpected("context_tokens", &expected, text(provider.context_tokens)));
+        }
+    }
+}
