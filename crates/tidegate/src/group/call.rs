@@ -49,6 +49,7 @@ struct Current {
     in_flight: Option<InFlight>,
     /// When it was called; `None` before it is ready.
     began: Option<Instant>,
+    has_result: bool,
 }
 
 /// The failures that another member may not have.
@@ -111,7 +112,7 @@ impl<S: Clone> GroupCall<S> {
         // Counted from the choice on, so that calls that are made at once see each other.
         let in_flight = Some(InFlight::new(&member.state));
         let service = member.service.clone();
-        self.current = Some(Current { choice, in_flight, began: None });
+        self.current = Some(Current { choice, in_flight, began: None, has_result: false });
         service
     }
 
@@ -177,7 +178,8 @@ impl<S: Clone> GroupCall<S> {
 
     /// Records the result of the current member.
     fn record(&mut self, outcome: &Outcome, error: Option<&Error>) {
-        let Some(current) = &self.current else { return };
+        let Some(current) = &mut self.current else { return };
+        current.has_result = true;
         let member = &self.members.members[current.choice.chosen.index];
         let now = clock::now();
         let rejection = error.and_then(Error::rejection);
@@ -261,6 +263,21 @@ impl<S: Clone> GroupCall<S> {
         response.extensions_mut().insert(member);
         let (in_flight, began) = (current.in_flight?, current.began?);
         Some(Box::new(CallAtMember { in_flight, member: Arc::clone(name), began }))
+    }
+}
+
+/// A call that is dropped before its response head, by a hedge or by its caller, shows the least time that its member takes.
+/// Without it, a member that hedges always overtake would not be known as slow.
+impl<S> Drop for GroupCall<S> {
+    fn drop(&mut self) {
+        let Some(Current { choice, began: Some(began), has_result: false, .. }) = &self.current else {
+            return;
+        };
+        if choice.chosen.standing == Standing::Open {
+            let now = clock::now();
+            let state = &self.members.members[choice.chosen.index].state;
+            state.record_dropped(now.saturating_duration_since(*began), now);
+        }
     }
 }
 

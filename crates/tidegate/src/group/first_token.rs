@@ -43,6 +43,14 @@ impl FirstTokenEstimate {
         // The update is never refused.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
     }
+
+    /// Records a call that had no first token after this time, when it was dropped. It counts if the estimate was shorter.
+    #[cold]
+    pub(super) fn record_without(&self, time: Duration, since_origin: Duration) {
+        if self.read(since_origin).is_some_and(|expected| expected < time.as_secs_f32()) {
+            self.record(time, since_origin);
+        }
+    }
 }
 
 impl Estimated {
@@ -102,6 +110,17 @@ mod tests {
         calls.extend([(0, 1); 8]);
         let fast = estimate(&calls).read(at(0)).unwrap();
         assert!((1.0..2.0).contains(&fast), "{fast}");
+    }
+
+    #[test]
+    fn a_call_without_a_first_token_counts_if_it_waited_for_longer_than_expected() {
+        let after = |expected: &[(u64, u64)], time: u64| {
+            let estimate = estimate(expected);
+            estimate.record_without(secs(time), secs(0));
+            estimate.read(secs(0))
+        };
+        assert_eq!(after(&[(0, 2)], 4), Some(3.0));
+        assert_eq!((after(&[(0, 2)], 1), after(&[(0, 2)], 2), after(&[], 9)), (Some(2.0), Some(2.0), None));
     }
 
     #[test]

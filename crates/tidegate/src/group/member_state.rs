@@ -109,6 +109,11 @@ impl MemberState {
         has_ended
     }
 
+    /// Records that an attempt was dropped before its response head, after this time.
+    pub(super) fn record_dropped(&self, waited: Duration, now: Instant) {
+        self.first_token.record_without(waited, since(self.origin, now));
+    }
+
     fn lock_cooldown(&self) -> MutexGuard<'_, MemberCooldown> {
         self.cooldown.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,7 +7,7 @@ use tidegate_testkit::strict::{Answer, Handle as StrictHandle, Strict};
 use tower::ServiceExt;
 
 use super::{Affinity, Group, GroupMember, GroupSnapshot, Member, MemberSnapshot};
-use crate::testing::{call, rejection, request, send, strict};
+use crate::testing::{call, complete, rejection, request, send, strict};
 use crate::{
     AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Gate, Outcome, Payload, RateLimitLayer,
     Rejection, ResilienceBuilder, RetryLayer, Trail, Verdict, clock,
@@ -294,4 +294,25 @@ fn mistakes_are_named() {
     ] {
         assert_eq!(named(members), expected);
     }
+}
+
+/// As a hedge does that always overtakes the slow member.
+#[tokio::test(start_paused = true)]
+async fn a_member_whose_calls_are_dropped_before_they_respond_is_known_as_slow() {
+    let (group, handles) = group::<2>();
+    handles.iter().for_each(|handle| drop(handle.otherwise(Answer::status(200).after(SECOND / 10))));
+    let call_for_a_second = async || {
+        let mut group = group.clone();
+        tokio::time::timeout(SECOND, complete(&mut group)).await.is_ok()
+    };
+    for _ in 0..20 {
+        assert!(call_for_a_second().await);
+    }
+    handles[0].otherwise(Answer::status(200).after(10 * SECOND));
+    let before = handles[0].calls();
+    for _ in 0..40 {
+        call_for_a_second().await;
+    }
+    let slow = handles[0].calls() - before;
+    assert!((1..=4).contains(&slow), "{slow} of 40 calls");
 }
