@@ -25,6 +25,6 @@ pub(crate) fn list(scenarios: &[Scenario], stacks: &[&ComparedStack]) -> String 
         );
     }
     text += "  Circuits open at a failure rate of one half of the window; only tidegate's can count failures in a row as well. The published limits of a provider are those of the \
-             rate limits.\n";
+             rate limits, and the weights of a round robin.\n";
     text
 }

@@ -179,6 +179,18 @@ fn what_is_missing_is_named() {
     }
 }
 
+#[test]
+fn a_group_has_at_most_64_members() {
+    let members = |count: usize| {
+        let members =
+            (2..=count).map(|member| format!("[[providers]]\nname = \"p{member}\"\ngroup = \"a\"\n"));
+        with("", "", &format!("group = \"a\"\n{}", members.collect::<String>()), "")
+    };
+    Scenario::parse("test", &members(64)).unwrap();
+    let error = error(&members(65));
+    assert!(error.contains("providers[64].group: `a` has more than 64 members"), "{error}");
+}
+
 /// All mistakes are reported at once.
 #[test]
 fn several_mistakes_are_reported_together() {

@@ -3,6 +3,9 @@ use tidegate::config::{Checks, ConfigError};
 use super::check::{name, unexpected};
 use super::{ProviderSpec, Scenario};
 
+/// That of `tidegate::group::Group`.
+const MAX_MEMBERS: usize = 64;
+
 impl Scenario {
     /// The providers by their places in the chain: the members of a group share one.
     pub fn places(&self) -> impl Iterator<Item = &[ProviderSpec]> {
@@ -28,6 +31,9 @@ impl Scenario {
         if !before.last().is_some_and(|last| is_member(&last)) {
             let problem = format!("the members of `{group}` have to follow each other");
             checks.fail(ConfigError::new("group", problem));
+        }
+        if before.iter().filter(is_member).count() == MAX_MEMBERS {
+            checks.fail(ConfigError::new("group", format!("`{group}` has more than {MAX_MEMBERS} members")));
         }
         // A stack sends a prompt that is too long to the next place, not to another member.
         if provider.context_tokens != first.context_tokens {
