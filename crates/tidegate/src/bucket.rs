@@ -178,7 +178,7 @@ impl Bucket {
 
     /// The debt at `now`. A `now` before the last update, read by a concurrent call, is treated as the last
     /// update.
-    fn debt(&self, now: Instant) -> u128 {
+    pub(crate) fn debt(&self, now: Instant) -> u128 {
         self.debt.saturating_sub(self.rate.refilled_in(now.saturating_duration_since(self.at)))
     }
 

@@ -16,7 +16,7 @@ use crate::{LimitUnit, store};
 #[derive(Clone, Debug)]
 pub(super) struct QuotaSet {
     /// The configured quotas, shortest period first.
-    configured: Vec<QuotaCounter>,
+    pub(super) configured: Vec<QuotaCounter>,
     /// The index of the request quota that paces calls after the gate was closed, if one has a short enough
     /// period.
     pacing_quota: Option<usize>,

@@ -1,3 +1,4 @@
+mod cooldown_table;
 mod properties;
 mod reported_quotas;
 mod shared;
