@@ -82,17 +82,22 @@ impl Scripts {
         sender: &Sender<'_>,
         change: CircuitChange,
     ) -> ScriptInvocation<'_> {
+        let grace = match change {
+            CircuitChange::TakeTurn { grace, .. } => grace,
+            _ => Duration::ZERO,
+        };
         let (change, time, is_quota) = match change {
             CircuitChange::Open { wait, is_quota } => ("open", wait, is_quota),
             CircuitChange::Close => ("close", Duration::ZERO, false),
-            CircuitChange::TakeTurn { lease } => ("take_turn", lease, false),
+            CircuitChange::TakeTurn { lease, .. } => ("take_turn", lease, false),
+            CircuitChange::KeepTurn { lease } => ("keep_turn", lease, false),
             CircuitChange::EndTurn => ("end_turn", Duration::ZERO, false),
             // A change that is not known here changes nothing.
             _ => ("read", Duration::ZERO, false),
         };
         let mut script = self.circuit.key(&keys.circuit);
         script.arg(change).arg(sender.process).arg(micros(time)).arg(u8::from(is_quota));
-        script.arg(sender.channel).arg(sender.name);
+        script.arg(sender.channel).arg(sender.name).arg(micros(grace));
         script
     }
 }

@@ -1,10 +1,13 @@
 -- Reads or changes a circuit. Of two times for which it is open the later holds, and one process at a time probes.
 -- KEYS: the circuit (a hash).
--- ARGV: the change, the process, a time, whether the quota is exhausted, the channel, the name.
+-- ARGV: the change, the process, a time, whether the quota is exhausted, the channel, the name, the time for which a circuit
+-- of which nothing is known has no turn.
 -- Returns: 0 if nothing is known, 1 if it is closed, or 2 if it is open; the rest of its cooldown; whether the quota is
 -- exhausted; whether the process has the turn to probe.
 
-local AFTERWARDS = 600 * 1000000
+local AFTERWARDS = 3600 * 1000000
+-- It is not known whether a process probes.
+local ANY = '?'
 
 local now = server_time()
 local change, process, time = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -25,9 +28,16 @@ if change == 'open' then
 elseif change == 'close' then
     open_until, is_quota, prober = 0, '0', ''
     event = 'circuit_closed'
-elseif change == 'take_turn' and open_until ~= 0 and open_until <= now and (prober == '' or prober == process) then
-    open_until = math.max(open_until, 1)
-    prober, turn_until = process, now + time
+elseif change == 'take_turn' and open_until < 0 then
+    open_until, prober, turn_until = now, ANY, now + tonumber(ARGV[7])
+elseif change == 'take_turn' or change == 'keep_turn' then
+    if change == 'keep_turn' then
+        open_until = open_until < 0 and now or open_until
+        prober = prober == ANY and '' or prober
+    end
+    if open_until ~= 0 and open_until <= now and (prober == '' or prober == process) then
+        prober, turn_until = process, now + time
+    end
 elseif change == 'end_turn' and prober == process then
     prober = ''
 end

@@ -53,3 +53,83 @@ async fn the_script_decides_like_the_bucket_in_rust() {
     }
     assert!(cases >= 10, "{cases}");
 }
+
+/// Makes the decisions of one case with a whole script, at the times of the case after a moment that is not zero. `ARGV` has
+/// the number of arguments of a step, and for each step its time and its arguments. `read` returns what is compared.
+fn with_harness(script: &str, read: &str) -> Script {
+    let bucket = include_str!("../../src/scripts/bucket.lua");
+    Script::new(&format!(
+        "{bucket}
+local function decide(ARGV, now)
+    local function server_time() return now end
+    {script}
+end
+local function read(reply, now)
+    {read}
+end
+local count, results = tonumber(ARGV[1]), {{}}
+for index = 2, #ARGV, count + 1 do
+    local arguments, now = {{}}, tonumber(ARGV[index]) + 1000000000
+    for offset = 1, count do
+        arguments[offset] = ARGV[index + offset]
+    end
+    results[#results + 1] = read(decide(arguments, now), now)
+end
+return results"
+    ))
+}
+
+/// Runs each case of `table` on a key of its own, and compares what it returns.
+async fn assert_decides(table: &str, script: &Script, arguments: impl Fn(&[&str]) -> Vec<String>) {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let mut cases = 0;
+    for case in table.split("\ncase ").skip(1) {
+        let mut lines = case.lines().filter(|line| !line.is_empty());
+        let head: Vec<_> = lines.next().unwrap().split(' ').collect();
+        let (mut call, mut expected, mut is_first) = (script.key(head[0]), Vec::new(), true);
+        for line in lines {
+            let (step, result) = line.split_once(" = ").unwrap();
+            let step: Vec<_> = step.split(' ').collect();
+            let arguments = arguments(&[&step[..], &head[1..]].concat());
+            if std::mem::take(&mut is_first) {
+                call.arg(arguments.len());
+            }
+            call.arg(step[0]).arg(arguments);
+            expected.push(result.to_owned());
+        }
+        let results: Vec<String> = call.invoke(&mut connection).unwrap();
+        assert_eq!(results, expected, "{}", head[0]);
+        cases += 1;
+    }
+    assert!(cases >= 5, "{cases}");
+}
+
+#[tokio::test]
+async fn the_script_decides_like_the_circuit_record_in_rust() {
+    const READ: &str = "
+        if reply[1] == 0 then return 'unknown' elseif reply[1] == 1 then return 'closed' end
+        return string.format('open %d %d %d', reply[2], reply[3], reply[4])";
+    let script = with_harness(include_str!("../../src/scripts/circuit.lua"), READ);
+    let arguments = |step: &[&str]| {
+        let number = |index: usize| step.get(index).copied().unwrap_or("0");
+        [step[1], step[2], number(3), number(4), "channel", "name", number(4)].map(str::to_owned).to_vec()
+    };
+    assert_decides(include_str!("../../cases/circuit.txt"), &script, arguments).await;
+}
+
+#[tokio::test]
+async fn the_script_closes_like_the_gate_in_rust() {
+    const READ: &str = "
+        local closed_until = tonumber(redis.call('HGET', KEYS[1], 'closed_until'))
+        local bucket = decode(redis.call('HGET', KEYS[1], 'quota'))
+        return string.format('%d %d', math.max(0, closed_until - now), math.ceil(debt_at(bucket, now)))";
+    let script = with_harness(include_str!("../../src/scripts/close.lua"), READ);
+    let arguments = |step: &[&str]| {
+        let numbers = &step[step.len() - 3..];
+        let unit = numbers[1].parse::<u64>().unwrap() / numbers[0].parse::<u64>().unwrap();
+        let [wait, unit, capacity] = [step[2], &unit.to_string(), numbers[2]].map(str::to_owned);
+        vec![wait, "channel".into(), "name".into(), "process".into(), "quota".into(), unit, capacity]
+    };
+    assert_decides(include_str!("../../cases/cooldown.txt"), &script, arguments).await;
+}

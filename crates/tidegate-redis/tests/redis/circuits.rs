@@ -2,12 +2,12 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use tidegate::circuit_breaker::State;
-use tidegate::store::Settings;
+use tidegate::store::{OnUnavailable, Settings};
 use tidegate::{CircuitBreakerLayer, Payload};
 use tidegate_testkit::RedisServer;
 use tokio::task::JoinSet;
@@ -27,6 +27,8 @@ struct Counts {
     in_flight: AtomicUsize,
     successes: AtomicUsize,
     most_in_flight: AtomicUsize,
+    /// How long a request takes beyond 30 ms, in milliseconds.
+    delay: AtomicU64,
 }
 
 const SUCCESS_THRESHOLD: u32 = 4;
@@ -39,7 +41,7 @@ impl Provider {
         if counts.successes.load(Ordering::SeqCst) < SUCCESS_THRESHOLD as usize {
             counts.most_in_flight.fetch_max(in_flight, Ordering::SeqCst);
         }
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        tokio::time::sleep(Duration::from_millis(30 + counts.delay.load(Ordering::SeqCst))).await;
         counts.in_flight.fetch_sub(1, Ordering::SeqCst);
         let mut response = Response::new(Payload::empty());
         if counts.is_well.load(Ordering::SeqCst) {
@@ -74,7 +76,15 @@ impl Provider {
 }
 
 fn layers(server: &RedisServer, layer: impl Fn() -> CircuitBreakerLayer) -> Vec<CircuitBreakerLayer> {
-    let with_store = |_| layer().name("provider/model").store(store(&server.url(), Settings::default()));
+    layers_with(server, &Settings::default(), layer)
+}
+
+fn layers_with(
+    server: &RedisServer,
+    settings: &Settings,
+    layer: impl Fn() -> CircuitBreakerLayer,
+) -> Vec<CircuitBreakerLayer> {
+    let with_store = |_| layer().name("provider/model").store(store(&server.url(), settings.clone()));
     (0..3).map(with_store).collect()
 }
 
@@ -148,4 +158,50 @@ async fn a_process_that_joins_finds_the_circuit_open_and_a_turn_without_a_probe_
     }
     assert!(start.elapsed() > Duration::from_millis(500), "{:?}", start.elapsed());
     wait_for(&layers[..2], State::Closed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_do_not_exceed_their_number_when_the_server_is_restarted_empty() {
+    let Some(mut server) = RedisServer::start().await.unwrap() else { return };
+    let circuit = || {
+        let circuit = CircuitBreakerLayer::new().failure_threshold(1).cooldown(Duration::from_millis(200));
+        circuit.half_open_max(2).success_threshold(SUCCESS_THRESHOLD)
+    };
+    let closed_mode = Settings { mode: OnUnavailable::Closed, ..Settings::default() };
+    let (layers, provider) = (layers_with(&server, &closed_mode, circuit), Provider::default());
+    provider.0.is_well.store(true, Ordering::SeqCst);
+    for layer in &layers {
+        assert!(provider.call(layer).await);
+    }
+    // The subscriptions are there.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    provider.0.is_well.store(false, Ordering::SeqCst);
+    provider.call(&layers[0]).await;
+    wait_for(&layers, State::Open).await;
+    tokio::time::sleep(Duration::from_millis(250)).await;
+
+    // Each probe takes longer than the time in which a server without its state gives no turn.
+    provider.0.is_well.store(true, Ordering::SeqCst);
+    provider.0.successes.store(0, Ordering::SeqCst);
+    provider.0.most_in_flight.store(0, Ordering::SeqCst);
+    provider.0.delay.store(7000, Ordering::SeqCst);
+    let load = {
+        let (provider, layers) = (provider.clone(), layers.clone());
+        tokio::spawn(async move { provider.load(&layers, Duration::from_secs(7)).await })
+    };
+    let start = Instant::now();
+    while provider.0.in_flight.load(Ordering::SeqCst) < 2 {
+        assert!(start.elapsed() < Duration::from_secs(5), "no probes");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.kill().unwrap();
+    server.restart().await.unwrap();
+    provider.0.delay.store(0, Ordering::SeqCst);
+    load.await.unwrap();
+    let most = provider.0.most_in_flight.load(Ordering::SeqCst);
+    assert_eq!(most, 2, "probes at a time");
+
+    // The turn is there again afterwards: the circuit closes.
+    provider.load(&layers, Duration::from_millis(1500)).await;
+    wait_for(&layers, State::Closed).await;
 }

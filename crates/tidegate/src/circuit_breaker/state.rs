@@ -297,6 +297,11 @@ impl Circuit {
         self.may_probe = self.may_probe.map(|_| true);
     }
 
+    /// Another process may have the turn to probe. Probes in flight stay.
+    pub(super) fn refuse_probes(&mut self) {
+        self.may_probe = self.may_probe.map(|_| false);
+    }
+
     /// Ends the turn of this process to probe if it has no probe in flight. Returns whether it had the turn and has none now.
     pub(super) fn end_idle_turn(&mut self) -> bool {
         let is_idle = self.may_probe == Some(true) && self.probes() == 0;
@@ -309,6 +314,16 @@ impl Circuit {
     /// Whether it is the turn of this process to probe.
     pub(super) fn has_turn(&self) -> bool {
         self.may_probe == Some(true)
+    }
+
+    /// The rest of the cooldown of an open circuit, and whether the quota is exhausted.
+    pub(super) fn remaining_cooldown(&self, now: Instant) -> Option<(Duration, bool)> {
+        match self.phase {
+            Phase::Open { until, cause } if now < until => {
+                Some((until - now, cause == RejectionCause::Quota))
+            }
+            _ => None,
+        }
     }
 
     /// Another process has opened the circuit for `wait`. The later of two times holds.

@@ -11,6 +11,7 @@ use super::handle::{CircuitState, Handle};
 use super::settings::CircuitBreakerSettings;
 use super::state::Circuit;
 use super::{Reason, State, Transition};
+use crate::clock;
 use crate::layer_state::WeakLayerState;
 use crate::store::{CircuitChange, CircuitView, OnUnavailable, Store, StoreListener, StoreUnavailable};
 
@@ -28,6 +29,13 @@ struct CircuitListener(WeakLayerState<CircuitBreakerSettings, CircuitState>);
 
 /// How long a process keeps its turn without a probe, and how often it is renewed with one.
 const TURN: Duration = Duration::from_secs(1);
+
+/// How long a process that keeps its turn waits until it tries a store again that could not be reached.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The shortest time in which a store that has lost the circuit gives no turn. A process that probes reaches it several times
+/// in that time.
+const MIN_GRACE: Duration = Duration::from_secs(5);
 
 /// How long a process that was refused waits until it asks again.
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
@@ -49,7 +57,7 @@ impl CircuitLink {
             let listener = self.listener.get_or_init(|| Arc::new(CircuitListener(circuit.0.downgrade())));
             let listener: Arc<dyn StoreListener> = Arc::clone(listener) as _;
             self.store.shared.listen(&self.name(circuit), Arc::downgrade(&listener));
-            read(circuit);
+            synchronize(circuit);
         }
     }
 
@@ -61,7 +69,9 @@ impl CircuitLink {
         }
         let circuit = circuit.clone();
         let asked = spawn(async move {
-            let change = CircuitChange::TakeTurn { lease: circuit.settings().probe_lease };
+            let settings = circuit.settings();
+            let grace = settings.cooldown.max(MIN_GRACE);
+            let change = CircuitChange::TakeTurn { lease: settings.probe_lease, grace };
             let view = circuit.exchange(change).await;
             circuit.apply(view);
             let has_turn = circuit.has_turn();
@@ -126,25 +136,52 @@ impl Handle {
             }
             Ok(CircuitView::Closed) => self.update(Circuit::close_elsewhere),
             Err(StoreUnavailable) if is_open_mode() => self.with_circuit(Circuit::allow_probes),
-            Ok(_) | Err(StoreUnavailable) => {}
+            Ok(CircuitView::Open { .. }) => self.with_circuit(Circuit::refuse_probes),
+            Ok(CircuitView::Unknown) | Err(StoreUnavailable) => {}
         }
+    }
+
+    /// Reads the state in the store, and applies it. A store that has lost it gets that of this process. An error changes
+    /// nothing.
+    async fn synchronize(&self) {
+        let view = match self.exchange(self.renewal().unwrap_or(CircuitChange::Read)).await {
+            Ok(CircuitView::Unknown) => {
+                match self.with_circuit(|circuit| circuit.remaining_cooldown(clock::now())) {
+                    Some((wait, is_quota)) => self.exchange(CircuitChange::Open { wait, is_quota }).await,
+                    None => return,
+                }
+            }
+            view => view,
+        };
+        if view.is_ok() {
+            self.apply(view);
+        }
+    }
+
+    /// How this process keeps its turn to probe, if it has it.
+    fn renewal(&self) -> Option<CircuitChange> {
+        let lease = self.settings().probe_lease;
+        self.has_turn().then_some(CircuitChange::KeepTurn { lease })
     }
 
     /// Renews the turn as long as probes are in flight, and ends it if there are none.
     async fn keep_turn(&self) {
+        let mut interval = TURN;
         loop {
-            sleep(TURN).await;
-            let has_ended = self.with_circuit(Circuit::end_idle_turn);
-            let change = match (has_ended, self.has_turn()) {
-                (true, _) => CircuitChange::EndTurn,
-                (false, true) => CircuitChange::TakeTurn { lease: self.settings().probe_lease },
-                // The circuit has opened or closed, and that was shared.
-                (false, false) => return,
-            };
-            let _ = self.exchange(change).await;
-            if has_ended {
+            sleep(interval).await;
+            if self.with_circuit(Circuit::end_idle_turn) {
+                let _ = self.exchange(CircuitChange::EndTurn).await;
                 return;
             }
+            // Without a turn the circuit has opened or closed, and that was shared, or another process has the turn.
+            let Some(renewal) = self.renewal() else { return };
+            interval = match self.exchange(renewal).await {
+                Ok(view) => {
+                    self.apply(Ok(view));
+                    TURN
+                }
+                Err(StoreUnavailable) => RETRY_INTERVAL,
+            };
         }
     }
 }
@@ -158,19 +195,15 @@ impl StoreListener for CircuitListener {
 
     fn on_reconnected(&self) {
         if let Some(state) = self.0.upgrade() {
-            read(&Handle(state));
+            synchronize(&Handle(state));
         }
     }
 }
 
-/// Reads the state in the store, and applies it. An error changes nothing.
-fn read(circuit: &Handle) {
+/// [Synchronizes](Handle::synchronize) the circuit in a task.
+fn synchronize(circuit: &Handle) {
     let circuit = circuit.clone();
-    spawn(async move {
-        if let Ok(view) = circuit.exchange(CircuitChange::Read).await {
-            circuit.apply(Ok(view));
-        }
-    });
+    spawn(async move { circuit.synchronize().await });
 }
 
 /// Whether there is a runtime for the task.

@@ -16,8 +16,16 @@ pub enum CircuitChange {
     },
     /// It closes the circuit.
     Close,
-    /// It asks for the turn to probe, or keeps it, for this time.
+    /// It asks for the turn to probe.
     TakeTurn {
+        /// The time after which another process may have the turn.
+        lease: Duration,
+        /// How long no process gets the turn if nothing is known of the circuit. A process that probes has
+        /// [published](Self::KeepTurn) that again by then.
+        grace: Duration,
+    },
+    /// It has the turn, and keeps it.
+    KeepTurn {
         /// The time after which another process may have the turn.
         lease: Duration,
     },

@@ -51,8 +51,13 @@
 //! [`half_open_max`](crate::circuit_breaker::Settings::half_open_max) calls; when its probes have succeeded, the circuit is
 //! closed in all. A process gets its turn from the store at its first call after the cooldown, which is rejected as if all
 //! probes were in flight; the next call is the probe. A turn without a probe ends after a second, and that of a process that
-//! has ended after `probe_lease`. Without the store each process probes for itself in the mode `fail_open`, and none in the
-//! mode `fail_closed`. A state that is forced by hand is that of one process; a reset is one of all.
+//! has ended after `probe_lease`.
+//!
+//! A store that has lost its state gives no turn for the longer of the cooldown and 5 s, in which a process that probes
+//! publishes that again: the probes in flight in all processes are then no more than `half_open_max`, as before. Without
+//! the store each process probes for itself in the mode `fail_open`, so that up to `half_open_max` probes in each process
+//! are in flight, until the turn is renewed at the store, which one of them gets; in the mode `fail_closed` none probes that
+//! has no turn. A state that is forced by hand is that of one process; a reset is one of all.
 //!
 //! # Keys
 //! A limit with [`key_by`](crate::RateLimitLayer::key_by) is shared for each key. The store holds a hash of the key; it is
@@ -64,6 +69,7 @@
 //! [scope](Store::scope).
 
 mod circuit;
+mod circuit_record;
 mod handle;
 mod lease;
 mod settings;
@@ -75,6 +81,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 pub use circuit::{CircuitChange, CircuitView};
+pub use circuit_record::CircuitRecord;
 pub use handle::Store;
 pub use lease::{LeaseGrant, LeaseRequest, QuotaRequest, SharedCooldown};
 pub use settings::{OnUnavailable, Settings};

@@ -1,0 +1,127 @@
+use std::time::Duration;
+
+use super::{CircuitChange, CircuitView};
+
+/// What a store keeps of a circuit, as plain data: changes and the time of the store in, views out.
+///
+/// For a store of one's own. The script in `tidegate-redis` decides in the same way, by the same table of cases.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CircuitRecord {
+    state: RecordedState,
+    turn: Option<ProbeTurn>,
+}
+
+/// Times are those of the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum RecordedState {
+    #[default]
+    Unknown,
+    Closed,
+    Open {
+        until: Duration,
+        is_quota: bool,
+    },
+}
+
+/// The turn to probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ProbeTurn {
+    /// `None` while it is not known whether a process probes.
+    process: Option<String>,
+    until: Duration,
+}
+
+impl CircuitRecord {
+    /// Applies the change of a process, and returns what that process sees then. `now` is the time of the store since any
+    /// fixed moment.
+    pub fn apply(&mut self, change: CircuitChange, process: &str, now: Duration) -> CircuitView {
+        self.turn.take_if(|turn| turn.until <= now);
+        match change {
+            CircuitChange::Read => {}
+            CircuitChange::Open { wait, is_quota } => self.open(now + wait, is_quota),
+            CircuitChange::Close => (self.state, self.turn) = (RecordedState::Closed, None),
+            CircuitChange::TakeTurn { grace, .. } if self.state == RecordedState::Unknown => {
+                self.state = RecordedState::Open { until: now, is_quota: false };
+                self.turn = Some(ProbeTurn { process: None, until: now + grace });
+            }
+            CircuitChange::TakeTurn { lease, .. } => self.take_turn(process, lease, now),
+            CircuitChange::KeepTurn { lease } => {
+                if self.state == RecordedState::Unknown {
+                    self.state = RecordedState::Open { until: now, is_quota: false };
+                }
+                self.turn.take_if(|turn| turn.process.is_none());
+                self.take_turn(process, lease, now);
+            }
+            CircuitChange::EndTurn => {
+                self.turn.take_if(|turn| turn.process.as_deref() == Some(process));
+            }
+        }
+        self.view(process, now)
+    }
+
+    /// Of two times the later holds.
+    fn open(&mut self, until: Duration, is_quota: bool) {
+        if !matches!(self.state, RecordedState::Open { until: known, .. } if known >= until) {
+            self.state = RecordedState::Open { until, is_quota };
+        }
+        self.turn = None;
+    }
+
+    fn take_turn(&mut self, process: &str, lease: Duration, now: Duration) {
+        let is_free = self.turn.as_ref().is_none_or(|turn| turn.process.as_deref() == Some(process));
+        if is_free && matches!(self.state, RecordedState::Open { until, .. } if until <= now) {
+            self.turn = Some(ProbeTurn { process: Some(process.to_owned()), until: now + lease });
+        }
+    }
+
+    fn view(&self, process: &str, now: Duration) -> CircuitView {
+        match self.state {
+            RecordedState::Unknown => CircuitView::Unknown,
+            RecordedState::Closed => CircuitView::Closed,
+            RecordedState::Open { until, is_quota } => CircuitView::Open {
+                wait: until.saturating_sub(now),
+                is_quota,
+                has_turn: self.turn.as_ref().is_some_and(|turn| turn.process.as_deref() == Some(process)),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table is that of the script that decides in a store as well.
+    #[test]
+    fn the_record_decides_by_the_table_of_the_script() {
+        let mut cases = 0;
+        for case in include_str!("../../../tidegate-redis/cases/circuit.txt").split("\ncase ").skip(1) {
+            let mut lines = case.lines().filter(|line| !line.is_empty());
+            let (name, mut record) = (lines.next().unwrap(), CircuitRecord::default());
+            for line in lines {
+                let (step, expected) = line.split_once(" = ").unwrap();
+                let step: Vec<_> = step.split(' ').collect();
+                let time = |index: usize| Duration::from_micros(step[index].parse().unwrap());
+                let change = match step[1] {
+                    "read" => CircuitChange::Read,
+                    "open" => CircuitChange::Open { wait: time(3), is_quota: step[4] == "1" },
+                    "close" => CircuitChange::Close,
+                    "take_turn" => CircuitChange::TakeTurn { lease: time(3), grace: time(4) },
+                    "keep_turn" => CircuitChange::KeepTurn { lease: time(3) },
+                    "end_turn" => CircuitChange::EndTurn,
+                    other => panic!("{other}"),
+                };
+                let view = match record.apply(change, step[2], time(0)) {
+                    CircuitView::Unknown => "unknown".to_owned(),
+                    CircuitView::Closed => "closed".to_owned(),
+                    CircuitView::Open { wait, is_quota, has_turn } => {
+                        format!("open {} {} {}", wait.as_micros(), u8::from(is_quota), u8::from(has_turn))
+                    }
+                };
+                assert_eq!(view, expected, "{name}: {line}");
+            }
+            cases += 1;
+        }
+        assert!(cases >= 8, "{cases}");
+    }
+}
