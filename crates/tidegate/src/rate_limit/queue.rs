@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use super::backlog::Backlog;
 use super::cost::{CallCost, Reserved};
+use super::lease_demand::WaitingCalls;
 use super::quota_set::QuotaSet;
 use super::quota_set::Shortfall;
-use super::shared_quotas::WaitingCalls;
 use crate::priority_semaphore::{Flow, Order, Ticket, WaitQueue};
 use crate::{Deadline, Priority};
 

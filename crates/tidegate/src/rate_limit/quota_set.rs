@@ -4,11 +4,12 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::cost::{CallCost, Reserved};
+use super::lease_demand::WaitingCalls;
 use super::quota::{MINUTE, Quota};
 use super::quota_counter::QuotaCounter;
 use super::reopen_ramp::ReopenRamp;
 use super::reported_quotas::ReportedQuotas;
-use super::shared_quotas::{NextStep, SharedQuotas, WaitingCalls};
+use super::shared_quotas::{NextStep, SharedQuotas};
 use crate::store::SharedCooldown;
 use crate::{LimitUnit, store};
 

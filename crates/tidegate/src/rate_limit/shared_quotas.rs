@@ -7,13 +7,15 @@
 //!     └───────────────────── an answer ────────────────── unavailable: the local share decides
 //! ```
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::cost::{CallCost, Reserved};
-use super::lease::{Lease, SharedQuota};
+use super::held_leases::{HeldLeases, Lease};
+use super::lease_demand::{Holdings, LeaseDemand, WaitingCalls};
 use super::quota_counter::QuotaCounter;
 use super::quota_set::Shortfall;
+use super::shared_quota::SharedQuota;
+use super::store_outage::StoreOutage;
 use crate::bucket::Bucket;
 use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown};
 use crate::{Deadline, LimitUnit};
@@ -22,32 +24,14 @@ use crate::{Deadline, LimitUnit};
 pub(super) struct SharedQuotas {
     settings: Settings,
     quotas: Vec<SharedQuota>,
-    /// In the order in which they begin.
-    leases: VecDeque<Lease>,
+    leases: HeldLeases,
     /// How long a lease holds.
     lease: Duration,
     /// The longest wait of a call.
     max_wait: Duration,
-    /// The store could not be reached, and is tried again at this time.
-    retry_at: Option<Instant>,
-    /// Since when it could not.
-    unavailable_since: Option<Instant>,
-    /// How long it could not, until what was spent in that time is reported.
-    outage: Duration,
-    /// The store had no room within `max_wait`: when it will, and how long that is assumed.
-    full_until: Option<(Instant, Instant)>,
-    /// The calls of the next lease ahead of need.
-    calls_ahead: u64,
-    /// The latest request is for a lease ahead of need.
-    is_ahead: bool,
-    /// The store refused a lease for several calls that wait: the next one is for the first alone.
-    asks_for_first: bool,
-    last_ask: Option<Instant>,
-    /// The cost of the latest call, for which leases ahead of need are taken.
-    last_cost: CallCost,
+    outage: StoreOutage,
+    demand: LeaseDemand,
     processes: u32,
-    /// A call was admitted since the last request.
-    has_admitted: bool,
     /// A task exchanges requests with the store.
     pub(super) is_driven: bool,
 }
@@ -72,24 +56,8 @@ pub(super) enum NextStep {
     Idle,
 }
 
-/// The calls that wait: the cost of all and that of the first.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct WaitingCalls {
-    pub(super) all: CallCost,
-    pub(super) first: CallCost,
-}
-
 /// The shortest time of a lease: a call that waits for it has to be woken.
 const MIN_LEASE: Duration = Duration::from_millis(20);
-
-/// The shortest and the longest time until an unavailable store is tried again: as long as it has been unavailable.
-const RETRY_INTERVALS: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
-
-/// How long it is assumed that the store has no room. Other processes return what they do not use.
-const FULL_FOR: Duration = Duration::from_millis(250);
-
-/// The most calls of a lease ahead of need.
-const MAX_CALLS_AHEAD: u64 = 65_536;
 
 /// The name of the store in place of a quota.
 const STORE: &str = "shared store";
@@ -107,20 +75,12 @@ impl SharedQuotas {
         quotas.iter_mut().for_each(|quota| quota.hold_back(lease));
         Self {
             quotas,
-            leases: VecDeque::new(),
+            leases: HeldLeases::default(),
             lease: lease.max(MIN_LEASE),
             max_wait,
-            retry_at: None,
-            unavailable_since: None,
-            outage: Duration::ZERO,
-            full_until: None,
-            calls_ahead: 0,
-            is_ahead: false,
-            asks_for_first: false,
-            last_ask: None,
-            last_cost: CallCost::ONE_CALL,
+            outage: StoreOutage::default(),
+            demand: LeaseDemand::new(),
             processes: settings.processes.unwrap_or(1),
-            has_admitted: false,
             is_driven: false,
             settings: settings.clone(),
         }
@@ -128,22 +88,22 @@ impl SharedQuotas {
 
     /// How the limit is shared now.
     pub(super) fn status(&self) -> SharedRate {
-        let leased = self.leases.iter().map(|lease| lease.left.first().copied().unwrap_or_default());
-        SharedRate { available: self.is_available(), processes: self.processes, leased: leased.sum() }
+        let leased = self.leases.first_left();
+        SharedRate { available: self.is_available(), processes: self.processes, leased }
     }
 
     /// Whether the local share decides.
     pub(super) fn is_local(&self) -> bool {
-        self.retry_at.is_some() && self.settings.mode == OnUnavailable::Open
+        self.outage.retry_at().is_some() && self.settings.mode == OnUnavailable::Open
     }
 
     pub(super) fn is_available(&self) -> bool {
-        self.retry_at.is_none()
+        self.outage.retry_at().is_none()
     }
 
     /// The room that a call lacks in the leases.
     pub(super) fn shortfall(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Shortfall {
-        if let Some(retry_at) = self.retry_at {
+        if let Some(retry_at) = self.outage.retry_at() {
             let wait = retry_at.saturating_duration_since(now).max(self.settings.timeout);
             return Shortfall { wait, quota: Some(STORE), is_pending: false };
         }
@@ -152,14 +112,7 @@ impl SharedQuotas {
             .iter()
             .map(|quota| ahead.of(quota.unit).saturating_add(cost.of(quota.unit)))
             .collect();
-        let mut begins = now;
-        for lease in self.leases.iter().filter(|lease| now < lease.expires) {
-            if lacks.iter().all(|lack| *lack == 0) {
-                break;
-            }
-            begins = begins.max(lease.begins);
-            lacks.iter_mut().zip(&lease.left).for_each(|(lack, left)| *lack = lack.saturating_sub(*left));
-        }
+        let begins = self.leases.cover(&mut lacks, now);
         let lacking = self.quotas.iter().zip(&lacks).filter(|(_, lack)| **lack > 0);
         let estimate = lacking
             .map(|(quota, lack)| {
@@ -174,7 +127,7 @@ impl SharedQuotas {
                 Shortfall { wait, quota: name.filter(|_| !wait.is_zero()), is_pending: false }
             }
             Some((estimate, name)) => {
-                let full = self.full_until.filter(|(_, until)| now < *until).map(|(at, _)| at);
+                let full = self.demand.full_until(now);
                 let known = full.map_or(self.settings.timeout, |at| at.saturating_duration_since(now));
                 let wait = known.max(begins.saturating_duration_since(now)).max(estimate);
                 Shortfall { wait, quota: Some(name), is_pending: full.is_none() && estimate.is_zero() }
@@ -184,27 +137,16 @@ impl SharedQuotas {
 
     /// Spends the cost of a call from the leases, in which it has room.
     pub(super) fn spend(&mut self, cost: &CallCost, now: Instant) {
-        self.note_admission(cost);
+        self.demand.note_admission(cost);
         for (index, quota) in self.quotas.iter().enumerate() {
-            let mut amount = cost.of(quota.unit);
-            for lease in self.leases.iter_mut().filter(|lease| lease.begins <= now && now < lease.expires) {
-                let part = amount.min(lease.left[index]);
-                lease.left[index] -= part;
-                amount -= part;
-            }
+            self.leases.spend(index, cost.of(quota.unit), now);
         }
-        while self.leases.front().is_some_and(Lease::is_used_up) {
-            self.leases.pop_front();
-        }
-    }
-
-    fn note_admission(&mut self, cost: &CallCost) {
-        (self.last_cost, self.has_admitted) = (*cost, true);
+        self.leases.drop_used_up();
     }
 
     /// Notes a call that the local share has admitted.
     pub(super) fn spend_locally(&mut self, cost: &CallCost) {
-        self.note_admission(cost);
+        self.demand.note_admission(cost);
         for quota in &mut self.quotas {
             quota.spent_alone = quota.spent_alone.saturating_add(cost.of(quota.unit));
         }
@@ -232,9 +174,9 @@ impl SharedQuotas {
 
     /// Whether [`next_step`](Self::next_step) is more than to wait for something that is known.
     pub(super) fn is_due(&self, waiting: &WaitingCalls, now: Instant) -> bool {
-        match self.retry_at {
+        match self.outage.retry_at() {
             Some(retry_at) => now >= retry_at,
-            None => self.wanted(waiting, now).is_some(),
+            None => self.demand.wanted(waiting, self.holdings(), now).is_some(),
         }
     }
 
@@ -247,33 +189,33 @@ impl SharedQuotas {
     ) -> NextStep {
         self.expire(now);
         let nothing = || vec![0; self.quotas.len()];
-        let amounts = match self.retry_at {
+        let amounts = match self.outage.retry_at() {
             Some(retry_at) if now < retry_at => return NextStep::SleepUntil(retry_at),
-            Some(_) if !self.has_admitted && waiting.all.calls == 0 => return NextStep::Idle,
+            Some(_) if !self.demand.has_admitted() && waiting.all.calls == 0 => return NextStep::Idle,
             Some(_) => return NextStep::Ask(self.empty_request(now)),
-            None => match self.wanted(waiting, now) {
+            None => match self.demand.wanted(waiting, self.holdings(), now) {
                 Some(amounts) => {
-                    self.is_ahead = waiting.all.calls == 0;
+                    self.demand.set_ahead(waiting.all.calls == 0);
                     amounts
                 }
                 None => match self.next_report() {
-                    Some(at) if at <= now || !self.outage.is_zero() => nothing(),
+                    Some(at) if at <= now || !self.outage.length().is_zero() => nothing(),
                     report => {
-                        let full = self.full_until.map(|(_, until)| until).filter(|at| *at > now);
-                        let retry = full.filter(|_| waiting.all.calls > 0);
-                        let of_lease =
-                            |lease: &Lease| if lease.begins > now { lease.begins } else { lease.expires };
-                        let lease = self.leases.iter().map(of_lease).min();
-                        let next = [report, lease, retry].into_iter().flatten().min();
+                        let retry = self.demand.next_ask(now).filter(|_| waiting.all.calls > 0);
+                        let next = [report, self.leases.next_change(now), retry].into_iter().flatten().min();
                         return next.map_or(NextStep::Idle, NextStep::SleepUntil);
                     }
                 },
             },
         };
-        self.count_ask(now);
+        self.demand.on_ask(self.settings.leases, self.lease, now);
         let quotas = self.quotas.iter_mut().zip(amounts).enumerate();
         let quotas = quotas.map(|(index, (quota, amount))| quota.request(amount, local_debt(index), now));
-        NextStep::Ask(LeaseRequest { quotas: quotas.collect(), horizon: self.max_wait, outage: self.outage })
+        NextStep::Ask(LeaseRequest {
+            quotas: quotas.collect(),
+            horizon: self.max_wait,
+            outage: self.outage.length(),
+        })
     }
 
     /// A request by which an unavailable store is tried.
@@ -282,80 +224,25 @@ impl SharedQuotas {
         LeaseRequest { quotas, horizon: self.max_wait, outage: Duration::ZERO }
     }
 
-    /// Leases grow while they are used up long before they expire.
-    fn count_ask(&mut self, now: Instant) {
-        let is_soon = self.last_ask.is_some_and(|last| now.saturating_duration_since(last) < self.lease / 2);
-        if self.settings.leases && is_soon && self.has_admitted {
-            self.calls_ahead = (self.calls_ahead * 2).clamp(1, MAX_CALLS_AHEAD);
-        }
-        self.last_ask = Some(now);
-        self.has_admitted = false;
-    }
-
-    /// The amounts to ask for: those that waiting calls lack, else those of a lease ahead of need.
-    fn wanted(&self, waiting: &WaitingCalls, now: Instant) -> Option<Vec<u64>> {
-        let is_full = self.full_until.is_some_and(|(_, until)| now < until);
-        // One lease at a time is reserved for later, so that processes take turns.
-        if is_full || self.leases.iter().any(|lease| lease.begins > now) {
-            return None;
-        }
-        let left: Vec<u64> = (0..self.quotas.len()).map(|index| self.left(index, now)).collect();
-        let lacks = |cost: &CallCost| -> Vec<u64> {
-            self.quotas
-                .iter()
-                .zip(&left)
-                .map(|(quota, left)| cost.of(quota.unit).saturating_sub(*left))
-                .collect()
-        };
-        let missing = lacks(&waiting.all);
-        if missing.iter().any(|missing| *missing > 0) {
-            let first = lacks(&waiting.first);
-            if self.asks_for_first {
-                return Some(first).filter(|first| first.iter().any(|lack| *lack > 0));
-            }
-            let part = self.within_slices(&missing, now);
-            return Some(part.into_iter().zip(first).map(|(part, first)| part.max(first)).collect());
-        }
-        if self.calls_ahead == 0 || waiting.all.calls > 0 || !self.has_admitted {
-            return None;
-        }
-        let ahead: Vec<u64> = self
-            .quotas
-            .iter()
-            .map(|quota| self.last_cost.of(quota.unit).saturating_mul(self.calls_ahead))
-            .collect();
-        let ahead = self.within_slices(&ahead, now);
-        let is_half_used = left.iter().zip(&ahead).any(|(left, ahead)| *left < ahead.div_ceil(2));
-        (is_half_used && ahead.iter().any(|amount| *amount > 0)).then_some(ahead)
-    }
-
-    /// The same part of all amounts, so that none is more than a slice of its quota: what refills in half of a lease, or
-    /// an eighth of the share of this process in what is left.
-    fn within_slices(&self, amounts: &[u64], now: Instant) -> Vec<u64> {
-        let part =
-            self.quotas.iter().zip(amounts).filter(|(_, amount)| **amount > 0).map(|(quota, amount)| {
-                let share = quota.room(now) / u64::from(self.processes) / 8;
-                quota.refilled_in(self.lease / 2).max(share) as f64 / *amount as f64
-            });
-        let part = part.fold(1.0, f64::min);
-        amounts.iter().map(|amount| (*amount as f64 * part) as u64).collect()
-    }
-
-    /// What is left of a quota in all leases.
-    fn left(&self, index: usize, now: Instant) -> u64 {
-        let live = self.leases.iter().filter(|lease| now < lease.expires);
-        live.map(|lease| lease.left[index]).fold(0, u64::saturating_add)
-    }
-
     /// Returns what is left of leases that have expired.
     fn expire(&mut self, now: Instant) {
-        while self.leases.front().is_some_and(|lease| lease.expires <= now) {
-            let Some(lease) = self.leases.pop_front().filter(|lease| !lease.is_used_up()) else { continue };
-            self.calls_ahead /= 2;
-            for (quota, left) in self.quotas.iter_mut().zip(lease.left) {
-                quota.give_back(left, lease.taken);
+        while let Some(lease) = self.leases.next_expired(now) {
+            if !lease.is_used_up() {
+                self.demand.on_unused();
+                self.give_back(lease);
             }
         }
+    }
+
+    fn give_back(&mut self, lease: Lease) {
+        for (quota, left) in self.quotas.iter_mut().zip(lease.left) {
+            quota.give_back(left, lease.taken);
+        }
+    }
+
+    fn holdings(&self) -> Holdings<'_> {
+        let Self { quotas, leases, lease, processes, .. } = self;
+        Holdings { quotas, leases, lease: *lease, processes: *processes }
     }
 
     /// When what is not reported is.
@@ -372,13 +259,8 @@ impl SharedQuotas {
         sent: Instant,
         now: Instant,
     ) {
-        self.retry_at = None;
-        match self.unavailable_since.take() {
-            Some(since) => self.outage = now.saturating_duration_since(since),
-            None => {
-                self.outage = Duration::ZERO;
-                self.quotas.iter_mut().for_each(|quota| quota.spent_alone = 0);
-            }
+        if !self.outage.on_reply(now) {
+            self.quotas.iter_mut().for_each(|quota| quota.spent_alone = 0);
         }
         self.processes = self.settings.processes.unwrap_or(grant.processes).max(1);
         for ((quota, asked), debt) in self.quotas.iter_mut().zip(&request.quotas).zip(&grant.debts) {
@@ -390,29 +272,17 @@ impl SharedQuotas {
             return;
         }
         if grant.is_granted {
-            self.leases.push_back(Lease::new(amounts, grant.wait, self.lease, sent, now));
-            (self.full_until, self.asks_for_first) = (None, false);
-        } else if self.is_ahead {
-            self.calls_ahead = 0;
-        } else if self.asks_for_first {
-            let full = Deadline::after(grant.wait, now).instant();
-            self.full_until = Some((full, Deadline::after(grant.wait.min(FULL_FOR), now).instant()));
-            self.asks_for_first = false;
-        } else {
-            self.asks_for_first = true;
+            self.leases.push(Lease::new(amounts, grant.wait, self.lease, sent, now));
         }
+        self.demand.on_reply(grant.is_granted, grant.wait, now);
     }
 
     /// The store could not be reached.
     pub(super) fn on_unavailable(&mut self, now: Instant) {
-        let since = *self.unavailable_since.get_or_insert(now);
-        let retry_after = now.saturating_duration_since(since).clamp(RETRY_INTERVALS.0, RETRY_INTERVALS.1);
-        self.retry_at = Some(Deadline::after(retry_after, now).instant());
-        self.full_until = None;
-        for lease in std::mem::take(&mut self.leases) {
-            for (quota, left) in self.quotas.iter_mut().zip(lease.left) {
-                quota.give_back(left, lease.taken);
-            }
+        self.outage.on_unavailable(now);
+        self.demand.on_unavailable();
+        for lease in self.leases.take() {
+            self.give_back(lease);
         }
     }
 
@@ -428,7 +298,7 @@ impl SharedQuotas {
     /// The unit, the content and the capacity of a quota, as far as is known: the leases, and the room in the store.
     pub(super) fn bucket(&self, index: usize, now: Instant) -> (LimitUnit, u64, u64) {
         let quota = &self.quotas[index];
-        let left = quota.room(now).saturating_add(self.left(index, now));
+        let left = quota.room(now).saturating_add(self.leases.left(index, now));
         // A full bucket is one that nothing is held back of.
         let left = if quota.is_full(now) { quota.capacity() } else { left.min(quota.capacity()) };
         (quota.unit, left, quota.capacity())

@@ -12,9 +12,10 @@ use tower::{Layer, ServiceExt};
 
 use crate::bucket::{Bucket, Rate};
 use crate::rate_limit::cost::CallCost;
+use crate::rate_limit::lease_demand::WaitingCalls;
 use crate::rate_limit::quota::Quota;
 use crate::rate_limit::quota_set::QuotaSet;
-use crate::rate_limit::shared_quotas::{NextStep, WaitingCalls};
+use crate::rate_limit::shared_quotas::NextStep;
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::store::{
     CircuitChange, CircuitView, LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown,

@@ -2,21 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::quota_counter::QuotaCounter;
 use crate::bucket::Rate;
-use crate::{Deadline, LimitUnit, store};
-
-/// An amount of every shared quota that this process may spend within some time.
-#[derive(Clone, Debug)]
-pub(super) struct Lease {
-    /// What is left, for each quota.
-    pub(super) left: Vec<u64>,
-    /// When the reply with it arrived. What is returned must not be older than the lease is in the store.
-    pub(super) taken: Instant,
-    pub(super) begins: Instant,
-    pub(super) expires: Instant,
-}
-
-/// A lease that arrives late can be used for as long: the calls that wait for it have to be woken.
-const MIN_USE: Duration = Duration::from_millis(5);
+use crate::{LimitUnit, store};
 
 /// A quota that is shared, as this process has seen it last.
 #[derive(Clone, Debug)]
@@ -167,19 +153,5 @@ impl SharedQuota {
     pub(super) fn spent_share(&self, processes: u32, now: Instant) -> u64 {
         let held_back = self.whole_burst - self.burst;
         self.refilled_in(self.debt_at(now)).saturating_add(held_back) / u64::from(processes.max(1))
-    }
-}
-
-impl Lease {
-    /// A lease that was asked for at `sent`, and that begins after `wait` from `now`. The store took it at some time in
-    /// between, so that its end is counted from the request, and its begin from the reply.
-    pub(super) fn new(left: Vec<u64>, wait: Duration, length: Duration, sent: Instant, now: Instant) -> Self {
-        let begins = Deadline::after(wait, now).instant();
-        let expires = Deadline::after(wait.saturating_add(length), sent).instant();
-        Self { left, taken: now, begins, expires: expires.max(Deadline::after(MIN_USE, begins).instant()) }
-    }
-
-    pub(super) fn is_used_up(&self) -> bool {
-        self.left.iter().all(|left| *left == 0)
     }
 }

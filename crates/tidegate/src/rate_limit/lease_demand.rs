@@ -1,0 +1,169 @@
+use std::time::{Duration, Instant};
+
+use super::cost::CallCost;
+use super::held_leases::HeldLeases;
+use super::shared_quota::SharedQuota;
+use crate::Deadline;
+
+/// The calls that wait: the cost of all and that of the first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct WaitingCalls {
+    pub(super) all: CallCost,
+    pub(super) first: CallCost,
+}
+
+/// How much this process asks the store for, and when.
+#[derive(Clone, Debug)]
+pub(super) struct LeaseDemand {
+    /// The store had no room within the longest wait: when it will, and how long that is assumed.
+    full_until: Option<(Instant, Instant)>,
+    /// The calls of the next lease ahead of need.
+    calls_ahead: u64,
+    /// The latest request is for a lease ahead of need.
+    is_ahead: bool,
+    /// The store refused a lease for several calls that wait: the next one is for the first alone.
+    asks_for_first: bool,
+    last_ask: Option<Instant>,
+    /// The cost of the latest call, for which leases ahead of need are taken.
+    last_cost: CallCost,
+    /// A call was admitted since the last request.
+    has_admitted: bool,
+}
+
+/// What this process has, and what it knows of the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holdings<'a> {
+    pub(super) quotas: &'a [SharedQuota],
+    pub(super) leases: &'a HeldLeases,
+    /// How long a lease holds.
+    pub(super) lease: Duration,
+    pub(super) processes: u32,
+}
+
+/// How long it is assumed that the store has no room. Other processes return what they do not use.
+const FULL_FOR: Duration = Duration::from_millis(250);
+
+/// The most calls of a lease ahead of need.
+const MAX_CALLS_AHEAD: u64 = 65_536;
+
+impl LeaseDemand {
+    pub(super) fn new() -> Self {
+        Self {
+            full_until: None,
+            calls_ahead: 0,
+            is_ahead: false,
+            asks_for_first: false,
+            last_ask: None,
+            last_cost: CallCost::ONE_CALL,
+            has_admitted: false,
+        }
+    }
+
+    pub(super) fn note_admission(&mut self, cost: &CallCost) {
+        (self.last_cost, self.has_admitted) = (*cost, true);
+    }
+
+    pub(super) fn has_admitted(&self) -> bool {
+        self.has_admitted
+    }
+
+    /// When the store will have room, if it has none.
+    pub(super) fn full_until(&self, now: Instant) -> Option<Instant> {
+        self.full_until.filter(|(_, until)| now < *until).map(|(at, _)| at)
+    }
+
+    /// When the store is asked again that has no room.
+    pub(super) fn next_ask(&self, now: Instant) -> Option<Instant> {
+        self.full_until.map(|(_, until)| until).filter(|at| *at > now)
+    }
+
+    /// Leases grow while they are used up long before they expire.
+    pub(super) fn on_ask(&mut self, takes_ahead: bool, lease: Duration, now: Instant) {
+        let is_soon = self.last_ask.is_some_and(|last| now.saturating_duration_since(last) < lease / 2);
+        if takes_ahead && is_soon && self.has_admitted {
+            self.calls_ahead = (self.calls_ahead * 2).clamp(1, MAX_CALLS_AHEAD);
+        }
+        self.last_ask = Some(now);
+        self.has_admitted = false;
+    }
+
+    /// The amounts to ask for: those that waiting calls lack, else those of a lease ahead of need.
+    pub(super) fn wanted(
+        &self,
+        waiting: &WaitingCalls,
+        holdings: Holdings<'_>,
+        now: Instant,
+    ) -> Option<Vec<u64>> {
+        let Holdings { quotas, leases, .. } = holdings;
+        // One lease at a time is reserved for later, so that processes take turns.
+        if self.full_until(now).is_some() || leases.has_later(now) {
+            return None;
+        }
+        let left: Vec<u64> = (0..quotas.len()).map(|index| leases.left(index, now)).collect();
+        let lacks = |cost: &CallCost| -> Vec<u64> {
+            quotas.iter().zip(&left).map(|(quota, left)| cost.of(quota.unit).saturating_sub(*left)).collect()
+        };
+        let missing = lacks(&waiting.all);
+        if missing.iter().any(|missing| *missing > 0) {
+            let first = lacks(&waiting.first);
+            if self.asks_for_first {
+                return Some(first).filter(|first| first.iter().any(|lack| *lack > 0));
+            }
+            let part = holdings.within_slices(&missing, now);
+            return Some(part.into_iter().zip(first).map(|(part, first)| part.max(first)).collect());
+        }
+        if self.calls_ahead == 0 || waiting.all.calls > 0 || !self.has_admitted {
+            return None;
+        }
+        let ahead: Vec<u64> = quotas
+            .iter()
+            .map(|quota| self.last_cost.of(quota.unit).saturating_mul(self.calls_ahead))
+            .collect();
+        let ahead = holdings.within_slices(&ahead, now);
+        let is_half_used = left.iter().zip(&ahead).any(|(left, ahead)| *left < ahead.div_ceil(2));
+        (is_half_used && ahead.iter().any(|amount| *amount > 0)).then_some(ahead)
+    }
+
+    /// Notes whether the next request is for a lease ahead of need.
+    pub(super) fn set_ahead(&mut self, is_ahead: bool) {
+        self.is_ahead = is_ahead;
+    }
+
+    /// A lease expired with something left.
+    pub(super) fn on_unused(&mut self) {
+        self.calls_ahead /= 2;
+    }
+
+    /// The store has granted what it was asked for, or has room after `wait`.
+    pub(super) fn on_reply(&mut self, is_granted: bool, wait: Duration, now: Instant) {
+        if is_granted {
+            (self.full_until, self.asks_for_first) = (None, false);
+        } else if self.is_ahead {
+            self.calls_ahead = 0;
+        } else if self.asks_for_first {
+            let full = Deadline::after(wait, now).instant();
+            self.full_until = Some((full, Deadline::after(wait.min(FULL_FOR), now).instant()));
+            self.asks_for_first = false;
+        } else {
+            self.asks_for_first = true;
+        }
+    }
+
+    pub(super) fn on_unavailable(&mut self) {
+        self.full_until = None;
+    }
+}
+
+impl Holdings<'_> {
+    /// The same part of all amounts, so that none is more than a slice of its quota: what refills in half of a lease, or
+    /// an eighth of the share of this process in what is left.
+    fn within_slices(&self, amounts: &[u64], now: Instant) -> Vec<u64> {
+        let part =
+            self.quotas.iter().zip(amounts).filter(|(_, amount)| **amount > 0).map(|(quota, amount)| {
+                let share = quota.room(now) / u64::from(self.processes) / 8;
+                quota.refilled_in(self.lease / 2).max(share) as f64 / *amount as f64
+            });
+        let part = part.fold(1.0, f64::min);
+        amounts.iter().map(|amount| (*amount as f64 * part) as u64).collect()
+    }
+}

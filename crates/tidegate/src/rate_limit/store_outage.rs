@@ -1,0 +1,43 @@
+use std::time::{Duration, Instant};
+
+use crate::Deadline;
+
+/// Whether the store can be reached, and how long it could not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StoreOutage {
+    /// The store could not be reached, and is tried again at this time.
+    retry_at: Option<Instant>,
+    /// Since when it could not.
+    since: Option<Instant>,
+    /// How long it could not, until what was spent in that time is reported.
+    length: Duration,
+}
+
+/// The shortest and the longest time until an unavailable store is tried again: as long as it has been unavailable.
+const RETRY_INTERVALS: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
+
+impl StoreOutage {
+    /// When the store is tried again, if it could not be reached.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// How long the store could not be reached, if that is to be reported.
+    pub(super) fn length(&self) -> Duration {
+        self.length
+    }
+
+    pub(super) fn on_unavailable(&mut self, now: Instant) {
+        let since = *self.since.get_or_insert(now);
+        let retry_after = now.saturating_duration_since(since).clamp(RETRY_INTERVALS.0, RETRY_INTERVALS.1);
+        self.retry_at = Some(Deadline::after(retry_after, now).instant());
+    }
+
+    /// The store has replied. Returns whether an outage has ended, which is to be reported.
+    pub(super) fn on_reply(&mut self, now: Instant) -> bool {
+        self.retry_at = None;
+        let since = self.since.take();
+        self.length = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        since.is_some()
+    }
+}
