@@ -20,7 +20,8 @@
 //! # The server
 //! Redis 5 or newer, or Valkey. Every operation is one script, which the server has cached, and takes the time of the server.
 //! The keys of one limit have one hash tag, so that they are on one node of a cluster; the address is that of one node or of
-//! a proxy. They have a [prefix](RedisSettings::prefix), and expire a minute after they have no effect any more.
+//! a proxy. They have a [prefix](RedisSettings::prefix), and expire when they have had no
+//! effect for a minute, that of a circuit for an hour.
 //!
 //! | key | holds |
 //! |---|---|
@@ -35,6 +36,8 @@
 //!
 //! # Common mistakes
 //! - Two fleets on one server with the same prefix: they are one fleet then.
+//! - A server that is restarted empty: at most one burst is admitted in addition, and no circuit is probed for the longer of
+//!   its cooldown and 5 s, unless a process still has the turn to probe.
 //! - A server that evicts keys (`maxmemory-policy`): an evicted bucket is full. The processes report what they have seen of
 //!   it, so that at most one burst is admitted in addition.
 
