@@ -4,3 +4,4 @@ mod cases;
 mod circuits;
 mod limits;
 mod processes;
+mod tls;
