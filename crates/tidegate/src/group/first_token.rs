@@ -46,9 +46,9 @@ impl FirstTokenEstimate {
 
     /// Records a call that had no first token after this time, when it was dropped. It counts if the estimate was shorter.
     #[cold]
-    pub(super) fn record_without(&self, time: Duration, since_origin: Duration) {
-        if self.read(since_origin).is_some_and(|expected| expected < time.as_secs_f32()) {
-            self.record(time, since_origin);
+    pub(super) fn record_without(&self, time: Duration, now: Ticks) {
+        if self.read(now).is_some_and(|expected| expected < time.as_secs_f32()) {
+            self.record(time, now);
         }
     }
 }
@@ -114,10 +114,10 @@ mod tests {
 
     #[test]
     fn a_call_without_a_first_token_counts_if_it_waited_for_longer_than_expected() {
-        let after = |expected: &[(u64, u64)], time: u64| {
+        let after = |expected: &[(u32, u64)], time: u64| {
             let estimate = estimate(expected);
-            estimate.record_without(secs(time), secs(0));
-            estimate.read(secs(0))
+            estimate.record_without(secs(time), at(0));
+            estimate.read(at(0))
         };
         assert_eq!(after(&[(0, 2)], 4), Some(3.0));
         assert_eq!((after(&[(0, 2)], 1), after(&[(0, 2)], 2), after(&[], 9)), (Some(2.0), Some(2.0), None));

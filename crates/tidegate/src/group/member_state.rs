@@ -111,7 +111,7 @@ impl MemberState {
 
     /// Records that an attempt was dropped before its response head, after this time.
     pub(super) fn record_dropped(&self, waited: Duration, now: Instant) {
-        self.first_token.record_without(waited, since(self.origin, now));
+        self.first_token.record_without(waited, Ticks::of(now));
     }
 
     fn lock_cooldown(&self) -> MutexGuard<'_, MemberCooldown> {
