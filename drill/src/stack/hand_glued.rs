@@ -21,7 +21,7 @@ use super::recloser_events::RecloserEvents;
 use super::settings::FAILURE_RATE;
 use super::status_policy::StatusPolicy;
 use super::{
-    AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, held_of, peer, turns,
+    AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, held_of, peer, round_robin,
 };
 
 pub(super) const STACK: ComparedStack = ComparedStack {
@@ -42,7 +42,7 @@ pub(super) const STACK: ComparedStack = ComparedStack {
         };
         let places = plan.places().map(|members| {
             let stacks = members.iter().map(&mut stack_of).collect();
-            turns::group_of(stacks, members, with_fallback)
+            round_robin::group_of(stacks, members, with_fallback)
         });
         let places = places.collect();
         let stack =

@@ -10,12 +10,12 @@ mod hedged;
 mod peer;
 mod protocol_order;
 mod recloser_events;
+mod round_robin;
 mod settings;
 mod status_policy;
 mod tidegate_client;
 mod tower_resilience;
 mod tower_retry;
-mod turns;
 
 use std::fmt;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use tower_resilience_timelimiter::TimeLimiterLayer;
 use super::circuit_cooldown::CircuitCooldown;
 use super::settings::FAILURE_RATE;
 use super::status_policy::backoff;
-use super::{AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, peer, turns};
+use super::{AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, peer, round_robin};
 
 pub(super) const STACK: ComparedStack = ComparedStack {
     name: "tower-resilience",
@@ -27,7 +27,7 @@ pub(super) const STACK: ComparedStack = ComparedStack {
         let client = peer::client(wire);
         let places = plan.places().map(|members| {
             let stacks = members.iter().map(|target| target_stack(plan, target, client.clone())).collect();
-            turns::group_of(stacks, members, with_fallback)
+            round_robin::group_of(stacks, members, with_fallback)
         });
         BuiltStack::new(with_fallback(places.collect()))
     },

@@ -1,7 +1,7 @@
 use tower::ServiceBuilder;
 
 use super::status_policy::StatusPolicy;
-use super::{BuiltStack, ComparedStack, StackService, peer, turns};
+use super::{BuiltStack, ComparedStack, StackService, peer, round_robin};
 
 pub(super) const STACK: ComparedStack = ComparedStack {
     name: "tower",
@@ -17,7 +17,7 @@ pub(super) const STACK: ComparedStack = ComparedStack {
             .timeout(settings.total)
             .retry(StatusPolicy::new(settings))
             .timeout(settings.attempt)
-            .service(turns::by_turns(addressed, &turns::weights(members)));
+            .service(round_robin::round_robin_of(addressed, &round_robin::weights(members)));
         BuiltStack::new(StackService::new(service))
     },
 };

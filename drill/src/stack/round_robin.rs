@@ -11,12 +11,12 @@ use super::{StackService, TargetPlan};
 /// The smooth weighted round robin of nginx: in each turn every member gains its weight, the one with the most is chosen,
 /// and loses the weight of all.
 #[derive(Debug)]
-struct Turns {
+struct RoundRobin {
     weights: Vec<i64>,
     gained: Mutex<Vec<i64>>,
 }
 
-impl Turns {
+impl RoundRobin {
     fn new(weights: &[u32]) -> Self {
         Self {
             weights: weights.iter().map(|weight| i64::from(*weight)).collect(),
@@ -42,8 +42,8 @@ pub(super) fn weights(members: &[TargetPlan]) -> Vec<u32> {
 }
 
 /// Calls each of the services in its turn.
-pub(super) fn by_turns(services: Vec<StackService>, weights: &[u32]) -> StackService {
-    let (services, turns): (Arc<[_]>, _) = (services.into(), Arc::new(Turns::new(weights)));
+pub(super) fn round_robin_of(services: Vec<StackService>, weights: &[u32]) -> StackService {
+    let (services, turns): (Arc<[_]>, _) = (services.into(), Arc::new(RoundRobin::new(weights)));
     StackService::new(service_fn(move |request: Request<Bytes>| {
         services[turns.next()].clone().oneshot(request)
     }))
@@ -60,7 +60,7 @@ pub(super) fn group_of(
         stacks.rotate_left(first);
         with_fallback(stacks)
     };
-    by_turns((0..stacks.len()).map(from).collect(), &weights(members))
+    round_robin_of((0..stacks.len()).map(from).collect(), &weights(members))
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
         for (weights, expected) in
             [(&[1, 1, 1][..], vec![0, 1, 2, 0, 1, 2, 0]), (&[5, 1, 1], vec![0, 0, 1, 0, 2, 0, 0])]
         {
-            let turns = Turns::new(weights);
+            let turns = RoundRobin::new(weights);
             assert_eq!((0..7).map(|_| turns.next()).collect::<Vec<_>>(), expected);
         }
     }
