@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tidegate::rate_limit::OnLimit;
 use tidegate::store::{OnUnavailable, Settings, Store};
-use tidegate::{Payload, RateLimitLayer, Rejection, ResilienceBuilder};
+use tidegate::{KeyBy, Payload, RateLimitLayer, Rejection, ResilienceBuilder};
 use tidegate_redis::{RedisSettings, RedisStore};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt, service_fn};
@@ -291,4 +291,34 @@ async fn the_later_of_two_closing_times_holds_for_all() {
     for layer in [one, other, late] {
         assert!(layer.handle().closed_for().unwrap() > Duration::from_secs(18));
     }
+}
+
+/// The quota of a key is that of all processes, and another key has its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_with_keys_is_shared_for_each_key() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let provider =
+        service_fn(async |_: Request<Payload>| Ok::<_, Infallible>(Response::new(Payload::empty())));
+    // Patient, so that a busy machine is no outage.
+    let settings = Settings { leases: false, timeout: Duration::from_secs(1), ..Settings::default() };
+    let services: Vec<_> = (0..2)
+        .map(|_| {
+            let limit = RateLimitLayer::per_minute(6).burst_size(6).on_limit(OnLimit::Reject);
+            let limit = limit.key_by(KeyBy::header(HeaderName::from_static("tenant"))).name("provider/model");
+            limit.store(store(&server.url(), settings.clone())).layer(provider)
+        })
+        .collect();
+    let mut admitted = Vec::new();
+    for tenant in ["a", "b"] {
+        let mut of_tenant = 0;
+        for call in 0..40 {
+            let request = Request::builder().header("tenant", tenant).body(Payload::from("{}")).unwrap();
+            let response = services[call % 2].clone().oneshot(request).await;
+            of_tenant += usize::from(response.is_ok());
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        admitted.push(of_tenant);
+    }
+    // What refills within a lease is held back, and nothing else refills in this time.
+    assert!(admitted.iter().all(|calls| (4..=6).contains(calls)), "{admitted:?}");
 }
