@@ -33,14 +33,16 @@ pub(crate) trait CallTrace: fmt::Debug + Send + Sync {
     /// The caller requests `model`.
     fn set_model(&self, model: &str);
 
-    /// The next attempt is about to be sent to `uri`, with these headers. `trail` is that of the call, or of a
-    /// hedge. Returns the index of the attempt, if it is traced.
+    /// The next attempt is about to be sent to `uri`, with these headers. `trail` is that of the call, or of a hedge;
+    /// `meter` is that of the call, and `hedge` has the tokens of a hedge apart. Returns the index of the attempt, if
+    /// it is traced.
     fn begin_attempt(
         &self,
         uri: &Uri,
         headers: &mut HeaderMap,
         trail: &Trail,
-        meter: AttemptMeter,
+        meter: &UsageMeter,
+        hedge: Option<&HedgeUsage>,
     ) -> Option<usize>;
 
     /// The head of the response to the attempt with this index has arrived.
@@ -48,15 +50,6 @@ pub(crate) trait CallTrace: fmt::Debug + Send + Sync {
 
     /// The call has ended, as `record` shows, and its body in the failure with this code, if it was one.
     fn end(&self, record: &CallRecord, body_failure: Option<ErrorCode>);
-}
-
-/// Where the tokens of an attempt are metered.
-#[derive(Clone, Debug)]
-pub(crate) enum AttemptMeter {
-    /// With all attempts of the call.
-    Call(UsageMeter),
-    /// With those of the call, and apart.
-    Hedge(HedgeUsage),
 }
 
 /// The trace of a call, in the extensions of the requests of its attempts.
@@ -96,11 +89,8 @@ where
         let traced = head.extensions.remove::<TracedCall>();
         let attempt = traced.and_then(|TracedCall { trace, trail, meter }| {
             let trail = Trail::of(&head.extensions).unwrap_or(&trail);
-            let usage = match HedgeUsage::of(&head.extensions) {
-                Some(hedge) => AttemptMeter::Hedge(hedge.clone()),
-                None => AttemptMeter::Call(meter),
-            };
-            let index = trace.begin_attempt(&head.uri, &mut head.headers, trail, usage)?;
+            let hedge = HedgeUsage::of(&head.extensions);
+            let index = trace.begin_attempt(&head.uri, &mut head.headers, trail, &meter, hedge)?;
             Some(TracedAttempt { trace, index })
         });
         let inner = self.inner.call(Request::from_parts(head, body));

@@ -8,12 +8,13 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, Span};
+use tidegate::hedge::HedgeUsage;
 use tidegate::provider::{UsageMeter, UsageTotals};
 use tidegate::{ErrorCode, Trail};
 
 use super::attempt_end::{AttemptResult, attempt_ends};
 use super::attempt_span::{AttemptSpan, operation, set_usage};
-use crate::call_trace::{AttemptMeter, CallTrace};
+use crate::call_trace::CallTrace;
 use crate::calls::CallRecord;
 
 /// The span of a call and those of its attempts, which all end with the call.
@@ -86,20 +87,22 @@ impl CallTrace for CallSpans {
         uri: &Uri,
         headers: &mut HeaderMap,
         trail: &Trail,
-        meter: AttemptMeter,
+        meter: &UsageMeter,
+        hedge: Option<&HedgeUsage>,
     ) -> Option<usize> {
         let mut open = self.lock();
         let spans = open.as_mut().filter(|spans| spans.attempts.len() < Trail::MAX_STEPS)?;
         let index = spans.attempts.len();
         let parent = Context::new().with_remote_span_context(self.context.clone());
-        let (used, hedge) = match meter {
-            AttemptMeter::Hedge(hedge) => (UsageTotals::default(), Some(hedge)),
-            AttemptMeter::Call(meter) => {
-                spans.meter.get_or_insert(meter);
-                (spans.used_without_hedges(), None)
+        let used = match hedge {
+            Some(_) => UsageTotals::default(),
+            None => {
+                spans.meter.get_or_insert_with(|| meter.clone());
+                spans.used_without_hedges()
             }
         };
-        let attempt = AttemptSpan::begin(&self.tracer, &parent, self.path, (uri, trail), (used, hedge));
+        let usage = (used, hedge.cloned());
+        let attempt = AttemptSpan::begin(&self.tracer, &parent, self.path, (uri, trail), usage);
         inject(attempt.context(), headers);
         spans.attempts.push(attempt);
         Some(index)
