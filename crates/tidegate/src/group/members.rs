@@ -53,7 +53,7 @@ impl<S> Members<S> {
             weights: Weights::new(members.iter().map(|member| member.weight)),
             hashes: members.iter().map(|member| AffinityKey::of(&[member.name.as_bytes()])).collect(),
             capabilities: capabilities_of(default_models(), &members),
-            counters: vec![ChoiceCounters::default(); members.len()].into(),
+            counters: vec![Default::default(); members.len()].into(),
             members: members.into(),
             affinity: None,
         })
