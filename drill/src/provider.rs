@@ -64,6 +64,9 @@ pub(crate) fn provider(
     provider.otherwise_with(move |request| replies.reply(request))
 }
 
+/// A time after which no caller waits any more.
+const LONGEST: Duration = Duration::from_secs(24 * 3_600);
+
 impl Replies {
     fn reply(&self, request: &LoggedRequest) -> Reply {
         let mut planned = self.read(request);
@@ -152,8 +155,9 @@ impl Replies {
             PlannedFaultKind::Capacity | PlannedFaultKind::Stale => {}
             PlannedFaultKind::Slow => {
                 let factor = fault.factor.unwrap_or(10.0);
-                work.first_token = work.first_token.mul_f64(factor);
-                work.pace = work.pace.mul_f64(factor);
+                // Several may be on at once.
+                work.first_token = work.first_token.mul_f64(factor).min(LONGEST);
+                work.pace = work.pace.mul_f64(factor).min(LONGEST);
             }
             PlannedFaultKind::Cut => {
                 work.output = work.output.min(tokens as u32);

@@ -51,6 +51,32 @@ fn a_mistake_is_reported_by_its_key() {
         (["", "patiense = \"1s\"", "", ""], "callers[0]: unknown key `patiense`, did you mean `patience`?"),
         (["", "patience = 3", "", ""], "callers[0].patience: "),
         (["", "patience = \"0s\"", "", ""], "callers[0].patience: expected at least 1ms, found 0s"),
+        (["", "patience = \"2h\"", "", ""], "callers[0].patience: expected at most 1h, found 2h"),
+        (["", "from = \"2m\"", "", ""], "callers[0].from: expected at most 1m, found 2m"),
+        (["", "to = \"9years\"", "", ""], "callers[0].to: expected at most 1day, found 9years"),
+        (["", "leave_after = \"9days\"", "", ""], "callers[0].leave_after: expected at most 1day"),
+        (["", "prompt_tokens = 4294967295", "", ""], "callers[0].prompt_tokens: expected at most 1000000"),
+        (["", "output_tokens = 4294967295", "", ""], "callers[0].output_tokens: expected at most 100000"),
+        (["", "", "first_token = \"9years\"", ""], "providers[0].first_token: expected at most 1day"),
+        (
+            ["", "", "slow_first_token = \"9years\"", ""],
+            "providers[0].slow_first_token: expected at most 1day",
+        ),
+        (["", "", "pace = \"9years\"", ""], "providers[0].pace: expected at most 1day, found 9years"),
+        (
+            ["", "", "requests_per_minute = 4294967295", ""],
+            "providers[0].requests_per_minute: expected at most 1",
+        ),
+        (["", "", "", "from = \"2m\""], "providers[0].faults[0].from: expected at most 1m, found 2m"),
+        (["", "", "", "to = \"9years\""], "providers[0].faults[0].to: expected at most 1day, found 9years"),
+        (
+            ["", "", "", "retry_after = \"9years\""],
+            "providers[0].faults[0].retry_after: expected at most 1day",
+        ),
+        (
+            ["", "", "", "[[providers.faults]]\nkind = \"stall\"\npings = \"1ms\""],
+            "providers[0].faults[1].pings: expected at least 100ms, found 1ms",
+        ),
         (["", "leave = 1.5", "", ""], "callers[0].leave: expected from 0 to 1, found 1.5"),
         (["", "streams = -1.0", "", ""], "callers[0].streams: expected from 0 to 1, found -1"),
         (
@@ -156,13 +182,40 @@ fn a_mistake_is_reported_by_its_key() {
 }
 
 #[test]
+fn names_and_titles_are_short_and_printable() {
+    let text = with("", "", "", "");
+    let long = "x".repeat(65);
+    for (from, to, expected) in [
+        ("title = \"t\"".to_owned(), "title = \"a\\u0007\"".to_owned(), "title: expected one line of text"),
+        (
+            "name = \"one\"".to_owned(),
+            format!("name = \"{long}\""),
+            "providers[0].name: expected at most 64 characters",
+        ),
+        (
+            "per_minute = 60".to_owned(),
+            format!("per_minute = 60\ntenant = \"{long}\""),
+            "callers[0].tenant: expected at most 64",
+        ),
+        (
+            "per_minute = 60".to_owned(),
+            "arrivals = \"once\"\nburst = 500000\nprompt_tokens = 100000".to_owned(),
+            "duration: expected at most 300 million tokens in it",
+        ),
+    ] {
+        let error = error(&text.replace(&from, &to));
+        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+    }
+}
+
+#[test]
 fn what_is_missing_is_named() {
     for (text, expected) in [
         ("", "title"),
         ("title = \"t\"", "duration"),
         ("title = \"t\"\nduration = \"1m\"", "callers: expected at least one"),
         ("title = \"t\"\nduration = \"1m\"\n[[callers]]\nper_minute = 1", "providers: expected at least one"),
-        ("title = \"t\"\nduration = \"25h\"", "duration: expected at most 24h, found 1day 1h"),
+        ("title = \"t\"\nduration = \"25h\"", "duration: expected at most 1day, found 1day 1h"),
         ("title = \"t\"\nduration = \"1m\"\n[[callers]]", "callers[0].per_minute: missing key `per_minute`"),
         (
             "title = \"t\"\nduration = \"1m\"\n[[callers]]\nper_minute = 0",

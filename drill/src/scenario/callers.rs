@@ -1,7 +1,7 @@
 use serde::Deserialize;
 use tidegate::config::{Checks, ConfigError};
 
-use super::check::{at_least, in_order, share, unexpected};
+use super::check::{DAY, at_least, at_most, in_order, share, tenant, unexpected};
 use super::span::{DrawnRange, Time};
 
 /// A group of callers.
@@ -20,15 +20,15 @@ pub struct CallerGroup {
     pub from: Time,
     /// When it ends; at the end of the scenario by default.
     pub to: Option<Time>,
-    /// How long a caller waits for the last byte of its answer; 30 s by default.
+    /// How long a caller waits for the last byte of its answer, at most 1 h; 30 s by default.
     pub patience: Time,
     /// The share of the callers that leave early, from 0 to 1; 0 by default.
     pub leave: f64,
     /// After which time they leave; 1 s to 3 s by default.
     pub leave_after: DrawnRange<Time>,
-    /// The size of the prompts in tokens; 100 to 400 by default.
+    /// The size of the prompts in tokens, at most a million; 100 to 400 by default.
     pub prompt_tokens: DrawnRange<u32>,
-    /// The size of the answers in tokens; 20 to 60 by default.
+    /// The size of the answers in tokens, at most 100 000; 20 to 60 by default.
     pub output_tokens: DrawnRange<u32>,
     /// The `max_tokens` of the requests; by default the upper bound of `output_tokens`.
     pub max_tokens: Option<u32>,
@@ -76,6 +76,11 @@ impl CallerGroup {
         self.burst.unwrap_or(10)
     }
 
+    /// The most tokens of one call, prompt and answer.
+    pub(super) fn most_tokens(&self) -> f64 {
+        f64::from(self.prompt_tokens.to) + f64::from(self.output_tokens.to)
+    }
+
     /// When the group ends in a scenario of this duration.
     pub fn end(&self, duration: Time) -> Time {
         self.to.unwrap_or(duration)
@@ -91,11 +96,16 @@ impl CallerGroup {
         checks.keep(at_least("max_tokens", self.output_tokens.to, self.max_tokens.unwrap_or(u32::MAX)));
         checks.keep(at_least("burst", 1, self.burst_size()));
         checks.keep(at_least("patience", Time::millis(1), self.patience));
-        checks.keep(at_least("to", self.from, self.end(duration)));
-        if self.tenant.is_empty() || !self.tenant.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let found = format_args!("{:?}", self.tenant);
-            checks.fail(unexpected("tenant", "a name of visible ASCII characters", found));
+        checks.keep(at_most("patience", MAX_PATIENCE, self.patience));
+        checks.keep(at_most("leave_after", DAY, self.leave_after.to));
+        checks.keep(at_most("prompt_tokens", 1_000_000, self.prompt_tokens.to));
+        checks.keep(at_most("output_tokens", 100_000, self.output_tokens.to));
+        checks.keep(at_most("from", duration, self.from));
+        if let Some(to) = self.to {
+            checks.keep(at_least("to", self.from, to));
+            checks.keep(at_most("to", DAY, to));
         }
+        checks.keep(tenant("tenant", &self.tenant));
         checks.keep(self.check_arrivals());
     }
 
@@ -115,5 +125,6 @@ impl CallerGroup {
     }
 }
 
-/// A bound of the work.
+/// Bounds of the work.
+const MAX_PATIENCE: Time = Time::millis(3_600_000);
 const MAX_PER_MINUTE: f64 = 60_000.0;

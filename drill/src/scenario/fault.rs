@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tidegate::config::{Checks, ConfigError};
 
-use super::check::{at_least, share, unexpected};
+use super::check::{DAY, at_least, at_most, share, unexpected};
 use super::span::Time;
 
 /// What goes wrong at a provider, and when.
@@ -25,7 +25,7 @@ pub struct PlannedFault {
     pub retry_after: Option<Time>,
     /// The tokens before a `"cut"` or a `"stall"`; 5 by default.
     pub after_tokens: Option<u32>,
-    /// The interval of the pings in a `"stall"`; none by default.
+    /// The interval of the pings in a `"stall"`, at least 100 ms; none by default.
     pub pings: Option<Time>,
     /// By how much `"slow"` multiplies all times; 10 by default.
     pub factor: Option<f64>,
@@ -97,6 +97,9 @@ impl PlannedFaultKind {
     }
 }
 
+/// A bound of the work.
+const LEAST_PINGS: Time = Time::millis(100);
+
 impl PlannedFault {
     /// Whether the fault is on at `elapsed` since the start.
     pub fn is_on(&self, elapsed: Duration) -> bool {
@@ -122,9 +125,13 @@ impl PlannedFault {
             checks.fail(ConfigError::new(*key, problem));
         }
         checks.keep(share("share", self.share()));
+        checks.keep(at_most("from", duration, self.from));
         checks.keep(at_least("to", self.from, self.to.unwrap_or(duration.max(self.from))));
+        checks.keep(at_most("to", DAY, self.to.unwrap_or_default()));
+        checks.keep(at_most("retry_after", DAY, self.retry_after.unwrap_or_default()));
         checks.keep(at_least("capacity", 1, self.capacity.unwrap_or(1)));
-        checks.keep(at_least("pings", Time::millis(1), self.pings.unwrap_or(Time::millis(1))));
+        checks.keep(at_least("pings", LEAST_PINGS, self.pings.unwrap_or(LEAST_PINGS)));
+        checks.keep(at_most("pings", DAY, self.pings.unwrap_or(LEAST_PINGS)));
         let status = self.status.unwrap_or(500);
         if !(400..600).contains(&status) {
             checks.fail(unexpected("status", "from 400 to 599", status));

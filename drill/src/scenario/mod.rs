@@ -14,7 +14,7 @@ use tidegate::config::{Checks, ConfigError, TomlText, recover};
 
 pub use self::builtin::{BUILT_IN, built_in};
 pub use self::callers::{Arrivals, CallerGroup};
-use self::check::{at_least, unexpected};
+use self::check::{DAY, at_least, at_most, title, unexpected};
 pub use self::fault::{PlannedFault, PlannedFaultKind};
 pub use self::provider::{ProviderApi, ProviderSpec};
 pub use self::scaled::Scale;
@@ -47,8 +47,9 @@ const fn seed() -> u64 {
 }
 
 /// Bounds of the work.
-const MAX_DURATION: Time = Time::millis(24 * 3_600_000);
 const MAX_CALLS: f64 = 500_000.0;
+const MAX_TOKENS: f64 = 300_000_000.0;
+const MAX_CALLER_GROUPS: usize = 1_000;
 
 impl Scenario {
     /// Reads the text of a file.
@@ -70,13 +71,13 @@ impl Scenario {
 
     fn check(&self) -> Result<(), ConfigError> {
         let mut checks = Checks::default();
+        checks.keep(title("title", &self.title));
         checks.keep(at_least("duration", Time::millis(1), self.duration));
-        if self.duration > MAX_DURATION {
-            checks.fail(unexpected("duration", "at most 24h", self.duration));
-        }
+        checks.keep(at_most("duration", DAY, self.duration));
         if self.callers.is_empty() {
             checks.fail(ConfigError::new("callers", "expected at least one"));
         }
+        checks.keep(at_most("callers", MAX_CALLER_GROUPS, self.callers.len()));
         for (index, callers) in self.callers.iter().enumerate() {
             let mut of_group = Checks::default();
             callers.check(self.duration, &mut of_group);
@@ -85,6 +86,11 @@ impl Scenario {
         let calls = self.callers.iter().map(|callers| self.expected_calls(callers)).sum::<f64>();
         if calls > MAX_CALLS {
             checks.fail(unexpected("duration", "at most 500000 calls in it", calls));
+        }
+        let tokens = self.callers.iter().map(|callers| self.expected_calls(callers) * callers.most_tokens());
+        let tokens = tokens.sum::<f64>();
+        if tokens > MAX_TOKENS {
+            checks.fail(unexpected("duration", "at most 300 million tokens in it", tokens));
         }
         self.check_providers(&mut checks);
         checks.finish(())

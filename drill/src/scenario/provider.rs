@@ -1,7 +1,7 @@
 use serde::Deserialize;
 use tidegate::config::{Checks, ConfigError};
 
-use super::check::{at_least, in_order, name, share};
+use super::check::{DAY, at_least, at_most, in_order, name, share};
 use super::fault::PlannedFault;
 use super::span::{DrawnRange, Time};
 
@@ -76,17 +76,21 @@ impl ProviderSpec {
         checks.keep(share("slow", self.slow));
         checks.keep(in_order("first_token", self.first_token));
         checks.keep(in_order("slow_first_token", self.slow_first_token));
+        checks.keep(at_most("first_token", DAY, self.first_token.to));
+        checks.keep(at_most("slow_first_token", DAY, self.slow_first_token.to));
+        checks.keep(at_most("pace", DAY, self.pace));
         let numbers = [
-            ("capacity", self.capacity),
-            ("requests_per_minute", self.requests_per_minute),
-            ("tokens_per_minute", self.tokens_per_minute),
-            ("context_tokens", self.context_tokens),
+            ("capacity", self.capacity, 1_000_000),
+            ("requests_per_minute", self.requests_per_minute, 1_000_000),
+            ("tokens_per_minute", self.tokens_per_minute, 1_000_000_000),
+            ("context_tokens", self.context_tokens, 1_000_000_000),
         ];
-        for (key, number) in numbers {
+        for (key, number, most) in numbers {
             checks.keep(at_least(key, 1, number.unwrap_or(1)));
+            checks.keep(at_most(key, most, number.unwrap_or(1)));
         }
         let limits = [&numbers[1], &numbers[2]];
-        for (key, _) in limits.into_iter().filter(|(_, limit)| limit.is_some()) {
+        for (key, ..) in limits.into_iter().filter(|(_, limit, _)| limit.is_some()) {
             if self.dialect == ProviderApi::Anthropic {
                 // They are reported as points in time, and the clock of the wall stands still here.
                 checks.fail(ConfigError::new(*key, "does not apply to dialect = \"anthropic\""));
