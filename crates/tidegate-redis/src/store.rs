@@ -182,6 +182,7 @@ impl Inner {
     }
 }
 
+/// Each operation boxes a future, which costs little beside its round trip.
 impl SharedStore for RedisStore {
     fn settings(&self) -> &Settings {
         &self.0.settings.store

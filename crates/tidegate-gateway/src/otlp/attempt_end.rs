@@ -16,7 +16,7 @@ pub(super) struct AttemptOrigin {
 
 /// The result of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AttemptResult {
+pub(super) enum SpanResult {
     Succeeded,
     /// It failed, or was cancelled.
     Failed {
@@ -27,9 +27,9 @@ pub(super) enum AttemptResult {
 
 /// The end of an attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct AttemptEnd {
+pub(super) struct SpanEnd {
     /// `None` if it was dropped before its result.
-    pub(super) result: Option<AttemptResult>,
+    pub(super) result: Option<SpanResult>,
     /// The index of the first attempt that began after it, not beside it.
     pub(super) next: Option<usize>,
 }
@@ -42,7 +42,7 @@ impl AttemptOrigin {
 
 /// The ends of the attempts that began at these origins, in that order. The attempts of one branch follow each other, so
 /// that a step belongs to the latest one of its branch. The steps are those of the whole call.
-pub(super) fn attempt_ends(origins: &[AttemptOrigin], steps: &[Step]) -> Vec<AttemptEnd> {
+pub(super) fn attempt_ends(origins: &[AttemptOrigin], steps: &[Step]) -> Vec<SpanEnd> {
     let mut ends: Vec<_> = (1..=origins.len()).map(|next| dropped(origins, next)).collect();
     let mut delivering = None;
     for (position, step) in steps.iter().enumerate() {
@@ -51,14 +51,14 @@ pub(super) fn attempt_ends(origins: &[AttemptOrigin], steps: &[Step]) -> Vec<Att
         let result = match step.verdict {
             Verdict::Succeeded => {
                 delivering = attempt;
-                AttemptResult::Succeeded
+                SpanResult::Succeeded
             }
-            Verdict::Failed(code) => AttemptResult::Failed { code, at: step.at },
-            Verdict::Cancelled => AttemptResult::Failed { code: ErrorCode::Cancelled, at: step.at },
+            Verdict::Failed(code) => SpanResult::Failed { code, at: step.at },
+            Verdict::Cancelled => SpanResult::Failed { code: ErrorCode::Cancelled, at: step.at },
             // Recorded by the call, whichever branch the broken stream is from.
             Verdict::Continued { because, .. } => {
                 attempt = delivering.take();
-                AttemptResult::Failed { code: because.unwrap_or(ErrorCode::Unknown), at: step.at }
+                SpanResult::Failed { code: because.unwrap_or(ErrorCode::Unknown), at: step.at }
             }
             _ => continue,
         };
@@ -67,17 +67,17 @@ pub(super) fn attempt_ends(origins: &[AttemptOrigin], steps: &[Step]) -> Vec<Att
             && (end.result.is_none() || is_break)
         {
             let next = origins.iter().position(|origin| origin.steps > position);
-            *end = AttemptEnd { result: Some(result), next };
+            *end = SpanEnd { result: Some(result), next };
         }
     }
     ends
 }
 
 /// The end of the attempt before `next`, if no step shows its result: the next one of its branch replaces it.
-fn dropped(origins: &[AttemptOrigin], next: usize) -> AttemptEnd {
+fn dropped(origins: &[AttemptOrigin], next: usize) -> SpanEnd {
     let branch = origins.get(next - 1).map(|origin| origin.branch);
     let later = origins.iter().skip(next).position(|origin| Some(origin.branch) == branch);
-    AttemptEnd { result: None, next: later.map(|later| next + later) }
+    SpanEnd { result: None, next: later.map(|later| next + later) }
 }
 
 #[cfg(test)]
@@ -105,8 +105,8 @@ mod tests {
     fn ends(origins: &[AttemptOrigin], trail: &Trail) -> Vec<ShortEnd> {
         let ends = attempt_ends(origins, &trail.steps());
         let code = |result| match result {
-            AttemptResult::Succeeded => Ok(()),
-            AttemptResult::Failed { code, .. } => Err(code),
+            SpanResult::Succeeded => Ok(()),
+            SpanResult::Failed { code, .. } => Err(code),
         };
         ends.into_iter().map(|end| (end.result.map(code), end.next)).collect()
     }

@@ -12,7 +12,7 @@ use tidegate::hedge::HedgeUsage;
 use tidegate::provider::{UsageMeter, UsageTotals};
 use tidegate::{ErrorCode, Trail};
 
-use super::attempt_end::{AttemptResult, attempt_ends};
+use super::attempt_end::{SpanResult, attempt_ends};
 use super::attempt_span::{AttemptSpan, operation, set_usage};
 use crate::call_trace::CallTrace;
 use crate::calls::CallRecord;
@@ -130,11 +130,9 @@ impl CallTrace for CallSpans {
             });
             let next = end.next.and_then(|next| starts.get(next)).map(|next| next.at);
             let (code, at) = match end.result {
-                Some(AttemptResult::Failed { code, at }) => (Some(code), at),
+                Some(SpanResult::Failed { code, at }) => (Some(code), at),
                 // It lasted to the next attempt, or to the end of the call.
-                Some(AttemptResult::Succeeded) => {
-                    (body_failure.filter(|_| next.is_none()), next.unwrap_or(now))
-                }
+                Some(SpanResult::Succeeded) => (body_failure.filter(|_| next.is_none()), next.unwrap_or(now)),
                 // It was dropped before its result.
                 None => {
                     let code = body_failure.filter(|_| next.is_none());

@@ -76,7 +76,7 @@ fn play(server: &RedisServer, leases: &str) -> f64 {
 /// A hundred callers of one process. It prints when each request was received, in microseconds of the system clock, and
 /// by how much the machine was late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a part of the test above"]
+#[ignore = "started by the test above as a process of its own, also in `.ci/run`"]
 async fn one_of_the_processes() {
     let (Ok(url), Ok(leases)) = (std::env::var(URL), std::env::var(LEASES)) else { return };
     // Patient, so that a busy machine is no outage.

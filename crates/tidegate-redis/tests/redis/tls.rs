@@ -53,7 +53,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 #[tokio::test]
-#[ignore = "a part of the test above"]
+#[ignore = "started by the test above as a process of its own, also in `.ci/run`"]
 async fn a_process_with_a_root() {
     let Ok(url) = std::env::var(URL) else { return };
     let store = Settings { mode: OnUnavailable::Closed, ..Settings::default() };

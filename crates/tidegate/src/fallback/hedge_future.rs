@@ -13,6 +13,7 @@ use crate::{BoxError, Error, Payload};
 
 /// The attempt of a hedge. `F` is the future of the first target.
 pub(super) enum HedgeFuture<F> {
+    /// Boxed once per hedge: a call that is not hedged allocates nothing for it.
     First(Pin<Box<F>>),
     Other(TargetFuture),
 }

@@ -24,7 +24,7 @@ const FALL: f32 = 0.3;
 
 /// An estimate, packed into one word: the seconds as `f32`, and when it was made.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Estimated {
+struct PackedEstimate {
     seconds: f32,
     /// Never 0, which stands for no estimate. It wraps after seven weeks, which makes one estimate stale or fresh by mistake.
     at: Ticks,
@@ -34,12 +34,12 @@ impl FirstTokenEstimate {
     /// The expected time in seconds.
     #[inline]
     pub(super) fn read(&self, now: Ticks) -> Option<f32> {
-        Estimated::unpack(self.0.load(Ordering::Relaxed)).at(now)
+        PackedEstimate::unpack(self.0.load(Ordering::Relaxed)).at(now)
     }
 
     /// Records a call with this time to its first token.
     pub(super) fn record(&self, time: Duration, now: Ticks) {
-        let update = |packed| Some(Estimated::unpack(packed).after(time, now).pack());
+        let update = |packed| Some(PackedEstimate::unpack(packed).after(time, now).pack());
         // The update is never refused.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
     }
@@ -53,7 +53,7 @@ impl FirstTokenEstimate {
     }
 }
 
-impl Estimated {
+impl PackedEstimate {
     #[inline]
     fn unpack(packed: u64) -> Self {
         Self { seconds: f32::from_bits((packed >> 32) as u32), at: Ticks(packed as u32) }
