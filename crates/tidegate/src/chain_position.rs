@@ -58,6 +58,11 @@ impl ChainPosition {
         Self { path, depth: outer.depth + 1, index: 0, ..outer.clone() }
     }
 
+    /// Whether no other target takes a request with these extensions after this one.
+    pub(crate) fn is_last(extensions: &Extensions) -> bool {
+        Self::of(extensions).is_none_or(|position| position.is_last)
+    }
+
     /// Whether a request with these extensions is a hedge.
     pub(crate) fn is_of_hedge(extensions: &Extensions) -> bool {
         Self::of(extensions).is_some_and(|position| position.hedging == Hedging::Hedge)

@@ -83,6 +83,7 @@ pub(super) fn policy(settings: &Settings) -> ResilienceConfig {
             cooldown: settings.cooldown,
             success_threshold: settings.probes,
             half_open_max: settings.probes,
+            open_budget: Some(circuit_breaker::OpenBudget::default()),
             ..circuit_breaker::Settings::default()
         }),
         backpressure: Some(backpressure::Settings {
@@ -90,7 +91,7 @@ pub(super) fn policy(settings: &Settings) -> ResilienceConfig {
             max_queued: MAX_QUEUED,
             queue_timeout: settings.total,
             adaptive: Some(backpressure::Algorithm::Aimd),
-            min_inflight: settings.in_flight / 4,
+            min_inflight: settings.in_flight / 10,
             ..backpressure::Settings::default()
         }),
         timeout: timeout::Settings {

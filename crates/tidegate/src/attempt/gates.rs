@@ -148,7 +148,7 @@ impl AttemptGates {
     pub(crate) fn stays_open<B: 'static>(&self, wait: Duration, request: Option<&Request<B>>) -> bool {
         let all = self.circuit_breaker();
         let circuit = request.map_or(Cow::Borrowed(all), |request| all.met_by(request));
-        circuit.is_forced_open() || circuit.cooldown_remaining().is_some_and(|open| open > wait)
+        circuit.stays_open(wait, request.map(Request::extensions))
     }
 
     /// The share of the in-flight limit that is in use, by the limit of the key of `request` if there are keys; `None`
@@ -269,7 +269,7 @@ impl AdmissionGate for AttemptGates {
         // An open circuit rejects before anything is acquired. With keys the look-up is made once, at the circuit.
         let circuit = self.circuit_breaker();
         if circuit.by_key().is_none()
-            && let Some(rejection) = circuit.reject_any()
+            && let Some(rejection) = circuit.reject_by(request.extensions())
         {
             return Admission::Rejected(rejection);
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::limit::{Limit, Round};
 use super::prompt_size::PromptSizeModel;
+use super::served_calls::ServedCalls;
 use super::trimmed_mean::TrimmedMean;
 
 /// Gathers responses into rounds, measures the round trip of the unloaded provider, runs the algorithm, and
@@ -19,6 +20,11 @@ pub(super) struct AdaptiveLimit {
     /// The number of rounds until the next min-RTT probe.
     rounds_until_probe: u32,
     last_loss: Option<Instant>,
+    lost_in_probe: u32,
+    /// The limit after the first of the latest losses without a success between them.
+    before_outage: f64,
+    has_succeeded_since_loss: bool,
+    served: ServedCalls,
 }
 
 /// The bounds of an adaptive limit, and its initial value.
@@ -68,6 +74,9 @@ const SAMPLES_PER_ROUND: (usize, usize) = (16, 64);
 const PROBE_EVERY: u32 = 32;
 const PROBE_FRACTION: f64 = 0.5;
 
+/// A probe is given up after this many losses, and another follows one round later.
+const MAX_LOST_IN_PROBE: u32 = 3;
+
 /// The fraction of the limit that must have been in use before the limit is raised; an unused limit would
 /// otherwise grow without bound (RFC 7661 has the same rule for TCP).
 const MIN_UTILIZATION: f64 = 0.8;
@@ -84,6 +93,10 @@ impl AdaptiveLimit {
             // The first round is a probe: before it there is no unloaded round trip to compare with.
             rounds_until_probe: 0,
             last_loss: None,
+            lost_in_probe: 0,
+            before_outage: 0.0,
+            has_succeeded_since_loss: true,
+            served: ServedCalls::default(),
         }
     }
 
@@ -103,6 +116,7 @@ impl AdaptiveLimit {
                     self.prompt_sizes.observe(bytes, round_trip);
                     self.prompt_sizes.normalize(bytes, round_trip)
                 });
+                self.recover(sample.in_flight, now);
                 self.round.add(normalized, sample.in_flight);
                 if self.round.round_trips.len()
                     >= self.in_force().clamp(SAMPLES_PER_ROUND.0, SAMPLES_PER_ROUND.1)
@@ -111,6 +125,27 @@ impl AdaptiveLimit {
                 }
             }
         }
+    }
+
+    /// Records the end of a successful call, which held its permit for `held`.
+    pub(super) fn record_served(&mut self, held: Duration, now: Instant) {
+        self.served.record(held, now);
+    }
+
+    /// Raises the limit by one for each success, up to what it was when an outage began: an outage has shown nothing about
+    /// the load. This is TCP's slow start, whose threshold stays the same over repeated losses (RFC 5681, section 3.1).
+    fn recover(&mut self, in_flight: usize, now: Instant) {
+        self.has_succeeded_since_loss = true;
+        if in_flight as f64 >= self.limit.floor() * MIN_UTILIZATION {
+            let raised = (self.limit + 1.0).min(self.before_outage).max(self.least(now));
+            self.limit = self.bounds.clamp(raised.max(self.limit));
+        }
+    }
+
+    /// One more than the calls in flight that succeed, once there are losses: failures whatever the load neither lower the
+    /// limit on and on nor keep it there.
+    fn least(&self, now: Instant) -> f64 {
+        self.last_loss.map_or(0.0, |_| self.served.mean(now) + 1.0)
     }
 
     /// Lowers the limit at most once per round trip: losses of calls that started before the last decrease
@@ -123,8 +158,16 @@ impl AdaptiveLimit {
             self.round.trimmed_mean().map(|round| round.low).or(self.unloaded).unwrap_or_default();
         let unloaded = self.unloaded.unwrap_or(round_trip);
         let lowered = self.next_limit(&Round::new(round_trip, unloaded, sample.in_flight, true));
-        self.limit = lowered.min(self.limit);
+        self.limit = lowered.max(self.least(now)).min(self.limit);
+        if std::mem::take(&mut self.has_succeeded_since_loss) {
+            self.before_outage = self.limit;
+        }
         self.last_loss = Some(now);
+        self.lost_in_probe += u32::from(self.is_probing());
+        if self.lost_in_probe > MAX_LOST_IN_PROBE {
+            // Where losses go on, no round would end the probe and its half of the limit.
+            (self.lost_in_probe, self.rounds_until_probe) = (0, 1);
+        }
         self.round.restart(sample.in_flight);
     }
 
@@ -140,7 +183,7 @@ impl AdaptiveLimit {
                 }
                 _ => round.mean,
             });
-            self.rounds_until_probe = PROBE_EVERY;
+            (self.lost_in_probe, self.rounds_until_probe) = (0, PROBE_EVERY);
             if !self.prompt_sizes.has_reference() {
                 self.prompt_sizes.fix_reference();
             }

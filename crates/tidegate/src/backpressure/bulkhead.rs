@@ -57,6 +57,13 @@ impl Bulkhead {
         Some(limit)
     }
 
+    /// Records the end of a successful call, which held its permit for `held`.
+    pub(super) fn record_served(&self, held: Duration, now: Instant) {
+        if let Some(adaptive) = &self.adaptive {
+            lock(adaptive).record_served(held, now);
+        }
+    }
+
     /// Records the time of an answer.
     pub(super) fn record_answer(&self, time: AnswerTime, now: Instant) {
         lock(&self.answer_times).record(time, now);

@@ -115,6 +115,10 @@ impl Drop for Permit {
         if let Some(MeasuredCall { started, answered: Some(end), .. }) = self.call.as_deref() {
             let time = end.saturating_duration_since(*started);
             limit.0.record_answer(AnswerTime::Whole(time), *end);
+            if limit.0.is_adaptive() {
+                let now = clock::now();
+                limit.0.record_served(now.saturating_duration_since(*started), now);
+            }
         }
         limit.0.semaphore.release();
     }

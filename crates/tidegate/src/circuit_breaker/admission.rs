@@ -11,6 +11,11 @@ pub(super) struct Admission {
     pub(super) probe: Option<NonZeroU64>,
 }
 
+impl Admission {
+    /// The admission of an attempt beside an open circuit, whose result does not change the state.
+    pub(super) const WHILE_OPEN: Self = Self { generation: u64::MAX, probe: None };
+}
+
 /// The rejection of one attempt by the circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CircuitRejection {
@@ -31,6 +36,13 @@ pub(super) enum RejectionCause {
     Probing,
     /// The circuit has just closed, and this call exceeds the share that is admitted.
     Ramping,
+}
+
+impl CircuitRejection {
+    /// The same rejection, which ends after `wait` if that is sooner.
+    pub(super) fn or_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(self.retry_after.map_or(wait, |after| after.min(wait))), ..self }
+    }
 }
 
 impl From<CircuitRejection> for Rejection {

@@ -53,7 +53,7 @@ impl ShardedHandle {
         if !circuit.admits_all() && ChainPosition::is_of_hedge(request.extensions()) {
             return Err(circuit.rejection_of_hedge());
         }
-        let Some(admission) = circuit.admit(now)? else {
+        let Some(admission) = circuit.admit(request.extensions(), now)? else {
             return Ok(CallGuard::unrecorded());
         };
         let circuit = of_key.map_or_else(|| self.shard(), HandleRef::Key);

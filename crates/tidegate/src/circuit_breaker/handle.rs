@@ -2,22 +2,24 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::Request;
+use http::{Extensions, Request};
 
 use super::admission::{Admission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::CallTotals;
+use super::open_budget::OpenAttempts;
 use super::settings::{CircuitBreakerSettings, Settings};
 use super::shared_circuit::{SharedCircuit, WithTransition};
 use super::state::Circuit;
 use super::store_link::CircuitLink;
 use super::{CallResult, Metrics, Snapshot, State, Transition};
+use crate::chain_position::ChainPosition;
 use crate::clock::Now;
 use crate::events::{Decision, Subscription};
 use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
-use crate::{Gate, Rejection, RequestHead, clock};
+use crate::{Deadline, Gate, Rejection, RequestHead, clock};
 
 /// The changes of state of a circuit; see [`Handle::subscribe`].
 pub type Transitions = Subscription<Transition>;
@@ -41,6 +43,10 @@ pub(super) struct CircuitState {
     circuit: SharedCircuit,
     /// The number of calls that shadow mode admitted.
     shadow_admitted: AtomicU64,
+    /// What the circuit admits while it is not closed, if it has a budget for that.
+    open_attempts: Option<OpenAttempts>,
+    /// The number of attempts that were admitted from it.
+    admitted_while_open: AtomicU64,
     pub(super) totals: CallTotals,
     /// The store through which the circuit is shared, if it is.
     pub(super) store: Option<CircuitLink>,
@@ -52,6 +58,11 @@ impl From<&CircuitBreakerSettings> for CircuitState {
         Self {
             circuit: SharedCircuit::new(settings, clock::now()),
             shadow_admitted: AtomicU64::new(0),
+            open_attempts: settings
+                .open_budget
+                .filter(|_| settings.enabled)
+                .map(|budget| OpenAttempts::new(budget, clock::now())),
+            admitted_while_open: AtomicU64::new(0),
             store: settings
                 .hooks
                 .store
@@ -118,13 +129,22 @@ impl Handle {
     /// every call.
     #[must_use]
     pub fn cooldown_remaining(&self) -> Option<Duration> {
-        let rejection = self.current_rejection()?;
+        let rejection = self.current_rejection(None)?;
         rejection.retry_after.filter(|_| rejection.cause != RejectionCause::Probing)
     }
 
-    /// Whether the circuit rejects every call until it is reset.
-    pub(crate) fn is_forced_open(&self) -> bool {
-        self.current_rejection().is_some_and(|rejection| rejection.cause == RejectionCause::ForcedOpen)
+    /// Whether the circuit would reject an attempt with these extensions even after `wait`.
+    pub(crate) fn stays_open(&self, wait: Duration, extensions: Option<&Extensions>) -> bool {
+        let Some(rejection) = self.current_rejection(None) else { return false };
+        let open = extensions.and_then(|extensions| self.open_attempts(rejection.cause, extensions));
+        if open.is_some_and(|open| open.has_any(Deadline::after(wait, clock::now()).instant())) {
+            return false;
+        }
+        match rejection.cause {
+            RejectionCause::ForcedOpen => true,
+            RejectionCause::Probing => false,
+            _ => rejection.retry_after.is_some_and(|open| open > wait),
+        }
     }
 
     /// Returns the state in which the circuit is kept by [`force_open`](Self::force_open) or
@@ -152,13 +172,18 @@ impl Handle {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let would_have_refused = self.sum(|it| it.0.shadow_admitted.load(Ordering::Relaxed));
-        Snapshot { would_have_refused, ..self.own_snapshot() }
+        let admitted_while_open = self.sum(|it| it.0.admitted_while_open.load(Ordering::Relaxed));
+        Snapshot { would_have_refused, admitted_while_open, ..self.own_snapshot() }
     }
 
     /// The same without the counts of the keys.
     pub(crate) fn own_snapshot(&self) -> Snapshot {
-        let shadow_admitted = self.0.shadow_admitted.load(Ordering::Relaxed);
-        self.0.circuit.with_circuit(|circuit| Snapshot::of(circuit, shadow_admitted, clock::now()))
+        let snapshot = self.0.circuit.with_circuit(|circuit| Snapshot::of(circuit, clock::now()));
+        Snapshot {
+            would_have_refused: self.0.shadow_admitted.load(Ordering::Relaxed),
+            admitted_while_open: self.0.admitted_while_open.load(Ordering::Relaxed),
+            ..snapshot
+        }
     }
 
     /// Returns the totals since the start, and the settings that decide. With keys they are those of none of them: read
@@ -190,13 +215,20 @@ impl Handle {
     /// arrives.
     #[must_use]
     pub fn peek(&self) -> Option<Rejection> {
-        self.current_rejection().map(Rejection::from)
+        self.current_rejection(None).map(Rejection::from)
     }
 
     /// Returns the rejection that this call would get if it arrived now, by the circuit of its key if there
     /// are keys. Acquires nothing.
     #[must_use]
     pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
+        self.missing_key(request).or_else(|| {
+            self.met_by(request).current_rejection(Some(request.extensions())).map(Rejection::from)
+        })
+    }
+
+    /// The same for a call that other targets can take.
+    pub(crate) fn peek_beside_others<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
         self.missing_key(request).or_else(|| self.met_by(request).peek())
     }
 
@@ -219,19 +251,26 @@ impl Handle {
 
     /// The rejection of this call now, which is counted.
     pub(crate) fn reject<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
-        self.missing_key(request).or_else(|| self.met_by(request).reject_any())
+        self.missing_key(request).or_else(|| self.met_by(request).reject_by(request.extensions()))
     }
 
-    /// The rejection of any call now, which is counted.
+    /// The rejection of a call with these extensions now, which is counted.
     #[inline]
-    pub(crate) fn reject_any(&self) -> Option<Rejection> {
-        let rejection = self.current_rejection()?;
+    pub(crate) fn reject_by(&self, extensions: &Extensions) -> Option<Rejection> {
+        let mut rejection = self.current_rejection(None)?;
+        if let Some(open) = self.open_attempts(rejection.cause, extensions) {
+            rejection = rejection.or_after(open.reject(clock::now())?);
+        }
         self.0.totals.record_rejected();
         Some(rejection.into())
     }
 
     /// Admits an attempt or rejects it. The admission is `None` if the result of the attempt is not recorded.
-    pub(super) fn admit(&self, now: &mut Now) -> Result<Option<Admission>, Rejection> {
+    pub(super) fn admit(
+        &self,
+        extensions: &Extensions,
+        now: &mut Now,
+    ) -> Result<Option<Admission>, Rejection> {
         if !self.is_enabled() {
             return Ok(None);
         }
@@ -239,7 +278,10 @@ impl Handle {
             link.join(self);
         }
         let admitted = self.emit_transition(self.0.circuit.admit(|| now.get()));
-        match admitted.inspect_err(|rejection| self.ask_for_turn_after(rejection)) {
+        let admitted = admitted
+            .inspect_err(|rejection| self.ask_for_turn_after(rejection))
+            .or_else(|rejection| self.admit_while_open(rejection, extensions, now.get()));
+        match admitted {
             Ok(admission) => Ok(Some(admission)),
             Err(rejection) if self.settings().shadow => {
                 self.admit_in_shadow(rejection);
@@ -263,7 +305,7 @@ impl Handle {
     #[cold]
     pub(super) fn rejection_of_hedge(&self) -> Rejection {
         let probing = CircuitRejection { cause: RejectionCause::Probing, retry_after: None };
-        self.current_rejection().unwrap_or(probing).into()
+        self.current_rejection(None).unwrap_or(probing).into()
     }
 
     /// Asks for the turn to probe, if the call would have been a probe and the circuit is shared.
@@ -274,7 +316,37 @@ impl Handle {
         }
     }
 
+    /// Admits an attempt from the budget of the open circuit, in place of this rejection.
+    #[cold]
+    fn admit_while_open(
+        &self,
+        rejection: CircuitRejection,
+        extensions: &Extensions,
+        now: Instant,
+    ) -> Result<Admission, CircuitRejection> {
+        let Some(open) = self.open_attempts(rejection.cause, extensions) else { return Err(rejection) };
+        open.take(now).map_err(|wait| rejection.or_after(wait))?;
+        self.0.admitted_while_open.fetch_add(1, Ordering::Relaxed);
+        Decision::AdmittedWhileOpen(rejection.into()).emit(self.0.target(), self.0.key());
+        Ok(Admission::WHILE_OPEN)
+    }
+
+    /// The budget for a call with these extensions, that the open circuit rejects for this cause.
+    fn open_attempts(&self, cause: RejectionCause, extensions: &Extensions) -> Option<&OpenAttempts> {
+        let is_failing = matches!(cause, RejectionCause::Failing | RejectionCause::Probing);
+        self.0
+            .open_attempts
+            .as_ref()
+            .filter(|_| is_failing && !self.settings().shadow && ChainPosition::is_last(extensions))
+    }
+
+    /// Handles the head of a successful response.
     pub(super) fn commit(&self, admission: Admission, latency: Latency) -> Option<Admission> {
+        if let Some(open) = &self.0.open_attempts
+            && !self.admits_all()
+        {
+            open.record_success(clock::now());
+        }
         self.emit_transition(self.0.circuit.commit(admission, latency, clock::now))
     }
 
@@ -286,9 +358,15 @@ impl Handle {
         self.0.settings()
     }
 
-    /// Returns the rejection that a call would get now.
-    fn current_rejection(&self) -> Option<CircuitRejection> {
-        if self.settings().shadow { None } else { self.0.circuit.peek(clock::now) }
+    /// Returns the rejection that a call with these extensions would get now; without, one that other targets can take.
+    #[inline]
+    fn current_rejection(&self, extensions: Option<&Extensions>) -> Option<CircuitRejection> {
+        if self.settings().shadow {
+            return None;
+        }
+        let rejection = self.0.circuit.peek(clock::now)?;
+        let open = extensions.and_then(|extensions| self.open_attempts(rejection.cause, extensions));
+        (!open.is_some_and(|open| open.has_any(clock::now()))).then_some(rejection)
     }
 
     /// Admits a call in shadow mode that would have been rejected. Its result is not recorded, because the
@@ -310,6 +388,11 @@ impl Handle {
     /// Emits a change of state. The lock is not held, because a listener may read the state.
     fn emit_transition<T>(&self, (result, transition): WithTransition<T>) -> T {
         let Some(transition) = transition else { return result };
+        if let Some(open) = &self.0.open_attempts
+            && (transition.from, transition.to) == (State::Closed, State::Open)
+        {
+            open.clear(transition.at);
+        }
         let transition = Transition { key: self.0.key(), ..transition };
         if let Some(link) = &self.0.store {
             link.share(self, &transition);

@@ -4,7 +4,7 @@ use tower_layer::Layer;
 
 use super::settings::{CircuitBreakerSettings, Settings, share};
 use super::window::{MAX_CALLS, MIN_SPAN, Span};
-use super::{CircuitBreaker, CircuitGate, Handle};
+use super::{CircuitBreaker, CircuitGate, Handle, OpenBudget};
 use crate::KeyBy;
 use crate::layer_state::LayerState;
 use crate::settings::ConfigError;
@@ -186,6 +186,16 @@ impl CircuitBreakerLayer {
     #[must_use]
     pub fn probe_lease(self, lease: Duration) -> Self {
         self.set(|settings| settings.probe_lease = lease.max(Self::MIN_LEASE))
+    }
+
+    /// While the circuit is open or half-open, admits attempts beside the probes, of calls that no other target can take:
+    /// those of a stack without other targets, and of the last target of a chain. Without it such calls are rejected.
+    ///
+    /// The results of these attempts do not close the circuit, which its probes do as before. An exhausted quota and
+    /// [`force_open`](Handle::force_open) reject them all. Values out of range are taken as the nearest in it.
+    #[must_use]
+    pub fn open_budget(self, budget: OpenBudget) -> Self {
+        self.set(|settings| settings.open_budget = Some(budget.clamped()))
     }
 
     /// Whether a 429 counts as a failure. By default it does not: a provider that limits its callers is

@@ -56,6 +56,7 @@
 //! | `quota_cooldown` | `"1m"` | cooldown after an exhausted quota, if the provider sent no time |
 //! | `probe_lease` | `"1m"` | time after which a probe without a response is given up |
 //! | `ramp_up` | `none` | time over which the traffic is restored |
+//! | `open_budget` | `none` | attempts that an open circuit admits where there is no other target |
 //! | `count_rate_limited` | `false` | whether a 429 is a failure |
 //! | `shadow` | `false` | reports rejections instead of rejecting |
 //! | `key_by` | `none` | a circuit for each key |
@@ -149,6 +150,7 @@ mod gate;
 mod handle;
 mod layer;
 mod metrics;
+mod open_budget;
 mod probes;
 mod ramp_up;
 mod reason;
@@ -168,6 +170,7 @@ pub use gate::CircuitGate;
 pub use handle::{CallResults, Handle, Transitions};
 pub use layer::CircuitBreakerLayer;
 pub use metrics::{Metrics, MetricsConfig};
+pub use open_budget::OpenBudget;
 pub use reason::Reason;
 pub use settings::Settings;
 pub use snapshot::{LastFailure, Snapshot};

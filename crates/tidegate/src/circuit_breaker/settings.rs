@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::window::Span;
-use super::{CallResult, CircuitBreakerLayer, Transition};
+use super::{CallResult, CircuitBreakerLayer, OpenBudget, Transition};
 use crate::events::Listeners;
 use crate::key::KeyBy;
 use crate::keyed::DEFAULT_MAX_KEYS;
@@ -76,6 +76,9 @@ pub struct Settings {
     /// After closing, the traffic is restored gradually over this time; at once by default.
     #[serde(with = "OptionalDurationText", skip_serializing_if = "Option::is_none")]
     pub ramp_up: Option<Duration>,
+    /// Attempts that an open circuit admits of calls that no other target can take; none by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_budget: Option<OpenBudget>,
     /// Whether a 429 counts as a failure; `false` by default.
     pub count_rate_limited: bool,
     /// Admits every call, and only reports which calls it would have rejected; `false` by default.
@@ -125,6 +128,7 @@ impl Default for Settings {
             quota_cooldown: Duration::from_secs(60),
             probe_lease: Duration::from_secs(60),
             ramp_up: None,
+            open_budget: None,
             count_rate_limited: false,
             shadow: false,
             key_by: None,
@@ -200,6 +204,7 @@ impl Settings {
             self.check_max_cooldown(),
             from_zero_to_one("cooldown_jitter", self.cooldown_jitter),
             at_least("probe_lease", self.probe_lease, CircuitBreakerLayer::MIN_LEASE),
+            self.open_budget.map_or(Ok(()), OpenBudget::check),
         ])
     }
 

@@ -33,6 +33,8 @@ pub struct Snapshot {
     /// The number of calls that were admitted but would have been rejected, since the start; in shadow mode
     /// only.
     pub would_have_refused: u64,
+    /// The number of attempts that were admitted from the `open_budget`, since the start.
+    pub admitted_while_open: u64,
 }
 
 /// A failure that counted against a circuit.
@@ -45,7 +47,8 @@ pub struct LastFailure {
 }
 
 impl Snapshot {
-    pub(super) fn of(circuit: &mut Circuit, would_have_refused: u64, now: Instant) -> Self {
+    /// The state of the circuit, without the counts of its handle.
+    pub(super) fn of(circuit: &mut Circuit, now: Instant) -> Self {
         let [failures, slow_calls] = circuit.window_totals(now);
         let ago = |at| now.saturating_duration_since(at).as_millis() as u64;
         Self {
@@ -58,7 +61,8 @@ impl Snapshot {
             calls_in_window: failures.calls.max(slow_calls.calls),
             last_recovery_ms: circuit.last_recovery().map(|time| time.as_millis() as u64),
             last_failure: circuit.last_failure().map(|(code, at)| LastFailure { code, ago_ms: ago(at) }),
-            would_have_refused,
+            would_have_refused: 0,
+            admitted_while_open: 0,
         }
     }
 }

@@ -161,6 +161,10 @@ fn every_number_is_checked_and_the_message_names_the_key() {
             "rate_limiter = { quotas = [{ unit = \"tokens\", amount = 1, period = 0 }] }",
             "rate_limiter.quotas[0].period: expected more than no time, found 0s",
         ),
+        (
+            "circuit_breaker = { open_budget = { per_second = 0.0 } }",
+            "circuit_breaker.open_budget.per_second: expected a number above 0 and at most 1000, found 0",
+        ),
         ("rate_limiter = { max_keys = 0 }", "rate_limiter.max_keys: expected at least 1, found 0"),
         ("circuit_breaker = { max_keys = 0 }", "circuit_breaker.max_keys: expected at least 1, found 0"),
         ("backpressure = { max_keys = 0 }", "backpressure.max_keys: expected at least 1, found 0"),
@@ -477,6 +481,7 @@ fn every_setting_of_every_layer_can_be_set_in_a_file() {
         half_open_max = 4
         failure_rate_threshold = 0.25
         slow_call_threshold = "9s"
+        open_budget = { per_second = 2.0, per_success = 5.0 }
         slow_call_rate_threshold = 0.75
         slow_call_window_size = 20
         minimum_throughput = 5

@@ -22,6 +22,8 @@ pub enum Decision {
     },
     /// A circuit in shadow mode admitted an attempt that it would have rejected.
     AdmittedInShadow(Rejection),
+    /// An open circuit admitted an attempt from its budget, in place of this rejection.
+    AdmittedWhileOpen(Rejection),
     /// A failed attempt will be retried.
     #[non_exhaustive]
     Retried {
@@ -156,6 +158,7 @@ impl Decision {
         match self {
             Self::Rejected { .. } => "rejected",
             Self::AdmittedInShadow(_) => "admitted_in_shadow",
+            Self::AdmittedWhileOpen(_) => "admitted_while_open",
             Self::Retried { .. } => "retried",
             Self::RetryDenied => "retry_denied",
             Self::SentAgain(_) => "sent_again",
@@ -188,7 +191,10 @@ impl Decision {
                 "fallback"
             }
             Self::MemberLeftOut { .. } | Self::MemberReturned => "group",
-            Self::AdmittedInShadow(_) | Self::AttemptEnded(_) | Self::CircuitChanged(_) => "circuit_breaker",
+            Self::AdmittedInShadow(_)
+            | Self::AdmittedWhileOpen(_)
+            | Self::AttemptEnded(_)
+            | Self::CircuitChanged(_) => "circuit_breaker",
             Self::LimitMoved { .. } => "backpressure",
         }
     }
@@ -214,6 +220,7 @@ impl Decision {
             Self::AttemptEnded(_) => {}
             Self::MemberLeftOut { code, .. } => metrics().record_left_out(*code),
             Self::AdmittedInShadow(_)
+            | Self::AdmittedWhileOpen(_)
             | Self::Skipped(_)
             | Self::Waiting { .. }
             | Self::MemberReturned
@@ -233,7 +240,9 @@ impl Decision {
         };
         match self {
             Self::Rejected { rejection, attempt } => rejected(rejection, Some(*attempt), of),
-            Self::AdmittedInShadow(rejection) => rejected(rejection, None, of),
+            Self::AdmittedInShadow(rejection) | Self::AdmittedWhileOpen(rejection) => {
+                rejected(rejection, None, of)
+            }
             Self::Retried { attempt, code: failure, wait } => {
                 Fields { attempt: Some(*attempt), code: code(failure), wait_ms: Some(millis(*wait)), ..of }
             }

@@ -23,6 +23,9 @@ impl Decision {
             Self::AdmittedInShadow(rejection) => {
                 tracing::debug!(layer, target, key = key.map(display), "would have refused: {rejection}");
             }
+            Self::AdmittedWhileOpen(rejection) => {
+                tracing::debug!(layer, target, key = key.map(display), "admitted although {rejection}");
+            }
             Self::Retried { attempt, code, wait } => tracing::debug!(
                 layer,
                 target,

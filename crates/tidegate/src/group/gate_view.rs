@@ -26,7 +26,7 @@ impl GateView {
         let (circuit, rate, bulkhead) = (gates.circuit_breaker(), gates.rate_limit(), gates.backpressure());
         let closed = |rejection: Rejection| Standing::Closed(rejection.retry_after());
         if circuit.is_met_before_addressing()
-            && let Some(rejection) = circuit.peek_for(request)
+            && let Some(rejection) = circuit.peek_beside_others(request)
         {
             return Self { standing: closed(rejection), quota: 1.0 };
         }

@@ -186,7 +186,9 @@ impl<S> RetryCall<S> {
             None => self.policy().decide(outcome, context),
         };
         match verdict {
-            RetryDecision::RetryAfter(wait) if !self.stays_open(wait) && self.can_afford_another() => {
+            RetryDecision::RetryAfter(wait)
+                if !self.stays_open(wait) && self.can_afford_another(rejection) =>
+            {
                 self.previous = wait;
                 self.record_retry(outcome, rejection, wait);
                 verdict
@@ -203,13 +205,16 @@ impl<S> RetryCall<S> {
         gates.is_some_and(|gates| gates.stays_open(wait, self.next.as_deref()))
     }
 
-    /// Takes one attempt of this call's budget and one retry of the budget of all calls; or neither.
-    fn can_afford_another(&self) -> bool {
-        let Some(attempts) = &self.attempts else { return self.shared.handle.withdraw() };
+    /// Takes one attempt of this call's budget and one retry of the budget of all calls; or neither. After a rejection the
+    /// next attempt is no further one for the provider, and takes no retry.
+    fn can_afford_another(&self, rejection: Option<&Rejection>) -> bool {
+        let was_unsent = rejection.is_some_and(|rejection| !rejection.follows_attempt());
+        let withdraw = || was_unsent || self.shared.handle.withdraw();
+        let Some(attempts) = &self.attempts else { return withdraw() };
         if !attempts.take() {
             return false;
         }
-        let is_affordable = self.shared.handle.withdraw();
+        let is_affordable = withdraw();
         if !is_affordable {
             attempts.give_back();
         }

@@ -23,6 +23,8 @@ struct Simulation {
     max_queue: Option<usize>,
     /// The range of prompt sizes; a prompt of `LONG` bytes takes eleven times as long as an empty one.
     prompts: std::ops::RangeInclusive<u64>,
+    /// The share of the calls that fail at once, whatever the load.
+    failing: f64,
     /// The number of concurrent callers.
     callers: usize,
     random: fastrand::Rng,
@@ -55,6 +57,7 @@ impl Simulation {
             noise: 0.1,
             max_queue: None,
             prompts: 0..=0,
+            failing: 0.0,
             callers: 10_000,
             random: fastrand::Rng::with_seed(seed),
         }
@@ -73,7 +76,8 @@ impl Simulation {
     fn start_calls(&mut self) {
         while self.calls.len() < self.limit.in_force().min(self.callers) {
             let in_flight = self.calls.len() + 1;
-            let rejected = self.max_queue.is_some_and(|most| in_flight > self.workers.len() + most);
+            let rejected = self.max_queue.is_some_and(|most| in_flight > self.workers.len() + most)
+                || (self.failing > 0.0 && self.random.f64() < self.failing);
             let (finished, bytes) = if rejected {
                 (self.now + SECOND / 100, None)
             } else {
@@ -104,6 +108,9 @@ impl Simulation {
                 None => SampleOutcome::Loss,
             };
             self.limit.record(Sample { started: since, in_flight, outcome }, self.now);
+            if bytes.is_some() {
+                self.limit.record_served(self.now - since, self.now);
+            }
         }
         sum / (self.now - started).as_secs_f64()
     }
@@ -271,4 +278,34 @@ fn the_result_of_an_algorithm_is_clamped_to_the_bounds() {
     }
     let high = AdaptiveLimit::new(Box::new(Constant(1e300)), LimitRange { min: 9, max: 3, initial: 0 });
     assert_eq!(high.limit, 9.0);
+}
+
+/// The limit grew by one for sixteen responses after an outage had lowered it to one.
+#[test]
+fn an_outage_lowers_the_limit_only_while_it_lasts() {
+    let mut simulation = Simulation::new(Aimd::new(), 40);
+    simulation.run(200 * SECOND);
+    let before = simulation.limit.limit;
+    for _ in 0..60 {
+        simulation.now += SECOND;
+        let started = simulation.now - SECOND / 100;
+        simulation
+            .limit
+            .record(Sample { started, in_flight: 1, outcome: SampleOutcome::Loss }, simulation.now);
+    }
+    assert!(simulation.limit.limit < 2.0, "{}", simulation.limit.limit);
+    simulation.calls.clear();
+    simulation.run(15 * SECOND);
+    assert!(simulation.limit.limit > before * 0.8, "{} of {before}", simulation.limit.limit);
+}
+
+/// A provider that rejected half of the requests whatever the load had a limit of one.
+#[test]
+fn losses_whatever_the_load_leave_room_for_what_is_served() {
+    let mut simulation = Simulation::new(Aimd::new(), 1_000);
+    simulation.callers = 12;
+    simulation.failing = 0.5;
+    simulation.run(300 * SECOND);
+    let found = simulation.run(300 * SECOND);
+    assert!((9.0..=20.0).contains(&found), "{found:.1} for twelve callers");
 }

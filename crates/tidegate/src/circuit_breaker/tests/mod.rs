@@ -3,6 +3,7 @@ mod handle;
 mod keyed;
 #[cfg(tidegate_loom)]
 mod loom;
+mod open_budget;
 mod ramp_up;
 mod rates;
 mod reference_model;

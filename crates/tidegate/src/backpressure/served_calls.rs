@@ -1,0 +1,71 @@
+use std::time::{Duration, Instant};
+
+/// The mean number of calls in flight that succeed, of the last few round trips.
+///
+/// By Little's law it is the time that successful calls held their permits, for each second. What is served is no
+/// overload, whatever else fails.
+#[derive(Debug, Default)]
+pub(super) struct ServedCalls {
+    /// The time that a call holds its permit, in seconds.
+    held: f64,
+    /// Both means are decayed sums; `weight` is that of the time that they are of.
+    sum: f64,
+    weight: f64,
+    at: Option<Instant>,
+}
+
+/// The time constant of the mean, in times that calls hold their permits, and its least and most, in seconds.
+const WINDOW: f64 = 4.0;
+const WINDOWS: (f64, f64) = (2.0, 120.0);
+
+impl ServedCalls {
+    /// Records a successful call that held its permit for `held` until now.
+    pub(super) fn record(&mut self, held: Duration, now: Instant) {
+        let held = held.as_secs_f64();
+        let age = self.at.map_or(held, |at| now.saturating_duration_since(at).as_secs_f64());
+        self.held = if self.at.is_none() { held } else { self.held + (held - self.held) / 16.0 };
+        let window = self.window();
+        let decay = (-age / window).exp();
+        self.sum = self.sum * decay + held / window;
+        self.weight = self.weight * decay + (1.0 - decay);
+        self.at = Some(now);
+    }
+
+    pub(super) fn mean(&self, now: Instant) -> f64 {
+        let Some(at) = self.at else { return 0.0 };
+        let age = now.saturating_duration_since(at).as_secs_f64();
+        let decay = (-age / self.window()).exp();
+        self.sum * decay / (self.weight * decay + (1.0 - decay))
+    }
+
+    fn window(&self) -> f64 {
+        (WINDOW * self.held).clamp(WINDOWS.0, WINDOWS.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_the_number_in_flight_from_the_first_round_trips_on_and_decays() {
+        let second = Duration::from_secs(1);
+        for held in [second / 10, 2 * second, 30 * second] {
+            let start = Instant::now();
+            let mut served = ServedCalls::default();
+            assert!(served.mean(start) == 0.0);
+            // Eight calls at any time: one ends in each eighth of the time that it takes.
+            let mut now = start;
+            for call in 1..=200 {
+                now += held / 8;
+                served.record(held, now);
+                assert!(
+                    call < 64 || (6.0..10.0).contains(&served.mean(now)),
+                    "{held:?}: {}",
+                    served.mean(now)
+                );
+            }
+            assert!(served.mean(now + 40 * held + 20 * second) < 0.1, "{}", served.mean(now + 40 * held));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What an open circuit admits where there is no other target.
+
+use tidegate_testkit::strict::{self, Answer, Strict};
+use tower::{Layer, ServiceExt};
+
+use super::{SECOND, opened};
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, Handle, OpenBudget, State};
+use crate::testing::{call, complete, rejection, request, send, strict as provider};
+use crate::{
+    ErrorCode, Failure, FallbackLayer, Outcome, Payload, RejectionReason, ResilienceBuilder, RetryLayer,
+    StatusClassifier,
+};
+
+fn layer() -> CircuitBreakerLayer {
+    CircuitBreakerLayer::new().failure_threshold(2).cooldown(30 * SECOND).open_budget(OpenBudget::default())
+}
+
+/// An open circuit in front of a provider that fails.
+async fn open() -> (CircuitBreaker<Strict<Payload>>, Handle, strict::Handle) {
+    let (inner, provider) = provider();
+    let layer = layer();
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    provider.otherwise(Answer::status(503));
+    for _ in 0..2 {
+        complete(&mut service).await.unwrap();
+    }
+    assert!(opened(&circuit));
+    (service, circuit, provider)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_costs_one_attempt_a_second_and_rejections_name_the_next() {
+    let (mut service, circuit, provider) = open().await;
+    let rejected = rejection(call(&mut service).await);
+    assert_eq!(rejected.reason(), RejectionReason::CircuitOpen);
+    assert_eq!(rejected.retry_after(), Some(SECOND));
+    assert_eq!(rejection(call(&mut service).await).retry_after(), Some(2 * SECOND), "after the one before");
+    for second in 1..=20 {
+        tokio::time::advance(SECOND).await;
+        assert_eq!(circuit.peek_for(&request()), None);
+        assert_eq!(complete(&mut service).await.unwrap(), 503);
+        assert!(circuit.peek_for(&request()).is_some() && call(&mut service).await.is_err());
+        assert_eq!((provider.calls(), circuit.snapshot().admitted_while_open), (2 + second, second as u64));
+    }
+    // Others are sent elsewhere for as long as before.
+    assert!(circuit.peek().is_some() && circuit.cooldown_remaining() < Some(11 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn successes_admit_more_and_only_probes_close_the_circuit() {
+    let (mut service, circuit, provider) = open().await;
+    tokio::time::advance(SECOND).await;
+    provider.otherwise(Answer::status(200));
+    for _ in 0..500 {
+        assert_eq!(complete(&mut service).await.unwrap(), 200);
+    }
+    assert!(opened(&circuit));
+    provider.otherwise(Answer::status(503));
+    let mut failures = 0;
+    while complete(&mut service).await.is_ok() {
+        failures += 1;
+    }
+    assert_eq!(failures, 100, "ten times what one success pays for");
+    assert_eq!(circuit.snapshot().failure_rate, Some(1.0), "of the calls before it opened");
+    tokio::time::advance(29 * SECOND).await;
+    provider.otherwise(Answer::status(200));
+    assert_eq!((circuit.state(), complete(&mut service).await.unwrap()), (State::HalfOpen, 200));
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+/// An attempt that began before the circuit opened counts as well, and a stream counts with its head.
+#[tokio::test(start_paused = true)]
+async fn a_success_counts_at_its_head_whenever_it_began() {
+    let (inner, provider) = provider();
+    let mut service = layer().layer(inner);
+    provider.answer(200).after(SECOND / 2).frame("token").stall();
+    let early = tokio::spawn(service.clone().oneshot(request()));
+    tokio::task::yield_now().await;
+    provider.otherwise(Answer::status(503));
+    for _ in 0..2 {
+        complete(&mut service).await.unwrap();
+    }
+    assert!(call(&mut service).await.is_err());
+    let stream = early.await.unwrap().unwrap();
+    let mut admitted = 0;
+    while call(&mut service).await.is_ok() {
+        admitted += 1;
+    }
+    assert_eq!(admitted, 10);
+    drop(stream);
+}
+
+#[tokio::test(start_paused = true)]
+async fn forced_open_and_without_quota_it_admits_none() {
+    let (mut service, circuit, provider) = open().await;
+    circuit.force_open();
+    tokio::time::advance(20 * SECOND).await;
+    assert_eq!(rejection(call(&mut service).await).reason(), RejectionReason::CircuitForcedOpen);
+    circuit.reset();
+    let exhausted = Outcome::from(Failure::new(ErrorCode::QuotaExhausted));
+    provider.answer(429).extension(exhausted);
+    complete(&mut service).await.unwrap();
+    tokio::time::advance(20 * SECOND).await;
+    assert_eq!(rejection(call(&mut service).await).reason(), RejectionReason::QuotaExhausted);
+}
+
+/// A target of a chain that others follow is passed by, and the last one is not.
+#[tokio::test(start_paused = true)]
+async fn only_the_last_target_of_a_chain_has_it() {
+    let ((first, primary), (second, other)) = (provider(), provider());
+    let stack = |name: &str| {
+        ResilienceBuilder::new(name).classify(StatusClassifier).circuit_breaker(layer().failure_threshold(1))
+    };
+    let last = stack("last").service(second);
+    let mut chain = stack("first").fallback(FallbackLayer::new().then_addressed("last", last)).service(first);
+    primary.otherwise(Answer::status(503));
+    other.otherwise(Answer::status(503));
+    call(&mut chain).await.unwrap();
+    for calls in 2..5 {
+        tokio::time::advance(SECOND).await;
+        assert_eq!(call(&mut chain).await.unwrap().status(), 503);
+        assert!(call(&mut chain).await.is_err());
+        assert_eq!((primary.calls(), other.calls()), (1, calls));
+    }
+}
+
+/// A retry is an attempt as well: it takes what the budget has, or the call ends with the response at hand.
+#[tokio::test(start_paused = true)]
+async fn a_retry_is_sent_if_the_budget_has_an_attempt() {
+    for (budget, sent) in [(None, 1), (Some(OpenBudget { per_second: 1.0, per_success: 10.0 }), 1)] {
+        let (inner, provider) = provider();
+        let mut circuit = CircuitBreakerLayer::new().failure_threshold(1);
+        if let Some(budget) = budget {
+            circuit = circuit.open_budget(budget);
+        }
+        let stack =
+            ResilienceBuilder::new("alone").classify(StatusClassifier).retry(RetryLayer::exponential());
+        let mut service = stack.circuit_breaker(circuit).service(inner);
+        provider.answer(503);
+        assert_eq!(send(&mut service, request()).await.unwrap().status(), 503);
+        assert_eq!(provider.calls(), sent);
+    }
+}
