@@ -94,6 +94,19 @@
 //! [`shadow`](CircuitBreakerLayer::shadow) no call is rejected, and only what would have been rejected is
 //! reported.
 //!
+//! # Without another target
+//! To reject a call that no other target can take helps only if the provider is down for good: a circuit with one provider
+//! that fails 60 % of the requests opens, and then serves a few of the calls. With an
+//! [`open_budget`](CircuitBreakerLayer::open_budget) such calls are admitted beside the probes: one a second, and ten more
+//! for each that succeeds. Calls that have another target go there as before. For one provider, or the last of a chain:
+//!
+//! ```
+//! use tidegate::{CircuitBreakerLayer, circuit_breaker::OpenBudget};
+//!
+//! let layer = CircuitBreakerLayer::new().open_budget(OpenBudget::default());
+//! # let _ = layer;
+//! ```
+//!
 //! # What counts
 //! Failures of the provider count: E3001 to E3003, which includes timeouts and broken connections and bodies.
 //! A 429 comes from a provider that works, and does not count unless

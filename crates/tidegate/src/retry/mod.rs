@@ -86,7 +86,7 @@
 //! # Why a budget
 //! `max_retries` bounds one call. When every call fails, it multiplies the load on a provider that is overloaded
 //! already. The retry budget bounds all calls together: retries add at most a fifth to the traffic, plus a floor for
-//! times of low traffic. An [`AttemptBudget`](crate::AttemptBudget) bounds one call over all its targets: three retries
+//! times of low traffic. The attempt after a rejection by a gate is not paid for: the rejected one was no load. An [`AttemptBudget`](crate::AttemptBudget) bounds one call over all its targets: three retries
 //! at each of three targets are twelve attempts.
 //!
 //! # Common mistakes

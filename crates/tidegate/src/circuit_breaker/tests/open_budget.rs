@@ -141,3 +141,22 @@ async fn a_retry_is_sent_if_the_budget_has_an_attempt() {
         assert_eq!(provider.calls(), sent);
     }
 }
+
+/// What successes have paid for is spent in the same outage, and not in the next one.
+#[tokio::test(start_paused = true)]
+async fn a_circuit_opens_with_an_empty_budget() {
+    let (mut service, circuit, provider) = open().await;
+    tokio::time::advance(SECOND).await;
+    provider.otherwise(Answer::status(200));
+    for _ in 0..5 {
+        complete(&mut service).await.unwrap();
+    }
+    tokio::time::advance(29 * SECOND).await;
+    complete(&mut service).await.unwrap();
+    assert_eq!(circuit.state(), State::Closed);
+    provider.otherwise(Answer::status(503));
+    for _ in 0..2 {
+        complete(&mut service).await.unwrap();
+    }
+    assert!(opened(&circuit) && call(&mut service).await.is_err());
+}

@@ -103,3 +103,18 @@ async fn rejected_attempts_are_not_counted() {
     assert_eq!(complete(&mut chat).await.unwrap(), 200);
     assert_eq!((primary.calls(), limited_provider.calls(), other.calls()), (1, 1, 1));
 }
+
+/// A rejected attempt was no load for the provider: the next one is not paid for by the budget of all calls.
+#[tokio::test(start_paused = true)]
+async fn the_attempt_after_a_rejection_takes_no_retry() {
+    let (inner, provider) = strict();
+    let mut service = RetryLayer::exponential().retry_rejections(true).budget(0.0, 0).layer(inner);
+    let rejection = Rejection::new(Gate::RateLimit, ErrorCode::RateLimited).with_retry_after(SECOND);
+    provider.fail_with(move || rejection.clone().into());
+    let mut with_deadline = request();
+    Deadline::after(60 * SECOND, clock::now()).tighten(with_deadline.extensions_mut());
+    assert_eq!(send(&mut service, with_deadline).await.unwrap().status(), 200);
+    provider.answer(503);
+    assert_eq!(send(&mut service, request()).await.unwrap().status(), 503);
+    assert_eq!(provider.calls(), 3);
+}
