@@ -2,6 +2,7 @@
 //! of two threads that share one state.
 //!
 //!     cargo bench -p tidegate-benches --bench speed
+//!     cargo bench -p tidegate-benches --bench speed -- threads      prints the last table only
 //!
 //! Every round measures all rows one after the other, so that a change in the load of the machine meets all of them, and
 //! the table has the medians of the rounds. Compare ratios and differences, not nanoseconds of two machines. The base is
@@ -402,6 +403,9 @@ fn threads() -> bool {
 fn main() -> ExitCode {
     let runtime = runtime();
     let _context = runtime.enter();
+    if std::env::args().any(|argument| argument == "threads") {
+        return if threads() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let is_quiet = [
         calls(
             "call, bare request",
