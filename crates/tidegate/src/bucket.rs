@@ -154,6 +154,12 @@ impl Bucket {
         }
     }
 
+    /// The number of tokens that are refilled in `time`.
+    pub(crate) fn refilled_in(&self, time: Duration) -> u64 {
+        let refilled = self.rate.refilled_in(time).checked_div(u128::from(self.rate.period));
+        refilled.map_or(u64::MAX, |tokens| u64::try_from(tokens).unwrap_or(u64::MAX))
+    }
+
     /// The part of a full bucket that is left, from 0 to 1.
     pub(crate) fn part_left(&self, now: Instant) -> f32 {
         let full = self.rate.debt_for(self.rate.burst);

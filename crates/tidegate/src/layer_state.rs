@@ -71,6 +71,11 @@ impl<S, T> LayerState<S, T> {
         Self(self.0.resolved())
     }
 
+    /// The same state, for the guards of one thread.
+    pub(crate) fn copy(&self) -> Self {
+        Self(self.0.copy())
+    }
+
     /// Whether there is another reference to it.
     pub(crate) fn is_in_use(&self) -> bool {
         self.0.is_in_use()

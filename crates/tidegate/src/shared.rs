@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// A state that the values of a layer, their services and their handles share.
 ///
-/// Layer values, services and guards hold the state itself. A handle that was given out is a follower: when a setter
-/// replaces the state of its layer, it follows.
+/// Layer values and services hold the state itself, and guards a copy of their thread. A handle that was given out is a
+/// follower: when a setter replaces the state of its layer, it follows.
 ///
 /// ```text
 /// layer ──▶ state ◀─────── follower ◀── handles given out before the setter
@@ -17,8 +17,18 @@ pub(crate) struct Shared<T>(Arc<Node<T>>);
 
 #[derive(Debug)]
 enum Node<T> {
-    State { state: T, follower: Mutex<Weak<Self>> },
-    Follower { state: Shared<T>, successor: OnceLock<Shared<T>> },
+    State {
+        state: T,
+        follower: Mutex<Weak<Self>>,
+    },
+    Follower {
+        state: Shared<T>,
+        successor: OnceLock<Shared<T>>,
+    },
+    /// Counts the references of one thread to a state.
+    Copy {
+        state: Shared<T>,
+    },
 }
 
 impl<T> Shared<T> {
@@ -35,6 +45,13 @@ impl<T> Shared<T> {
             *follower = Arc::downgrade(&new);
             new
         }))
+    }
+
+    /// The same state, with a reference count of its own.
+    pub(crate) fn copy(&self) -> Self {
+        // A node is as large as the state, so that no two counts are on the same pair of cache lines.
+        const { assert!(size_of::<Node<T>>() >= 128) };
+        Self(Arc::new(Node::Copy { state: self.resolved() }))
     }
 
     /// The state that a follower leads to now: what a guard holds, so that it is released where it was acquired.
@@ -68,10 +85,13 @@ impl<T> Shared<T> {
     #[inline]
     fn target(&self) -> &Self {
         let mut node = self;
-        while let Node::Follower { state, successor } = &*node.0 {
-            node = successor.get().unwrap_or(state);
+        loop {
+            node = match &*node.0 {
+                Node::State { .. } => return node,
+                Node::Follower { state, successor } => successor.get().unwrap_or(state),
+                Node::Copy { state } => state,
+            };
         }
-        node
     }
 
     #[cold]
@@ -86,7 +106,7 @@ pub(crate) struct WeakShared<T>(Weak<Node<T>>);
 
 impl<T> Shared<T> {
     pub(crate) fn downgrade(&self) -> WeakShared<T> {
-        WeakShared(Arc::downgrade(&self.0))
+        WeakShared(Arc::downgrade(&self.target().0))
     }
 }
 
@@ -112,9 +132,13 @@ impl<T> Deref for Shared<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        match &*self.0 {
+        let node = match &*self.0 {
+            Node::Copy { state } => &*state.0,
+            node => node,
+        };
+        match node {
             Node::State { state, .. } => state,
-            Node::Follower { .. } => self.followed(),
+            Node::Copy { .. } | Node::Follower { .. } => self.followed(),
         }
     }
 }

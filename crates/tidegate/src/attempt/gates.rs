@@ -10,11 +10,12 @@ use super::gate::{
     Admission, AdmissionGate, AttemptGuard, BodyGuard, QueuedAttempt, ResponseHead, TakeReady, swap_in_clone,
 };
 use crate::backpressure::{self, Permit, PermitFuture};
-use crate::circuit_breaker::{self, CallGuard, CircuitGate};
+use crate::circuit_breaker::{self, CallGuard};
 use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::rate_limit::{self, QueuedCall, Reservation};
+use crate::thread_shard::ByThread;
 use crate::{Deadline, Error, ErrorCode, Gate, Outcome, Rejection, Trail, clock};
 
 /// The gates of a stack in protocol order: Backpressure, RateLimit, CircuitBreaker.
@@ -27,9 +28,9 @@ pub struct AttemptGates(Arc<GateSet>);
 #[derive(Debug)]
 struct GateSet {
     target: Arc<str>,
-    backpressure: backpressure::Handle,
-    rate_limit: rate_limit::Handle,
-    circuit_breaker: CircuitGate,
+    backpressure: ByThread<backpressure::Handle>,
+    rate_limit: ByThread<rate_limit::Handle>,
+    circuit_breaker: ByThread<circuit_breaker::Handle>,
     /// Whether any gate is on.
     is_on: bool,
 }
@@ -104,10 +105,11 @@ impl AttemptGates {
         target: Arc<str>,
         backpressure: backpressure::Handle,
         rate_limit: rate_limit::Handle,
-        circuit_breaker: CircuitGate,
+        circuit_breaker: circuit_breaker::Handle,
     ) -> Self {
-        let is_on =
-            backpressure.is_enabled() || rate_limit.is_enabled() || circuit_breaker.handle().is_enabled();
+        let is_on = backpressure.is_enabled() || rate_limit.is_enabled() || circuit_breaker.is_enabled();
+        let (backpressure, rate_limit) = (backpressure.by_thread(), rate_limit.by_thread());
+        let circuit_breaker = circuit_breaker.by_thread();
         Self(Arc::new(GateSet { target, backpressure, rate_limit, circuit_breaker, is_on }))
     }
 
@@ -120,7 +122,7 @@ impl AttemptGates {
     }
 
     pub(crate) fn circuit_breaker(&self) -> &circuit_breaker::Handle {
-        self.0.circuit_breaker.handle()
+        &self.0.circuit_breaker
     }
 
     pub(crate) fn target(&self) -> &Arc<str> {
@@ -154,7 +156,7 @@ impl AttemptGates {
     /// The share of the in-flight limit that is in use, by the limit of the key of `request` if there are keys; `None`
     /// without a limit.
     pub(crate) fn load<B: 'static>(&self, request: Option<&Request<B>>) -> Option<f64> {
-        let all = &self.0.backpressure;
+        let all = self.backpressure();
         let limit = request.map_or(Cow::Borrowed(all), |request| all.met_by(request));
         Some(limit.in_flight() as f64 / limit.limit()? as f64)
     }

@@ -18,6 +18,7 @@ mod gates;
 mod service;
 mod wire;
 
+pub use crate::thread_shard::ByThread;
 pub use body::GuardedBody;
 pub use future::ResponseFuture;
 pub(crate) use gate::swap_in_clone;

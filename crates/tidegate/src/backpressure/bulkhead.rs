@@ -5,6 +5,7 @@ use super::adaptive::{AdaptiveLimit, LimitRange, Sample};
 use super::answer_times::{AnswerTime, AnswerTimes};
 use super::settings::BackpressureSettings;
 use crate::priority_semaphore::PrioritySemaphore;
+use crate::thread_shard::SHARDS;
 
 /// One limit: the semaphore, and the adaptive limit that adjusts it, if any.
 ///
@@ -27,8 +28,11 @@ impl From<&BackpressureSettings> for Bulkhead {
         let bounds = LimitRange { min: settings.min_inflight.min(limit), max: limit, initial: INITIAL_LIMIT };
         let adaptive = settings.algorithm().map(|algorithm| AdaptiveLimit::new(algorithm, bounds));
         let limit = adaptive.as_ref().map_or(limit, AdaptiveLimit::in_force);
+        // A limit that changes with every round would have to collect the permits; one of many keys has few calls.
+        let is_sharded = adaptive.is_none() && !settings.hooks.is_of_key && settings.key_by.is_none();
+        let threads = if is_sharded { SHARDS } else { 0 };
         Self {
-            semaphore: PrioritySemaphore::new(limit, settings.max_queued, settings.order),
+            semaphore: PrioritySemaphore::new(limit, settings.max_queued, settings.order).kept_by(threads),
             adaptive: adaptive.map(Mutex::new),
             answer_times: Mutex::default(),
         }

@@ -12,17 +12,20 @@ use crate::chain_position::ChainPosition;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::{TryAcquire, flow_of};
+use crate::thread_shard::ByThread;
 use crate::{Deadline, Priority, Rejection, clock};
 
-impl AdmissionGate for Handle {
+impl AdmissionGate for ByThread<Handle> {
     type Guard = Permit;
     type Queued = PermitFuture;
 
     #[inline]
     fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<Permit, PermitFuture> {
+        if !self.is_enabled() {
+            return Admission::Admitted(Permit::unlimited());
+        }
         match self.of_key(request) {
-            Ok(None) => self.acquire(request),
-            Ok(Some(bulkhead)) => bulkhead.acquire(request),
+            Ok(bulkhead) => bulkhead.unwrap_or_else(|| self.of_thread()).acquire(request),
             Err(rejection) => Admission::Rejected(rejection),
         }
     }
@@ -36,7 +39,7 @@ impl AdmissionGate for Handle {
     }
 }
 
-impl<S: Clone> TakeReady<S> for Handle {
+impl<S: Clone> TakeReady<S> for ByThread<Handle> {
     fn take_ready(inner: &mut S, _: &PermitFuture) -> S {
         swap_in_clone(inner)
     }
@@ -44,18 +47,15 @@ impl<S: Clone> TakeReady<S> for Handle {
 
 impl Handle {
     #[inline]
-    fn acquire<B: Body>(&self, request: &Request<B>) -> Admission<Permit, PermitFuture> {
-        if !self.is_enabled() {
-            return Admission::Admitted(Permit::unlimited());
+    fn acquire<B: Body>(self, request: &Request<B>) -> Admission<Permit, PermitFuture> {
+        match self.0.semaphore.try_acquire() {
+            true => Admission::Admitted(Permit::start(self, request.body())),
+            false => self.enqueue(request),
         }
-        if self.0.semaphore.try_acquire() {
-            return Admission::Admitted(Permit::start(Self(self.0.to_hold()), request.body()));
-        }
-        self.enqueue(request)
     }
 
     #[cold]
-    fn enqueue<B: Body>(&self, request: &Request<B>) -> Admission<Permit, PermitFuture> {
+    fn enqueue<B: Body>(self, request: &Request<B>) -> Admission<Permit, PermitFuture> {
         // Without a queue a rejection does not read the clock.
         if self.0.settings().max_queued == 0 || ChainPosition::is_of_hedge(request.extensions()) {
             return Admission::Rejected(queue_is_full());
@@ -69,11 +69,9 @@ impl Handle {
         }
         self.0.semaphore.sweep(now);
         match self.0.semaphore.try_acquire_or_enqueue(priority, flow, wait_deadline.instant()) {
-            TryAcquire::Acquired => {
-                Admission::Admitted(Permit::start(Self(self.0.to_hold()), request.body()))
-            }
+            TryAcquire::Acquired => Admission::Admitted(Permit::start(self, request.body())),
             TryAcquire::Queued(ticket) => {
-                Admission::Queued(PermitFuture::new(Self(self.0.to_hold()), flow, ticket, wait_deadline))
+                Admission::Queued(PermitFuture::new(self, flow, ticket, wait_deadline))
             }
             TryAcquire::QueueFull => Admission::Rejected(queue_is_full()),
         }

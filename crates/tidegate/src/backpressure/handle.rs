@@ -12,6 +12,7 @@ use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::priority_semaphore::{Flow, NEW_FLOW, flow_of};
+use crate::thread_shard::ByThread;
 use crate::{Deadline, Gate, Priority, Rejection, RequestHead, clock};
 
 /// Shared by a layer, its services and their clones: the limit and the queue.
@@ -55,7 +56,10 @@ impl KeyedHandle for Handle {
     }
 
     fn for_key(&self, key: Option<KeyId>, _: &RequestHead<'_>) -> Self {
-        let fresh = Self(self.0.fresh_for_key(key, |settings| settings.key_by = None));
+        let fresh = Self(self.0.fresh_for_key(key, |settings| {
+            settings.key_by = None;
+            settings.hooks.is_of_key = true;
+        }));
         fresh.follow(self);
         fresh
     }
@@ -76,6 +80,11 @@ impl KeyedHandle for Handle {
 }
 
 impl Handle {
+    /// The handle as the services hold it.
+    pub(crate) fn by_thread(self) -> ByThread<Self> {
+        ByThread::new(self, |handle| Self(handle.0.copy()))
+    }
+
     pub(crate) fn is_enabled(&self) -> bool {
         self.0.settings().enabled
     }

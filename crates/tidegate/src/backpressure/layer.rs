@@ -152,6 +152,6 @@ impl<S> Layer<S> for BackpressureLayer {
     type Service = Backpressure<S>;
 
     fn layer(&self, inner: S) -> Backpressure<S> {
-        Backpressure::new(inner, self.share())
+        Backpressure::new(inner, self.share().by_thread())
     }
 }

@@ -140,13 +140,13 @@ pub use settings::{Algorithm, Settings};
 
 pub use crate::priority_semaphore::Order;
 
-use crate::attempt::{self, Attempt, NoWire, UnchangedBody};
+use crate::attempt::{self, Attempt, ByThread, NoWire, UnchangedBody};
 
 /// Limits the calls of `S` in flight; see the [module page](self).
-pub type Backpressure<S> = Attempt<S, Handle>;
+pub type Backpressure<S> = Attempt<S, ByThread<Handle>>;
 
 /// Waits for a permit, then for the response.
-pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, Handle, NoWire, B>;
+pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, ByThread<Handle>, NoWire, B>;
 
 /// The response body, which holds the permit of its call.
 pub type ResponseBody<B> = attempt::GuardedBody<UnchangedBody<B>, Permit>;
@@ -155,7 +155,7 @@ impl<S> Backpressure<S> {
     /// The limit that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.gate().clone()
+        (**self.gate()).clone()
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Algorithm {
 pub(super) struct BackpressureHooks {
     /// Replaces the algorithm of the settings.
     pub(super) adaptive: Option<LimitFactory>,
+    /// The limit is that of a key.
+    pub(super) is_of_key: bool,
 }
 
 pub(super) type BackpressureSettings = LayerSettings<Settings, BackpressureHooks>;

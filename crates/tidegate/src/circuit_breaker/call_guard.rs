@@ -2,11 +2,10 @@ use std::time::{Duration, Instant};
 
 use http::Extensions;
 
-use super::CallResult;
 use super::admission::Admission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::{AttemptEnd, Moment};
-use super::gate::HandleRef;
+use super::{CallResult, Handle};
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::attempt_number::AttemptNumber;
 use crate::events::{AttemptSummary, Decision};
@@ -25,7 +24,7 @@ pub struct CallGuard {
 /// An attempt whose result is still to be recorded.
 #[derive(Debug)]
 struct AdmittedCall {
-    circuit: HandleRef,
+    circuit: Handle,
     /// `None` once the result is of no consequence for the circuit. It is counted all the same.
     admission: Option<Admission>,
     /// The number of the attempt in its call.
@@ -42,12 +41,7 @@ struct AdmittedCall {
 
 impl CallGuard {
     /// Creates a guard for the attempt with these extensions.
-    pub(super) fn new(
-        circuit: HandleRef,
-        admission: Admission,
-        extensions: &Extensions,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(circuit: Handle, admission: Admission, extensions: &Extensions, now: Instant) -> Self {
         let call = AdmittedCall {
             is_probe: admission.probe.is_some(),
             admission: Some(admission),

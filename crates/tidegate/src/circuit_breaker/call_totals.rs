@@ -2,7 +2,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::thread_shard::{SHARDS, thread_shard};
+use crate::thread_shard::{PerThread, SHARDS};
 
 /// The calls of a circuit since the start. Every thread counts for itself; a reader adds the counts up.
 ///
@@ -10,7 +10,7 @@ use crate::thread_shard::{SHARDS, thread_shard};
 #[derive(Debug)]
 pub(super) struct CallTotals {
     origin: Instant,
-    shards: Box<[CountShard]>,
+    shards: PerThread<CountShard>,
     failure_streak: AtomicU32,
     /// The number of successes at the latest failure.
     successes_before: AtomicU64,
@@ -28,9 +28,8 @@ impl Moment {
     }
 }
 
-/// The counts of one thread, on two cache lines, because processors prefetch them in pairs.
+/// The counts of one thread.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 struct CountShard {
     successes: AtomicU64,
     failures: AtomicU64,
@@ -72,19 +71,15 @@ impl CallTotals {
         let shards = if is_of_key { 1 } else { SHARDS };
         Self {
             origin,
-            shards: (0..shards).map(|_| CountShard::default()).collect(),
+            shards: PerThread::new(shards, CountShard::default),
             failure_streak: AtomicU32::new(0),
             successes_before: AtomicU64::new(0),
             last_failure: AtomicU64::new(0),
         }
     }
 
-    fn shard(&self) -> &CountShard {
-        &self.shards[thread_shard() % self.shards.len()]
-    }
-
     pub(super) fn record_rejected(&self) {
-        self.shard().rejected.fetch_add(1, Ordering::Relaxed);
+        self.shards.of_thread().rejected.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The moment of `now`.
@@ -96,7 +91,7 @@ impl CallTotals {
 
     /// Counts the end of a call. `latency` is that of its response head, or of an error in its place.
     pub(super) fn record(&self, end: AttemptEnd, latency: Option<Duration>, is_slow: bool, at: Moment) {
-        let shard = self.shard();
+        let shard = self.shards.of_thread();
         if is_slow {
             shard.slow.fetch_add(1, Ordering::Relaxed);
         }

@@ -19,6 +19,7 @@ use crate::events::{Decision, Subscription};
 use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
+use crate::thread_shard::ByThread;
 use crate::{Deadline, Gate, Rejection, RequestHead, clock};
 
 /// The changes of state of a circuit; see [`Handle::subscribe`].
@@ -115,6 +116,11 @@ impl KeyedHandle for Handle {
 }
 
 impl Handle {
+    /// The handle as the services hold it.
+    pub(crate) fn by_thread(self) -> ByThread<Self> {
+        ByThread::new(self, |handle| Self(handle.0.copy()))
+    }
+
     pub(crate) fn is_enabled(&self) -> bool {
         self.settings().enabled
     }

@@ -4,7 +4,7 @@ use tower_layer::Layer;
 
 use super::settings::{CircuitBreakerSettings, Settings, share};
 use super::window::{MAX_CALLS, MIN_SPAN, Span};
-use super::{CircuitBreaker, CircuitGate, Handle, OpenBudget};
+use super::{CircuitBreaker, Handle, OpenBudget};
 use crate::KeyBy;
 use crate::layer_state::LayerState;
 use crate::settings::ConfigError;
@@ -282,10 +282,6 @@ impl CircuitBreakerLayer {
         Self { handle: self.share(), per_service: false }
     }
 
-    pub(crate) fn gate(&self) -> CircuitGate {
-        CircuitGate::new(self.share())
-    }
-
     fn set(self, change: impl FnOnce(&mut CircuitBreakerSettings)) -> Self {
         Self { handle: Handle(self.handle.0.replace(change)), ..self }
     }
@@ -295,6 +291,6 @@ impl<S> Layer<S> for CircuitBreakerLayer {
     type Service = CircuitBreaker<S>;
 
     fn layer(&self, inner: S) -> CircuitBreaker<S> {
-        CircuitBreaker::new(inner, self.gate())
+        CircuitBreaker::new(inner, self.share().by_thread())
     }
 }

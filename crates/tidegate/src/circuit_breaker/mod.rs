@@ -179,7 +179,6 @@ mod window;
 
 pub use call_guard::CallGuard;
 pub use call_result::CallResult;
-pub use gate::CircuitGate;
 pub use handle::{CallResults, Handle, Transitions};
 pub use layer::CircuitBreakerLayer;
 pub use metrics::{Metrics, MetricsConfig};
@@ -189,13 +188,13 @@ pub use settings::Settings;
 pub use snapshot::{LastFailure, Snapshot};
 pub use transition::{State, Transition};
 
-use crate::attempt::{self, Attempt, NoWire, UnchangedBody};
+use crate::attempt::{self, Attempt, ByThread, NoWire, UnchangedBody};
 
 /// Stops calling `S` while it keeps failing; see the [module page](self).
-pub type CircuitBreaker<S> = Attempt<S, CircuitGate>;
+pub type CircuitBreaker<S> = Attempt<S, ByThread<Handle>>;
 
 /// Waits for the response, or rejects the call.
-pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, CircuitGate, NoWire, B>;
+pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, ByThread<Handle>, NoWire, B>;
 
 /// The body of a response. Its end decides the outcome.
 pub type ResponseBody<B> = attempt::GuardedBody<UnchangedBody<B>, CallGuard>;
@@ -204,7 +203,7 @@ impl<S> CircuitBreaker<S> {
     /// The circuit that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.gate().handle().clone()
+        (**self.gate()).clone()
     }
 }
 

@@ -136,23 +136,11 @@ impl SharedCircuit {
         latency: Latency,
         now: impl FnOnce() -> Instant,
     ) -> WithTransition<()> {
-        self.record_in(thread_shard(), admission, result, latency, now)
-    }
-
-    /// Records the result of an attempt, by the thread of this shard.
-    pub(super) fn record_in(
-        &self,
-        shard: usize,
-        admission: Admission,
-        result: AttemptResult,
-        latency: Latency,
-        now: impl FnOnce() -> Instant,
-    ) -> WithTransition<()> {
         let needs_no_lock = match (result, latency) {
             (AttemptResult::Neutral, Latency::Unknown) => admission.probe.is_none(),
             (AttemptResult::Success, Latency::Unknown) => {
                 self.fast_state() == FastState::ignoring_success(admission.generation)
-                    || self.successes.try_add(shard, admission.generation)
+                    || self.successes.try_add(thread_shard(), admission.generation)
             }
             _ => false,
         };

@@ -1,4 +1,5 @@
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::thread_shard::PerThread;
 
 /// Successful calls that every thread counts for itself, until the circuit is locked the next time.
 ///
@@ -10,13 +11,9 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// counted for a later one.
 #[derive(Debug)]
 pub(super) struct SuccessCounts {
-    shards: Box<[Shard]>,
+    /// `generation << COUNT_BITS | count` each.
+    shards: PerThread<AtomicU64>,
 }
-
-/// `generation << COUNT_BITS | count`, on two cache lines, because processors prefetch them in pairs.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Shard(AtomicU64);
 
 const COUNT_BITS: u32 = 8;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
@@ -30,13 +27,13 @@ pub(super) const MAX_COUNT: u64 = 64;
 impl SuccessCounts {
     /// Counts for this many threads. Without any, every success takes the lock.
     pub(super) fn new(shards: usize) -> Self {
-        Self { shards: (0..shards).map(|_| Shard(AtomicU64::new(NO_GENERATION))).collect() }
+        Self { shards: PerThread::new(shards, || AtomicU64::new(NO_GENERATION)) }
     }
 
     /// Counts a success of this generation. Returns `false` if it has to be recorded under the lock: the generation is
     /// not the current one or does not count here, or the count is full.
     pub(super) fn try_add(&self, shard: usize, generation: u64) -> bool {
-        let Some(Shard(shard)) = self.shards.get(shard) else { return false };
+        let Some(shard) = self.shards.get(shard) else { return false };
         let may_add = |state: u64| state >> COUNT_BITS == generation && state & COUNT_MASK < MAX_COUNT;
         let mut state = shard.load(Ordering::Acquire);
         while may_add(state) {
@@ -50,7 +47,7 @@ impl SuccessCounts {
 
     /// Removes all counts and returns their sum. Called under the lock of the circuit.
     pub(super) fn take(&self) -> u64 {
-        let take = |Shard(shard): &Shard| {
+        let take = |shard: &AtomicU64| {
             // A load leaves the cache line of an idle thread where it is.
             let is_empty = shard.load(Ordering::Acquire) & COUNT_MASK == 0;
             if is_empty { 0 } else { shard.fetch_and(!COUNT_MASK, Ordering::AcqRel) & COUNT_MASK }
@@ -62,7 +59,7 @@ impl SuccessCounts {
     /// has changed. What is still counted belongs to an earlier generation, in which it came too late.
     pub(super) fn set_generation(&self, generation: Option<u64>) {
         let state = generation.map_or(NO_GENERATION, |generation| generation << COUNT_BITS);
-        for Shard(shard) in &self.shards {
+        for shard in self.shards.iter() {
             // A swap rather than a store, so that it is ordered after every success that it discards.
             shard.swap(state, Ordering::AcqRel);
         }

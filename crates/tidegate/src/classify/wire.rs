@@ -17,13 +17,14 @@ use super::clocks::IdleTimers;
 use super::response_judge::{ClassifyConfig, Expected, JudgeStage, ResponseJudge, Stage};
 use crate::attempt::Wire;
 use crate::metrics::{AttemptMetrics, TargetMetrics};
+use crate::thread_shard::ByThread;
 use crate::timeout::AttemptTimer;
 use crate::{BoxError, Classifier, Error, Payload, UsageMeter, clock};
 
 /// The wire that classifies responses.
 #[derive(Clone)]
 pub struct ClassifyWire {
-    config: Arc<ClassifyConfig>,
+    config: ByThread<Arc<ClassifyConfig>>,
     attempt: AttemptLimit,
     metrics: TargetMetrics,
 }
@@ -39,8 +40,9 @@ enum AttemptLimit {
 
 impl ClassifyWire {
     pub(super) fn new(classifier: Arc<dyn Classifier>, clocks: StreamClocks) -> Self {
+        let config = Arc::new(ClassifyConfig { classifier, clocks });
         Self {
-            config: Arc::new(ClassifyConfig { classifier, clocks }),
+            config: ByThread::new(config, |config| Arc::new((**config).clone())),
             attempt: AttemptLimit::None,
             metrics: TargetMetrics::of(""),
         }
@@ -65,7 +67,7 @@ impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
 
     fn start<B: 'static>(&self, request: &Request<B>) -> ResponseJudge {
         let body = (request.body() as &dyn Any).downcast_ref().and_then(Payload::bytes);
-        let ClassifyConfig { classifier, clocks } = &*self.config;
+        let ClassifyConfig { classifier, clocks } = &**self.config;
         let body = body.map(|body| &body[..]);
         let expected = match *request.method() {
             Method::POST => classifier
@@ -81,7 +83,7 @@ impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
             _ => classifier.expects_stream(request.headers(), body.unwrap_or_default()),
         };
         ResponseJudge {
-            config: Arc::clone(&self.config),
+            config: self.config.of_thread(),
             timer: match self.attempt {
                 AttemptLimit::None => AttemptTimer::default(),
                 AttemptLimit::Within(limit) => AttemptTimer::new(limit, request.extensions()),

@@ -15,6 +15,7 @@ use ::loom::thread::{self, Thread};
 
 use super::{Order, PrioritySemaphore, Ticket, TryAcquire};
 use crate::Priority;
+use crate::thread_shard::TEST_SHARD;
 
 /// The semaphore, and an independent count of the threads that hold a permit.
 struct CheckedSemaphore {
@@ -33,6 +34,12 @@ impl Wake for Unpark {
 impl CheckedSemaphore {
     fn new(limit: usize) -> Arc<Self> {
         let semaphore = PrioritySemaphore::new(limit, 4, Order::Fifo);
+        Arc::new(Self { semaphore, inside: AtomicUsize::new(0) })
+    }
+
+    /// The same, of which two threads keep permits.
+    fn kept(limit: usize, max_queued: usize) -> Arc<Self> {
+        let semaphore = PrioritySemaphore::new(limit, max_queued, Order::Fifo).kept_by(2);
         Arc::new(Self { semaphore, inside: AtomicUsize::new(0) })
     }
 
@@ -199,6 +206,80 @@ fn a_lowered_limit_holds_for_every_later_acquire() {
             other.acquire_and_release(Priority::Interactive, 2);
             other.acquire_and_release(Priority::Batch, 2);
         });
+        checked.semaphore.set_limit(1);
+        checked.acquire_and_release(Priority::Interactive, 1);
+        thread.join().unwrap();
+        assert_eq!((checked.semaphore.limit(), checked.semaphore.in_use()), (1, 0));
+        checked.assert_idle();
+    });
+}
+
+fn on_shard(shard: usize) {
+    TEST_SHARD.with(|test| test.set(Some(shard)));
+}
+
+/// One of two permits is free at every instant, wherever the other thread keeps it.
+#[test]
+fn a_call_is_not_rejected_while_another_thread_keeps_a_permit() {
+    explore(Some(3), || {
+        let checked = CheckedSemaphore::kept(2, 0);
+        let other = Arc::clone(&checked);
+        let thread = thread::spawn(move || {
+            on_shard(1);
+            for _ in 0..2 {
+                assert!(other.semaphore.try_acquire());
+                other.enter(2);
+                other.exit();
+            }
+        });
+        on_shard(0);
+        for _ in 0..2 {
+            assert!(checked.semaphore.can_acquire() && checked.semaphore.try_acquire());
+            checked.enter(2);
+            checked.exit();
+        }
+        thread.join().unwrap();
+        checked.assert_idle();
+    });
+}
+
+/// A thread that waits for both permits gets them, wherever the other thread keeps one.
+#[test]
+fn a_waiter_gets_the_permit_that_another_thread_would_keep() {
+    explore(Some(3), || {
+        let checked = CheckedSemaphore::kept(2, 4);
+        let other = Arc::clone(&checked);
+        let thread = thread::spawn(move || {
+            on_shard(1);
+            other.acquire_and_release(Priority::Interactive, 2);
+            other.acquire_and_release(Priority::Interactive, 2);
+        });
+        on_shard(0);
+        match checked.semaphore.try_acquire_or_enqueue(Priority::Interactive, 0, far_future()) {
+            TryAcquire::Acquired => {}
+            TryAcquire::Queued(ticket) => checked.wait(ticket),
+            TryAcquire::QueueFull => panic!("the queue holds four"),
+        }
+        checked.enter(2);
+        checked.acquire_and_release(Priority::Batch, 2);
+        checked.exit();
+        thread.join().unwrap();
+        checked.assert_idle();
+    });
+}
+
+/// Kept permits are returned when the limit is lowered: every later acquire is within it.
+#[test]
+fn a_lowered_limit_holds_for_kept_permits() {
+    explore(Some(3), || {
+        let checked = CheckedSemaphore::kept(2, 4);
+        let other = Arc::clone(&checked);
+        let thread = thread::spawn(move || {
+            on_shard(1);
+            other.acquire_and_release(Priority::Interactive, 2);
+            other.acquire_and_release(Priority::Batch, 2);
+        });
+        on_shard(0);
         checked.semaphore.set_limit(1);
         checked.acquire_and_release(Priority::Interactive, 1);
         thread.join().unwrap();

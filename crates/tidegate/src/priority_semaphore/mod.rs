@@ -11,6 +11,10 @@
 //! the bit after it frees a permit. Bit and count are in one atomic integer, so that at least one of the two
 //! sides observes the other.
 //!
+//! A thread [keeps](self::kept_permits) the permits that it releases for its next calls, while at least half of the limit
+//! is free. Permits are kept only while the queue is empty, and all are returned before a call is queued or rejected, and
+//! after the limit was changed. So a call is rejected only at an instant at which no permit is free.
+//!
 //! A granted permit is in use from the grant on, also while its waiter is not polled. A [sweep](PrioritySemaphore::sweep)
 //! therefore revokes grants that no poll has accepted for a whole interval, and takes waiters whose time is up out of
 //! the queue. Every waiter sweeps when it is polled, so that a future that is kept without being polled delays the
@@ -28,12 +32,15 @@ use std::sync::PoisonError;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use self::kept_permits::KeptPermits;
 use self::packed_state::PackedState;
 use crate::Priority;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
+use crate::thread_shard::thread_shard;
 
 mod flows;
+mod kept_permits;
 #[cfg(all(test, tidegate_loom))]
 mod loom;
 mod packed_state;
@@ -54,6 +61,7 @@ pub(crate) use self::wait_queue::{Ticket, WaitQueue};
 #[repr(C)]
 pub(crate) struct PrioritySemaphore {
     state: AtomicU64,
+    kept: KeptPermits,
     max_queued: usize,
     queue: Mutex<WaitQueue<Waiter>>,
     last_sweep: Mutex<Option<Instant>>,
@@ -99,10 +107,16 @@ impl PrioritySemaphore {
     pub(crate) fn new(limit: usize, max_queued: usize, order: Order) -> Self {
         Self {
             state: AtomicU64::new(PackedState::new(limit).bits()),
+            kept: KeptPermits::new(0),
             max_queued,
             queue: Mutex::new(WaitQueue::new(max_queued, order)),
             last_sweep: Mutex::new(None),
         }
+    }
+
+    /// Lets this many threads keep permits.
+    pub(crate) fn kept_by(self, threads: usize) -> Self {
+        Self { kept: KeptPermits::new(threads), ..self }
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -111,7 +125,7 @@ impl PrioritySemaphore {
 
     /// The number of permits in use; it exceeds the limit for a while after the limit was lowered.
     pub(crate) fn in_use(&self) -> usize {
-        self.state().in_use()
+        self.state().in_use().saturating_sub(self.kept.count())
     }
 
     /// The number of waiters of this priority.
@@ -121,7 +135,8 @@ impl PrioritySemaphore {
 
     /// Whether an acquire would succeed now without queueing. Acquires nothing.
     pub(crate) fn can_acquire(&self) -> bool {
-        self.state().with_acquired().is_some()
+        let state = self.state();
+        state.with_acquired().is_some() || (state.keeps_permits() && self.kept.count() > 0)
     }
 
     /// Whether [`try_acquire_or_enqueue`](Self::try_acquire_or_enqueue) would return
@@ -130,9 +145,41 @@ impl PrioritySemaphore {
         !self.can_acquire() && (self.max_queued == 0 || self.queue().is_full(priority, flow))
     }
 
-    /// Acquires a permit if one is free and the queue is empty: one compare-and-swap.
+    /// Acquires a permit if one is free and the queue is empty: one compare-and-swap, unless other threads have to return
+    /// those that they keep.
+    #[inline]
     pub(crate) fn try_acquire(&self) -> bool {
+        self.kept.take(thread_shard())
+            || match self.update(PackedState::with_acquired) {
+                Ok(_) => true,
+                Err(state) => state.keeps_permits() && self.return_and_acquire(),
+            }
+    }
+
+    #[cold]
+    fn return_and_acquire(&self) -> bool {
+        let queue = self.queue();
+        self.return_kept(&queue);
         self.update(PackedState::with_acquired).is_ok()
+    }
+
+    /// Returns the permits that threads keep. From here on none are kept until the lock is released.
+    fn return_kept(&self, _: &MutexGuard<'_, WaitQueue<Waiter>>) {
+        if self.state().keeps_permits() {
+            let kept = self.kept.close();
+            let _ = self.update(|state| Some(state.without_keeping(kept)));
+        }
+    }
+
+    /// Lets this thread keep permits, if there are enough of them.
+    #[cold]
+    fn keep_from_now_on(&self, shard: usize) {
+        if let Ok(queue) = self.queue.try_lock()
+            && queue.is_empty()
+            && self.update(PackedState::with_keeping).is_ok()
+        {
+            self.kept.open(shard);
+        }
     }
 
     /// Acquires a permit, or joins the queue until `until`. A waiter that is displaced is woken, and queues again if there is
@@ -151,6 +198,7 @@ impl PrioritySemaphore {
             return TryAcquire::QueueFull;
         }
         let mut queue = self.queue();
+        self.return_kept(&queue);
         let is_first = queue.is_empty();
         let waiter = Waiter { state: WaiterState::Waiting, until, waker: None };
         let Some((ticket, displaced)) = queue.enqueue(priority, flow, waiter) else {
@@ -248,10 +296,16 @@ impl PrioritySemaphore {
 
     /// Releases a permit and grants it to the next waiter, if there is one.
     pub(crate) fn release(&self) {
+        let shard = thread_shard();
+        if self.kept.keep(shard) {
+            return;
+        }
         let before = PackedState::from_bits(self.state.fetch_sub(PackedState::ONE, Ordering::AcqRel));
         debug_assert!(before.in_use() > 0, "released a permit that was not acquired");
         if before.has_waiters() {
             self.grant_waiting();
+        } else if before.has_permits_to_keep() && self.kept.can_open(shard) {
+            self.keep_from_now_on(shard);
         }
     }
 
@@ -259,11 +313,14 @@ impl PrioritySemaphore {
     /// released.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.store_limit(limit);
+        if self.state().keeps_permits() {
+            self.return_kept(&self.queue());
+        }
         self.grant_waiting();
     }
 
-    /// Changes the limit without waking any waiter, for callers that hold a lock. A call of
-    /// [`grant_waiting`](Self::grant_waiting) must follow.
+    /// Changes the limit without waking any waiter, for callers that hold a lock, where no thread keeps permits. A call
+    /// of [`grant_waiting`](Self::grant_waiting) must follow.
     pub(crate) fn store_limit(&self, limit: usize) {
         let _ = self.update(|state| Some(state.with_limit(limit)));
     }

@@ -1,11 +1,11 @@
-/// The limit, the waiter bit and the count of permits in use, packed into one integer that is read and
-/// changed atomically.
+/// The limit, two flags and the count of permits in use, packed into one integer that is read and changed
+/// atomically.
 ///
 /// ```text
-/// 63        32 31           30       0
-/// ┌───────────┬─────────────┬─────────┐
-/// │   limit   │ has waiters │ in use  │
-/// └───────────┴─────────────┴─────────┘
+/// 63          62      32 31           30       0
+/// ┌───────────┬─────────┬─────────────┬─────────┐
+/// │ keeps     │  limit  │ has waiters │ in use  │
+/// └───────────┴─────────┴─────────────┴─────────┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PackedState(u64);
@@ -13,11 +13,17 @@ pub(super) struct PackedState(u64);
 const COUNT_MASK: u64 = (1 << 31) - 1;
 const LIMIT_SHIFT: u32 = 32;
 
+/// Threads keep permits where at least this many are free. A small limit would have to collect them often.
+const MIN_FREE: usize = if cfg!(tidegate_loom) { 1 } else { 8 };
+
 impl PackedState {
     /// One permit.
     pub(super) const ONE: u64 = 1;
     /// Set while the queue is not empty.
     pub(super) const HAS_WAITERS: u64 = 1 << 31;
+
+    /// Set while threads may keep permits, which are counted as in use.
+    const KEEPS: u64 = 1 << 63;
 
     /// A state with no permit in use. A limit above 2^31 - 1 is clamped to it.
     pub(super) fn new(limit: usize) -> Self {
@@ -37,7 +43,11 @@ impl PackedState {
     }
 
     pub(super) const fn limit(self) -> usize {
-        (self.0 >> LIMIT_SHIFT) as usize
+        (self.0 >> LIMIT_SHIFT & COUNT_MASK) as usize
+    }
+
+    pub(super) const fn keeps_permits(self) -> bool {
+        self.0 & Self::KEEPS != 0
     }
 
     pub(super) const fn has_waiters(self) -> bool {
@@ -46,7 +56,23 @@ impl PackedState {
 
     pub(super) fn with_limit(self, limit: usize) -> Self {
         let limit = (limit as u64).min(COUNT_MASK);
-        Self(self.0 & (COUNT_MASK | Self::HAS_WAITERS) | limit << LIMIT_SHIFT)
+        Self(self.0 & !(COUNT_MASK << LIMIT_SHIFT) | limit << LIMIT_SHIFT)
+    }
+
+    /// Whether so many permits are free that threads may keep some.
+    pub(super) const fn has_permits_to_keep(self) -> bool {
+        let free = self.limit().saturating_sub(self.in_use());
+        !self.has_waiters() && free >= MIN_FREE && free >= self.in_use()
+    }
+
+    /// The state in which threads may keep permits; `None` if too few are free.
+    pub(super) fn with_keeping(self) -> Option<Self> {
+        self.has_permits_to_keep().then_some(Self(self.0 | Self::KEEPS))
+    }
+
+    /// The state after all `kept` permits were returned.
+    pub(super) const fn without_keeping(self, kept: usize) -> Self {
+        Self((self.0 & !Self::KEEPS) - kept as u64)
     }
 
     /// The state after a new arrival acquires a permit; `None` if no permit is free or the queue is not

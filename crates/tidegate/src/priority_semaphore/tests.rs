@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
 use super::*;
+use crate::thread_shard::TEST_SHARD;
 
 /// A waker that counts its wake-ups.
 #[derive(Default)]
@@ -167,27 +168,123 @@ fn a_waiter_whose_time_is_up_is_passed_over() {
     assert_eq!((semaphore.in_use(), semaphore.accept(second)), (1, true));
 }
 
+fn on_shard<T>(shard: usize, run: impl FnOnce() -> T) -> T {
+    TEST_SHARD.with(|test| test.set(Some(shard)));
+    let result = run();
+    TEST_SHARD.with(|test| test.set(None));
+    result
+}
+
+/// A semaphore of which every thread of `threads` keeps `each` permits, at most two.
+fn kept(limit: usize, max_queued: usize, threads: usize, each: usize) -> PrioritySemaphore {
+    let semaphore = PrioritySemaphore::new(limit, max_queued, Order::Fifo).kept_by(threads);
+    for shard in 0..threads {
+        on_shard(shard, || {
+            // The first release lets the thread keep the next ones.
+            assert!(semaphore.try_acquire());
+            semaphore.release();
+            assert!((0..each).all(|_| semaphore.try_acquire()));
+            (0..each).for_each(|_| semaphore.release());
+        });
+    }
+    assert_eq!((semaphore.state().in_use(), semaphore.in_use()), (threads * each, 0));
+    semaphore
+}
+
+#[test]
+fn a_thread_takes_the_permits_that_it_keeps_without_a_write_to_the_shared_state() {
+    let semaphore = kept(16, 8, 2, 2);
+    let before = semaphore.state();
+    on_shard(1, || assert!(semaphore.try_acquire() && semaphore.try_acquire()));
+    assert_eq!((semaphore.state(), semaphore.in_use()), (before, 2));
+    on_shard(0, || (0..2).for_each(|_| semaphore.release()));
+    assert_eq!((semaphore.state().in_use(), semaphore.in_use()), (2, 0), "of four, the first keeps two");
+}
+
+#[test]
+fn permits_that_other_threads_keep_are_free_for_every_call() {
+    for max_queued in [0, 8] {
+        let semaphore = kept(16, max_queued, 3, 2);
+        on_shard(3, || assert!((0..16).all(|_| semaphore.can_acquire() && semaphore.try_acquire())));
+        assert!(!semaphore.can_acquire() && !semaphore.try_acquire());
+        assert_eq!(semaphore.in_use(), 16);
+    }
+}
+
+#[test]
+fn while_a_call_waits_no_permit_is_kept() {
+    let semaphore = kept(16, 8, 2, 2);
+    (0..16).for_each(|_| assert!(semaphore.try_acquire()));
+    let ticket = wait(&semaphore);
+    on_shard(0, || semaphore.release());
+    assert!(is_granted(&semaphore, &ticket));
+    assert!(semaphore.accept(ticket));
+}
+
+#[test]
+fn no_kept_permit_outlives_a_lower_limit() {
+    let semaphore = kept(32, 0, 2, 2);
+    assert!((0..8).all(|_| semaphore.try_acquire()));
+    semaphore.set_limit(8);
+    for shard in 0..3 {
+        on_shard(shard, || assert!(!semaphore.can_acquire() && !semaphore.try_acquire()));
+    }
+    semaphore.set_limit(9);
+    assert!(semaphore.try_acquire());
+}
+
+#[test]
+fn a_small_limit_is_not_kept_by_threads() {
+    let semaphore = PrioritySemaphore::new(7, 0, Order::Fifo).kept_by(2);
+    for _ in 0..4 {
+        assert!(semaphore.try_acquire());
+        semaphore.release();
+    }
+    assert_eq!(semaphore.state().in_use(), 0);
+}
+
 proptest::proptest! {
-    /// Whatever the interleaving: permits in use are those that were acquired, granted and accepted, the limit is kept, and
-    /// at the end everything is free.
+    /// Whatever the interleaving: permits in use are those that were acquired, granted and accepted, the limit is kept, a
+    /// call is queued or rejected only if no permit is free, and at the end everything is free.
     #[test]
     fn sweeps_lose_and_invent_no_permit(
-        steps in proptest::collection::vec((0u8..6, 0usize..8, 0u64..700), 1..200),
-        limit in 1usize..4,
+        steps in proptest::collection::vec((0u8..12, 0usize..8, 0u64..700, 0usize..3), 1..300),
+        mut limit in 1usize..20,
+        max_queued in 0usize..5,
+        threads in 0usize..4,
     ) {
-        let semaphore = PrioritySemaphore::new(limit, 4, Order::Fifo);
+        let semaphore = PrioritySemaphore::new(limit, max_queued, Order::Fifo).kept_by(threads);
         let mut now = Instant::now();
         let (mut tickets, mut held) = (Vec::new(), 0usize);
-        for (step, index, millis) in steps {
+        for (step, index, millis, shard) in steps {
             now += Duration::from_millis(millis);
+            TEST_SHARD.with(|test| test.set(Some(shard)));
             match step {
-                0 | 1 => {
+                0 | 1 | 6 | 7 | 8 => {
                     let priority = if index % 3 == 0 { Priority::Batch } else { Priority::Interactive };
-                    match semaphore.try_acquire_or_enqueue(priority, 0, now + Duration::from_millis(100 * index as u64)) {
-                        TryAcquire::Acquired => held += 1,
+                    let until = now + Duration::from_millis(100 * index as u64);
+                    let is_free = semaphore.can_acquire();
+                    let acquired = semaphore.try_acquire_or_enqueue(priority, 0, until);
+                    proptest::prop_assert_eq!(is_free, matches!(acquired, TryAcquire::Acquired));
+                    match acquired {
+                        TryAcquire::Acquired => {
+                            held += 1;
+                            proptest::prop_assert!(semaphore.in_use() <= limit);
+                        }
                         TryAcquire::Queued(ticket) => tickets.push(ticket),
                         TryAcquire::QueueFull => {}
                     }
+                    if !is_free {
+                        proptest::prop_assert!(semaphore.in_use() >= limit);
+                    }
+                }
+                9 if index == 0 => {
+                    limit = 1 + (millis as usize) % 19;
+                    semaphore.set_limit(limit);
+                }
+                10 if held > 0 => {
+                    held -= 1;
+                    semaphore.release();
                 }
                 2 if held > 0 => {
                     held -= 1;
@@ -204,7 +301,8 @@ proptest::proptest! {
                 5 if !tickets.is_empty() => semaphore.cancel(tickets.swap_remove(index % tickets.len())),
                 _ => {}
             }
-            proptest::prop_assert!(held <= semaphore.in_use() && semaphore.in_use() <= limit);
+            let in_use = semaphore.in_use();
+            proptest::prop_assert!(held <= in_use && in_use <= held + tickets.len());
         }
         tickets.into_iter().for_each(|ticket| semaphore.cancel(ticket));
         (0..held).for_each(|_| semaphore.release());

@@ -7,7 +7,7 @@ use http_body::Body;
 
 use super::cost::{CallCost, Reserved};
 use super::handle::Handle;
-use super::queue::{RateCall, Wakers};
+use super::queue::{RateCall, RateQueue, Wakers};
 use super::queued_call::QueuedCall;
 use super::rejections::{no_room, too_many_waiting};
 use super::reservation::Reservation;
@@ -17,10 +17,12 @@ use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::flow_of;
+use crate::sync::MutexGuard;
+use crate::thread_shard::ByThread;
 use crate::{Deadline, Estimated, Payload, Priority, Rejection};
 
 /// The decision on a new call.
-enum RateDecision {
+pub(super) enum RateDecision {
     Admitted(Reserved),
     Queued(QueuedCall),
     Rejected(Rejection),
@@ -29,7 +31,7 @@ enum RateDecision {
 /// The longest prompt that an estimate may report: ten times the context of the largest models.
 const MAX_INPUT_TOKENS: u64 = 10_000_000;
 
-impl AdmissionGate for Handle {
+impl AdmissionGate for ByThread<Handle> {
     type Guard = Option<Reservation>;
     type Queued = QueuedCall;
 
@@ -50,13 +52,13 @@ impl AdmissionGate for Handle {
     }
 }
 
-impl<S: Clone> TakeReady<S> for Handle {
+impl<S: Clone> TakeReady<S> for ByThread<Handle> {
     fn take_ready(inner: &mut S, _: &QueuedCall) -> S {
         swap_in_clone(inner)
     }
 }
 
-impl Handle {
+impl ByThread<Handle> {
     /// The same as `admit`, for a gate in front of others that need the time, too.
     #[inline]
     pub(crate) fn admit_at<B: Body + 'static>(
@@ -64,24 +66,25 @@ impl Handle {
         request: &mut Request<B>,
         now: &mut Now,
     ) -> Admission<Option<Reservation>, QueuedCall> {
-        match self.of_key(request) {
-            Ok(None) => self.admit_here(request, now),
-            Ok(Some(limit)) => limit.admit_here(request, now),
-            Err(rejection) => Admission::Rejected(rejection),
-        }
-    }
-
-    fn admit_here<B: Body + 'static>(
-        &self,
-        request: &mut Request<B>,
-        now: &mut Now,
-    ) -> Admission<Option<Reservation>, QueuedCall> {
         if !self.is_enabled() {
             return Admission::Admitted(None);
         }
+        match self.of_key(request) {
+            Ok(limit) => limit.unwrap_or_else(|| self.of_thread()).admit_here(request, now),
+            Err(rejection) => Admission::Rejected(rejection),
+        }
+    }
+}
+
+impl Handle {
+    fn admit_here<B: Body + 'static>(
+        self,
+        request: &mut Request<B>,
+        now: &mut Now,
+    ) -> Admission<Option<Reservation>, QueuedCall> {
         match self.reserve(self.cost(request), request.extensions(), now.get()) {
             RateDecision::Admitted(reserved) => {
-                Admission::Admitted(Some(Reservation::new(Self(self.0.to_hold()), reserved, request)))
+                Admission::Admitted(Some(Reservation::new(self, reserved, request)))
             }
             RateDecision::Queued(queued) => Admission::Queued(queued),
             RateDecision::Rejected(rejection) => Admission::Rejected(rejection),
@@ -89,9 +92,30 @@ impl Handle {
     }
 
     /// Reserves room for a call, queues it, or rejects it.
-    fn reserve(&self, cost: CallCost, extensions: &Extensions, now: Instant) -> RateDecision {
+    #[inline]
+    pub(super) fn reserve(&self, cost: CallCost, extensions: &Extensions, now: Instant) -> RateDecision {
+        // One that costs tokens, too, meets several quotas.
+        let queue = match cost == CallCost::ONE_CALL {
+            true => match self.0.queue.admit_on_credit(now) {
+                Ok(number) => {
+                    let total_spent = CallCost { calls: number, ..CallCost::default() };
+                    return RateDecision::Admitted(Reserved { cost, at: now, total_spent });
+                }
+                Err(queue) => queue,
+            },
+            false => self.lock(),
+        };
+        self.reserve_in(queue, cost, extensions, now)
+    }
+
+    fn reserve_in(
+        &self,
+        mut queue: MutexGuard<'_, RateQueue>,
+        cost: CallCost,
+        extensions: &Extensions,
+        now: Instant,
+    ) -> RateDecision {
         let call = || RateCall { cost, priority: Priority::of(extensions), flow: flow_of(extensions) };
-        let mut queue = self.lock();
         let mut granted = match queue.backlog.total() {
             0 => Wakers::default(),
             _ => queue.grant_ready(now),
@@ -99,6 +123,7 @@ impl Handle {
         let (call, shortfall) = match queue.backlog.total() {
             0 => match queue.limits.try_reserve(&cost, 0, now) {
                 Ok(reserved) => {
+                    queue.credits.record_charged();
                     self.follow_up(&mut queue, now);
                     drop(queue);
                     granted.wake();
@@ -125,8 +150,7 @@ impl Handle {
         granted.wake();
         match (ticket, rejection) {
             (Some(ticket), _) => {
-                let handle = Self(self.0.to_hold());
-                RateDecision::Queued(QueuedCall::new(handle, ticket, &shortfall, deadline, now))
+                RateDecision::Queued(QueuedCall::new(self.clone(), ticket, &shortfall, deadline, now))
             }
             (None, Some(rejection)) => RateDecision::Rejected(rejection),
             (None, None) => RateDecision::Rejected(shortfall.annotate(too_many_waiting())),

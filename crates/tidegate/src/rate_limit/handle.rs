@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, Request};
@@ -10,6 +10,7 @@ use super::cost::{CallCost, Reserved};
 use super::queue::{RateCall, RateQueue};
 use super::reopen_ramp::ReopenRamp;
 use super::settings::{HeaderClassifier, RateLimitSettings};
+use super::shared_queue::SharedQueue;
 use super::shared_quotas::SharedRate;
 use super::store_link::StoreLink;
 use crate::key::KeyId;
@@ -17,6 +18,8 @@ use crate::key::RequestHead;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::priority_semaphore::{NEW_FLOW, flow_of};
+use crate::sync::MutexGuard;
+use crate::thread_shard::{ByThread, SHARDS};
 use crate::{
     Classifier, Deadline, ErrorCode, Gate, LimitScope, LimitUnit, Outcome, Priority, Rejection,
     ReportedLimits, clock, server_time,
@@ -33,7 +36,7 @@ pub struct Handle(pub(super) LayerState<RateLimitSettings, RateState>);
 /// What has become of the settings.
 #[derive(Debug)]
 pub(super) struct RateState {
-    queue: Mutex<RateQueue>,
+    pub(super) queue: SharedQueue,
     /// Some quota counts tokens, so calls have to be estimated and metered.
     pub(super) has_token_quota: AtomicBool,
     /// The provider has reported a limit.
@@ -58,10 +61,13 @@ impl From<&RateLimitSettings> for RateState {
         if let Some(store) = shared {
             limits.share(store.shared.settings(), settings.longest_wait(), now);
         }
+        // One of many keys has few calls.
+        let is_sharded = settings.enabled && settings.key_by.is_none() && !settings.hooks.is_of_key;
+        let threads = if is_sharded { SHARDS } else { 0 };
         Self {
             store: shared.cloned().map(StoreLink::new),
             has_token_quota: AtomicBool::new(limits.has_token_quota()),
-            queue: Mutex::new(RateQueue::new(limits, settings.max_waiting)),
+            queue: SharedQueue::new(limits, settings.max_waiting, threads, now),
             has_reported_quotas: AtomicBool::new(false),
             wire_reports: AtomicBool::new(false),
             ignored: AtomicU64::new(0),
@@ -76,6 +82,11 @@ impl From<&RateLimitSettings> for RateState {
 }
 
 impl Handle {
+    /// The handle as the services hold it.
+    pub(crate) fn by_thread(self) -> ByThread<Self> {
+        ByThread::new(self, |handle| Self(handle.0.copy()))
+    }
+
     pub(crate) fn is_enabled(&self) -> bool {
         self.0.settings().enabled
     }
@@ -302,7 +313,7 @@ impl Handle {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, RateQueue> {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.queue.lock()
     }
 
     /// Sets the classifier that reads limits in response headers, unless the layer has one. Only the first
@@ -320,7 +331,12 @@ impl KeyedHandle for Handle {
     }
 
     fn for_key(&self, key: Option<KeyId>, head: &RequestHead<'_>) -> Self {
-        let fresh = |limit: &Self| Self(limit.0.fresh_for_key(key, |settings| settings.key_by = None));
+        let fresh = |limit: &Self| {
+            Self(limit.0.fresh_for_key(key, |settings| {
+                settings.key_by = None;
+                settings.hooks.is_of_key = true;
+            }))
+        };
         let fresh = match &self.0.settings().hooks.per_key {
             Some(per_key) => fresh(&per_key.0(head, RateLimitLayer::of(fresh(self))).handle()),
             None => fresh(self),

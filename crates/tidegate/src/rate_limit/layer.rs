@@ -293,6 +293,6 @@ impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimit<S>;
 
     fn layer(&self, inner: S) -> RateLimit<S> {
-        RateLimit::new(inner, self.share())
+        RateLimit::new(inner, self.share().by_thread())
     }
 }

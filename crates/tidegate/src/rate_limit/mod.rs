@@ -174,10 +174,12 @@ mod report;
 mod reported_quotas;
 mod reservation;
 mod settings;
+mod shared_queue;
 mod shared_quota;
 mod shared_quotas;
 mod store_link;
 mod store_outage;
+mod thread_credits;
 
 pub use handle::Handle;
 pub use layer::RateLimitLayer;
@@ -188,13 +190,13 @@ pub use reservation::Reservation;
 pub use settings::{OnLimit, Settings};
 pub use shared_quotas::SharedRate;
 
-use crate::attempt::{self, Attempt, NoWire, UnchangedBody};
+use crate::attempt::{self, Attempt, ByThread, NoWire, UnchangedBody};
 
 /// Limits the rate of the calls of `S`; see the [module page](self).
-pub type RateLimit<S> = Attempt<S, Handle>;
+pub type RateLimit<S> = Attempt<S, ByThread<Handle>>;
 
 /// Waits for room, then for the response.
-pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, Handle, NoWire, B>;
+pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, ByThread<Handle>, NoWire, B>;
 
 /// The body of a response. It settles the reservation when it ends.
 pub type ResponseBody<B> = attempt::GuardedBody<UnchangedBody<B>, Option<Box<Reservation>>>;
@@ -203,7 +205,7 @@ impl<S> RateLimit<S> {
     /// The limit that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.gate().clone()
+        (**self.gate()).clone()
     }
 }
 

@@ -20,6 +20,7 @@ use super::cost::{CallCost, Reserved};
 use super::lease_demand::WaitingCalls;
 use super::quota_set::QuotaSet;
 use super::quota_set::Shortfall;
+use super::thread_credits::CreditBook;
 use crate::priority_semaphore::{Flow, Order, Ticket, WaitQueue};
 use crate::{Deadline, Priority};
 
@@ -28,6 +29,7 @@ use crate::{Deadline, Priority};
 #[derive(Debug)]
 pub(super) struct RateQueue {
     pub(super) limits: QuotaSet,
+    pub(super) credits: CreditBook,
     pub(super) backlog: Backlog,
     pub(super) waiters: WaitQueue<RateWaiter>,
 }
@@ -76,7 +78,12 @@ impl Wakers {
 impl RateQueue {
     /// A queue of at most `max_waiting` calls of each priority.
     pub(super) fn new(limits: QuotaSet, max_waiting: usize) -> Self {
-        Self { limits, backlog: Backlog::default(), waiters: WaitQueue::new(max_waiting, Order::Fifo) }
+        Self {
+            limits,
+            credits: CreditBook::default(),
+            backlog: Backlog::default(),
+            waiters: WaitQueue::new(max_waiting, Order::Fifo),
+        }
     }
 
     /// Grants a reservation to every call in turn, until one has no room.
@@ -174,7 +181,7 @@ impl RateQueue {
         }
         self.backlog.push(priority, &cost);
         own_ahead.add(&cost);
-        let Self { limits, backlog, waiters } = self;
+        let Self { limits, backlog, waiters, .. } = self;
         waiters.for_each_behind(&ticket, |passed| {
             let wait = limits.shortfall(&backlog.ahead_of(priority, own_ahead), &passed.call.cost, now).wait;
             (passed.slot, passed.lateness) = (Deadline::after(wait, now).instant(), lateness);

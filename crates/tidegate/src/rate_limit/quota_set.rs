@@ -10,6 +10,7 @@ use super::quota_counter::QuotaCounter;
 use super::reopen_ramp::ReopenRamp;
 use super::reported_quotas::ReportedQuotas;
 use super::shared_quotas::{NextStep, SharedQuotas};
+use super::thread_credits::UsedCredit;
 use crate::store::SharedCooldown;
 use crate::{LimitUnit, store};
 
@@ -104,6 +105,35 @@ impl QuotaSet {
         }
         self.total_spent.add(cost);
         Ok(Reserved { cost: *cost, at: now, total_spent: self.total_spent })
+    }
+
+    /// The number of calls of a credit: at most what is refilled in `time`, and this part of a full quota. `None` unless
+    /// one quota, of requests, decides.
+    pub(super) fn credit_size(&self, time: Duration, part_of_burst: u64) -> Option<u64> {
+        match &*self.configured {
+            [QuotaCounter { quota, bucket }]
+                if quota.unit == LimitUnit::Requests && self.shared.is_none() =>
+            {
+                Some(bucket.refilled_in(time).min(bucket.capacity() / part_of_burst))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether so many calls may be admitted before they are charged, and half of the quota is left beside them.
+    pub(super) fn has_room_for_credits(&mut self, calls: u64, now: Instant) -> bool {
+        self.only_counter().is_some_and(|counter| {
+            let half = counter.bucket.capacity() / 2;
+            calls <= half && counter.bucket.wait(half, calls, now).is_zero()
+        })
+    }
+
+    /// Charges calls that were admitted on credit.
+    pub(super) fn charge(&mut self, used: UsedCredit) {
+        for counter in &mut self.configured {
+            counter.bucket.take(used.calls, used.latest);
+        }
+        self.total_spent.calls += used.calls;
     }
 
     /// The counter that alone decides, as it does in most sets most of the time.

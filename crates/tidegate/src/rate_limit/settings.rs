@@ -94,6 +94,8 @@ pub(super) struct RateLimitHooks {
     pub(super) classifier: Option<HeaderClassifier>,
     pub(super) per_key: Option<PerKey>,
     pub(super) store: Option<Store>,
+    /// The limit is that of a key.
+    pub(super) is_of_key: bool,
 }
 
 pub(super) type RateLimitSettings = LayerSettings<Settings, RateLimitHooks>;
@@ -141,7 +143,7 @@ impl Default for Settings {
 
 impl Default for RateLimitHooks {
     fn default() -> Self {
-        Self { estimate: default_estimate(), classifier: None, per_key: None, store: None }
+        Self { estimate: default_estimate(), classifier: None, per_key: None, store: None, is_of_key: false }
     }
 }
 

@@ -67,18 +67,15 @@ where
         ready: &mut S,
         mut head: Parts,
         body: Payload,
-        shared: &Arc<RetryShared<S>>,
+        shared: Arc<RetryShared<S>>,
     ) -> Self {
         if shared.handle.never_retries(&head.extensions) {
             shared.handle.reserve_for_fallback(&mut head.extensions);
             shared.handle.set_headers(&mut head, 1);
             let request = Request::from_parts(head, body);
-            return Self {
-                call: Call::Single(Arc::clone(shared)),
-                state: State::Calling(ready.call(request)),
-            };
+            return Self { state: State::Calling(ready.call(request)), call: Call::Single(shared) };
         }
-        let mut call = Box::new(RetryCall::new(&mut head.extensions, Arc::clone(shared)));
+        let mut call = Box::new(RetryCall::new(&mut head.extensions, shared));
         let request = call.prepare(head, body, ready);
         Self { state: State::Calling(ready.call(request)), call: Call::Retried(call) }
     }

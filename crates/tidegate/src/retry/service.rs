@@ -12,18 +12,19 @@ use super::{Handle, ResponseFuture};
 use crate::attempt::AttemptGates;
 use crate::buffered::buffered;
 use crate::send::{SendFuture, send};
+use crate::thread_shard::ByThread;
 use crate::{BoxError, Error, HttpService, Payload};
 
 /// Retries failed attempts; see the [module page](crate::retry).
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
     inner: S,
-    shared: Arc<RetryShared<S>>,
+    shared: ByThread<Arc<RetryShared<S>>>,
 }
 
 impl<S> Retry<S> {
     pub(super) fn new(inner: S, handle: Handle, gates_below: Option<AttemptGates>) -> Self {
-        Self { inner, shared: Arc::new(RetryShared::new(handle, gates_below)) }
+        Self { inner, shared: RetryShared::new(handle, gates_below).by_thread() }
     }
 
     /// The wrapped service.
@@ -65,7 +66,7 @@ impl<S> Retry<S> {
         S: Service<Request<Payload>> + Clone,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        ResponseFuture::calling(&mut self.inner, head, body, &self.shared)
+        ResponseFuture::calling(&mut self.inner, head, body, self.shared.of_thread())
     }
 
     /// The handle of the statistics that this service shares with its clones.
@@ -95,7 +96,7 @@ where
             Err(body) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::collecting(ready, head, body, Arc::clone(&self.shared))
+                ResponseFuture::collecting(ready, head, body, self.shared.of_thread())
             }
         }
     }

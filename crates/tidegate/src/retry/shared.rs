@@ -1,24 +1,36 @@
 use std::fmt;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Handle;
 use crate::attempt::AttemptGates;
+use crate::thread_shard::ByThread;
 
-/// State that a service, its clones and their calls in progress share.
+/// State that a service, its clones and their calls in progress share. Each thread has a copy.
 ///
-/// It is one allocation, so that each call updates one reference count when it begins and one when it ends. A
+/// A copy is one allocation, so that each call updates one reference count when it begins and one when it ends. A
 /// stack consists of a dozen shared parts. A clone of the stack for every call, for a second attempt that is
 /// rarely made, updated the reference counts of all of them twice.
+// Two cache lines, because processors prefetch them in pairs.
+#[repr(align(128))]
 pub(super) struct RetryShared<S> {
     pub(super) handle: Handle,
     pub(super) gates_below: Option<AttemptGates>,
     /// Cloned for second attempts; empty before the first call that may need one.
-    spare: OnceLock<Mutex<S>>,
+    spare: Arc<OnceLock<Mutex<S>>>,
 }
 
 impl<S> RetryShared<S> {
     pub(super) fn new(handle: Handle, gates_below: Option<AttemptGates>) -> Self {
-        Self { handle, gates_below, spare: OnceLock::new() }
+        Self { handle, gates_below, spare: Arc::default() }
+    }
+
+    /// The state as the services hold it.
+    pub(super) fn by_thread(self) -> ByThread<Arc<Self>> {
+        ByThread::new(Arc::new(self), |original| {
+            let Self { handle, gates_below, spare } = &**original;
+            let (handle, gates_below) = (handle.clone(), gates_below.clone());
+            Arc::new(Self { handle, gates_below, spare: Arc::clone(spare) })
+        })
     }
 }
 

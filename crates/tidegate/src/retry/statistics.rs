@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Strategy;
 use super::policy::RetryPolicy;
+use crate::thread_shard::{PerThread, SHARDS};
 
 /// The retries since the start, in numbers.
 ///
@@ -104,9 +105,9 @@ impl From<Statistics> for WithRates {
 }
 
 /// The statistics as they are counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counters {
-    attempts: AtomicU64,
+    attempts: PerThread<AtomicU64>,
     retries: AtomicU64,
     successful: AtomicU64,
     failed: AtomicU64,
@@ -114,10 +115,23 @@ pub(super) struct Counters {
     out_of_budget: AtomicU64,
 }
 
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            attempts: PerThread::new(SHARDS, AtomicU64::default),
+            retries: AtomicU64::default(),
+            successful: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            operation_attempts: AtomicU64::default(),
+            out_of_budget: AtomicU64::default(),
+        }
+    }
+}
+
 impl Counters {
     /// Counts an attempt that has ended.
     pub(super) fn record_attempt(&self) {
-        self.attempts.fetch_add(1, Ordering::Relaxed);
+        self.attempts.of_thread().fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a retry that the policy allows, by whether the budget covers it.
@@ -136,7 +150,7 @@ impl Counters {
     pub(super) fn read(&self, policy: &RetryPolicy) -> Statistics {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Statistics {
-            total_attempts: read(&self.attempts),
+            total_attempts: self.attempts.iter().map(read).sum(),
             retries: read(&self.retries),
             successful_retries: read(&self.successful),
             failed_after_retries: read(&self.failed),

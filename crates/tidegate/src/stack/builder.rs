@@ -185,7 +185,7 @@ impl ResilienceBuilder {
             Arc::clone(&self.name),
             backpressure.share(),
             rate_limit.share(),
-            circuit_breaker.gate(),
+            circuit_breaker.share(),
         );
         let retry = retry.gates_below(gates.clone());
         let fallback = match self.hedge {

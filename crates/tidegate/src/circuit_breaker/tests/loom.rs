@@ -16,6 +16,7 @@ use crate::circuit_breaker::admission::{Admission, RejectionCause};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::settings::{CircuitBreakerSettings, Settings};
 use crate::circuit_breaker::shared_circuit::SharedCircuit;
+use crate::thread_shard::TEST_SHARD;
 
 const FAILURE: AttemptResult = AttemptResult::Failure(ErrorCode::Overloaded, None);
 const COOLDOWN: Duration = Duration::from_secs(10);
@@ -212,7 +213,8 @@ fn a_failure_finds_every_success_that_was_recorded_before_it() {
                 let (circuit, recorded) = (Arc::clone(&circuit), Arc::clone(&recorded));
                 let admission = admit(&circuit, now).unwrap();
                 move || {
-                    circuit.record_in(shard, admission, AttemptResult::Success, Latency::Unknown, || now);
+                    TEST_SHARD.with(|test| test.set(Some(shard)));
+                    record(&circuit, admission, AttemptResult::Success, now);
                     recorded.fetch_add(1, Ordering::SeqCst);
                 }
             };
@@ -234,11 +236,12 @@ fn a_deferred_success_is_not_counted_in_a_later_generation() {
         |settings| settings.failure_rate_threshold = Some(1.0),
         |circuit, now| {
             let [early, late] = [(); 2].map(|()| admit(&circuit, now).unwrap());
-            circuit.record_in(0, early, AttemptResult::Success, Latency::Unknown, || now);
+            record(&circuit, early, AttemptResult::Success, now);
             let other = {
                 let circuit = Arc::clone(&circuit);
                 thread::spawn(move || {
-                    circuit.record_in(1, late, AttemptResult::Success, Latency::Unknown, || now);
+                    TEST_SHARD.with(|test| test.set(Some(1)));
+                    record(&circuit, late, AttemptResult::Success, now);
                 })
             };
             circuit.update(|circuit, _| circuit.reset(now));

@@ -1,4 +1,7 @@
 mod cooldown_table;
+mod credits;
+#[cfg(tidegate_loom)]
+mod loom;
 mod properties;
 mod reported_quotas;
 mod shared;

@@ -1,0 +1,55 @@
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use super::queue::RateQueue;
+use super::quota_set::QuotaSet;
+use super::thread_credits::ThreadCredits;
+use crate::sync::{Mutex, MutexGuard};
+use crate::thread_shard::thread_shard;
+
+/// The queue that many threads use at once. At high rates a thread takes the lock once for many calls.
+#[derive(Debug)]
+pub(super) struct SharedQueue {
+    queue: Mutex<RateQueue>,
+    credits: ThreadCredits,
+}
+
+impl SharedQueue {
+    /// A queue of at most `max_waiting` calls of each priority. So many threads may admit calls without the lock.
+    pub(super) fn new(limits: QuotaSet, max_waiting: usize, threads: usize, now: Instant) -> Self {
+        let credits = ThreadCredits::new(threads, &limits, now);
+        Self { queue: Mutex::new(RateQueue::new(limits, max_waiting)), credits }
+    }
+
+    /// Locks the queue, and charges what threads have admitted on credit. There is no credit until the lock is released.
+    pub(super) fn lock(&self) -> MutexGuard<'_, RateQueue> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.close_credits(&mut queue);
+        queue
+    }
+
+    /// Admits a call on credit, and returns its number in the order of all calls, as far as it is known. Otherwise it
+    /// [locks](Self::lock) the queue.
+    #[inline]
+    pub(super) fn admit_on_credit(&self, now: Instant) -> Result<u64, MutexGuard<'_, RateQueue>> {
+        let shard = thread_shard();
+        self.credits.try_use(shard, now).map_or_else(|| self.open_credit(shard, now), Ok)
+    }
+
+    fn open_credit(&self, shard: usize, now: Instant) -> Result<u64, MutexGuard<'_, RateQueue>> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let RateQueue { limits, credits, backlog, .. } = &mut *queue;
+        if backlog.total() == 0
+            && let Some(number) = self.credits.open(shard, credits, limits, now)
+        {
+            return Ok(number);
+        }
+        self.close_credits(&mut queue);
+        Err(queue)
+    }
+
+    fn close_credits(&self, queue: &mut RateQueue) {
+        let RateQueue { limits, credits, .. } = queue;
+        self.credits.close(credits, limits);
+    }
+}
