@@ -1,5 +1,6 @@
 //! State that is sharded by thread, so that threads do not write to one cache line alternately.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,14 +13,26 @@ pub(crate) const SHARDS: usize = if cfg!(tidegate_loom) { 2 } else { 32 };
 #[inline]
 pub(crate) fn thread_shard() -> usize {
     #[cfg(test)]
-    if let Some(shard) = TEST_SHARD.with(std::cell::Cell::get) {
+    if let Some(shard) = TEST_SHARD.with(Cell::get) {
         return shard;
     }
-    static THREADS_SEEN: AtomicUsize = AtomicUsize::new(0);
+    // Without an initializer that runs at the first use, a look at it is a load.
     std::thread_local! {
-        static SHARD: usize = THREADS_SEEN.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
     }
-    SHARD.try_with(|shard| *shard).unwrap_or_default()
+    let shard = SHARD.get();
+    if shard != usize::MAX {
+        return shard;
+    }
+    let shard = next_shard();
+    SHARD.set(shard);
+    shard
+}
+
+#[cold]
+fn next_shard() -> usize {
+    static THREADS_SEEN: AtomicUsize = AtomicUsize::new(0);
+    THREADS_SEEN.fetch_add(1, Ordering::Relaxed) % SHARDS
 }
 
 #[cfg(all(test, tidegate_loom))]
@@ -28,7 +41,7 @@ use ::loom::thread_local;
 #[cfg(test)]
 thread_local! {
     /// The shard that a test sets for its thread.
-    pub(crate) static TEST_SHARD: std::cell::Cell<Option<usize>> = const { std::cell::Cell::new(None) };
+    pub(crate) static TEST_SHARD: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// A value for each thread, on cache lines of its own.
