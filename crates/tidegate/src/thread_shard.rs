@@ -41,7 +41,7 @@ use ::loom::thread_local;
 #[cfg(test)]
 thread_local! {
     /// The shard that a test sets for its thread.
-    pub(crate) static TEST_SHARD: Cell<Option<usize>> = const { Cell::new(None) };
+    pub(crate) static TEST_SHARD: Cell<Option<usize>> = Cell::default();
 }
 
 /// A value for each thread, on cache lines of its own.

@@ -26,6 +26,7 @@ impl ByThread<Handle> {
         }
     }
 
+    #[inline]
     fn guard<B: 'static>(&self, request: &Request<B>, now: &mut Now) -> Result<CallGuard, Rejection> {
         let of_key = self.of_key(request)?;
         let circuit = of_key.as_ref().unwrap_or(self);

@@ -16,6 +16,7 @@ use super::errors;
 use super::policy::RetryDecision;
 use super::saved_request::SavedRequest;
 use super::shared::RetryShared;
+use crate::thread_shard::ByThread;
 use crate::{BoxError, Error, HttpService, Outcome, Payload};
 use tidegate_core::Collect;
 
@@ -67,15 +68,18 @@ where
         ready: &mut S,
         mut head: Parts,
         body: Payload,
-        shared: Arc<RetryShared<S>>,
+        shared: &ByThread<Arc<RetryShared<S>>>,
     ) -> Self {
         if shared.handle.never_retries(&head.extensions) {
             shared.handle.reserve_for_fallback(&mut head.extensions);
             shared.handle.set_headers(&mut head, 1);
             let request = Request::from_parts(head, body);
-            return Self { state: State::Calling(ready.call(request)), call: Call::Single(shared) };
+            return Self {
+                state: State::Calling(ready.call(request)),
+                call: Call::Single(shared.of_thread()),
+            };
         }
-        let mut call = Box::new(RetryCall::new(&mut head.extensions, shared));
+        let mut call = Box::new(RetryCall::new(&mut head.extensions, shared.of_thread()));
         let request = call.prepare(head, body, ready);
         Self { state: State::Calling(ready.call(request)), call: Call::Retried(call) }
     }

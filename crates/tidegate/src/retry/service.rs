@@ -66,7 +66,7 @@ impl<S> Retry<S> {
         S: Service<Request<Payload>> + Clone,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        ResponseFuture::calling(&mut self.inner, head, body, self.shared.of_thread())
+        ResponseFuture::calling(&mut self.inner, head, body, &self.shared)
     }
 
     /// The handle of the statistics that this service shares with its clones.
