@@ -52,8 +52,8 @@ async fn call(layer: BackpressureLayer, mut random: Rng) {
     }
 }
 
-/// The work of one thread.
-fn thread(layer: &BackpressureLayer, seed: u64) {
+/// The work of one thread, which changes the limit up to `max_limit`.
+fn thread(layer: &BackpressureLayer, max_limit: usize, seed: u64) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let mut random = Rng::with_seed(seed);
@@ -62,7 +62,7 @@ fn thread(layer: &BackpressureLayer, seed: u64) {
         for _ in 0..CALLS {
             calls.spawn(call(layer.clone(), random.fork()));
             match random.u8(0..8) {
-                0 => layer.handle().set_limit(random.usize(1..6)),
+                0 => layer.handle().set_limit(random.usize(1..=max_limit)),
                 1 => calls.abort_all(),
                 2 => tokio::time::sleep(Duration::from_millis(random.u64(0..30))).await,
                 _ => tokio::task::yield_now().await,
@@ -72,10 +72,10 @@ fn thread(layer: &BackpressureLayer, seed: u64) {
     });
 }
 
-fn soak(name: &str, layer: &BackpressureLayer) {
+fn soak(name: &str, layer: &BackpressureLayer, max_limit: usize) {
     std::thread::scope(|scope| {
         for seed in [1, 2] {
-            scope.spawn(move || thread(layer, seed));
+            scope.spawn(move || thread(layer, max_limit, seed));
         }
     });
     let gate: Handle = layer.handle();
@@ -85,9 +85,10 @@ fn soak(name: &str, layer: &BackpressureLayer) {
 #[test]
 fn after_random_drops_and_panics_on_two_threads_no_permit_is_in_use() {
     let layer = BackpressureLayer::max_inflight(3).max_queued(8).queue_timeout(Duration::from_millis(40));
-    soak("fixed", &layer);
-    soak("newest first", &layer.clone().order(Order::NewestFirstUnderOverload));
-    soak("aimd", &layer.clone().adaptive(Aimd::new()));
-    soak("vegas by key", &layer.clone().adaptive(Vegas::new()).key_by(KeyBy::tenant()));
-    soak("by key", &layer.key_by(KeyBy::tenant()));
+    soak("fixed", &layer, 5);
+    soak("kept by threads", &layer, 60);
+    soak("newest first", &layer.clone().order(Order::NewestFirstUnderOverload), 5);
+    soak("aimd", &layer.clone().adaptive(Aimd::new()), 5);
+    soak("vegas by key", &layer.clone().adaptive(Vegas::new()).key_by(KeyBy::tenant()), 5);
+    soak("by key", &layer.key_by(KeyBy::tenant()), 5);
 }
