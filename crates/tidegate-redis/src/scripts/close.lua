@@ -22,5 +22,5 @@ local expiry = math.ceil(lifetime / 1000) + 60000
 if redis.call('PTTL', KEYS[1]) < expiry then
     redis.call('PEXPIRE', KEYS[1], expiry)
 end
-redis.call('PUBLISH', ARGV[2], 'closed ' .. ARGV[4] .. ' ' .. string.format('%.17g', closed_until) .. ' ' .. ARGV[3])
+redis.call('PUBLISH', ARGV[2], 'closed ' .. ARGV[4] .. ' ' .. ARGV[1] .. ' ' .. ARGV[3])
 return 1
