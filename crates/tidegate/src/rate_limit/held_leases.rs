@@ -22,7 +22,7 @@ pub(super) struct HeldLeases(VecDeque<Lease>);
 const MIN_USE: Duration = Duration::from_millis(5);
 
 impl Lease {
-    /// A lease that was asked for at `sent`, and that begins after `wait` from `now`. The store took it at some time in
+    /// A lease that was requested at `sent`, and that begins after `wait` from `now`. The store took it at some time in
     /// between, so that its end is counted from the request, and its begin from the reply.
     pub(super) fn new(left: Vec<u64>, wait: Duration, length: Duration, sent: Instant, now: Instant) -> Self {
         let begins = Deadline::after(wait, now).instant();

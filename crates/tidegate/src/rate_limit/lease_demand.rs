@@ -12,38 +12,40 @@ pub(super) struct WaitingCalls {
     pub(super) first: CallCost,
 }
 
-/// How much this process asks the store for, and when.
+/// The amounts that this process requests from the store, and when.
 #[derive(Clone, Debug)]
 pub(super) struct LeaseDemand {
-    /// The store had no room within the longest wait: when it will, and how long that is assumed.
+    /// The store had no room within the longest wait: the time at which it will have, and the time until which no request is
+    /// sent because of that.
     full_until: Option<(Instant, Instant)>,
-    /// The calls of the next lease ahead of need.
+    /// The number of calls that the next lease ahead of need is for.
     calls_ahead: u64,
     /// The latest request is for a lease ahead of need.
     is_ahead: bool,
     /// The store refused a lease for several calls that wait: the next one is for the first alone.
-    asks_for_first: bool,
-    last_ask: Option<Instant>,
+    requests_first: bool,
+    last_request: Option<Instant>,
     /// The cost of the latest call, for which leases ahead of need are taken.
     last_cost: CallCost,
     /// A call was admitted since the last request.
     has_admitted: bool,
 }
 
-/// What this process has, and what it knows of the store.
+/// The leases and quotas of this process, as of the latest reply of the store.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Holdings<'a> {
     pub(super) quotas: &'a [SharedQuota],
     pub(super) leases: &'a HeldLeases,
-    /// How long a lease holds.
+    /// How long a lease may be used.
     pub(super) lease: Duration,
     pub(super) processes: u32,
 }
 
-/// How long it is assumed that the store has no room. Other processes return what they do not use.
+/// The longest time without a request after the store had no room. Other processes may return unused amounts earlier than
+/// the store expects room.
 const FULL_FOR: Duration = Duration::from_millis(250);
 
-/// The most calls of a lease ahead of need.
+/// The most calls that a lease ahead of need is for.
 const MAX_CALLS_AHEAD: u64 = 65_536;
 
 impl LeaseDemand {
@@ -52,14 +54,14 @@ impl LeaseDemand {
             full_until: None,
             calls_ahead: 0,
             is_ahead: false,
-            asks_for_first: false,
-            last_ask: None,
+            requests_first: false,
+            last_request: None,
             last_cost: CallCost::ONE_CALL,
             has_admitted: false,
         }
     }
 
-    pub(super) fn note_admission(&mut self, cost: &CallCost) {
+    pub(super) fn record_admission(&mut self, cost: &CallCost) {
         (self.last_cost, self.has_admitted) = (*cost, true);
     }
 
@@ -67,27 +69,27 @@ impl LeaseDemand {
         self.has_admitted
     }
 
-    /// When the store will have room, if it has none.
+    /// The time at which the store will have room, if it has none.
     pub(super) fn full_until(&self, now: Instant) -> Option<Instant> {
         self.full_until.filter(|(_, until)| now < *until).map(|(at, _)| at)
     }
 
-    /// When the store is asked again that has no room.
-    pub(super) fn next_ask(&self, now: Instant) -> Option<Instant> {
+    /// The time of the next request to a store that has no room.
+    pub(super) fn next_request(&self, now: Instant) -> Option<Instant> {
         self.full_until.map(|(_, until)| until).filter(|at| *at > now)
     }
 
-    /// Leases grow while they are used up long before they expire.
-    pub(super) fn on_ask(&mut self, takes_ahead: bool, lease: Duration, now: Instant) {
-        let is_soon = self.last_ask.is_some_and(|last| now.saturating_duration_since(last) < lease / 2);
+    /// Records a request. Leases become larger while they are used up long before they expire.
+    pub(super) fn on_request(&mut self, takes_ahead: bool, lease: Duration, now: Instant) {
+        let is_soon = self.last_request.is_some_and(|last| now.saturating_duration_since(last) < lease / 2);
         if takes_ahead && is_soon && self.has_admitted {
             self.calls_ahead = (self.calls_ahead * 2).clamp(1, MAX_CALLS_AHEAD);
         }
-        self.last_ask = Some(now);
+        self.last_request = Some(now);
         self.has_admitted = false;
     }
 
-    /// The amounts to ask for: those that waiting calls lack, else those of a lease ahead of need.
+    /// The amounts to request: those that waiting calls lack, else those of a lease ahead of need.
     pub(super) fn wanted(
         &self,
         waiting: &WaitingCalls,
@@ -106,7 +108,7 @@ impl LeaseDemand {
         let missing = lacks(&waiting.all);
         if missing.iter().any(|missing| *missing > 0) {
             let first = lacks(&waiting.first);
-            if self.asks_for_first {
+            if self.requests_first {
                 return Some(first).filter(|first| first.iter().any(|lack| *lack > 0));
             }
             let part = holdings.within_slices(&missing, now);
@@ -124,7 +126,7 @@ impl LeaseDemand {
         (is_half_used && ahead.iter().any(|amount| *amount > 0)).then_some(ahead)
     }
 
-    /// Notes whether the next request is for a lease ahead of need.
+    /// Records whether the next request is for a lease ahead of need.
     pub(super) fn set_ahead(&mut self, is_ahead: bool) {
         self.is_ahead = is_ahead;
     }
@@ -134,18 +136,18 @@ impl LeaseDemand {
         self.calls_ahead /= 2;
     }
 
-    /// The store has granted what it was asked for, or has room after `wait`.
+    /// Records the reply of the store: the amounts are granted, or it has room for them after `wait`.
     pub(super) fn on_reply(&mut self, is_granted: bool, wait: Duration, now: Instant) {
         if is_granted {
-            (self.full_until, self.asks_for_first) = (None, false);
+            (self.full_until, self.requests_first) = (None, false);
         } else if self.is_ahead {
             self.calls_ahead = 0;
-        } else if self.asks_for_first {
+        } else if self.requests_first {
             let full = Deadline::after(wait, now).instant();
             self.full_until = Some((full, Deadline::after(wait.min(FULL_FOR), now).instant()));
-            self.asks_for_first = false;
+            self.requests_first = false;
         } else {
-            self.asks_for_first = true;
+            self.requests_first = true;
         }
     }
 

@@ -1,10 +1,11 @@
-//! The quotas that are shared with other processes, as plain data: what is leased, what to ask for, and what to report.
+//! The quotas that are shared with other processes, as plain data: the leases, the next request to the store, and the amounts
+//! to report.
 //!
 //! ```text
 //!             no lease has room, or the last is half used
-//!   leased ──────────────────────────────────────────────▶ asked ──▶ leased
-//!     ▲                                                      │ no answer in time
-//!     └───────────────────── an answer ────────────────── unavailable: the local share decides
+//!   leased ──────────────────────────────────────────────▶ requested ──▶ leased
+//!     ▲                                                      │ no reply in time
+//!     └───────────────────── a reply ──────────────────── unavailable: the local share decides
 //! ```
 
 use std::time::{Duration, Instant};
@@ -137,7 +138,7 @@ impl SharedQuotas {
 
     /// Spends the cost of a call from the leases, in which it has room.
     pub(super) fn spend(&mut self, cost: &CallCost, now: Instant) {
-        self.demand.note_admission(cost);
+        self.demand.record_admission(cost);
         for (index, quota) in self.quotas.iter().enumerate() {
             self.leases.spend(index, cost.of(quota.unit), now);
         }
@@ -146,7 +147,7 @@ impl SharedQuotas {
 
     /// Notes a call that the local share has admitted.
     pub(super) fn spend_locally(&mut self, cost: &CallCost) {
-        self.demand.note_admission(cost);
+        self.demand.record_admission(cost);
         for quota in &mut self.quotas {
             quota.spent_alone = quota.spent_alone.saturating_add(cost.of(quota.unit));
         }
@@ -201,14 +202,14 @@ impl SharedQuotas {
                 None => match self.next_report() {
                     Some(at) if at <= now || !self.outage.length().is_zero() => nothing(),
                     report => {
-                        let retry = self.demand.next_ask(now).filter(|_| waiting.all.calls > 0);
+                        let retry = self.demand.next_request(now).filter(|_| waiting.all.calls > 0);
                         let next = [report, self.leases.next_change(now), retry].into_iter().flatten().min();
                         return next.map_or(NextStep::Idle, NextStep::SleepUntil);
                     }
                 },
             },
         };
-        self.demand.on_ask(self.settings.leases, self.lease, now);
+        self.demand.on_request(self.settings.leases, self.lease, now);
         let quotas = self.quotas.iter_mut().zip(amounts).enumerate();
         let quotas = quotas.map(|(index, (quota, amount))| quota.request(amount, local_debt(index), now));
         NextStep::Ask(LeaseRequest {
@@ -263,8 +264,8 @@ impl SharedQuotas {
             self.quotas.iter_mut().for_each(|quota| quota.spent_alone = 0);
         }
         self.processes = self.settings.processes.unwrap_or(grant.processes).max(1);
-        for ((quota, asked), debt) in self.quotas.iter_mut().zip(&request.quotas).zip(&grant.debts) {
-            quota.charged = quota.charged.saturating_sub(asked.charged);
+        for ((quota, requested), debt) in self.quotas.iter_mut().zip(&request.quotas).zip(&grant.debts) {
+            quota.charged = quota.charged.saturating_sub(requested.charged);
             quota.see(*debt, now);
         }
         let amounts: Vec<u64> = request.quotas.iter().map(|quota| quota.amount).collect();
