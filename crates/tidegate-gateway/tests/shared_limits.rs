@@ -81,3 +81,46 @@ async fn a_gateway_starts_and_serves_without_its_server_unless_it_fails_closed()
     let error = Gateway::new(config).unwrap().bind().await.unwrap_err().to_string();
     assert!(error.contains(&addr.to_string()) && !error.contains("s3cret"), "{error}");
 }
+
+/// No gateway has enough calls of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_circuit_opens_by_the_calls_of_all_gateways() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let provider = Provider::openai().otherwise(Reply::error(500, "server_error")).start().await.unwrap();
+    let circuit = "failure_rate_threshold = 0.5, minimum_throughput = 6, failure_threshold = 100";
+    let file = openai("p", &provider.base_url())
+        + &format!("policies.default.circuit_breaker = {{ {circuit}, shared_window = true }}\n")
+        + &format!("[store]\nurl = {:?}\ntimeout = \"1s\"\n", server.url())
+        + &route("*", &["p/m"])
+        + CALLERS;
+    let gateways = [gateway(&file).await, gateway(&file).await];
+    for _ in 0..3 {
+        for gateway in &gateways {
+            assert_eq!(status(gateway, BEN_KEY).await, 500);
+        }
+    }
+    for gateway in &gateways {
+        let start = Instant::now();
+        while target(gateway).await["circuit_state"] != "open" {
+            assert!(start.elapsed() < BOUND, "the circuit stays closed");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(target(gateway).await["circuit_window_shared"], true);
+        assert_eq!((status(gateway, BEN_KEY).await, provider.log().calls()), (503, 6));
+    }
+    for gateway in gateways {
+        gateway.stop().await;
+    }
+}
+
+#[test]
+fn a_shared_window_without_a_store_is_a_mistake_with_its_key() {
+    let file = openai("p", "http://localhost:1")
+        + "policies.a.circuit_breaker = { failure_rate_threshold = 0.5, shared_window = true }\n"
+        + &route("*", &["p/m"]);
+    let error = Config::parse(&file, env).unwrap_err().to_string();
+    assert!(error.contains("policies.a.circuit_breaker.shared_window: expected a table [store]"), "{error}");
+    let file = file.replace("[[routes]]", "[store]\nurl = \"redis://localhost\"\n[[routes]]");
+    let explanation = Config::parse(&file, env).unwrap().explain();
+    assert!(explanation.contains("shared_window"), "{explanation}");
+}

@@ -3,6 +3,7 @@
 //!
 //! The quota is never used up. In the first measurement 64 callers decide as fast as they can; in the second one 10 000
 //! calls a second arrive, ten every millisecond, and the time of each decision is taken. All limiters share one connection.
+//! The circuits see one failure in ten calls; with a shared window these are reported to the server.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -12,7 +13,7 @@ use http::{Request, Response};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Script};
 use tidegate::store::{Settings, Store};
-use tidegate::{Payload, RateLimitLayer};
+use tidegate::{CircuitBreakerLayer, Payload, RateLimitLayer};
 use tidegate_redis::{RedisSettings, RedisStore};
 use tidegate_testkit::RedisServer;
 use tokio::task::JoinSet;
@@ -43,6 +44,7 @@ return 1";
 #[derive(Clone)]
 enum Limiter {
     Tidegate(RateLimitLayer),
+    Circuit(CircuitBreakerLayer),
     Script(&'static str, Script, MultiplexedConnection),
 }
 
@@ -52,6 +54,10 @@ impl Limiter {
             Self::Tidegate(layer) => {
                 let service = layer.layer(service_fn(respond));
                 service.oneshot(Request::new(Payload::empty())).await.expect("room in the quota");
+            }
+            Self::Circuit(layer) => {
+                let service = layer.layer(service_fn(respond_or_fail));
+                service.oneshot(Request::new(Payload::empty())).await.expect("a closed circuit");
             }
             Self::Script(key, script, connection) => {
                 let mut call = script.key(*key);
@@ -69,6 +75,11 @@ async fn respond(_: Request<Payload>) -> Result<Response<Payload>, Infallible> {
     Ok(Response::new(Payload::empty()))
 }
 
+async fn respond_or_fail(_: Request<Payload>) -> Result<Response<Payload>, Infallible> {
+    let status = if fastrand::u8(..10) == 0 { 500 } else { 200 };
+    Ok(Response::builder().status(status).body(Payload::empty()).expect("a status"))
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Box<dyn Error>> {
     let Some(server) = RedisServer::start().await? else { return Ok(()) };
@@ -77,6 +88,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let settings = RedisSettings { store, ..RedisSettings::new(&server.url()) };
         let layer = RateLimitLayer::per_second(QUOTA).max_waiting(100_000).name("measured");
         Ok(Limiter::Tidegate(layer.store(Store::new(RedisStore::lazy(settings)?))))
+    };
+    let circuit = |is_shared| -> Result<Limiter, Box<dyn Error>> {
+        let store = Settings { timeout: Duration::from_secs(1), ..Settings::default() };
+        let settings = RedisSettings { store, ..RedisSettings::new(&server.url()) };
+        let layer = CircuitBreakerLayer::new().failure_threshold(100).failure_rate_threshold(0.5);
+        let layer = layer.sliding_window(Duration::from_secs(60)).shared_window(is_shared).name("measured");
+        Ok(Limiter::Circuit(layer.store(Store::new(RedisStore::lazy(settings)?))))
     };
     let connection = Client::open(server.url())?.get_multiplexed_async_connection().await?;
     let script = |key, code| Limiter::Script(key, Script::new(code), connection.clone());
@@ -87,6 +105,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("tidegate, no leases", layer(false)?),
         ("fixed window, INCR", script("window", FIXED_WINDOW)),
         ("GCRA in one script", script("cell", CELL)),
+        ("circuit, local window", circuit(false)?),
+        ("circuit, shared window", circuit(true)?),
     ] {
         server.clear().await?;
         let rate = decisions_per_second(&limiter).await;

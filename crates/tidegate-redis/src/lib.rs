@@ -19,15 +19,18 @@
 //!
 //! # The server
 //! Redis 5 or newer, or Valkey. Every operation is one script, which the server has cached, and takes the time of the server.
-//! The keys of one limit have one hash tag, so that they are on one node of a cluster; the address is that of one node or of
-//! a proxy. They have a [prefix](RedisSettings::prefix), and expire when they have had no
-//! effect for a minute, that of a circuit for an hour.
+//! The keys of one limit have one hash tag, so that they are on one node of a cluster. The address is that of a server, of a
+//! cluster of one node, or of a proxy in front of a cluster; that of one of several nodes is an error of
+//! [`check`](RedisStore::check), because the node has a part of the keys. The keys have a
+//! [prefix](RedisSettings::prefix), and expire when they have had no effect for a minute; that of a circuit after an hour, and
+//! that of its window after an hour and its time.
 //!
 //! | key | holds |
 //! |---|---|
 //! | `tidegate:{rate:<scope>:<name>}:buckets` | a hash: the bucket of each quota, and the time until which the gate is closed |
 //! | `tidegate:{rate:<scope>:<name>}:processes` | the processes that took a lease in the last minute |
 //! | `tidegate:{circuit:<scope>:<name>}:circuit` | a hash: until when the circuit is open, and which process probes |
+//! | `tidegate:{circuit:<scope>:<name>}:window` | a hash: the calls of all processes, in at most 11 slices for each length of a window |
 //! | `tidegate:events` | a channel: what one process changes and the others need to have at once |
 //!
 //! # URLs

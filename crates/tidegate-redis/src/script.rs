@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use redis::{Script, ScriptInvocation};
 use tidegate::provider::LimitUnit;
-use tidegate::store::{CircuitChange, CircuitView, LeaseGrant, LeaseRequest, QuotaRequest, SharedCooldown};
+use tidegate::store::{
+    CircuitChange, CircuitView, LeaseGrant, LeaseRequest, QuotaRequest, ReportedCalls, SharedCooldown,
+    SharedWindow, WindowReport, WindowSpan, WindowTotals,
+};
 
 /// The decisions of a token bucket, without input or output.
 pub(crate) const BUCKET: &str = include_str!("scripts/bucket.lua");
@@ -12,12 +15,14 @@ const SERVER_TIME: &str = include_str!("scripts/server_time.lua");
 const TAKE_LEASE: &str = include_str!("scripts/take_lease.lua");
 const CLOSE: &str = include_str!("scripts/close.lua");
 const CIRCUIT: &str = include_str!("scripts/circuit.lua");
+const WINDOW: &str = include_str!("scripts/window.lua");
 
 /// The scripts as the server caches them.
 pub(crate) struct Scripts {
     take_lease: Script,
     close: Script,
     circuit: Script,
+    window: Script,
 }
 
 /// The names of the keys of one limit, which have one hash tag.
@@ -25,6 +30,7 @@ pub(crate) struct Keys {
     buckets: String,
     processes: String,
     circuit: String,
+    window: String,
 }
 
 /// Who publishes a change, and of what.
@@ -40,8 +46,13 @@ const MAX_MICROS: u128 = 10 * 365 * 24 * 60 * 60 * 1_000_000;
 impl Scripts {
     pub(crate) fn new() -> Self {
         let with_bucket = |script| Script::new(&[BUCKET, SERVER_TIME, script].concat());
-        let circuit = Script::new(&[SERVER_TIME, CIRCUIT].concat());
-        Self { take_lease: with_bucket(TAKE_LEASE), close: with_bucket(CLOSE), circuit }
+        let with_time = |script| Script::new(&[SERVER_TIME, script].concat());
+        Self {
+            take_lease: with_bucket(TAKE_LEASE),
+            close: with_bucket(CLOSE),
+            circuit: with_time(CIRCUIT),
+            window: with_time(WINDOW),
+        }
     }
 
     pub(crate) fn take_lease(
@@ -83,11 +94,12 @@ impl Scripts {
         change: CircuitChange,
     ) -> ScriptInvocation<'_> {
         let grace = match change {
-            CircuitChange::TakeTurn { grace, .. } => grace,
+            CircuitChange::TakeTurn { grace, .. } | CircuitChange::Restore { grace, .. } => grace,
             _ => Duration::ZERO,
         };
         let (change, time, is_quota) = match change {
             CircuitChange::Open { wait, is_quota } => ("open", wait, is_quota),
+            CircuitChange::Restore { wait, is_quota, .. } => ("restore", wait, is_quota),
             CircuitChange::Close => ("close", Duration::ZERO, false),
             CircuitChange::TakeTurn { lease, .. } => ("take_turn", lease, false),
             CircuitChange::KeepTurn { lease } => ("keep_turn", lease, false),
@@ -102,6 +114,27 @@ impl Scripts {
     }
 }
 
+impl Scripts {
+    pub(crate) fn report_calls(&self, keys: &Keys, report: &WindowReport) -> ScriptInvocation<'_> {
+        let mut script = self.window.key(&keys.window);
+        script.arg(report.number).arg(u8::from(report.is_after));
+        for (name, reported) in [("results", report.results), ("latencies", report.latencies)] {
+            // What is not counted has no field.
+            let Some(ReportedCalls { span, added, .. }) = reported else {
+                script.arg("").arg("").arg(0).arg(0).arg(0);
+                continue;
+            };
+            let (kind, length) = match span {
+                WindowSpan::Calls(size) => ("calls", size.into()),
+                WindowSpan::Time(time) => ("time", micros(time)),
+            };
+            script.arg(format!("{name}/{kind}:{length}")).arg(kind).arg(length);
+            script.arg(added.bad).arg(added.calls);
+        }
+        script
+    }
+}
+
 impl Keys {
     pub(crate) fn new(prefix: &str, name: &str) -> Self {
         // A brace in a name would end the hash tag.
@@ -110,6 +143,7 @@ impl Keys {
             buckets: format!("{prefix}:{{{name}}}:buckets"),
             processes: format!("{prefix}:{{{name}}}:processes"),
             circuit: format!("{prefix}:{{{name}}}:circuit"),
+            window: format!("{prefix}:{{{name}}}:window"),
         }
     }
 }
@@ -124,6 +158,16 @@ pub(crate) fn lease(reply: &[i64]) -> Option<LeaseGrant> {
         debts: debts.iter().map(time).collect(),
         closed_for: time(closed_for),
         processes: u32::try_from(*processes).unwrap_or(1),
+    })
+}
+
+/// The window in the reply to `report_calls`.
+pub(crate) fn shared_window(reply: &[u64]) -> Option<SharedWindow> {
+    let [number, bad_results, results, bad_latencies, latencies] = *reply else { return None };
+    Some(SharedWindow {
+        number,
+        results: WindowTotals { bad: bad_results, calls: results },
+        latencies: WindowTotals { bad: bad_latencies, calls: latencies },
     })
 }
 

@@ -6,7 +6,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, ConnectionAddr, RedisError};
 use tidegate::store::{
     CircuitChange, CircuitView, LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown,
-    SharedStore, StoreFuture, StoreListener, StoreUnavailable,
+    SharedStore, SharedWindow, StoreFuture, StoreListener, StoreUnavailable, WindowReport,
 };
 use tokio::runtime;
 use tokio::task::AbortHandle;
@@ -112,16 +112,22 @@ impl RedisStore {
         })))
     }
 
-    /// Whether the server can be reached.
+    /// Whether the server can be reached, and has all keys.
     ///
     /// # Errors
     ///
-    /// [`RedisStoreError::Unavailable`], with what is wrong.
+    /// [`RedisStoreError::Unavailable`], with what is wrong: no reply within 5 s, an error, or a cluster of several nodes.
     pub async fn check(&self) -> Result<(), RedisStoreError> {
         let mut connection = self.0.connection.clone();
-        let ping = async { redis::cmd("PING").query_async::<()>(&mut connection).await };
-        let problem = match tokio::time::timeout(CONNECT_TIMEOUT, ping).await {
-            Ok(Ok(())) => return Ok(()),
+        let nodes = async {
+            redis::cmd("PING").query_async::<()>(&mut connection).await?;
+            // An error: the server is no node of a cluster, or the user is not permitted to send this.
+            let info = redis::cmd("CLUSTER").arg("INFO").query_async::<String>(&mut connection).await;
+            Ok::<_, RedisError>(cluster_size(&info.unwrap_or_default()))
+        };
+        let problem = match timeout(CONNECT_TIMEOUT, nodes).await {
+            Ok(Ok(..=1)) => return Ok(()),
+            Ok(Ok(nodes)) => format!("it is one of {nodes} nodes of a cluster, which need a proxy"),
             Ok(Err(error)) => problem_of(&error),
             Err(_) => "no reply in time".to_owned(),
         };
@@ -222,6 +228,16 @@ impl SharedStore for RedisStore {
         })
     }
 
+    fn report_calls<'a>(&'a self, name: &'a str, report: WindowReport) -> StoreFuture<'a, SharedWindow> {
+        Box::pin(async move {
+            let inner = &*self.0;
+            let keys = inner.keys(name);
+            let script = inner.scripts.report_calls(&keys, &report);
+            let reply = inner.run(async |connection| script.invoke_async::<Vec<u64>>(connection).await);
+            script::shared_window(&reply.await?).ok_or(StoreUnavailable)
+        })
+    }
+
     fn listen(&self, name: &str, listener: Weak<dyn StoreListener>) {
         self.0.listeners.add(name, listener);
     }
@@ -243,10 +259,27 @@ impl fmt::Debug for RedisStore {
     }
 }
 
+/// The number of nodes that have keys, in the reply to `CLUSTER INFO`; 0 if it is no such reply.
+fn cluster_size(info: &str) -> u32 {
+    let size = info.lines().find_map(|line| line.trim_end().strip_prefix("cluster_size:"));
+    size.and_then(|size| size.parse().ok()).unwrap_or(0)
+}
+
 /// What is wrong, without the URL or what the server was sent.
 fn problem_of(error: &RedisError) -> String {
     match error.code() {
         Some(code) => format!("the server replied {code}"),
         None => error.category().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_cluster_is_in_its_information() {
+        assert_eq!(cluster_size("cluster_state:ok\r\ncluster_known_nodes:6\r\ncluster_size:3\r\n"), 3);
+        assert_eq!((cluster_size(""), cluster_size("cluster_size:x")), (0, 0));
     }
 }

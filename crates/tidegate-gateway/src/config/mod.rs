@@ -223,7 +223,8 @@
 //!
 //! # Several gateways
 //! With a table `[store]`, gateways with the same Redis server and the same `prefix` share the quotas of their targets under a
-//! policy, the times for which providers closed them, and the rate limits of `[[callers]]`; see [`tidegate::store`]. A gateway
+//! policy, the times for which providers closed them, the rate limits of `[[callers]]`, and the states of the circuits, with
+//! [`shared_window`](tidegate::circuit_breaker#defaults) also their rates; see [`tidegate::store`]. A gateway
 //! starts without its server: in the mode `fail_open` with a warning, and decides by its share of the quotas until the server
 //! is there. In the mode `fail_closed` it does not start.
 //!
@@ -485,6 +486,7 @@ impl Config {
         checks.keep(file.cache.check());
         let alerts = file.alerts.and_then(|alerts| checks.keep(alerts.check(&env)));
         let otlp = checks.keep(otlp::check(file.otlp.as_ref(), &env)).flatten();
+        checks.keep(policy::check_store(&policies, file.store.is_some() || removed.has("store")));
         let store = file.store.and_then(|store| checks.keep(store.check(&env)));
         if file.routes.is_empty() {
             checks.fail(GatewayConfigError::new("routes", "expected at least one"));

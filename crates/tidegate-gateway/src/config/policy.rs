@@ -34,6 +34,21 @@ pub(super) fn check(
     (checked, explanations)
 }
 
+/// Checks that there is a store if a policy needs one.
+pub(super) fn check_store(
+    policies: &BTreeMap<String, ResilienceConfig>,
+    has_store: bool,
+) -> Result<(), GatewayConfigError> {
+    let needs_store = |policy: &ResilienceConfig| {
+        policy.circuit_breaker.as_ref().is_some_and(|circuit| circuit.shared_window) && !has_store
+    };
+    let problem = "expected a table [store] beside it, found none";
+    GatewayConfigError::all(policies.iter().map(|(name, policy)| match needs_store(policy) {
+        true => Err(GatewayConfigError::new(format!("{}.circuit_breaker.shared_window", key(name)), problem)),
+        false => Ok(()),
+    }))
+}
+
 /// The headers that are keys. They are forwarded, because the gates are in front of the provider.
 pub(super) fn key_headers(policies: &mut BTreeMap<String, ResilienceConfig>) -> Vec<HeaderName> {
     policies.values_mut().flat_map(keys).filter_map(|key| key.header_name().cloned()).collect()

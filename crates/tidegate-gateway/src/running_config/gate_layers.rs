@@ -70,8 +70,11 @@ impl GateLayers {
             circuit_breaker: match (circuit_breaker, &policy.circuit_breaker) {
                 (Some(it), _) => it.layers.circuit_breaker.clone(),
                 (None, Some(settings)) => {
-                    let layer = CircuitBreakerLayer::from_settings(settings.clone())?;
-                    let layer = store.into_iter().fold(layer, CircuitBreakerLayer::store);
+                    let settings = settings.clone();
+                    let layer = match store {
+                        Some(store) => CircuitBreakerLayer::from_settings_with_store(settings, store)?,
+                        None => CircuitBreakerLayer::from_settings(settings)?,
+                    };
                     force_as_before(&layer, before);
                     layer
                 }

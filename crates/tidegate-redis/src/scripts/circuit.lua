@@ -25,16 +25,22 @@ if change == 'open' then
         event = is_quota == '1' and 'circuit_quota' or 'circuit_open'
     end
     prober = ''
+elseif change == 'restore' then
+    if open_until < 0 then
+        prober, turn_until = ANY, now + tonumber(ARGV[7])
+    end
+    if open_until ~= 0 and (prober == '' or prober == ANY) and now + time > open_until then
+        open_until, is_quota = now + time, ARGV[4]
+    end
 elseif change == 'close' then
     open_until, is_quota, prober = 0, '0', ''
     event = 'circuit_closed'
 elseif change == 'take_turn' and open_until < 0 then
     open_until, prober, turn_until = now, ANY, now + tonumber(ARGV[7])
+elseif change == 'keep_turn' and (open_until < 0 or prober == ANY) then
+    open_until = open_until < 0 and now or open_until
+    prober, turn_until = process, now + time
 elseif change == 'take_turn' or change == 'keep_turn' then
-    if change == 'keep_turn' then
-        open_until = open_until < 0 and now or open_until
-        prober = prober == ANY and '' or prober
-    end
     if open_until ~= 0 and open_until <= now and (prober == '' or prober == process) then
         prober, turn_until = process, now + time
     end

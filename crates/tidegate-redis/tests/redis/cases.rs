@@ -113,9 +113,33 @@ async fn the_script_decides_like_the_circuit_record_in_rust() {
     let script = with_harness(include_str!("../../src/scripts/circuit.lua"), READ);
     let arguments = |step: &[&str]| {
         let number = |index: usize| step.get(index).copied().unwrap_or("0");
-        [step[1], step[2], number(3), number(4), "channel", "name", number(4)].map(str::to_owned).to_vec()
+        let grace = if step[1] == "restore" { number(5) } else { number(4) };
+        [step[1], step[2], number(3), number(4), "channel", "name", grace].map(str::to_owned).to_vec()
     };
     assert_decides(include_str!("../../cases/circuit.txt"), &script, arguments).await;
+}
+
+#[tokio::test]
+async fn the_script_decides_like_the_window_record_in_rust() {
+    // The number of a window is the moment in which it began.
+    const READ: &str = "
+        reply[1] = reply[1] - 1000000000
+        return table.concat(reply, ' ')";
+    let script = with_harness(include_str!("../../src/scripts/window.lua"), READ);
+    let arguments = |step: &[&str]| {
+        let known: u64 = step[1].parse().unwrap();
+        let known = if known == 0 { 0 } else { known + 1_000_000_000 };
+        let mut arguments = vec![known.to_string(), step[2].to_owned()];
+        for calls in step[3..].chunks(3) {
+            let (kind, length) = calls[0].split_once(':').unwrap();
+            arguments.extend([calls[0], kind, length, calls[1], calls[2]].map(str::to_owned));
+        }
+        if arguments.len() == 7 {
+            arguments.extend(["", "", "0", "0", "0"].map(str::to_owned));
+        }
+        arguments
+    };
+    assert_decides(include_str!("../../cases/window.txt"), &script, arguments).await;
 }
 
 #[tokio::test]

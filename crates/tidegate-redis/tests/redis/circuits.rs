@@ -18,10 +18,10 @@ use crate::limits::{Lateness, store};
 /// A provider that fails until it is well, and counts the requests in flight until so many have succeeded that the circuit
 /// may close.
 #[derive(Clone, Default)]
-struct Provider(Arc<Counts>);
+pub(crate) struct Provider(Arc<Counts>);
 
 #[derive(Default)]
-struct Counts {
+pub(crate) struct Counts {
     is_well: AtomicBool,
     requests: AtomicUsize,
     in_flight: AtomicUsize,
@@ -52,14 +52,29 @@ impl Provider {
         Ok(response)
     }
 
-    async fn call(&self, layer: &CircuitBreakerLayer) -> bool {
+    /// Its requests succeed from now on.
+    pub(crate) fn recover(&self) {
+        self.0.is_well.store(true, Ordering::SeqCst);
+    }
+
+    /// One call of a tenant, which succeeds or fails without a wait.
+    pub(crate) async fn respond_at_once(layer: &CircuitBreakerLayer, tenant: &str, is_well: bool) {
+        let status = if is_well { 200 } else { 500 };
+        let service = layer.layer(service_fn(async |_: Request<Payload>| {
+            Ok::<_, Infallible>(Response::builder().status(status).body(Payload::empty()).unwrap())
+        }));
+        let request = Request::builder().header("tenant", tenant).body(Payload::empty()).unwrap();
+        let _ = service.oneshot(request).await;
+    }
+
+    pub(crate) async fn call(&self, layer: &CircuitBreakerLayer) -> bool {
         let provider = self.clone();
         let service = layer.layer(service_fn(move |_: Request<Payload>| provider.clone().respond()));
         service.oneshot(Request::new(Payload::from("{}"))).await.is_ok()
     }
 
     /// Makes calls in all processes, ten at a time in each, until the time is up.
-    async fn load(&self, layers: &[CircuitBreakerLayer], time: Duration) {
+    pub(crate) async fn load(&self, layers: &[CircuitBreakerLayer], time: Duration) {
         let (mut callers, until) = (JoinSet::new(), Instant::now() + time);
         for layer in layers.iter().cycle().take(10 * layers.len()) {
             let (provider, layer) = (self.clone(), layer.clone());
@@ -75,12 +90,15 @@ impl Provider {
     }
 }
 
-fn layers(server: &RedisServer, layer: impl Fn() -> CircuitBreakerLayer) -> Vec<CircuitBreakerLayer> {
+pub(crate) fn layers(
+    server: &RedisServer,
+    layer: impl Fn() -> CircuitBreakerLayer,
+) -> Vec<CircuitBreakerLayer> {
     // Patient, so that a busy machine is no outage.
     layers_with(server, &Settings { timeout: Duration::from_secs(1), ..Settings::default() }, layer)
 }
 
-fn layers_with(
+pub(crate) fn layers_with(
     server: &RedisServer,
     settings: &Settings,
     layer: impl Fn() -> CircuitBreakerLayer,
@@ -89,7 +107,7 @@ fn layers_with(
     (0..3).map(with_store).collect()
 }
 
-async fn wait_for(layers: &[CircuitBreakerLayer], state: State) -> Duration {
+pub(crate) async fn wait_for(layers: &[CircuitBreakerLayer], state: State) -> Duration {
     let start = Instant::now();
     while !layers.iter().all(|layer| layer.handle().state() == state) {
         assert!(start.elapsed() < Duration::from_secs(5), "not all are {state:?}");

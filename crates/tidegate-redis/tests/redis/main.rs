@@ -2,6 +2,8 @@
 
 mod cases;
 mod circuits;
+mod cluster;
 mod limits;
 mod processes;
 mod tls;
+mod windows;

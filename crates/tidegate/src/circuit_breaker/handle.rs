@@ -285,7 +285,7 @@ impl Handle {
         }
         let admitted = self.emit_transition(self.0.circuit.admit(|| now.get()));
         let admitted = admitted
-            .inspect_err(|rejection| self.ask_for_turn_after(rejection))
+            .inspect_err(|rejection| self.request_turn_after(rejection))
             .or_else(|rejection| self.admit_while_open(rejection, extensions, now.get()));
         match admitted {
             Ok(admission) => Ok(Some(admission)),
@@ -314,11 +314,11 @@ impl Handle {
         self.current_rejection(None).unwrap_or(probing).into()
     }
 
-    /// Asks for the turn to probe, if the call would have been a probe and the circuit is shared.
+    /// Requests the turn to probe, if the call would have been a probe and the circuit is shared.
     #[cold]
-    fn ask_for_turn_after(&self, rejection: &CircuitRejection) {
+    fn request_turn_after(&self, rejection: &CircuitRejection) {
         if let (RejectionCause::Probing, Some(link)) = (rejection.cause, &self.0.store) {
-            link.ask_for_turn(self);
+            link.request_turn(self);
         }
     }
 
@@ -353,11 +353,31 @@ impl Handle {
         {
             open.record_success(clock::now());
         }
-        self.emit_transition(self.0.circuit.commit(admission, latency, clock::now))
+        let admission = self.emit_transition(self.0.circuit.commit(admission, latency, clock::now));
+        if latency != Latency::Unknown {
+            self.report(latency == Latency::Slow);
+        }
+        admission
     }
 
     pub(super) fn record(&self, admission: Admission, result: AttemptResult, latency: Latency) {
         self.emit_transition(self.0.circuit.record(admission, result, latency, clock::now));
+        self.report(latency == Latency::Slow || matches!(result, AttemptResult::Failure(..)));
+    }
+
+    /// Requests a report of the recorded calls to the store, if the window is shared. A bad call may be urgent.
+    #[inline]
+    fn report(&self, is_bad: bool) {
+        if self.settings().shared_window
+            && let Some(link) = &self.0.store
+        {
+            link.reports.request(self, is_bad);
+        }
+    }
+
+    /// As [`update`](Self::update), with a number from 0 to 1 for the jitter.
+    pub(super) fn update_at_random(&self, update: impl FnOnce(&mut Circuit, Instant, f64)) {
+        self.emit_transition(self.0.circuit.update(|circuit, random| update(circuit, clock::now(), random)));
     }
 
     pub(super) fn settings(&self) -> &Settings {

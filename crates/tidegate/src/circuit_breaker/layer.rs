@@ -3,12 +3,12 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::settings::{CircuitBreakerSettings, Settings, share};
-use super::window::{MAX_CALLS, MIN_SPAN, Span};
+use super::window::{MAX_CALLS, MIN_SPAN};
 use super::{CircuitBreaker, Handle, OpenBudget};
 use crate::KeyBy;
 use crate::layer_state::LayerState;
 use crate::settings::ConfigError;
-use crate::store::Store;
+use crate::store::{Store, WindowSpan};
 
 /// Rejects calls to a provider that keeps failing; see the [module page](crate::circuit_breaker).
 ///
@@ -49,10 +49,25 @@ impl CircuitBreakerLayer {
     ///
     /// # Errors
     ///
-    /// A setting is out of its range.
+    /// A setting is out of its range, or `shared_window` is set, which needs a
+    /// [store](Self::from_settings_with_store).
     pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
         settings.check()?;
+        if settings.shared_window {
+            return Err(ConfigError::expected("shared_window", "a store of shared limits", "none"));
+        }
         Ok(Self { handle: Handle(LayerState::new(settings.into())), per_service: false })
+    }
+
+    /// Creates a layer with these settings whose circuit is shared through `store`; see [`store`](Self::store).
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of its range.
+    pub fn from_settings_with_store(settings: Settings, store: Store) -> Result<Self, ConfigError> {
+        settings.check()?;
+        let layer = Self { handle: Handle(LayerState::new(settings.into())), per_service: false };
+        Ok(layer.store(store))
     }
 
     /// Creates a layer that never opens, at the cost of a branch.
@@ -115,7 +130,7 @@ impl CircuitBreakerLayer {
     /// [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE).
     #[must_use]
     pub fn sliding_window_size(self, calls: u32) -> Self {
-        self.set(|settings| settings.set_window(Span::Calls(calls.clamp(1, Self::MAX_WINDOW_SIZE))))
+        self.set(|settings| settings.set_window(WindowSpan::Calls(calls.clamp(1, Self::MAX_WINDOW_SIZE))))
     }
 
     /// Computes the rates over this time instead of a number of calls; at least
@@ -123,7 +138,7 @@ impl CircuitBreakerLayer {
     /// the number of calls.
     #[must_use]
     pub fn sliding_window(self, time: Duration) -> Self {
-        self.set(|settings| settings.set_window(Span::Time(time)))
+        self.set(|settings| settings.set_window(WindowSpan::Time(time)))
     }
 
     /// The number of consecutive successful probes that closes the circuit. Zero is raised to one.
@@ -245,11 +260,19 @@ impl CircuitBreakerLayer {
     }
 
     /// Shares the circuit with the other processes that use this store; see [`store`](crate::store#circuits). Each process
-    /// counts the failures of its own calls; when one opens the circuit, it is open in all. The layer needs a
-    /// [name](Self::name), which is that of the shared state.
+    /// counts the failures of its own calls, unless the [window is shared](Self::shared_window); when one opens the circuit,
+    /// it is open in all. The layer needs a [name](Self::name), which is that of the shared state.
     #[must_use]
     pub fn store(self, store: Store) -> Self {
         self.set(|settings| settings.hooks.store = Some(store))
+    }
+
+    /// Computes the rates over the calls of all processes that share the circuit through a [`store`](Self::store); see
+    /// [`store`](crate::store#shared-windows). Without a store it has no effect, and without a rate either: consecutive
+    /// failures are those of one process.
+    #[must_use]
+    pub fn shared_window(self, shared: bool) -> Self {
+        self.set(|settings| settings.shared_window = shared)
     }
 
     /// The name in events, usually `provider/model`. Only the first name that is set counts.

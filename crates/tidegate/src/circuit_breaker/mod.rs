@@ -50,6 +50,7 @@
 //! | `minimum_throughput` | `20` | calls below which no rate is evaluated |
 //! | `sliding_window_size` | `none` | calls over which the rates are computed; none: 100 |
 //! | `sliding_window` | `none` | a time over which they are computed instead |
+//! | `shared_window` | `false` | whether the rates are those of all processes, through a [store](CircuitBreakerLayer::store) |
 //! | `cooldown_growth` | `1.0` | factor of the cooldown each time the circuit opens again |
 //! | `max_cooldown` | `none` | the longest cooldown; none: 5 minutes |
 //! | `cooldown_jitter` | `0.0` | random share that is added to the cooldown |
@@ -149,19 +150,22 @@
 //! # Cost
 //! As long as the provider is healthy, a call takes no lock and writes to nothing that other threads read: every
 //! thread counts its calls for itself, and takes a short lock once for 64 successes; a failure finds all of them in
-//! the window. The same holds for a call that an open circuit rejects. With a window of time, a slow-call rate or
-//! keys, each call takes the lock to be counted, in the same time however large the window is. A call reads the clock
+//! the window. The same holds for a call that an open circuit rejects. With a window of time, a slow-call rate, keys or
+//! a shared window, each call takes the lock to be counted, in the same time however large the window is. A call reads the clock
 //! twice. Nothing is allocated per call, and nothing for listeners that do not exist.
 
 mod admission;
 mod attempt_result;
 mod call_guard;
+mod call_reports;
 mod call_result;
 mod call_totals;
 mod cooldown;
 mod gate;
 mod handle;
 mod layer;
+mod link_task;
+mod local_turn;
 mod metrics;
 mod open_budget;
 mod probes;
@@ -169,6 +173,7 @@ mod ramp_up;
 mod reason;
 mod settings;
 mod shared_circuit;
+mod shared_statistics;
 mod snapshot;
 mod state;
 mod statistics;

@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::window::Span;
 use super::{CallResult, CircuitBreakerLayer, OpenBudget, Transition};
 use crate::events::Listeners;
 use crate::key::KeyBy;
@@ -11,7 +10,7 @@ use crate::settings::{
     ConfigError, DurationText, LayerSettings, OptionalDurationText, at_least, at_least_one, factor,
     from_zero_to_one, more_than_no_time,
 };
-use crate::store::Store;
+use crate::store::{Store, WindowSpan};
 
 /// The settings of a [`CircuitBreakerLayer`], and their defaults; the part `circuit_breaker` of a
 /// configuration.
@@ -58,6 +57,10 @@ pub struct Settings {
     /// The window is the calls of this latest period, instead of a number of calls.
     #[serde(with = "OptionalDurationText", skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<Duration>,
+    /// Whether the rates are those of all processes that share the circuit through a [store](crate::store); `false` by
+    /// default: each process has a window of its own. It needs a `failure_rate_threshold` or a `slow_call_threshold`:
+    /// consecutive failures are those of one process.
+    pub shared_window: bool,
     /// The factor by which the cooldown grows each time the circuit opens again; at least 1; 1 by default.
     pub cooldown_growth: f64,
     /// The longest cooldown; by default 5 m, or `cooldown_seconds` if that is more.
@@ -122,6 +125,7 @@ impl Default for Settings {
             minimum_throughput: 20,
             sliding_window_size: None,
             sliding_window: None,
+            shared_window: false,
             cooldown_growth: 1.0,
             max_cooldown: None,
             cooldown_jitter: 0.0,
@@ -139,22 +143,22 @@ impl Default for Settings {
 
 impl Settings {
     /// The window over which rates are computed.
-    pub(super) fn window(&self) -> Span {
+    pub(super) fn window(&self) -> WindowSpan {
         match (self.sliding_window, self.sliding_window_size) {
-            (Some(time), _) => Span::Time(time),
-            (None, calls) => Span::Calls(calls.unwrap_or(100)),
+            (Some(time), _) => WindowSpan::Time(time),
+            (None, calls) => WindowSpan::Calls(calls.unwrap_or(100)),
         }
     }
 
     /// The window over which the slow-call rate is computed.
-    pub(super) fn slow_call_window(&self) -> Span {
-        self.slow_call_window_size.map_or_else(|| self.window(), Span::Calls)
+    pub(super) fn slow_call_window(&self) -> WindowSpan {
+        self.slow_call_window_size.map_or_else(|| self.window(), WindowSpan::Calls)
     }
 
-    pub(super) fn set_window(&mut self, window: Span) {
+    pub(super) fn set_window(&mut self, window: WindowSpan) {
         (self.sliding_window_size, self.sliding_window) = match window {
-            Span::Calls(calls) => (Some(calls), None),
-            Span::Time(time) => (None, Some(time)),
+            WindowSpan::Calls(calls) => (Some(calls), None),
+            WindowSpan::Time(time) => (None, Some(time)),
         };
     }
 
@@ -179,10 +183,10 @@ impl Settings {
 
     /// Returns the number of calls from which a rate over `window` is evaluated: at most as many as a window by count
     /// can hold.
-    pub(super) fn enough_calls(&self, window: Span) -> u64 {
+    pub(super) fn enough_calls(&self, window: WindowSpan) -> u64 {
         match window {
-            Span::Calls(size) => self.minimum_throughput.min(size).into(),
-            Span::Time(_) => self.minimum_throughput.into(),
+            WindowSpan::Calls(size) => self.minimum_throughput.min(size).into(),
+            WindowSpan::Time(_) => self.minimum_throughput.into(),
         }
     }
 
@@ -200,6 +204,7 @@ impl Settings {
             self.check_slow_calls(),
             self.check_window_size(),
             self.check_window(),
+            self.check_shared_window(),
             factor("cooldown_growth", self.cooldown_growth),
             self.check_max_cooldown(),
             from_zero_to_one("cooldown_jitter", self.cooldown_jitter),
@@ -238,6 +243,15 @@ impl Settings {
             return Err(ConfigError::expected("sliding_window", "no sliding_window_size beside it", found));
         }
         at_least("sliding_window", time, CircuitBreakerLayer::MIN_WINDOW)
+    }
+
+    fn check_shared_window(&self) -> Result<(), ConfigError> {
+        if !self.shared_window || self.failure_rate_threshold.is_some() || self.slow_call_threshold.is_some()
+        {
+            return Ok(());
+        }
+        let expected = "failure_rate_threshold or slow_call_threshold beside it";
+        Err(ConfigError::expected("shared_window", expected, true))
     }
 
     fn check_max_cooldown(&self) -> Result<(), ConfigError> {

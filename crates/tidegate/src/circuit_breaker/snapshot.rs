@@ -26,6 +26,9 @@ pub struct Snapshot {
     pub slow_call_rate: Option<f64>,
     /// The number of calls in the window of results, or in that of latencies if it is more.
     pub calls_in_window: u64,
+    /// Whether these shares and this number are those of all processes, as of the latest report of this one; `None` if the
+    /// window is not shared. `false`: the store has not replied, and they are those of this process.
+    pub window_shared: Option<bool>,
     /// The time from the latest opening of a closed circuit until it closed again.
     pub last_recovery_ms: Option<u64>,
     /// The latest failure that counted.
@@ -59,6 +62,7 @@ impl Snapshot {
             failure_rate: failures.rate(),
             slow_call_rate: slow_calls.rate(),
             calls_in_window: failures.calls.max(slow_calls.calls),
+            window_shared: circuit.is_window_of_all(),
             last_recovery_ms: circuit.last_recovery().map(|time| time.as_millis() as u64),
             last_failure: circuit.last_failure().map(|(code, at)| LastFailure { code, ago_ms: ago(at) }),
             would_have_refused: 0,

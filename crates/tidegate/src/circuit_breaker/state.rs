@@ -23,13 +23,15 @@ use std::time::{Duration, Instant};
 use super::admission::{Admission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
 use super::cooldown::{Cooldown, jittered};
+use super::local_turn::LocalTurn;
 use super::probes::Probes;
 use super::ramp_up::RampUp;
 use super::reason::Reason;
 use super::settings::Settings;
+use super::shared_statistics::SentReport;
 use super::statistics::CircuitStatistics;
 use super::transition::{State, Transition};
-use super::window::WindowTotals;
+use crate::store::{SharedWindow, WindowReport, WindowTotals};
 use crate::{Deadline, ErrorCode};
 
 #[derive(Debug)]
@@ -44,8 +46,8 @@ pub(super) struct Circuit {
     /// When the circuit was closed for the last time, unless it is closed now.
     not_closed_since: Option<Instant>,
     last_recovery: Option<Duration>,
-    /// Whether this process may probe, if one of several does at a time.
-    may_probe: Option<bool>,
+    /// The turn of this process to probe, if one of several does at a time.
+    turn: Option<LocalTurn>,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,7 @@ impl Circuit {
             last_failure: None,
             not_closed_since: None,
             last_recovery: None,
-            may_probe: None,
+            turn: None,
             settings,
         }
     }
@@ -154,7 +156,7 @@ impl Circuit {
             return Err(rejection);
         }
         let needs_turn = matches!(self.phase, Phase::Open { .. } | Phase::HalfOpen { .. });
-        if needs_turn && self.may_probe == Some(false) {
+        if needs_turn && self.turn.as_ref().is_some_and(|turn| !turn.admits(now)) {
             let retry_after = Some(SHARED_PROBE_RETRY_AFTER);
             return Err(CircuitRejection { cause: RejectionCause::Probing, retry_after });
         }
@@ -216,6 +218,9 @@ impl Circuit {
             AttemptResult::Success | AttemptResult::Neutral => (None, None),
         };
         self.last_failure = code.map(|code| (code, now)).or(self.last_failure);
+        if let Some(shared) = self.statistics.shared() {
+            shared.note_retry_after(retry_after);
+        }
         if let AttemptResult::Quota(_) = result {
             self.cooldown.on_quota_opening(now);
             let wait = retry_after.unwrap_or(self.settings.quota_cooldown);
@@ -287,33 +292,79 @@ impl Circuit {
         }
     }
 
-    /// Lets one of several processes probe at a time, and none before it is [allowed](Self::allow_probes).
+    /// Lets one of several processes probe at a time, and none before its turn has [begun](Self::begin_turn).
     pub(super) fn share(&mut self) {
-        self.may_probe = Some(false);
+        self.turn = Some(LocalTurn::default());
+        if self.settings.shared_window {
+            self.statistics.share();
+        }
     }
 
-    /// This process may probe.
-    pub(super) fn allow_probes(&mut self) {
-        self.may_probe = self.may_probe.map(|_| true);
+    /// Begins or renews the turn of this process to probe.
+    pub(super) fn begin_turn(&mut self, until: Instant) {
+        self.turn.iter_mut().for_each(|turn| turn.begin(until));
     }
 
     /// Another process may have the turn to probe. Probes in flight stay.
-    pub(super) fn refuse_probes(&mut self) {
-        self.may_probe = self.may_probe.map(|_| false);
+    pub(super) fn end_turn(&mut self) {
+        self.turn.iter_mut().for_each(LocalTurn::end);
     }
 
     /// Ends the turn of this process to probe if it has no probe in flight. Returns whether it had the turn and has none now.
     pub(super) fn end_idle_turn(&mut self) -> bool {
-        let is_idle = self.may_probe == Some(true) && self.probes() == 0;
+        let is_idle = self.has_turn() && self.probes() == 0;
         if is_idle {
-            self.may_probe = Some(false);
+            self.end_turn();
         }
         is_idle
     }
 
     /// Whether it is the turn of this process to probe.
     pub(super) fn has_turn(&self) -> bool {
-        self.may_probe == Some(true)
+        self.turn.as_ref().is_some_and(LocalTurn::is_held)
+    }
+
+    /// Changes whenever the turn of this process begins or ends.
+    pub(super) fn turn_revision(&self) -> u64 {
+        self.turn.as_ref().map_or(0, LocalTurn::revision)
+    }
+
+    /// Whether there are calls that are not reported to the store yet, if the window is shared.
+    pub(super) fn has_unreported(&mut self) -> bool {
+        self.statistics.shared().is_some_and(|shared| shared.has_unreported())
+    }
+
+    /// Whether the calls that are not reported yet could open the circuit by themselves.
+    pub(super) fn is_report_urgent(&mut self) -> bool {
+        let Self { statistics, settings, .. } = self;
+        statistics.shared().is_some_and(|shared| shared.is_urgent(settings))
+    }
+
+    /// Takes the calls that are not reported yet, if there are any.
+    pub(super) fn take_report(&mut self) -> Option<(SentReport, WindowReport)> {
+        self.statistics.take_report(&self.settings)
+    }
+
+    /// Handles the reply of the store to a report; `None` if there was none in time. Opens the circuit if a rate of all
+    /// processes has become too large.
+    pub(super) fn on_report_reply(
+        &mut self,
+        sent: &SentReport,
+        reply: Option<SharedWindow>,
+        now: Instant,
+        random: f64,
+    ) {
+        let reason = self.statistics.on_reply(sent, reply, &self.settings, now);
+        if let (Some(reason), Phase::Closed { .. }) = (reason, &self.phase) {
+            let wait = self.cooldown.next_cooldown(sent.calls.retry_after, &self.settings, now, random);
+            self.open(wait, reason, now);
+        }
+    }
+
+    /// Whether the rates are those of all processes; `None` if the window is not shared.
+    pub(super) fn is_window_of_all(&mut self) -> Option<bool> {
+        let is_decided_by_all = self.statistics.is_decided_by_all();
+        self.statistics.shared().map(|_| is_decided_by_all)
     }
 
     /// The rest of the cooldown of an open circuit, and whether the quota is exhausted.
@@ -329,6 +380,8 @@ impl Circuit {
     /// Another process has opened the circuit for `wait`. The later of two times holds.
     pub(super) fn open_elsewhere(&mut self, wait: Duration, is_quota: bool, now: Instant) {
         let end = Deadline::after(wait, now).instant();
+        // Whoever opens it ends every turn.
+        self.end_turn();
         match &mut self.phase {
             Phase::Forced { .. } => {}
             Phase::Open { until, .. } => *until = end.max(*until),
@@ -398,7 +451,7 @@ impl Circuit {
 
     /// Returns how many calls in the window failed, and how many of those with a known latency were slow.
     pub(super) fn window_totals(&mut self, now: Instant) -> [WindowTotals; 2] {
-        [self.statistics.failures(now), self.statistics.slow_calls(now)]
+        self.statistics.totals(&self.settings, now)
     }
 
     fn close(&mut self, ramp_up: Option<RampUp>, reason: Reason, now: Instant) {
@@ -421,7 +474,7 @@ impl Circuit {
         self.generation += 1;
         self.phase = phase;
         if !matches!(self.phase, Phase::HalfOpen { .. }) {
-            self.may_probe = self.may_probe.map(|_| false);
+            self.end_turn();
         }
         let cooldown = match self.phase {
             Phase::Open { until, .. } => Some(until.saturating_duration_since(now)),

@@ -2,8 +2,10 @@ use std::time::Instant;
 
 use super::reason::Reason;
 use super::settings::Settings;
-use super::window::{Window, WindowTotals};
+use super::shared_statistics::{SentReport, SharedStatistics};
+use super::window::Window;
 use crate::ErrorCode;
+use crate::store::{SharedWindow, WindowReport, WindowTotals};
 
 /// The results and latencies recorded while the circuit is closed. They are kept until it closes again, to
 /// show why it opened.
@@ -15,6 +17,8 @@ pub(super) struct CircuitStatistics {
     streak: Option<Streak>,
     outcomes: Option<Window>,
     latencies: Option<Window>,
+    /// The window of all processes, if it is shared.
+    shared: Option<Box<SharedStatistics>>,
 }
 
 /// Consecutive failures without a success in between.
@@ -34,7 +38,17 @@ impl CircuitStatistics {
             // Without a threshold it is only shown. A window of time would take the lock for that with every success.
             outcomes: (is_cheap || settings.failure_rate_threshold.is_some()).then_some(window),
             latencies: settings.slow_call_threshold.map(|_| Window::new(settings.slow_call_window())),
+            shared: None,
         }
+    }
+
+    /// Shares the window with other processes.
+    pub(super) fn share(&mut self) {
+        self.shared = Some(Box::default());
+    }
+
+    pub(super) fn shared(&mut self) -> Option<&mut SharedStatistics> {
+        self.shared.as_deref_mut()
     }
 
     /// Returns whether a success would change nothing.
@@ -44,18 +58,19 @@ impl CircuitStatistics {
 
     /// Returns whether successes can be [recorded](Self::record_successes) later than they ended.
     pub(super) fn defers_success(&self) -> bool {
-        self.outcomes.as_ref().is_some_and(Window::is_by_calls)
+        self.shared.is_none() && self.outcomes.as_ref().is_some_and(Window::is_by_calls)
     }
 
     /// Returns whether no failure and no slow call is recorded.
     pub(super) fn is_clean(&mut self, now: Instant) -> bool {
-        self.streak.is_none() && self.failures(now).bad == 0 && self.slow_calls(now).bad == 0
+        self.streak.is_none() && self.local_failures(now).bad == 0 && self.local_slow_calls(now).bad == 0
     }
 
     pub(super) fn record_success(&mut self, now: Instant) {
         self.streak = None;
         if let Some(outcomes) = &mut self.outcomes {
             outcomes.push(false, now);
+            self.shared.iter_mut().for_each(|shared| shared.record_result(false));
         }
     }
 
@@ -82,34 +97,76 @@ impl CircuitStatistics {
             alike: before.alike && before.code == code,
         });
         self.streak = Some(streak);
-        let totals = self.outcomes.as_mut().map(|outcomes| outcomes.push(true, now));
+        let totals = self.outcomes.as_mut().map(|outcomes| {
+            self.shared.iter_mut().for_each(|shared| shared.record_result(true));
+            outcomes.push(true, now)
+        });
         let Streak { count, code, alike } = streak;
         if count >= settings.failure_threshold {
             return Some(Reason::Failures { count, code, alike });
         }
-        let (threshold, enough) =
-            (settings.failure_rate_threshold?, settings.enough_calls(settings.window()));
-        let WindowTotals { bad, calls } =
-            totals.filter(|totals| reaches_threshold(totals, threshold, enough))?;
-        Some(Reason::FailureRate { failures: bad, calls })
+        if self.is_decided_by_all() { None } else { failure_rate_reason(totals?, settings) }
+    }
+
+    /// Returns whether the rates are those of all processes, and are evaluated when the store returns them.
+    pub(super) fn is_decided_by_all(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.window().is_some())
+    }
+
+    /// Takes the calls that are not reported to the store yet, if the window is shared and there are any.
+    pub(super) fn take_report(&mut self, settings: &Settings) -> Option<(SentReport, WindowReport)> {
+        let sent = self.shared.as_mut()?.take_report()?;
+        let counts = (self.outcomes.is_some(), self.latencies.is_some());
+        Some((sent, sent.report(counts, settings)))
+    }
+
+    /// Handles the reply of the store to a report; `None` if there was none in time. Returns the reason to open the circuit,
+    /// if a reported call made a rate worse. A local window with more calls decides: the store has lost some of them.
+    pub(super) fn on_reply(
+        &mut self,
+        sent: &SentReport,
+        reply: Option<SharedWindow>,
+        settings: &Settings,
+        now: Instant,
+    ) -> Option<Reason> {
+        if !self.shared.as_mut()?.on_reply(sent, reply, now) {
+            return None;
+        }
+        let shared = reply.unwrap_or_default();
+        let (failures, slow_calls) = (self.local_failures(now), self.local_slow_calls(now));
+        let has_more = |local: WindowTotals, shared: WindowTotals| {
+            if local.calls > shared.calls { local } else { shared }
+        };
+        let reason = (sent.calls.results.bad > 0)
+            .then(|| failure_rate_reason(has_more(failures, shared.results), settings))
+            .flatten();
+        reason.or_else(|| {
+            (sent.calls.latencies.bad > 0)
+                .then(|| slow_call_rate_reason(has_more(slow_calls, shared.latencies), settings))?
+        })
     }
 
     /// Records the latency of a call. Returns the reason to open the circuit, if there are too many slow
     /// calls.
     pub(super) fn record_latency(&mut self, slow: bool, settings: &Settings, now: Instant) -> Option<Reason> {
         let totals = self.latencies.as_mut()?.push(slow, now);
-        let enough = settings.enough_calls(settings.slow_call_window());
-        let is_too_many = slow && reaches_threshold(&totals, settings.slow_call_rate(), enough);
-        is_too_many.then_some(Reason::SlowCallRate { slow: totals.bad, calls: totals.calls })
+        self.shared.iter_mut().for_each(|shared| shared.record_latency(slow));
+        if slow && !self.is_decided_by_all() { slow_call_rate_reason(totals, settings) } else { None }
     }
 
-    /// Returns the totals of the window of results.
-    pub(super) fn failures(&mut self, now: Instant) -> WindowTotals {
+    /// Returns the totals of the windows of results and of latencies: those of all processes, or the local ones.
+    pub(super) fn totals(&mut self, settings: &Settings, now: Instant) -> [WindowTotals; 2] {
+        match self.shared.as_ref().and_then(|shared| shared.window_at(settings, now)) {
+            Some(window) => [window.results, window.latencies],
+            None => [self.local_failures(now), self.local_slow_calls(now)],
+        }
+    }
+
+    fn local_failures(&mut self, now: Instant) -> WindowTotals {
         self.outcomes.as_mut().map(|outcomes| outcomes.totals(now)).unwrap_or_default()
     }
 
-    /// Returns the totals of the window of latencies.
-    pub(super) fn slow_calls(&mut self, now: Instant) -> WindowTotals {
+    fn local_slow_calls(&mut self, now: Instant) -> WindowTotals {
         self.latencies.as_mut().map(|latencies| latencies.totals(now)).unwrap_or_default()
     }
 
@@ -118,7 +175,21 @@ impl CircuitStatistics {
         for window in [&mut self.outcomes, &mut self.latencies].into_iter().flatten() {
             window.clear();
         }
+        self.shared.iter_mut().for_each(|shared| shared.clear());
     }
+}
+
+fn failure_rate_reason(totals: WindowTotals, settings: &Settings) -> Option<Reason> {
+    let (threshold, enough) = (settings.failure_rate_threshold?, settings.enough_calls(settings.window()));
+    let WindowTotals { bad, calls } = totals;
+    reaches_threshold(&totals, threshold, enough).then_some(Reason::FailureRate { failures: bad, calls })
+}
+
+fn slow_call_rate_reason(totals: WindowTotals, settings: &Settings) -> Option<Reason> {
+    let enough = settings.enough_calls(settings.slow_call_window());
+    let WindowTotals { bad, calls } = totals;
+    reaches_threshold(&totals, settings.slow_call_rate(), enough)
+        .then_some(Reason::SlowCallRate { slow: bad, calls })
 }
 
 /// Returns whether there are enough calls to evaluate, and the share of bad ones reaches the threshold.

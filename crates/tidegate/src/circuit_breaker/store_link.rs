@@ -1,56 +1,70 @@
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::runtime;
 use tokio::time::sleep;
 
+use super::call_reports::CallReports;
 use super::handle::{CircuitState, Handle};
+use super::link_task::{TaskFlag, spawn};
 use super::settings::CircuitBreakerSettings;
 use super::state::Circuit;
 use super::{Reason, State, Transition};
-use crate::clock;
 use crate::layer_state::WeakLayerState;
 use crate::store::{CircuitChange, CircuitView, OnUnavailable, Store, StoreListener, StoreUnavailable};
+use crate::{Deadline, clock};
 
 /// The store through which one circuit is shared.
 pub(super) struct CircuitLink {
-    store: Store,
+    pub(super) store: Store,
     has_joined: AtomicBool,
-    /// The turn to probe is asked for, or was refused just now.
-    is_asking: AtomicBool,
+    /// A request for the turn to probe is under way, or was refused less than [`TURN_RETRY_INTERVAL`] ago.
+    turn_request: TaskFlag,
+    pub(super) reports: CallReports,
     listener: OnceLock<Arc<CircuitListener>>,
 }
 
-/// Follows what other processes do with the circuit.
+/// Applies changes of the circuit that other processes publish.
 struct CircuitListener(WeakLayerState<CircuitBreakerSettings, CircuitState>);
 
-/// How long a process keeps its turn without a probe, and how often it is renewed with one.
+/// When a request was sent to the store, and the [revision](Circuit::turn_revision) of the turn then.
+#[derive(Clone, Copy)]
+struct Sent {
+    at: Instant,
+    turn_revision: u64,
+}
+
+/// The time after which a turn without a probe ends, and the time between two renewals of a turn with one.
 const TURN: Duration = Duration::from_secs(1);
 
-/// How long a process that keeps its turn waits until it tries a store again that could not be reached.
+/// The time from the request of a turn in which probes may begin, and after which a reply is out of date. The turn lasts
+/// longer in the store, by the lease of a probe: a probe that began at the last moment has ended, or has been given up,
+/// before another process has the turn.
+const TURN_VALIDITY: Duration = TURN.saturating_mul(2);
+
+/// The time between a renewal that failed because the store could not be reached and the next one.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The shortest time in which a store that has lost the circuit gives no turn. A process that probes reaches it several times
-/// in that time.
+/// The shortest time for which no turn is granted by a store that has lost the circuit. A process with probes in flight sends
+/// several renewals in that time.
 const MIN_GRACE: Duration = Duration::from_secs(5);
 
-/// How long a process that was refused waits until it asks again.
-const ASK_INTERVAL: Duration = Duration::from_millis(50);
+/// The time between a refusal of the turn and the next request for it.
+const TURN_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 impl CircuitLink {
     pub(super) fn new(store: Store) -> Self {
         Self {
             store,
             has_joined: AtomicBool::new(false),
-            is_asking: AtomicBool::new(false),
+            turn_request: TaskFlag::default(),
+            reports: CallReports::default(),
             listener: OnceLock::new(),
         }
     }
 
-    /// Reads the state at the first call, and listens to its changes from then on.
+    /// Reads the state at the first call, and subscribes to its changes.
     #[inline]
     pub(super) fn join(&self, circuit: &Handle) {
         if !self.has_joined.load(Ordering::Relaxed) && !self.has_joined.swap(true, Ordering::Relaxed) {
@@ -61,36 +75,28 @@ impl CircuitLink {
         }
     }
 
-    /// Asks for the turn to probe, unless that is under way.
+    /// Requests the turn to probe in a task, unless a request is under way.
     #[cold]
-    pub(super) fn ask_for_turn(&self, circuit: &Handle) {
-        if circuit.has_turn() || self.is_asking.swap(true, Ordering::Relaxed) {
+    pub(super) fn request_turn(&self, circuit: &Handle) {
+        if circuit.has_turn() {
             return;
         }
+        let Some(guard) = self.turn_request.try_begin() else { return };
         let circuit = circuit.clone();
-        let asked = spawn(async move {
-            let settings = circuit.settings();
-            let grace = settings.cooldown.max(MIN_GRACE);
-            let change = CircuitChange::TakeTurn { lease: settings.probe_lease, grace };
-            let view = circuit.exchange(change).await;
-            circuit.apply(view);
+        spawn(async move {
+            circuit.take_turn().await;
             let has_turn = circuit.has_turn();
             if !has_turn {
-                sleep(ASK_INTERVAL).await;
+                sleep(TURN_RETRY_INTERVAL).await;
             }
-            if let Some(link) = &circuit.0.store {
-                link.is_asking.store(false, Ordering::Relaxed);
-            }
+            drop(guard);
             if has_turn {
                 circuit.keep_turn().await;
             }
         });
-        if !asked {
-            self.is_asking.store(false, Ordering::Relaxed);
-        }
     }
 
-    /// Shares a change of state that this process has made.
+    /// Sends a change of state to the store, if this process has made it.
     #[cold]
     pub(super) fn share(&self, circuit: &Handle, transition: &Transition) {
         let change = match (transition.reason, transition.to) {
@@ -104,11 +110,11 @@ impl CircuitLink {
             },
         };
         let circuit = circuit.clone();
-        // If the store cannot be reached, the other processes open by their own calls.
+        // If the store cannot be reached, the circuits of other processes open by their own calls.
         spawn(async move { circuit.exchange(change).await });
     }
 
-    fn name(&self, circuit: &Handle) -> String {
+    pub(super) fn name(&self, circuit: &Handle) -> String {
         self.store.name_of("circuit", circuit.0.target(), circuit.0.key().map(|key| key.number()))
     }
 }
@@ -123,45 +129,98 @@ impl Handle {
         self.with_circuit(|circuit| circuit.has_turn())
     }
 
-    /// Applies the state in the store.
-    fn apply(&self, view: Result<CircuitView, StoreUnavailable>) {
+    /// The time and the revision of a request that is sent now.
+    fn sent(&self) -> Sent {
+        let turn_revision = self.with_circuit(|circuit| circuit.turn_revision());
+        Sent { at: clock::now(), turn_revision }
+    }
+
+    /// Requests the turn to probe. A turn whose grant is out of date ends at once.
+    async fn take_turn(&self) {
+        let sent = self.sent();
+        let change = CircuitChange::TakeTurn { lease: self.turn_lease(), grace: self.grace() };
+        let view = self.exchange(change).await;
+        self.apply(view, sent);
+        if matches!(view, Ok(CircuitView::Open { has_turn: true, .. })) && !self.has_turn() {
+            let _ = self.exchange(CircuitChange::EndTurn).await;
+        }
+    }
+
+    /// Applies the reply to a request of the turn, unless it is out of date.
+    fn apply(&self, view: Result<CircuitView, StoreUnavailable>, sent: Sent) {
+        let until = Deadline::after(TURN_VALIDITY, sent.at).instant();
         let is_open_mode = || {
             let link = self.0.store.as_ref();
             link.is_some_and(|link| link.store.shared.settings().mode == OnUnavailable::Open)
         };
-        match view {
-            Ok(CircuitView::Open { has_turn: true, .. }) => self.with_circuit(Circuit::allow_probes),
-            Ok(CircuitView::Open { wait, is_quota, .. }) if !wait.is_zero() => {
-                self.update(|circuit, now| circuit.open_elsewhere(wait, is_quota, now));
+        self.update(|circuit, now| {
+            if now >= until || circuit.turn_revision() != sent.turn_revision {
+                return;
             }
-            Ok(CircuitView::Closed) => self.update(Circuit::close_elsewhere),
-            Err(StoreUnavailable) if is_open_mode() => self.with_circuit(Circuit::allow_probes),
-            Ok(CircuitView::Open { .. }) => self.with_circuit(Circuit::refuse_probes),
-            Ok(CircuitView::Unknown) | Err(StoreUnavailable) => {}
+            match view {
+                Ok(CircuitView::Open { has_turn: true, .. }) => circuit.begin_turn(until),
+                Ok(view) => follow(circuit, view, now),
+                Err(StoreUnavailable) if is_open_mode() => circuit.begin_turn(until),
+                Err(StoreUnavailable) => {}
+            }
+        });
+    }
+
+    /// Renews the turn of this process, or reads the state in the store without one, and applies the reply. An error changes
+    /// nothing.
+    async fn synchronize(&self) {
+        let sent = self.sent();
+        let Some(renewal) = self.renewal() else { return self.read().await };
+        let view = self.exchange(renewal).await;
+        if view.is_ok() {
+            self.apply(view, sent);
         }
     }
 
-    /// Reads the state in the store, and applies it. A store that has lost it gets that of this process. An error changes
-    /// nothing.
-    async fn synchronize(&self) {
-        let view = match self.exchange(self.renewal().unwrap_or(CircuitChange::Read)).await {
+    /// Reads the state in the store and applies it. If the store has lost it, sends the rest of the cooldown of this process.
+    async fn read(&self) {
+        let sent = self.sent();
+        let view = match self.exchange(CircuitChange::Read).await {
             Ok(CircuitView::Unknown) => {
-                match self.with_circuit(|circuit| circuit.remaining_cooldown(clock::now())) {
-                    Some((wait, is_quota)) => self.exchange(CircuitChange::Open { wait, is_quota }).await,
-                    None => return,
-                }
+                let grace = self.grace();
+                let remaining = self.with_circuit(|circuit| circuit.remaining_cooldown(clock::now()));
+                let Some((wait, is_quota)) = remaining else { return };
+                self.exchange(CircuitChange::Restore { wait, is_quota, grace }).await
             }
             view => view,
         };
-        if view.is_ok() {
-            self.apply(view);
+        // The turn begins with the reply to a request for it.
+        if !matches!(view, Ok(CircuitView::Open { has_turn: true, .. }) | Err(StoreUnavailable)) {
+            self.apply(view, sent);
         }
     }
 
-    /// How this process keeps its turn to probe, if it has it.
+    /// The request that renews the turn of this process, if it has the turn.
     fn renewal(&self) -> Option<CircuitChange> {
-        let lease = self.settings().probe_lease;
-        self.has_turn().then_some(CircuitChange::KeepTurn { lease })
+        self.has_turn().then(|| CircuitChange::KeepTurn { lease: self.turn_lease() })
+    }
+
+    /// The time for which a turn is requested from the store.
+    fn turn_lease(&self) -> Duration {
+        self.settings().probe_lease.saturating_add(TURN_VALIDITY)
+    }
+
+    /// The time for which no turn is granted by a store that has lost the circuit.
+    fn grace(&self) -> Duration {
+        self.settings().cooldown.max(MIN_GRACE)
+    }
+
+    /// Ends the turn if no probe is in flight. The turn is not requested again before the store has replied: the request
+    /// could overtake the end.
+    async fn end_idle_turn(&self) -> bool {
+        let Some(link) = &self.0.store else { return true };
+        let guard = link.turn_request.try_begin();
+        let is_idle = self.with_circuit(Circuit::end_idle_turn);
+        if is_idle {
+            let _ = self.exchange(CircuitChange::EndTurn).await;
+        }
+        drop(guard);
+        is_idle
     }
 
     /// Renews the turn as long as probes are in flight, and ends it if there are none.
@@ -169,19 +228,15 @@ impl Handle {
         let mut interval = TURN;
         loop {
             sleep(interval).await;
-            if self.with_circuit(Circuit::end_idle_turn) {
-                let _ = self.exchange(CircuitChange::EndTurn).await;
+            if self.end_idle_turn().await {
                 return;
             }
-            // Without a turn the circuit has opened or closed, and that was shared, or another process has the turn.
+            // The turn has ended: the circuit has opened or closed, or another process has the turn.
             let Some(renewal) = self.renewal() else { return };
-            interval = match self.exchange(renewal).await {
-                Ok(view) => {
-                    self.apply(Ok(view));
-                    TURN
-                }
-                Err(StoreUnavailable) => RETRY_INTERVAL,
-            };
+            let sent = self.sent();
+            let view = self.exchange(renewal).await;
+            interval = if view.is_ok() { TURN } else { RETRY_INTERVAL };
+            self.apply(view, sent);
         }
     }
 }
@@ -189,7 +244,7 @@ impl Handle {
 impl StoreListener for CircuitListener {
     fn on_circuit(&self, view: CircuitView) {
         if let Some(state) = self.0.upgrade() {
-            Handle(state).apply(Ok(view));
+            Handle(state).update(|circuit, now| follow(circuit, view, now));
         }
     }
 
@@ -200,15 +255,22 @@ impl StoreListener for CircuitListener {
     }
 }
 
+/// Applies a state in which this process does not have the turn.
+fn follow(circuit: &mut Circuit, view: CircuitView, now: Instant) {
+    match view {
+        CircuitView::Open { wait, is_quota, .. } if !wait.is_zero() => {
+            circuit.open_elsewhere(wait, is_quota, now);
+        }
+        CircuitView::Open { .. } => circuit.end_turn(),
+        CircuitView::Closed => circuit.close_elsewhere(now),
+        CircuitView::Unknown => {}
+    }
+}
+
 /// [Synchronizes](Handle::synchronize) the circuit in a task.
 fn synchronize(circuit: &Handle) {
     let circuit = circuit.clone();
     spawn(async move { circuit.synchronize().await });
-}
-
-/// Whether there is a runtime for the task.
-fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> bool {
-    runtime::Handle::try_current().map(|runtime| runtime.spawn(task)).is_ok()
 }
 
 impl fmt::Debug for CircuitLink {

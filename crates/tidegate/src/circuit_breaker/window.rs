@@ -7,21 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The length of a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Span {
-    /// This number of calls.
-    Calls(u32),
-    /// This time. The window advances in tenths, so that it covers the last nine to ten tenths.
-    Time(Duration),
-}
-
-/// The number of calls and of bad calls in a window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct WindowTotals {
-    pub(super) bad: u64,
-    pub(super) calls: u64,
-}
+use crate::store::{WindowSpan, WindowTotals};
 
 /// The recent calls, each either good or bad.
 #[derive(Debug)]
@@ -59,28 +45,11 @@ pub(super) const MAX_CALLS: u32 = 1 << 20;
 /// The shortest window by time.
 pub(super) const MIN_SPAN: Duration = Duration::from_millis(SLICES);
 
-impl WindowTotals {
-    /// Returns the share of bad calls from 0 to 1, or `None` without calls.
-    pub(super) fn rate(self) -> Option<f64> {
-        (self.calls > 0).then(|| self.bad as f64 / self.calls as f64)
-    }
-
-    fn add(&mut self, bad: bool) {
-        self.calls += 1;
-        self.bad += u64::from(bad);
-    }
-
-    fn subtract(&mut self, gone: Self) {
-        self.calls -= gone.calls;
-        self.bad -= gone.bad;
-    }
-}
-
 impl Window {
-    pub(super) fn new(span: Span) -> Self {
+    pub(super) fn new(span: WindowSpan) -> Self {
         match span {
-            Span::Calls(size) => Self::Calls(CallWindow::new(size.clamp(1, MAX_CALLS))),
-            Span::Time(span) => Self::Time(TimeWindow::new(span.max(MIN_SPAN))),
+            WindowSpan::Calls(size) => Self::Calls(CallWindow::new(size.clamp(1, MAX_CALLS))),
+            WindowSpan::Time(span) => Self::Time(TimeWindow::new(span.max(MIN_SPAN))),
         }
     }
 
@@ -141,7 +110,7 @@ impl CallWindow {
         }
         self.bits[word] = if bad { self.bits[word] | bit } else { self.bits[word] & !bit };
         self.next = (self.next + 1) % self.size;
-        self.totals.add(bad);
+        self.totals.push(bad);
         self.totals
     }
 }
@@ -154,8 +123,8 @@ impl TimeWindow {
 
     fn push(&mut self, bad: bool, now: Instant) -> WindowTotals {
         self.advance(now);
-        self.slices[(self.latest % SLICES) as usize].add(bad);
-        self.totals.add(bad);
+        self.slices[(self.latest % SLICES) as usize].push(bad);
+        self.totals.push(bad);
         self.totals
     }
 

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::{ConfigError, PolicyFile, TomlText};
 use crate::hedge::HedgeLayer;
 use crate::stack::CallLimits;
+use crate::store::Store;
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder, RetryLayer,
     backpressure, circuit_breaker, fallback, hedge, rate_limit, retry, timeout,
@@ -103,8 +104,22 @@ impl ResilienceBuilder {
     ///
     /// # Errors
     ///
-    /// A number is out of its range.
+    /// A number is out of its range, or a setting needs a [store](Self::from_config_with_store).
     pub fn from_config(config: &ResilienceConfig) -> Result<Self, ConfigError> {
+        Self::from_parts(config, None)
+    }
+
+    /// The stack that `config` describes, shared with other processes as by [`store`](Self::store). It has no
+    /// [`name`](Self::name) yet.
+    ///
+    /// # Errors
+    ///
+    /// A number is out of its range.
+    pub fn from_config_with_store(config: &ResilienceConfig, store: Store) -> Result<Self, ConfigError> {
+        Self::from_parts(config, Some(store))
+    }
+
+    fn from_parts(config: &ResilienceConfig, store: Option<Store>) -> Result<Self, ConfigError> {
         config.check()?;
         let within = |part| move |error: ConfigError| error.within(part);
         let fallback = FallbackLayer::from_settings(config.fallback.clone()).map_err(within("fallback"))?;
@@ -128,10 +143,14 @@ impl ResilienceBuilder {
             builder = builder.rate_limit(layer.map_err(within("rate_limiter"))?);
         }
         if let Some(settings) = &config.circuit_breaker {
-            let layer = CircuitBreakerLayer::from_settings(settings.clone());
+            let settings = settings.clone();
+            let layer = match store.clone() {
+                Some(store) => CircuitBreakerLayer::from_settings_with_store(settings, store),
+                None => CircuitBreakerLayer::from_settings(settings),
+            };
             builder = builder.circuit_breaker(layer.map_err(within("circuit_breaker"))?);
         }
-        Ok(builder)
+        Ok(store.into_iter().fold(builder, Self::store))
     }
 
     /// The stack that the `AI_LIB_*` variables describe. A part without a variable is off.

@@ -131,6 +131,10 @@ fn every_number_is_checked_and_the_message_names_the_key() {
             "circuit_breaker.sliding_window: expected at least 10ms, found 5ms",
         ),
         (
+            "circuit_breaker = { shared_window = true }",
+            "circuit_breaker.shared_window: expected failure_rate_threshold or slow_call_threshold beside it, found true",
+        ),
+        (
             "circuit_breaker = { sliding_window = 60, sliding_window_size = 100 }",
             "circuit_breaker.sliding_window: expected no sliding_window_size beside it, found 1m",
         ),
@@ -486,6 +490,7 @@ fn every_setting_of_every_layer_can_be_set_in_a_file() {
         slow_call_window_size = 20
         minimum_throughput = 5
         sliding_window_size = 50
+        shared_window = true
         cooldown_growth = 1.5
         max_cooldown = "1m"
         cooldown_jitter = 0.1
@@ -538,7 +543,11 @@ fn every_setting_of_every_layer_can_be_set_in_a_file() {
     let config = read(text);
     let written: toml::Table = toml::from_str(text).unwrap();
     assert_eq!(toml::Table::try_from(&config).unwrap(), written);
-    assert!(ResilienceBuilder::from_config(&config).is_ok());
+    let error = ResilienceBuilder::from_config(&config).unwrap_err();
+    assert_eq!(error.key(), "circuit_breaker.shared_window", "it needs a store");
+    let mut alone = config.clone();
+    alone.circuit_breaker.as_mut().unwrap().shared_window = false;
+    assert!(ResilienceBuilder::from_config(&alone).is_ok());
     let unwritten = |part: &str, names: &'static [&'static str]| {
         names.iter().copied().filter(|name| written[part].get(*name).is_none()).collect::<Vec<_>>()
     };

@@ -19,6 +19,7 @@ impl Signals {
         let SignalsSnapshot {
             target,
             circuit_state,
+            circuit_window_shared,
             cooldown_remaining_ms,
             current_inflight,
             max_inflight,
@@ -45,6 +46,7 @@ impl Signals {
             (names::REQUESTS_REMAINING, rate_remaining.map(f64::from)),
             (names::TOKENS_REMAINING, tokens_remaining.map(|tokens| tokens as f64)),
             (names::RATE_SHARED, rate_shared.map(|shared| f64::from(u8::from(shared.available)))),
+            (names::CIRCUIT_WINDOW_SHARED, circuit_window_shared.map(|shared| f64::from(u8::from(shared)))),
             (names::RATE_PROCESSES, rate_shared.map(|shared| f64::from(shared.processes))),
         ] {
             if let Some(value) = value {

@@ -60,6 +60,8 @@ metrics! {
     RATE_SHARED = Gauge(Count, "tidegate.rate_limit.shared", "1 if the store of a shared rate limit replies, else 0");
     RATE_PROCESSES = Gauge(Count, "tidegate.rate_limit.processes", "Processes that share a rate limit");
     CIRCUIT_STATE = Gauge(Count, "tidegate.circuit.state", "0 closed, 1 half-open, 2 open");
+    CIRCUIT_WINDOW_SHARED =
+        Gauge(Count, "tidegate.circuit.window_shared", "1 if the rates of a circuit are those of all processes, else 0");
     CIRCUIT_COOLDOWN = Gauge(Seconds, "tidegate.circuit.cooldown", "Time until an open circuit admits a probe");
 }
 

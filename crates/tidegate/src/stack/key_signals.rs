@@ -28,6 +28,9 @@ pub struct KeySignals {
     pub failure_rate: Option<f64>,
     /// The share of the latest calls that were slow, from 0 to 1; `None` if no slow-call threshold is configured.
     pub slow_call_rate: Option<f64>,
+    /// Whether the two shares are those of all processes, through a store; `false` while the store does not reply, and `None`
+    /// if each process has a window of its own.
+    pub circuit_window_shared: Option<bool>,
     /// The latest failure that counted against the provider.
     pub last_failure: Option<LastFailure>,
     /// Calls in flight, bodies included; zero if there is no limit.
@@ -62,6 +65,7 @@ impl KeySignals {
             cooldown_remaining_ms,
             failure_rate,
             slow_call_rate,
+            window_shared,
             last_failure,
             ..
         } = circuit_breaker.own_snapshot();
@@ -72,6 +76,7 @@ impl KeySignals {
             cooldown_remaining_ms,
             failure_rate,
             slow_call_rate,
+            circuit_window_shared: window_shared,
             last_failure,
             current_inflight,
             max_inflight: backpressure.limit(),
@@ -166,6 +171,10 @@ impl KeySignals {
             cooldown_remaining_ms: self.cooldown_remaining_ms.max(other.cooldown_remaining_ms),
             failure_rate: highest(self.failure_rate, other.failure_rate),
             slow_call_rate: highest(self.slow_call_rate, other.slow_call_rate),
+            circuit_window_shared: [self.circuit_window_shared, other.circuit_window_shared]
+                .into_iter()
+                .flatten()
+                .min(),
             last_failure: [self.last_failure, other.last_failure]
                 .into_iter()
                 .flatten()

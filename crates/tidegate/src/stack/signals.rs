@@ -43,6 +43,9 @@ pub struct SignalsSnapshot {
     /// The share of the latest calls that were slow, from 0 to 1; `None` if no slow-call threshold is
     /// configured.
     pub slow_call_rate: Option<f64>,
+    /// Whether the two shares are those of all processes, through a store; `false` while the store does not reply, and `None`
+    /// if each process has a window of its own.
+    pub circuit_window_shared: Option<bool>,
     /// The latest failure that counted against the provider.
     pub last_failure: Option<LastFailure>,
     /// Calls in flight, bodies included; zero if there is no limit.
@@ -129,6 +132,7 @@ impl Signals {
             cooldown_remaining_ms: worst.cooldown_remaining_ms,
             failure_rate: worst.failure_rate,
             slow_call_rate: worst.slow_call_rate,
+            circuit_window_shared: worst.circuit_window_shared,
             last_failure: worst.last_failure,
             current_inflight: gates.backpressure().in_flight(),
             max_inflight: gates.backpressure().limit(),

@@ -16,7 +16,17 @@ pub enum CircuitChange {
     },
     /// It closes the circuit.
     Close,
-    /// It asks for the turn to probe.
+    /// The circuit of this process is open for this time from now on, and the store had lost that. The later time holds, no
+    /// turn ends, and a circuit that is closed or that another process probes stays so.
+    Restore {
+        /// The time.
+        wait: Duration,
+        /// Whether the account's quota is exhausted.
+        is_quota: bool,
+        /// As for [`TakeTurn`](Self::TakeTurn).
+        grace: Duration,
+    },
+    /// It requests the turn to probe.
     TakeTurn {
         /// The time after which another process may have the turn.
         lease: Duration,

@@ -39,19 +39,16 @@ impl CircuitRecord {
         match change {
             CircuitChange::Read => {}
             CircuitChange::Open { wait, is_quota } => self.open(now + wait, is_quota),
+            CircuitChange::Restore { wait, is_quota, grace } => {
+                self.restore(now + wait, is_quota, now + grace)
+            }
             CircuitChange::Close => (self.state, self.turn) = (RecordedState::Closed, None),
             CircuitChange::TakeTurn { grace, .. } if self.state == RecordedState::Unknown => {
                 self.state = RecordedState::Open { until: now, is_quota: false };
                 self.turn = Some(ProbeTurn { process: None, until: now + grace });
             }
             CircuitChange::TakeTurn { lease, .. } => self.take_turn(process, lease, now),
-            CircuitChange::KeepTurn { lease } => {
-                if self.state == RecordedState::Unknown {
-                    self.state = RecordedState::Open { until: now, is_quota: false };
-                }
-                self.turn.take_if(|turn| turn.process.is_none());
-                self.take_turn(process, lease, now);
-            }
+            CircuitChange::KeepTurn { lease } => self.keep_turn(process, lease, now),
             CircuitChange::EndTurn => {
                 self.turn.take_if(|turn| turn.process.as_deref() == Some(process));
             }
@@ -59,12 +56,42 @@ impl CircuitRecord {
         self.view(process, now)
     }
 
-    /// Of two times the later holds.
     fn open(&mut self, until: Duration, is_quota: bool) {
+        self.extend(until, is_quota);
+        self.turn = None;
+    }
+
+    /// Of two times the later holds.
+    fn extend(&mut self, until: Duration, is_quota: bool) {
         if !matches!(self.state, RecordedState::Open { until: known, .. } if known >= until) {
             self.state = RecordedState::Open { until, is_quota };
         }
-        self.turn = None;
+    }
+
+    /// The circuit was open before the store lost it. Whether a process probed is not known until `grace_end`.
+    fn restore(&mut self, until: Duration, is_quota: bool, grace_end: Duration) {
+        let is_probed = self.turn.as_ref().is_some_and(|turn| turn.process.is_some());
+        match self.state {
+            RecordedState::Unknown => {
+                self.extend(until, is_quota);
+                self.turn = Some(ProbeTurn { process: None, until: grace_end });
+            }
+            RecordedState::Open { .. } if !is_probed => self.extend(until, is_quota),
+            RecordedState::Open { .. } | RecordedState::Closed => {}
+        }
+    }
+
+    /// A process that had the turn when the store lost it has it again.
+    fn keep_turn(&mut self, process: &str, lease: Duration, now: Duration) {
+        let is_unknown = self.state == RecordedState::Unknown;
+        if is_unknown {
+            self.state = RecordedState::Open { until: now, is_quota: false };
+        }
+        if is_unknown || self.turn.as_ref().is_some_and(|turn| turn.process.is_none()) {
+            self.turn = Some(ProbeTurn { process: Some(process.to_owned()), until: now + lease });
+        } else {
+            self.take_turn(process, lease, now);
+        }
     }
 
     fn take_turn(&mut self, process: &str, lease: Duration, now: Duration) {
@@ -105,6 +132,9 @@ mod tests {
                 let change = match step[1] {
                     "read" => CircuitChange::Read,
                     "open" => CircuitChange::Open { wait: time(3), is_quota: step[4] == "1" },
+                    "restore" => {
+                        CircuitChange::Restore { wait: time(3), is_quota: step[4] == "1", grace: time(5) }
+                    }
                     "close" => CircuitChange::Close,
                     "take_turn" => CircuitChange::TakeTurn { lease: time(3), grace: time(4) },
                     "keep_turn" => CircuitChange::KeepTurn { lease: time(3) },

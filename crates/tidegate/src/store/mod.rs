@@ -46,18 +46,32 @@
 //! message of the store, and with every lease.
 //!
 //! # Circuits
-//! Each process counts the failures of its own calls. When one opens the circuit, it is open in all, until the latest time
+//! Each process counts the failures of its own calls, unless the [window is shared](#shared-windows). When one opens the circuit, it is open in all, until the latest time
 //! that any of them has set. After the cooldown one process at a time probes, with up to
 //! [`half_open_max`](crate::circuit_breaker::Settings::half_open_max) calls; when its probes have succeeded, the circuit is
 //! closed in all. A process gets its turn from the store at its first call after the cooldown, which is rejected as if all
 //! probes were in flight; the next call is the probe. A turn without a probe ends after a second, and that of a process that
-//! has ended after `probe_lease`.
+//! has ended after `probe_lease` and 2 s. A process that cannot renew its turn begins no probe after 2 s.
 //!
 //! A store that has lost its state gives no turn for the longer of the cooldown and 5 s, in which a process that probes
-//! publishes that again: the probes in flight in all processes are then no more than `half_open_max`, as before. Without
-//! the store each process probes for itself in the mode `fail_open`, so that up to `half_open_max` probes in each process
+//! publishes that again: the probes in flight in all processes are then no more than `half_open_max`, as before, unless a
+//! process with probes in flight is cut off from the store for all of that time. Without the store each process probes for itself in the mode `fail_open`, so that up to `half_open_max` probes in each process
 //! are in flight, until the turn is renewed at the store, which one of them gets; in the mode `fail_closed` none probes that
 //! has no turn. A state that is forced by hand is that of one process; a reset is one of all.
+//!
+//! # Shared windows
+//! With [`shared_window`](crate::CircuitBreakerLayer::shared_window) the failure rate and the slow-call rate are those of the
+//! calls of all processes. Failures in a row stay those of one process. A process reports its calls in batches: every 100 ms
+//! while there are calls, or 10 ms after the last report if what it has not reported could open the circuit by itself. No call
+//! waits for that. The store returns the totals of the window, by which the process opens the circuit if it has reported
+//! failed or slow calls. A circuit that closes begins a new window in all processes.
+//!
+//! - A window of time advances in tenths of the time of the store, as the local one does in those of the process.
+//! - A window by count is the latest calls of all processes in the order of their reports, exact to a slice: it has
+//!   `sliding_window_size` calls or more, by less than a tenth or one report.
+//! - Each call is reported at most once. Those of a report without a reply may not count.
+//! - While the store does not reply, or after it has lost calls, the local window decides: at the latest 100 ms and the
+//!   [time-out](Settings::timeout) after a failure, then at once. Of the two windows the one with more calls decides.
 //!
 //! # Keys
 //! A limit with [`key_by`](crate::RateLimitLayer::key_by) is shared for each key. The store holds a hash of the key; it is
@@ -73,6 +87,8 @@ mod circuit_record;
 mod handle;
 mod lease;
 mod settings;
+mod shared_window;
+mod window_record;
 
 use std::fmt;
 use std::future::Future;
@@ -85,6 +101,8 @@ pub use circuit_record::CircuitRecord;
 pub use handle::Store;
 pub use lease::{LeaseGrant, LeaseRequest, QuotaRequest, SharedCooldown};
 pub use settings::{OnUnavailable, Settings};
+pub use shared_window::{ReportedCalls, SharedWindow, WindowReport, WindowSpan, WindowTotals};
+pub use window_record::WindowRecord;
 
 /// The future of an operation of a store.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreUnavailable>> + Send + 'a>>;
@@ -108,6 +126,9 @@ pub trait SharedStore: fmt::Debug + Send + Sync + 'static {
 
     /// Reads or changes the circuit `name`, and returns its state.
     fn circuit<'a>(&'a self, name: &'a str, change: CircuitChange) -> StoreFuture<'a, CircuitView>;
+
+    /// Adds calls of this process to the window of the circuit `name`, and returns the calls of all processes in it.
+    fn report_calls<'a>(&'a self, name: &'a str, report: WindowReport) -> StoreFuture<'a, SharedWindow>;
 
     /// Sends what other processes change at `name` to this listener, as long as it exists.
     fn listen(&self, name: &str, listener: Weak<dyn StoreListener>);

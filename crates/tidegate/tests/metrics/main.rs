@@ -18,8 +18,8 @@ use tidegate::provider::HttpService;
 use tidegate::rate_limit::OnLimit;
 use tidegate::retry::Jitter;
 use tidegate::store::{
-    self, CircuitChange, CircuitView, LeaseGrant, LeaseRequest, SharedCooldown, SharedStore, Store,
-    StoreFuture, StoreListener,
+    self, CircuitChange, CircuitView, LeaseGrant, LeaseRequest, SharedCooldown, SharedStore, SharedWindow,
+    Store, StoreFuture, StoreListener, WindowReport,
 };
 use tidegate::translators::StreamContinuation;
 use tidegate::{
@@ -493,18 +493,28 @@ impl SharedStore for GenerousStore {
         Box::pin(async { Ok(CircuitView::Unknown) })
     }
 
+    fn report_calls<'a>(&'a self, _: &'a str, report: WindowReport) -> StoreFuture<'a, SharedWindow> {
+        let results = report.results.map(|reported| reported.added).unwrap_or_default();
+        Box::pin(async move { Ok(SharedWindow { number: 1, results, ..SharedWindow::default() }) })
+    }
+
     fn listen(&self, _: &str, _: Weak<dyn StoreListener>) {}
 }
 
 async fn shared_limit(target: &str) {
     let (service, provider) = stack(target, |stack| {
-        stack.rate_limit(RateLimitLayer::per_second(10)).store(Store::new(GenerousStore::default()))
+        let circuit = CircuitBreakerLayer::new().failure_rate_threshold(0.5).shared_window(true);
+        let stack = stack.rate_limit(RateLimitLayer::per_second(10)).circuit_breaker(circuit);
+        stack.store(Store::new(GenerousStore::default()))
     });
     completion(&provider);
     call(&service, plain()).await.unwrap();
+    // The calls are reported.
+    tokio::time::sleep(Duration::from_millis(1)).await;
     service.signals().record_metrics(&[]);
     assert_eq!(value("tidegate.rate_limit.shared", &[("target", target)]), 1.0);
     assert_eq!(value("tidegate.rate_limit.processes", &[("target", target)]), 3.0);
+    assert_eq!(value("tidegate.circuit.window_shared", &[("target", target)]), 1.0);
 }
 
 #[tokio::test(start_paused = true)]

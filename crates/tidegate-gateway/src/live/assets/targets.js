@@ -122,13 +122,13 @@ class TargetRow {
     setText(this.tokenNote, recent !== null ? "last minute" : mean === null ? "" : "mean since the start");
   }
 
-  updateFailures({ circuit_metrics: metrics, last_failure }) {
+  updateFailures({ circuit_metrics: metrics, circuit_window_shared: shared, last_failure }) {
     const attempts = metrics.total_successes + metrics.total_failures;
     setText(this.failures, attempts === 0 ? DASH : `${count(metrics.total_failures)} of ${count(attempts)}`);
     const share =
       metrics.failure_rate === null || metrics.total_failures === 0
         ? ""
-        : `${percent(metrics.failure_rate)} lately`;
+        : `${percent(metrics.failure_rate)} lately${shared === null ? "" : shared ? ", in all gateways" : ", here alone"}`;
     const code = last_failure === null ? "" : `last ${last_failure.code}`;
     setText(this.lastFailure, [share, code].filter(Boolean).join(", "));
   }

@@ -12,7 +12,7 @@ use crate::circuit_breaker::admission::{Admission, RejectionCause};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::settings::Settings;
 use crate::circuit_breaker::state::Circuit;
-use crate::circuit_breaker::window::{Span, WindowTotals};
+use crate::store::{WindowSpan, WindowTotals};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -237,8 +237,8 @@ impl Model {
         let failed = matches!(result, AttemptResult::Failure(..));
         let too_many = |[bad, calls]: [u64; 2], threshold: f64, window| {
             let enough = match window {
-                Span::Calls(size) => size.min(self.settings.minimum_throughput),
-                Span::Time(_) => self.settings.minimum_throughput,
+                WindowSpan::Calls(size) => size.min(self.settings.minimum_throughput),
+                WindowSpan::Time(_) => self.settings.minimum_throughput,
             };
             calls > 0 && calls >= enough.into() && bad as f64 / calls as f64 >= threshold
         };
@@ -258,8 +258,8 @@ impl Model {
         let generation = self.generations.iter().rev().find(is_closed).unwrap();
         let totals = |samples: Vec<(Instant, bool)>, window| {
             let seen: Vec<_> = match window {
-                Span::Calls(size) => samples.into_iter().rev().take(size as usize).collect(),
-                Span::Time(span) => {
+                WindowSpan::Calls(size) => samples.into_iter().rev().take(size as usize).collect(),
+                WindowSpan::Time(span) => {
                     let slice = |at: Instant| (at - self.origin).as_nanos() / (span / 10).as_nanos();
                     samples.into_iter().filter(|(at, _)| slice(*at) + 10 > slice(now)).collect()
                 }
@@ -276,7 +276,7 @@ impl Model {
         });
         let (window, slow_call_window) = (self.settings.window(), self.settings.slow_call_window());
         let shows_results =
-            self.settings.failure_rate_threshold.is_some() || matches!(window, Span::Calls(_));
+            self.settings.failure_rate_threshold.is_some() || matches!(window, WindowSpan::Calls(_));
         let measures_latency = self.settings.slow_call_threshold.is_some();
         [
             if shows_results { totals(results.collect(), window) } else { [0, 0] },
@@ -369,8 +369,8 @@ prop_compose! {
         slow_call_window_size in prop::option::of(1u32..8),
         minimum_throughput in 0u32..6,
         window in prop_oneof![
-            (1u32..8).prop_map(Span::Calls),
-            (10u32..5_000).prop_map(|span| Span::Time(span * MILLI)),
+            (1u32..8).prop_map(WindowSpan::Calls),
+            (10u32..5_000).prop_map(|span| WindowSpan::Time(span * MILLI)),
         ],
         success_threshold in 1u32..4,
         cooldown_growth in prop_oneof![Just(1.0), Just(2.0)],

@@ -27,7 +27,7 @@ fn no_call_is_a_probe_before_it_is_the_turn_of_this_process() {
         assert_eq!(rejection.cause, RejectionCause::Probing);
         assert_eq!(rejection.retry_after, Some(Duration::from_millis(50)));
     }
-    circuit.allow_probes();
+    circuit.begin_turn(later + SECOND);
     assert!(circuit.admit(later).is_ok() && circuit.admit(later).is_ok());
     assert_eq!(circuit.admit(later).unwrap_err().cause, RejectionCause::Probing);
 }
@@ -38,7 +38,7 @@ fn a_turn_ends_with_its_result_and_without_a_probe() {
     let half_open = || {
         let mut circuit = shared();
         circuit.open_elsewhere(Duration::ZERO, false, start);
-        circuit.allow_probes();
+        circuit.begin_turn(start + SECOND);
         circuit
     };
     let mut failed = half_open();

@@ -9,8 +9,8 @@ use crate::circuit_breaker::admission::{Admission, RejectionCause};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::settings::Settings;
 use crate::circuit_breaker::state::Circuit;
-use crate::circuit_breaker::window::Span;
 use crate::circuit_breaker::{Reason, State};
+use crate::store::WindowSpan;
 use crate::{ErrorCode, Failure, Outcome};
 
 pub(super) const FAILURE: AttemptResult = AttemptResult::Failure(ErrorCode::Overloaded, None);
@@ -25,7 +25,7 @@ pub(super) fn circuit(change: impl FnOnce(&mut Settings)) -> Circuit {
 #[test]
 fn absent_settings_have_the_documented_values() {
     let settings = Settings::default();
-    assert_eq!((settings.window(), settings.slow_call_rate()), (Span::Calls(100), 0.5));
+    assert_eq!((settings.window(), settings.slow_call_rate()), (WindowSpan::Calls(100), 0.5));
     assert_eq!(settings.longest_cooldown(), 300 * SECOND);
     let settings = Settings { cooldown: 400 * SECOND, ..settings };
     assert_eq!(settings.longest_cooldown(), 400 * SECOND);
@@ -92,7 +92,9 @@ fn opens_at_the_threshold_and_returns_for_how_long() {
 #[test]
 fn a_long_healthy_past_does_not_delay_the_opening() {
     let second_per_call = |call: u32| call * SECOND / 100;
-    for (window, within) in [(None, 3), (Some(Span::Calls(100)), 50), (Some(Span::Time(10 * SECOND)), 500)] {
+    for (window, within) in
+        [(None, 3), (Some(WindowSpan::Calls(100)), 50), (Some(WindowSpan::Time(10 * SECOND)), 500)]
+    {
         let start = Instant::now();
         let mut circuit = circuit(|settings| {
             if let Some(window) = window {

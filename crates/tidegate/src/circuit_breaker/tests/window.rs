@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use allocation_counter::measure;
 use proptest::prelude::*;
 
-use crate::circuit_breaker::window::{MAX_CALLS, Span, Window, WindowTotals};
+use crate::circuit_breaker::window::{MAX_CALLS, Window};
+use crate::store::{WindowSpan, WindowTotals};
 
 const MILLI: Duration = Duration::from_millis(1);
 
 /// Keeps every call, and counts from scratch.
 struct Naive {
-    span: Span,
+    span: WindowSpan,
     origin: Instant,
     calls: Vec<(Instant, bool)>,
 }
@@ -21,8 +22,8 @@ impl Naive {
     fn totals(&self, now: Instant) -> WindowTotals {
         let slice = |at: Instant, length: Duration| (at - self.origin).as_nanos() / (length / 10).as_nanos();
         let seen: Vec<_> = match self.span {
-            Span::Calls(size) => self.calls.iter().rev().take(size as usize).collect(),
-            Span::Time(length) => {
+            WindowSpan::Calls(size) => self.calls.iter().rev().take(size as usize).collect(),
+            WindowSpan::Time(length) => {
                 self.calls.iter().filter(|(at, _)| slice(*at, length) + 10 > slice(now, length)).collect()
             }
         };
@@ -31,8 +32,11 @@ impl Naive {
     }
 }
 
-fn spans() -> impl Strategy<Value = Span> {
-    prop_oneof![(1u32..200).prop_map(Span::Calls), (1u32..50).prop_map(|tens| Span::Time(10 * tens * MILLI)),]
+fn spans() -> impl Strategy<Value = WindowSpan> {
+    prop_oneof![
+        (1u32..200).prop_map(WindowSpan::Calls),
+        (1u32..50).prop_map(|tens| WindowSpan::Time(10 * tens * MILLI)),
+    ]
 }
 
 proptest! {
@@ -66,7 +70,7 @@ proptest! {
 
 #[test]
 fn a_clock_read_out_of_order_counts_for_the_latest_slice() {
-    let (mut window, origin) = (Window::new(Span::Time(100 * MILLI)), Instant::now());
+    let (mut window, origin) = (Window::new(WindowSpan::Time(100 * MILLI)), Instant::now());
     window.push(true, origin);
     window.push(true, origin + 50 * MILLI);
     assert_eq!(window.push(true, origin + 20 * MILLI).bad, 3);
@@ -79,10 +83,10 @@ fn spans_out_of_range_are_clamped() {
     let now = Instant::now();
     let long_after = now + Duration::from_secs(1 << 33);
     for (span, calls) in [
-        (Span::Calls(0), [1, 1]),
-        (Span::Calls(u32::MAX), [2, 2]),
-        (Span::Time(Duration::ZERO), [2, 0]),
-        (Span::Time(Duration::MAX), [2, 2]),
+        (WindowSpan::Calls(0), [1, 1]),
+        (WindowSpan::Calls(u32::MAX), [2, 2]),
+        (WindowSpan::Time(Duration::ZERO), [2, 0]),
+        (WindowSpan::Time(Duration::MAX), [2, 2]),
     ] {
         let mut window = Window::new(span);
         window.push(false, now);
@@ -98,10 +102,10 @@ fn spans_out_of_range_are_clamped() {
 fn a_window_allocates_its_fixed_size_once() {
     let now = Instant::now();
     for (span, bytes) in [
-        (Span::Calls(64), 8),
-        (Span::Calls(u32::MAX), u64::from(MAX_CALLS / 8)),
-        (Span::Time(MILLI), 0),
-        (Span::Time(Duration::from_secs(3_600)), 0),
+        (WindowSpan::Calls(64), 8),
+        (WindowSpan::Calls(u32::MAX), u64::from(MAX_CALLS / 8)),
+        (WindowSpan::Time(MILLI), 0),
+        (WindowSpan::Time(Duration::from_secs(3_600)), 0),
     ] {
         let mut window = None;
         assert_eq!(measure(|| window = Some(Window::new(span))).bytes_total, bytes, "{span:?}");
@@ -124,7 +128,7 @@ fn a_call_costs_the_same_in_a_full_window_of_any_length() {
     const LONG: u32 = 2_048 * SHORT;
     let now = Instant::now();
     // The time of a hundred calls, each `gap` after the one before, at its best of ten rounds.
-    let cost = |span: Span, gap: Duration| {
+    let cost = |span: WindowSpan, gap: Duration| {
         let mut window = Window::new(span);
         for number in 0..LONG {
             window.push(number % 2 == 0, now);
@@ -141,12 +145,12 @@ fn a_call_costs_the_same_in_a_full_window_of_any_length() {
         });
         rounds.min().unwrap()
     };
-    let short = cost(Span::Calls(SHORT), Duration::ZERO);
+    let short = cost(WindowSpan::Calls(SHORT), Duration::ZERO);
     for (span, gap) in [
-        (Span::Calls(LONG), Duration::ZERO),
-        (Span::Time(Duration::from_secs(3_600)), Duration::ZERO),
+        (WindowSpan::Calls(LONG), Duration::ZERO),
+        (WindowSpan::Time(Duration::from_secs(3_600)), Duration::ZERO),
         // The window advances by as many slices as the long window has calls.
-        (Span::Time(10 * MILLI), LONG * MILLI),
+        (WindowSpan::Time(10 * MILLI), LONG * MILLI),
     ] {
         let long = cost(span, gap);
         assert!(long < 20 * short, "{span:?} with a gap of {gap:?}: {long:?}; a short window: {short:?}");

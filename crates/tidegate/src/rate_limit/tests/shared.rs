@@ -19,7 +19,7 @@ use crate::rate_limit::shared_quotas::NextStep;
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::store::{
     CircuitChange, CircuitView, LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown,
-    SharedStore, Store, StoreFuture, StoreListener, StoreUnavailable,
+    SharedStore, SharedWindow, Store, StoreFuture, StoreListener, StoreUnavailable, WindowReport,
 };
 use crate::testing::{call, complete, rejection, request, strict};
 use crate::{LimitUnit, Payload, RejectionReason, clock};
@@ -111,6 +111,10 @@ impl SharedStore for MemoryStore {
 
     fn circuit<'a>(&'a self, _: &'a str, _: CircuitChange) -> StoreFuture<'a, CircuitView> {
         Box::pin(async { Ok(CircuitView::Unknown) })
+    }
+
+    fn report_calls<'a>(&'a self, _: &'a str, _: WindowReport) -> StoreFuture<'a, SharedWindow> {
+        Box::pin(async { Err(StoreUnavailable) })
     }
 
     fn listen(&self, _: &str, listener: Weak<dyn StoreListener>) {

@@ -1,0 +1,131 @@
+use std::time::{Duration, Instant};
+
+use super::settings::Settings;
+use crate::store::{ReportedCalls, SharedWindow, WindowReport, WindowSpan, WindowTotals};
+
+/// What a circuit with a shared window has beside its local one: the calls that are not reported to the store yet, and the
+/// latest totals of all processes.
+#[derive(Debug, Default)]
+pub(super) struct SharedStatistics {
+    unreported: UnreportedCalls,
+    /// The number of the latest window in the store that this process has seen; 0 before the first.
+    number: u64,
+    /// The circuit has closed, and the store has not replied to a report since.
+    is_after: bool,
+    /// The number of times that the circuit closed. Reports from before do not count after.
+    closings: u64,
+    /// The window of all processes, and when the store returned it; `None` while the local window decides.
+    window: Option<(SharedWindow, Instant)>,
+}
+
+/// The calls since the latest report.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct UnreportedCalls {
+    pub(super) results: WindowTotals,
+    pub(super) latencies: WindowTotals,
+    /// The longest wait that the provider sent with a failure.
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// A report on its way to the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SentReport {
+    pub(super) calls: UnreportedCalls,
+    number: u64,
+    is_after: bool,
+    closings: u64,
+}
+
+impl SharedStatistics {
+    pub(super) fn record_result(&mut self, is_failure: bool) {
+        self.unreported.results.push(is_failure);
+    }
+
+    pub(super) fn record_latency(&mut self, is_slow: bool) {
+        self.unreported.latencies.push(is_slow);
+    }
+
+    pub(super) fn note_retry_after(&mut self, wait: Option<Duration>) {
+        self.unreported.retry_after = wait.max(self.unreported.retry_after);
+    }
+
+    pub(super) fn has_unreported(&self) -> bool {
+        self.unreported.results.calls > 0 || self.unreported.latencies.calls > 0
+    }
+
+    /// Whether the unreported calls could open the circuit by themselves.
+    pub(super) fn is_urgent(&self, settings: &Settings) -> bool {
+        let reaches = |calls: WindowTotals, span| calls.bad > 0 && calls.calls >= settings.enough_calls(span);
+        reaches(self.unreported.results, settings.window())
+            || reaches(self.unreported.latencies, settings.slow_call_window())
+    }
+
+    /// Takes the calls since the latest report, if there are any. They are not reported again: whether the store has counted
+    /// a report without a reply is not known.
+    pub(super) fn take_report(&mut self) -> Option<SentReport> {
+        self.has_unreported().then(|| SentReport {
+            calls: std::mem::take(&mut self.unreported),
+            number: self.number,
+            is_after: self.is_after,
+            closings: self.closings,
+        })
+    }
+
+    /// Handles the reply of the store; without one the local window decides from now on. Returns whether the report is about
+    /// the calls since the circuit closed for the last time.
+    pub(super) fn on_reply(&mut self, sent: &SentReport, reply: Option<SharedWindow>, now: Instant) -> bool {
+        let is_current = sent.closings == self.closings;
+        if is_current {
+            self.window = reply.map(|window| (window, now));
+            if let Some(window) = reply {
+                (self.number, self.is_after) = (window.number, false);
+            }
+        }
+        is_current
+    }
+
+    /// The window of all processes, unless the local one decides.
+    pub(super) fn window(&self) -> Option<SharedWindow> {
+        self.window.map(|(window, _)| window)
+    }
+
+    /// The window of all processes with the calls of this process that it lacks, as it is at `now`: the calls of a window of
+    /// time are gone when that has passed.
+    pub(super) fn window_at(&self, settings: &Settings, now: Instant) -> Option<SharedWindow> {
+        let (window, at) = self.window?;
+        let age = now.saturating_duration_since(at);
+        let totals = |mut totals: WindowTotals, unreported, span| {
+            if matches!(span, WindowSpan::Time(time) if age >= time) {
+                totals = WindowTotals::default();
+            }
+            totals.add(unreported);
+            totals
+        };
+        Some(SharedWindow {
+            results: totals(window.results, self.unreported.results, settings.window()),
+            latencies: totals(window.latencies, self.unreported.latencies, settings.slow_call_window()),
+            ..window
+        })
+    }
+
+    /// The circuit has closed: its window begins anew, in all processes.
+    pub(super) fn clear(&mut self) {
+        self.unreported = UnreportedCalls::default();
+        self.window = None;
+        self.is_after = true;
+        self.closings += 1;
+    }
+}
+
+impl SentReport {
+    /// The report as the store gets it, with results and latencies if those count.
+    pub(super) fn report(&self, counts: (bool, bool), settings: &Settings) -> WindowReport {
+        let reported = |span, added: WindowTotals| ReportedCalls { span, added };
+        WindowReport {
+            number: self.number,
+            is_after: self.is_after,
+            results: counts.0.then(|| reported(settings.window(), self.calls.results)),
+            latencies: counts.1.then(|| reported(settings.slow_call_window(), self.calls.latencies)),
+        }
+    }
+}

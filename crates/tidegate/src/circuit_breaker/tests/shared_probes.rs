@@ -1,0 +1,225 @@
+//! The probes of all processes never exceed their number, also around a restart of the store.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tower::{Layer, ServiceExt, service_fn};
+
+use super::server::{Delays, Server};
+use super::{SECOND, State};
+use crate::circuit_breaker::CircuitBreakerLayer;
+use crate::store::OnUnavailable;
+use crate::{Payload, clock};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// A provider that responds after a while, and counts the requests in flight.
+#[derive(Clone, Default)]
+struct Provider(Arc<[AtomicUsize; 2]>);
+
+impl Provider {
+    /// The most requests that were in flight at once.
+    fn most(&self) -> usize {
+        self.0[1].load(Ordering::Relaxed)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.0[0].load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the call was admitted.
+    async fn call(&self, layer: &CircuitBreakerLayer, time: Duration) -> bool {
+        let [in_flight, most] = &*self.0;
+        let respond = async || {
+            most.fetch_max(in_flight.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            sleep(time).await;
+            in_flight.fetch_sub(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(Response::new(Payload::empty()))
+        };
+        let service = layer.layer(service_fn(|_: Request<Payload>| respond()));
+        service.oneshot(Request::new(Payload::empty())).await.is_ok()
+    }
+
+    async fn fail(&self, layer: &CircuitBreakerLayer) {
+        let service = layer.layer(service_fn(async |_: Request<Payload>| {
+            Ok::<_, Infallible>(Response::builder().status(503).body(Payload::empty()).unwrap())
+        }));
+        let _ = service.oneshot(Request::new(Payload::empty())).await;
+    }
+}
+
+/// Three processes with one circuit, which each of them has joined.
+async fn three(server: &Server, cooldown: Duration) -> Vec<CircuitBreakerLayer> {
+    let layers = server.processes(3, OnUnavailable::Closed, || {
+        let layer = CircuitBreakerLayer::new().failure_threshold(1).half_open_max(2).cooldown(cooldown);
+        layer.success_threshold(u32::MAX).probe_lease(20 * SECOND)
+    });
+    for layer in &layers {
+        assert!(Provider::default().call(layer, MILLI).await);
+    }
+    sleep(SECOND).await;
+    layers
+}
+
+/// The circuit is open in all processes, and the cooldown has passed.
+async fn half_open(layers: &[CircuitBreakerLayer], cooldown: Duration) {
+    Provider::default().fail(&layers[0]).await;
+    sleep(cooldown + 100 * MILLI).await;
+    assert!(layers.iter().all(|layer| layer.handle().state() == State::HalfOpen));
+}
+
+/// A process was suspended while its turn was granted. The store has given the turn to another one since.
+#[tokio::test(start_paused = true)]
+async fn a_turn_whose_grant_is_late_lets_no_probe_begin() {
+    let server = Server::new();
+    let (layers, provider) = (three(&server, SECOND).await, Provider::default());
+    half_open(&layers, SECOND).await;
+    server.set_delays(Delays { reply: Box::new(|| 8 * SECOND), ..Delays::default() });
+    assert!(!provider.call(&layers[0], MILLI).await);
+    sleep(10 * MILLI).await;
+    server.set_delays(Delays::default());
+    server.restart();
+    // The time in which the restarted store gives no turn.
+    assert!(!provider.call(&layers[1], MILLI).await);
+    sleep(5 * SECOND + 100 * MILLI).await;
+    assert!(!provider.call(&layers[1], MILLI).await);
+    sleep(100 * MILLI).await;
+    let probes: Vec<_> = (0..2)
+        .map(|_| {
+            let (layer, provider) = (layers[1].clone(), provider.clone());
+            tokio::spawn(async move { provider.call(&layer, 9 * SECOND).await })
+        })
+        .collect();
+    sleep(MILLI).await;
+    assert_eq!(provider.in_flight(), 2);
+    for _ in 0..40 {
+        sleep(100 * MILLI).await;
+        assert!(!provider.call(&layers[0], SECOND).await);
+    }
+    for probe in probes {
+        assert!(probe.await.unwrap());
+    }
+    assert_eq!(provider.most(), 2);
+}
+
+/// The message that another process has opened the circuit again overtakes the grant of the turn, which that has ended.
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_ended_before_its_grant_arrived_lets_no_probe_begin() {
+    let server = Server::new();
+    let (layers, provider) = (three(&server, SECOND).await, Provider::default());
+    half_open(&layers, SECOND).await;
+    server.set_delays(Delays { reply: Box::new(|| 500 * MILLI), ..Delays::default() });
+    assert!(!provider.call(&layers[0], MILLI).await);
+    sleep(10 * MILLI).await;
+    server.set_delays(Delays::default());
+    // Another process, whose circuit is closed, opens it for a moment.
+    layers[1].handle().reset();
+    sleep(10 * MILLI).await;
+    provider.fail(&layers[1]).await;
+    sleep(SECOND + 100 * MILLI).await;
+    assert!(!provider.call(&layers[0], SECOND).await, "its turn has ended");
+}
+
+/// The circuit is opened elsewhere, by a process that has missed that it is open, while this one has the turn and no probe in
+/// flight.
+#[tokio::test(start_paused = true)]
+async fn an_opening_elsewhere_ends_an_idle_turn() {
+    let server = Server::new();
+    let cooldown = 200 * MILLI;
+    let (layers, provider) = (three(&server, cooldown).await, Provider::default());
+    let mut late = [60 * SECOND, MILLI].into_iter().cycle();
+    server.set_delays(Delays { message: Box::new(move || late.next().unwrap()), ..Delays::default() });
+    provider.fail(&layers[0]).await;
+    sleep(cooldown + 100 * MILLI).await;
+    server.set_delays(Delays::default());
+    assert!(!provider.call(&layers[0], MILLI).await);
+    sleep(10 * MILLI).await;
+    assert_eq!(layers[1].handle().state(), State::Closed);
+    provider.fail(&layers[1]).await;
+    sleep(cooldown + 50 * MILLI).await;
+    assert!(!provider.call(&layers[0], SECOND).await, "its turn has ended");
+}
+
+/// One process probes, and the cooldown of another one ends a moment later, because the message was late. In this moment
+/// the store is restarted, and the later one publishes the rest of its cooldown.
+#[tokio::test(start_paused = true)]
+async fn a_cooldown_that_is_published_again_does_not_end_the_turn_of_a_process_that_probes() {
+    let server = Server::new();
+    let layers = three(&server, SECOND).await;
+    let provider = Provider::default();
+    server.set_delays(Delays { message: Box::new(|| 500 * MILLI), ..Delays::default() });
+    provider.fail(&layers[0]).await;
+    sleep(SECOND + 10 * MILLI).await;
+    server.set_delays(Delays::default());
+    assert!(!provider.call(&layers[0], MILLI).await);
+    sleep(10 * MILLI).await;
+    let mut probes = JoinSet::new();
+    for _ in 0..2 {
+        let (layer, provider) = (layers[0].clone(), provider.clone());
+        probes.spawn(async move { provider.call(&layer, 9 * SECOND).await });
+    }
+    sleep(MILLI).await;
+    assert_eq!((provider.in_flight(), layers[1].handle().state()), (2, State::Open));
+    // The later process is connected again before the one that probes has published its turn.
+    let mut order = [400 * MILLI, MILLI, MILLI].into_iter().cycle();
+    server.set_delays(Delays { message: Box::new(move || order.next().unwrap()), ..Delays::default() });
+    server.restart();
+    for _ in 0..800 {
+        sleep(10 * MILLI).await;
+        assert!(!provider.call(&layers[1], SECOND).await);
+    }
+    assert!(probes.join_all().await.into_iter().all(|is_admitted| is_admitted));
+    assert_eq!(provider.most(), 2);
+}
+
+/// Requests, replies and messages have any delay, the store is restarted at any time, and calls come at any time.
+#[tokio::test(start_paused = true)]
+async fn probes_never_exceed_their_number_whatever_the_delays_and_restarts() {
+    let mut full = 0;
+    for seed in 0..300 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let server = Server::new();
+        let cooldown = random.u32(100..3000) * MILLI;
+        let (layers, provider) = (three(&server, cooldown).await, Provider::default());
+        let delay = |random: &mut fastrand::Rng, late_of_100: u32, late: u32| {
+            let mut random = random.fork();
+            move || match random.u32(0..100) < late_of_100 {
+                true => random.u32(0..late) * MILLI,
+                false => random.u32(0..40) * MILLI,
+            }
+        };
+        server.set_delays(Delays {
+            request: Box::new(delay(&mut random, 5, 50)),
+            reply: Box::new(delay(&mut random, 10, 9000)),
+            message: Box::new(delay(&mut random, 10, 3000)),
+        });
+        Provider::default().fail(&layers[0]).await;
+        sleep(cooldown + 3 * SECOND).await;
+        let until = clock::now() + 30 * SECOND;
+        let mut callers = JoinSet::new();
+        for layer in layers.iter().cycle().take(9) {
+            let (layer, provider, mut random) = (layer.clone(), provider.clone(), random.fork());
+            callers.spawn(async move {
+                while clock::now() < until {
+                    provider.call(&layer, random.u32(1..4000) * MILLI).await;
+                    sleep(random.u32(0..1500) * MILLI).await;
+                }
+            });
+        }
+        while clock::now() < until {
+            sleep(random.u32(0..8000) * MILLI).await;
+            server.stop();
+            sleep(random.u32(0..500) * MILLI).await;
+            server.restart();
+        }
+        callers.join_all().await;
+        assert!(provider.most() <= 2, "{} probes at once with the seed {seed}", provider.most());
+        full += u32::from(provider.most() == 2);
+    }
+    assert!(full > 200, "{full}");
+}
