@@ -115,11 +115,14 @@ async fn a_circuit_opens_by_the_calls_of_all_gateways() {
 
 #[test]
 fn a_shared_window_without_a_store_is_a_mistake_with_its_key() {
-    let file = openai("p", "http://localhost:1")
-        + "policies.a.circuit_breaker = { failure_rate_threshold = 0.5, shared_window = true }\n"
+    let file = openai("p", "http://localhost:1/v1")
+        + "policies.default.circuit_breaker = { failure_rate_threshold = 0.5, shared_window = true }\n"
         + &route("*", &["p/m"]);
     let error = Config::parse(&file, env).unwrap_err().to_string();
-    assert!(error.contains("policies.a.circuit_breaker.shared_window: expected a table [store]"), "{error}");
+    assert!(
+        error.contains("policies.default.circuit_breaker.shared_window: expected a table [store]"),
+        "{error}"
+    );
     let file = file.replace("[[routes]]", "[store]\nurl = \"redis://localhost\"\n[[routes]]");
     let explanation = Config::parse(&file, env).unwrap().explain();
     assert!(explanation.contains("shared_window"), "{explanation}");

@@ -47,7 +47,10 @@ impl RedisServer {
         let server = Self::start_as(true).await?;
         if let Some(server) = &server {
             let slots: Vec<String> = (0..16_384).map(|slot| slot.to_string()).collect();
-            server.command(&format!("CLUSTER ADDSLOTS {}", slots.join(" "))).await?;
+            // A command on one line has at most 64 KiB.
+            for slots in slots.chunks(4096) {
+                server.command(&format!("CLUSTER ADDSLOTS {}", slots.join(" "))).await?;
+            }
             server.wait_for("GET key", "$-1").await?;
         }
         Ok(server)

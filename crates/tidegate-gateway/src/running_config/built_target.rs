@@ -44,8 +44,9 @@ impl BuiltTarget {
             has_same_provider: it.provider == *provider,
             has_same_store: store.as_ref().is_none_or(|(_, is_same)| *is_same),
         });
-        // Checks the settings, and names the part at fault.
-        let builder = ResilienceBuilder::from_config(policy)?;
+        // Checks the settings, and names the part at fault. The circuit may need the store, which the layers have.
+        let without_circuit = ResilienceConfig { circuit_breaker: None, ..policy.clone() };
+        let builder = ResilienceBuilder::from_config(&without_circuit)?;
         let layers = GateLayers::new(policy, previous, store.map(|(store, _)| store))?;
         let stack = builder
             .name(name)

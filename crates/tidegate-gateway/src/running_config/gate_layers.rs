@@ -72,9 +72,10 @@ impl GateLayers {
                 (None, Some(settings)) => {
                     let settings = settings.clone();
                     let layer = match store {
-                        Some(store) => CircuitBreakerLayer::from_settings_with_store(settings, store)?,
-                        None => CircuitBreakerLayer::from_settings(settings)?,
+                        Some(store) => CircuitBreakerLayer::from_settings_with_store(settings, store),
+                        None => CircuitBreakerLayer::from_settings(settings),
                     };
+                    let layer = layer.map_err(|error| error.within("circuit_breaker"))?;
                     force_as_before(&layer, before);
                     layer
                 }
