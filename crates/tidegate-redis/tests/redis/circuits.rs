@@ -226,3 +226,45 @@ async fn probes_do_not_exceed_their_number_when_the_server_is_restarted_empty() 
     provider.load(&layers, Duration::from_millis(1500)).await;
     wait_for(&layers, State::Closed).await;
 }
+
+/// A turn may be granted, renewed or ended at the moment of a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_do_not_exceed_their_number_however_often_the_server_is_restarted() {
+    let Some(mut server) = RedisServer::start().await.unwrap() else { return };
+    let circuit = || {
+        let circuit = CircuitBreakerLayer::new().failure_threshold(1).cooldown(Duration::from_millis(200));
+        circuit.half_open_max(2).success_threshold(u32::MAX)
+    };
+    let timeout = Duration::from_secs(1);
+    let closed_mode = Settings { mode: OnUnavailable::Closed, timeout, ..Settings::default() };
+    let (layers, provider) = (layers_with(&server, &closed_mode, circuit), Provider::default());
+    provider.recover();
+    for layer in &layers {
+        assert!(provider.call(layer).await);
+    }
+    // The subscriptions are there.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    provider.0.is_well.store(false, Ordering::SeqCst);
+    provider.call(&layers[0]).await;
+    wait_for(&layers, State::Open).await;
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    provider.recover();
+    provider.0.delay.store(700, Ordering::SeqCst);
+    provider.0.most_in_flight.store(0, Ordering::SeqCst);
+    let load = {
+        let (provider, layers) = (provider.clone(), layers.clone());
+        tokio::spawn(async move { provider.load(&layers, Duration::from_secs(10)).await })
+    };
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..10 {
+        // The provider counts the requests in flight before so many have succeeded.
+        provider.0.successes.store(0, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(random.u64(200..1200))).await;
+        server.kill().unwrap();
+        tokio::time::sleep(Duration::from_millis(random.u64(0..200))).await;
+        server.restart().await.unwrap();
+    }
+    load.await.unwrap();
+    let most = provider.0.most_in_flight.load(Ordering::SeqCst);
+    assert_eq!(most, 2, "probes at a time");
+}
