@@ -7,6 +7,7 @@ use super::handle::Handle;
 use super::link_task::{TaskFlag, TaskGuard, spawn};
 use super::shared_statistics::SentReport;
 use super::state::Circuit;
+use crate::clock;
 use crate::store::{SharedWindow, WindowReport};
 
 /// When the calls of a circuit with a shared window are reported to the store: by a task that runs while there are calls.
@@ -56,10 +57,14 @@ impl Handle {
     async fn report_calls(&self, mut guard: TaskGuard) {
         let Some(link) = &self.0.store else { return };
         let name = link.name(self);
+        let longest = link.store.shared.settings().timeout.saturating_add(INTERVAL);
         loop {
             while let Some((sent, report)) = self.take_report() {
+                let start = clock::now();
                 let reply = link.store.shared.report_calls(&name, report).await;
-                self.on_report_reply(&sent, reply.ok());
+                // A process that was suspended gets totals of the past.
+                let is_late = clock::now().saturating_duration_since(start) > longest;
+                self.on_report_reply(&sent, reply.ok().filter(|_| !is_late));
                 link.reports.next().await;
             }
             drop(guard);

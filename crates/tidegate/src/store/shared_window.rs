@@ -63,12 +63,13 @@ impl WindowTotals {
     }
 
     pub(crate) fn push(&mut self, bad: bool) {
-        self.add(Self { bad: u64::from(bad), calls: 1 });
+        self.calls += 1;
+        self.bad += u64::from(bad);
     }
 
     pub(crate) fn add(&mut self, more: Self) {
-        self.calls += more.calls;
-        self.bad += more.bad;
+        self.calls = self.calls.saturating_add(more.calls);
+        self.bad = self.bad.saturating_add(more.bad);
     }
 
     pub(crate) fn subtract(&mut self, gone: Self) {

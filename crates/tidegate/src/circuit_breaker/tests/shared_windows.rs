@@ -203,6 +203,20 @@ async fn a_circuit_that_closes_begins_a_new_window_in_all_processes() {
     }
 }
 
+/// A process was suspended while its report was under way: the totals are of the past.
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_is_late_leaves_the_decision_to_the_local_window() {
+    let server = Server::new();
+    let layers = two(&server, by_rate);
+    calls(&layers[1], 503, 9).await;
+    sleep(200 * MILLI).await;
+    server.set_delays(Delays { reply: Box::new(|| 10 * SECOND), ..Delays::default() });
+    calls(&layers[0], 503, 1).await;
+    sleep(20 * SECOND).await;
+    let snapshot = layers[0].handle().snapshot();
+    assert_eq!((snapshot.state, snapshot.window_shared), (State::Closed, Some(false)));
+}
+
 /// A report was under way when the circuit closed: its reply is that of the window before.
 #[tokio::test(start_paused = true)]
 async fn a_reply_from_before_the_circuit_closed_changes_nothing() {
@@ -210,7 +224,7 @@ async fn a_reply_from_before_the_circuit_closed_changes_nothing() {
     let layers = two(&server, by_rate);
     calls(&layers[1], 503, 9).await;
     sleep(200 * MILLI).await;
-    server.set_delays(Delays { reply: Box::new(|| SECOND), ..Delays::default() });
+    server.set_delays(Delays { reply: Box::new(|| 50 * MILLI), ..Delays::default() });
     calls(&layers[0], 503, 1).await;
     sleep(10 * MILLI).await;
     layers[0].handle().reset();
