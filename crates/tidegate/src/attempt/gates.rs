@@ -129,6 +129,17 @@ impl AttemptGates {
         &self.0.target
     }
 
+    /// Whether the gates would certainly admit any attempt at once, and leave half of every quota. It costs a few loads, and a
+    /// closer look decides if it is `false`.
+    #[inline]
+    pub(crate) fn certainly_admit(&self) -> bool {
+        let circuit = self.circuit_breaker();
+        circuit.admits_all()
+            && circuit.by_key().is_none()
+            && self.0.rate_limit.certainly_admits()
+            && self.0.backpressure.certainly_admits()
+    }
+
     /// The rejection that an attempt with this request would get now, by the states of its own keys. Acquires nothing.
     pub(crate) fn peek<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
         past_deadline(Deadline::of(request.extensions()))

@@ -156,6 +156,12 @@ impl Handle {
             .or_else(|| self.met_by(request).peek_as(priority, flow_of(request.extensions()), deadline))
     }
 
+    /// Whether any call would get a permit now. `false` also with keys.
+    #[inline]
+    pub(crate) fn certainly_admits(&self) -> bool {
+        self.by_key().is_none() && (self.0.semaphore.can_acquire() || !self.is_enabled())
+    }
+
     /// Whether this request would wait for a permit, or be rejected for lack of one.
     pub(crate) fn is_full_for<B: 'static>(&self, request: &Request<B>) -> bool {
         self.is_enabled() && !self.met_by(request).0.semaphore.can_acquire()

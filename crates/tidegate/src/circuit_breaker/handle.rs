@@ -302,7 +302,7 @@ impl Handle {
 
     /// Whether every call is admitted, because the circuit is closed.
     #[inline]
-    pub(super) fn admits_all(&self) -> bool {
+    pub(crate) fn admits_all(&self) -> bool {
         self.0.circuit.fast_state().admits_all()
     }
 

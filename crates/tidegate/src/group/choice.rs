@@ -54,25 +54,33 @@ const CLEARLY: f32 = 1.25;
 /// Added to every time, in seconds: a difference of milliseconds is noise.
 const NOISE: f32 = 0.02;
 
+/// A member with this part of its quota left is as good as one with all of it. With less it counts as slower.
+const PLENTY: f32 = 0.5;
+
 /// The least part of a quota that is told apart.
 const LEAST_QUOTA: f32 = 0.01;
 
-/// Chooses one of `members`. `random` draws a number, each as likely as the others. `open` returns the load of a member
-/// without gates and failures, which is the quick case, and `view` looks at any member. Usually two members are looked at;
-/// all of them only if these two would not admit the call at once. `None` if `members` is empty.
+/// Chooses one of `members`. `random` draws a number, each as likely as the others. `load` returns the load of a member,
+/// `is_certain` whether it would certainly admit the call with no less than [`PLENTY`] of its quota left, and `view` looks at its
+/// gates. Usually the loads of two members are compared, and the gates of the better one admit the call. Gates are looked at only
+/// if that is not certain: those of two members, and of all if these two would not admit the call at once. `None` if `members` is
+/// empty.
 #[inline]
 pub(super) fn choose(
     members: MemberSet,
     weights: &Weights,
     mut random: impl FnMut() -> u64,
-    open: impl Fn(usize) -> Option<MemberLoad>,
+    load: impl Fn(usize) -> MemberLoad,
+    is_certain: impl Fn(usize) -> bool,
     view: impl FnMut(usize) -> MemberView,
 ) -> Option<Chosen> {
     let (first, second) = weights.draw_two(members, random())?;
-    if let Some(second) = second
-        && let (Some(one), Some(other)) = (open(first), open(second))
-    {
-        return Some(better((first, one, 1.0), (second, other, 1.0), weights));
+    if let Some(second) = second {
+        // The gates of the other member could only make it worse.
+        let chosen = better((first, load(first), 1.0), (second, load(second), 1.0), weights);
+        if is_certain(chosen.index) {
+            return Some(chosen);
+        }
     }
     Some(choose_by_view(members, (first, second), weights, random, view))
 }
@@ -136,7 +144,10 @@ const fn with_load((index, view): (usize, MemberView)) -> Loaded {
 #[inline]
 fn better(one: Loaded, other: Loaded, weights: &Weights) -> Chosen {
     // Without a time of both, only their loads can be compared.
-    let times = one.1.first_token.zip(other.1.first_token).unwrap_or((1.0, 1.0));
+    let times = match (one.1.first_token, other.1.first_token) {
+        (Some(one), Some(other)) => (one, other),
+        _ => (1.0, 1.0),
+    };
     let first = cost(times.0, one, weights);
     let second = cost(times.1, other, weights);
     let index = if second * CLEARLY < first { other.0 } else { one.0 };
@@ -146,7 +157,8 @@ fn better(one: Loaded, other: Loaded, weights: &Weights) -> Chosen {
 /// What a further call costs at a member: its time, multiplied by its load for its weight, and by how scarce its quota is.
 #[inline]
 fn cost(first_token: f32, (index, load, quota): Loaded, weights: &Weights) -> f32 {
-    (first_token + NOISE) * (1.0 + load.in_flight as f32 / weights.relative(index)) / quota.max(LEAST_QUOTA)
+    let quota = (quota / PLENTY).clamp(LEAST_QUOTA, 1.0);
+    (first_token + NOISE) * (1.0 + load.in_flight as f32 * weights.inverse(index)) / quota
 }
 
 /// Orders members by when the call could start: queues before rejections, and rejections without a time last.
@@ -157,7 +169,7 @@ fn soonest(one: &(usize, MemberView), other: &(usize, MemberView), weights: &Wei
         Standing::Closed(Some(wait)) => (2, wait),
         Standing::Closed(None) => (3, Duration::MAX),
     };
-    let load = |(index, view): &(usize, MemberView)| view.load.in_flight as f32 / weights.relative(*index);
+    let load = |(index, view): &(usize, MemberView)| view.load.in_flight as f32 * weights.inverse(*index);
     rank(one.1.standing).cmp(&rank(other.1.standing)).then(load(one).total_cmp(&load(other)))
 }
 
@@ -176,26 +188,26 @@ mod tests {
         MemberView { standing: Standing::Open, load, quota: 1.0 }
     }
 
-    /// The quick case, of a member that differs from a new one in its load only.
-    fn open_load(view: MemberView) -> Option<MemberLoad> {
-        (view.standing == Standing::Open && view.quota == 1.0).then_some(view.load)
+    fn is_certain(view: MemberView) -> bool {
+        view.standing == Standing::Open && view.quota >= PLENTY
     }
 
     fn choose_with(views: &[MemberView], weights: &Weights, random: &mut fastrand::Rng) -> Option<Chosen> {
         choose_by(MemberSet::first(views.len()), weights, random, views)
     }
 
-    /// The choice, which is the same by the loads as by the views.
+    /// The choice, which is the same whether the gates of a member that certainly admits the call are looked at or not.
     fn choose_by(
         members: MemberSet,
         weights: &Weights,
         random: &mut fastrand::Rng,
         views: &[MemberView],
     ) -> Option<Chosen> {
-        let view = |index: usize| views[index];
+        let (view, load) = (|index: usize| views[index], |index: usize| views[index].load);
         let mut same = random.clone();
-        let chosen = choose(members, weights, || random.u64(..), |index| open_load(views[index]), view);
-        assert_eq!(choose(members, weights, || same.u64(..), |_| None, view), chosen);
+        let chosen =
+            choose(members, weights, || random.u64(..), load, |index| is_certain(views[index]), view);
+        assert_eq!(choose(members, weights, || same.u64(..), load, |_| false, view), chosen);
         chosen
     }
 
@@ -276,15 +288,20 @@ mod tests {
     }
 
     #[test]
-    fn usually_two_members_are_looked_at() {
+    fn no_more_gates_are_looked_at_than_those_of_two_members() {
         let mut seen = 0;
         let mut random = fastrand::Rng::with_seed(7);
-        let view = |_| {
+        let mut view = |_| {
             seen += 1;
             OPEN
         };
-        choose(MemberSet::first(8), &Weights::new([1.0; 8]), || random.u64(..), |_| None, view).unwrap();
-        assert_eq!(seen, 2);
+        let mut look = |is_certain: bool| {
+            let weights = Weights::new([1.0; 8]);
+            choose(weights.all(), &weights, || random.u64(..), |_| OPEN.load, |_| is_certain, &mut view).unwrap();
+        };
+        look(true);
+        look(false);
+        assert_eq!(seen, 2, "none if the admission is certain");
     }
 
     proptest! {

@@ -15,6 +15,9 @@ pub(super) struct FirstTokenEstimate(AtomicU64);
 /// How fast an estimate without calls decays, in milliseconds.
 const HALF_LIFE: f32 = 10_000.0;
 
+/// An estimate up to this age, in milliseconds, is used as it is: it would decay by less than a hundredth.
+const FRESH: i32 = 1_000;
+
 /// An estimate of this age is not used any more, in milliseconds.
 const LIFETIME: i32 = 60_000;
 
@@ -66,9 +69,15 @@ impl PackedEstimate {
     #[inline]
     fn at(self, now: Ticks) -> Option<f32> {
         // It may have been recorded after `now` was read.
-        let idle = (now.since(self.at) as i32).max(0);
+        let idle = now.since(self.at) as i32;
+        if self.at.0 == 0 || idle >= LIFETIME {
+            return None;
+        }
+        if idle < FRESH {
+            return Some(self.seconds);
+        }
         let decay = idle as f32 / HALF_LIFE;
-        (self.at.0 != 0 && idle < LIFETIME).then(|| self.seconds / (1.0 + decay * decay))
+        Some(self.seconds / (1.0 + decay * decay))
     }
 
     fn after(self, time: Duration, now: Ticks) -> Self {

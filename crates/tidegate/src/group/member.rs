@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use http::Request;
 
-use super::choice::{MemberLoad, MemberView, Standing};
+use super::choice::{MemberView, Standing};
 use super::gate_view::GateView;
 use super::member_state::MemberState;
 use super::ticks::Ticks;
@@ -44,10 +44,10 @@ impl<S> Member<S> {
 }
 
 impl<S> Member<S> {
-    /// Its load, if it has no gates and no failure.
+    /// Whether it would certainly admit any call at once, and has much of its quota left.
     #[inline]
-    pub(super) fn open_load(&self, now: Ticks) -> Option<MemberLoad> {
-        (self.gates.is_none() && !self.state.has_failed()).then(|| self.state.load(now))
+    pub(super) fn certainly_admits(&self) -> bool {
+        !self.state.has_failed() && self.gates.as_ref().is_none_or(AttemptGates::certainly_admit)
     }
 
     pub(super) fn view<B: 'static>(&self, request: &Request<B>, now: Instant) -> MemberView {

@@ -97,7 +97,8 @@ impl<S> Members<S> {
             among,
             &self.weights,
             || fastrand::u64(..),
-            |index| self.members[index].open_load(ticks),
+            |index| self.members[index].state.load(ticks),
+            |index| self.members[index].certainly_admits(),
             |index| self.members[index].view(request, now.get()),
         )
     }

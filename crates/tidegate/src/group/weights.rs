@@ -5,42 +5,54 @@ use super::member_set::MemberSet;
 pub(super) struct Weights {
     /// Relative to their mean.
     relative: Box<[f32]>,
-    /// The weights laid end to end on [`TOTAL`] points: where that of each member ends.
-    ends: Box<[u64]>,
+    /// One divided by each.
+    inverse: Box<[f32]>,
+    /// A table for draws among all members; then for each member one for draws among the others.
+    tables: Box<[AliasSlot]>,
     all: MemberSet,
-    /// They do not differ, and there are at least two.
-    is_equal: bool,
 }
 
-/// The points of all members together. A draw is a 32-bit number, so it is a point as it is.
-const TOTAL: u64 = 1 << 32;
+/// One of as many equal parts of a draw as there are members. It belongs to its own member up to `end`, of [`WHOLE`], and to another
+/// one from there (the alias method: Walker, 1977; tables as by Vose, "A Linear Algorithm for Generating Random Numbers with a
+/// Given Distribution", 1991).
+#[derive(Clone, Copy, Debug)]
+struct AliasSlot {
+    end: u64,
+    alias: usize,
+}
+
+/// A draw is a 32-bit number.
+const WHOLE: u64 = 1 << 32;
 
 impl Weights {
     /// Positive weights, of at most [`MemberSet::MAX`] members.
     pub(super) fn new(weights: impl IntoIterator<Item = f32>) -> Self {
         let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
         let sum: f64 = weights.iter().sum();
-        let relative = weights.iter().map(|weight| (weight * weights.len() as f64 / sum) as f32).collect();
-        let mut end = 0.0;
-        let mut ends: Box<[u64]> = weights
-            .iter()
-            .map(|weight| {
-                end += weight;
-                (end / sum * TOTAL as f64) as u64
-            })
-            .collect();
-        // Sums of floating-point numbers depend on their order.
-        if let Some(last) = ends.last_mut() {
-            *last = TOTAL;
+        let mean = sum / weights.len() as f64;
+        let among_others = (0..weights.len()).map(|left_out| {
+            let weight = |(index, weight)| if index == left_out { 0.0 } else { weight };
+            weights.iter().copied().enumerate().map(weight).collect()
+        });
+        let tables = [weights.clone()].into_iter().chain(among_others).flat_map(|it| table(&it)).collect();
+        Self {
+            relative: weights.iter().map(|weight| (weight / mean) as f32).collect(),
+            inverse: weights.iter().map(|weight| (mean / weight) as f32).collect(),
+            tables,
+            all: MemberSet::first(weights.len()),
         }
-        let is_equal = weights.len() > 1 && weights.iter().all(|weight| *weight == weights[0]);
-        Self { relative, ends, all: MemberSet::first(weights.len()), is_equal }
     }
 
     /// The weight of a member, relative to the mean of all.
     #[inline]
     pub(super) fn relative(&self, index: usize) -> f32 {
         self.relative[index]
+    }
+
+    /// One divided by the relative weight of a member.
+    #[inline]
+    pub(super) fn inverse(&self, index: usize) -> f32 {
+        self.inverse[index]
     }
 
     /// The members with these weights.
@@ -52,33 +64,12 @@ impl Weights {
     /// Two different members of `among`, or the only one. `random` is any number, each as likely as the others.
     #[inline]
     pub(super) fn draw_two(&self, among: MemberSet, random: u64) -> Option<(usize, Option<usize>)> {
-        let (first, second) = (random >> 32, random & (TOTAL - 1));
-        if !self.is_equal || among != self.all {
-            return self.draw_two_by_weight(among, first, second);
-        }
-        // By position, without a search.
-        let count = self.ends.len() as u64;
-        let (one, other) = ((first * count) >> 32, (second * (count - 1)) >> 32);
-        Some((one as usize, Some((other + u64::from(other >= one)) as usize)))
-    }
-
-    #[inline(never)]
-    fn draw_two_by_weight(
-        &self,
-        among: MemberSet,
-        first: u64,
-        second: u64,
-    ) -> Option<(usize, Option<usize>)> {
-        if among != self.all || self.ends.len() < 2 {
+        let (first, second) = (random >> 32, random & (WHOLE - 1));
+        if among != self.all || self.relative.len() < 2 {
             return self.draw_two_of_some(among, first, second);
         }
-        let (one, own) = self.at(first);
-        // A point among those of the others.
-        let mut point = (second * (TOTAL - own.len)) >> 32;
-        if point >= own.begin {
-            point += own.len;
-        }
-        Some((one, Some(self.at(point).0)))
+        let one = self.draw_from(0, first);
+        Some((one, Some(self.draw_from(one + 1, second))))
     }
 
     #[cold]
@@ -87,35 +78,43 @@ impl Weights {
         Some((one, self.draw(among.without(one), second)))
     }
 
+    /// Draws from a table. `random` is below [`WHOLE`].
+    #[inline]
+    fn draw_from(&self, table: usize, random: u64) -> usize {
+        let members = self.relative.len();
+        let point = random * members as u64;
+        let index = (point >> 32) as usize;
+        let slot = self.tables[table * members + index];
+        if point & (WHOLE - 1) < slot.end { index } else { slot.alias }
+    }
+
+    /// Draws one of these members, by a search.
     fn draw(&self, among: MemberSet, random: u64) -> Option<usize> {
-        let total: u64 = among.iter().map(|index| self.points(index).len).sum();
-        let mut point = (random * total) >> 32;
-        among.iter().find(|index| {
-            let len = self.points(*index).len;
-            let is_here = point < len;
-            point = point.saturating_sub(len);
-            is_here
-        })
-    }
-
-    /// The member at a point.
-    #[inline]
-    fn at(&self, point: u64) -> (usize, Points) {
-        let index = self.ends.partition_point(|end| *end <= point);
-        (index, self.points(index))
-    }
-
-    #[inline]
-    fn points(&self, index: usize) -> Points {
-        let begin = if index == 0 { 0 } else { self.ends[index - 1] };
-        Points { begin, len: self.ends[index] - begin }
+        let total: f64 = among.iter().map(|index| f64::from(self.relative[index])).sum();
+        let mut point = random as f64 / WHOLE as f64 * total;
+        let here = |index: &usize| {
+            point -= f64::from(self.relative[*index]);
+            point < 0.0
+        };
+        // Sums of floating-point numbers depend on their order, so that the point may be past the last one.
+        among.iter().find(here).or_else(|| among.iter().last())
     }
 }
 
-/// The points of a member.
-struct Points {
-    begin: u64,
-    len: u64,
+/// A table that draws each member by its weight, which may be 0. A single member of the weight 0 is drawn by no call.
+fn table(weights: &[f64]) -> Vec<AliasSlot> {
+    let sum: f64 = weights.iter().sum();
+    let mut parts: Vec<f64> = weights.iter().map(|weight| weight * weights.len() as f64 / sum).collect();
+    let mut slots: Vec<_> = (0..parts.len()).map(|alias| AliasSlot { end: WHOLE, alias }).collect();
+    let (mut small, mut large): (Vec<_>, Vec<_>) = (0..parts.len()).partition(|index| parts[*index] < 1.0);
+    while let (Some(less), Some(more)) = (small.pop(), large.last().copied()) {
+        slots[less] = AliasSlot { end: (parts[less] * WHOLE as f64) as u64, alias: more };
+        parts[more] -= 1.0 - parts[less];
+        if parts[more] < 1.0 {
+            small.extend(large.pop());
+        }
+    }
+    slots
 }
 
 #[cfg(test)]
@@ -124,12 +123,23 @@ mod tests {
 
     use super::*;
 
+    /// The part of all draws from a table that is a member.
+    fn share(weights: &Weights, table: usize, member: usize) -> f64 {
+        let members = weights.relative.len();
+        let slots = weights.tables[table * members..].iter().take(members).enumerate();
+        let own = |(index, slot): (usize, &AliasSlot)| {
+            let of_index = if index == member { slot.end } else { 0 };
+            of_index + if slot.alias == member { WHOLE - slot.end } else { 0 }
+        };
+        slots.map(own).sum::<u64>() as f64 / (members as u64 * WHOLE) as f64
+    }
+
     #[test]
-    fn the_weights_share_all_points() {
+    fn a_member_with_a_hundred_thousandth_of_the_weights_is_drawn_that_often() {
         let weights = Weights::new([0.001, 1_000.0, 1.0, 3.0]);
-        let lens: Vec<_> = (0..4).map(|index| weights.points(index).len).collect();
-        assert_eq!(lens.iter().sum::<u64>(), TOTAL);
-        assert!(lens[0] > 4_000 && lens[3].abs_diff(3 * lens[2]) < 3, "{lens:?}");
+        for (member, weight) in [0.001, 1_000.0, 1.0, 3.0].into_iter().enumerate() {
+            assert!((share(&weights, 0, member) * 1_004.001 / weight - 1.0).abs() < 1e-4, "{weights:?}");
+        }
         assert!((weights.relative(1) - 3.984).abs() < 0.001);
     }
 
@@ -150,6 +160,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_table_has_the_shares_of_the_weights(
+            values in prop::collection::vec(0.001_f32..1_000.0, 2..=MemberSet::MAX),
+        ) {
+            let weights = Weights::new(values.iter().copied());
+            for table in 0..=values.len() {
+                let weight = |member: usize| if member + 1 == table { 0.0 } else { f64::from(values[member]) };
+                let sum: f64 = (0..values.len()).map(weight).sum();
+                for member in 0..values.len() {
+                    let share = share(&weights, table, member);
+                    prop_assert!((share - weight(member) / sum).abs() < 1e-7, "{} of table {}", member, table);
+                    prop_assert!(share == 0.0 || weight(member) > 0.0);
+                }
+            }
+        }
+
         /// All members or some: two different ones of the set are drawn, whatever the number is.
         #[test]
         fn two_different_members_of_the_set_are_drawn(

@@ -1,5 +1,6 @@
 //! The admission of calls: their cost, and the reservation, the place in the queue or the rejection of each.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http::{Extensions, Request};
@@ -116,6 +117,10 @@ impl Handle {
         now: Instant,
     ) -> RateDecision {
         let call = || RateCall { cost, priority: Priority::of(extensions), flow: flow_of(extensions) };
+        let certain = self.0.certain_calls.load(Ordering::Relaxed);
+        if certain > 0 {
+            self.0.certain_calls.store(certain - 1, Ordering::Relaxed);
+        }
         let mut granted = match queue.backlog.total() {
             0 => Wakers::default(),
             _ => queue.grant_ready(now),
@@ -137,6 +142,7 @@ impl Handle {
                 (call, queue.shortfall(&call, now))
             }
         };
+        self.0.certain_calls.store(0, Ordering::Relaxed);
         let (settings, deadline) = (self.0.settings(), Deadline::of(extensions));
         let rejection = settings
             .reject_early(queue.is_full(&call), &shortfall, deadline, now)

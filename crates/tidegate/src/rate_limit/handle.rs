@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -39,6 +39,9 @@ pub(super) struct RateState {
     pub(super) queue: SharedQueue,
     /// Some quota counts tokens, so calls have to be estimated and metered.
     pub(super) has_token_quota: AtomicBool,
+    /// The next calls that certainly leave half of every quota, and find no queue. Read without the lock, written under it. 0 if
+    /// the queue has to be looked at.
+    pub(super) certain_calls: AtomicU32,
     /// The provider has reported a limit.
     pub(super) has_reported_quotas: AtomicBool,
     /// The wire below records every attempt that it sends. An attempt that is not recorded was not sent.
@@ -68,6 +71,7 @@ impl From<&RateLimitSettings> for RateState {
             store: shared.cloned().map(StoreLink::new),
             has_token_quota: AtomicBool::new(limits.has_token_quota()),
             queue: SharedQueue::new(limits, settings.max_waiting, threads, now),
+            certain_calls: AtomicU32::new(if settings.enabled { 0 } else { u32::MAX }),
             has_reported_quotas: AtomicBool::new(false),
             wire_reports: AtomicBool::new(false),
             ignored: AtomicU64::new(0),
@@ -178,7 +182,10 @@ impl Handle {
             let fresh = it.0.settings().quota_set(clock::now());
             it.0.has_token_quota.store(fresh.has_token_quota(), Ordering::Relaxed);
             it.0.has_reported_quotas.store(false, Ordering::Relaxed);
-            it.change(|queue, _| queue.limits.reset(fresh));
+            it.change(|queue, _| {
+                it.0.certain_calls.store(0, Ordering::Relaxed);
+                queue.limits.reset(fresh);
+            });
         });
     }
 
@@ -255,6 +262,7 @@ impl Handle {
         let (now, wall) = (clock::now(), server_time(headers, SystemTime::now()));
         let effect = {
             let mut state = self.lock();
+            self.0.certain_calls.store(0, Ordering::Relaxed);
             let effect =
                 state.limits.apply_report(&report, reserved, settings.adopt_reported_quotas, now, wall);
             if is_success {
@@ -286,7 +294,9 @@ impl Handle {
         let now = clock::now();
         let until = Deadline::after(wait, now).instant();
         let ramp = ReopenRamp::new(wait, until, fastrand::f64());
-        self.lock().limits.close(until, ramp, now);
+        let mut queue = self.lock();
+        self.0.certain_calls.store(0, Ordering::Relaxed);
+        queue.limits.close(until, ramp, now);
     }
 
     /// Replaces what a call reserved by what it used.

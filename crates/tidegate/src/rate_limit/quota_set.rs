@@ -268,6 +268,20 @@ impl QuotaSet {
         counters.map(part).fold(1.0, f32::min)
     }
 
+    /// Returns how many calls certainly leave half of every quota: time only adds room. It is 0 if that depends on more than
+    /// their number.
+    pub(super) fn calls_to_half(&self, now: Instant) -> u32 {
+        let is_closed = self.closed_for(now).is_some() || self.ramp.is_some();
+        if is_closed || self.is_shared() || self.has_token_quota() {
+            return 0;
+        }
+        let counters = self.configured.iter().chain(self.reported.counters());
+        let above_half = |QuotaCounter { bucket, .. }: &QuotaCounter| {
+            bucket.remaining(now).saturating_sub(bucket.capacity().div_ceil(2))
+        };
+        counters.map(above_half).min().map_or(u32::MAX, |calls| u32::try_from(calls).unwrap_or(u32::MAX))
+    }
+
     /// Returns whether any quota counts tokens.
     pub(super) fn has_token_quota(&self) -> bool {
         self.configured.iter().chain(self.reported.counters()).any(|counter| counter.unit().is_tokens())

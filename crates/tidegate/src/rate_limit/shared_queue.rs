@@ -21,6 +21,11 @@ impl SharedQueue {
         Self { queue: Mutex::new(RateQueue::new(limits, max_waiting)), credits }
     }
 
+    /// Whether threads may admit calls without the lock.
+    pub(super) fn has_credits(&self) -> bool {
+        self.credits.are_possible()
+    }
+
     /// Locks the queue, and charges what threads have admitted on credit. There is no credit until the lock is released.
     pub(super) fn lock(&self) -> MutexGuard<'_, RateQueue> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);

@@ -96,6 +96,11 @@ impl ThreadCredits {
         Self { origin: now, size, shards }
     }
 
+    /// Whether the quota is large enough for credits.
+    pub(super) fn are_possible(&self) -> bool {
+        self.size >= MIN_SIZE
+    }
+
     /// Admits a call on the credit of this shard. Returns its number in the order of all calls, as far as it is known.
     #[inline]
     pub(super) fn try_use(&self, shard: usize, now: Instant) -> Option<u64> {
