@@ -98,10 +98,15 @@ impl FallbackLayer {
     #[must_use]
     pub fn then_group<S>(self, group: Group<S>) -> Self
     where
+        S: AsTarget,
         Group<S>: AsTarget,
     {
         let (name, members) = (Arc::clone(group.name()), group.members().cloned().collect());
-        let target = Target { members, ..Target::new(&name, group) };
+        let target = match group.only_member() {
+            Some(member) => Target::new(&name, member.clone()),
+            None => Target::new(&name, group),
+        };
+        let target = Target { members, ..target };
         Self { handle: self.handle.with_target(target), ..self }
     }
 

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::body::{CallAtMember, ResponseBody};
 use super::choice::Standing;
-use super::info::GroupMember;
+use super::info::{GroupMember, LateMember};
 use super::member_set::MemberSet;
 use super::member_state::{InFlight, MemberState};
 use super::members::{MemberChoice, Members};
@@ -74,6 +74,7 @@ impl<S: Clone> GroupCall<S> {
             members,
         };
         call.skip_incapable_members();
+        call.skip_late_member();
         let choice = call.choose(true).expect("a group has members");
         let service = call.enter(choice);
         (call, service)
@@ -94,6 +95,16 @@ impl<S: Clone> GroupCall<S> {
             }
             Decision::Skipped(missing).emit(name, None);
         }
+    }
+
+    /// Leaves out the member that this request is to overtake, unless it is the only one that is left.
+    fn skip_late_member(&mut self) {
+        let Some(LateMember(late)) = self.request.as_ref().and_then(|request| request.extensions().get()) else {
+            return;
+        };
+        let is_late = |index: &usize| self.members.members[*index].name == *late;
+        let others = self.left.iter().find(is_late).map(|index| self.left.without(index));
+        self.left = others.filter(|others| !others.is_empty()).unwrap_or(self.left);
     }
 
     fn choose(&self, is_first: bool) -> Option<MemberChoice> {

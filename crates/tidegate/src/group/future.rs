@@ -19,11 +19,22 @@ use crate::{BoxError, Deadline, Error, HttpService, Payload};
 
 /// Waits for the response of a member.
 #[pin_project]
-pub struct ResponseFuture<S, F, B> {
+pub struct ResponseFuture<S, F, B>(#[pin] GroupFuture<S, F, B>);
+
+#[pin_project(project = GroupFutureProj)]
+enum GroupFuture<S, F, B> {
+    OnlyMember(#[pin] F),
+    /// Boxed: one allocation costs less than moving the state of the call with the future.
+    Several(Pin<Box<SeveralMembers<S, F, B>>>),
+}
+
+/// A call to a group of several members.
+#[pin_project]
+struct SeveralMembers<S, F, B> {
     #[pin]
     state: State<S, F, B>,
-    /// `None` for a group of one. Boxed: one allocation costs less than moving it with the future.
-    call: Option<Box<GroupCall<S>>>,
+    /// `None` while the body of the request is read.
+    call: Option<GroupCall<S>>,
 }
 
 #[pin_project(project = StateProj)]
@@ -45,8 +56,9 @@ struct Collecting<S, B> {
 }
 
 impl<S, F, B> ResponseFuture<S, F, B> {
+    #[inline]
     pub(super) const fn of_only_member(future: F) -> Self {
-        Self { state: State::Calling(future), call: None }
+        Self(GroupFuture::OnlyMember(future))
     }
 
     pub(super) fn calling(members: Arc<Members<S>>, request: Request<Payload>) -> Self
@@ -54,7 +66,11 @@ impl<S, F, B> ResponseFuture<S, F, B> {
         S: Clone,
     {
         let (call, service) = GroupCall::start(members, request);
-        Self { state: State::Readying(service), call: Some(Box::new(call)) }
+        Self::of_several(State::Readying(service), Some(call))
+    }
+
+    fn of_several(state: State<S, F, B>, call: Option<GroupCall<S>>) -> Self {
+        Self(GroupFuture::Several(Box::pin(SeveralMembers { state, call })))
     }
 
     pub(super) fn collecting(members: Arc<Members<S>>, request: Request<B>) -> Self
@@ -65,7 +81,7 @@ impl<S, F, B> ResponseFuture<S, F, B> {
         let (head, body) = request.into_parts();
         let body = Payload::collect(body, Payload::DEFAULT_CAP);
         let collecting = Collecting { head: Some(head), body, deadline_timer, members };
-        Self { state: State::Collecting(Box::new(collecting)), call: None }
+        Self::of_several(State::Collecting(Box::new(collecting)), None)
     }
 }
 
@@ -77,16 +93,30 @@ where
 {
     type Output = Result<Response<ResponseBody<S::Body>>, Error>;
 
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().0.project() {
+            GroupFutureProj::OnlyMember(future) => future
+                .poll(cx)
+                .map_ok(|response| response.map(|body| ResponseBody::new(body, None)))
+                .map_err(Error::new),
+            GroupFutureProj::Several(several) => several.as_mut().poll(cx),
+        }
+    }
+}
+
+impl<S, F, B> Future for SeveralMembers<S, F, B>
+where
+    S: HttpService<Payload> + Service<Request<Payload>, Future = F> + Clone,
+    F: Future<Output = Result<Response<S::Body>, S::Error>>,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Output = Result<Response<ResponseBody<S::Body>>, Error>;
+
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let result = match (this.state.as_mut().project(), this.call.as_deref_mut()) {
-                (StateProj::Calling(future), None) => {
-                    let result = ready!(future.poll(cx)).map_err(Error::new);
-                    return Poll::Ready(
-                        result.map(|response| response.map(|body| ResponseBody::new(body, None))),
-                    );
-                }
+            let result = match (this.state.as_mut().project(), this.call.as_mut()) {
                 (StateProj::Calling(future), Some(_)) => ready!(future.poll(cx)).map_err(Error::new),
                 (StateProj::Readying(service), Some(call)) => match ready!(call.poll_ready(service, cx)) {
                     Ok(()) => {
@@ -104,15 +134,13 @@ where
                     let head = head.take().expect("polled after completion");
                     let request = Request::from_parts(head, body?);
                     let (call, service) = GroupCall::start(Arc::clone(members), request);
-                    *this.call = Some(Box::new(call));
+                    *this.call = Some(call);
                     this.state.set(State::Readying(service));
                     continue;
                 }
-                (StateProj::Readying(_), None) | (StateProj::Done, _) => {
-                    unreachable!("polled after completion")
-                }
+                (_, None) | (StateProj::Done, _) => unreachable!("polled after completion"),
             };
-            let call = this.call.as_deref_mut().expect("a group of one has returned");
+            let call = this.call.as_mut().expect("a member was called");
             match call.step(result) {
                 ControlFlow::Continue(service) => this.state.set(State::Readying(service)),
                 ControlFlow::Break(result) => {
@@ -126,11 +154,14 @@ where
 
 impl<S, F, B> fmt::Debug for ResponseFuture<S, F, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            State::Collecting(_) => "collecting",
-            State::Readying(_) => "readying a member",
-            State::Calling(_) => "calling",
-            State::Done => "done",
+        let state = match &self.0 {
+            GroupFuture::OnlyMember(_) => "calling the only member",
+            GroupFuture::Several(several) => match several.state {
+                State::Collecting(_) => "collecting",
+                State::Readying(_) => "readying a member",
+                State::Calling(_) => "calling",
+                State::Done => "done",
+            },
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }

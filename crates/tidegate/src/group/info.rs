@@ -9,6 +9,10 @@ pub struct GroupMember {
     pub(super) member: Arc<str>,
 }
 
+/// The member whose attempt is late, in the extensions of the request of its hedge, which another member takes.
+#[derive(Clone, Debug)]
+pub(crate) struct LateMember(pub(crate) Arc<str>);
+
 impl GroupMember {
     /// The member that sent this response, if it is from a group.
     #[must_use]

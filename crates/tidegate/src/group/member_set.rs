@@ -21,7 +21,6 @@ impl MemberSet {
         Self(self.0 & !(1 << index))
     }
 
-    #[cfg(test)]
     pub(super) const fn is_empty(self) -> bool {
         self.0 == 0
     }

@@ -94,6 +94,7 @@ pub use body::ResponseBody;
 pub use future::ResponseFuture;
 pub use handle::Handle;
 pub use info::GroupMember;
+pub(crate) use info::LateMember;
 pub use member::Member;
 pub use service::Group;
 pub(crate) use snapshot::ChoiceReason;

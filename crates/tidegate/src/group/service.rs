@@ -8,7 +8,7 @@ use tower_service::Service;
 
 use super::members::Members;
 use super::{Affinity, Handle, Member, ResponseBody, ResponseFuture};
-use crate::buffered::buffered;
+use crate::buffered::{buffered, with_payload};
 use crate::send::{SendFuture, send};
 use crate::settings::ConfigError;
 use crate::{BoxError, Error, HttpService, Payload};
@@ -91,6 +91,11 @@ impl<S> Group<S> {
         &members[choice.map_or(0, |choice| choice.chosen.index)].name
     }
 
+    /// The service of the only member, if there are no others.
+    pub(crate) fn only_member(&self) -> Option<&S> {
+        self.is_single.then_some(&self.first)
+    }
+
     /// The service of the first member.
     pub const fn get_ref(&self) -> &S {
         &self.first
@@ -135,22 +140,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        if self.is_single {
+            return ResponseFuture::of_only_member(self.first.call(with_payload(request)));
+        }
         let (head, body) = request.into_parts();
+        let members = Arc::clone(&self.members);
         match buffered(body) {
-            Ok(body) => {
-                let request = Request::from_parts(head, body);
-                match self.is_single {
-                    true => ResponseFuture::of_only_member(self.first.call(request)),
-                    false => ResponseFuture::calling(Arc::clone(&self.members), request),
-                }
-            }
-            Err(body) if self.is_single => {
-                let request = Request::from_parts(head, Payload::streamed(body));
-                ResponseFuture::of_only_member(self.first.call(request))
-            }
-            Err(body) => {
-                ResponseFuture::collecting(Arc::clone(&self.members), Request::from_parts(head, body))
-            }
+            Ok(body) => ResponseFuture::calling(members, Request::from_parts(head, body)),
+            Err(body) => ResponseFuture::collecting(members, Request::from_parts(head, body)),
         }
     }
 }

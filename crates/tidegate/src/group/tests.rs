@@ -6,7 +6,7 @@ use tidegate_testkit::contract;
 use tidegate_testkit::strict::{Answer, Handle as StrictHandle, Strict};
 use tower::ServiceExt;
 
-use super::{Affinity, Group, GroupMember, GroupSnapshot, Member, MemberSnapshot};
+use super::{Affinity, Group, GroupMember, GroupSnapshot, LateMember, Member, MemberSnapshot};
 use crate::testing::{call, complete, rejection, request, send, strict};
 use crate::{
     AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Gate, Outcome, Payload, RateLimitLayer,
@@ -315,4 +315,29 @@ async fn a_member_whose_calls_are_dropped_before_they_respond_is_known_as_slow()
     }
     let slow = handles[0].calls() - before;
     assert!((1..=4).contains(&slow), "{slow} of 40 calls");
+}
+
+/// The other member has so many calls in flight that a call that is no hedge takes the late one.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_takes_another_member_than_the_late_one_whatever_their_loads() {
+    let (mut group, handles) = group::<2>();
+    let mut hedge = async || {
+        let mut request = request();
+        request.extensions_mut().insert(LateMember("a".into()));
+        send(&mut group, request).await.unwrap()
+    };
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(hedge().await);
+    }
+    assert_eq!(calls(&handles), [0, 20]);
+    call(&mut group).await.unwrap();
+    assert_eq!(calls(&handles), [1, 20]);
+    // The only member takes the hedge itself.
+    let (inner, handle) = strict();
+    let mut only = Group::new("group", [Member::new("a", inner)]).unwrap();
+    let mut request = request();
+    request.extensions_mut().insert(LateMember("a".into()));
+    send(&mut only, request).await.unwrap();
+    assert_eq!(handle.calls(), 1);
 }

@@ -19,7 +19,7 @@ impl HedgeInfo {
         Self { target, won }
     }
 
-    /// The target that the request was sent to as well; empty if it has no name.
+    /// The target that the request was sent to as well, or its member if it is a group; empty if it has no name.
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target

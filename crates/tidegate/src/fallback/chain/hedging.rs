@@ -20,6 +20,7 @@ use crate::chain_position::Hedging;
 use crate::clone_request::clone_request;
 use crate::fallback::Handle;
 use crate::fallback::target::TargetService;
+use crate::group::LateMember;
 use crate::hedge::{HedgeInfo, HedgePlan, HedgeUsage};
 use crate::{Error, Outcome, Payload, Rejection, Trail, Verdict, clock};
 
@@ -29,6 +30,8 @@ pub(super) struct CallHedge {
     /// The time that the attempt in progress took until the hedge was due.
     waited: Duration,
     sent: Option<SentHedge>,
+    /// The target that it was sent to, or the member if that is a group.
+    called: Option<Arc<str>>,
 }
 
 /// A hedge that was sent.
@@ -53,7 +56,7 @@ enum HedgeState {
 impl CallHedge {
     fn new(handle: &Handle, request: &Request<Payload>) -> Option<Self> {
         let plan = HedgePlan::new(handle.hedge()?.handle.to_hold(), request);
-        Some(Self { plan, waited: Duration::ZERO, sent: None })
+        Some(Self { plan, waited: Duration::ZERO, sent: None, called: None })
     }
 
     fn running(&self) -> Option<usize> {
@@ -148,6 +151,9 @@ impl ChainState {
         if is_same_target {
             position = position.for_other_request();
             request.extensions_mut().insert(AttemptNumber(2));
+            if let Some(late) = self.called_name() {
+                request.extensions_mut().insert(LateMember(late));
+            }
         }
         // One attempt, without retries.
         position.is_resend = true;
@@ -164,10 +170,13 @@ impl ChainState {
     pub(in crate::fallback) fn start_hedge(&mut self, target_index: usize, trail: &Trail) {
         trail.open();
         let name = self.name_at(target_index);
+        let is_group = self.target_at(target_index).is_none_or(|target| !target.members.is_empty());
+        let member = trail.target().filter(|_| is_group);
         if let Some(target) = self.target_at(target_index) {
             target.counters.record_use();
         }
         if let Some(hedge) = &mut self.hedge {
+            hedge.called = Some(member.unwrap_or_else(|| Arc::clone(&name)));
             hedge.sent = Some(SentHedge { target_index, state: HedgeState::Running });
             hedge.plan.record_sent(&name, hedge.waited);
         }
@@ -267,8 +276,9 @@ impl ChainState {
 
     /// What became of the hedge, for the response.
     pub(super) fn hedge_info(&self) -> Option<HedgeInfo> {
-        let sent = self.hedge.as_ref()?.sent?;
-        Some(HedgeInfo::new(self.name_at(sent.target_index), sent.state == HedgeState::Won))
+        let CallHedge { sent, called, .. } = &**self.hedge.as_ref()?;
+        let won = sent.as_ref()?.state == HedgeState::Won;
+        Some(HedgeInfo::new(called.clone().unwrap_or_default(), won))
     }
 }
 

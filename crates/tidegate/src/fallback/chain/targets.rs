@@ -35,7 +35,12 @@ impl ChainState {
         }
     }
 
+    /// The trail has that of a member, if the first target is a group.
     fn first_name(&self) -> Option<Arc<str>> {
+        let of_hedge = self.handle.hedge().map(|hedge| hedge.handle.target()).filter(|name| !name.is_empty());
+        if let Some(name) = of_hedge {
+            return Some(name.into());
+        }
         let of_failure = self.failures.as_ref().and_then(|failures| failures.first_name.clone());
         of_failure.or_else(|| self.target_name())
     }

@@ -40,7 +40,7 @@ async fn a_hedge_at_the_same_group_goes_to_another_member() {
         drop(response);
         assert_eq!((in_flight(&group), handles[0].live_futures()), (0, 0));
         if let Some(hedge) = hedge {
-            assert!(hedge.won());
+            assert_eq!((hedge.won(), hedge.target()), (true, "b/m"));
             assert_eq!([after[0] - before[0], after[1] - before[1]], [1, 1]);
             return;
         }
@@ -68,4 +68,30 @@ async fn a_late_group_of_a_chain_is_hedged_at_the_next_target() {
     assert_eq!((hedge.target(), hedge.won(), third.calls()), ("c/m", true, 1));
     let live: usize = members.iter().map(Handle::live_futures).sum();
     assert_eq!((in_flight(&handle), live), (0, 0), "the attempt at the member is dropped");
+}
+
+/// The trail has the member that is late when the hedge is sent.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_at_a_group_is_named_after_the_group_and_the_member_that_took_it() {
+    let (mut service, _, handles) = hedged_group().await;
+    handles[0].otherwise(Answer::status(200).after(600 * SECOND));
+    for _ in 0..20 {
+        let mut request = request();
+        let trail = Trail::new();
+        request.extensions_mut().insert(trail.clone());
+        let response = send(&mut service, request).await.unwrap();
+        let Some(hedge) = response.extensions().get::<HedgeInfo>() else { continue };
+        let steps = trail.steps();
+        let hedged = steps.iter().find_map(|step| match &step.verdict {
+            Verdict::Hedged { to, .. } => Some((step.target.clone().unwrap(), to.clone())),
+            _ => None,
+        });
+        assert_eq!(hedged, Some(("a/m".into(), "group".into())), "{steps:?}");
+        let chosen = Verdict::Chosen { group: "group".into() };
+        let members: Vec<_> =
+            steps.iter().filter(|step| step.verdict == chosen).filter_map(|step| step.target.as_deref()).collect();
+        assert_eq!((members, hedge.target()), (vec!["a/m", "b/m"], "b/m"));
+        return;
+    }
+    panic!("no call was hedged");
 }
