@@ -509,7 +509,7 @@ async fn the_scanner_reports_tokens_usage_and_the_stop_reason() {
             let state = scanner.state();
             assert!(state.has_started && state.has_finished && state.failure.is_none(), "{case}");
             let input = (BODY.len() as u64).div_ceil(4);
-            let usage = Usage { input: Some(input), output: Some(output) };
+            let usage = Usage { input: Some(input), output: Some(output), ..Usage::default() };
             assert_eq!((state.stop, state.usage), (Some(stop), Some(usage)), "{case}");
             // The name of a tool may be an event of its own, before the arguments.
             let is_call = case.contains("Call {");

@@ -31,6 +31,11 @@ pub struct UsageTotals {
     pub input: u64,
     /// Tokens of their responses: as reported by the provider, else as counted in the stream.
     pub output: u64,
+    /// Tokens of their prompts that the providers reported to have read from their caches. Whether `input` contains them
+    /// depends on the provider; see [`Usage::input`].
+    pub cache_read: u64,
+    /// Tokens of their prompts that the providers reported to have written to their caches.
+    pub cache_written: u64,
     /// Attempts with unknown output: the response has not begun, or cannot be read.
     pub unknown: u32,
 }
@@ -42,8 +47,16 @@ pub struct AttemptUsage {
     meter: UsageMeter,
     input: Option<u64>,
     output: Option<u64>,
+    cached: CachedTokens,
     /// Chunks of the response that were received.
     chunks: u64,
+}
+
+/// The tokens of a prompt that were read from a cache, or written to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct CachedTokens {
+    read: u64,
+    written: u64,
 }
 
 impl UsageMeter {
@@ -77,7 +90,7 @@ impl UsageMeter {
             total.unknown = total.unknown.saturating_add(1);
             total.input = total.input.saturating_add(prompt);
         });
-        AttemptUsage { meter: self.clone(), input: None, output: None, chunks: 0 }
+        AttemptUsage { meter: self.clone(), input: None, output: None, cached: CachedTokens::default(), chunks: 0 }
     }
 
     /// The totals so far.
@@ -101,7 +114,8 @@ impl UsageMeter {
 
 impl AttemptUsage {
     /// Removes the attempt from the meters, because it was rejected below the wire and never sent.
-    pub fn withdraw(self) {
+    pub fn withdraw(mut self) {
+        self.set_cached(CachedTokens::default());
         let Self { meter, input, output, .. } = self;
         meter.update_all(|prompt, total| {
             total.attempts = total.attempts.saturating_sub(1);
@@ -138,6 +152,22 @@ impl AttemptUsage {
     pub fn set_usage(&mut self, usage: Usage, is_final: bool) {
         let output = usage.output.map(|output| if is_final { output } else { output.max(self.chunks) });
         self.update(usage.input.or(self.input), output.or(self.output));
+        let CachedTokens { read, written } = self.cached;
+        self.set_cached(CachedTokens {
+            read: usage.cache_read.unwrap_or(read),
+            written: usage.cache_written.unwrap_or(written),
+        });
+    }
+
+    fn set_cached(&mut self, cached: CachedTokens) {
+        let old = std::mem::replace(&mut self.cached, cached);
+        if old != cached {
+            self.meter.update_all(|_, total| {
+                total.cache_read = total.cache_read.saturating_sub(old.read).saturating_add(cached.read);
+                total.cache_written =
+                    total.cache_written.saturating_sub(old.written).saturating_add(cached.written);
+            });
+        }
     }
 
     fn update(&mut self, input: Option<u64>, output: Option<u64>) {
@@ -163,7 +193,11 @@ mod tests {
     use super::*;
 
     fn usage(input: u64, output: u64) -> Usage {
-        Usage { input: Some(input), output: Some(output) }
+        Usage { input: Some(input), output: Some(output), ..Usage::default() }
+    }
+
+    fn totals(attempts: u32, input: u64, output: u64, unknown: u32) -> UsageTotals {
+        UsageTotals { attempts, input, output, unknown, ..UsageTotals::default() }
     }
 
     #[test]
@@ -171,9 +205,9 @@ mod tests {
         let meter = UsageMeter::new(100);
         assert_eq!(meter.read(), UsageTotals::default());
         let mut attempt = meter.attempt();
-        assert_eq!(meter.read(), UsageTotals { attempts: 1, input: 100, output: 0, unknown: 1 });
+        assert_eq!(meter.read(), totals(1, 100, 0, 1));
         attempt.add_chunks(3);
-        assert_eq!(meter.read(), UsageTotals { attempts: 1, input: 100, output: 3, unknown: 0 });
+        assert_eq!(meter.read(), totals(1, 100, 3, 0));
         // Anthropic reports the input first, and an output of 1.
         attempt.set_usage(usage(90, 1), false);
         assert_eq!((meter.read().input, meter.read().output), (90, 3));
@@ -193,7 +227,7 @@ mod tests {
         let mut good = meter.attempt();
         good.set_usage(usage(110, 50), true);
         meter.attempt().withdraw();
-        assert_eq!(meter.read(), UsageTotals { attempts: 3, input: 210, output: 57, unknown: 0 });
+        assert_eq!(meter.read(), totals(3, 210, 57, 0));
     }
 
     #[test]
@@ -205,7 +239,24 @@ mod tests {
         assert_eq!((outer.read().input, inner.read().input), (100, 80));
         attempt.set_usage(usage(90, 5), true);
         assert_eq!(outer.read(), inner.read());
-        assert_eq!(outer.read(), UsageTotals { attempts: 1, input: 90, output: 5, unknown: 0 });
+        assert_eq!(outer.read(), totals(1, 90, 5, 0));
+    }
+
+    #[test]
+    fn the_last_report_of_cached_tokens_counts_once_in_every_meter() {
+        let mut extensions = Extensions::new();
+        let outer = UsageMeter::nested(0, &mut extensions);
+        let inner = UsageMeter::nested(0, &mut extensions);
+        let cached = |meter: &UsageMeter| (meter.read().cache_read, meter.read().cache_written);
+        let mut attempt = inner.attempt();
+        let begun = Usage { cache_read: Some(900), cache_written: Some(100), ..usage(10, 1) };
+        attempt.set_usage(begun, false);
+        attempt.set_usage(Usage { cache_read: Some(950), ..usage(10, 5) }, true);
+        let mut other = inner.attempt();
+        other.set_usage(Usage { cache_read: Some(50), ..usage(10, 5) }, true);
+        assert_eq!((cached(&inner), cached(&outer)), ((1_000, 100), (1_000, 100)));
+        attempt.withdraw();
+        assert_eq!((cached(&inner), cached(&outer)), ((50, 0), (50, 0)));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 use std::any::Any;
 
-use http::Request;
 use http_body::Body;
 
 use crate::{BoxError, Payload};
@@ -17,15 +16,15 @@ pub(crate) fn buffered<B: 'static>(body: B) -> Result<Payload, B> {
     }
 }
 
-/// The request with a payload as its body, which is streamed if it is not one yet.
+/// The body as a payload, which is streamed if `body` is not one yet.
 #[inline]
-pub(crate) fn with_payload<B>(request: Request<B>) -> Request<Payload>
+pub(crate) fn as_payload<B>(body: B) -> Payload
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    let mut slot = Some(request);
-    match (&mut slot as &mut dyn Any).downcast_mut::<Option<Request<Payload>>>() {
-        Some(request) => request.take().expect("filled above"),
-        None => slot.expect("filled above").map(Payload::streamed),
+    let mut slot = Some(body);
+    match (&mut slot as &mut dyn Any).downcast_mut::<Option<Payload>>() {
+        Some(payload) => payload.take().expect("filled above"),
+        None => Payload::streamed(slot.expect("filled above")),
     }
 }

@@ -4,7 +4,7 @@ use memchr::{memchr2, memchr3};
 use tidegate_core::{Scan, ScanProgress, StreamState, Usage};
 
 use crate::dialect::all_rules;
-use crate::dialect::usage_field::UsageField;
+use crate::dialect::usage_field::UsageCounts;
 use crate::json::walk::{Leaf, walk};
 
 /// Searches the top level of a JSON response for `usage` (`usageMetadata` at Google) as its bytes pass, and
@@ -162,24 +162,14 @@ impl UsageScan {
     /// Parses the buffered usage. The field names of all dialects are read together, since none has two
     /// meanings.
     fn read(&mut self) {
-        let (mut usage, mut total) = (Usage::default(), None);
-        let (mut cache_written, mut thoughts) = (0, 0);
+        let mut counts = UsageCounts::default();
         walk(&self.buffer, |path, leaf| {
             let Leaf::Number(number) = leaf else { return };
-            match all_rules().find_map(|rules| (rules.usage_field)(path)) {
-                Some(UsageField::CacheWritten) => cache_written = number,
-                Some(UsageField::Thoughts) => thoughts = number,
-                Some(UsageField::Total) => total = Some(number),
-                Some(field) => field.store(number, &mut usage),
-                None => {}
+            if let Some(field) = all_rules().find_map(|rules| (rules.usage_field)(path)) {
+                counts.set(field, number);
             }
         });
-        if usage.output.is_none() {
-            usage.output = total.zip(usage.input).map(|(total, input)| total.saturating_sub(input));
-        } else {
-            usage.output = usage.output.map(|output| output.saturating_add(thoughts));
-        }
-        usage.input = usage.input.map(|input| input.saturating_add(cache_written));
+        let usage = counts.usage_of_whole();
         if usage != Usage::default() {
             self.state.usage = Some(usage);
         }
@@ -238,6 +228,42 @@ mod tests {
             ),
         ] {
             assert_eq!(usage_of([body.as_bytes()]), Some((Some(input), Some(output))), "{body}");
+        }
+    }
+
+    #[test]
+    fn finds_the_cached_tokens_of_every_dialect() {
+        for (body, input, cache_read, cache_written) in [
+            (r#"{"usage":{"prompt_tokens":90,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":64}}}"#, 90, 64, None),
+            (r#"{"usage":{"input_tokens":90,"input_tokens_details":{"cached_tokens":64},"output_tokens":1}}"#, 90, 64, None),
+            (
+                r#"{"usage":{"input_tokens":5,"cache_creation_input_tokens":100,"cache_read_input_tokens":900,"cache_creation":{"ephemeral_5m_input_tokens":100},"output_tokens":7}}"#,
+                105,
+                900,
+                Some(100),
+            ),
+            (r#"{"usageMetadata":{"promptTokenCount":80,"cachedContentTokenCount":60,"candidatesTokenCount":3}}"#, 80, 60, None),
+            (r#"{"usage":{"inputTokens":30,"cacheReadInputTokens":40,"cacheWriteInputTokens":20,"outputTokens":6}}"#, 50, 40, Some(20)),
+            // DeepSeek's own fields, beside those of OpenAI or without them.
+            (r#"{"usage":{"prompt_tokens":90,"completion_tokens":1,"prompt_cache_hit_tokens":64,"prompt_cache_miss_tokens":26}}"#, 90, 64, None),
+            (
+                r#"{"usage":{"prompt_tokens":90,"prompt_cache_hit_tokens":64,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens":1}}"#,
+                90,
+                64,
+                None,
+            ),
+            // Moonshot's and Cohere's.
+            (r#"{"usage":{"prompt_tokens":90,"completion_tokens":1,"cached_tokens":64}}"#, 90, 64, None),
+            (r#"{"usage":{"tokens":{"input_tokens":71,"output_tokens":2},"cached_tokens":64}}"#, 71, 64, None),
+        ] {
+            let mut scan = UsageScan::default();
+            scan.push(body.as_bytes());
+            let usage = scan.state().usage.unwrap();
+            assert_eq!(
+                (usage.input, usage.cache_read, usage.cache_written),
+                (Some(input), Some(cache_read), cache_written),
+                "{body}"
+            );
         }
     }
 

@@ -291,8 +291,12 @@ impl StreamReader {
         let usage = parsed.usage;
         if usage != Usage::default() {
             let known = self.state.usage.get_or_insert_default();
-            known.input = usage.input.or(known.input);
+            // An event may repeat the input without what was written to the cache.
+            let written = known.cache_written.filter(|_| usage.cache_written.is_none()).unwrap_or_default();
+            known.input = usage.input.map(|input| input.saturating_add(written)).or(known.input);
             known.output = usage.output.or(known.output);
+            known.cache_read = usage.cache_read.or(known.cache_read);
+            known.cache_written = usage.cache_written.or(known.cache_written);
         }
         if let Some(error) = parsed.error {
             return self.fail(event, error);
@@ -406,6 +410,59 @@ mod tests {
             scanner.finish();
             assert_eq!(scanner.state().failure.as_ref().map(|failure| failure.code), Some(code), "{error}");
         }
+    }
+
+    fn scanned_usage(events: &[(&str, &str)]) -> Usage {
+        let mut scanner = Scanner::sse(Provider::Other).for_answer();
+        for (name, data) in events {
+            scanner.push(format!("event: {name}\ndata: {data}\n\n").as_bytes());
+        }
+        scanner.finish();
+        scanner.state().usage.unwrap()
+    }
+
+    #[test]
+    fn a_stream_reports_the_cached_tokens_of_every_dialect() {
+        let chat = |usage: &str| format!(r#"{{"choices":[],"usage":{{"prompt_tokens":90,"completion_tokens":1,{usage}}}}}"#);
+        let chunk = r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#;
+        let own = chat(r#""prompt_tokens_details":{"cached_tokens":64}"#);
+        let of_deepseek = chat(r#""prompt_cache_hit_tokens":64,"prompt_cache_miss_tokens":26"#);
+        let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":6,"cache_creation_input_tokens":100,"cache_read_input_tokens":900,"output_tokens":1}}}"#;
+        let block = r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}"#;
+        let delta = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}"#;
+        let again = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":6,"cache_creation_input_tokens":100,"cache_read_input_tokens":900,"output_tokens":7}}"#;
+        let input_only = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":6,"output_tokens":7}}"#;
+        let completed = r#"{"type":"response.completed","response":{"output":[{}],"usage":{"input_tokens":90,"input_tokens_details":{"cached_tokens":64},"output_tokens":1}}}"#;
+        let part = r#"{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":90,"cachedContentTokenCount":64}}"#;
+        let cohere = r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE","usage":{"tokens":{"input_tokens":90,"output_tokens":1},"cached_tokens":64}}}"#;
+        let content = r#"{"type":"content-delta","delta":{"message":{"content":{"text":"x"}}}}"#;
+        for (events, input, cache_read, cache_written) in [
+            (vec![("", chunk), ("", &*own)], 90, 64, None),
+            (vec![("", chunk), ("", &*of_deepseek)], 90, 64, None),
+            (vec![("", start), ("", block), ("", delta)], 106, 900, Some(100)),
+            (vec![("", start), ("", block), ("", again)], 106, 900, Some(100)),
+            (vec![("", start), ("", block), ("", input_only)], 106, 900, Some(100)),
+            (vec![("", completed)], 90, 64, None),
+            (vec![("", part)], 90, 64, None),
+            (vec![("", content), ("", cohere)], 90, 64, None),
+        ] {
+            let usage = scanned_usage(&events);
+            assert_eq!(
+                (usage.input, usage.cache_read, usage.cache_written),
+                (Some(input), Some(cache_read), cache_written),
+                "{events:?}"
+            );
+        }
+    }
+
+    /// Bedrock's numbers are in its last event.
+    #[test]
+    fn what_bedrock_wrote_to_the_cache_is_input() {
+        let data = br#"{"usage":{"inputTokens":30,"cacheReadInputTokens":40,"cacheWriteInputTokens":20,"outputTokens":6}}"#;
+        let usage = Dialect::Converse.read(Event { name: "metadata", data, ..Event::default() }).usage;
+        let expected =
+            Usage { input: Some(50), output: Some(6), cache_read: Some(40), cache_written: Some(20) };
+        assert_eq!(usage, expected);
     }
 
     #[test]

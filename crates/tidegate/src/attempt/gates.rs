@@ -33,6 +33,8 @@ struct GateSet {
     circuit_breaker: ByThread<circuit_breaker::Handle>,
     /// Whether any gate is on.
     is_on: bool,
+    /// Whether any gate has a state per key.
+    has_keys: bool,
 }
 
 /// What an admitted attempt holds. The fields are dropped in this order, the reverse of admission.
@@ -108,9 +110,12 @@ impl AttemptGates {
         circuit_breaker: circuit_breaker::Handle,
     ) -> Self {
         let is_on = backpressure.is_enabled() || rate_limit.is_enabled() || circuit_breaker.is_enabled();
+        let has_keys = backpressure.by_key().is_some()
+            || rate_limit.by_key().is_some()
+            || circuit_breaker.by_key().is_some();
         let (backpressure, rate_limit) = (backpressure.by_thread(), rate_limit.by_thread());
         let circuit_breaker = circuit_breaker.by_thread();
-        Self(Arc::new(GateSet { target, backpressure, rate_limit, circuit_breaker, is_on }))
+        Self(Arc::new(GateSet { target, backpressure, rate_limit, circuit_breaker, is_on, has_keys }))
     }
 
     pub(crate) fn backpressure(&self) -> &backpressure::Handle {
@@ -131,11 +136,11 @@ impl AttemptGates {
 
     /// Whether the gates would certainly admit any attempt at once, and leave half of every quota. It costs a few loads, and a
     /// closer look decides if it is `false`.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a call costs as much as the few loads")]
     pub(crate) fn certainly_admit(&self) -> bool {
-        let circuit = self.circuit_breaker();
-        circuit.admits_all()
-            && circuit.by_key().is_none()
+        !self.0.has_keys
+            && self.circuit_breaker().admits_all()
             && self.0.rate_limit.certainly_admits()
             && self.0.backpressure.certainly_admits()
     }

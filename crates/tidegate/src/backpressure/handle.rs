@@ -156,10 +156,10 @@ impl Handle {
             .or_else(|| self.met_by(request).peek_as(priority, flow_of(request.extensions()), deadline))
     }
 
-    /// Whether any call would get a permit now. `false` also with keys.
+    /// Whether any call would get a permit now, if there are no keys.
     #[inline]
     pub(crate) fn certainly_admits(&self) -> bool {
-        self.by_key().is_none() && (self.0.semaphore.can_acquire() || !self.is_enabled())
+        self.0.semaphore.can_acquire() || !self.is_enabled()
     }
 
     /// Whether this request would wait for a permit, or be rejected for lack of one.

@@ -24,10 +24,10 @@ pub(super) struct MemberView {
 /// What a member is busy with, whatever its gates are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct MemberLoad {
-    /// The expected time to the first token, in seconds; `None` if nothing is known about it.
-    pub(super) first_token: Option<f32>,
-    /// The calls in flight, response bodies included.
-    pub(super) in_flight: u32,
+    /// The expected time to the first token, in seconds; 0 if nothing is known about it.
+    pub(super) first_token: f32,
+    /// The calls in flight, response bodies included, divided by the weight of the member.
+    pub(super) in_flight: f32,
 }
 
 /// What the gates of a member would do with the call now.
@@ -40,6 +40,9 @@ pub(super) enum Standing {
     /// They would reject it, for this time if it is known.
     Closed(Option<Duration>),
 }
+
+/// The members that were drawn: two, or the only one.
+pub(super) type Drawn = (usize, Option<usize>);
 
 /// The member that takes the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,35 +63,24 @@ const PLENTY: f32 = 0.5;
 /// The least part of a quota that is told apart.
 const LEAST_QUOTA: f32 = 0.01;
 
-/// Chooses one of `members`. `random` draws a number, each as likely as the others. `load` returns the load of a member,
-/// `is_certain` whether it would certainly admit the call with no less than [`PLENTY`] of its quota left, and `view` looks at its
-/// gates. Usually the loads of two members are compared, and the gates of the better one admit the call. Gates are looked at only
-/// if that is not certain: those of two members, and of all if these two would not admit the call at once. `None` if `members` is
-/// empty.
+/// Chooses by the loads of the two members that were drawn, if the gates of the better one would certainly admit the call and leave
+/// [`PLENTY`] of its quota: those of the other one could only make it worse. `None` if the gates have to be looked at.
 #[inline]
-pub(super) fn choose(
-    members: MemberSet,
-    weights: &Weights,
-    mut random: impl FnMut() -> u64,
+pub(super) fn choose_by_load(
+    drawn: Drawn,
     load: impl Fn(usize) -> MemberLoad,
-    is_certain: impl Fn(usize) -> bool,
-    view: impl FnMut(usize) -> MemberView,
+    certainly_admits: impl Fn(usize) -> bool,
 ) -> Option<Chosen> {
-    let (first, second) = weights.draw_two(members, random())?;
-    if let Some(second) = second {
-        // The gates of the other member could only make it worse.
-        let chosen = better((first, load(first), 1.0), (second, load(second), 1.0), weights);
-        if is_certain(chosen.index) {
-            return Some(chosen);
-        }
-    }
-    Some(choose_by_view(members, (first, second), weights, random, view))
+    let (first, second) = (drawn.0, drawn.1?);
+    let chosen = better((first, load(first), 1.0), (second, load(second), 1.0));
+    certainly_admits(chosen.index).then_some(chosen)
 }
 
-#[inline(never)]
-fn choose_by_view(
+/// Chooses one of `members`, of which two were drawn, by their gates as well. Those of all are looked at only if these two would
+/// not admit the call at once. `random` draws a number, each as likely as the others.
+pub(super) fn choose_by_view(
     members: MemberSet,
-    (first, second): (usize, Option<usize>),
+    (first, second): Drawn,
     weights: &Weights,
     random: impl FnMut() -> u64,
     mut view: impl FnMut(usize) -> MemberView,
@@ -100,7 +92,7 @@ fn choose_by_view(
     let of_second = view(second);
     let (one, other) = ((first, of_first), (second, of_second));
     match (of_first.standing, of_second.standing) {
-        (Standing::Open, Standing::Open) => better(with_load(one), with_load(other), weights),
+        (Standing::Open, Standing::Open) => better(with_load(one), with_load(other)),
         (Standing::Open, _) => Chosen { index: first, standing: Standing::Open },
         (_, Standing::Open) => Chosen { index: second, standing: Standing::Open },
         _ => choose_of_all(members, [one, other], weights, random, view),
@@ -124,12 +116,12 @@ fn choose_of_all(
     let with_view = |index: usize| open.iter().find(|(it, _)| *it == index).copied();
     if let Some((first, second)) = weights.draw_two(among, random()) {
         return match with_view(first).zip(second.and_then(with_view)) {
-            Some((one, other)) => better(with_load(one), with_load(other), weights),
+            Some((one, other)) => better(with_load(one), with_load(other)),
             None => Chosen { index: first, standing: Standing::Open },
         };
     }
     let all = seen.into_iter().chain(views);
-    let first = all.min_by(|one, other| soonest(one, other, weights)).unwrap_or(seen[0]);
+    let first = all.min_by(soonest).unwrap_or(seen[0]);
     Chosen { index: first.0, standing: first.1.standing }
 }
 
@@ -142,34 +134,32 @@ const fn with_load((index, view): (usize, MemberView)) -> Loaded {
 
 /// The first of two members that admit the call, or the second if it is clearly better.
 #[inline]
-fn better(one: Loaded, other: Loaded, weights: &Weights) -> Chosen {
+fn better(one: Loaded, other: Loaded) -> Chosen {
     // Without a time of both, only their loads can be compared.
-    let times = match (one.1.first_token, other.1.first_token) {
-        (Some(one), Some(other)) => (one, other),
-        _ => (1.0, 1.0),
-    };
-    let first = cost(times.0, one, weights);
-    let second = cost(times.1, other, weights);
+    let are_known = one.1.first_token * other.1.first_token > 0.0;
+    let times = if are_known { (one.1.first_token, other.1.first_token) } else { (1.0, 1.0) };
+    let first = cost(times.0, one);
+    let second = cost(times.1, other);
     let index = if second * CLEARLY < first { other.0 } else { one.0 };
     Chosen { index, standing: Standing::Open }
 }
 
-/// What a further call costs at a member: its time, multiplied by its load for its weight, and by how scarce its quota is.
+/// What a further call costs at a member: its time, multiplied by its load, and by how scarce its quota is.
 #[inline]
-fn cost(first_token: f32, (index, load, quota): Loaded, weights: &Weights) -> f32 {
+fn cost(first_token: f32, (_, load, quota): Loaded) -> f32 {
     let quota = (quota / PLENTY).clamp(LEAST_QUOTA, 1.0);
-    (first_token + NOISE) * (1.0 + load.in_flight as f32 * weights.inverse(index)) / quota
+    (first_token + NOISE) * (1.0 + load.in_flight) / quota
 }
 
 /// Orders members by when the call could start: queues before rejections, and rejections without a time last.
-fn soonest(one: &(usize, MemberView), other: &(usize, MemberView), weights: &Weights) -> Ordering {
+fn soonest(one: &(usize, MemberView), other: &(usize, MemberView)) -> Ordering {
     let rank = |standing| match standing {
         Standing::Open => (0, Duration::ZERO),
         Standing::Queued(wait) => (1, wait),
         Standing::Closed(Some(wait)) => (2, wait),
         Standing::Closed(None) => (3, Duration::MAX),
     };
-    let load = |(index, view): &(usize, MemberView)| view.load.in_flight as f32 * weights.inverse(*index);
+    let load = |(_, view): &(usize, MemberView)| view.load.in_flight;
     rank(one.1.standing).cmp(&rank(other.1.standing)).then(load(one).total_cmp(&load(other)))
 }
 
@@ -181,9 +171,10 @@ mod tests {
 
     use super::*;
 
-    const OPEN: MemberView = with(Some(1.0), 0);
+    const OPEN: MemberView = with(1.0, 0.0);
 
-    const fn with(first_token: Option<f32>, in_flight: u32) -> MemberView {
+    /// A member with this time, 0 if it is unknown, and these calls in flight.
+    const fn with(first_token: f32, in_flight: f32) -> MemberView {
         let load = MemberLoad { first_token, in_flight };
         MemberView { standing: Standing::Open, load, quota: 1.0 }
     }
@@ -204,11 +195,12 @@ mod tests {
         views: &[MemberView],
     ) -> Option<Chosen> {
         let (view, load) = (|index: usize| views[index], |index: usize| views[index].load);
-        let mut same = random.clone();
-        let chosen =
-            choose(members, weights, || random.u64(..), load, |index| is_certain(views[index]), view);
-        assert_eq!(choose(members, weights, || same.u64(..), load, |_| false, view), chosen);
-        chosen
+        let drawn = weights.draw_two(members, random.u64(..))?;
+        let by_view = choose_by_view(members, drawn, weights, || random.u64(..), view);
+        if let Some(by_load) = choose_by_load(drawn, load, |index| is_certain(views[index])) {
+            assert_eq!(by_load, by_view);
+        }
+        Some(by_view)
     }
 
     /// The share of each member in many choices with the same views.
@@ -216,6 +208,10 @@ mod tests {
         const CALLS: u32 = 20_000;
         let (mut random, mut counts) = (fastrand::Rng::with_seed(7), [0_u32; N]);
         let weights = Weights::new(weights);
+        let mut views = views;
+        for (index, view) in views.iter_mut().enumerate() {
+            view.load.in_flight /= weights.relative(index);
+        }
         for _ in 0..CALLS {
             counts[choose_with(&views, &weights, &mut random).unwrap().index] += 1;
         }
@@ -232,31 +228,31 @@ mod tests {
     fn members_that_do_not_differ_get_the_shares_of_their_weights() {
         assert_shares(shares([OPEN; 4], [1.0; 4]), [0.25; 4]);
         assert_shares(shares([OPEN; 3], [2.0, 0.5, 0.5]), [0.667, 0.167, 0.167]);
-        let slightly = with(Some(1.2), 0);
+        let slightly = with(1.2, 0.0);
         assert_shares(shares([OPEN, slightly], [1.0; 2]), [0.5, 0.5]);
     }
 
     #[test]
     fn a_clearly_worse_member_gets_no_call_beside_a_better_one() {
-        let slow = with(Some(10.0), 0);
-        let loaded = with(Some(1.0), 9);
+        let slow = with(10.0, 0.0);
+        let loaded = with(1.0, 9.0);
         let scarce = MemberView { quota: 0.1, ..OPEN };
         for worse in [slow, loaded, scarce] {
             assert_shares(shares([OPEN, worse, OPEN], [1.0; 3]), [0.5, 0.0, 0.5]);
         }
         // Twice the weight carries twice the load.
-        assert_shares(shares([with(Some(1.0), 2), loaded], [1.9, 0.1]), [1.0, 0.0]);
-        let (twice, once) = (with(Some(1.0), 8), with(Some(1.0), 4));
+        assert_shares(shares([with(1.0, 2.0), loaded], [1.9, 0.1]), [1.0, 0.0]);
+        let (twice, once) = (with(1.0, 8.0), with(1.0, 4.0));
         assert_shares(shares([twice, once], [1.333, 0.667]), [0.667, 0.333]);
     }
 
     #[test]
     fn a_member_without_a_time_is_compared_by_its_load() {
-        let new = with(None, 0);
-        let slow = with(Some(10.0), 0);
+        let new = with(0.0, 0.0);
+        let slow = with(10.0, 0.0);
         assert_shares(shares([new, OPEN], [1.0; 2]), [0.5, 0.5]);
         assert_shares(shares([new, slow], [1.0; 2]), [0.5, 0.5]);
-        assert_shares(shares([with(None, 3), OPEN], [1.0; 2]), [0.0, 1.0]);
+        assert_shares(shares([with(0.0, 3.0), OPEN], [1.0; 2]), [0.0, 1.0]);
     }
 
     #[test]
@@ -290,18 +286,16 @@ mod tests {
     #[test]
     fn no_more_gates_are_looked_at_than_those_of_two_members() {
         let mut seen = 0;
-        let mut random = fastrand::Rng::with_seed(7);
-        let mut view = |_| {
+        let view = |_| {
             seen += 1;
             OPEN
         };
-        let mut look = |is_certain: bool| {
-            let weights = Weights::new([1.0; 8]);
-            choose(weights.all(), &weights, || random.u64(..), |_| OPEN.load, |_| is_certain, &mut view).unwrap();
-        };
-        look(true);
-        look(false);
-        assert_eq!(seen, 2, "none if the admission is certain");
+        let (weights, mut random) = (Weights::new([1.0; 8]), fastrand::Rng::with_seed(7));
+        let drawn = weights.draw_two(weights.all(), random.u64(..)).unwrap();
+        assert!(choose_by_load(drawn, |_| OPEN.load, |_| true).is_some());
+        assert_eq!(choose_by_load(drawn, |_| OPEN.load, |_| false), None);
+        choose_by_view(weights.all(), drawn, &weights, || random.u64(..), view);
+        assert_eq!(seen, 2);
     }
 
     proptest! {
@@ -309,7 +303,7 @@ mod tests {
         #[test]
         fn an_open_member_is_never_left_for_another(
             standings in prop::collection::vec(0_u64..4, 1..12),
-            loads in prop::collection::vec((0_u32..9, 0.0_f32..1.0, prop::option::of(0.0_f32..99.0)), 12),
+            loads in prop::collection::vec((0.0_f32..9.0, 0.0_f32..1.0, prop_oneof![Just(0.0_f32), 0.0_f32..99.0]), 12),
             members in 1_u64..4096,
             seed: u64,
         ) {

@@ -16,7 +16,7 @@ pub(super) struct FirstTokenEstimate(AtomicU64);
 const HALF_LIFE: f32 = 10_000.0;
 
 /// An estimate up to this age, in milliseconds, is used as it is: it would decay by less than a hundredth.
-const FRESH: i32 = 1_000;
+const FRESH: u32 = 1_000;
 
 /// An estimate of this age is not used any more, in milliseconds.
 const LIFETIME: i32 = 60_000;
@@ -25,18 +25,22 @@ const LIFETIME: i32 = 60_000;
 const RISE: f32 = 0.5;
 const FALL: f32 = 0.3;
 
+/// The least time, in seconds: 0 stands for no estimate.
+const LEAST: f32 = 1e-6;
+
 /// An estimate, packed into one word: the seconds as `f32`, and when it was made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct PackedEstimate {
+    /// 0 if there is no estimate.
     seconds: f32,
-    /// Never 0, which stands for no estimate. It wraps after seven weeks, which makes one estimate stale or fresh by mistake.
+    /// It wraps after seven weeks, which makes one estimate stale or fresh by mistake.
     at: Ticks,
 }
 
 impl FirstTokenEstimate {
-    /// The expected time in seconds.
+    /// The expected time in seconds; 0 without an estimate.
     #[inline]
-    pub(super) fn read(&self, now: Ticks) -> Option<f32> {
+    pub(super) fn read(&self, now: Ticks) -> f32 {
         PackedEstimate::unpack(self.0.load(Ordering::Relaxed)).at(now)
     }
 
@@ -50,7 +54,8 @@ impl FirstTokenEstimate {
     /// Records a call that had no first token after this time, when it was dropped. It counts if the estimate was shorter.
     #[cold]
     pub(super) fn record_without(&self, time: Duration, now: Ticks) {
-        if self.read(now).is_some_and(|expected| expected < time.as_secs_f32()) {
+        let expected = self.read(now);
+        if expected > 0.0 && expected < time.as_secs_f32() {
             self.record(time, now);
         }
     }
@@ -67,27 +72,29 @@ impl PackedEstimate {
     }
 
     #[inline]
-    fn at(self, now: Ticks) -> Option<f32> {
-        // It may have been recorded after `now` was read.
-        let idle = now.since(self.at) as i32;
-        if self.at.0 == 0 || idle >= LIFETIME {
-            return None;
+    fn at(self, now: Ticks) -> f32 {
+        let idle = now.since(self.at);
+        if idle < FRESH { self.seconds } else { self.decayed(idle as i32) }
+    }
+
+    /// What is left after `idle` milliseconds. They are negative for an estimate that was recorded after `now` was read.
+    #[inline(never)]
+    fn decayed(self, idle: i32) -> f32 {
+        if idle >= LIFETIME {
+            return 0.0;
         }
-        if idle < FRESH {
-            return Some(self.seconds);
-        }
-        let decay = idle as f32 / HALF_LIFE;
-        Some(self.seconds / (1.0 + decay * decay))
+        let decay = idle.max(0) as f32 / HALF_LIFE;
+        self.seconds / (1.0 + decay * decay)
     }
 
     fn after(self, time: Duration, now: Ticks) -> Self {
-        let time = time.as_secs_f32();
-        let seconds = match self.at(now) {
-            None => time,
-            Some(expected) if time > expected => expected + (time - expected) * RISE,
-            Some(expected) => expected + (time - expected) * FALL,
+        let (time, expected) = (time.as_secs_f32(), self.at(now));
+        let seconds = match expected {
+            0.0 => time,
+            _ if time > expected => expected + (time - expected) * RISE,
+            _ => expected + (time - expected) * FALL,
         };
-        Self { seconds, at: Ticks(now.0.max(1)) }
+        Self { seconds: seconds.max(LEAST), at: now }
     }
 }
 
@@ -111,13 +118,13 @@ mod tests {
 
     #[test]
     fn two_slow_calls_make_a_member_slow_and_a_few_fast_ones_fast() {
-        assert_eq!(estimate(&[]).read(at(0)), None);
-        assert_eq!(estimate(&[(0, 1)]).read(at(0)), Some(1.0));
-        let slow = estimate(&[(0, 1), (0, 10), (0, 10)]).read(at(0)).unwrap();
+        assert_eq!(estimate(&[]).read(at(0)), 0.0);
+        assert_eq!(estimate(&[(0, 1)]).read(at(0)), 1.0);
+        let slow = estimate(&[(0, 1), (0, 10), (0, 10)]).read(at(0));
         assert!((7.0..10.0).contains(&slow), "{slow}");
         let mut calls = vec![(0, 10)];
         calls.extend([(0, 1); 8]);
-        let fast = estimate(&calls).read(at(0)).unwrap();
+        let fast = estimate(&calls).read(at(0));
         assert!((1.0..2.0).contains(&fast), "{fast}");
     }
 
@@ -128,25 +135,25 @@ mod tests {
             estimate.record_without(secs(time), at(0));
             estimate.read(at(0))
         };
-        assert_eq!(after(&[(0, 2)], 4), Some(3.0));
-        assert_eq!((after(&[(0, 2)], 1), after(&[(0, 2)], 2), after(&[], 9)), (Some(2.0), Some(2.0), None));
+        assert_eq!(after(&[(0, 2)], 4), 3.0);
+        assert_eq!((after(&[(0, 2)], 1), after(&[(0, 2)], 2), after(&[], 9)), (2.0, 2.0, 0.0));
     }
 
     #[test]
     fn an_estimate_without_calls_decays_and_is_forgotten() {
         let slow = estimate(&[(100, 10)]);
         let after = |idle: u32| slow.read(at(100 + idle));
-        assert_eq!((after(0), after(10), after(30), after(60)), (Some(10.0), Some(5.0), Some(1.0), None));
+        assert_eq!((after(0), after(10), after(30), after(60)), (10.0, 5.0, 1.0, 0.0));
         // A call then counts from what is left.
         slow.record(secs(1), at(130));
-        assert_eq!(slow.read(at(130)), Some(1.0));
+        assert_eq!(slow.read(at(130)), 1.0);
     }
 
     #[test]
     fn the_ticks_may_wrap_and_be_read_out_of_order() {
         let slow = FirstTokenEstimate::default();
         slow.record(secs(10), Ticks(u32::MAX - 4_999));
-        assert_eq!(slow.read(Ticks(5_000)), Some(5.0));
-        assert_eq!(slow.read(Ticks(u32::MAX - 5_000)), Some(10.0), "read before it was recorded");
+        assert_eq!(slow.read(Ticks(5_000)), 5.0);
+        assert_eq!(slow.read(Ticks(u32::MAX - 5_000)), 10.0, "read before it was recorded");
     }
 }

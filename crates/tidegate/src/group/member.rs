@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use http::Request;
 
-use super::choice::{MemberView, Standing};
+use super::choice::{MemberLoad, MemberView, Standing};
 use super::gate_view::GateView;
 use super::member_state::MemberState;
 use super::ticks::Ticks;
@@ -19,6 +19,8 @@ pub struct Member<S> {
     pub(super) service: S,
     pub(super) gates: Option<AttemptGates>,
     pub(super) weight: f32,
+    /// What each of its calls in flight adds to its load: less for a larger weight among those of its group.
+    pub(super) load_per_call: f32,
     pub(super) state: Arc<MemberState>,
 }
 
@@ -26,7 +28,7 @@ impl<S> Member<S> {
     /// A member of this name, usually `provider/model`, with the weight 1. Without [`signals`](Self::signals) it counts as
     /// able to take every call.
     pub fn new(name: &str, service: S) -> Self {
-        Self { name: name.into(), service, gates: None, weight: 1.0, state: Arc::default() }
+        Self { name: name.into(), service, gates: None, weight: 1.0, load_per_call: 1.0, state: Arc::default() }
     }
 
     /// The signals of the stack that the service contains. While the gates of that stack would reject a call or let it wait,
@@ -50,9 +52,15 @@ impl<S> Member<S> {
         !self.state.has_failed() && self.gates.as_ref().is_none_or(AttemptGates::certainly_admit)
     }
 
+    #[inline]
+    pub(super) fn load(&self, now: Ticks) -> MemberLoad {
+        let in_flight = self.state.in_flight() as f32 * self.load_per_call;
+        MemberLoad { first_token: self.state.first_token(now), in_flight }
+    }
+
     pub(super) fn view<B: 'static>(&self, request: &Request<B>, now: Instant) -> MemberView {
         let GateView { standing, quota } = self.gate_view(request, now);
-        MemberView { standing, load: self.state.load(Ticks::of(now)), quota }
+        MemberView { standing, load: self.load(Ticks::of(now)), quota }
     }
 
     /// The view of its gates, or that of closed ones while it is left out after a failure.

@@ -2,7 +2,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::choice::MemberLoad;
 use super::cooldown::MemberCooldown;
 use super::first_token::FirstTokenEstimate;
 use super::rendezvous::DecayingCount;
@@ -38,12 +37,16 @@ impl Default for MemberState {
 }
 
 impl MemberState {
+    /// The expected time to the first token, in seconds; 0 if nothing is known about it.
     #[inline]
-    pub(super) fn load(&self, now: Ticks) -> MemberLoad {
-        MemberLoad {
-            first_token: self.first_token.read(now),
-            in_flight: self.in_flight.load(Ordering::Relaxed),
-        }
+    pub(super) fn first_token(&self, now: Ticks) -> f32 {
+        self.first_token.read(now)
+    }
+
+    /// The calls in flight, response bodies included.
+    #[inline]
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Whether it has failed since its last success.

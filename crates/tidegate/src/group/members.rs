@@ -6,7 +6,7 @@ use http::Request;
 use tidegate_core::ModelCatalog;
 
 use super::capabilities::MemberCapabilities;
-use super::choice::{Chosen, Standing, choose};
+use super::choice::{Chosen, Drawn, Standing, choose_by_load, choose_by_view};
 use super::member_set::MemberSet;
 use super::rendezvous::{AffinityKey, is_within_share, ranked};
 use super::snapshot::{ChoiceReason, Choices, GroupSnapshot, MemberSnapshot};
@@ -45,12 +45,16 @@ impl<S> Members<S> {
     /// # Errors
     ///
     /// There is no member, or more than 64; two have one name; a weight is out of range.
-    pub(super) fn new(group: &str, members: Vec<Member<S>>) -> Result<Self, ConfigError> {
+    pub(super) fn new(group: &str, mut members: Vec<Member<S>>) -> Result<Self, ConfigError> {
         check(&members)?;
+        let weights = Weights::new(members.iter().map(|member| member.weight));
+        for (index, member) in members.iter_mut().enumerate() {
+            member.load_per_call = 1.0 / weights.relative(index);
+        }
         Ok(Self {
             group: group.into(),
             latest: Arc::new(Ticks::of(clock::now()).0.into()),
-            weights: Weights::new(members.iter().map(|member| member.weight)),
+            weights,
             hashes: members.iter().map(|member| AffinityKey::of(&[member.name.as_bytes()])).collect(),
             capabilities: capabilities_of(default_models(), &members),
             counters: vec![Default::default(); members.len()].into(),
@@ -91,16 +95,18 @@ impl<S> Members<S> {
 
     #[inline]
     fn choose_by_load<B: 'static>(&self, among: MemberSet, request: &Request<B>) -> Option<Chosen> {
-        let ticks = Ticks(self.latest.load(Ordering::Relaxed));
+        let now = Ticks(self.latest.load(Ordering::Relaxed));
+        let drawn = self.weights.draw_two(among, fastrand::u64(..))?;
+        let load = |index: usize| self.members[index].load(now);
+        let quick = choose_by_load(drawn, load, |index| self.members[index].certainly_admits());
+        quick.or_else(|| Some(self.choose_by_view(among, drawn, request)))
+    }
+
+    #[inline(never)]
+    fn choose_by_view<B: 'static>(&self, among: MemberSet, drawn: Drawn, request: &Request<B>) -> Chosen {
         let mut now = Now::default();
-        choose(
-            among,
-            &self.weights,
-            || fastrand::u64(..),
-            |index| self.members[index].state.load(ticks),
-            |index| self.members[index].certainly_admits(),
-            |index| self.members[index].view(request, now.get()),
-        )
+        let view = |index: usize| self.members[index].view(request, now.get());
+        choose_by_view(among, drawn, &self.weights, || fastrand::u64(..), view)
     }
 
     /// The member that the conversation prefers, among those that admit the call and have no more than their share.
@@ -205,13 +211,13 @@ pub(crate) const MAX_WEIGHT: f32 = 1_000.0;
 
 fn snapshot<S>(member: &Member<S>, now: Instant) -> MemberSnapshot {
     let state = &member.state;
-    let load = state.load(Ticks::of(now));
+    let first_token = state.first_token(Ticks::of(now));
     let [by_load, by_affinity, moved, after_failure] = ChoiceReason::ALL.map(|reason| state.choices(reason));
     MemberSnapshot {
         target: Arc::clone(&member.name),
         weight: member.weight,
-        in_flight: load.in_flight,
-        first_token_ms: load.first_token.map(|seconds| millis(Duration::from_secs_f32(seconds))),
+        in_flight: state.in_flight(),
+        first_token_ms: (first_token > 0.0).then(|| millis(Duration::from_secs_f32(first_token))),
         cooldown_remaining_ms: state.cooling_for(now).map(millis),
         choices: Choices { by_load, by_affinity, moved, after_failure },
         failures: state.failures(),

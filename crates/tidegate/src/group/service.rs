@@ -8,7 +8,7 @@ use tower_service::Service;
 
 use super::members::Members;
 use super::{Affinity, Handle, Member, ResponseBody, ResponseFuture};
-use crate::buffered::{buffered, with_payload};
+use crate::buffered::{as_payload, buffered};
 use crate::send::{SendFuture, send};
 use crate::settings::ConfigError;
 use crate::{BoxError, Error, HttpService, Payload};
@@ -140,10 +140,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if self.is_single {
-            return ResponseFuture::of_only_member(self.first.call(with_payload(request)));
-        }
         let (head, body) = request.into_parts();
+        if self.is_single {
+            let request = Request::from_parts(head, as_payload(body));
+            return ResponseFuture::of_only_member(self.first.call(request));
+        }
         let members = Arc::clone(&self.members);
         match buffered(body) {
             Ok(body) => ResponseFuture::calling(members, Request::from_parts(head, body)),

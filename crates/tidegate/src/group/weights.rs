@@ -1,3 +1,4 @@
+use super::choice::Drawn;
 use super::member_set::MemberSet;
 
 /// The weights of the members of a group, for draws at random.
@@ -5,11 +6,11 @@ use super::member_set::MemberSet;
 pub(super) struct Weights {
     /// Relative to their mean.
     relative: Box<[f32]>,
-    /// One divided by each.
-    inverse: Box<[f32]>,
     /// A table for draws among all members; then for each member one for draws among the others.
     tables: Box<[AliasSlot]>,
     all: MemberSet,
+    /// All members, if there are at least two: draws among them are by the tables.
+    tabled: MemberSet,
 }
 
 /// One of as many equal parts of a draw as there are members. It belongs to its own member up to `end`, of [`WHOLE`], and to another
@@ -37,9 +38,9 @@ impl Weights {
         let tables = [weights.clone()].into_iter().chain(among_others).flat_map(|it| table(&it)).collect();
         Self {
             relative: weights.iter().map(|weight| (weight / mean) as f32).collect(),
-            inverse: weights.iter().map(|weight| (mean / weight) as f32).collect(),
             tables,
             all: MemberSet::first(weights.len()),
+            tabled: MemberSet::first(if weights.len() < 2 { 0 } else { weights.len() }),
         }
     }
 
@@ -47,12 +48,6 @@ impl Weights {
     #[inline]
     pub(super) fn relative(&self, index: usize) -> f32 {
         self.relative[index]
-    }
-
-    /// One divided by the relative weight of a member.
-    #[inline]
-    pub(super) fn inverse(&self, index: usize) -> f32 {
-        self.inverse[index]
     }
 
     /// The members with these weights.
@@ -63,9 +58,9 @@ impl Weights {
 
     /// Two different members of `among`, or the only one. `random` is any number, each as likely as the others.
     #[inline]
-    pub(super) fn draw_two(&self, among: MemberSet, random: u64) -> Option<(usize, Option<usize>)> {
+    pub(super) fn draw_two(&self, among: MemberSet, random: u64) -> Option<Drawn> {
         let (first, second) = (random >> 32, random & (WHOLE - 1));
-        if among != self.all || self.relative.len() < 2 {
+        if among != self.tabled || among.is_empty() {
             return self.draw_two_of_some(among, first, second);
         }
         let one = self.draw_from(0, first);
@@ -73,7 +68,7 @@ impl Weights {
     }
 
     #[cold]
-    fn draw_two_of_some(&self, among: MemberSet, first: u64, second: u64) -> Option<(usize, Option<usize>)> {
+    fn draw_two_of_some(&self, among: MemberSet, first: u64, second: u64) -> Option<Drawn> {
         let one = self.draw(among, first)?;
         Some((one, self.draw(among.without(one), second)))
     }

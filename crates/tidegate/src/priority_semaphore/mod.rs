@@ -134,6 +134,7 @@ impl PrioritySemaphore {
     }
 
     /// Whether an acquire would succeed now without queueing. Acquires nothing.
+    #[inline]
     pub(crate) fn can_acquire(&self) -> bool {
         let state = self.state();
         state.with_acquired().is_some() || (state.keeps_permits() && self.kept.count() > 0)

@@ -301,7 +301,10 @@ impl Handle {
 
     /// Replaces what a call reserved by what it used.
     pub(super) fn settle(&self, reserved: &Reserved, used: &CallCost) {
-        self.change(|queue, now| queue.limits.settle(reserved, used, now));
+        self.change(|queue, now| {
+            self.0.certain_calls.store(0, Ordering::Relaxed);
+            queue.limits.settle(reserved, used, now);
+        });
     }
 
     /// Returns the whole reservation of a call that never reached the wire.

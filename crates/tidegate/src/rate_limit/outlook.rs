@@ -29,11 +29,11 @@ impl Default for RateOutlook {
 }
 
 impl Handle {
-    /// Whether any call would be admitted at once and leave half of every quota. `false` also if that is not certain; then an
-    /// [outlook](Self::outlook_for) decides, and makes it certain for the next calls.
+    /// Whether any call would be admitted at once and leave half of every quota, if there are no keys. `false` also if that is not
+    /// certain; then an [outlook](Self::outlook_for) decides, and makes it certain for the next calls.
     #[inline]
     pub(crate) fn certainly_admits(&self) -> bool {
-        self.0.certain_calls.load(Ordering::Relaxed) > 0 && self.by_key().is_none()
+        self.0.certain_calls.load(Ordering::Relaxed) > 0
     }
 
     /// What this request would meet if it arrived at `now`, by the limit of its key if there are keys. Acquires nothing.

@@ -6,7 +6,7 @@ use tidegate_core::StopReason;
 
 use super::response::usage_field;
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
-use crate::dialect::usage_field::UsageField;
+use crate::dialect::usage_field::UsageCounts;
 use crate::event::Event;
 use crate::json::fast_path::JsonKey;
 use crate::json::walk::{Leaf, walk};
@@ -14,7 +14,7 @@ use crate::json::walk::{Leaf, walk};
 pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
     let mut kind = event.name;
-    let mut cache_written = 0;
+    let mut usage = UsageCounts::default();
     walk(event.data, |path, leaf| match (path, leaf) {
         (["type"], Leaf::Text(text)) => kind = text,
         // A signature authenticates the thinking; it is not content.
@@ -25,16 +25,14 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         }
         (["delta", "stop_reason"], Leaf::Text(reason)) => parsed.stop = stop_reason(reason),
         (["usage", count @ ..] | ["message", "usage", count @ ..], Leaf::Number(number)) => {
-            match usage_field(count) {
-                Some(UsageField::CacheWritten) => cache_written = number,
-                Some(field) => field.store(number, &mut parsed.usage),
-                None => {}
+            if let Some(field) = usage_field(count) {
+                usage.set(field, number);
             }
         }
         (["error", ..], leaf) if leaf.is_value() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
-    parsed.usage.input = parsed.usage.input.map(|input| input.saturating_add(cache_written));
+    parsed.usage = usage.usage();
     match kind {
         // Its usage is that of the prompt, and of a first token that is only reserved.
         "message_start" => parsed.is_bare = true,

@@ -4,11 +4,13 @@ use tidegate_core::StopReason;
 
 use super::response::usage_field;
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent};
+use crate::dialect::usage_field::UsageCounts;
 use crate::event::Event;
 use crate::json::walk::{Leaf, walk};
 
 pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
+    let mut usage = UsageCounts::default();
     walk(event.data, |path, leaf| match (path, leaf) {
         (["delta", "text"] | ["delta", "toolUse", "input"] | ["start", "toolUse", "name"], leaf)
         | (["delta", "reasoningContent", "text" | "redactedContent"], leaf) => {
@@ -17,11 +19,12 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         (["stopReason"], Leaf::Text(reason)) => parsed.stop = stop_reason(reason),
         (["usage", count @ ..], Leaf::Number(number)) => {
             if let Some(field) = usage_field(count) {
-                field.store(number, &mut parsed.usage);
+                usage.set(field, number);
             }
         }
         _ => {}
     });
+    parsed.usage = usage.usage();
     // The usage comes after the stop reason, so either event ends the response.
     if matches!(event.name, "messageStop" | "metadata") {
         parsed.end = EndSignal::Final;

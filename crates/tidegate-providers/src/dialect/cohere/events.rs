@@ -6,6 +6,7 @@ use tidegate_core::StopReason;
 
 use super::response::{failure_reason, usage_field};
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
+use crate::dialect::usage_field::UsageCounts;
 use crate::event::Event;
 use crate::json::fast_path::JsonKey;
 use crate::json::walk::{Leaf, walk};
@@ -14,6 +15,7 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
     let mut kind = event.name;
     let mut reason = None;
+    let mut usage = UsageCounts::default();
     walk(event.data, |path, leaf| match (path, leaf) {
         (["type"], Leaf::Text(text)) => kind = text,
         (
@@ -25,12 +27,13 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         (["delta", "finish_reason"], Leaf::Text(text)) => reason = Some(text),
         (["delta", "usage", count @ ..], Leaf::Number(number)) => {
             if let Some(field) = usage_field(count) {
-                field.store(number, &mut parsed.usage);
+                usage.set(field, number);
             }
         }
         (["error", ..], leaf) if leaf.is_value() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
+    parsed.usage = usage.usage();
     if kind == "message-end" {
         parsed.end = EndSignal::Final;
         parsed.stop = reason.and_then(stop_reason);

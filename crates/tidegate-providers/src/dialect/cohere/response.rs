@@ -35,6 +35,7 @@ pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
     Some(match path {
         ["tokens", "input_tokens"] => UsageField::Input,
         ["tokens", "output_tokens"] => UsageField::Output,
+        ["cached_tokens"] => UsageField::CacheRead,
         _ => return None,
     })
 }

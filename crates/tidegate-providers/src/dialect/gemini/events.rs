@@ -4,13 +4,13 @@ use tidegate_core::StopReason;
 
 use super::response::usage_field;
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
-use crate::dialect::usage_field::UsageField;
+use crate::dialect::usage_field::UsageCounts;
 use crate::event::Event;
 use crate::json::walk::{Leaf, walk};
 
 pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
-    let mut thoughts = None;
+    let mut usage = UsageCounts::default();
     walk(event.data, |path, leaf| match (path, leaf) {
         // The signature of a thought is not content.
         (["candidates", "content", "parts", part, ..], leaf) => {
@@ -29,17 +29,15 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
             parsed.end = EndSignal::Allowed;
             parsed.stop = Some(StopReason::ContentFilter);
         }
-        (["usageMetadata", count @ ..], Leaf::Number(number)) => match usage_field(count) {
-            Some(UsageField::Thoughts) => thoughts = Some(number),
-            Some(field) => field.store(number, &mut parsed.usage),
-            None => {}
-        },
+        (["usageMetadata", count @ ..], Leaf::Number(number)) => {
+            if let Some(field) = usage_field(count) {
+                usage.set(field, number);
+            }
+        }
         (["error", ..], leaf) if leaf.is_value() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
-    if let Some(thoughts) = thoughts {
-        parsed.usage.output = Some(parsed.usage.output.unwrap_or_default().saturating_add(thoughts));
-    }
+    parsed.usage = usage.usage();
     parsed
 }
 

@@ -16,6 +16,7 @@ pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
     Some(match path {
         ["promptTokenCount"] => UsageField::Input,
         ["candidatesTokenCount"] => UsageField::Output,
+        ["cachedContentTokenCount"] => UsageField::CacheRead,
         ["thoughtsTokenCount"] => UsageField::Thoughts,
         ["totalTokenCount"] => UsageField::Total,
         _ => return None,

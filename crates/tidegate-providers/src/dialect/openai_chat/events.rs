@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use super::response::usage_field;
 use super::stop_reason::{failure_reason, stop_reason};
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
+use crate::dialect::usage_field::UsageCounts;
 use crate::event::{DONE, Event};
 use crate::json::fast_path::JsonKey;
 use crate::json::walk::{Leaf, walk};
@@ -17,6 +18,7 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         parsed.end = EndSignal::Final;
         return parsed;
     }
+    let mut usage = UsageCounts::default();
     walk(event.data, |path, leaf| match (path, leaf) {
         (["choices", "delta" | "message", delta @ ..], leaf) => {
             parsed.is_token |= leaf.is_text() && is_content(delta);
@@ -26,7 +28,7 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         (["choices", "finish_reason"], Leaf::Text(reason)) => apply_finish_reason(&mut parsed, reason),
         (["usage", count @ ..] | ["x_groq", "usage", count @ ..], Leaf::Number(number)) => {
             if let Some(field) = usage_field(count) {
-                field.store(number, &mut parsed.usage);
+                usage.set(field, number);
             }
         }
         (["error", ..] | ["x_groq", "error", ..] | ["choices", "error", ..], leaf) if leaf.is_value() => {
@@ -35,6 +37,7 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         (["object"], Leaf::Text("error")) => parsed.error = Some(StreamError::Event),
         _ => {}
     });
+    parsed.usage = usage.usage();
     parsed
 }
 

@@ -62,6 +62,9 @@ pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
     Some(match path {
         ["prompt_tokens"] => UsageField::Input,
         ["completion_tokens"] => UsageField::Output,
+        ["prompt_tokens_details", "cached_tokens"] | ["prompt_cache_hit_tokens" | "cached_tokens"] => {
+            UsageField::CacheRead
+        }
         ["total_tokens"] => UsageField::Total,
         _ => return None,
     })

@@ -6,6 +6,7 @@ use tidegate_core::StopReason;
 
 use super::response::usage_field;
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
+use crate::dialect::usage_field::UsageCounts;
 use crate::event::Event;
 use crate::json::fast_path::JsonKey;
 use crate::json::walk::{Leaf, walk};
@@ -15,6 +16,7 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut kind = event.name;
     let mut has_content = false;
     let (mut cut_short, mut has_output) = (None, false);
+    let mut usage = UsageCounts::default();
     walk(event.data, |path, leaf| match (path, leaf) {
         (["type"], Leaf::Text(text)) => kind = text,
         (["delta" | "partial_image_b64"] | ["delta", "text"] | ["item", "name"], leaf) => {
@@ -24,12 +26,13 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         (["response", "output"], Leaf::Object) => has_output = true,
         (["response", "usage", count @ ..], Leaf::Number(number)) => {
             if let Some(field) = usage_field(count) {
-                field.store(number, &mut parsed.usage);
+                usage.set(field, number);
             }
         }
         (["error", ..], leaf) if leaf.is_value() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
+    parsed.usage = usage.usage();
     match kind {
         "response.completed" => {
             (parsed.end, parsed.stop) = (EndSignal::Final, Some(StopReason::Natural));

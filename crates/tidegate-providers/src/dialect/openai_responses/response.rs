@@ -18,6 +18,7 @@ pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
     Some(match path {
         ["input_tokens"] => UsageField::Input,
         ["output_tokens"] => UsageField::Output,
+        ["input_tokens_details", "cached_tokens"] => UsageField::CacheRead,
         ["total_tokens"] => UsageField::Total,
         _ => return None,
     })
