@@ -55,13 +55,15 @@ pub enum StopReason {
 /// The token usage that a provider reported for one response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Tokens of the prompt, as they count against the limits of the provider: Anthropic and Bedrock do not count those that
-    /// were [read from the cache](Self::cache_read), and the others do.
+    /// Tokens of the prompt, as they count against the limits of the provider.
     pub input: Option<u64>,
     /// Tokens of the response.
     pub output: Option<u64>,
     /// Tokens of the prompt that the provider read from its cache of prompts.
     pub cache_read: Option<u64>,
+    /// Of these, those that `input` does not contain, since they do not count against the limits: all at Anthropic and Bedrock,
+    /// and none at the others.
+    pub uncounted: Option<u64>,
     /// Tokens of the prompt that the provider wrote to its cache of prompts. `input` contains them.
     pub cache_written: Option<u64>,
 }

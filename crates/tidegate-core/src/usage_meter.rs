@@ -31,9 +31,10 @@ pub struct UsageTotals {
     pub input: u64,
     /// Tokens of their responses: as reported by the provider, else as counted in the stream.
     pub output: u64,
-    /// Tokens of their prompts that the providers reported to have read from their caches. Whether `input` contains them
-    /// depends on the provider; see [`Usage::input`].
+    /// Tokens of their prompts that the providers reported to have read from their caches.
     pub cache_read: u64,
+    /// Of these, those that `input` does not contain; see [`Usage::uncounted`].
+    pub uncounted: u64,
     /// Tokens of their prompts that the providers reported to have written to their caches.
     pub cache_written: u64,
     /// Attempts with unknown output: the response has not begun, or cannot be read.
@@ -52,10 +53,11 @@ pub struct AttemptUsage {
     chunks: u64,
 }
 
-/// The tokens of a prompt that were read from a cache, or written to it.
+/// The tokens of a prompt that were read from a cache, also without those that count as input, and those that were written to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct CachedTokens {
     read: u64,
+    uncounted: u64,
     written: u64,
 }
 
@@ -152,9 +154,10 @@ impl AttemptUsage {
     pub fn set_usage(&mut self, usage: Usage, is_final: bool) {
         let output = usage.output.map(|output| if is_final { output } else { output.max(self.chunks) });
         self.update(usage.input.or(self.input), output.or(self.output));
-        let CachedTokens { read, written } = self.cached;
+        let CachedTokens { read, uncounted, written } = self.cached;
         self.set_cached(CachedTokens {
             read: usage.cache_read.unwrap_or(read),
+            uncounted: usage.uncounted.unwrap_or(uncounted),
             written: usage.cache_written.unwrap_or(written),
         });
     }
@@ -163,9 +166,13 @@ impl AttemptUsage {
         let old = std::mem::replace(&mut self.cached, cached);
         if old != cached {
             self.meter.update_all(|_, total| {
-                total.cache_read = total.cache_read.saturating_sub(old.read).saturating_add(cached.read);
-                total.cache_written =
-                    total.cache_written.saturating_sub(old.written).saturating_add(cached.written);
+                for (total, old, new) in [
+                    (&mut total.cache_read, old.read, cached.read),
+                    (&mut total.uncounted, old.uncounted, cached.uncounted),
+                    (&mut total.cache_written, old.written, cached.written),
+                ] {
+                    *total = total.saturating_sub(old).saturating_add(new);
+                }
             });
         }
     }
@@ -247,16 +254,20 @@ mod tests {
         let mut extensions = Extensions::new();
         let outer = UsageMeter::nested(0, &mut extensions);
         let inner = UsageMeter::nested(0, &mut extensions);
-        let cached = |meter: &UsageMeter| (meter.read().cache_read, meter.read().cache_written);
+        let cached = |meter: &UsageMeter| {
+            let used = meter.read();
+            (used.cache_read, used.uncounted, used.cache_written)
+        };
         let mut attempt = inner.attempt();
-        let begun = Usage { cache_read: Some(900), cache_written: Some(100), ..usage(10, 1) };
+        let begun =
+            Usage { cache_read: Some(900), uncounted: Some(900), cache_written: Some(100), ..usage(10, 1) };
         attempt.set_usage(begun, false);
-        attempt.set_usage(Usage { cache_read: Some(950), ..usage(10, 5) }, true);
+        attempt.set_usage(Usage { cache_read: Some(950), uncounted: Some(950), ..usage(10, 5) }, true);
         let mut other = inner.attempt();
         other.set_usage(Usage { cache_read: Some(50), ..usage(10, 5) }, true);
-        assert_eq!((cached(&inner), cached(&outer)), ((1_000, 100), (1_000, 100)));
+        assert_eq!((cached(&inner), cached(&outer)), ((1_000, 950, 100), (1_000, 950, 100)));
         attempt.withdraw();
-        assert_eq!((cached(&inner), cached(&outer)), ((50, 0), (50, 0)));
+        assert_eq!((cached(&inner), cached(&outer)), ((50, 0, 0), (50, 0, 0)));
     }
 
     #[test]

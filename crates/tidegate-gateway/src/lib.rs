@@ -72,7 +72,7 @@
 //! | `target`, `status`, `code`, `head_ms` | as in the head of the response; `null` before it |
 //! | `end` | how the response ended: `finished`; `failed`, if the provider reported a failure in the stream; `cut`, if its response broke off; `stalled`, if a timer expired; `stopped`, if the gateway stopped; `unread` or `dropped`, if the caller did not read it or left; `null` before that |
 //! | `total_ms`, `bytes` | the time until the end, and the length of the response so far |
-//! | `tokens` | of all attempts, if any was sent: as reported by the provider, or else counted; `input` is `null` if none has reported it |
+//! | `tokens` | of all attempts, if any was sent: as reported by the provider, or else counted; `input` is `null` if none has reported it, and `cache_read` and `cache_written` are those of the prompts in the caches of the providers |
 //! | `trail` | every attempt, rejection, wait and fallback, with its time (see [`Trail`](tidegate::Trail)) |
 //!
 //! # Live page

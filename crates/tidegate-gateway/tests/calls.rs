@@ -117,6 +117,42 @@ async fn tokens_of_the_prompt_that_no_provider_has_reported_are_null() {
     assert_eq!((&tokens["input"], &tokens["output"]), (&json!(null), &json!(2)), "{tokens}");
 }
 
+/// What a provider reports to have read from its cache, or written to it, in a whole answer and in a stream.
+#[tokio::test]
+async fn cached_tokens_are_counted_in_every_dialect() {
+    const CHAT: &str = r#"{"object":"chat.completion","choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":90,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":64}}}"#;
+    const CHUNKS: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":90,\"completion_tokens\":1,\"prompt_cache_hit_tokens\":64}}\n\ndata: [DONE]\n\n";
+    const MESSAGE: &str = r#"{"type":"message","role":"assistant","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","usage":{"input_tokens":6,"cache_creation_input_tokens":20,"cache_read_input_tokens":64,"output_tokens":1}}"#;
+    const EVENTS: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"type\":\"message\",\"usage\":{\"input_tokens\":6,\"cache_creation_input_tokens\":20,\"cache_read_input_tokens\":64,\"output_tokens\":1}}}\n\nevent: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\nevent: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\nevent: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":1}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    for (is_anthropic, whole, stream, input, written) in
+        [(false, CHAT, CHUNKS, 90, 0), (true, MESSAGE, EVENTS, 26, 20)]
+    {
+        let whole = Reply::raw(whole).header("content-type", "application/json");
+        let stream = Reply::raw(stream).header("content-type", "text/event-stream");
+        let provider = if is_anthropic { Provider::anthropic() } else { Provider::openai() };
+        let server = provider.then(whole).then(stream).start().await.unwrap();
+        let target = match is_anthropic {
+            true => openai("p", &server.base_url()).replace("openai", "anthropic"),
+            false => openai("p", &server.base_url()),
+        };
+        let gateway = gateway(&(target + &route("*", &["p/m"]))).await;
+        for request in [REQUEST, STREAM_REQUEST] {
+            // The caller has OpenAI's dialect, and the answers of Anthropic are translated.
+            let response = chat(&gateway, request).send().await.unwrap();
+            let id = id(&response);
+            let text = response.text().await.unwrap();
+            assert!(!is_anthropic || text.contains(r#""cached_tokens":64"#) || request == STREAM_REQUEST, "{text}");
+            let tokens = &ended(&gateway, &id).await["tokens"];
+            let expected =
+                json!({"input": input, "output": 1, "cache_read": 64, "cache_written": written, "unknown_attempts": 0});
+            assert_eq!(*tokens, expected, "{request}: {text}");
+        }
+        let metrics = client().get(url(&gateway, "/metrics")).send().await.unwrap().text().await.unwrap();
+        let read: Vec<_> = metrics.lines().filter(|line| line.starts_with("tidegate_tokens_cached_total{")).collect();
+        assert!(read.iter().any(|line| line.contains(r#"kind="read""#) && line.contains(r#"target="p/m""#)), "{read:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_end_of_a_response_is_recorded() {
     for (reply, end, code) in [

@@ -86,6 +86,9 @@ struct Tokens {
     /// `None` if no provider has reported them.
     input: Option<u64>,
     output: u64,
+    /// Of the prompts, those that the providers read from their caches, and those that they wrote there.
+    cache_read: u64,
+    cache_written: u64,
     /// Attempts with unknown output.
     unknown_attempts: u32,
 }
@@ -224,6 +227,8 @@ impl CallRecord {
             tokens: used.map(|used| Tokens {
                 input: (used.input > 0).then_some(used.input),
                 output: used.output,
+                cache_read: used.cache_read,
+                cache_written: used.cache_written,
                 unknown_attempts: used.unknown,
             }),
         }

@@ -1,5 +1,6 @@
 //! The targets and last resorts of a chain, checked.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -18,6 +19,21 @@ pub(crate) struct RouteGroup {
     pub(crate) name: Arc<str>,
     pub(crate) members: Vec<WeightedTarget>,
     pub(crate) affinity: Option<Affinity>,
+}
+
+impl RouteGroup {
+    /// Whether it is one target under its own name.
+    pub(super) fn is_plain_target(&self) -> bool {
+        matches!(&self.members[..], [member] if member.target.name == self.name)
+    }
+
+    /// Whether the targets are those of `other`, in any order.
+    pub(super) fn has_members_of(&self, other: &Self) -> bool {
+        let names = |group: &Self| -> BTreeSet<_> {
+            group.members.iter().map(|member| Arc::clone(&member.target.name)).collect()
+        };
+        names(self) == names(other)
+    }
 }
 
 /// A target with its share of the calls beside the others of its group.

@@ -181,7 +181,7 @@
 //!
 //! | span | attributes |
 //! |---|---|
-//! | both | `http.request.method`, `http.response.status_code`, `error.type` (the standard code), `gen_ai.operation.name`, `gen_ai.request.model`, `gen_ai.usage.input_tokens`, `gen_ai.usage.output_tokens` |
+//! | both | `http.request.method`, `http.response.status_code`, `error.type` (the standard code), `gen_ai.operation.name`, `gen_ai.request.model`, `gen_ai.usage.input_tokens`, `gen_ai.usage.output_tokens`, `gen_ai.usage.cache_read.input_tokens`, `gen_ai.usage.cache_creation.input_tokens` |
 //! | call | `http.route`, `tidegate.call` (the id at `/calls`), `tidegate.route`, `tidegate.caller`, `tidegate.target`, `tidegate.attempts`, `tidegate.end` |
 //! | attempt | `gen_ai.provider.name` (that of the target), `server.address`, `server.port` |
 //!
@@ -283,7 +283,7 @@ use self::file::ConfigFile;
 pub(crate) use self::otlp::OtlpSettings;
 pub(crate) use self::provider_keys::ProviderKeys;
 pub(crate) use self::route::{ANY, LastResortName, Route, TargetName};
-use self::route::{KnownNames, check_distinct};
+use self::route::{KnownNames, check_distinct, check_group_names};
 use self::secrets::{Secrets, missing_secrets};
 use self::serde_error::from_serde;
 pub use self::source::ConfigSource;
@@ -497,6 +497,7 @@ impl Config {
             .filter_map(|(index, entry)| Some((index, checks.keep(Route::check(index, entry, &known))?)));
         let routes: Vec<_> = routes.collect();
         checks.keep(check_distinct(&routes));
+        checks.keep(check_group_names(&routes));
         let routes: Vec<_> = routes.into_iter().map(|(_, route)| route).collect();
         if routes.len() == route_count && !removed.has("routes") {
             caller::check_routes(&callers, &routes, &mut checks);

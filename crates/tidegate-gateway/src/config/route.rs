@@ -203,3 +203,21 @@ pub(super) fn check_distinct(routes: &[(usize, Route)]) -> Result<(), GatewayCon
         Err(GatewayConfigError::new(format!("routes[{index}]"), problem))
     }))
 }
+
+/// Rejects two groups of one name with different members: the name is that of one group in signals and metrics.
+pub(super) fn check_group_names(routes: &[(usize, Route)]) -> Result<(), GatewayConfigError> {
+    let mut known: BTreeMap<&str, (String, &RouteGroup)> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (index, route) in routes {
+        for (position, group) in route.chain.iter().enumerate() {
+            let key = format!("routes[{index}].chain[{position}]");
+            let (first, other) = known.entry(&group.name).or_insert_with(|| (key.clone(), group));
+            if !group.has_members_of(other) {
+                let problem = format!("`{}` is the name of other members at {first} already", group.name);
+                let key = if group.is_plain_target() { key } else { format!("{key}.name") };
+                problems.push(GatewayConfigError::new(key, problem));
+            }
+        }
+    }
+    GatewayConfigError::all(problems.into_iter().map(Err))
+}

@@ -360,6 +360,28 @@ fn an_invalid_route_is_rejected() {
 }
 
 #[test]
+fn a_name_is_that_of_one_group_in_all_routes() {
+    let file = |first: &str, second: &str| {
+        let route = |model: &str, place: &str| {
+            format!("[[routes]]\npath = \"/v1/chat/completions\"\nmodel = {model:?}\nchain = [{place}]\n")
+        };
+        format!("{PROVIDERS}{}{}", route("a", first), route("b", second))
+    };
+    let group = |members: &str| format!("{{ name = \"openai/gpt\", members = [{members}] }}");
+    let two = group(r#""openai/x", "openai/y""#);
+    let swapped = group(r#""openai/y", { target = "openai/x", weight = 3 }"#);
+    assert!(Config::parse(&file(&two, &swapped), env).is_ok());
+    for (other, key) in [
+        (group(r#""openai/x", "openai/z""#), "routes[1].chain[0].name"),
+        (group(r#""openai/x""#), "routes[1].chain[0].name"),
+        ("\"openai/gpt\"".to_owned(), "routes[1].chain[0]"),
+    ] {
+        let problem = "`openai/gpt` is the name of other members at routes[0].chain[0] already";
+        assert_eq!(parse_error(&file(&two, &other)), format!("{key}: {problem}"));
+    }
+}
+
+#[test]
 fn an_invalid_base_url_or_api_key_is_rejected() {
     for (from, to, message) in [
         ("https://api", "ftp://api", "base_url: expected a URL that begins with http:// or https://"),

@@ -107,9 +107,15 @@ pub(super) fn operation(path: &str) -> Option<&'static str> {
 
 /// Sets the tokens that were used between two readings, if there are any.
 pub(super) fn set_usage(span: &mut Span, before: UsageTotals, after: UsageTotals) {
+    let all_input = |used: UsageTotals| used.input.saturating_add(used.uncounted);
     let tokens = [
-        ("gen_ai.usage.input_tokens", after.input.saturating_sub(before.input)),
+        ("gen_ai.usage.input_tokens", all_input(after).saturating_sub(all_input(before))),
         ("gen_ai.usage.output_tokens", after.output.saturating_sub(before.output)),
+        ("gen_ai.usage.cache_read.input_tokens", after.cache_read.saturating_sub(before.cache_read)),
+        (
+            "gen_ai.usage.cache_creation.input_tokens",
+            after.cache_written.saturating_sub(before.cache_written),
+        ),
     ];
     for (name, tokens) in tokens.into_iter().filter(|(_, tokens)| *tokens > 0) {
         span.set_attribute(KeyValue::new(name, i64::try_from(tokens).unwrap_or(i64::MAX)));

@@ -43,6 +43,9 @@ impl OpenSpans {
         for hedge in self.attempts.iter().filter_map(AttemptSpan::hedge_usage) {
             used.input = used.input.saturating_sub(hedge.input);
             used.output = used.output.saturating_sub(hedge.output);
+            used.uncounted = used.uncounted.saturating_sub(hedge.uncounted);
+            used.cache_read = used.cache_read.saturating_sub(hedge.cache_read);
+            used.cache_written = used.cache_written.saturating_sub(hedge.cache_written);
         }
         used
     }

@@ -7,8 +7,10 @@ pub(crate) enum UsageField {
     Input,
     /// Generated tokens.
     Output,
-    /// Tokens read from the cache. Whether `Input` includes them depends on whether they count against the limits.
+    /// Tokens read from the cache, which `Input` includes.
     CacheRead,
+    /// Tokens read from the cache, which `Input` does not include: they do not count against the limits.
+    CacheReadApart,
     /// Tokens written to the cache that `Input` does not include. They count against the limits like input.
     CacheWritten,
     /// Generated tokens that `Output` does not include.
@@ -23,6 +25,7 @@ pub(crate) struct UsageCounts {
     input: Option<u64>,
     output: Option<u64>,
     cache_read: Option<u64>,
+    cache_read_apart: Option<u64>,
     cache_written: Option<u64>,
     thoughts: Option<u64>,
     total: Option<u64>,
@@ -38,6 +41,7 @@ impl UsageCounts {
                 self.cache_read = self.cache_read.max(Some(number));
                 return;
             }
+            UsageField::CacheReadApart => &mut self.cache_read_apart,
             UsageField::CacheWritten => &mut self.cache_written,
             UsageField::Thoughts => &mut self.thoughts,
             UsageField::Total => &mut self.total,
@@ -53,7 +57,8 @@ impl UsageCounts {
         Usage {
             input: self.input.map(|input| sum(Some(input), self.cache_written)),
             output,
-            cache_read: self.cache_read,
+            cache_read: self.cache_read.or(self.cache_read_apart),
+            uncounted: self.cache_read_apart,
             cache_written: self.cache_written,
         }
     }

@@ -296,6 +296,7 @@ impl StreamReader {
             known.input = usage.input.map(|input| input.saturating_add(written)).or(known.input);
             known.output = usage.output.or(known.output);
             known.cache_read = usage.cache_read.or(known.cache_read);
+            known.uncounted = usage.uncounted.or(known.uncounted);
             known.cache_written = usage.cache_written.or(known.cache_written);
         }
         if let Some(error) = parsed.error {
@@ -452,6 +453,7 @@ mod tests {
                 (Some(input), Some(cache_read), cache_written),
                 "{events:?}"
             );
+            assert_eq!(usage.uncounted, cache_written.and(Some(cache_read)), "{events:?}");
         }
     }
 
@@ -460,9 +462,9 @@ mod tests {
     fn what_bedrock_wrote_to_the_cache_is_input() {
         let data = br#"{"usage":{"inputTokens":30,"cacheReadInputTokens":40,"cacheWriteInputTokens":20,"outputTokens":6}}"#;
         let usage = Dialect::Converse.read(Event { name: "metadata", data, ..Event::default() }).usage;
-        let expected =
-            Usage { input: Some(50), output: Some(6), cache_read: Some(40), cache_written: Some(20) };
-        assert_eq!(usage, expected);
+        let [input, output] = [50, 6].map(Some);
+        let [cache_read, uncounted, cache_written] = [40, 40, 20].map(Some);
+        assert_eq!(usage, Usage { input, output, cache_read, uncounted, cache_written });
     }
 
     #[test]

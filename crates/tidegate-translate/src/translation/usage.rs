@@ -26,16 +26,20 @@ impl TokenUsage {
         update("output_tokens", &mut self.output);
     }
 
-    /// Updates from OpenAI's `usage` object, where the prompt tokens include the cached ones. DeepSeek
-    /// reports the cached tokens in a field of its own.
+    /// Updates from OpenAI's `usage` object, where the prompt tokens include the cached ones. DeepSeek and Moonshot report the
+    /// cached tokens in fields of their own.
     pub(super) fn update_from_chat(&mut self, usage: &Value) {
         let (Some(prompt), Some(output)) =
             (usage["prompt_tokens"].as_u64(), usage["completion_tokens"].as_u64())
         else {
             return;
         };
-        let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64();
-        let cached = cached.or(usage["prompt_cache_hit_tokens"].as_u64()).unwrap_or(0).min(prompt);
+        let fields = [
+            &usage["prompt_tokens_details"]["cached_tokens"],
+            &usage["prompt_cache_hit_tokens"],
+            &usage["cached_tokens"],
+        ];
+        let cached = fields.into_iter().filter_map(Value::as_u64).max().unwrap_or(0).min(prompt);
         *self = Self { input: prompt - cached, cache_read: cached, cache_creation: 0, output };
     }
 
@@ -56,5 +60,37 @@ impl TokenUsage {
             "total_tokens": prompt.saturating_add(self.output),
             "prompt_tokens_details": {"cached_tokens": self.cache_read},
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_tokens_have_a_field_in_each_dialect() {
+        for chat in [
+            json!({"prompt_tokens": 90, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 64}}),
+            json!({"prompt_tokens": 90, "completion_tokens": 1, "prompt_cache_hit_tokens": 64}),
+            json!({"prompt_tokens": 90, "completion_tokens": 1, "prompt_cache_hit_tokens": 64,
+                "prompt_tokens_details": {"cached_tokens": 0}}),
+            json!({"prompt_tokens": 90, "completion_tokens": 1, "cached_tokens": 64}),
+        ] {
+            let mut usage = TokenUsage::default();
+            usage.update_from_chat(&chat);
+            let messages = usage.as_messages();
+            assert_eq!(
+                (&messages["input_tokens"], &messages["cache_read_input_tokens"]),
+                (&json!(26), &json!(64)),
+                "{chat}"
+            );
+            assert_eq!(usage.as_chat()["prompt_tokens_details"]["cached_tokens"], 64, "{chat}");
+        }
+        let mut usage = TokenUsage::default();
+        usage.update_from_messages(&json!({"input_tokens": 6, "cache_creation_input_tokens": 100,
+            "cache_read_input_tokens": 900, "output_tokens": 7}));
+        let chat = usage.as_chat();
+        assert_eq!((&chat["prompt_tokens"], &chat["total_tokens"]), (&json!(1_006), &json!(1_013)));
+        assert_eq!(chat["prompt_tokens_details"]["cached_tokens"], 900);
     }
 }

@@ -15,6 +15,7 @@ use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::rate_limit::{self, QueuedCall, Reservation};
+use crate::store::Store;
 use crate::thread_shard::ByThread;
 use crate::{Deadline, Error, ErrorCode, Gate, Outcome, Rejection, Trail, clock};
 
@@ -128,6 +129,11 @@ impl AttemptGates {
 
     pub(crate) fn circuit_breaker(&self) -> &circuit_breaker::Handle {
         &self.0.circuit_breaker
+    }
+
+    /// The store with which they are shared, if they are.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        self.0.rate_limit.store().or_else(|| self.circuit_breaker().store())
     }
 
     pub(crate) fn target(&self) -> &Arc<str> {

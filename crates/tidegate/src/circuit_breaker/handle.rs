@@ -19,6 +19,7 @@ use crate::events::{Decision, Subscription};
 use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
+use crate::store::Store;
 use crate::thread_shard::ByThread;
 use crate::{Deadline, Gate, Rejection, RequestHead, clock};
 
@@ -119,6 +120,11 @@ impl Handle {
     /// The handle as the services hold it.
     pub(crate) fn by_thread(self) -> ByThread<Self> {
         ByThread::new(self, |handle| Self(handle.0.copy()))
+    }
+
+    /// The store of the layer, if it has one.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        self.0.settings().hooks.store.as_ref()
     }
 
     pub(crate) fn is_enabled(&self) -> bool {

@@ -4,7 +4,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use pin_project::pin_project;
+use pin_project::{pin_project, pinned_drop};
+
+use tidegate_core::Usage;
 
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ScannedBody};
@@ -20,7 +22,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ClassifiableBody for B {}
 
 /// The response body: complete in one piece, with its usage scanned as it passes if a meter is set, or a stream that is
 /// classified as it passes. In a stack it ends with the time of its attempt.
-#[pin_project]
+#[pin_project(PinnedDrop)]
 pub struct ResponseBody<B: Body> {
     #[pin]
     kind: BodyKind<B>,
@@ -70,6 +72,27 @@ impl<B: Body> ResponseBody<B> {
 
     pub(super) fn stream(stream: Box<ScannedBody<B>>, metrics: AttemptMetrics) -> Self {
         Self { kind: BodyKind::Stream(stream), metrics }
+    }
+}
+
+/// Records the last usage that the provider reported, wherever the body ends or is dropped.
+#[pinned_drop]
+impl<B: Body> PinnedDrop for ResponseBody<B> {
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        if let Some(usage) = this.kind.as_ref().usage() {
+            this.metrics.on_usage(&usage);
+        }
+    }
+}
+
+impl<B: Body> BodyKind<B> {
+    /// The usage that the provider has reported, if the request has a meter.
+    fn usage(&self) -> Option<Usage> {
+        match self {
+            Self::Whole { scanner, .. } => scanner.as_ref()?.usage(),
+            Self::Stream(stream) => stream.metered_usage(),
+        }
     }
 }
 

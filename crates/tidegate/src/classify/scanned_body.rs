@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tidegate_core::{Scan, ScanProgress};
+use tidegate_core::{Scan, ScanProgress, Usage};
 use tokio::time::Sleep;
 
 use super::BufferedBody;
@@ -105,6 +105,13 @@ impl<B: ClassifiableBody> ScannedBody<B> {
             end: None,
             inner: Some(inner),
         }
+    }
+}
+
+impl<B: Body> ScannedBody<B> {
+    /// The usage that the provider has reported so far, if the request has a meter.
+    pub(super) fn metered_usage(&self) -> Option<Usage> {
+        self.attempt.as_ref().and(self.scanner.state().usage)
     }
 }
 

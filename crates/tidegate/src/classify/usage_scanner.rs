@@ -2,7 +2,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use http_body::Frame;
-use tidegate_core::Scan;
+use tidegate_core::{Scan, Usage};
 
 use crate::{AttemptUsage, Error};
 
@@ -15,6 +15,11 @@ pub(super) struct UsageScanner {
 impl UsageScanner {
     pub(super) fn new(scanner: Box<dyn Scan>, attempt: AttemptUsage) -> Self {
         Self { scanner, attempt }
+    }
+
+    /// The usage that the provider has reported so far.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.scanner.state().usage
     }
 
     /// Scans a frame, or the end of the body. A server may not poll the body again once it has read the

@@ -10,7 +10,7 @@ use pin_project::pin_project;
 use super::call::record_failure;
 use super::member_state::InFlight;
 use crate::attempt::UnchangedBody;
-use crate::{BoxError, Error, Outcome, clock};
+use crate::{BoxError, Error, Outcome, UsageMeter, clock};
 
 /// The body of a response. Until it ends it counts as a call in flight at its member.
 #[pin_project]
@@ -27,6 +27,16 @@ pub(super) struct CallAtMember {
     pub(super) in_flight: InFlight,
     pub(super) member: Arc<str>,
     pub(super) began: Instant,
+    /// Counts the tokens of the attempt, if the group has an affinity.
+    pub(super) meter: Option<UsageMeter>,
+}
+
+impl Drop for CallAtMember {
+    fn drop(&mut self) {
+        if let Some(meter) = &self.meter {
+            self.in_flight.state().record_prompt(meter.read());
+        }
+    }
 }
 
 impl<B: Body<Error: Into<BoxError>>> ResponseBody<B> {

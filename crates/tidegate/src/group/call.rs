@@ -21,7 +21,9 @@ use crate::clone_request::clone_request;
 use crate::deadline_timer::DeadlineTimer;
 use crate::events::Decision;
 use crate::fallback::FallbackPolicy;
-use crate::{AttemptBudget, BoxError, Error, Failure, Outcome, Payload, Rejection, Trail, Verdict, clock};
+use crate::{
+    AttemptBudget, BoxError, Error, Failure, Outcome, Payload, Rejection, Trail, UsageMeter, Verdict, clock,
+};
 
 /// One call: the member that has it, and what is left for the others.
 pub(super) struct GroupCall<S> {
@@ -49,6 +51,8 @@ struct Current {
     in_flight: Option<InFlight>,
     /// When it was called; `None` before it is ready.
     began: Option<Instant>,
+    /// Counts the tokens of the attempt, if the group has an affinity: what is read from caches shows whether it pays.
+    meter: Option<UsageMeter>,
     has_result: bool,
 }
 
@@ -123,7 +127,7 @@ impl<S: Clone> GroupCall<S> {
         // Counted from the choice on, so that calls that are made at once see each other.
         let in_flight = Some(InFlight::new(&member.state));
         let service = member.service.clone();
-        self.current = Some(Current { choice, in_flight, began: None, has_result: false });
+        self.current = Some(Current { choice, in_flight, began: None, meter: None, has_result: false });
         service
     }
 
@@ -163,6 +167,9 @@ impl<S: Clone> GroupCall<S> {
             *key = own;
         }
         request.extensions_mut().insert(position);
+        if let Some(current) = self.current.as_mut().filter(|_| self.members.affinity.is_some()) {
+            current.meter = Some(UsageMeter::nested(0, request.extensions_mut()));
+        }
         request
     }
 
@@ -273,7 +280,7 @@ impl<S: Clone> GroupCall<S> {
         let member = GroupMember { group: Arc::clone(&self.members.group), member: Arc::clone(name) };
         response.extensions_mut().insert(member);
         let (in_flight, began) = (current.in_flight?, current.began?);
-        Some(Box::new(CallAtMember { in_flight, member: Arc::clone(name), began }))
+        Some(Box::new(CallAtMember { in_flight, member: Arc::clone(name), began, meter: current.meter }))
     }
 }
 

@@ -28,6 +28,11 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The first and the longest cooldown after a failure of the account: its key is invalid, or its quota is used up.
 const OF_ACCOUNT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
 
+/// Whether a failure with this code is one of the account: of its key or its quota.
+pub(super) const fn is_of_account(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Authentication | ErrorCode::QuotaExhausted)
+}
+
 impl MemberCooldown {
     /// How much longer the member is left out at `now`.
     pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
@@ -48,7 +53,7 @@ impl MemberCooldown {
         began: Instant,
         now: Instant,
     ) -> Option<Duration> {
-        let is_of_account = matches!(failure.code, ErrorCode::Authentication | ErrorCode::QuotaExhausted);
+        let is_of_account = is_of_account(failure.code);
         let counts = failure.code.counts_against_health() || failure.code == ErrorCode::RateLimited;
         if failure.kind == FailureKind::NotProcessed || (!counts && !is_of_account) {
             return None;
@@ -68,6 +73,17 @@ impl MemberCooldown {
         }
         (self.since, self.until) = (Some(now), Some(until));
         Some(cooldown)
+    }
+
+    /// Begins a cooldown that another process has found out, because of the account. Returns whether it is the later one.
+    pub(super) fn begin_elsewhere(&mut self, wait: Duration, now: Instant) -> bool {
+        let until = Deadline::after(wait, now).instant();
+        if until <= self.until.unwrap_or(now) {
+            return false;
+        }
+        (self.count, self.is_of_account) = (self.count.max(1), true);
+        (self.since, self.until) = (Some(now), Some(until));
+        true
     }
 
     /// Records a success of an attempt that began at `began`. Returns whether it ends a cooldown.

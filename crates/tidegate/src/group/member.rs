@@ -46,6 +46,13 @@ impl<S> Member<S> {
 }
 
 impl<S> Member<S> {
+    /// Shares its cooldowns through the store of its stack, if that has one.
+    pub(super) fn link_to_store(&self) {
+        if let Some(store) = self.gates.as_ref().and_then(AttemptGates::store) {
+            self.state.link_to(store, &self.name);
+        }
+    }
+
     /// Whether it would certainly admit any call at once, and has much of its quota left.
     #[inline]
     pub(super) fn certainly_admits(&self) -> bool {

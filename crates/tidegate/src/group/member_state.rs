@@ -1,13 +1,15 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::cooldown::MemberCooldown;
+use super::cooldown::{MemberCooldown, is_of_account};
 use super::first_token::FirstTokenEstimate;
 use super::rendezvous::DecayingCount;
-use super::snapshot::ChoiceReason;
+use super::snapshot::{ChoiceReason, PromptTokens};
+use super::store_link::MemberLink;
 use super::ticks::Ticks;
-use crate::{Failure, clock};
+use crate::store::Store;
+use crate::{Failure, UsageTotals, clock};
 
 /// What has been learned about a member. The services of a group and their clones share it.
 #[derive(Debug)]
@@ -20,6 +22,10 @@ pub(super) struct MemberState {
     recent: Mutex<DecayingCount>,
     choices: [AtomicU64; ChoiceReason::ALL.len()],
     failures: AtomicU64,
+    /// The tokens of its prompts: all, those that were read from a cache, and those that were written to it.
+    prompt_tokens: [AtomicU64; 3],
+    /// The store through which its cooldowns are shared, if they are.
+    link: OnceLock<MemberLink>,
 }
 
 impl Default for MemberState {
@@ -32,6 +38,8 @@ impl Default for MemberState {
             recent: Mutex::new(DecayingCount::new(clock::now())),
             choices: Default::default(),
             failures: AtomicU64::new(0),
+            prompt_tokens: Default::default(),
+            link: OnceLock::new(),
         }
     }
 }
@@ -77,8 +85,25 @@ impl MemberState {
         self.failures.load(Ordering::Relaxed)
     }
 
+    pub(super) fn prompt_tokens(&self) -> PromptTokens {
+        let [total, cache_read, cache_written] =
+            self.prompt_tokens.each_ref().map(|count| count.load(Ordering::Relaxed));
+        PromptTokens { total, cache_read, cache_written }
+    }
+
+    /// Records the tokens of a prompt that was answered.
+    pub(super) fn record_prompt(&self, used: UsageTotals) {
+        let counts = [used.input.saturating_add(used.uncounted), used.cache_read, used.cache_written];
+        for (total, tokens) in self.prompt_tokens.iter().zip(counts) {
+            total.fetch_add(tokens, Ordering::Relaxed);
+        }
+    }
+
     /// Counts that the member was chosen, and begins the attempt after a cooldown. With affinity, the call counts as recent.
-    pub(super) fn record_choice(&self, reason: ChoiceReason, has_affinity: bool, now: Instant) {
+    pub(super) fn record_choice(self: &Arc<Self>, reason: ChoiceReason, has_affinity: bool, now: Instant) {
+        if let Some(link) = self.link.get() {
+            link.join(self);
+        }
         self.choices[reason as usize].fetch_add(1, Ordering::Relaxed);
         if self.has_failed() {
             self.lock_cooldown().start_attempt(now);
@@ -94,7 +119,24 @@ impl MemberState {
         let mut cooldown = self.lock_cooldown();
         let begun = cooldown.record_failure(failure, began, now);
         self.has_failed.fetch_or(begun.is_some(), Ordering::Release);
+        drop(cooldown);
+        if let (Some(cooldown), Some(link)) = (begun, self.link.get())
+            && is_of_account(failure.code)
+        {
+            link.share(cooldown);
+        }
         begun
+    }
+
+    /// Shares its cooldowns through this store from now on. Only the first store counts.
+    pub(super) fn link_to(&self, store: &Store, member: &str) {
+        self.link.get_or_init(|| MemberLink::new(store, member));
+    }
+
+    /// Leaves the member out for this time, as another process does, unless it is left out for longer.
+    pub(super) fn leave_out(&self, wait: Duration) {
+        let begins = self.lock_cooldown().begin_elsewhere(wait, clock::now());
+        self.has_failed.fetch_or(begins, Ordering::Release);
     }
 
     /// Records a success of an attempt that began at `began`. `first_token` is the time of its response head, if that was not

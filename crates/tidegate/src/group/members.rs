@@ -50,6 +50,7 @@ impl<S> Members<S> {
         let weights = Weights::new(members.iter().map(|member| member.weight));
         for (index, member) in members.iter_mut().enumerate() {
             member.load_per_call = 1.0 / weights.relative(index);
+            member.link_to_store();
         }
         Ok(Self {
             group: group.into(),
@@ -166,7 +167,23 @@ impl<S> Members<S> {
         GroupSnapshot {
             group: Arc::clone(&self.group),
             affinity: self.affinity.as_ref().map(ToString::to_string),
-            members: self.members.iter().map(|member| snapshot(member, now)).collect(),
+            members: self.members.iter().map(|member| self.snapshot_of(member, now)).collect(),
+        }
+    }
+
+    fn snapshot_of(&self, member: &Member<S>, now: Instant) -> MemberSnapshot {
+        let state = &member.state;
+        let first_token = state.first_token(Ticks::of(now));
+        let [by_load, by_affinity, moved, after_failure] = ChoiceReason::ALL.map(|reason| state.choices(reason));
+        MemberSnapshot {
+            target: Arc::clone(&member.name),
+            weight: member.weight,
+            in_flight: state.in_flight(),
+            first_token_ms: (first_token > 0.0).then(|| millis(Duration::from_secs_f32(first_token))),
+            cooldown_remaining_ms: state.cooling_for(now).map(millis),
+            choices: Choices { by_load, by_affinity, moved, after_failure },
+            failures: state.failures(),
+            prompt_tokens: self.affinity.is_some().then(|| state.prompt_tokens()),
         }
     }
 
@@ -179,6 +196,7 @@ impl<S> Members<S> {
         for member in self.members.iter_mut().filter(|member| is_unchanged(&member.name)) {
             if let Some(same) = other.members.iter().find(|same| same.name == member.name) {
                 member.state = Arc::clone(&same.state);
+                member.link_to_store();
             }
         }
         self
@@ -208,21 +226,6 @@ fn capabilities_of<S>(catalog: Option<Arc<dyn ModelCatalog>>, members: &[Member<
 
 pub(crate) const MIN_WEIGHT: f32 = 0.001;
 pub(crate) const MAX_WEIGHT: f32 = 1_000.0;
-
-fn snapshot<S>(member: &Member<S>, now: Instant) -> MemberSnapshot {
-    let state = &member.state;
-    let first_token = state.first_token(Ticks::of(now));
-    let [by_load, by_affinity, moved, after_failure] = ChoiceReason::ALL.map(|reason| state.choices(reason));
-    MemberSnapshot {
-        target: Arc::clone(&member.name),
-        weight: member.weight,
-        in_flight: state.in_flight(),
-        first_token_ms: (first_token > 0.0).then(|| millis(Duration::from_secs_f32(first_token))),
-        cooldown_remaining_ms: state.cooling_for(now).map(millis),
-        choices: Choices { by_load, by_affinity, moved, after_failure },
-        failures: state.failures(),
-    }
-}
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -34,6 +34,7 @@
 //!    further one up to a minute, or as long as the provider reported; a minute and more if the key is invalid or its quota
 //!    is used up. After that one attempt finds out whether the member is back. If all members are left out, the one that is
 //!    back first takes the call.
+//!    The cooldowns of a key are shared with other processes through the [`store`](crate::store#cooldowns) of the member's stack.
 //! 2. Two of the others are drawn at random, by their weights. Of those two, the one with the lower expected time to the
 //!    first token takes the call, multiplied by its load and divided by the part of its quota that is left. The differences
 //!    to tower's `PeakEwma` and its `p2c` are in the sources of `choice` and `first_token`: the average is not the peak, since
@@ -86,6 +87,7 @@ mod members;
 mod rendezvous;
 mod service;
 mod snapshot;
+mod store_link;
 mod ticks;
 mod weights;
 
@@ -98,7 +100,7 @@ pub(crate) use info::LateMember;
 pub use member::Member;
 pub use service::Group;
 pub(crate) use snapshot::ChoiceReason;
-pub use snapshot::{Choices, GroupSnapshot, MemberSnapshot};
+pub use snapshot::{Choices, GroupSnapshot, MemberSnapshot, PromptTokens};
 
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,20 @@ pub struct MemberSnapshot {
     pub choices: Choices,
     /// Its attempts that failed.
     pub failures: u64,
+    /// The tokens of the prompts that it answered; `None` without an affinity.
+    pub prompt_tokens: Option<PromptTokens>,
+}
+
+/// The tokens of the prompts that a member answered, as far as its provider reported them: what an affinity saves is in the part
+/// that was read from the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PromptTokens {
+    /// All of them.
+    pub total: u64,
+    /// Those that the provider read from its cache of prompts.
+    pub cache_read: u64,
+    /// Those that it wrote to that cache.
+    pub cache_written: u64,
 }
 
 /// How often a member was chosen, by the reason.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::TargetMetrics;
 use super::target::code_of;
 use crate::{Error, ErrorCode, Outcome, Rejection, clock};
+use tidegate_core::Usage;
 
 /// Records one attempt: its result, its failures, its first token, and its duration when it is dropped. Empty after
 /// the attempt has turned out not to be one.
@@ -16,6 +17,8 @@ struct Running {
     target: TargetMetrics,
     began: Instant,
     result: RecordedResult,
+    /// The tokens of the prompt that were read from the cache of the provider, and written to it.
+    cached: [u64; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ enum RecordedResult {
 impl AttemptMetrics {
     /// An attempt at `target` begins.
     pub(crate) fn start(target: TargetMetrics) -> Self {
-        Self(Some(Running { target, began: clock::now(), result: RecordedResult::Pending }))
+        Self(Some(Running { target, began: clock::now(), result: RecordedResult::Pending, cached: [0; 2] }))
     }
 
     /// Records the result of the attempt. A neutral outcome is that of a request that was not sent.
@@ -53,6 +56,13 @@ impl AttemptMetrics {
     pub(crate) fn on_first_token(&self) {
         if let Some(running) = &self.0 {
             running.target.record_first_token(running.seconds());
+        }
+    }
+
+    /// The provider has reported this usage, in place of an earlier one.
+    pub(crate) fn on_usage(&mut self, usage: &Usage) {
+        if let Some(running) = &mut self.0 {
+            running.cached = [usage.cache_read, usage.cache_written].map(Option::unwrap_or_default);
         }
     }
 
@@ -87,6 +97,7 @@ impl Drop for AttemptMetrics {
             }
         };
         running.target.record_duration(code, running.seconds());
+        running.target.record_cached(running.cached);
     }
 }
 

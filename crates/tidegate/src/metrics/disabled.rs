@@ -1,6 +1,6 @@
 //! The same types without the feature: they are empty, and nothing is recorded.
 
-use tidegate_core::NotProcessedReason;
+use tidegate_core::{NotProcessedReason, Usage};
 
 use super::CallTokens;
 use crate::circuit_breaker::State;
@@ -59,6 +59,8 @@ impl AttemptMetrics {
     pub(crate) fn on_first_token(&self) {}
 
     pub(crate) fn on_body_error(&mut self, _: &Error) {}
+
+    pub(crate) fn on_usage(&mut self, _: &Usage) {}
 }
 
 #[derive(Debug)]

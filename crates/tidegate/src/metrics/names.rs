@@ -46,6 +46,7 @@ metrics! {
     TOKENS_RESERVED = Counter(Count, "tidegate.tokens.reserved", "Tokens reserved from quotas");
     TOKENS_POSSIBLY_BILLED =
         Counter(Count, "tidegate.tokens.possibly_billed", "Output reserved for attempts of unknown use");
+    TOKENS_CACHED = Counter(Count, "tidegate.tokens.cached", "Prompt tokens read from, or written to, a provider's cache");
     DURATION = Histogram(Seconds, "gen_ai.client.operation.duration", "Time of an attempt, to the end of its body");
     FIRST_TOKEN = Histogram(Seconds, "gen_ai.server.time_to_first_token", "Time of an attempt to its first token");
     TOKEN_USAGE = Histogram(Count, "gen_ai.client.token.usage", "Tokens that a call used");

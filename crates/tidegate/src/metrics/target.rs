@@ -38,6 +38,7 @@ struct TargetSeries {
     resends: ByKey<NotProcessedReason>,
     transitions: ByKey<State>,
     tokens: OnceLock<TokenSeries>,
+    cached: [OnceLock<Counter>; 2],
 }
 
 #[derive(Debug)]
@@ -99,6 +100,16 @@ impl TargetMetrics {
     pub(super) fn record_first_token(self, seconds: f64) {
         let register = || histogram!(names::FIRST_TOKEN.name, "target" => self.target());
         self.0.first_token.get_or_init(register).record(seconds);
+    }
+
+    /// An attempt has ended, of whose prompt the provider read and wrote these tokens from and to its cache.
+    pub(super) fn record_cached(self, tokens: [u64; 2]) {
+        for ((kind, series), tokens) in ["read", "written"].into_iter().zip(&self.0.cached).zip(tokens) {
+            if tokens > 0 {
+                let register = || counter!(names::TOKENS_CACHED.name, "target" => self.target(), "kind" => kind);
+                series.get_or_init(register).increment(tokens);
+            }
+        }
     }
 
     pub(super) fn record_failure(self, failure: &Failure) {

@@ -17,6 +17,7 @@ use crate::key::KeyId;
 use crate::key::RequestHead;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
+use crate::store::Store;
 use crate::priority_semaphore::{NEW_FLOW, flow_of};
 use crate::sync::MutexGuard;
 use crate::thread_shard::{ByThread, SHARDS};
@@ -93,6 +94,11 @@ impl Handle {
 
     pub(crate) fn is_enabled(&self) -> bool {
         self.0.settings().enabled
+    }
+
+    /// The store of the layer, if it has one.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        self.0.settings().hooks.store.as_ref()
     }
 
     /// Returns how many requests could be sent at once now, or `None` without a quota.

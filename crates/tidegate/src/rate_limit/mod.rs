@@ -93,6 +93,11 @@
 //! | is rejected by a layer below | nothing |
 //! | is dropped before it is sent | no tokens; the request itself only if a quota counts tokens |
 //!
+//! Of the tokens that a provider reports to have read from its cache of prompts, a quota counts those that count against the
+//! limits of the provider: OpenAI, DeepSeek, Gemini and Cohere report them as a part of the prompt and count them; Anthropic and
+//! Bedrock report them apart and do not. What Anthropic and Bedrock write to the cache counts. Groq does not count what was read,
+//! but reports it as a part of the prompt, so that a quota there settles to more than was used.
+//!
 //! Without a wire below the whole reservation is kept. Without a token quota nothing is estimated and no body
 //! is watched.
 //!

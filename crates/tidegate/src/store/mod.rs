@@ -45,6 +45,11 @@
 //! A 429 closes the gate in every process: the latest time that any of them received holds. The others learn it from a
 //! message of the store, and with every lease.
 //!
+//! A member of a [`group`](crate::group) whose key is invalid, or whose quota is used up, is left out in every process, until
+//! the latest time that any of them has set: each process reads it at its first call, and gets later ones as messages. The
+//! stack of the member has the store. A process in which the key works again ends its own cooldown by its next success, and not
+//! those of the others. Other cooldowns of members are those of one process.
+//!
 //! # Circuits
 //! Each process counts the failures of its own calls, unless the [window is shared](#shared-windows). When one opens the circuit, it is open in all, until the latest time
 //! that any of them has set. After the cooldown one process at a time probes, with up to
@@ -121,7 +126,7 @@ pub trait SharedStore: fmt::Debug + Send + Sync + 'static {
     /// Takes a lease of the quotas of `name`.
     fn take_lease<'a>(&'a self, name: &'a str, request: LeaseRequest) -> StoreFuture<'a, LeaseGrant>;
 
-    /// Closes the gate of `name` for all processes. The later of two times holds.
+    /// Closes the gate, or the member of a group, of `name` for all processes. The later of two times holds.
     fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, ()>;
 
     /// Reads or changes the circuit `name`, and returns its state.

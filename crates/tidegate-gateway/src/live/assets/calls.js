@@ -156,6 +156,8 @@ class CallRow {
     [count(call.attempts), duration(call.head_ms), duration(call.total_ms), used].forEach((text, index) =>
       setText(this.numbers[index], text),
     );
+    const cached = tokens?.cache_read ?? 0;
+    setAttribute(this.numbers[3], "title", cached > 0 ? `${count(cached)} read from the cache of the provider` : null);
     this.text = [
       call.id,
       call.path,

@@ -17,7 +17,7 @@ pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
     Some(match path {
         ["input_tokens"] => UsageField::Input,
         ["output_tokens"] => UsageField::Output,
-        ["cache_read_input_tokens"] => UsageField::CacheRead,
+        ["cache_read_input_tokens"] => UsageField::CacheReadApart,
         ["cache_creation_input_tokens"] => UsageField::CacheWritten,
         _ => return None,
     })

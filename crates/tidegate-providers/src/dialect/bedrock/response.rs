@@ -14,7 +14,7 @@ pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
     Some(match path {
         ["inputTokens"] => UsageField::Input,
         ["outputTokens"] => UsageField::Output,
-        ["cacheReadInputTokens"] => UsageField::CacheRead,
+        ["cacheReadInputTokens"] => UsageField::CacheReadApart,
         ["cacheWriteInputTokens"] => UsageField::CacheWritten,
         ["totalTokens"] => UsageField::Total,
         _ => return None,

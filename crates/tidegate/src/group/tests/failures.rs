@@ -1,0 +1,136 @@
+//! What follows the failure of a member.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_member_is_followed_by_another_and_left_out_for_a_second() {
+    let (mut group, handles) = group::<2>();
+    handles[0].otherwise(Answer::status(503));
+    for _ in 0..20 {
+        let response = call(&mut group).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(&**GroupMember::of(response.extensions()).unwrap().member(), "b");
+    }
+    assert_eq!(calls(&handles), [1, 20]);
+    assert_eq!(member(&group.handle().snapshot(), 0).cooldown_remaining_ms, Some(1_000));
+    // Dead for a minute: one attempt after each of the cooldowns of 1, 2, 4, 8, 16 and 32 seconds.
+    for _ in 0..6_300 {
+        assert_eq!(call(&mut group).await.unwrap().status(), 200);
+        tokio::time::advance(Duration::from_millis(10)).await;
+    }
+    let attempts = handles[0].calls();
+    assert!((5..=7).contains(&attempts), "{attempts}");
+    handles[0].otherwise(Answer::status(200));
+    tokio::time::advance(secs(60)).await;
+    for _ in 0..40 {
+        call(&mut group).await.unwrap();
+    }
+    let snapshot = group.handle().snapshot();
+    assert!(handles[0].calls() > attempts + 10, "{snapshot:?}");
+    assert_eq!(
+        (member(&snapshot, 0).cooldown_remaining_ms, member(&snapshot, 0).failures),
+        (None, attempts as u64)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_member_can_help_is_returned_at_once() {
+    for code in ErrorCode::ALL {
+        let (mut group, handles) = group::<2>();
+        for handle in &handles {
+            handle.otherwise(Answer::status(400).extension(Outcome::from(crate::Failure::new(code))));
+        }
+        call(&mut group).await.unwrap();
+        let sent: usize = calls(&handles).iter().sum();
+        assert_eq!(sent, if code.is_fallbackable() { 2 } else { 1 }, "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_members_fail_the_last_response_is_returned_with_the_shortest_wait() {
+    let (mut group, handles) = group::<2>();
+    handles[0].otherwise(Answer::status(429).header("retry-after", "2").body("slow down"));
+    handles[1].otherwise(Answer::status(429).header("retry-after", "60").body("slow down"));
+    let response = call(&mut group).await.unwrap();
+    assert_eq!((response.status().as_u16(), calls(&handles)), (429, [1, 1]));
+    let Outcome::Failure(failure) = Outcome::of(&response) else { panic!("a 429 is a failure") };
+    assert_eq!(failure.wait(), Some(secs(2)), "the group is back when its first member is");
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "slow down");
+    // All are left out: the one that is back first takes the call, alone.
+    handles[0].otherwise(Answer::status(200));
+    assert_eq!(call(&mut group).await.unwrap().status(), 200);
+    assert_eq!(calls(&handles), [2, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_makes_no_retry_while_another_can_take_the_call() {
+    let handles = [strict(), strict()];
+    let stack = |(name, service)| {
+        ResilienceBuilder::new(name).retry(RetryLayer::exponential().max_retries(3)).service(service)
+    };
+    let [one, two] = handles.each_ref().map(|(service, _)| service.clone());
+    let mut group = Group::new("group", [("a/m", one), ("b/m", two)].map(stack)).unwrap();
+    for (_, handle) in &handles {
+        handle.otherwise(Answer::status(503));
+    }
+    call(&mut group).await.unwrap();
+    let mut attempts = handles.each_ref().map(|(_, handle)| handle.calls());
+    attempts.sort_unstable();
+    assert_eq!(attempts, [1, 4], "the last one has its retries");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_attempts_of_the_call_and_its_deadline_are_kept() {
+    for (attempts, expected) in [(1, 1), (2, 2), (9, 3)] {
+        let (mut group, handles) = group::<3>();
+        handles.iter().for_each(|handle| drop(handle.otherwise(Answer::status(503))));
+        let mut request = request();
+        request.extensions_mut().insert(AttemptBudget::new(attempts));
+        send(&mut group, request).await.unwrap();
+        assert_eq!(calls(&handles).iter().sum::<usize>(), expected);
+    }
+    let (mut group, handles) = group::<3>();
+    handles.iter().for_each(|handle| drop(handle.otherwise(Answer::status(503).after(SECOND))));
+    let mut request = request();
+    Deadline::after(2 * SECOND, clock::now()).tighten(request.extensions_mut());
+    send(&mut group, request).await.unwrap();
+    assert_eq!(calls(&handles).iter().sum::<usize>(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_fails_counts_against_its_member() {
+    let (mut group, handles) = group::<2>();
+    handles[0].otherwise(Answer::status(200).frame("a").break_off("connection reset"));
+    while handles[0].calls() == 0 {
+        let _ = call(&mut group).await.unwrap().into_body().collect().await;
+    }
+    assert_eq!(member(&group.handle().snapshot(), 0).cooldown_remaining_ms, Some(1_000));
+}
+
+/// A body that is not in memory is collected, so that it can be sent to another member.
+#[tokio::test(start_paused = true)]
+async fn a_request_body_that_arrives_in_parts_is_sent_to_every_member() {
+    use http_body_util::Full;
+    let (group, handles) = group::<2>();
+    handles.iter().for_each(|handle| drop(handle.otherwise(Answer::status(503))));
+    let request = request().map(|_| Full::new(bytes::Bytes::from_static(b"a prompt")));
+    group.oneshot(request).await.unwrap();
+    for handle in &handles {
+        assert_eq!(handle.requests()[0].body.as_deref(), Some(&b"a prompt"[..]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_later_members_get_another_idempotency_key() {
+    let (mut group, handles) = group::<2>();
+    handles.iter().for_each(|handle| drop(handle.otherwise(Answer::status(503))));
+    let mut request = request();
+    request.headers_mut().insert("idempotency-key", "key".parse().unwrap());
+    send(&mut group, request).await.unwrap();
+    let mut keys: Vec<_> = handles
+        .iter()
+        .map(|handle| handle.requests()[0].headers["idempotency-key"].to_str().unwrap().to_owned())
+        .collect();
+    keys.sort();
+    assert!(keys[0] == "key" && (keys[1] == "key-0" || keys[1] == "key-1"), "{keys:?}");
+}

@@ -1,0 +1,200 @@
+//! Cooldowns that processes share through a store.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, Weak};
+
+use super::*;
+use crate::store::{
+    CircuitChange, CircuitView, LeaseGrant, LeaseRequest, Settings, SharedCooldown, SharedStore, Store,
+    StoreFuture, StoreListener, StoreUnavailable,
+};
+use crate::Resilience;
+
+/// What the processes have in common.
+#[derive(Default)]
+struct Memory {
+    is_down: bool,
+    closed: Vec<(String, Deadline)>,
+    listeners: Vec<(String, usize, Weak<dyn StoreListener>)>,
+}
+
+/// The store of one process.
+#[derive(Clone)]
+struct ProcessStore {
+    memory: Arc<Mutex<Memory>>,
+    process: usize,
+    settings: Settings,
+}
+
+impl ProcessStore {
+    /// Waits as long as for a store that cannot be reached.
+    async fn reach(&self) -> Result<(), StoreUnavailable> {
+        if self.memory.lock().unwrap().is_down {
+            tokio::time::sleep(self.settings.timeout).await;
+            return Err(StoreUnavailable);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ProcessStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProcessStore")
+    }
+}
+
+impl SharedStore for ProcessStore {
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn salt(&self) -> &str {
+        "salt"
+    }
+
+    fn take_lease<'a>(&'a self, name: &'a str, _: LeaseRequest) -> StoreFuture<'a, LeaseGrant> {
+        Box::pin(async move {
+            self.reach().await?;
+            let memory = self.memory.lock().unwrap();
+            let closed = memory.closed.iter().filter(|(closed, _)| closed == name);
+            let closed_for = closed.map(|(_, until)| until.instant() - clock::now()).max().unwrap_or_default();
+            Ok(LeaseGrant { closed_for, ..LeaseGrant::default() })
+        })
+    }
+
+    fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            self.reach().await?;
+            let others: Vec<_> = {
+                let mut memory = self.memory.lock().unwrap();
+                memory.closed.push((name.to_owned(), Deadline::after(cooldown.wait, clock::now())));
+                let listeners = memory.listeners.iter();
+                let others = listeners.filter(|(of, process, _)| of == name && *process != self.process);
+                others.filter_map(|(.., listener)| listener.upgrade()).collect()
+            };
+            others.iter().for_each(|listener| listener.on_closed(cooldown.wait));
+            Ok(())
+        })
+    }
+
+    fn circuit<'a>(&'a self, _: &'a str, _: CircuitChange) -> StoreFuture<'a, CircuitView> {
+        Box::pin(async { Ok(CircuitView::Unknown) })
+    }
+
+    fn listen(&self, name: &str, listener: Weak<dyn StoreListener>) {
+        self.memory.lock().unwrap().listeners.push((name.to_owned(), self.process, listener));
+    }
+}
+
+type Process = (Group<Resilience<Strict<Payload>>>, [StrictHandle; 2]);
+
+/// A process with the group of `a/m` and `b/m`.
+fn process(memory: &Arc<Mutex<Memory>>, process: usize) -> Process {
+    let store = ProcessStore { memory: Arc::clone(memory), process, settings: Settings::default() };
+    let store = Store::new(store);
+    let [(one, first), (two, second)] = [strict(), strict()];
+    let stack = |name, service| ResilienceBuilder::new(name).store(store.clone()).service(service);
+    (Group::new("group", [stack("a/m", one), stack("b/m", two)]).unwrap(), [first, second])
+}
+
+fn two_processes() -> ([Process; 2], Arc<Mutex<Memory>>) {
+    let memory = Arc::default();
+    ([process(&memory, 0), process(&memory, 1)], memory)
+}
+
+fn fail(handle: &StrictHandle, status: u16, wait: Option<u64>) {
+    let answer = Answer::status(status);
+    handle.otherwise(match wait {
+        Some(seconds) => answer.header("retry-after", &seconds.to_string()),
+        None => answer,
+    });
+}
+
+/// The rest of the cooldown of `a/m`, in seconds.
+fn cooldown(process: &Process) -> Option<u64> {
+    member(&process.0.handle().snapshot(), 0).cooldown_remaining_ms.map(|millis| millis / 1_000)
+}
+
+async fn make_calls(process: &mut Process) {
+    for _ in 0..20 {
+        assert_eq!(call(&mut process.0).await.unwrap().status(), 200);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_fails_in_one_process_is_left_out_in_all() {
+    for status in [401, 402] {
+        let ([mut one, mut other], memory) = two_processes();
+        for process in [&mut one, &mut other] {
+            make_calls(process).await;
+            fail(&process.1[0], status, None);
+        }
+        let before = other.1[0].calls();
+        make_calls(&mut one).await;
+        assert_eq!((cooldown(&one), cooldown(&other)), (Some(60), Some(60)));
+        make_calls(&mut other).await;
+        assert_eq!(other.1[0].calls(), before, "{status}: found out without a call of its own");
+        // One that starts later reads it at its first call.
+        let mut late = process(&memory, 2);
+        make_calls(&mut late).await;
+        assert!(late.1[0].calls() <= 1 && cooldown(&late) == Some(60), "{:?}", late.1[0].calls());
+        // After the cooldown each process finds out for itself.
+        other.1[0].otherwise(Answer::status(200));
+        tokio::time::advance(secs(60)).await;
+        make_calls(&mut other).await;
+        assert!(other.1[0].calls() > before && cooldown(&other).is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_later_of_two_cooldowns_holds() {
+    for (first, second) in [(30, 300), (300, 30)] {
+        let (processes, _) = two_processes();
+        let mut processes = processes;
+        for process in &mut processes {
+            make_calls(process).await;
+        }
+        // The second one fails in an attempt that began before the first failure was known.
+        let [one, other] = &mut processes;
+        let failure = Answer::status(402).header("retry-after", &second.to_string());
+        other.1.iter().for_each(|handle| drop(handle.otherwise(failure.clone().after(SECOND))));
+        let mut attempt = Box::pin(other.0.clone().oneshot(request()));
+        let before = other.1[0].calls();
+        while other.1[0].calls() == before {
+            attempt = Box::pin(other.0.clone().oneshot(request()));
+            assert!(futures_pending(&mut attempt).await);
+        }
+        fail(&one.1[0], 402, Some(first));
+        make_calls(one).await;
+        attempt.await.unwrap();
+        tokio::task::yield_now().await;
+        // Two attempts of a second each have passed since.
+        let (later, left) = (first.max(second), cooldown(one).unwrap());
+        assert!((later - 2..=later).contains(&left) && cooldown(other) == Some(left), "{left} of {later}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_that_are_not_of_the_key_are_those_of_one_process() {
+    for status in [500, 429] {
+        let ([mut one, mut other], _) = two_processes();
+        make_calls(&mut one).await;
+        make_calls(&mut other).await;
+        fail(&one.1[0], status, None);
+        make_calls(&mut one).await;
+        assert_eq!((cooldown(&one), cooldown(&other)), (Some(1), None), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_down_the_cooldowns_are_local_and_no_call_waits() {
+    let ([mut one, mut other], memory) = two_processes();
+    memory.lock().unwrap().is_down = true;
+    let start = clock::now();
+    fail(&one.1[0], 401, None);
+    make_calls(&mut one).await;
+    make_calls(&mut other).await;
+    assert_eq!(clock::now(), start, "no call has waited for the store");
+    assert_eq!((cooldown(&one), cooldown(&other), one.1[0].calls()), (Some(60), None, 1));
+}
