@@ -61,7 +61,7 @@ const fn row(unit: Unit, name: &'static str, workload: &'static str, base: &'sta
 }
 
 /// The rows of one unit are adjacent.
-const ROWS: [Row; 26] = {
+const ROWS: [Row; 28] = {
     use Unit::{Allocations, Bytes, Instructions};
     [
         row(Instructions, "whole_stack_bare_request", "stack", "provider"),
@@ -85,6 +85,8 @@ const ROWS: [Row; 26] = {
         row(Instructions, "stream_event_after_a_wait", "late events", "bare late events"),
         row(Instructions, "choice_of_eight", "choice", "kept request"),
         row(Instructions, "choice_of_eight_with_a_look_at_their_gates", "choice of stacks", "kept request"),
+        row(Instructions, "choice_of_eight_by_weight", "weighted choice", "kept request"),
+        row(Instructions, "choice_of_eight_with_scarce_quotas", "choice by quota", "kept request"),
         row(Instructions, "group_of_one", "group of one", "provider"),
         row(Instructions, "group_of_eight", "group", "provider"),
         row(Allocations, "whole_stack_bare_request", "stack", "provider"),
@@ -136,6 +138,18 @@ fn run_workload(workload: &str, repetitions: u32) {
         "choice of stacks" => {
             choose(&group(8, |name| stack().name(name).service(provider()).into()), repetitions);
         }
+        "weighted choice" => {
+            let weights = (1..).map(|weight: u8| weight.into());
+            choose(
+                &weighted_group(8, |name| stack().name(name).service(provider()).into(), weights),
+                repetitions,
+            );
+        }
+        // Each member has made about 12 calls.
+        "choice by quota" => {
+            let stack = |name| stack().rate_limit(RateLimitLayer::per_day(20)).name(name);
+            choose(&group(8, |name| stack(name).service(provider()).into()), repetitions);
+        }
         "group of one" => succeed(group(1, |name| Member::new(name, provider())), bare_request, repetitions),
         "group" => succeed(group(8, |name| Member::new(name, provider())), bare_request, repetitions),
         "timeout" => succeed(timeout().layer(provider()), bare_request, repetitions),
@@ -162,7 +176,16 @@ fn succeed_to_end<S: HttpService<Payload>>(mut service: S, repetitions: u32) {
 }
 
 fn group<S: Clone>(members: usize, member: impl Fn(&str) -> Member<S>) -> Group<S> {
-    let members = (0..members).map(|number| member(&format!("{number}/m")));
+    weighted_group(members, member, std::iter::repeat(1.0))
+}
+
+fn weighted_group<S: Clone>(
+    members: usize,
+    member: impl Fn(&str) -> Member<S>,
+    weights: impl Iterator<Item = f32>,
+) -> Group<S> {
+    let members = (0..members).zip(weights);
+    let members = members.map(|(number, weight)| member(&format!("{number}/m")).weight(weight));
     Group::new("group", members).expect("valid members")
 }
 

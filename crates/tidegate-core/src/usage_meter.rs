@@ -92,7 +92,13 @@ impl UsageMeter {
             total.unknown = total.unknown.saturating_add(1);
             total.input = total.input.saturating_add(prompt);
         });
-        AttemptUsage { meter: self.clone(), input: None, output: None, cached: CachedTokens::default(), chunks: 0 }
+        AttemptUsage {
+            meter: self.clone(),
+            input: None,
+            output: None,
+            cached: CachedTokens::default(),
+            chunks: 0,
+        }
     }
 
     /// The totals so far.

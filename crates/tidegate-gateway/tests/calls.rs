@@ -141,15 +141,21 @@ async fn cached_tokens_are_counted_in_every_dialect() {
             let response = chat(&gateway, request).send().await.unwrap();
             let id = id(&response);
             let text = response.text().await.unwrap();
-            assert!(!is_anthropic || text.contains(r#""cached_tokens":64"#) || request == STREAM_REQUEST, "{text}");
+            assert!(
+                !is_anthropic || text.contains(r#""cached_tokens":64"#) || request == STREAM_REQUEST,
+                "{text}"
+            );
             let tokens = &ended(&gateway, &id).await["tokens"];
-            let expected =
-                json!({"input": input, "output": 1, "cache_read": 64, "cache_written": written, "unknown_attempts": 0});
+            let expected = json!({"input": input, "output": 1, "cache_read": 64, "cache_written": written, "unknown_attempts": 0});
             assert_eq!(*tokens, expected, "{request}: {text}");
         }
         let metrics = client().get(url(&gateway, "/metrics")).send().await.unwrap().text().await.unwrap();
-        let read: Vec<_> = metrics.lines().filter(|line| line.starts_with("tidegate_tokens_cached_total{")).collect();
-        assert!(read.iter().any(|line| line.contains(r#"kind="read""#) && line.contains(r#"target="p/m""#)), "{read:?}");
+        let read: Vec<_> =
+            metrics.lines().filter(|line| line.starts_with("tidegate_tokens_cached_total{")).collect();
+        assert!(
+            read.iter().any(|line| line.contains(r#"kind="read""#) && line.contains(r#"target="p/m""#)),
+            "{read:?}"
+        );
     }
 }
 

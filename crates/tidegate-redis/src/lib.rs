@@ -31,6 +31,7 @@
 //! | `tidegate:{rate:<scope>:<name>}:processes` | the processes that took a lease in the last minute |
 //! | `tidegate:{circuit:<scope>:<name>}:circuit` | a hash: until when the circuit is open, and which process probes |
 //! | `tidegate:{circuit:<scope>:<name>}:window` | a hash: the calls of all processes, in at most 11 slices for each length of a window |
+//! | `tidegate:{member:<scope>:<name>}:buckets`, `..:processes` | the same, of a member of a group whose key is left out: without buckets |
 //! | `tidegate:events` | a channel: what one process changes and the others need to have at once |
 //!
 //! # URLs

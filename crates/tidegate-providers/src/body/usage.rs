@@ -234,18 +234,43 @@ mod tests {
     #[test]
     fn finds_the_cached_tokens_of_every_dialect() {
         for (body, input, cache_read, cache_written) in [
-            (r#"{"usage":{"prompt_tokens":90,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":64}}}"#, 90, 64, None),
-            (r#"{"usage":{"input_tokens":90,"input_tokens_details":{"cached_tokens":64},"output_tokens":1}}"#, 90, 64, None),
+            (
+                r#"{"usage":{"prompt_tokens":90,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":64}}}"#,
+                90,
+                64,
+                None,
+            ),
+            (
+                r#"{"usage":{"input_tokens":90,"input_tokens_details":{"cached_tokens":64},"output_tokens":1}}"#,
+                90,
+                64,
+                None,
+            ),
             (
                 r#"{"usage":{"input_tokens":5,"cache_creation_input_tokens":100,"cache_read_input_tokens":900,"cache_creation":{"ephemeral_5m_input_tokens":100},"output_tokens":7}}"#,
                 105,
                 900,
                 Some(100),
             ),
-            (r#"{"usageMetadata":{"promptTokenCount":80,"cachedContentTokenCount":60,"candidatesTokenCount":3}}"#, 80, 60, None),
-            (r#"{"usage":{"inputTokens":30,"cacheReadInputTokens":40,"cacheWriteInputTokens":20,"outputTokens":6}}"#, 50, 40, Some(20)),
+            (
+                r#"{"usageMetadata":{"promptTokenCount":80,"cachedContentTokenCount":60,"candidatesTokenCount":3}}"#,
+                80,
+                60,
+                None,
+            ),
+            (
+                r#"{"usage":{"inputTokens":30,"cacheReadInputTokens":40,"cacheWriteInputTokens":20,"outputTokens":6}}"#,
+                50,
+                40,
+                Some(20),
+            ),
             // DeepSeek's own fields, beside those of OpenAI or without them.
-            (r#"{"usage":{"prompt_tokens":90,"completion_tokens":1,"prompt_cache_hit_tokens":64,"prompt_cache_miss_tokens":26}}"#, 90, 64, None),
+            (
+                r#"{"usage":{"prompt_tokens":90,"completion_tokens":1,"prompt_cache_hit_tokens":64,"prompt_cache_miss_tokens":26}}"#,
+                90,
+                64,
+                None,
+            ),
             (
                 r#"{"usage":{"prompt_tokens":90,"prompt_cache_hit_tokens":64,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens":1}}"#,
                 90,
@@ -254,7 +279,12 @@ mod tests {
             ),
             // Moonshot's and Cohere's.
             (r#"{"usage":{"prompt_tokens":90,"completion_tokens":1,"cached_tokens":64}}"#, 90, 64, None),
-            (r#"{"usage":{"tokens":{"input_tokens":71,"output_tokens":2},"cached_tokens":64}}"#, 71, 64, None),
+            (
+                r#"{"usage":{"tokens":{"input_tokens":71,"output_tokens":2},"cached_tokens":64}}"#,
+                71,
+                64,
+                None,
+            ),
         ] {
             let mut scan = UsageScan::default();
             scan.push(body.as_bytes());

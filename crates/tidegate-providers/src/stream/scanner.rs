@@ -424,13 +424,16 @@ mod tests {
 
     #[test]
     fn a_stream_reports_the_cached_tokens_of_every_dialect() {
-        let chat = |usage: &str| format!(r#"{{"choices":[],"usage":{{"prompt_tokens":90,"completion_tokens":1,{usage}}}}}"#);
+        let chat = |usage: &str| {
+            format!(r#"{{"choices":[],"usage":{{"prompt_tokens":90,"completion_tokens":1,{usage}}}}}"#)
+        };
         let chunk = r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#;
         let own = chat(r#""prompt_tokens_details":{"cached_tokens":64}"#);
         let of_deepseek = chat(r#""prompt_cache_hit_tokens":64,"prompt_cache_miss_tokens":26"#);
         let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":6,"cache_creation_input_tokens":100,"cache_read_input_tokens":900,"output_tokens":1}}}"#;
         let block = r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}"#;
-        let delta = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}"#;
+        let delta =
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}"#;
         let again = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":6,"cache_creation_input_tokens":100,"cache_read_input_tokens":900,"output_tokens":7}}"#;
         let input_only = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":6,"output_tokens":7}}"#;
         let completed = r#"{"type":"response.completed","response":{"output":[{}],"usage":{"input_tokens":90,"input_tokens_details":{"cached_tokens":64},"output_tokens":1}}}"#;

@@ -103,7 +103,8 @@ impl<S: Clone> GroupCall<S> {
 
     /// Leaves out the member that this request is to overtake, unless it is the only one that is left.
     fn skip_late_member(&mut self) {
-        let Some(LateMember(late)) = self.request.as_ref().and_then(|request| request.extensions().get()) else {
+        let Some(LateMember(late)) = self.request.as_ref().and_then(|request| request.extensions().get())
+        else {
             return;
         };
         let is_late = |index: &usize| self.members.members[*index].name == *late;

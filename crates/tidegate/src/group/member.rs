@@ -28,7 +28,14 @@ impl<S> Member<S> {
     /// A member of this name, usually `provider/model`, with the weight 1. Without [`signals`](Self::signals) it counts as
     /// able to take every call.
     pub fn new(name: &str, service: S) -> Self {
-        Self { name: name.into(), service, gates: None, weight: 1.0, load_per_call: 1.0, state: Arc::default() }
+        Self {
+            name: name.into(),
+            service,
+            gates: None,
+            weight: 1.0,
+            load_per_call: 1.0,
+            state: Arc::default(),
+        }
     }
 
     /// The signals of the stack that the service contains. While the gates of that stack would reject a call or let it wait,

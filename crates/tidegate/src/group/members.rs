@@ -174,7 +174,8 @@ impl<S> Members<S> {
     fn snapshot_of(&self, member: &Member<S>, now: Instant) -> MemberSnapshot {
         let state = &member.state;
         let first_token = state.first_token(Ticks::of(now));
-        let [by_load, by_affinity, moved, after_failure] = ChoiceReason::ALL.map(|reason| state.choices(reason));
+        let [by_load, by_affinity, moved, after_failure] =
+            ChoiceReason::ALL.map(|reason| state.choices(reason));
         MemberSnapshot {
             target: Arc::clone(&member.name),
             weight: member.weight,

@@ -30,23 +30,25 @@
 //! models take no request that their model is known not to support, if the models of the members differ.
 //!
 //! # The choice of a member
-//! 1. Members that have failed are left out for a while: for a second after the first failure, twice as long after each
+//! 1. A member that has failed is left out for a while: for a second after the first failure, twice as long after each
 //!    further one up to a minute, or as long as the provider reported; a minute and more if the key is invalid or its quota
-//!    is used up. After that one attempt finds out whether the member is back. If all members are left out, the one that is
-//!    back first takes the call.
-//!    The cooldowns of a key are shared with other processes through the [`store`](crate::store#cooldowns) of the member's stack.
-//! 2. Two of the others are drawn at random, by their weights. Of those two, the one with the lower expected time to the
-//!    first token takes the call, multiplied by its load and divided by the part of its quota that is left. The differences
-//!    to tower's `PeakEwma` and its `p2c` are in the sources of `choice` and `first_token`: the average is not the peak, since
-//!    the time to a first token grows with the prompt; equal members get their shares exactly; and an estimate without calls
-//!    is forgotten within a minute.
-//! 3. A member whose gates would reject the call, or let it wait, is left for one that would admit it at once. If there is
-//!    none, the call waits in the queue that is expected to be the shortest; and if all reject, it goes to the member that
-//!    will admit it first, whose rejection is that of the group. A chain waits for it as for any other target.
+//!    is used up. After that one attempt is a test of the member: a success ends the cooldown, a failure begins the next one.
+//!    If all members are left out, the call goes to the one whose cooldown ends first. The cooldowns of a key are shared with
+//!    other processes through the [`store`](crate::store#cooldowns) of the member's stack.
+//! 2. Two of the others are drawn at random, by their weights. Of those two, the call goes to the one with the lower expected
+//!    time to the first token, multiplied by its load, and, if less than half of its quota is left, divided by twice that
+//!    part. The differences to tower's `PeakEwma` and its `p2c` are in the sources of `choice` and `first_token`: the average
+//!    is not the peak, since the time to a first token grows with the prompt; equal members get their shares exactly; and an
+//!    estimate without calls expires within a minute.
+//! 3. A member whose gates would reject the call, or queue it, is passed over for one that would admit it at once. If there is
+//!    none, the call waits in the queue with the shortest expected wait; and if all reject, it goes to the member that will
+//!    admit it first, whose rejection is that of the group. A chain waits for it as for any other target.
+//! 4. A hedge goes to another member than the late attempt, if there is one.
 //!
 //! With an [affinity](Group::affinity), the calls of a conversation go to one member, as long as it is healthy and has no
 //! more than its share of the calls of the last minute and a quarter; otherwise to the next one in the order that the
-//! conversation and the names of the members give. The order is the same in every process.
+//! conversation and the names of the members give. The order is the same in every process. The
+//! [snapshot](MemberSnapshot::prompt_tokens) of a member has the tokens that its provider read from its cache of prompts.
 //!
 //! # Failures
 //! A member that fails is followed by another one at once, if the deadline and the [budget of
@@ -66,8 +68,13 @@
 //! chain. A group around a stack with retries, in another retry: each call is then repeated at every member.
 //!
 //! # Cost
-//! A group of one costs about 170 instructions. With several members, each call has an allocation and a copy of the head
-//! of its request, for the next member.
+//! The choice among members with equal or other weights costs about 200 instructions, the look at their gates included. Where
+//! a gate has keys, a limit counts tokens or is shared, or less than half of a quota is left, the gates of two members are
+//! looked at in full. With several members, each call has two allocations and a copy of the head of its request, for the next
+//! member. With an affinity, the tokens of each attempt are metered.
+//!
+//! A group of one has no choice, no state and no allocation: a branch, and a future and a body of another type. As a later
+//! target of a chain it is its member.
 
 mod affinity;
 mod body;

@@ -106,7 +106,8 @@ impl TargetMetrics {
     pub(super) fn record_cached(self, tokens: [u64; 2]) {
         for ((kind, series), tokens) in ["read", "written"].into_iter().zip(&self.0.cached).zip(tokens) {
             if tokens > 0 {
-                let register = || counter!(names::TOKENS_CACHED.name, "target" => self.target(), "kind" => kind);
+                let register =
+                    || counter!(names::TOKENS_CACHED.name, "target" => self.target(), "kind" => kind);
                 series.get_or_init(register).increment(tokens);
             }
         }

@@ -17,8 +17,8 @@ use crate::key::KeyId;
 use crate::key::RequestHead;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
-use crate::store::Store;
 use crate::priority_semaphore::{NEW_FLOW, flow_of};
+use crate::store::Store;
 use crate::sync::MutexGuard;
 use crate::thread_shard::{ByThread, SHARDS};
 use crate::{

@@ -12,7 +12,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use recorder::{Description, described, recorded, samples, series_of, value};
 use tidegate::fallback::AnswerCache;
-use tidegate::group::Group;
+use tidegate::group::{Affinity, Group, Member};
 use tidegate::hedge::HedgeLayer;
 use tidegate::provider::HttpService;
 use tidegate::rate_limit::OnLimit;
@@ -243,6 +243,54 @@ async fn group(target: &str, second: &str) {
     assert_eq!((choices("load", target), choices("after_failure", second)), (1.0, 1.0));
     assert_eq!(choices("load", second), 19.0);
     assert_eq!(value("tidegate.group.left_out", &[("code", "E3002"), ("target", target)]), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cached_tokens_of_conversations_that_stay_are_counted() {
+    cached_tokens("openai/cached", "anthropic/cached").await;
+}
+
+/// In a group with an affinity, by a whole answer and by a stream.
+async fn cached_tokens(target: &str, second: &str) {
+    const CHAT: &str = r#"{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],
+        "usage":{"prompt_tokens":90,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":64}}}"#;
+    const EVENTS: [&str; 4] = [
+        r#"{"type":"message_start","message":{"usage":{"input_tokens":6,"cache_creation_input_tokens":20,"cache_read_input_tokens":64,"output_tokens":1}}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1}}"#,
+        r#"{"type":"message_stop"}"#,
+    ];
+    let of = |target, kind| value("tidegate.tokens.cached", &[("kind", kind), ("target", target)]);
+    for (target, stream, input, written) in [(target, false, 90, 0_u32), (second, true, 90, 20)] {
+        let (one, provider) = stack(target, |stack| stack);
+        let (other, _) = stack(&format!("{target}-other"), |stack| stack);
+        provider.otherwise(match stream {
+            false => Answer::status(200).header("content-type", "application/json").body(CHAT),
+            true => {
+                let events = EVENTS.iter().map(|event| format!("data: {event}\n\n")).collect::<String>();
+                Answer::status(200).header("content-type", "text/event-stream").body(events)
+            }
+        });
+        let group = Group::new(target, [Member::from(one).weight(1000.0), Member::from(other).weight(0.001)]);
+        let group = group.unwrap().affinity(Affinity::tenant());
+        let request = || {
+            let mut request = chat("high tide", stream);
+            if stream {
+                *request.uri_mut() = "http://provider.test/v1/messages".parse().unwrap();
+            }
+            request
+        };
+        let mut of_tenant = request();
+        of_tenant.extensions_mut().insert(Tenant("a".into()));
+        call(&group, of_tenant).await.unwrap();
+        assert_eq!((of(target, "read"), of(target, "written")), (64.0, f64::from(written)), "{target}");
+        let tokens = group.handle().snapshot().members[0].prompt_tokens.unwrap();
+        assert_eq!((tokens.total, tokens.cache_read, tokens.cache_written), (input, 64, u64::from(written)));
+        // Without an affinity and without a quota in tokens nothing is metered.
+        let group = group.affinity(None);
+        call(&group, request()).await.unwrap();
+        assert_eq!((of(target, "read"), group.handle().snapshot().members[0].prompt_tokens), (64.0, None));
+    }
 }
 
 /// Last resorts are no targets of a test.
@@ -568,6 +616,7 @@ fn the_page_lists_every_metric_as_it_is_recorded() {
         hedges("openai/page_hedges").await;
         broken_stream("openai/page_broken").await;
         group("openai/page_member", "openai/page_other").await;
+        cached_tokens("openai/page_cached", "anthropic/page_cached").await;
     });
     let (rows, described, recorded) = (rows(), described(), recorded());
     let names = |names: Vec<&String>| names.into_iter().cloned().collect::<BTreeSet<_>>();

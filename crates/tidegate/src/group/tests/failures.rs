@@ -134,3 +134,19 @@ async fn only_later_members_get_another_idempotency_key() {
     keys.sort();
     assert!(keys[0] == "key" && (keys[1] == "key-0" || keys[1] == "key-1"), "{keys:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_invalid_or_out_of_quota_is_left_out_alone_and_for_longer() {
+    for code in [ErrorCode::Authentication, ErrorCode::QuotaExhausted] {
+        let (mut group, handles) = group::<3>();
+        handles[0].otherwise(Answer::status(400).extension(Outcome::from(crate::Failure::new(code))));
+        for _ in 0..40 {
+            assert_eq!(call(&mut group).await.unwrap().status(), 200, "another member follows at once");
+        }
+        let [failed, second, third] = calls(&handles);
+        assert!(failed == 1 && second + third == 40 && second > 10 && third > 10, "{code}: {second} {third}");
+        let snapshot = group.handle().snapshot();
+        let cooldowns = [0, 1, 2].map(|index| member(&snapshot, index).cooldown_remaining_ms);
+        assert_eq!(cooldowns, [Some(60_000), None, None], "{code}");
+    }
+}

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
 use super::*;
+use crate::Resilience;
 use crate::store::{
     CircuitChange, CircuitView, LeaseGrant, LeaseRequest, Settings, SharedCooldown, SharedStore, Store,
     StoreFuture, StoreListener, StoreUnavailable,
 };
-use crate::Resilience;
 
 /// What the processes have in common.
 #[derive(Default)]
@@ -57,7 +57,8 @@ impl SharedStore for ProcessStore {
             self.reach().await?;
             let memory = self.memory.lock().unwrap();
             let closed = memory.closed.iter().filter(|(closed, _)| closed == name);
-            let closed_for = closed.map(|(_, until)| until.instant() - clock::now()).max().unwrap_or_default();
+            let closed_for =
+                closed.map(|(_, until)| until.instant() - clock::now()).max().unwrap_or_default();
             Ok(LeaseGrant { closed_for, ..LeaseGrant::default() })
         })
     }

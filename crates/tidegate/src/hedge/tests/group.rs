@@ -88,8 +88,11 @@ async fn a_hedge_at_a_group_is_named_after_the_group_and_the_member_that_took_it
         });
         assert_eq!(hedged, Some(("a/m".into(), "group".into())), "{steps:?}");
         let chosen = Verdict::Chosen { group: "group".into() };
-        let members: Vec<_> =
-            steps.iter().filter(|step| step.verdict == chosen).filter_map(|step| step.target.as_deref()).collect();
+        let members: Vec<_> = steps
+            .iter()
+            .filter(|step| step.verdict == chosen)
+            .filter_map(|step| step.target.as_deref())
+            .collect();
         assert_eq!((members, hedge.target()), (vec!["a/m", "b/m"], "b/m"));
         return;
     }
