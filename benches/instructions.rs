@@ -147,7 +147,7 @@ fn run_workload(workload: &str, repetitions: u32) {
         }
         // Each member has made about 12 calls.
         "choice by quota" => {
-            let stack = |name| stack().rate_limit(RateLimitLayer::per_day(20)).name(name);
+            let stack = |name: &str| stack().rate_limit(RateLimitLayer::per_day(20)).name(name);
             choose(&group(8, |name| stack(name).service(provider()).into()), repetitions);
         }
         "group of one" => succeed(group(1, |name| Member::new(name, provider())), bare_request, repetitions),
