@@ -66,3 +66,70 @@ impl Handle {
         RateOutlook { rejection, wait: shortfall.wait.max(Duration::from_nanos(1)), left }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::attempt::Admission;
+    use crate::clock::{self, Now};
+    use crate::rate_limit::cost::Reserved;
+    use crate::{Payload, RateLimitLayer};
+
+    /// Calls, refunds, closed gates, reports and time in any order: what is certain is what a closer look finds.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_certain_is_what_the_queue_has() {
+        let request = || Request::new(Payload::from("{}"));
+        let mut certain = 0;
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let limit = RateLimitLayer::per_minute(random.u32(1..40));
+            let handle =
+                if random.bool() { limit.quota(20, Duration::from_secs(10)) } else { limit }.handle();
+            let (mut held, mut queued) = (Vec::new(), Vec::new());
+            for _ in 0..200 {
+                match random.u8(0..24) {
+                    0 => handle.close_here(Duration::from_secs(random.u64(1..20))),
+                    1 => handle.reset(),
+                    2 => {
+                        let mut headers = HeaderMap::new();
+                        headers.insert("x-ratelimit-limit-requests", 50.into());
+                        headers.insert("x-ratelimit-remaining-requests", random.u64(0..50).into());
+                        headers.insert("x-ratelimit-reset-requests", "30s".parse().unwrap());
+                        let (cost, at) = (CallCost::ONE_CALL, clock::now());
+                        handle.on_headers(&headers, true, &Reserved { cost, at, total_spent: cost });
+                    }
+                    3 => held.clear(),
+                    4 => queued.clear(),
+                    5..9 => tokio::time::advance(Duration::from_millis(random.u64(0..5_000))).await,
+                    9..14 => _ = handle.outlook_for(&request(), clock::now()),
+                    _ => match handle.admit_at(&mut request(), &mut Now::default()) {
+                        Admission::Admitted(reservation) => held.push(reservation),
+                        Admission::Queued(call) => queued.push(call),
+                        Admission::Rejected(_) => {}
+                    },
+                }
+                if handle.certainly_admits() {
+                    certain += 1;
+                    let (now, queue) = (clock::now(), handle.lock());
+                    let shortfall = queue.limits.shortfall(&CallCost::default(), &CallCost::ONE_CALL, now);
+                    let (left, waiting) = (queue.limits.part_left(now), queue.backlog.total());
+                    assert!(
+                        shortfall.wait.is_zero() && left >= 0.499 && waiting == 0,
+                        "{left} {waiting} (seed {seed})"
+                    );
+                }
+            }
+        }
+        assert!(certain > 2_000, "{certain}");
+    }
+
+    #[test]
+    fn a_limit_in_tokens_is_never_certain() {
+        let handle = RateLimitLayer::per_minute(1_000).tokens_per_minute(1_000_000).handle();
+        let request = Request::new(Payload::from("{}"));
+        assert!(handle.outlook_for(&request, clock::now()).rejection.is_none() && !handle.certainly_admits());
+        assert!(RateLimitLayer::disabled().handle().certainly_admits());
+    }
+}
