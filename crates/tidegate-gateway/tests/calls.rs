@@ -149,13 +149,6 @@ async fn cached_tokens_are_counted_in_every_dialect() {
             let expected = json!({"input": input, "output": 1, "cache_read": 64, "cache_written": written, "unknown_attempts": 0});
             assert_eq!(*tokens, expected, "{request}: {text}");
         }
-        let metrics = client().get(url(&gateway, "/metrics")).send().await.unwrap().text().await.unwrap();
-        let read: Vec<_> =
-            metrics.lines().filter(|line| line.starts_with("tidegate_tokens_cached_total{")).collect();
-        assert!(
-            read.iter().any(|line| line.contains(r#"kind="read""#) && line.contains(r#"target="p/m""#)),
-            "{read:?}"
-        );
     }
 }
 

@@ -9,7 +9,7 @@ pub(super) struct Weights {
     /// A table for draws among all members; then for each member one for draws among the others.
     tables: Box<[AliasSlot]>,
     all: MemberSet,
-    /// All members, if there are at least two: draws among them are by the tables.
+    /// All members, if there are at least two: draws among them are by the tables. Else a set that no draw is among.
     tabled: MemberSet,
 }
 
@@ -40,7 +40,7 @@ impl Weights {
             relative: weights.iter().map(|weight| (weight / mean) as f32).collect(),
             tables,
             all: MemberSet::first(weights.len()),
-            tabled: MemberSet::first(if weights.len() < 2 { 0 } else { weights.len() }),
+            tabled: MemberSet::first(if weights.len() < 2 { MemberSet::MAX } else { weights.len() }),
         }
     }
 
@@ -60,7 +60,7 @@ impl Weights {
     #[inline]
     pub(super) fn draw_two(&self, among: MemberSet, random: u64) -> Option<Drawn> {
         let (first, second) = (random >> 32, random & (WHOLE - 1));
-        if among != self.tabled || among.is_empty() {
+        if among != self.tabled {
             return self.draw_two_of_some(among, first, second);
         }
         let one = self.draw_from(0, first);

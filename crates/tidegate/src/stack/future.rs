@@ -70,7 +70,6 @@ where
 {
     type Output = Result<Response<ResponseBody<R>>, Error>;
 
-    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = match this.state.project() {
