@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use pin_project::{pin_project, pinned_drop};
+use pin_project::pin_project;
 
 use tidegate_core::Usage;
 
@@ -22,7 +22,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ClassifiableBody for B {}
 
 /// The response body: complete in one piece, with its usage scanned as it passes if a meter is set, or a stream that is
 /// classified as it passes. In a stack it ends with the time of its attempt.
-#[pin_project(PinnedDrop)]
+#[pin_project]
 pub struct ResponseBody<B: Body> {
     #[pin]
     kind: BodyKind<B>,
@@ -75,17 +75,6 @@ impl<B: Body> ResponseBody<B> {
     }
 }
 
-/// Records the last usage that the provider reported, wherever the body ends or is dropped.
-#[pinned_drop]
-impl<B: Body> PinnedDrop for ResponseBody<B> {
-    fn drop(self: Pin<&mut Self>) {
-        let this = self.project();
-        if let Some(usage) = this.kind.as_ref().usage() {
-            this.metrics.on_usage(&usage);
-        }
-    }
-}
-
 impl<B: Body> BodyKind<B> {
     /// The usage that the provider has reported, if the request has a meter.
     fn usage(&self) -> Option<Usage> {
@@ -101,8 +90,11 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Error = Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = self.project();
-        let frame = ready!(this.kind.poll_frame(cx));
+        let mut this = self.project();
+        let frame = ready!(this.kind.as_mut().poll_frame(cx));
+        if let Some(usage) = this.kind.usage() {
+            this.metrics.on_usage(&usage);
+        }
         if let Some(Err(error)) = &frame {
             this.metrics.on_body_error(error);
         }

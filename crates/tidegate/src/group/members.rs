@@ -94,8 +94,13 @@ impl<S> Members<S> {
         }
     }
 
+    /// The choice of a member for a call that belongs to no conversation.
     #[inline]
-    fn choose_by_load<B: 'static>(&self, among: MemberSet, request: &Request<B>) -> Option<Chosen> {
+    pub(super) fn choose_by_load<B: 'static>(
+        &self,
+        among: MemberSet,
+        request: &Request<B>,
+    ) -> Option<Chosen> {
         let now = Ticks(self.latest.load(Ordering::Relaxed));
         let drawn = self.weights.draw_two(among, fastrand::u64(..))?;
         let load = |index: usize| self.members[index].load(now);

@@ -87,8 +87,11 @@ impl<S> Group<S> {
     pub fn choose_for<B: 'static>(&self, request: &Request<B>) -> &Arc<str> {
         let Members { affinity, members, .. } = &*self.members;
         let key = affinity.as_ref().and_then(|affinity| affinity.key(request));
-        let choice = self.members.choose(self.members.all(), request, key, true);
-        &members[choice.map_or(0, |choice| choice.chosen.index)].name
+        let chosen = match key {
+            None => self.members.choose_by_load(self.members.all(), request),
+            key => self.members.choose(self.members.all(), request, key, true).map(|choice| choice.chosen),
+        };
+        &members[chosen.map_or(0, |chosen| chosen.index)].name
     }
 
     /// The service of the only member, if there are no others.
