@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Response;
 use serde_json::{Value, json};
@@ -60,16 +60,22 @@ async fn calls_are_spread_over_the_members_and_a_dead_one_costs_no_call() {
     }
     assert!(targets.into_iter().eq(["a/m", "b/m"]));
     servers[0].script().otherwise(Reply::status(500));
-    let before = servers[0].log().calls();
+    let (before, begun) = (servers[0].log().calls(), Instant::now());
     for _ in 0..20 {
         let response = send(&gateway).await;
         assert_eq!((response.status().as_u16(), header(&response, "x-tidegate-target")), (200, "b/m"));
     }
-    assert_eq!(servers[0].log().calls() - before, 1, "one attempt, and then it is left out");
+    let attempts = servers[0].log().calls() - before;
+    // A busy machine may take longer than the cooldown of a second.
+    let cooldowns = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    assert!((1..=1 + cooldowns).contains(&attempts), "{attempts} attempts, then it is left out");
     let groups = memberships(&gateway).await;
     assert_eq!(groups.len(), 2);
     assert_eq!((&groups[0]["group"], &groups[0]["target"]), (&json!("a/m|b/m"), &json!("a/m")));
-    assert_eq!((&groups[0]["failures"], &groups[1]["choices"]["after_failure"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&groups[0]["failures"], &groups[1]["choices"]["after_failure"]),
+        (&json!(attempts), &json!(attempts))
+    );
     // When all members have failed, the chain goes on.
     servers[1].script().otherwise(Reply::status(500));
     let response = send(&gateway).await;
