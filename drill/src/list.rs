@@ -24,7 +24,7 @@ pub(crate) fn list(scenarios: &[Scenario], stacks: &[&ComparedStack]) -> String 
             if has_fallback { "with" } else { "without" },
         );
     }
-    text += "  Circuits open at a failure rate of one half of the window; only tidegate's can count failures in a row as well. The published limits of a provider are those of the \
-             rate limits, and the weights of a round robin.\n";
+    text += "  Circuits open at a failure rate of one half of the window, or after so many failures in a row. The published \
+             limits of a provider are those of the rate limits, and the weights of a round robin.\n";
     text
 }

@@ -172,3 +172,31 @@ fn the_bare_client_meets_the_faults_of_the_scenario() {
     let slow = near("{ kind = \"slow\", factor = 3 }", 1.0);
     assert!(slow.first_token_p50_ms.is_some_and(|millis| (1_500..2_100).contains(&millis)), "{slow:?}");
 }
+
+/// A stack that has a circuit does not wait in front of an open one if there is another provider.
+#[test]
+fn an_open_circuit_is_left_for_the_next_provider_at_once() {
+    let text = "title = \"t\"\nduration = \"5m\"\n[[callers]]\nper_minute = 120\n[[providers]]\nname = \"one\"\n\
+                faults = [{ kind = \"reset\" }]\n[[providers]]\nname = \"two\"";
+    let scenario = Scenario::parse("outage", text).unwrap();
+    for name in ["tower-resilience", "hand-glued", "executor order", "tidegate"] {
+        let figures = play(&scenario, stack(name), 1).unwrap();
+        assert!(figures.success_rate > 0.99 && figures.attempts_per_call < 1.2, "{figures:?}");
+        assert!(figures.first_token_p50_ms.is_some_and(|millis| millis < 1_000), "{figures:?}");
+    }
+}
+
+/// A stack that has a limiter does not spend the limit on calls whose patience ends before the answer does.
+#[test]
+fn no_stack_spends_its_limit_on_calls_that_are_too_late() {
+    let text = "title = \"t\"\nduration = \"5m\"\n[[callers]]\nper_minute = 300\n[[providers]]\nname = \"one\"\n\
+                requests_per_minute = 100";
+    let scenario = Scenario::parse("limit", text).unwrap();
+    for stack in STACKS.iter().filter(|stack| stack.name != "bare") {
+        let figures = play(&scenario, stack, 1).unwrap();
+        assert!(
+            figures.wasted_tokens * 10 < figures.billed_tokens && figures.rate_limited < 20,
+            "{figures:?}"
+        );
+    }
+}

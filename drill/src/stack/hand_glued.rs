@@ -1,5 +1,6 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,22 +14,26 @@ use tidegate::BoxError;
 use tidegate::provider::Estimate;
 use tidegate::providers::PromptEstimate;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use super::circuit_cooldown::CircuitCooldown;
+use super::peer::{self, CircuitOpen, LimitReached};
 use super::recloser_events::RecloserEvents;
 use super::settings::FAILURE_RATE;
 use super::status_policy::StatusPolicy;
 use super::{
-    AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, held_of, peer, round_robin,
+    AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, held_of, round_robin,
 };
 
 pub(super) const STACK: ComparedStack = ComparedStack {
     name: "hand-glued",
     description: "a fallback written by hand to the stack of the next provider; tower's Timeout of the call and Retry as \
-                  above, ConcurrencyLimit, governor for requests and for estimated tokens, recloser, Timeout of the attempt \
-                  to its head; of a group a weighted round robin, which starts the fallback at each member in turn",
+                  above (not of an open circuit, unless there is no other provider), recloser and a count of failures in a \
+                  row written by hand, governor for requests and for estimated tokens, ConcurrencyLimit, Timeout of the \
+                  attempt to its head; answers that are no streams are read whole in the attempt; of a group a weighted \
+                  round robin, which starts the fallback at each member in turn",
     build: |plan, wire| {
         let client = peer::client(wire);
         let mut semaphores = Vec::new();
@@ -78,16 +83,18 @@ fn target_stack(
 ) -> StackService {
     let settings = plan.settings;
     let attempt = ServiceBuilder::new().timeout(settings.attempt).service(client);
-    let attempt = limited(plan, target, guarded(plan, target, StackService::new(attempt), cooldown));
+    let attempt = peer::whole_answers(StackService::new(attempt), settings.attempt);
+    let attempt =
+        ServiceBuilder::new().layer(GlobalConcurrencyLimitLayer::with_semaphore(semaphore)).service(attempt);
+    let attempt = limited(plan, target, StackService::new(attempt));
     let call = ServiceBuilder::new()
-        .timeout(settings.total - settings.reserve)
+        .timeout(plan.time_of(target))
         .retry(StatusPolicy::new(settings))
-        .layer(GlobalConcurrencyLimitLayer::with_semaphore(semaphore))
-        .service(attempt);
+        .service(guarded(plan, target, attempt, cooldown));
     peer::addressed(StackService::new(call), target)
 }
 
-/// The attempt behind a circuit of recloser, which counts 5xx as errors.
+/// The attempt behind a circuit of recloser and a count of failures in a row. 5xx are failures.
 fn guarded(
     plan: &StackPlan,
     target: &TargetPlan,
@@ -103,42 +110,77 @@ fn guarded(
         .open_wait(if is_virtual { Duration::ZERO } else { wait })
         .build();
     let circuit = AsyncRecloser::from(circuit);
+    let in_a_row = Arc::new(FailuresInARow::new(plan.settings.consecutive, wait));
     StackService::new(service_fn(move |request| {
         let (circuit, attempt, cooldown) = (circuit.clone(), attempt.clone(), cooldown.clone());
+        let in_a_row = Arc::clone(&in_a_row);
         async move {
-            if is_virtual && cooldown.is_on(wait) {
-                return Err("circuit open".into());
+            if in_a_row.is_open() || is_virtual && cooldown.is_on(wait) {
+                return Err(CircuitOpen.into());
             }
             // A response of 5xx takes the way of an error, so that the circuit counts it.
             let result = circuit.call(async {
                 let result = attempt.oneshot(request).await;
-                if peer::is_failure(&result) { Err(result) } else { Ok(result) }
+                let is_failure = peer::is_failure(&result);
+                in_a_row.record(is_failure);
+                if is_failure { Err(result) } else { Ok(result) }
             });
             match result.await {
                 Ok(result) | Err(recloser::Error::Inner(result)) => result,
-                Err(recloser::Error::Rejected) => Err("circuit open".into()),
+                Err(recloser::Error::Rejected) => Err(CircuitOpen.into()),
             }
         }
     }))
+}
+
+/// Opens after so many failures in a row, and again at the first failure after the cooldown.
+#[derive(Debug)]
+struct FailuresInARow {
+    count: AtomicU32,
+    most: u32,
+    wait: Duration,
+    cooldown: CircuitCooldown,
+}
+
+impl FailuresInARow {
+    fn new(most: u32, wait: Duration) -> Self {
+        Self { count: AtomicU32::new(0), most, wait, cooldown: CircuitCooldown::default() }
+    }
+
+    fn is_open(&self) -> bool {
+        self.cooldown.is_on(self.wait)
+    }
+
+    fn record(&self, is_failure: bool) {
+        if !is_failure {
+            self.count.store(0, Ordering::Relaxed);
+        } else if self.count.fetch_add(1, Ordering::Relaxed) + 1 >= self.most {
+            self.cooldown.start();
+        }
+    }
 }
 
 /// The attempt behind the published limits.
 fn limited(plan: &StackPlan, target: &TargetPlan, attempt: StackService) -> StackService {
     let limit = |amount: Option<u32>| Some(Arc::new(governor(amount?, plan.minute)));
     let (requests, tokens) = (limit(target.requests), limit(target.tokens));
+    let longest = plan.settings.limit_wait;
     StackService::new(service_fn(move |request: Request<Bytes>| {
         let (requests, tokens, attempt) = (requests.clone(), tokens.clone(), attempt.clone());
         async move {
-            if let Some(tokens) = &tokens {
-                let cost = PromptEstimate.estimate(request.headers(), request.body());
-                let cost = u32::try_from(cost.input + cost.output(0)).ok().and_then(NonZeroU32::new);
-                if let Some(cost) = cost {
-                    wait_until_accepted(|| tokens.check_n(cost).unwrap_or(Ok(()))).await;
+            let accepted = timeout(longest, async {
+                if let Some(tokens) = &tokens {
+                    let cost = PromptEstimate.estimate(request.headers(), request.body());
+                    let cost = u32::try_from(cost.input + cost.output(0)).ok().and_then(NonZeroU32::new);
+                    if let Some(cost) = cost {
+                        wait_until_accepted(|| tokens.check_n(cost).unwrap_or(Ok(()))).await;
+                    }
                 }
-            }
-            if let Some(requests) = &requests {
-                wait_until_accepted(|| requests.check()).await;
-            }
+                if let Some(requests) = &requests {
+                    wait_until_accepted(|| requests.check()).await;
+                }
+            });
+            accepted.await.map_err(|_| LimitReached)?;
             let response: Result<Response<AnswerBody>, BoxError> = attempt.oneshot(request).await;
             response
         }
@@ -166,9 +208,31 @@ fn governor(amount: u32, period: Duration) -> GovernorLimit {
     RateLimiter::direct_with_clock(quota, TokioClock)
 }
 
-/// Checks the limiter again after each wait that it returns. The timeout of the call bounds the waits.
+/// Checks the limiter again after each wait that it returns.
 async fn wait_until_accepted(check: impl Fn() -> Result<(), NotUntil<Instant>>) {
     while let Err(not_yet) = check() {
         tokio::time::sleep(not_yet.wait_time_from(TokioClock.now())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_open_and_the_first_one_after_the_cooldown_opens_again() {
+        let wait = Duration::from_secs(30);
+        let failures = FailuresInARow::new(3, wait);
+        [true, true, false, true, true].into_iter().for_each(|is_failure| failures.record(is_failure));
+        assert!(!failures.is_open());
+        failures.record(true);
+        assert!(failures.is_open());
+        tokio::time::advance(wait).await;
+        assert!(!failures.is_open());
+        failures.record(true);
+        assert!(failures.is_open());
+        tokio::time::advance(wait).await;
+        [false, true, true].into_iter().for_each(|is_failure| failures.record(is_failure));
+        assert!(!failures.is_open());
     }
 }

@@ -18,9 +18,11 @@ pub(crate) struct Settings {
     pub(crate) total: Duration,
     /// The part of it that is left to the second target.
     pub(crate) reserve: Duration,
+    /// The longest wait for a limit where a stack has no deadlines: it leaves time for an attempt.
+    pub(crate) limit_wait: Duration,
     /// The circuit opens at a failure rate of one half of this many calls.
     pub(crate) window: u32,
-    /// Or after this many failures in a row, where a stack can have both.
+    /// Or after this many failures in a row.
     pub(crate) consecutive: u32,
     /// How long it stays open.
     pub(crate) cooldown: Duration,
@@ -81,6 +83,13 @@ impl StackPlan {
         Self { targets: targets.collect(), settings, minute, is_virtual }
     }
 
+    /// The time of a call at a target of a stack without deadlines: the reserve is left to the next one, if there is one.
+    pub(crate) fn time_of(&self, target: &TargetPlan) -> Duration {
+        let is_last = self.targets.last().is_some_and(|last| last.name == target.name);
+        let reserve = if is_last && target.group.is_none() { Duration::ZERO } else { self.settings.reserve };
+        self.settings.total - reserve
+    }
+
     /// The targets by their places in the chain: the members of a group share one.
     pub(crate) fn places(&self) -> impl Iterator<Item = &[TargetPlan]> {
         self.targets.chunk_by(|one, next| one.group.is_some() && one.group == next.group)
@@ -98,6 +107,7 @@ impl Settings {
             max_delay: time(30_000),
             attempt,
             total: patience,
+            limit_wait: patience - attempt.min(patience / 2),
             reserve: if has_fallback { attempt.min(patience / 2) } else { Duration::ZERO },
             window: 100,
             consecutive: 10,

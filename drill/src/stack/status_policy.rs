@@ -10,7 +10,8 @@ use http::{Request, Response};
 use tidegate::BoxError;
 use tower::retry::Policy;
 
-use super::{AnswerBody, Settings, peer};
+use super::peer::{self, CircuitOpen, LimitReached};
+use super::{AnswerBody, Settings};
 
 /// Retries errors, 408, 429 and 5xx, with exponential back-off and full jitter, or after the time of `Retry-After`.
 #[derive(Clone, Debug)]
@@ -32,10 +33,13 @@ impl StatusPolicy {
         let reported = match result {
             Ok(response) if !peer::is_transient(response) => return None,
             Ok(response) => retry_after(response),
+            Err(error) if error.is::<LimitReached>() => return None,
+            // With another provider, the call goes there. Without one, retries serve more calls.
+            Err(error) if error.is::<CircuitOpen>() && !self.settings.reserve.is_zero() => return None,
             Err(_) => None,
         };
         match reported {
-            Some(wait) => (wait <= self.settings.max_delay).then_some(wait),
+            Some(wait) => (wait <= self.settings.max_delay).then(|| jittered(wait)),
             None => Some(backoff(&self.settings, self.retries)),
         }
     }
@@ -47,7 +51,13 @@ pub(super) fn backoff(settings: &Settings, retry: u32) -> Duration {
     longest.mul_f64(fastrand::f64())
 }
 
-fn retry_after(response: &Response<AnswerBody>) -> Option<Duration> {
+/// A reported wait and up to a tenth more, as in tidegate: callers that got the same one do not come back at once.
+pub(super) fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + fastrand::f64() / 10.0)
+}
+
+/// The wait that a response reports.
+pub(super) fn retry_after(response: &Response<AnswerBody>) -> Option<Duration> {
     let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
     value.parse().ok().map(Duration::from_secs)
 }

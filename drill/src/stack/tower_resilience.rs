@@ -4,32 +4,47 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use tidegate::BoxError;
-use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_resilience_circuitbreaker::{CircuitBreakerLayer, CircuitState};
+use tower_resilience_bulkhead::{BulkheadHandle, BulkheadLayer};
+use tower_resilience_circuitbreaker::{
+    CircuitBreakerConfigBuilder, CircuitBreakerError, CircuitBreakerLayer, CircuitState, DefaultClassifier,
+};
 use tower_resilience_fallback::FallbackLayer;
-use tower_resilience_ratelimiter::{RateLimiterLayer, WindowType};
+use tower_resilience_ratelimiter::{RateLimiterLayer, RateLimiterServiceError};
 use tower_resilience_retry::{FnInterval, RetryLayer};
 use tower_resilience_timelimiter::TimeLimiterLayer;
 
 use super::circuit_cooldown::CircuitCooldown;
 use super::settings::FAILURE_RATE;
-use super::status_policy::backoff;
-use super::{AnswerBody, BuiltStack, ComparedStack, StackPlan, StackService, TargetPlan, peer, round_robin};
+use super::status_policy::{backoff, jittered, retry_after};
+use super::{
+    AnswerBody, BuiltStack, ComparedStack, Settings, StackPlan, StackService, TargetPlan, peer, round_robin,
+};
 
 pub(super) const STACK: ComparedStack = ComparedStack {
     name: "tower-resilience",
     description: "the order of its guide for clients of external APIs: Fallback to the stack of the next provider, \
-                  TimeLimiter of the call, Retry, CircuitBreaker, TimeLimiter of the attempt to its head, RateLimiter of \
-                  requests (it has none of tokens) innermost; its Retry cannot see Retry-After; of a group a weighted round \
-                  robin written by hand, which starts the Fallback at each member in turn",
+                  TimeLimiter of the call, Retry (not of an open circuit, unless there is no other provider), CircuitBreaker \
+                  for failures in a row and one for their rate, RateLimiter of requests (a token bucket; it has none of \
+                  tokens), Bulkhead, TimeLimiter of the attempt to its head; the limiter is outside of that, since its wait \
+                  is no time of the provider; its Retry cannot wait as Retry-After reports, so without another provider a \
+                  service written by hand does, and a longer wait than the longest back-off is not retried; answers that are \
+                  no streams are read whole, by hand, in the attempt; of a group a weighted round robin written by hand, \
+                  which starts the Fallback at each member in turn",
     build: |plan, wire| {
         let client = peer::client(wire);
+        let mut bulkheads = Vec::new();
+        let mut stack_of = |target: &TargetPlan| {
+            let (stack, bulkhead) = target_stack(plan, target, client.clone());
+            bulkheads.push(bulkhead);
+            stack
+        };
         let places = plan.places().map(|members| {
-            let stacks = members.iter().map(|target| target_stack(plan, target, client.clone())).collect();
+            let stacks = members.iter().map(&mut stack_of).collect();
             round_robin::group_of(stacks, members, with_fallback)
         });
-        BuiltStack::new(with_fallback(places.collect()))
+        let stack = BuiltStack::new(with_fallback(places.collect()));
+        stack.held_by(move || bulkheads.iter().map(BulkheadHandle::active_calls).sum())
     },
 };
 
@@ -45,45 +60,88 @@ fn with_fallback(stacks: Vec<StackService>) -> StackService {
     chain.expect("a checked scenario has a provider")
 }
 
-fn target_stack(plan: &StackPlan, target: &TargetPlan, client: StackService) -> StackService {
+fn target_stack(
+    plan: &StackPlan,
+    target: &TargetPlan,
+    client: StackService,
+) -> (StackService, BulkheadHandle) {
     let settings = plan.settings;
+    let has_fallback = !settings.reserve.is_zero();
     let retry = RetryLayer::<Request<Bytes>, Response<AnswerBody>, BoxError>::builder()
         .max_attempts(settings.attempts as usize)
         .backoff(FnInterval::new(move |retry| backoff(&settings, retry as u32)))
-        .retry_on_response(peer::is_transient)
+        .retry_on_response(move |response| {
+            peer::is_transient(response)
+                && retry_after(response).is_none_or(|wait| wait <= settings.max_delay)
+        })
+        // Without a fallback, more calls are served with retries of the rejections.
+        .retry_on(move |error| !(is_limited(error) || has_fallback && is_circuit_open(error)))
         .build();
-    let time_limit = |limit: Duration| TimeLimiterLayer::builder().timeout_duration(limit).build();
-    let client = limited(plan, target, client);
+    let bulkhead = BulkheadLayer::builder().max_concurrent_calls(settings.in_flight);
+    let (bulkhead, handle) = bulkhead.build_with_handle().expect("a bound");
     let attempt =
         ServiceBuilder::new().map_err(BoxError::from).layer(time_limit(settings.attempt)).service(client);
-    let attempt = circuit_breaker(plan, BoxCloneSyncService::new(attempt));
+    let attempt = peer::whole_answers(StackService::new(attempt), settings.attempt);
+    let attempt = ServiceBuilder::new().map_err(BoxError::from).layer(bulkhead).service(attempt);
+    let attempt = circuits(plan, limited(plan, target, StackService::new(attempt)));
+    let attempt = if has_fallback { attempt } else { waits_as_reported(settings, attempt) };
     let call = ServiceBuilder::new()
         .map_err(BoxError::from)
-        .layer(time_limit(settings.total - settings.reserve))
+        .layer(time_limit(plan.time_of(target)))
         .layer(retry)
         .service(attempt);
-    peer::addressed(StackService::new(call), target)
+    (peer::addressed(StackService::new(call), target), handle)
 }
 
-fn limited(plan: &StackPlan, target: &TargetPlan, client: StackService) -> StackService {
-    let Some(requests) = target.requests else { return client };
+/// Waits for the time of `Retry-After` before the response, since Retry cannot.
+fn waits_as_reported(settings: Settings, attempt: StackService) -> StackService {
+    let attempt = attempt.and_then(move |response: Response<AnswerBody>| async move {
+        let wait = retry_after(&response).filter(|wait| *wait <= settings.max_delay);
+        if let Some(wait) = wait.filter(|_| peer::is_transient(&response)) {
+            tokio::time::sleep(jittered(wait)).await;
+        }
+        Ok(response)
+    });
+    StackService::new(attempt)
+}
+
+fn time_limit(limit: Duration) -> TimeLimiterLayer {
+    TimeLimiterLayer::builder().timeout_duration(limit).build()
+}
+
+/// A token bucket of the published limit.
+fn limited(plan: &StackPlan, target: &TargetPlan, attempt: StackService) -> StackService {
+    let Some(requests) = target.requests else { return attempt };
     let limit = RateLimiterLayer::builder()
         .limit_for_period(requests as usize)
         .refresh_period(plan.minute)
-        .window_type(WindowType::SlidingLog)
-        .timeout_duration(plan.settings.total)
+        .burst_size(0)
+        .timeout_duration(plan.settings.limit_wait)
         .build()
         .expect("a limit");
-    StackService::new(ServiceBuilder::new().map_err(BoxError::from).layer(limit).service(client))
+    StackService::new(ServiceBuilder::new().map_err(BoxError::from).layer(limit).service(attempt))
 }
 
-fn circuit_breaker(plan: &StackPlan, attempt: StackService) -> StackService {
+/// A circuit counts failures in a row or their rate, so there are two.
+fn circuits(plan: &StackPlan, attempt: StackService) -> StackService {
+    let (window, in_a_row) = (plan.settings.window as usize, plan.settings.consecutive as usize);
+    let by_rate = circuit_breaker(plan, attempt, |builder| {
+        let builder = builder.failure_rate_threshold(FAILURE_RATE);
+        builder.sliding_window_size(window).minimum_number_of_calls(window)
+    });
+    circuit_breaker(plan, by_rate, |builder| builder.consecutive_failures(in_a_row))
+}
+
+type CircuitBreakerBuilder = CircuitBreakerConfigBuilder<DefaultClassifier>;
+
+fn circuit_breaker(
+    plan: &StackPlan,
+    attempt: StackService,
+    model: impl Fn(CircuitBreakerBuilder) -> CircuitBreakerBuilder,
+) -> StackService {
     let (cooldown, wait) = (CircuitCooldown::default(), plan.settings.cooldown);
     let opened = cooldown.clone();
-    let breaker = CircuitBreakerLayer::builder()
-        .failure_rate_threshold(FAILURE_RATE)
-        .sliding_window_size(plan.settings.window as usize)
-        .minimum_number_of_calls(plan.settings.window as usize)
+    let breaker = model(CircuitBreakerLayer::builder())
         .wait_duration_in_open(if plan.is_virtual { Duration::ZERO } else { wait })
         .permitted_calls_in_half_open(plan.settings.probes as usize)
         .on_state_transition(move |_, to| {
@@ -91,7 +149,7 @@ fn circuit_breaker(plan: &StackPlan, attempt: StackService) -> StackService {
                 opened.start();
             }
         })
-        .failure_classifier(peer::is_failure)
+        .failure_classifier(is_failure)
         .build()
         .expect("valid settings");
     let attempt = ServiceBuilder::new().map_err(BoxError::from).layer(breaker).service(attempt);
@@ -103,9 +161,36 @@ fn circuit_breaker(plan: &StackPlan, attempt: StackService) -> StackService {
         let (cooldown, attempt) = (cooldown.clone(), Arc::clone(&attempt));
         async move {
             if cooldown.is_on(wait) {
-                return Err("circuit is open; call not permitted".into());
+                return Err(OpenCircuit::OpenCircuit.into());
             }
             attempt.as_ref().clone().oneshot(request).await
         }
     }))
+}
+
+type OpenCircuit = CircuitBreakerError<BoxError>;
+
+/// What a circuit counts: no rejection of the other one, nor of the limiter.
+fn is_failure(result: &Result<Response<AnswerBody>, BoxError>) -> bool {
+    let is_rejection = |error: &BoxError| is_circuit_open(error) || is_limited(error);
+    peer::is_failure(result) && !result.as_ref().is_err_and(is_rejection)
+}
+
+fn is_circuit_open(error: &BoxError) -> bool {
+    match error.downcast_ref() {
+        Some(OpenCircuit::OpenCircuit) => true,
+        Some(OpenCircuit::Inner(error)) => is_circuit_open(error),
+        None => false,
+    }
+}
+
+fn is_limited(error: &BoxError) -> bool {
+    match error.downcast_ref() {
+        Some(OpenCircuit::Inner(error)) => is_limited(error),
+        Some(OpenCircuit::OpenCircuit) => false,
+        None => {
+            let error = error.downcast_ref::<RateLimiterServiceError<BoxError>>();
+            error.is_some_and(RateLimiterServiceError::is_rate_limited)
+        }
+    }
 }
