@@ -2,17 +2,18 @@
 
 use std::error::Error;
 use std::io::{IsTerminal, Write, stderr, stdout};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::figures::Figures;
+use crate::files::read_all;
 use crate::scenario::{Scale, Scenario, built_in};
 use crate::sockets::{BOUNDS, Comparison};
 use crate::stack::{ComparedStack, STACKS};
-use crate::timeline::{Timeline, write_svg};
+use crate::timeline::{self, Timeline};
 use crate::{jobs, list, report, run, sockets};
 
 /// Plays outages of model providers against resilience stacks, in virtual time.
@@ -22,22 +23,25 @@ pub(crate) struct Command {
     /// Files of scenarios; the built-in ones if there are none.
     scenarios: Vec<PathBuf>,
     /// Prints the scenarios, and the stacks with their configuration.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["json", "summary", "svg", "sockets"])]
     list: bool,
     /// The seed of all that is random, instead of that of each scenario.
-    #[arg(long)]
+    #[arg(long, value_parser = seed, allow_hyphen_values = true)]
     seed: Option<u64>,
     /// Only the scenarios and stacks with these names, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Prints one line of JSON for each scenario and stack, instead of tables.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "summary")]
     json: bool,
+    /// Prints the tables of the documentation alone: the scenarios and stacks, and the stacks over all scenarios.
+    #[arg(long)]
+    summary: bool,
     /// Writes a timeline of each scenario to this directory.
     #[arg(long, value_name = "DIR")]
     svg: Option<PathBuf>,
-    /// Plays the scenarios at small scale over real sockets, too, and compares.
-    #[arg(long)]
+    /// Plays the scenarios at small scale over real sockets, too, and compares. Has a form of its own.
+    #[arg(long, conflicts_with_all = ["json", "summary", "svg"])]
     sockets: bool,
 }
 
@@ -58,13 +62,15 @@ impl Command {
         if self.sockets {
             return self.compare(&scenarios, &stacks);
         }
-        let progress = progress(scenarios.len() * stacks.len());
+        if let Some(directory) = &self.svg {
+            timeline::reserve(directory, &scenarios)?;
+        }
+        let calls = scenarios.iter().map(Scenario::mean_calls).sum::<f64>();
+        let progress = progress(calls as u64 * stacks.len() as u64);
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let played = jobs::run(scenarios.len() * stacks.len(), threads, |number| {
             let (scenario, stack) = (&scenarios[number / stacks.len()], stacks[number % stacks.len()]);
-            let played = play(scenario, stack, self.seed_of(scenario));
-            progress.inc(1);
-            played
+            play(scenario, stack, self.seed_of(scenario), || progress.inc(1))
         });
         progress.finish_and_clear();
         let played = played.into_iter().collect::<std::io::Result<Vec<_>>>()?;
@@ -72,7 +78,7 @@ impl Command {
         if let Some(directory) = &self.svg {
             for (scenario, rows) in scenarios.iter().zip(&played) {
                 let timelines: Vec<_> = rows.iter().map(|(_, timeline)| timeline.clone()).collect();
-                write_svg(directory, scenario, &timelines)?;
+                timeline::write_svg(directory, scenario, &timelines)?;
             }
         }
         print(&self.text(&scenarios, &played)?)?;
@@ -90,19 +96,23 @@ impl Command {
             }
             return Ok(text);
         }
+        if self.summary {
+            return Ok([report::summary(&results), report::totals(&results)]
+                .map(|table| report::compact(&table))
+                .join("\n"));
+        }
         for (scenario, rows) in scenarios.iter().zip(&results) {
             text += &report::table(scenario, rows);
             text.push('\n');
         }
-        text += &report::summary(&results);
-        text.push('\n');
-        text += &report::totals(&results);
+        let (summary, totals) = (report::summary(&results), report::totals(&results));
+        text += &format!("## Summary\n\n{}\n{}", report::markdown(&summary), report::markdown(&totals));
         Ok(text)
     }
 
     /// Compares virtual time with sockets.
     fn compare(&self, scenarios: &[Scenario], stacks: &[&ComparedStack]) -> Result<ExitCode, Box<dyn Error>> {
-        let progress = progress(scenarios.len() * stacks.len());
+        let progress = progress((scenarios.len() * stacks.len()) as u64);
         let compared = jobs::run(scenarios.len() * stacks.len(), sockets::AT_ONCE, |number| {
             let (scenario, stack) = (&scenarios[number / stacks.len()], stacks[number % stacks.len()]);
             let compared = Comparison::of(scenario, stack, self.seed_of(scenario));
@@ -134,7 +144,7 @@ impl Command {
     fn selected(&self) -> Result<Selected, Box<dyn Error>> {
         let mut scenarios = match &*self.scenarios {
             [] => built_in()?,
-            files => files.iter().map(|file| read(file)).collect::<Result<_, _>>()?,
+            files => read_all(files)?,
         };
         let mut stacks: Vec<_> = STACKS.iter().collect();
         for text in &self.only {
@@ -157,24 +167,26 @@ impl Command {
     }
 }
 
-fn play(scenario: &Scenario, stack: &ComparedStack, seed: u64) -> std::io::Result<Played> {
-    let record = run::in_virtual_time(scenario, stack, seed, Scale::ONE)?;
+fn play(
+    scenario: &Scenario,
+    stack: &ComparedStack,
+    seed: u64,
+    on_call: impl Fn(),
+) -> std::io::Result<Played> {
+    let record = run::in_virtual_time(scenario, stack, seed, Scale::ONE, on_call)?;
     let figures = Figures::of(scenario, stack.name, seed, Scale::ONE, &record);
     Ok((figures, Timeline::of(scenario, stack.name, &record)))
 }
 
-fn read(file: &Path) -> Result<Scenario, Box<dyn Error>> {
-    let of_file = |error: &dyn Error| format!("{}: {error}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| of_file(&error))?;
-    let name = file.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    Ok(Scenario::parse(&name, &text).map_err(|error| of_file(&error))?)
-}
-
 /// A bar on the terminal; none if errors go elsewhere.
-fn progress(jobs: usize) -> ProgressBar {
+fn progress(steps: u64) -> ProgressBar {
     let is_shown = stderr().is_terminal();
     let target = if is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    ProgressBar::with_draw_target(Some(jobs as u64), target)
+    ProgressBar::with_draw_target(Some(steps), target)
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
 }
 
 /// Prints to the standard output. A reader that has left is no error.
@@ -182,5 +194,96 @@ fn print(text: &str) -> std::io::Result<()> {
     match stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    const SCENARIO: &str =
+        "title = \"t\"\nduration = \"10s\"\n[[callers]]\nper_minute = 60\n[[providers]]\nname = \"one\"";
+
+    /// A directory of its own for a test, with these files.
+    fn directory(name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("tidegate-drill-{name}-{}", std::process::id()));
+        for (file, text) in files {
+            let path = directory.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        directory
+    }
+
+    fn execute(arguments: &[&Path]) -> Result<ExitCode, Box<dyn Error>> {
+        let own = ["drill", "--only=bare"].map(Path::new);
+        Command::try_parse_from(own.iter().chain(arguments).map(|argument| argument.as_os_str()))?.execute()
+    }
+
+    #[test]
+    fn a_place_where_no_image_can_be_written_is_found_before_the_run() {
+        let at = directory("svg", &[("x.toml", SCENARIO), ("file", ""), ("taken/x.svg/file", "")]);
+        let scenario = at.join("x.toml");
+        let run = |place: &Path| execute(&[&scenario, Path::new("--svg"), place]);
+        for (place, path) in [
+            (at.join("file"), at.join("file")),
+            (at.join("file/below"), at.join("file/below")),
+            (at.join("taken"), at.join("taken/x.svg")),
+            ("/proc/none".into(), "/proc/none".into()),
+        ] {
+            let error = run(&place).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("--svg: cannot write `{}`: ", path.display())), "{error}");
+        }
+        run(&at.join("new/images")).unwrap();
+        assert!(fs::read_to_string(at.join("new/images/x.svg")).unwrap().starts_with("<svg"));
+        fs::remove_dir_all(at).unwrap();
+    }
+
+    #[test]
+    fn two_scenarios_of_one_name_have_two_images() {
+        let at = directory("names", &[("a/x.toml", SCENARIO), ("b/x.toml", SCENARIO)]);
+        execute(&[&at.join("a/x.toml"), &at.join("b/x.toml"), Path::new("--svg"), &at]).unwrap();
+        for name in ["x", "x-2"] {
+            let image = fs::read_to_string(at.join(format!("{name}.svg"))).unwrap();
+            assert!(image.contains(&format!("{name}: t")), "{image}");
+        }
+        fs::remove_dir_all(at).unwrap();
+    }
+
+    #[test]
+    fn the_mistakes_of_all_files_are_reported() {
+        let at =
+            directory("mistakes", &[("a.toml", "sed = 1"), ("b.toml", SCENARIO), ("c.toml", "title = 3")]);
+        let files = ["a.toml", "b.toml", "c.toml", "none.toml"].map(|file| at.join(file));
+        let error = execute(&files.each_ref().map(PathBuf::as_path)).unwrap_err().to_string();
+        for (file, part) in
+            [(0, "unknown key `sed`"), (0, "missing key `duration`"), (2, "title: expected a text"), (3, "")]
+        {
+            let file = files[file].display().to_string();
+            let is_reported = error.lines().any(|line| line.starts_with(&file) && line.contains(part));
+            assert!(is_reported, "{file}: {part} in {error}");
+        }
+        assert!(!error.contains("b.toml"), "{error}");
+        fs::remove_dir_all(at).unwrap();
+    }
+
+    #[test]
+    fn options_that_exclude_each_other_are_rejected() {
+        for (arguments, named) in [
+            (["--sockets", "--json"], "'--sockets' cannot be used with '--json'"),
+            (["--sockets", "--svg=x"], "'--sockets' cannot be used with '--svg"),
+            (["--sockets", "--summary"], "'--sockets' cannot be used with '--summary'"),
+            (["--json", "--summary"], "'--json' cannot be used with '--summary'"),
+            (["--list", "--json"], "'--list' cannot be used with '--json'"),
+            (["--seed", "-1"], "expected a whole number from 0 to 18446744073709551615"),
+            (["--seed", "18446744073709551616"], "expected a whole number from 0 to 18446744073709551615"),
+        ] {
+            let error =
+                Command::try_parse_from([&["drill"][..], &arguments].concat()).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
     }
 }

@@ -29,10 +29,10 @@ pub struct Figures {
     pub calls: usize,
     /// Those with a complete answer within the patience of their caller.
     pub served: usize,
-    /// Their share of the calls whose caller did not leave.
-    pub success_rate: f64,
-    /// Tokens of complete answers, a second.
-    pub goodput: f64,
+    /// Their share of the calls whose caller did not leave; none without such a call.
+    pub success_rate: Option<f64>,
+    /// Tokens of complete answers, a second; none without calls.
+    pub goodput: Option<f64>,
     /// Milliseconds to the first token of the streams that were served, in the median.
     pub first_token_p50_ms: Option<u64>,
     /// The same for one of a hundred.
@@ -43,8 +43,8 @@ pub struct Figures {
     pub total_p99_ms: Option<u64>,
     /// Requests on the wire.
     pub attempts: usize,
-    /// The same for each call.
-    pub attempts_per_call: f64,
+    /// The same for each call; none without calls.
+    pub attempts_per_call: Option<f64>,
     /// Attempts that failed as an earlier response had reported they would: again too long, before the end of
     /// `Retry-After`, or without quota.
     pub futile_attempts: usize,
@@ -81,7 +81,7 @@ impl Figures {
         let first_token = Quantiles::of(results().filter(served).filter_map(|result| result.first_token));
         let total = Quantiles::of(results().filter(served).map(|result| result.total));
         let tokens = record.calls.iter().filter(|(_, result)| served(&result));
-        let tokens: f64 = tokens.map(|(call, _)| f64::from(call.output)).sum();
+        let tokens: u64 = tokens.map(|(call, _)| u64::from(call.output)).sum();
         let billed: u64 = record.attempts.iter().map(|attempt| attempt.billed()).sum();
         let (detect, recover) = fault_times::of(scenario, record);
         Self {
@@ -90,14 +90,15 @@ impl Figures {
             seed,
             calls: record.calls.len(),
             served: results().filter(served).count(),
-            success_rate: rounded(results().filter(served).count() as f64 / (stayed as f64).max(1.0)),
-            goodput: rounded(tokens / scenario.duration.0.as_secs_f64()),
+            success_rate: share(results().filter(served).count(), stayed),
+            goodput: (!record.calls.is_empty())
+                .then(|| rounded(tokens as f64 / scenario.duration.0.as_secs_f64())),
             first_token_p50_ms: first_token.at(0.5).map(millis),
             first_token_p99_ms: first_token.at(0.99).map(millis),
             total_p50_ms: total.at(0.5).map(millis),
             total_p99_ms: total.at(0.99).map(millis),
             attempts: record.attempts.len(),
-            attempts_per_call: rounded(record.attempts.len() as f64 / (record.calls.len() as f64).max(1.0)),
+            attempts_per_call: share(record.attempts.len(), record.calls.len()),
             futile_attempts: futile::count(&record.attempts),
             rate_limited: record.attempts.iter().filter(|attempt| attempt.status == Some(429)).count(),
             quota_used: quota::used(scenario, scale, record).map(rounded),
@@ -117,6 +118,11 @@ fn useful_tokens(record: &Record) -> u64 {
     let mut served: BTreeSet<u32> = served.map(|(call, _)| call.number).collect();
     let answers = record.attempts.iter().rev().filter(|attempt| attempt.is_answer());
     answers.filter(|attempt| served.remove(&attempt.call)).map(|attempt| attempt.billed()).sum()
+}
+
+/// None of nothing has no meaning.
+fn share(part: usize, whole: usize) -> Option<f64> {
+    (whole > 0).then(|| rounded(part as f64 / whole as f64))
 }
 
 fn millis(time: Duration) -> u64 {

@@ -1,5 +1,6 @@
 //! The attempts of a run: when each was sent, what the provider made of it, and how it ended.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(crate) enum AttemptEnding {
 pub(crate) struct AttemptRecord {
     pub(crate) call: u32,
     pub(crate) provider: usize,
+    /// The attempts of the same call at this provider before it.
+    pub(crate) earlier: u32,
     pub(crate) sent: Duration,
     pub(crate) work: Option<Work>,
     pub(crate) refusal: Option<Refusal>,
@@ -57,12 +60,22 @@ pub(crate) struct AttemptRecord {
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     start: Instant,
-    attempts: Arc<Mutex<Vec<AttemptRecord>>>,
+    state: Arc<Mutex<State>>,
+}
+
+/// The attempts, and counts of them: a run has hundreds of thousands.
+#[derive(Debug, Default)]
+struct State {
+    attempts: Vec<AttemptRecord>,
+    /// By call and provider.
+    sent: HashMap<(u32, usize), u32>,
+    /// The requests that each provider works on.
+    working: Vec<usize>,
 }
 
 impl Ledger {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), attempts: Arc::default() }
+        Self { start: Instant::now(), state: Arc::default() }
     }
 
     /// The time since the start of the run.
@@ -77,10 +90,14 @@ impl Ledger {
     /// Records an attempt that is sent, and returns its number.
     pub(crate) fn send(&self, call: u32, provider: usize) -> usize {
         let sent = self.elapsed();
-        let mut attempts = self.lock();
-        attempts.push(AttemptRecord {
+        let mut state = self.lock();
+        let count = state.sent.entry((call, provider)).or_default();
+        let earlier = *count;
+        *count += 1;
+        state.attempts.push(AttemptRecord {
             call,
             provider,
+            earlier,
             sent,
             work: None,
             refusal: None,
@@ -88,50 +105,47 @@ impl Ledger {
             head: None,
             end: None,
         });
-        attempts.len() - 1
+        state.attempts.len() - 1
     }
 
     /// Changes an attempt.
     pub(crate) fn edit(&self, number: usize, change: impl FnOnce(&mut AttemptRecord)) {
-        if let Some(attempt) = self.lock().get_mut(number) {
-            change(attempt);
-        }
+        let mut state = self.lock();
+        let State { attempts, working, .. } = &mut *state;
+        let Some(attempt) = attempts.get_mut(number) else { return };
+        let was_working = attempt.is_working();
+        change(attempt);
+        let provider = attempt.provider;
+        working.resize(working.len().max(provider + 1), 0);
+        working[provider] += usize::from(attempt.is_working());
+        working[provider] -= usize::from(was_working);
     }
 
     /// The requests that a provider works on.
     pub(crate) fn working(&self, provider: usize) -> usize {
-        let is_working = |attempt: &&AttemptRecord| {
-            attempt.provider == provider
-                && attempt.end.is_none()
-                && attempt.work.is_some_and(|work| work.is_charged)
-        };
-        // Attempts last for minutes at most; the newest are enough.
-        self.lock().iter().rev().take(MOST_OPEN).filter(is_working).count()
+        self.lock().working.get(provider).copied().unwrap_or_default()
     }
 
-    /// The number of attempts of a call at a provider, the one with this number not counted.
-    pub(crate) fn earlier(&self, number: usize) -> usize {
-        let attempts = self.lock();
-        let Some(attempt) = attempts.get(number) else { return 0 };
-        let is_same =
-            |other: &&AttemptRecord| other.call == attempt.call && other.provider == attempt.provider;
-        attempts[..number].iter().rev().take(MOST_OPEN).filter(is_same).count()
+    /// The number of attempts of a call at a provider, before the one with this number.
+    pub(crate) fn earlier(&self, number: usize) -> u32 {
+        self.lock().attempts.get(number).map_or(0, |attempt| attempt.earlier)
     }
 
     /// The attempts, when the run is over.
     pub(crate) fn attempts(&self) -> Vec<AttemptRecord> {
-        self.lock().clone()
+        self.lock().attempts.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<AttemptRecord>> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The attempts that are looked through for those in progress.
-const MOST_OPEN: usize = 4_096;
-
 impl AttemptRecord {
+    fn is_working(&self) -> bool {
+        self.end.is_none() && self.work.is_some_and(|work| work.is_charged)
+    }
+
     /// Whether the provider has delivered the whole response.
     pub(crate) fn is_answer(&self) -> bool {
         let is_read = matches!(self.end, Some((_, AttemptEnding::Read)));

@@ -10,6 +10,7 @@ mod call;
 mod caller;
 mod command;
 mod figures;
+mod files;
 mod jobs;
 mod kept_connections;
 mod ledger;
@@ -39,7 +40,7 @@ use self::stack::ComparedStack;
 ///
 /// The runtime cannot be built.
 pub fn play(scenario: &Scenario, stack: &ComparedStack, seed: u64) -> std::io::Result<Figures> {
-    let record = run::in_virtual_time(scenario, stack, seed, Scale::ONE)?;
+    let record = run::in_virtual_time(scenario, stack, seed, Scale::ONE, || ())?;
     Ok(Figures::of(scenario, stack.name, seed, Scale::ONE, &record))
 }
 

@@ -97,7 +97,7 @@ impl Replies {
     fn read(&self, request: &LoggedRequest) -> PlannedRequest {
         let number = header(&request.headers, ATTEMPT) as usize;
         let call = header(&request.headers, CALL) as u32;
-        let earlier = self.ledger.earlier(number) as u64;
+        let earlier = u64::from(self.ledger.earlier(number));
         PlannedRequest {
             number,
             call,

@@ -10,24 +10,30 @@ type Column = (&'static str, fn(&Figures) -> String);
 
 const COLUMNS: &[Column] = &[
     ("success", |figures| percent(figures.success_rate)),
-    ("goodput t/s", |figures| format!("{:.1}", figures.goodput)),
+    ("goodput t/s", |figures| decimal(figures.goodput, 1)),
     ("ttft p50", |figures| seconds(figures.first_token_p50_ms)),
     ("ttft p99", |figures| seconds(figures.first_token_p99_ms)),
     ("total p50", |figures| seconds(figures.total_p50_ms)),
     ("total p99", |figures| seconds(figures.total_p99_ms)),
-    ("attempts/call", |figures| format!("{:.3}", figures.attempts_per_call)),
+    ("attempts/call", |figures| decimal(figures.attempts_per_call, 3)),
     ("futile", |figures| figures.futile_attempts.to_string()),
     ("429s", |figures| figures.rate_limited.to_string()),
-    ("quota used", |figures| or_dash(figures.quota_used.map(percent))),
+    ("quota used", |figures| percent(figures.quota_used)),
     ("wasted tokens", |figures| figures.wasted_tokens.to_string()),
-    ("fairness", |figures| or_dash(figures.fairness.map(|share| format!("{share:.2}")))),
+    ("fairness", |figures| decimal(figures.fairness, 2)),
     ("detect", |figures| seconds(figures.detect_ms)),
     ("recover", |figures| seconds(figures.recover_ms)),
     ("leaked", |figures| or_dash(figures.leaked_permits.map(|permits| permits.to_string()))),
 ];
 
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+/// A share, or a dash where it has no meaning.
+pub(crate) fn percent(share: Option<f64>) -> String {
+    or_dash(share.map(|share| format!("{:.1} %", share * 100.0)))
+}
+
+/// A number with so many decimals, or a dash.
+pub(crate) fn decimal(number: Option<f64>, decimals: usize) -> String {
+    or_dash(number.map(|number| format!("{number:.decimals$}")))
 }
 
 fn seconds(millis: Option<u64>) -> String {
@@ -57,60 +63,72 @@ pub(crate) fn table(scenario: &Scenario, rows: &[Figures]) -> String {
 }
 
 /// The success rate and the attempts per call of all scenarios and stacks.
-pub(crate) fn summary(results: &[Vec<Figures>]) -> String {
+pub(crate) fn summary(results: &[Vec<Figures>]) -> Vec<Vec<String>> {
     let stacks = results.first().into_iter().flatten().map(|figures| figures.stack.to_owned());
-    let mut cells =
-        vec![std::iter::once("served, attempts per call".to_owned()).chain(stacks).collect::<Vec<_>>()];
-    for rows in results {
+    let titles = std::iter::once("served, attempts per call".to_owned()).chain(stacks).collect();
+    let rows = results.iter().map(|rows| {
         let name = rows.first().map_or_else(String::new, |figures| figures.scenario.clone());
-        let row = rows
-            .iter()
-            .map(|figures| format!("{}, {:.2}", percent(figures.success_rate), figures.attempts_per_call));
-        cells.push(std::iter::once(name).chain(row).collect());
-    }
-    format!("## Summary\n\n{}", markdown(&cells))
+        let cell = |figures: &Figures| {
+            format!("{}, {}", percent(figures.success_rate), decimal(figures.attempts_per_call, 2))
+        };
+        std::iter::once(name).chain(rows.iter().map(cell)).collect()
+    });
+    std::iter::once(titles).chain(rows).collect()
 }
 
 /// The figures of each stack over all scenarios, each scenario with the same weight.
-pub(crate) fn totals(results: &[Vec<Figures>]) -> String {
+pub(crate) fn totals(results: &[Vec<Figures>]) -> Vec<Vec<String>> {
     let titles = [
-        "over all scenarios",
+        "stack",
         "served",
         "least served",
-        "attempts/call",
+        "attempts per call",
         "futile",
         "429s",
         "wasted tokens",
-        "leaked",
+        "leaked permits",
     ];
-    let mut cells = vec![titles.map(str::to_owned).to_vec()];
-    for column in 0..results.first().map_or(0, Vec::len) {
-        let of_stack: Vec<_> = results.iter().filter_map(|rows| rows.get(column)).collect();
-        let mean = |value: fn(&Figures) -> f64| {
-            of_stack.iter().map(|figures| value(figures)).sum::<f64>() / of_stack.len() as f64
-        };
-        let sum = |value: fn(&Figures) -> usize| of_stack.iter().map(|figures| value(figures)).sum::<usize>();
-        let least = of_stack.iter().min_by(|one, other| one.success_rate.total_cmp(&other.success_rate));
-        let wasted = mean(|figures| figures.wasted_tokens as f64 / (figures.billed_tokens as f64).max(1.0));
-        let leaked: Vec<_> = of_stack.iter().filter_map(|figures| figures.leaked_permits).collect();
-        cells.push(vec![
-            of_stack.first().map_or_else(String::new, |figures| figures.stack.to_owned()),
-            percent(mean(|figures| figures.success_rate)),
-            least.map_or_else(String::new, |least| {
-                format!("{} ({})", percent(least.success_rate), least.scenario)
-            }),
-            format!("{:.2}", mean(|figures| figures.attempts_per_call)),
-            sum(|figures| figures.futile_attempts).to_string(),
-            sum(|figures| figures.rate_limited).to_string(),
-            percent(wasted),
-            or_dash((!leaked.is_empty()).then(|| leaked.iter().sum::<usize>().to_string())),
-        ]);
-    }
-    markdown(&cells)
+    let stacks = 0..results.first().map_or(0, Vec::len);
+    let rows =
+        stacks.map(|stack| total(&results.iter().filter_map(|rows| rows.get(stack)).collect::<Vec<_>>()));
+    std::iter::once(titles.map(str::to_owned).to_vec()).chain(rows).collect()
+}
+
+/// The row of one stack.
+fn total(all: &[&Figures]) -> Vec<String> {
+    let mean = |value: fn(&Figures) -> Option<f64>| {
+        let values: Vec<_> = all.iter().filter_map(|figures| value(figures)).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let sum = |value: fn(&Figures) -> usize| all.iter().map(|figures| value(figures)).sum::<usize>();
+    let served = all.iter().filter_map(|figures| Some((figures.success_rate?, &figures.scenario)));
+    let least = served.min_by(|(one, _), (other, _)| one.total_cmp(other));
+    let wasted = mean(|figures| {
+        let billed = figures.billed_tokens;
+        (billed > 0).then(|| figures.wasted_tokens as f64 / billed as f64)
+    });
+    let leaked: Vec<_> = all.iter().filter_map(|figures| figures.leaked_permits).collect();
+    vec![
+        all.first().map_or_else(String::new, |figures| figures.stack.to_owned()),
+        percent(mean(|figures| figures.success_rate)),
+        or_dash(least.map(|(share, scenario)| format!("{} ({scenario})", percent(Some(share))))),
+        decimal(mean(|figures| figures.attempts_per_call), 2),
+        sum(|figures| figures.futile_attempts).to_string(),
+        sum(|figures| figures.rate_limited).to_string(),
+        percent(wasted),
+        or_dash((!leaked.is_empty()).then(|| leaked.iter().sum::<usize>().to_string())),
+    ]
+}
+
+/// Rows of cells, the first of them the titles, as a table of Markdown as it is in a page.
+pub(crate) fn compact(cells: &[Vec<String>]) -> String {
+    let mut rows: Vec<_> = cells.iter().map(|row| format!("| {} |\n", row.join(" | "))).collect();
+    rows.insert(1, format!("{}|\n", "|---".repeat(cells.first().map_or(0, Vec::len))));
+    rows.concat()
 }
 
 /// Rows of cells, the first of them the titles, as a table of Markdown with aligned columns.
-fn markdown(cells: &[Vec<String>]) -> String {
+pub(crate) fn markdown(cells: &[Vec<String>]) -> String {
     let columns = cells.first().map_or(0, Vec::len);
     let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<_> = (0..columns).map(width).collect();
@@ -144,5 +162,6 @@ mod tests {
         let cells = [["stack", "success"], ["bare", "9.0 %"]].map(|row| row.map(str::to_owned).to_vec());
         let expected = "| stack | success |\n|-------|--------:|\n| bare  |   9.0 % |\n";
         assert_eq!(markdown(&cells), expected);
+        assert_eq!(compact(&cells), "| stack | success |\n|---|---|\n| bare | 9.0 % |\n");
     }
 }

@@ -33,12 +33,13 @@ const REST: Duration = Duration::from_secs(5);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Plays the scenario in virtual time.
+/// Plays the scenario in virtual time, and calls `on_call` at each call.
 pub(crate) fn in_virtual_time(
     scenario: &Scenario,
     stack: &ComparedStack,
     seed: u64,
     scale: Scale,
+    on_call: impl Fn(),
 ) -> io::Result<Record> {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
     // What is random in a stack is drawn from the generator of the thread, or seeded by it.
@@ -57,7 +58,7 @@ pub(crate) fn in_virtual_time(
                 .collect(),
             ledger,
         };
-        play(scenario, stack, seed, scale, wire).await
+        play(scenario, stack, seed, scale, wire, on_call).await
     }))
 }
 
@@ -82,7 +83,7 @@ pub(crate) fn over_sockets(
             transport: Transport::Sockets(Client::builder(TokioExecutor::new()).build_http()),
             ledger,
         };
-        Ok(play(scenario, stack, seed, scale, wire).await)
+        Ok(play(scenario, stack, seed, scale, wire, || ()).await)
     })
 }
 
@@ -92,6 +93,7 @@ async fn play(
     seed: u64,
     scale: Scale,
     wire: RecordedClient,
+    on_call: impl Fn(),
 ) -> Record {
     let is_virtual = matches!(wire.transport, Transport::Memory(_));
     let (ledger, authorities) = (wire.ledger.clone(), Arc::clone(&wire.authorities));
@@ -101,6 +103,7 @@ async fn play(
     let mut tasks = JoinSet::new();
     for call in calls(scenario, seed) {
         tokio::time::sleep_until(ledger.start() + call.at).await;
+        on_call();
         let (request, service) = (call.request(&authorities[0], dialect), service.clone());
         tasks.spawn(async move {
             let result = make_call(&call, request, service).await;

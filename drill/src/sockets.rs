@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::figures::Figures;
+use crate::report::{decimal, percent};
 use crate::run::{in_virtual_time, over_sockets};
 use crate::scenario::{Scale, Scenario};
 use crate::stack::ComparedStack;
@@ -35,7 +36,7 @@ impl Comparison {
         let scenario = scenario.scaled(scale);
         let figures = |record| Figures::of(&scenario, stack.name, seed, scale, &record);
         let play = || over_sockets(&scenario, stack, seed, scale).map(figures);
-        let in_virtual_time = figures(in_virtual_time(&scenario, stack, seed, scale)?);
+        let in_virtual_time = figures(in_virtual_time(&scenario, stack, seed, scale, || ())?);
         let mut comparison = Self { in_virtual_time, over_sockets: play()? };
         for _ in 1..ATTEMPTS {
             if !comparison.agrees() {
@@ -48,8 +49,15 @@ impl Comparison {
     /// Whether the two agree within the bounds.
     pub(crate) fn agrees(&self) -> bool {
         let (one, other) = (&self.in_virtual_time, &self.over_sockets);
-        (one.success_rate - other.success_rate).abs() <= BOUNDS.0
-            && (one.attempts_per_call - other.attempts_per_call).abs() <= BOUNDS.1
+        is_near(one.success_rate, other.success_rate, BOUNDS.0)
+            && is_near(one.attempts_per_call, other.attempts_per_call, BOUNDS.1)
+    }
+}
+
+fn is_near(one: Option<f64>, other: Option<f64>, bound: f64) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => (one - other).abs() <= bound,
+        (one, other) => one == other,
     }
 }
 
@@ -58,13 +66,13 @@ impl fmt::Display for Comparison {
         let (one, other) = (&self.in_virtual_time, &self.over_sockets);
         write!(
             f,
-            "{:16} {:18} served {:5.1} % and {:5.1} %, attempts per call {:.2} and {:.2}{}",
+            "{:16} {:18} served {:>7} and {:>7}, attempts per call {} and {}{}",
             one.scenario,
             one.stack,
-            100.0 * one.success_rate,
-            100.0 * other.success_rate,
-            one.attempts_per_call,
-            other.attempts_per_call,
+            percent(one.success_rate),
+            percent(other.success_rate),
+            decimal(one.attempts_per_call, 2),
+            decimal(other.attempts_per_call, 2),
             if self.agrees() { "" } else { "   DIFFERS" },
         )
     }

@@ -1,7 +1,8 @@
 //! The success rate over time, as an SVG image.
 
 use std::error::Error;
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use plotters::prelude::*;
@@ -41,17 +42,32 @@ impl Timeline {
     }
 }
 
+/// The file of a scenario in this directory.
+fn path(directory: &Path, scenario: &Scenario) -> PathBuf {
+    directory.join(format!("{}.svg", scenario.name))
+}
+
+/// Creates the directory and an empty file for each of the scenarios, so that a place without use is found before the run.
+pub(crate) fn reserve(directory: &Path, scenarios: &[Scenario]) -> Result<(), String> {
+    let of_option = |path: &Path, error| format!("--svg: cannot write `{}`: {error}", path.display());
+    std::fs::create_dir_all(directory).map_err(|error| of_option(directory, error))?;
+    for scenario in scenarios {
+        let path = path(directory, scenario);
+        let file = OpenOptions::new().append(true).create(true).open(&path);
+        file.map_err(|error| of_option(&path, error))?;
+    }
+    Ok(())
+}
+
 /// Writes the timelines of all stacks to `DIR/scenario.svg`.
 pub(crate) fn write_svg(
     directory: &Path,
     scenario: &Scenario,
     timelines: &[Timeline],
 ) -> Result<(), Box<dyn Error>> {
-    std::fs::create_dir_all(directory)?;
-    let path = directory.join(format!("{}.svg", scenario.name));
     let mut svg = String::new();
     draw(&mut svg, scenario, timelines)?;
-    Ok(std::fs::write(path, svg)?)
+    Ok(std::fs::write(path(directory, scenario), svg)?)
 }
 
 fn draw(svg: &mut String, scenario: &Scenario, timelines: &[Timeline]) -> Result<(), Box<dyn Error>> {

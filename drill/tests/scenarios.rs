@@ -47,7 +47,10 @@ type FileMistake = ([&'static str; 4], &'static str);
 fn a_mistake_is_reported_by_its_key() {
     let mistakes: &[FileMistake] = &[
         (["sed = 1", "", "", ""], "line 3, column 1: unknown key `sed`, did you mean `seed`?"),
-        (["seed = \"a\"", "", "", ""], "seed: expected a whole number, found string \"a\""),
+        (
+            ["seed = \"a\"", "", "", ""],
+            "seed: expected a whole number from 0 to 9223372036854775807, found \"a\"",
+        ),
         (["", "patiense = \"1s\"", "", ""], "callers[0]: unknown key `patiense`, did you mean `patience`?"),
         (["", "patience = 3", "", ""], "callers[0].patience: "),
         (["", "patience = \"0s\"", "", ""], "callers[0].patience: expected at least 1ms, found 0s"),
@@ -199,8 +202,13 @@ fn names_and_titles_are_short_and_printable() {
         ),
         (
             "per_minute = 60".to_owned(),
-            "arrivals = \"once\"\nburst = 500000\nprompt_tokens = 100000".to_owned(),
-            "duration: expected at most 300 million tokens in it",
+            "arrivals = \"once\"\nburst = 100000\nprompt_tokens = 100000".to_owned(),
+            "duration: expected at most 100000000 tokens of prompts in it, found 10000000000",
+        ),
+        (
+            "per_minute = 60".to_owned(),
+            "per_minute = 6000\noutput_tokens = 10000".to_owned(),
+            "duration: expected at most 10000000 tokens of answers in it, found 60000000",
         ),
     ] {
         let error = error(&text.replace(&from, &to));
@@ -223,7 +231,7 @@ fn what_is_missing_is_named() {
         ),
         (
             "title = \"t\"\nduration = \"24h\"\n[[callers]]\nper_minute = 6000",
-            "duration: expected at most 500000 calls in it, found 8640000",
+            "duration: expected at most 100000 calls in it, found 8640000",
         ),
         ("title = ", "line 1"),
     ] {
@@ -251,4 +259,96 @@ fn several_mistakes_are_reported_together() {
     for key in ["callers[0].leave", "providers[0].capacity", "providers[0].faults[0].share"] {
         assert!(error.contains(key), "{error}");
     }
+}
+
+/// A value of a wrong type is reported with what its key takes, in the words of a file.
+#[test]
+fn a_value_of_a_wrong_type_is_reported_with_what_is_expected() {
+    let mistakes: &[FileMistake] = &[
+        (["seed = -1", "", "", ""], "seed: expected a whole number from 0 to 9223372036854775807, found -1"),
+        (
+            ["seed = 18446744073709551616", "", "", ""],
+            "line 3, column 8: seed: expected a whole number of at most 9223372036854775807, found 18446744073709551616",
+        ),
+        (
+            ["", "prompt_tokens = [\n1, 99999999999999999999]", "", ""],
+            "prompt_tokens: expected a whole number of at most 9223372036854775807, found 99999999999999999999",
+        ),
+        (["", "patience = 30", "", ""], "callers[0].patience: expected a duration such as \"30s\", found 30"),
+        (["", "arrivals = 3", "", ""], "callers[0].arrivals: expected a text in quotes"),
+        (
+            ["", "burst = 4294967296", "", ""],
+            "callers[0].burst: expected a whole number from 0 to 4294967295, found 4294967296",
+        ),
+        (
+            ["", "prompt_tokens = 1.5", "", ""],
+            "callers[0].prompt_tokens: expected a whole number from 0 to 4294967295, found 1.5",
+        ),
+        (["", "streams = \"half\"", "", ""], "callers[0].streams: expected a number, found \"half\""),
+        (["", "tenant = [1]", "", ""], "callers[0].tenant: expected a text in quotes, found an array"),
+        (
+            ["", "", "", "status = 70000"],
+            "providers[0].faults[0].status: expected a whole number from 0 to 65535, found 70000",
+        ),
+        (["", "", "", "share = true"], "providers[0].faults[0].share: expected a number, found true"),
+    ];
+    for ([root, callers, provider, fault], expected) in mistakes {
+        let error = error(&with(root, callers, provider, fault));
+        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+        assert!(error.starts_with("line "), "{error}");
+    }
+    let text = "title = \"t\"\nduration = \"1m\"\n";
+    for (more, expected) in [
+        ("callers = 3", "callers: expected an array of tables, found 3"),
+        ("callers = [3]", "callers[0]: expected a table, found 3"),
+        ("[providers]\nname = \"one\"", "providers: expected an array of tables, found a table"),
+    ] {
+        let error = error(&format!("{text}{more}"));
+        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+    }
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_named() {
+    let error = error(&with("title = \"u\"", "per_minute = 3", "", "kind = \"hang\""));
+    for expected in
+        ["line 3, column 1: duplicate key `title`", "duplicate key `per_minute`", "duplicate key `kind`"]
+    {
+        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+    }
+}
+
+/// The work of a scenario has a bound, by the key that is too large.
+#[test]
+fn what_would_take_too_long_is_rejected() {
+    let repeated = |text: &str, count: usize| {
+        (0..count).map(|index| text.replace('#', &index.to_string())).collect::<String>()
+    };
+    for (text, expected) in [
+        (
+            with("", "", &repeated("[[providers]]\nname = \"p#\"\n", 100), ""),
+            "providers: expected at most 100, found 101",
+        ),
+        (
+            with("", "", "", &repeated("[[providers.faults]]\nkind = \"hang\"\n", 100)),
+            "providers[0].faults: expected at most 100, found 101",
+        ),
+        (
+            with("", &repeated("[[callers]]\nper_minute = 1\n", 1_000), "", ""),
+            "callers: expected at most 1000, found 1001",
+        ),
+        (
+            with(
+                "",
+                "[[callers]]\npatience = \"1h\"\nper_minute = 6000",
+                "",
+                "[[providers.faults]]\nkind = \"stall\"\npings = \"1s\"",
+            ),
+            "providers[0].faults[1].pings: expected at least 2s 161ms, found 1s",
+        ),
+    ] {
+        let error = error(&text);
+        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+    }
+    Scenario::parse("test", &with("", &repeated("[[callers]]\nper_minute = 1\n", 999), "", "")).unwrap();
 }

@@ -21,7 +21,7 @@ pub(super) fn of(scenario: &Scenario, record: &Record) -> Option<f64> {
     };
     let wanted: Vec<_> = tenants.iter().map(|tenant| count(tenant, false)).collect();
     let served: Vec<_> = tenants.iter().map(|tenant| count(tenant, true)).collect();
-    Some(worst_share(&wanted, &served))
+    wanted.iter().any(|wanted| *wanted > 0.0).then(|| worst_share(&wanted, &served))
 }
 
 fn worst_share(wanted: &[f64], served: &[f64]) -> f64 {

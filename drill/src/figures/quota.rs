@@ -30,5 +30,5 @@ pub(super) fn used(scenario: &Scenario, scale: Scale, record: &Record) -> Option
         let tokens = limit(|member| member.tokens_per_minute).map(|limit| share(tokens.sum(), limit));
         [requests, tokens]
     });
-    limits.flatten().max_by(f64::total_cmp)
+    limits.flatten().max_by(f64::total_cmp).filter(|_| !record.calls.is_empty())
 }

@@ -76,11 +76,6 @@ impl CallerGroup {
         self.burst.unwrap_or(10)
     }
 
-    /// The most tokens of one call, prompt and answer.
-    pub(super) fn most_tokens(&self) -> f64 {
-        f64::from(self.prompt_tokens.to) + f64::from(self.output_tokens.to)
-    }
-
     /// When the group ends in a scenario of this duration.
     pub fn end(&self, duration: Time) -> Time {
         self.to.unwrap_or(duration)

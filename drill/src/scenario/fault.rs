@@ -97,7 +97,7 @@ impl PlannedFaultKind {
     }
 }
 
-/// A bound of the work.
+/// A bound of the work, which is lower if there are many callers with much patience.
 const LEAST_PINGS: Time = Time::millis(100);
 
 impl PlannedFault {
@@ -111,7 +111,7 @@ impl PlannedFault {
         self.share.unwrap_or(1.0)
     }
 
-    pub(super) fn check(&self, duration: Time, checks: &mut Checks) {
+    pub(super) fn check(&self, duration: Time, least_pings: f64, checks: &mut Checks) {
         let set = [
             ("status", self.status.is_some()),
             ("retry_after", self.retry_after.is_some()),
@@ -130,7 +130,8 @@ impl PlannedFault {
         checks.keep(at_most("to", DAY, self.to.unwrap_or_default()));
         checks.keep(at_most("retry_after", DAY, self.retry_after.unwrap_or_default()));
         checks.keep(at_least("capacity", 1, self.capacity.unwrap_or(1)));
-        checks.keep(at_least("pings", LEAST_PINGS, self.pings.unwrap_or(LEAST_PINGS)));
+        let least = Time::millis((least_pings * 1_000.0).ceil() as u64).max(LEAST_PINGS);
+        checks.keep(at_least("pings", least, self.pings.unwrap_or(least)));
         checks.keep(at_most("pings", DAY, self.pings.unwrap_or(LEAST_PINGS)));
         let status = self.status.unwrap_or(500);
         if !(400..600).contains(&status) {

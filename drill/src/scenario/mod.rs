@@ -4,13 +4,14 @@ mod builtin;
 mod callers;
 mod check;
 mod fault;
+mod message;
 mod places;
 mod provider;
 mod scaled;
 mod span;
 
 use serde::Deserialize;
-use tidegate::config::{Checks, ConfigError, TomlText, recover};
+use tidegate::config::{Checks, ConfigError, recover};
 
 pub use self::builtin::{BUILT_IN, built_in};
 pub use self::callers::{Arrivals, CallerGroup};
@@ -47,9 +48,12 @@ const fn seed() -> u64 {
 }
 
 /// Bounds of the work.
-const MAX_CALLS: f64 = 500_000.0;
-const MAX_TOKENS: f64 = 300_000_000.0;
+const MAX_CALLS: f64 = 100_000.0;
+const MAX_PROMPTS: f64 = 100_000_000.0;
+const MAX_ANSWERS: f64 = 10_000_000.0;
+const MAX_PINGS: f64 = 10_000_000.0;
 const MAX_CALLER_GROUPS: usize = 1_000;
+const MAX_PROVIDERS: usize = 100;
 
 impl Scenario {
     /// Reads the text of a file.
@@ -58,8 +62,8 @@ impl Scenario {
     ///
     /// All mistakes at once, each with its line and the key that it is about.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
-        let text = TomlText::parse(text)?;
-        let read = recover::<Self>(text.table().clone(), ConfigError::from_serde);
+        let text = message::parse(text)?;
+        let read = recover::<Self>(text.table().clone(), message::of_value);
         let mut checks = read.checks;
         if let Some(scenario) = &read.value {
             checks.keep(scenario.check().or_else(|error| read.removed.mistakes_of_file(error)));
@@ -83,14 +87,17 @@ impl Scenario {
             callers.check(self.duration, &mut of_group);
             checks.keep(of_group.finish(()).map_err(|error| error.within(&format!("callers[{index}]"))));
         }
-        let calls = self.callers.iter().map(|callers| self.expected_calls(callers)).sum::<f64>();
-        if calls > MAX_CALLS {
-            checks.fail(unexpected("duration", "at most 500000 calls in it", calls));
-        }
-        let tokens = self.callers.iter().map(|callers| self.expected_calls(callers) * callers.most_tokens());
-        let tokens = tokens.sum::<f64>();
-        if tokens > MAX_TOKENS {
-            checks.fail(unexpected("duration", "at most 300 million tokens in it", tokens));
+        let sum = |of: fn(&CallerGroup) -> f64| {
+            self.callers.iter().map(|callers| self.expected_calls(callers) * of(callers)).sum::<f64>()
+        };
+        for (sum, most, of) in [
+            (sum(|_| 1.0), MAX_CALLS, "calls"),
+            (sum(|callers| callers.prompt_tokens.to.into()), MAX_PROMPTS, "tokens of prompts"),
+            (sum(|callers| callers.output_tokens.to.into()), MAX_ANSWERS, "tokens of answers"),
+        ] {
+            if sum > most {
+                checks.fail(unexpected("duration", &format!("at most {most} {of} in it"), sum.round()));
+            }
         }
         self.check_providers(&mut checks);
         checks.finish(())
@@ -100,9 +107,16 @@ impl Scenario {
         if self.providers.is_empty() {
             checks.fail(ConfigError::new("providers", "expected at least one"));
         }
+        checks.keep(at_most("providers", MAX_PROVIDERS, self.providers.len()));
+        // A caller waits for all pings of its answer.
+        let waited = self
+            .callers
+            .iter()
+            .map(|callers| self.expected_calls(callers) * callers.patience.0.as_secs_f64());
+        let waited = waited.sum::<f64>();
         for (index, provider) in self.providers.iter().enumerate() {
             let mut of_provider = Checks::default();
-            provider.check(self.duration, &mut of_provider);
+            provider.check(self.duration, waited / MAX_PINGS, &mut of_provider);
             if self.providers[..index].iter().any(|other| other.name == provider.name) {
                 of_provider.fail(ConfigError::new("name", format!("`{}` exists already", provider.name)));
             }

@@ -70,8 +70,12 @@ const fn pace() -> Time {
     Time::millis(20)
 }
 
+/// A bound of the work.
+const MAX_FAULTS: usize = 100;
+
 impl ProviderSpec {
-    pub(super) fn check(&self, duration: Time, checks: &mut Checks) {
+    /// Checks the values. `least_pings` are the seconds between pings below which there would be too many.
+    pub(super) fn check(&self, duration: Time, least_pings: f64, checks: &mut Checks) {
         checks.keep(name("name", &self.name));
         checks.keep(share("slow", self.slow));
         checks.keep(in_order("first_token", self.first_token));
@@ -96,9 +100,10 @@ impl ProviderSpec {
                 checks.fail(ConfigError::new(*key, "does not apply to dialect = \"anthropic\""));
             }
         }
+        checks.keep(at_most("faults", MAX_FAULTS, self.faults.len()));
         for (index, fault) in self.faults.iter().enumerate() {
             let mut of_fault = Checks::default();
-            fault.check(duration, &mut of_fault);
+            fault.check(duration, least_pings, &mut of_fault);
             checks.keep(of_fault.finish(()).map_err(|error| error.within(&format!("faults[{index}]"))));
         }
     }
