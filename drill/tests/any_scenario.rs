@@ -11,29 +11,26 @@ type Keys = &'static [(&'static str, &'static [&'static str])];
 
 const ROOT: Keys = &[
     ("title", &["\"t\"", "'one line'"]),
-    ("duration", &["\"1ms\"", "\"2s\"", "\"20s\""]),
+    ("duration", &["\"1s\"", "\"2s\"", "\"20s\""]),
     ("seed", &["0", "7", "9223372036854775807"]),
 ];
 
 const CALLERS: Keys = &[
     ("tenant", &["\"a\"", "\"b\""]),
-    ("arrivals", &["\"poisson\"", "\"even\"", "\"bursts\"", "\"once\""]),
+    ("arrivals", &["\"poisson\"", "\"even\"", "\"bursts\"", "\"bursts\"\nburst = 3"]),
     ("per_minute", &["0.5", "60", "120.0"]),
-    ("burst", &["1", "20"]),
     ("from", &["\"0s\"", "\"1s\""]),
-    ("to", &["\"1s\"", "\"2h\""]),
-    ("patience", &["\"1ms\"", "\"3s\"", "\"1h\""]),
+    ("to", &["\"1s\"", "\"2s\""]),
+    ("patience", &["\"1ms\"", "\"3s\"", "\"20s\""]),
     ("leave", &["0", "0.5", "1"]),
     ("leave_after", &["\"1s\"", "[\"0s\", \"1s\"]"]),
     ("prompt_tokens", &["0", "[1, 500]"]),
     ("output_tokens", &["1", "[2, 30]"]),
-    ("max_tokens", &["40", "4294967295"]),
+    ("max_tokens", &["60", "4294967295"]),
     ("streams", &["0", "0.5", "1.0"]),
 ];
 
 const PROVIDER: Keys = &[
-    ("name", &["\"one\"", "\"two\"", "\"three\""]),
-    ("group", &["\"all\""]),
     ("dialect", &["\"openai\"", "\"anthropic\"", "\"deepseek\"", "\"mistral\""]),
     ("first_token", &["\"0s\"", "[\"100ms\", \"1day\"]"]),
     ("slow", &["0", "0.5"]),
@@ -126,28 +123,50 @@ fn line((key, values): (&'static str, &'static [&'static str])) -> impl Strategy
     prop_oneof![200 => valid, 4 => invalid, 1 => misspelt, 1 => twice, 1 => absent]
 }
 
-fn file() -> impl Strategy<Value = String> {
+fn callers() -> impl Strategy<Value = String> {
+    let once = prop_oneof![line(("burst", &["1", "20"])), line(("per_minute", &["1"]))];
+    prop_oneof![
+        8 => table(CALLERS, &["per_minute"]),
+        1 => once.prop_map(|line| format!("arrivals = \"once\"\n{line}")),
+    ]
+    .prop_map(|lines| format!("[[callers]]\n{lines}"))
+}
+
+fn provider() -> impl Strategy<Value = String> {
     let fault = table(FAULT, &["kind"]).prop_map(|lines| format!("[[providers.faults]]\n{lines}"));
-    let provider = (table(PROVIDER, &["name"]), prop::collection::vec(fault, 0..2));
-    let provider = provider.prop_map(|(lines, faults)| format!("[[providers]]\n{lines}{}", faults.concat()));
-    let callers = table(CALLERS, &["per_minute"]).prop_map(|lines| format!("[[callers]]\n{lines}"));
+    let parts = (table(PROVIDER, &[]), prop::collection::vec(fault, 0..2));
+    parts.prop_map(|(lines, faults)| format!("{lines}{}", faults.concat()))
+}
+
+fn file() -> impl Strategy<Value = String> {
+    let names = [("name", &["\"one\"", "\"two\"", "\"three\""][..]), ("group", &["\"one\""])];
+    let name = |index: usize| prop_oneof![20 => Just(format!("name = \"p{index}\"\n")), 1 => line(names[0])];
+    let group =
+        prop_oneof![6 => Just(String::new()), 3 => Just("group = \"all\"\n".to_owned()), 1 => line(names[1])];
     let parts = (
         table(ROOT, &["title", "duration"]),
-        prop::collection::vec(callers, 1..3),
-        prop::collection::vec(provider, 1..3),
+        prop::collection::vec(callers(), 1..3),
+        (name(0), provider()),
+        prop::option::of((name(1), provider())),
+        group,
     );
-    parts.prop_map(|(root, callers, providers)| root + &callers.concat() + &providers.concat())
+    parts.prop_map(|(root, callers, first, second, group)| {
+        let group = if second.is_some() { group } else { String::new() };
+        let providers = std::iter::once(first).chain(second);
+        let providers = providers.map(|(name, lines)| format!("[[providers]]\n{name}{group}{lines}"));
+        root + &callers.concat() + &providers.collect::<String>()
+    })
 }
 
 /// Whether a line of an error names a key of the documentation, or one that the file has.
 fn names_a_key(line: &str) -> bool {
     let mut keys = [ROOT, CALLERS, PROVIDER, FAULT].into_iter().flatten().map(|(key, _)| *key);
-    ["callers", "providers", "faults"].iter().any(|key| line.contains(key))
+    ["callers", "providers", "faults", "name", "group", "burst"].iter().any(|key| line.contains(key))
         || keys.any(|key| line.contains(key))
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_file_runs_or_is_rejected_with_the_name_of_a_key(text in file(), stack in select(STACKS), seed in any::<u64>()) {

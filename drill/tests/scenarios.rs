@@ -56,7 +56,7 @@ fn a_mistake_is_reported_by_its_key() {
         (["", "patience = \"0s\"", "", ""], "callers[0].patience: expected at least 1ms, found 0s"),
         (["", "patience = \"2h\"", "", ""], "callers[0].patience: expected at most 1h, found 2h"),
         (["", "from = \"2m\"", "", ""], "callers[0].from: expected at most 1m, found 2m"),
-        (["", "to = \"9years\"", "", ""], "callers[0].to: expected at most 1day, found 9years"),
+        (["", "to = \"9years\"", "", ""], "callers[0].to: expected at most 1m, found 9years"),
         (["", "leave_after = \"9days\"", "", ""], "callers[0].leave_after: expected at most 1day"),
         (["", "prompt_tokens = 4294967295", "", ""], "callers[0].prompt_tokens: expected at most 1000000"),
         (["", "output_tokens = 4294967295", "", ""], "callers[0].output_tokens: expected at most 100000"),
@@ -344,7 +344,7 @@ fn what_would_take_too_long_is_rejected() {
                 "",
                 "[[providers.faults]]\nkind = \"stall\"\npings = \"1s\"",
             ),
-            "providers[0].faults[1].pings: expected at least 2s 161ms, found 1s",
+            "providers[0].faults[1].pings: expected at least 21s 602ms, found 1s",
         ),
     ] {
         let error = error(&text);

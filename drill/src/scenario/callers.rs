@@ -98,7 +98,7 @@ impl CallerGroup {
         checks.keep(at_most("from", duration, self.from));
         if let Some(to) = self.to {
             checks.keep(at_least("to", self.from, to));
-            checks.keep(at_most("to", DAY, to));
+            checks.keep(at_most("to", duration, to));
         }
         checks.keep(tenant("tenant", &self.tenant));
         checks.keep(self.check_arrivals());

@@ -51,7 +51,7 @@ const fn seed() -> u64 {
 const MAX_CALLS: f64 = 100_000.0;
 const MAX_PROMPTS: f64 = 100_000_000.0;
 const MAX_ANSWERS: f64 = 10_000_000.0;
-const MAX_PINGS: f64 = 10_000_000.0;
+const MAX_PINGS: f64 = 1_000_000.0;
 const MAX_CALLER_GROUPS: usize = 1_000;
 const MAX_PROVIDERS: usize = 100;
 
