@@ -158,6 +158,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_has_no_meaning_is_a_dash() {
+        assert_eq!(
+            (percent(None), percent(Some(0.0)), decimal(None, 2)),
+            ("-".into(), "0.0 %".into(), "-".into())
+        );
+    }
+
+    #[test]
     fn a_table_has_aligned_columns() {
         let cells = [["stack", "success"], ["bare", "9.0 %"]].map(|row| row.map(str::to_owned).to_vec());
         let expected = "| stack | success |\n|-------|--------:|\n| bare  |   9.0 % |\n";
