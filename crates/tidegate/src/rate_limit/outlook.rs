@@ -87,6 +87,7 @@ mod tests {
             let limit = RateLimitLayer::per_minute(random.u32(1..40));
             let handle =
                 if random.bool() { limit.quota(20, Duration::from_secs(10)) } else { limit }.handle();
+            let gate = handle.clone().by_thread();
             let (mut held, mut queued) = (Vec::new(), Vec::new());
             for _ in 0..200 {
                 match random.u8(0..24) {
@@ -104,7 +105,7 @@ mod tests {
                     4 => queued.clear(),
                     5..9 => tokio::time::advance(Duration::from_millis(random.u64(0..5_000))).await,
                     9..14 => _ = handle.outlook_for(&request(), clock::now()),
-                    _ => match handle.admit_at(&mut request(), &mut Now::default()) {
+                    _ => match gate.admit_at(&mut request(), &mut Now::default()) {
                         Admission::Admitted(reservation) => held.push(reservation),
                         Admission::Queued(call) => queued.push(call),
                         Admission::Rejected(_) => {}

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, Weak};
 use super::*;
 use crate::Resilience;
 use crate::store::{
-    CircuitChange, CircuitView, LeaseGrant, LeaseRequest, Settings, SharedCooldown, SharedStore, Store,
-    StoreFuture, StoreListener, StoreUnavailable,
+    CircuitChange, CircuitView, LeaseGrant, LeaseRequest, Settings, SharedCooldown, SharedStore,
+    SharedWindow, Store, StoreFuture, StoreListener, StoreUnavailable, WindowReport,
 };
 
 /// What the processes have in common.
@@ -80,6 +80,10 @@ impl SharedStore for ProcessStore {
 
     fn circuit<'a>(&'a self, _: &'a str, _: CircuitChange) -> StoreFuture<'a, CircuitView> {
         Box::pin(async { Ok(CircuitView::Unknown) })
+    }
+
+    fn report_calls<'a>(&'a self, _: &'a str, _: WindowReport) -> StoreFuture<'a, SharedWindow> {
+        Box::pin(async { Err(StoreUnavailable) })
     }
 
     fn listen(&self, name: &str, listener: Weak<dyn StoreListener>) {
