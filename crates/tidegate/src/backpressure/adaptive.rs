@@ -21,8 +21,9 @@ pub(super) struct AdaptiveLimit {
     rounds_until_probe: u32,
     last_loss: Option<Instant>,
     lost_in_probe: u32,
-    /// The limit after the first of the latest losses without a success between them.
-    before_outage: f64,
+    /// Below it the limit grows by one with each success: TCP's slow start threshold. It is the limit
+    /// after the latest decrease, and in an outage after the first loss since the latest success.
+    threshold: f64,
     has_succeeded_since_loss: bool,
     served: ServedCalls,
 }
@@ -94,7 +95,7 @@ impl AdaptiveLimit {
             rounds_until_probe: 0,
             last_loss: None,
             lost_in_probe: 0,
-            before_outage: 0.0,
+            threshold: 0.0,
             has_succeeded_since_loss: true,
             served: ServedCalls::default(),
         }
@@ -132,12 +133,12 @@ impl AdaptiveLimit {
         self.served.record(held, now);
     }
 
-    /// Raises the limit by one for each success, up to what it was when an outage began: an outage has shown nothing about
-    /// the load. This is TCP's slow start, whose threshold stays the same over repeated losses (RFC 5681, section 3.1).
+    /// Raises the limit by one for each success up to the threshold, which stays the same over repeated losses: an outage has
+    /// shown nothing about the load (RFC 5681, section 3.1).
     fn recover(&mut self, in_flight: usize, now: Instant) {
         self.has_succeeded_since_loss = true;
         if in_flight as f64 >= self.limit.floor() * MIN_UTILIZATION {
-            let raised = (self.limit + 1.0).min(self.before_outage).max(self.least(now));
+            let raised = (self.limit + 1.0).min(self.threshold).max(self.least(now));
             self.limit = self.bounds.clamp(raised.max(self.limit));
         }
     }
@@ -160,7 +161,7 @@ impl AdaptiveLimit {
         let lowered = self.next_limit(&Round::new(round_trip, unloaded, sample.in_flight, true));
         self.limit = lowered.max(self.least(now)).min(self.limit);
         if std::mem::take(&mut self.has_succeeded_since_loss) {
-            self.before_outage = self.limit;
+            self.threshold = self.limit;
         }
         self.last_loss = Some(now);
         self.lost_in_probe += u32::from(self.is_probing());
@@ -192,6 +193,9 @@ impl AdaptiveLimit {
         let unloaded = self.unloaded.map_or(round.high, |unloaded| unloaded.min(round.high));
         self.unloaded = Some(unloaded);
         let limit = self.next_limit(&Round::new(round.low, unloaded, in_flight, false));
+        if limit < self.limit {
+            self.threshold = limit;
+        }
         if limit <= self.limit || in_flight as f64 >= self.limit.floor() * MIN_UTILIZATION {
             self.limit = limit;
         }
