@@ -207,7 +207,10 @@ impl CircuitBreakerLayer {
     /// those of a stack without other targets, and of the last target of a chain. Without it such calls are rejected.
     ///
     /// The results of these attempts do not close the circuit, which its probes do as before. An exhausted quota and
-    /// [`force_open`](Handle::force_open) reject them all. Values out of range are taken as the nearest in it.
+    /// [`force_open`](Handle::force_open) reject them all. A stream counts as a success with its head, so streams that all
+    /// break after their first token are admitted as well.
+    ///
+    /// Values out of range are taken as the nearest in it.
     #[must_use]
     pub fn open_budget(self, budget: OpenBudget) -> Self {
         self.set(|settings| settings.open_budget = Some(budget.clamped()))

@@ -124,9 +124,9 @@ async fn only_the_last_target_of_a_chain_has_it() {
     }
 }
 
-/// A retry is an attempt as well: it takes what the budget has, or the call ends with the response at hand.
+/// A budget that is empty covers no retry: the call ends with the response at hand, as without a budget.
 #[tokio::test(start_paused = true)]
-async fn a_retry_is_sent_if_the_budget_has_an_attempt() {
+async fn a_call_is_not_retried_while_the_budget_is_empty() {
     for (budget, sent) in [(None, 1), (Some(OpenBudget { per_second: 1.0, per_success: 10.0 }), 1)] {
         let (inner, provider) = provider();
         let mut circuit = CircuitBreakerLayer::new().failure_threshold(1);
