@@ -192,7 +192,7 @@ async fn a_call_without_a_descriptor_for_the_provider_is_a_503_and_neutral() {
         + &route("*", &["p/m"]);
     let gateway = GatewayProcess::start("exhausted", &config);
     // The connection of the caller gets the last descriptor.
-    leave_descriptors(&gateway, 1);
+    leave_descriptors(&gateway, 1).await;
     let client = client();
     let request = client.post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
     let response = request.body(REQUEST).send().await.unwrap();
@@ -213,7 +213,7 @@ async fn idle_connections_make_room_when_descriptors_run_out_unexpectedly() {
     let config =
         "notice = \"0s\"\n".to_owned() + &openai("p", "http://127.0.0.1:1/v1") + &route("*", &["p/m"]);
     let gateway = GatewayProcess::start("unexpected", &config);
-    leave_descriptors(&gateway, 4);
+    leave_descriptors(&gateway, 4).await;
     let _idle = connect_idle(gateway.addr(), 10).await;
     let started = Instant::now();
     assert_eq!(client().get(gateway.url("/healthz")).send().await.unwrap().status(), 200);
@@ -224,16 +224,26 @@ async fn idle_connections_make_room_when_descriptors_run_out_unexpectedly() {
     assert!((1..20).contains(&lines), "{lines} lines");
 }
 
-/// Lowers the limit of descriptors of a running gateway, so that it can open `count` more.
+/// Lowers the limit of the process such that it can open `count` more descriptors. Those that it opens for a moment, as
+/// to read its configuration again, are not counted as open.
 #[cfg(target_os = "linux")]
-fn leave_descriptors(gateway: &GatewayProcess, count: usize) {
-    let entries = std::fs::read_dir(format!("/proc/{}/fd", gateway.id())).unwrap();
-    let open: Vec<usize> =
-        entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
-    let last = (0..).filter(|number| !open.contains(number)).nth(count - 1).unwrap();
+async fn leave_descriptors(gateway: &GatewayProcess, count: usize) {
+    let mut kept = open_descriptors(gateway);
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let open = open_descriptors(gateway);
+        kept.retain(|number| open.contains(number));
+    }
+    let last = (0..).filter(|number| !kept.contains(number)).nth(count - 1).unwrap();
     let limit = last + 1;
     let lowered = std::process::Command::new("prlimit")
         .args([format!("--pid={}", gateway.id()), format!("--nofile={limit}:{limit}")])
         .status();
     assert!(lowered.unwrap().success());
+}
+
+#[cfg(target_os = "linux")]
+fn open_descriptors(gateway: &GatewayProcess) -> Vec<usize> {
+    let entries = std::fs::read_dir(format!("/proc/{}/fd", gateway.id())).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
 }
