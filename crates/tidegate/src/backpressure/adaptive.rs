@@ -25,6 +25,8 @@ pub(super) struct AdaptiveLimit {
     /// after the latest decrease, and in an outage after the first loss since the latest success.
     threshold: f64,
     has_succeeded_since_loss: bool,
+    /// The limit at the first of the losses that go on.
+    before_losses: f64,
     served: ServedCalls,
 }
 
@@ -82,6 +84,12 @@ const MAX_LOST_IN_PROBE: u32 = 3;
 /// otherwise grow without bound (RFC 7661 has the same rule for TCP).
 const MIN_UTILIZATION: f64 = 0.8;
 
+/// The same in slow start, in which the limit doubles while a call is in flight (as in Linux, `tcp_is_cwnd_limited`).
+const SLOW_START_UTILIZATION: f64 = 0.5;
+
+/// The first slow start ends with a round trip of more than so many of the unloaded provider.
+const SLOW_START_DELAY: f64 = 1.5;
+
 impl AdaptiveLimit {
     pub(super) fn new(algorithm: Box<dyn Limit>, bounds: LimitRange) -> Self {
         Self {
@@ -97,6 +105,7 @@ impl AdaptiveLimit {
             lost_in_probe: 0,
             threshold: 0.0,
             has_succeeded_since_loss: true,
+            before_losses: 0.0,
             served: ServedCalls::default(),
         }
     }
@@ -117,7 +126,7 @@ impl AdaptiveLimit {
                     self.prompt_sizes.observe(bytes, round_trip);
                     self.prompt_sizes.normalize(bytes, round_trip)
                 });
-                self.recover(sample.in_flight, now);
+                self.raise(sample.in_flight, normalized, now);
                 self.round.add(normalized, sample.in_flight);
                 if self.round.round_trips.len()
                     >= self.in_force().clamp(SAMPLES_PER_ROUND.0, SAMPLES_PER_ROUND.1)
@@ -133,20 +142,32 @@ impl AdaptiveLimit {
         self.served.record(held, now);
     }
 
-    /// Raises the limit by one for each success up to the threshold, which stays the same over repeated losses: an outage has
-    /// shown nothing about the load (RFC 5681, section 3.1).
-    fn recover(&mut self, in_flight: usize, now: Instant) {
+    /// Raises the limit by one for each success up to the threshold: TCP's slow start (RFC 5681, section 3.1). At first there is
+    /// no threshold; a delay sets it, as in HyStart (RFC 9406). Over repeated losses it stays the same: an outage has shown
+    /// nothing about the load.
+    fn raise(&mut self, in_flight: usize, round_trip: Duration, now: Instant) {
         self.has_succeeded_since_loss = true;
-        if in_flight as f64 >= self.limit.floor() * MIN_UTILIZATION {
+        if self.threshold.is_infinite()
+            && self.unloaded.is_some_and(|unloaded| round_trip > unloaded.mul_f64(SLOW_START_DELAY))
+        {
+            self.threshold = self.limit;
+        }
+        if in_flight as f64 >= self.limit.floor() * SLOW_START_UTILIZATION {
             let raised = (self.limit + 1.0).min(self.threshold).max(self.least(now));
             self.limit = self.bounds.clamp(raised.max(self.limit));
         }
     }
 
-    /// One more than the calls in flight that succeed, once there are losses: failures whatever the load neither lower the
-    /// limit on and on nor keep it there.
+    /// One more than the calls in flight that succeed, as long as losses go on: failures whatever the load neither lower the
+    /// limit on and on nor keep it there. It is at most the limit before them, since calls in a queue at the provider succeed
+    /// as well.
     fn least(&self, now: Instant) -> f64 {
-        self.last_loss.map_or(0.0, |_| self.served.mean(now) + 1.0)
+        if self.has_losses(now) { (self.served.mean(now) + 1.0).min(self.before_losses) } else { 0.0 }
+    }
+
+    /// Whether losses go on: the latest is not older than the mean of what is served.
+    fn has_losses(&self, now: Instant) -> bool {
+        self.last_loss.is_some_and(|loss| self.served.covers(loss, now))
     }
 
     /// Lowers the limit at most once per round trip: losses of calls that started before the last decrease
@@ -158,6 +179,9 @@ impl AdaptiveLimit {
         let round_trip =
             self.round.trimmed_mean().map(|round| round.low).or(self.unloaded).unwrap_or_default();
         let unloaded = self.unloaded.unwrap_or(round_trip);
+        if !self.has_losses(now) {
+            self.before_losses = self.limit;
+        }
         let lowered = self.next_limit(&Round::new(round_trip, unloaded, sample.in_flight, true));
         self.limit = lowered.max(self.least(now)).min(self.limit);
         if std::mem::take(&mut self.has_succeeded_since_loss) {
@@ -177,6 +201,7 @@ impl AdaptiveLimit {
         let Some(round) = self.round.trimmed_mean() else { return };
         self.round.restart(in_flight);
         if self.is_probing() {
+            let is_first = self.unloaded.is_none();
             self.unloaded = Some(match self.unloaded {
                 // The difference is within the margin of chance: smooth the two values.
                 Some(previous) if round.low <= previous && previous <= round.high => {
@@ -184,6 +209,9 @@ impl AdaptiveLimit {
                 }
                 _ => round.mean,
             });
+            if is_first && self.last_loss.is_none() {
+                self.threshold = f64::INFINITY;
+            }
             (self.lost_in_probe, self.rounds_until_probe) = (0, PROBE_EVERY);
             if !self.prompt_sizes.has_reference() {
                 self.prompt_sizes.fix_reference();

@@ -35,7 +35,13 @@ impl ServedCalls {
         let Some(at) = self.at else { return 0.0 };
         let age = now.saturating_duration_since(at).as_secs_f64();
         let decay = (-age / self.window()).exp();
-        self.sum * decay / (self.weight * decay + (1.0 - decay))
+        let weight = self.weight * decay + (1.0 - decay);
+        if weight > 0.0 { self.sum * decay / weight } else { 0.0 }
+    }
+
+    /// Whether the mean is still of the time of `then`.
+    pub(super) fn covers(&self, then: Instant, now: Instant) -> bool {
+        now.saturating_duration_since(then).as_secs_f64() <= self.window()
     }
 
     fn window(&self) -> f64 {
@@ -54,6 +60,9 @@ mod tests {
             let start = Instant::now();
             let mut served = ServedCalls::default();
             assert!(served.mean(start) == 0.0);
+            served.record(Duration::ZERO, start);
+            assert!(served.mean(start) == 0.0);
+            let mut served = ServedCalls::default();
             // Eight calls at any time: one ends in each eighth of the time that it takes.
             let mut now = start;
             for call in 1..=200 {

@@ -309,3 +309,40 @@ fn losses_whatever_the_load_leave_room_for_what_is_served() {
     let found = simulation.run(300 * SECOND);
     assert!((9.0..=20.0).contains(&found), "{found:.1} for twelve callers");
 }
+
+/// After a loss the limit grew with each success: every queued call is served in the end.
+#[test]
+fn losses_do_not_hide_a_queue_at_the_provider() {
+    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
+        for failing in [0.0, 0.02] {
+            let mut simulation = Simulation::new(algorithm.clone(), 10);
+            simulation.run(200 * SECOND);
+            let started = simulation.now - SECOND / 100;
+            let loss = Sample { started, in_flight: 10, outcome: SampleOutcome::Loss };
+            simulation.limit.record(loss, simulation.now);
+            simulation.failing = failing;
+            simulation.run(200 * SECOND);
+            let found = simulation.run(400 * SECOND);
+            assert!((6.0..=15.0).contains(&found), "{name} found {found:.1} of 10 with {failing} lost");
+        }
+    }
+    check("aimd", Aimd::new());
+    check("vegas", Vegas::new());
+    check("gradient", Gradient::new());
+}
+
+/// The limit grew from its initial value by one in a round.
+#[test]
+fn the_first_calls_double_the_limit_in_each_round() {
+    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
+        for seed in 1..=5 {
+            let mut simulation = Simulation::seeded(algorithm.clone(), 1_000, seed);
+            simulation.run(7 * SECOND);
+            let found = simulation.limit.limit;
+            assert!(found >= 150.0, "{name} has {found} with seed {seed}");
+        }
+    }
+    check("aimd", Aimd::new());
+    check("vegas", Vegas::new());
+    check("gradient", Gradient::new());
+}
