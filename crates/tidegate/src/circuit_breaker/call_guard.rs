@@ -35,6 +35,8 @@ struct AdmittedCall {
     /// When the head of the response arrived, or an error in its place.
     head: Option<Moment>,
     response_size: u64,
+    /// The attempts that the head has added to those that the open circuit admits.
+    open_attempts_added: f64,
     /// The outcome of the response stream, shared with the wire.
     stream_outcome: Option<StreamOutcome>,
 }
@@ -50,6 +52,7 @@ impl CallGuard {
             circuit,
             head: None,
             response_size: 0,
+            open_attempts_added: 0.0,
             stream_outcome: None,
         };
         Self { call: Some(call) }
@@ -86,8 +89,10 @@ impl CallGuard {
         let Some(call) = &mut self.call else { return };
         call.stream_outcome = stream_outcome.cloned();
         call.head = Some(call.now());
+        let latency = call.judge(call.latency());
+        call.open_attempts_added = call.circuit.add_open_attempts(latency);
         if let Some(admission) = call.admission {
-            call.admission = call.circuit.commit(admission, call.judge(call.latency()));
+            call.admission = call.circuit.commit(admission, latency);
         }
     }
 }
@@ -131,6 +136,9 @@ impl AdmittedCall {
         };
         self.circuit.0.totals.record(end, self.latency(), is_slow, at);
         self.emit(end, error, is_slow);
+        if end == AttemptEnd::Failure {
+            self.circuit.take_back_open_attempts(self.open_attempts_added);
+        }
         if let Some(admission) = self.admission {
             let result = match result {
                 AttemptResult::Failure(..) if self.ignores_failure() => AttemptResult::Neutral,

@@ -7,13 +7,12 @@ use http::{Extensions, Request};
 use super::admission::{Admission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::CallTotals;
-use super::open_budget::OpenAttempts;
+use super::open_attempts::OpenAttempts;
 use super::settings::{CircuitBreakerSettings, Settings};
 use super::shared_circuit::{SharedCircuit, WithTransition};
 use super::state::Circuit;
 use super::store_link::CircuitLink;
 use super::{CallResult, Metrics, Snapshot, State, Transition};
-use crate::chain_position::ChainPosition;
 use crate::clock::Now;
 use crate::events::{Decision, Subscription};
 use crate::key::KeyId;
@@ -46,9 +45,9 @@ pub(super) struct CircuitState {
     /// The number of calls that shadow mode admitted.
     shadow_admitted: AtomicU64,
     /// What the circuit admits while it is not closed, if it has a budget for that.
-    open_attempts: Option<OpenAttempts>,
+    pub(super) open_attempts: Option<OpenAttempts>,
     /// The number of attempts that were admitted from it.
-    admitted_while_open: AtomicU64,
+    pub(super) admitted_while_open: AtomicU64,
     pub(super) totals: CallTotals,
     /// The store through which the circuit is shared, if it is.
     pub(super) store: Option<CircuitLink>,
@@ -290,9 +289,13 @@ impl Handle {
             link.join(self);
         }
         let admitted = self.emit_transition(self.0.circuit.admit(|| now.get()));
-        let admitted = admitted
-            .inspect_err(|rejection| self.request_turn_after(rejection))
-            .or_else(|rejection| self.admit_while_open(rejection, extensions, now.get()));
+        let admitted = admitted.inspect_err(|rejection| self.request_turn_after(rejection));
+        let admitted = match admitted {
+            Err(rejection) if self.0.open_attempts.is_some() => {
+                self.admit_while_open(rejection, extensions, now.get())
+            }
+            admitted => admitted,
+        };
         match admitted {
             Ok(admission) => Ok(Some(admission)),
             Err(rejection) if self.settings().shadow => {
@@ -328,37 +331,8 @@ impl Handle {
         }
     }
 
-    /// Admits an attempt from the budget of the open circuit, in place of this rejection.
-    #[cold]
-    fn admit_while_open(
-        &self,
-        rejection: CircuitRejection,
-        extensions: &Extensions,
-        now: Instant,
-    ) -> Result<Admission, CircuitRejection> {
-        let Some(open) = self.open_attempts(rejection.cause, extensions) else { return Err(rejection) };
-        open.take(now).map_err(|wait| rejection.or_after(wait))?;
-        self.0.admitted_while_open.fetch_add(1, Ordering::Relaxed);
-        Decision::AdmittedWhileOpen(rejection.into()).emit(self.0.target(), self.0.key());
-        Ok(Admission::WHILE_OPEN)
-    }
-
-    /// The budget for a call with these extensions, that the open circuit rejects for this cause.
-    fn open_attempts(&self, cause: RejectionCause, extensions: &Extensions) -> Option<&OpenAttempts> {
-        let is_failing = matches!(cause, RejectionCause::Failing | RejectionCause::Probing);
-        self.0
-            .open_attempts
-            .as_ref()
-            .filter(|_| is_failing && !self.settings().shadow && ChainPosition::is_last(extensions))
-    }
-
     /// Handles the head of a successful response.
     pub(super) fn commit(&self, admission: Admission, latency: Latency) -> Option<Admission> {
-        if let Some(open) = &self.0.open_attempts
-            && !self.admits_all()
-        {
-            open.record_success(clock::now());
-        }
         let admission = self.emit_transition(self.0.circuit.commit(admission, latency, clock::now));
         if latency != Latency::Unknown {
             self.report(latency == Latency::Slow);
@@ -420,11 +394,7 @@ impl Handle {
     /// Emits a change of state. The lock is not held, because a listener may read the state.
     fn emit_transition<T>(&self, (result, transition): WithTransition<T>) -> T {
         let Some(transition) = transition else { return result };
-        if let Some(open) = &self.0.open_attempts
-            && (transition.from, transition.to) == (State::Closed, State::Open)
-        {
-            open.clear(transition.at);
-        }
+        self.renew_open_attempts(&transition);
         let transition = Transition { key: self.0.key(), ..transition };
         if let Some(link) = &self.0.store {
             link.share(self, &transition);

@@ -207,8 +207,8 @@ impl CircuitBreakerLayer {
     /// those of a stack without other targets, and of the last target of a chain. Without it such calls are rejected.
     ///
     /// The results of these attempts do not close the circuit, which its probes do as before. An exhausted quota and
-    /// [`force_open`](Handle::force_open) reject them all. A stream counts as a success with its head, so streams that all
-    /// break after their first token are admitted as well.
+    /// [`force_open`](Handle::force_open) reject them all. A response counts as a success with its head, unless that is slow; one
+    /// whose body fails afterwards takes back what its head has added.
     ///
     /// Values out of range are taken as the nearest in it.
     #[must_use]

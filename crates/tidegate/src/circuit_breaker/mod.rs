@@ -167,6 +167,8 @@ mod layer;
 mod link_task;
 mod local_turn;
 mod metrics;
+mod open_admission;
+mod open_attempts;
 mod open_budget;
 mod probes;
 mod ramp_up;

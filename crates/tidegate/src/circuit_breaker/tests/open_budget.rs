@@ -1,5 +1,6 @@
 //! What an open circuit admits where there is no other target.
 
+use http_body_util::BodyExt;
 use tidegate_testkit::strict::{self, Answer, Strict};
 use tower::{Layer, ServiceExt};
 
@@ -159,4 +160,46 @@ async fn a_circuit_opens_with_an_empty_budget() {
         complete(&mut service).await.unwrap();
     }
     assert!(opened(&circuit) && call(&mut service).await.is_err());
+}
+
+/// Ten attempts for each head would send all calls into an outage of streams that break.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_breaks_takes_back_what_its_head_added() {
+    let (mut service, circuit, provider) = open().await;
+    provider.otherwise(Answer::status(200).frame("token").break_off("broken"));
+    for second in 1..=20 {
+        tokio::time::advance(SECOND).await;
+        assert!(complete(&mut service).await.is_err());
+        assert!(circuit.peek_for(&request()).is_some());
+        assert_eq!(provider.calls(), 2 + second);
+    }
+    // Many heads, before the first of their bodies breaks.
+    tokio::time::advance(SECOND).await;
+    let mut streams = Vec::new();
+    while streams.len() < 200 {
+        streams.push(call(&mut service).await.unwrap());
+    }
+    for stream in streams {
+        assert!(stream.into_body().collect().await.is_err());
+    }
+    assert_eq!(rejection(call(&mut service).await).retry_after(), circuit.cooldown_remaining());
+}
+
+/// A head later than a slow call is no reason for more attempts.
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_adds_no_attempts() {
+    let (inner, provider) = provider();
+    let layer = layer().slow_call_threshold(SECOND / 2).slow_call_rate_threshold(1.0);
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    provider.otherwise(Answer::status(503));
+    for _ in 0..2 {
+        complete(&mut service).await.unwrap();
+    }
+    provider.otherwise(Answer::status(200).after(SECOND));
+    for second in 1..=10 {
+        tokio::time::advance(SECOND).await;
+        assert_eq!(complete(&mut service).await.unwrap(), 200);
+        assert!(opened(&circuit));
+        assert_eq!(provider.calls(), 2 + second);
+    }
 }
