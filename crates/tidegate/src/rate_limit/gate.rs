@@ -117,10 +117,7 @@ impl Handle {
         now: Instant,
     ) -> RateDecision {
         let call = || RateCall { cost, priority: Priority::of(extensions), flow: flow_of(extensions) };
-        let certain = self.0.certain_calls.load(Ordering::Relaxed);
-        if certain > 0 {
-            self.0.certain_calls.store(certain - 1, Ordering::Relaxed);
-        }
+        self.0.queue.take_certain(1);
         let mut granted = match queue.backlog.total() {
             0 => Wakers::default(),
             _ => queue.grant_ready(now),
@@ -142,7 +139,7 @@ impl Handle {
                 (call, queue.shortfall(&call, now))
             }
         };
-        self.0.certain_calls.store(0, Ordering::Relaxed);
+        self.0.queue.certain_calls.store(0, Ordering::Relaxed);
         let (settings, deadline) = (self.0.settings(), Deadline::of(extensions));
         let rejection = settings
             .reject_early(queue.is_full(&call), &shortfall, deadline, now)

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -40,9 +40,6 @@ pub(super) struct RateState {
     pub(super) queue: SharedQueue,
     /// Some quota counts tokens, so calls have to be estimated and metered.
     pub(super) has_token_quota: AtomicBool,
-    /// The next calls that certainly leave half of every quota, and find no queue. Read without the lock, written under it. 0 if
-    /// the queue has to be looked at.
-    pub(super) certain_calls: AtomicU32,
     /// The provider has reported a limit.
     pub(super) has_reported_quotas: AtomicBool,
     /// The wire below records every attempt that it sends. An attempt that is not recorded was not sent.
@@ -72,7 +69,6 @@ impl From<&RateLimitSettings> for RateState {
             store: shared.cloned().map(StoreLink::new),
             has_token_quota: AtomicBool::new(limits.has_token_quota()),
             queue: SharedQueue::new(limits, settings.max_waiting, threads, now),
-            certain_calls: AtomicU32::new(if settings.enabled { 0 } else { u32::MAX }),
             has_reported_quotas: AtomicBool::new(false),
             wire_reports: AtomicBool::new(false),
             ignored: AtomicU64::new(0),
@@ -189,7 +185,7 @@ impl Handle {
             it.0.has_token_quota.store(fresh.has_token_quota(), Ordering::Relaxed);
             it.0.has_reported_quotas.store(false, Ordering::Relaxed);
             it.change(|queue, _| {
-                it.0.certain_calls.store(0, Ordering::Relaxed);
+                it.0.queue.certain_calls.store(0, Ordering::Relaxed);
                 queue.limits.reset(fresh);
             });
         });
@@ -268,7 +264,7 @@ impl Handle {
         let (now, wall) = (clock::now(), server_time(headers, SystemTime::now()));
         let effect = {
             let mut state = self.lock();
-            self.0.certain_calls.store(0, Ordering::Relaxed);
+            self.0.queue.certain_calls.store(0, Ordering::Relaxed);
             let effect =
                 state.limits.apply_report(&report, reserved, settings.adopt_reported_quotas, now, wall);
             if is_success {
@@ -301,14 +297,14 @@ impl Handle {
         let until = Deadline::after(wait, now).instant();
         let ramp = ReopenRamp::new(wait, until, fastrand::f64());
         let mut queue = self.lock();
-        self.0.certain_calls.store(0, Ordering::Relaxed);
+        self.0.queue.certain_calls.store(0, Ordering::Relaxed);
         queue.limits.close(until, ramp, now);
     }
 
     /// Replaces what a call reserved by what it used.
     pub(super) fn settle(&self, reserved: &Reserved, used: &CallCost) {
         self.change(|queue, now| {
-            self.0.certain_calls.store(0, Ordering::Relaxed);
+            self.0.queue.certain_calls.store(0, Ordering::Relaxed);
             queue.limits.settle(reserved, used, now);
         });
     }

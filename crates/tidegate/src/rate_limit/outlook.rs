@@ -33,7 +33,7 @@ impl Handle {
     /// certain; then an [outlook](Self::outlook_for) decides, and makes it certain for the next calls.
     #[inline]
     pub(crate) fn certainly_admits(&self) -> bool {
-        self.0.certain_calls.load(Ordering::Relaxed) > 0
+        !self.is_enabled() || self.0.queue.certain_calls.load(Ordering::Relaxed) > 0
     }
 
     /// What this request would meet if it arrived at `now`, by the limit of its key if there are keys. Acquires nothing.
@@ -50,10 +50,8 @@ impl Handle {
         let left = queue.limits.part_left(now);
         let is_idle = queue.backlog.total() == 0;
         if is_idle && queue.limits.shortfall(&CallCost::default(), &cost, now).wait.is_zero() {
-            // Calls on credit are not counted here one by one.
-            if !limit.0.queue.has_credits() {
-                limit.0.certain_calls.store(queue.limits.calls_to_half(now), Ordering::Relaxed);
-            }
+            // There is no credit under the lock.
+            limit.0.queue.certain_calls.store(queue.limits.calls_to_half(now), Ordering::Relaxed);
             return RateOutlook { left, ..RateOutlook::default() };
         }
         let extensions = request.extensions();
@@ -85,8 +83,12 @@ mod tests {
         for seed in 0..200 {
             let mut random = fastrand::Rng::with_seed(seed);
             let limit = RateLimitLayer::per_minute(random.u32(1..40));
-            let handle =
-                if random.bool() { limit.quota(20, Duration::from_secs(10)) } else { limit }.handle();
+            let limit = match random.u8(0..4) {
+                0 => limit,
+                1 => limit.quota(20, Duration::from_secs(10)),
+                _ => RateLimitLayer::per_second(100_000).burst_size(200),
+            };
+            let handle = limit.handle();
             let gate = handle.clone().by_thread();
             let (mut held, mut queued) = (Vec::new(), Vec::new());
             for _ in 0..200 {
@@ -105,11 +107,16 @@ mod tests {
                     4 => queued.clear(),
                     5..9 => tokio::time::advance(Duration::from_millis(random.u64(0..5_000))).await,
                     9..14 => _ = handle.outlook_for(&request(), clock::now()),
-                    _ => match gate.admit_at(&mut request(), &mut Now::default()) {
-                        Admission::Admitted(reservation) => held.push(reservation),
-                        Admission::Queued(call) => queued.push(call),
-                        Admission::Rejected(_) => {}
-                    },
+                    // Enough for calls on credit.
+                    _ => {
+                        for _ in 0..if random.u8(0..4) == 0 { random.u8(1..120) } else { 1 } {
+                            match gate.admit_at(&mut request(), &mut Now::default()) {
+                                Admission::Admitted(reservation) => held.push(reservation),
+                                Admission::Queued(call) => queued.push(call),
+                                Admission::Rejected(_) => {}
+                            }
+                        }
+                    }
                 }
                 if handle.certainly_admits() {
                     certain += 1;

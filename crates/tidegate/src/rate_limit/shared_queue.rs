@@ -1,4 +1,5 @@
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::queue::RateQueue;
@@ -12,18 +13,20 @@ use crate::thread_shard::thread_shard;
 pub(super) struct SharedQueue {
     queue: Mutex<RateQueue>,
     credits: ThreadCredits,
+    /// The next calls that certainly leave half of every quota, and find no queue. Read without the lock, written under it. 0 if
+    /// the queue has to be looked at.
+    pub(super) certain_calls: AtomicU32,
 }
 
 impl SharedQueue {
     /// A queue of at most `max_waiting` calls of each priority. So many threads may admit calls without the lock.
     pub(super) fn new(limits: QuotaSet, max_waiting: usize, threads: usize, now: Instant) -> Self {
         let credits = ThreadCredits::new(threads, &limits, now);
-        Self { queue: Mutex::new(RateQueue::new(limits, max_waiting)), credits }
-    }
-
-    /// Whether threads may admit calls without the lock.
-    pub(super) fn has_credits(&self) -> bool {
-        self.credits.are_possible()
+        Self {
+            queue: Mutex::new(RateQueue::new(limits, max_waiting)),
+            credits,
+            certain_calls: AtomicU32::new(0),
+        }
     }
 
     /// Locks the queue, and charges what threads have admitted on credit. There is no credit until the lock is released.
@@ -47,10 +50,20 @@ impl SharedQueue {
         if backlog.total() == 0
             && let Some(number) = self.credits.open(shard, credits, limits, now)
         {
+            self.take_certain(self.credits.size());
             return Ok(number);
         }
         self.close_credits(&mut queue);
         Err(queue)
+    }
+
+    /// So many calls are less certain from now on. Called under the lock.
+    pub(super) fn take_certain(&self, calls: u64) {
+        let certain = self.certain_calls.load(Ordering::Relaxed);
+        if certain > 0 {
+            let left = certain.saturating_sub(u32::try_from(calls).unwrap_or(u32::MAX));
+            self.certain_calls.store(left, Ordering::Relaxed);
+        }
     }
 
     fn close_credits(&self, queue: &mut RateQueue) {

@@ -96,9 +96,9 @@ impl ThreadCredits {
         Self { origin: now, size, shards }
     }
 
-    /// Whether the quota is large enough for credits.
-    pub(super) fn are_possible(&self) -> bool {
-        self.size >= MIN_SIZE
+    /// The number of calls of each credit.
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     /// Admits a call on the credit of this shard. Returns its number in the order of all calls, as far as it is known.
