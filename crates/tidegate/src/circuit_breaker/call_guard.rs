@@ -35,8 +35,8 @@ struct AdmittedCall {
     /// When the head of the response arrived, or an error in its place.
     head: Option<Moment>,
     response_size: u64,
-    /// The attempts that the head has added to those that the open circuit admits.
-    open_attempts_added: f64,
+    /// The head has added attempts to those that the open circuit admits.
+    has_added_attempts: bool,
     /// The outcome of the response stream, shared with the wire.
     stream_outcome: Option<StreamOutcome>,
 }
@@ -52,7 +52,7 @@ impl CallGuard {
             circuit,
             head: None,
             response_size: 0,
-            open_attempts_added: 0.0,
+            has_added_attempts: false,
             stream_outcome: None,
         };
         Self { call: Some(call) }
@@ -90,7 +90,7 @@ impl CallGuard {
         call.stream_outcome = stream_outcome.cloned();
         call.head = Some(call.now());
         let latency = call.judge(call.latency());
-        call.open_attempts_added = call.circuit.add_open_attempts(latency);
+        call.has_added_attempts = call.circuit.add_open_attempts(latency);
         if let Some(admission) = call.admission {
             call.admission = call.circuit.commit(admission, latency);
         }
@@ -136,8 +136,8 @@ impl AdmittedCall {
         };
         self.circuit.0.totals.record(end, self.latency(), is_slow, at);
         self.emit(end, error, is_slow);
-        if end == AttemptEnd::Failure {
-            self.circuit.take_back_open_attempts(self.open_attempts_added);
+        if self.has_added_attempts && end == AttemptEnd::Failure {
+            self.circuit.take_back_open_attempts();
         }
         if let Some(admission) = self.admission {
             let result = match result {

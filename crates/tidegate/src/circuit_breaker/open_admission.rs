@@ -42,23 +42,18 @@ impl Handle {
             .filter(|_| is_failing && !self.settings().shadow && ChainPosition::is_last(extensions))
     }
 
-    /// Adds the attempts of a success, at its head, unless it is slow or the circuit is closed. Returns their number.
+    /// Adds the attempts of a success, at its head, unless it is slow or the circuit is closed. Returns whether it adds any.
     #[inline]
-    pub(super) fn add_open_attempts(&self, latency: Latency) -> f64 {
-        match &self.0.open_attempts {
-            Some(open) if latency != Latency::Slow && !self.admits_all() => open.record_success(clock::now()),
-            _ => 0.0,
-        }
+    pub(super) fn add_open_attempts(&self, latency: Latency) -> bool {
+        self.0.open_attempts.as_ref().is_some_and(|open| {
+            latency != Latency::Slow && !self.admits_all() && open.record_success(clock::now())
+        })
     }
 
     /// Takes back the attempts of a success whose body has failed.
-    #[inline]
-    pub(super) fn take_back_open_attempts(&self, added: f64) {
-        if let Some(open) = &self.0.open_attempts
-            && added > 0.0
-            && !self.admits_all()
-        {
-            open.take_back(added, clock::now());
+    pub(super) fn take_back_open_attempts(&self) {
+        if let Some(open) = self.0.open_attempts.as_ref().filter(|_| !self.admits_all()) {
+            open.take_back(clock::now());
         }
     }
 

@@ -34,21 +34,24 @@ impl OpenAttempts {
         self.lock().next_free = now;
     }
 
-    /// An attempt has succeeded. Returns the attempts that this adds.
-    pub(super) fn record_success(&self, now: Instant) -> f64 {
+    /// An attempt has succeeded. Returns whether it adds attempts: there may be as many as are kept.
+    pub(super) fn record_success(&self, now: Instant) -> bool {
         let mut balance = self.lock();
         balance.add_time(self.budget, now);
-        let before = balance.attempts;
-        balance.attempts = (before + self.budget.per_success).min(self.budget.most()).max(before);
-        balance.attempts - before
+        let added = balance.attempts + self.budget.per_success;
+        let is_kept = added <= self.budget.most();
+        if is_kept {
+            balance.attempts = added;
+        }
+        is_kept
     }
 
-    /// An attempt that had added `attempts` has failed after all. They may have been used: a debt of at most what is kept
-    /// delays the attempts of the seconds that follow.
-    pub(super) fn take_back(&self, attempts: f64, now: Instant) {
+    /// A success that had added attempts has failed after all. They may have been used: a debt of at most what is kept delays
+    /// the attempts of the seconds that follow.
+    pub(super) fn take_back(&self, now: Instant) {
         let mut balance = self.lock();
         balance.add_time(self.budget, now);
-        balance.attempts = (balance.attempts - attempts).max(-self.budget.most());
+        balance.attempts = (balance.attempts - self.budget.per_success).max(-self.budget.most());
     }
 
     /// Takes an attempt, or returns the wait of a call that is [rejected](Self::reject).
@@ -148,15 +151,14 @@ mod tests {
     fn what_a_success_added_is_taken_back_with_its_failure() {
         let start = Instant::now();
         let attempts = OpenAttempts::new(OpenBudget::default(), start);
-        let added = attempts.record_success(start);
-        assert_eq!((added, admitted(&attempts, start)), (10.0, 10));
-        attempts.take_back(added, start);
+        assert!(attempts.record_success(start));
+        assert_eq!(admitted(&attempts, start), 10);
+        attempts.take_back(start);
         assert_eq!(attempts.take(start), Err(11 * SECOND));
         assert!(!attempts.has_any(start + 10 * SECOND) && attempts.has_any(start + 11 * SECOND));
-        // What did not fit is not taken back.
-        let added = (0..20).map(|_| attempts.record_success(start)).sum::<f64>();
-        assert_eq!(added, 110.0);
-        attempts.take_back(1e6, start);
+        // What is not kept is not taken back.
+        assert_eq!((0..20).filter(|_| attempts.record_success(start)).count(), 11);
+        (0..1_000).for_each(|_| attempts.take_back(start));
         assert!(!attempts.has_any(start + 100 * SECOND) && attempts.has_any(start + 101 * SECOND));
     }
 
@@ -175,13 +177,12 @@ mod tests {
             for (millis, succeeds, breaks) in steps {
                 now += Duration::from_millis(millis);
                 if succeeds {
-                    let added = attempts.record_success(now);
-                    prop_assert!((0.0..=per_success + 1e-9).contains(&added));
-                    paid += added;
+                    let is_added = attempts.record_success(now);
                     // Before anything was taken from it, so that there is no debt.
-                    if breaks {
-                        attempts.take_back(added, now);
-                        paid -= added;
+                    match is_added {
+                        true if breaks => attempts.take_back(now),
+                        true => paid += per_success,
+                        false => {}
                     }
                 }
                 let has_any = attempts.has_any(now);

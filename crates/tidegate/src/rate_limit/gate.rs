@@ -1,6 +1,5 @@
 //! The admission of calls: their cost, and the reservation, the place in the queue or the rejection of each.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http::{Extensions, Request};
@@ -139,7 +138,7 @@ impl Handle {
                 (call, queue.shortfall(&call, now))
             }
         };
-        self.0.queue.certain_calls.store(0, Ordering::Relaxed);
+        self.0.queue.forget_certain();
         let (settings, deadline) = (self.0.settings(), Deadline::of(extensions));
         let rejection = settings
             .reject_early(queue.is_full(&call), &shortfall, deadline, now)

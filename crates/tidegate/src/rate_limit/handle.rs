@@ -7,6 +7,7 @@ use http::{HeaderMap, Request};
 
 use super::RateLimitLayer;
 use super::cost::{CallCost, Reserved};
+use super::overload_hints::OverloadHints;
 use super::queue::{RateCall, RateQueue};
 use super::reopen_ramp::ReopenRamp;
 use super::settings::{HeaderClassifier, RateLimitSettings};
@@ -22,7 +23,7 @@ use crate::store::Store;
 use crate::sync::MutexGuard;
 use crate::thread_shard::{ByThread, SHARDS};
 use crate::{
-    Classifier, Deadline, ErrorCode, Gate, LimitScope, LimitUnit, Outcome, Priority, Rejection,
+    Classifier, Deadline, ErrorCode, Failure, Gate, LimitScope, LimitUnit, Outcome, Priority, Rejection,
     ReportedLimits, clock, server_time,
 };
 
@@ -44,6 +45,7 @@ pub(super) struct RateState {
     pub(super) has_reported_quotas: AtomicBool,
     /// The wire below records every attempt that it sends. An attempt that is not recorded was not sent.
     pub(super) wire_reports: AtomicBool,
+    overload_hints: OverloadHints,
     /// The number of reported limits that were ignored.
     pub(super) ignored: AtomicU64,
     /// Reads the limits in response headers when the layer has no classifier of its own.
@@ -65,12 +67,15 @@ impl From<&RateLimitSettings> for RateState {
         // One of many keys has few calls.
         let is_sharded = settings.enabled && settings.key_by.is_none() && !settings.hooks.is_of_key;
         let threads = if is_sharded { SHARDS } else { 0 };
+        let has_token_quota = AtomicBool::new(limits.has_token_quota());
+        let queue = SharedQueue::new(limits, settings.max_waiting, threads, now);
         Self {
             store: shared.cloned().map(StoreLink::new),
-            has_token_quota: AtomicBool::new(limits.has_token_quota()),
-            queue: SharedQueue::new(limits, settings.max_waiting, threads, now),
+            has_token_quota,
+            queue: if settings.enabled { queue } else { queue.off() },
             has_reported_quotas: AtomicBool::new(false),
             wire_reports: AtomicBool::new(false),
+            overload_hints: OverloadHints::default(),
             ignored: AtomicU64::new(0),
             classifier: OnceLock::new(),
             keys: Keyed::new(
@@ -185,7 +190,7 @@ impl Handle {
             it.0.has_token_quota.store(fresh.has_token_quota(), Ordering::Relaxed);
             it.0.has_reported_quotas.store(false, Ordering::Relaxed);
             it.change(|queue, _| {
-                it.0.queue.certain_calls.store(0, Ordering::Relaxed);
+                it.0.queue.forget_certain();
                 queue.limits.reset(fresh);
             });
         });
@@ -231,14 +236,24 @@ impl Handle {
         self.0.has_token_quota.load(Ordering::Relaxed)
     }
 
-    /// Closes the gate after a 429, and after a failure of the provider that carries a wait.
-    pub(super) fn on_outcome(&self, outcome: &Outcome) {
-        let Outcome::Failure(failure) = outcome else { return };
+    /// Closes the gate after a 429, and after a failure of the provider that carries a wait, unless it serves other calls.
+    #[inline]
+    pub(super) fn on_outcome(&self, outcome: &Outcome, started: Instant) {
+        match outcome {
+            Outcome::Success => self.0.overload_hints.record_success(started),
+            Outcome::Failure(failure) => self.on_failure(failure),
+            Outcome::Neutral => {}
+        }
+    }
+
+    pub(super) fn on_failure(&self, failure: &Failure) {
         let is_momentary = failure.retry_hint.is_some_and(|hint| hint.scope == LimitScope::Momentary);
         let hinted = failure.wait().filter(|_| is_momentary);
         let wait = match failure.code {
             ErrorCode::RateLimited => Some(failure.wait().unwrap_or(self.0.settings().default_retry_after)),
-            code if code.counts_against_health() => hinted,
+            code if code.counts_against_health() => {
+                hinted.filter(|wait| self.0.overload_hints.closes(*wait, clock::now()))
+            }
             _ => None,
         };
         if let Some(wait) = wait {
@@ -264,7 +279,7 @@ impl Handle {
         let (now, wall) = (clock::now(), server_time(headers, SystemTime::now()));
         let effect = {
             let mut state = self.lock();
-            self.0.queue.certain_calls.store(0, Ordering::Relaxed);
+            self.0.queue.forget_certain();
             let effect =
                 state.limits.apply_report(&report, reserved, settings.adopt_reported_quotas, now, wall);
             if is_success {
@@ -297,14 +312,14 @@ impl Handle {
         let until = Deadline::after(wait, now).instant();
         let ramp = ReopenRamp::new(wait, until, fastrand::f64());
         let mut queue = self.lock();
-        self.0.queue.certain_calls.store(0, Ordering::Relaxed);
+        self.0.queue.forget_certain();
         queue.limits.close(until, ramp, now);
     }
 
     /// Replaces what a call reserved by what it used.
     pub(super) fn settle(&self, reserved: &Reserved, used: &CallCost) {
         self.change(|queue, now| {
-            self.0.queue.certain_calls.store(0, Ordering::Relaxed);
+            self.0.queue.forget_certain();
             queue.limits.settle(reserved, used, now);
         });
     }

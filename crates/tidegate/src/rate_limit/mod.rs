@@ -115,7 +115,8 @@
 //! `Retry-After` and 429 close the gate for all calls, until the latest time received. After that calls pass
 //! one by one. The first is delayed by a short random time, because other clients got the same `Retry-After`.
 //! A request quota with a period of up to a minute refills from there, because how large a burst may be
-//! depends on the provider.
+//! depends on the provider. A `Retry-After` of another status than 429 is one of an overload. If calls that were sent after it are
+//! served, the overload is in part: the next ten of such waits are those of the calls that got them, and do not close the gate.
 //!
 //! Every response, successful or not, may report the state of the limits
 //! ([`ReportedLimits`](crate::ReportedLimits), read by the provider's classifier where there is one).
@@ -172,6 +173,7 @@ mod held_leases;
 mod layer;
 mod lease_demand;
 mod outlook;
+mod overload_hints;
 mod queue;
 mod queued_call;
 mod quota;

@@ -1,4 +1,3 @@
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::Request;
@@ -33,7 +32,7 @@ impl Handle {
     /// certain; then an [outlook](Self::outlook_for) decides, and makes it certain for the next calls.
     #[inline]
     pub(crate) fn certainly_admits(&self) -> bool {
-        !self.is_enabled() || self.0.queue.certain_calls.load(Ordering::Relaxed) > 0
+        self.0.queue.has_certain()
     }
 
     /// What this request would meet if it arrived at `now`, by the limit of its key if there are keys. Acquires nothing.
@@ -51,7 +50,7 @@ impl Handle {
         let is_idle = queue.backlog.total() == 0;
         if is_idle && queue.limits.shortfall(&CallCost::default(), &cost, now).wait.is_zero() {
             // There is no credit under the lock.
-            limit.0.queue.certain_calls.store(queue.limits.calls_to_half(now), Ordering::Relaxed);
+            limit.0.queue.set_certain(queue.limits.calls_to_half(now));
             return RateOutlook { left, ..RateOutlook::default() };
         }
         let extensions = request.extensions();

@@ -104,7 +104,7 @@ impl AttemptGuard for Option<Reservation> {
     fn on_head(self, head: ResponseHead<'_>, outcome: &Outcome) -> Option<Box<Reservation>> {
         let mut reservation = self?;
         if let Some(reserved) = &reservation.reserved {
-            reservation.handle.on_outcome(outcome);
+            reservation.handle.on_outcome(outcome, reserved.at);
             reservation.handle.on_headers(head.headers, *outcome == Outcome::Success, reserved);
         }
         // A response without a recorded attempt: no wire records the use, and the reservation stands.
@@ -121,7 +121,11 @@ impl AttemptGuard for Option<Reservation> {
         match error.rejection() {
             Some(rejection) if !rejection.follows_attempt() && !was_sent() => reservation.cancel(),
             Some(_) => {}
-            None => reservation.handle.on_outcome(outcome),
+            None => {
+                if let Outcome::Failure(failure) = outcome {
+                    reservation.handle.on_failure(failure);
+                }
+            }
         }
     }
 }

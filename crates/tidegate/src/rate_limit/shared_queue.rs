@@ -14,18 +14,46 @@ pub(super) struct SharedQueue {
     queue: Mutex<RateQueue>,
     credits: ThreadCredits,
     /// The next calls that certainly leave half of every quota, and find no queue. Read without the lock, written under it. 0 if
-    /// the queue has to be looked at.
-    pub(super) certain_calls: AtomicU32,
+    /// the queue has to be looked at, and `u32::MAX` for a limit that is off.
+    certain_calls: AtomicU32,
 }
 
 impl SharedQueue {
     /// A queue of at most `max_waiting` calls of each priority. So many threads may admit calls without the lock.
     pub(super) fn new(limits: QuotaSet, max_waiting: usize, threads: usize, now: Instant) -> Self {
         let credits = ThreadCredits::new(threads, &limits, now);
-        Self {
-            queue: Mutex::new(RateQueue::new(limits, max_waiting)),
-            credits,
-            certain_calls: AtomicU32::new(0),
+        let queue = Mutex::new(RateQueue::new(limits, max_waiting));
+        Self { queue, credits, certain_calls: AtomicU32::new(0) }
+    }
+
+    /// Every call is certain, whatever the quotas.
+    pub(super) fn off(self) -> Self {
+        Self { certain_calls: AtomicU32::new(u32::MAX), ..self }
+    }
+
+    /// Whether the next call certainly leaves half of every quota, and finds no queue.
+    #[inline]
+    pub(super) fn has_certain(&self) -> bool {
+        self.certain_calls.load(Ordering::Relaxed) > 0
+    }
+
+    /// Called under the lock, as are the two that follow: under it there is no credit.
+    pub(super) fn set_certain(&self, calls: u32) {
+        self.certain_calls.store(calls.min(u32::MAX - 1), Ordering::Relaxed);
+    }
+
+    /// The queue has to be looked at.
+    pub(super) fn forget_certain(&self) {
+        if self.certain_calls.load(Ordering::Relaxed) != u32::MAX {
+            self.set_certain(0);
+        }
+    }
+
+    /// So many calls are less certain from now on.
+    pub(super) fn take_certain(&self, calls: u64) {
+        let certain = self.certain_calls.load(Ordering::Relaxed);
+        if certain > 0 {
+            self.set_certain(certain.saturating_sub(u32::try_from(calls).unwrap_or(u32::MAX)));
         }
     }
 
@@ -55,15 +83,6 @@ impl SharedQueue {
         }
         self.close_credits(&mut queue);
         Err(queue)
-    }
-
-    /// So many calls are less certain from now on. Called under the lock.
-    pub(super) fn take_certain(&self, calls: u64) {
-        let certain = self.certain_calls.load(Ordering::Relaxed);
-        if certain > 0 {
-            let left = certain.saturating_sub(u32::try_from(calls).unwrap_or(u32::MAX));
-            self.certain_calls.store(left, Ordering::Relaxed);
-        }
     }
 
     fn close_credits(&self, queue: &mut RateQueue) {

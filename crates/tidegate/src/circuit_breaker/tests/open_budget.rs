@@ -61,7 +61,7 @@ async fn successes_admit_more_and_only_probes_close_the_circuit() {
     while complete(&mut service).await.is_ok() {
         failures += 1;
     }
-    assert_eq!(failures, 100, "ten times what one success pays for");
+    assert!((91..=100).contains(&failures), "{failures}: at most ten times what one success adds");
     assert_eq!(circuit.snapshot().failure_rate, Some(1.0), "of the calls before it opened");
     tokio::time::advance(29 * SECOND).await;
     provider.otherwise(Answer::status(200));

@@ -182,7 +182,7 @@ proptest! {
                 Event::Calls { thread, calls } => for _ in 0..calls {
                     match is_admitted(&limit, thread, now) {
                         true => prop_assert!(exact.spend(1, now).is_ok()),
-                        false => prop_assert!(exact.remaining(now) <= THREADS as u64 * (CREDIT - 1)),
+                        false => prop_assert!(exact.remaining(now) <= THREADS as u64 * CREDIT, "{}", exact.remaining(now)),
                     }
                 },
                 Event::Refund(_) => {}

@@ -149,8 +149,8 @@ async fn a_429_closes_the_gate_for_all_calls_until_the_latest_reported_time() {
     let layer = RateLimitLayer::per_second(100).max_wait(secs(60));
     let service = layer.layer(inner);
     let start = clock::now();
-    layer.handle().on_outcome(&limited(secs(30)));
-    layer.handle().on_outcome(&limited(secs(2)));
+    layer.handle().on_outcome(&limited(secs(30)), clock::now());
+    layer.handle().on_outcome(&limited(secs(2)), clock::now());
     assert_eq!(layer.handle().closed_for(), Some(secs(30)));
     assert_eq!(layer.handle().remaining(), Some(0));
     service.clone().oneshot(request()).await.unwrap();
@@ -161,6 +161,28 @@ async fn a_429_closes_the_gate_for_all_calls_until_the_latest_reported_time() {
 fn limited(wait: Duration) -> crate::Outcome {
     let hint = crate::RetryHint::after(wait, crate::HintSource::Header("retry-after"));
     crate::Failure { retry_hint: Some(hint), ..crate::Failure::new(ErrorCode::RateLimited) }.into()
+}
+
+/// A provider that rejected half of the calls for two seconds each got nearly none.
+#[tokio::test(start_paused = true)]
+async fn an_overload_in_part_closes_the_gate_once_and_a_429_each_time() {
+    for (status, least, most) in [(529, 500, 600), (429, 20, 200)] {
+        let (inner, provider) = strict();
+        let layer = RateLimitLayer::new().max_wait(Duration::ZERO).on_limit(OnLimit::Reject);
+        let service = layer.layer(inner);
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..600 {
+            tokio::time::advance(Duration::from_millis(100)).await;
+            match random.bool() {
+                true => provider.answer(status).header("retry-after", "2"),
+                false => provider.answer(200),
+            };
+            let _ = complete(&mut service.clone()).await;
+            // The answer is left if the gate was closed.
+            provider.clear();
+        }
+        assert!((least..=most).contains(&provider.calls()), "{} with {status} (seed 7)", provider.calls());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,7 +211,7 @@ async fn a_closed_gate_opens_with_one_call_and_not_with_a_burst() {
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(10).burst_size(50).max_wait(secs(60));
     let service = layer.layer(inner);
-    layer.handle().on_outcome(&limited(secs(2)));
+    layer.handle().on_outcome(&limited(secs(2)), clock::now());
     let start = tokio::time::Instant::now();
     let mut calls = JoinSet::new();
     (0..20).for_each(|_| drop(calls.spawn(service.clone().oneshot(request()))));

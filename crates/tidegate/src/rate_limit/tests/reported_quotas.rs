@@ -299,12 +299,13 @@ async fn the_latest_of_all_reported_times_holds() {
     complete(&mut service).await.unwrap();
     assert_eq!(layer.handle().closed_for(), Some(Duration::from_secs(30)));
     // A call that was in flight fails without a wait, so the default of 1 s applies.
-    layer.handle().on_outcome(&crate::Failure::new(crate::ErrorCode::RateLimited).into());
+    layer.handle().on_outcome(&crate::Failure::new(crate::ErrorCode::RateLimited).into(), clock::now());
     assert_eq!(layer.handle().closed_for(), Some(Duration::from_secs(30)));
     let longer = crate::RetryHint::after(Duration::from_secs(40), crate::HintSource::Body);
     layer.handle().on_outcome(
         &crate::Failure { retry_hint: Some(longer), ..crate::Failure::new(crate::ErrorCode::RateLimited) }
             .into(),
+        clock::now(),
     );
     assert_eq!(layer.handle().closed_for(), Some(Duration::from_secs(40)));
 }

@@ -1,0 +1,104 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::Deadline;
+
+/// The waits that a provider reports with failures other than a 429, as `Retry-After` in a 529.
+///
+/// The first closes the gate. If the provider serves calls after that, it is overloaded in part, and the waits are those of
+/// the calls that got them: a provider that rejects half of the calls would otherwise get none most of the time.
+#[derive(Debug, Default)]
+pub(super) struct OverloadHints {
+    /// Whether there is a latest hint. Read without the lock.
+    has_latest: AtomicBool,
+    latest: Mutex<Option<OverloadHint>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OverloadHint {
+    /// When it is out of date.
+    until: Instant,
+    /// When the gate is open again that it, or one before it, closed.
+    reopens: Instant,
+    /// The next hints that do not close the gate.
+    spared: u32,
+}
+
+/// The hints after a success that do not close the gate: it stays open if more than one call in so many is served.
+const SPARED: u32 = 10;
+
+/// A hint is out of date after so many times its wait.
+const MEMORY: u32 = 4;
+
+impl OverloadHints {
+    /// Whether a hint closes the gate.
+    pub(super) fn closes(&self, wait: Duration, now: Instant) -> bool {
+        let mut latest = self.lock();
+        let until = Deadline::after(wait.saturating_mul(MEMORY), now).instant();
+        let known = latest.filter(|hint| hint.until > now && hint.spared > 0);
+        *latest = Some(match known {
+            Some(hint) => OverloadHint { until: until.max(hint.until), spared: hint.spared - 1, ..hint },
+            None => OverloadHint { until, reopens: Deadline::after(wait, now).instant(), spared: 0 },
+        });
+        self.has_latest.store(true, Ordering::Relaxed);
+        known.is_none()
+    }
+
+    /// A call that started at `started` was served.
+    #[inline]
+    pub(super) fn record_success(&self, started: Instant) {
+        if self.has_latest.load(Ordering::Relaxed) {
+            self.spare_after(started);
+        }
+    }
+
+    #[cold]
+    fn spare_after(&self, started: Instant) {
+        let mut latest = self.lock();
+        match &mut *latest {
+            Some(hint) if started > hint.until => {
+                *latest = None;
+                self.has_latest.store(false, Ordering::Relaxed);
+            }
+            // Calls from before have shown nothing about the load since.
+            Some(hint) if started >= hint.reopens => hint.spared = SPARED,
+            _ => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<OverloadHint>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn hints_close_the_gate_until_a_later_call_is_served() {
+        let (hints, start) = (OverloadHints::default(), Instant::now());
+        hints.record_success(start);
+        assert!(hints.closes(2 * SECOND, start) && hints.closes(2 * SECOND, start));
+        hints.record_success(start + SECOND);
+        assert!(hints.closes(2 * SECOND, start + SECOND), "it began while the gate was closed");
+        hints.record_success(start + 3 * SECOND);
+        let closes = [(); 12].map(|()| hints.closes(2 * SECOND, start + 3 * SECOND));
+        assert_eq!(closes.iter().position(|closes| *closes), Some(10), "ten for a success");
+        assert!(closes[11], "closed until it has reopened");
+        hints.record_success(start + 5 * SECOND);
+        assert!(!hints.closes(2 * SECOND, start + 5 * SECOND));
+        assert!(hints.closes(2 * SECOND, start + 13 * SECOND), "eight seconds later it is a new overload");
+    }
+
+    #[test]
+    fn a_provider_without_hints_costs_no_lock() {
+        let (hints, start) = (OverloadHints::default(), Instant::now());
+        hints.closes(SECOND, start);
+        hints.record_success(start + 5 * SECOND);
+        assert!(!hints.has_latest.load(Ordering::Relaxed));
+    }
+}
