@@ -87,9 +87,6 @@ const MIN_UTILIZATION: f64 = 0.8;
 /// The same in slow start, in which the limit doubles while a call is in flight (as in Linux, `tcp_is_cwnd_limited`).
 const SLOW_START_UTILIZATION: f64 = 0.5;
 
-/// The first slow start ends with a round trip of more than so many of the unloaded provider.
-const SLOW_START_DELAY: f64 = 1.5;
-
 impl AdaptiveLimit {
     pub(super) fn new(algorithm: Box<dyn Limit>, bounds: LimitRange) -> Self {
         Self {
@@ -126,7 +123,7 @@ impl AdaptiveLimit {
                     self.prompt_sizes.observe(bytes, round_trip);
                     self.prompt_sizes.normalize(bytes, round_trip)
                 });
-                self.raise(sample.in_flight, normalized, now);
+                self.raise(sample.in_flight, now);
                 self.round.add(normalized, sample.in_flight);
                 if self.round.round_trips.len()
                     >= self.in_force().clamp(SAMPLES_PER_ROUND.0, SAMPLES_PER_ROUND.1)
@@ -142,16 +139,10 @@ impl AdaptiveLimit {
         self.served.record(held, now);
     }
 
-    /// Raises the limit by one for each success up to the threshold: TCP's slow start (RFC 5681, section 3.1). At first there is
-    /// no threshold; a delay sets it, as in HyStart (RFC 9406). Over repeated losses it stays the same: an outage has shown
-    /// nothing about the load.
-    fn raise(&mut self, in_flight: usize, round_trip: Duration, now: Instant) {
+    /// Raises the limit by one for each success up to the threshold: TCP's slow start (RFC 5681, section 3.1). Over repeated
+    /// losses the threshold stays the same: an outage has shown nothing about the load.
+    fn raise(&mut self, in_flight: usize, now: Instant) {
         self.has_succeeded_since_loss = true;
-        if self.threshold.is_infinite()
-            && self.unloaded.is_some_and(|unloaded| round_trip > unloaded.mul_f64(SLOW_START_DELAY))
-        {
-            self.threshold = self.limit;
-        }
         if in_flight as f64 >= self.limit.floor() * SLOW_START_UTILIZATION {
             let raised = (self.limit + 1.0).min(self.threshold).max(self.least(now));
             self.limit = self.bounds.clamp(raised.max(self.limit));
@@ -201,7 +192,6 @@ impl AdaptiveLimit {
         let Some(round) = self.round.trimmed_mean() else { return };
         self.round.restart(in_flight);
         if self.is_probing() {
-            let is_first = self.unloaded.is_none();
             self.unloaded = Some(match self.unloaded {
                 // The difference is within the margin of chance: smooth the two values.
                 Some(previous) if round.low <= previous && previous <= round.high => {
@@ -209,9 +199,6 @@ impl AdaptiveLimit {
                 }
                 _ => round.mean,
             });
-            if is_first && self.last_loss.is_none() {
-                self.threshold = f64::INFINITY;
-            }
             (self.lost_in_probe, self.rounds_until_probe) = (0, PROBE_EVERY);
             if !self.prompt_sizes.has_reference() {
                 self.prompt_sizes.fix_reference();

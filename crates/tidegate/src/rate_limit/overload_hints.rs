@@ -19,7 +19,7 @@ pub(super) struct OverloadHints {
 struct OverloadHint {
     /// When it is out of date.
     until: Instant,
-    /// When the gate is open again that it, or one before it, closed.
+    /// When the gate was open again that the first of the recent hints closed.
     reopens: Instant,
     /// The next hints that do not close the gate.
     spared: u32,
@@ -36,13 +36,15 @@ impl OverloadHints {
     pub(super) fn closes(&self, wait: Duration, now: Instant) -> bool {
         let mut latest = self.lock();
         let until = Deadline::after(wait.saturating_mul(MEMORY), now).instant();
-        let known = latest.filter(|hint| hint.until > now && hint.spared > 0);
-        *latest = Some(match known {
-            Some(hint) => OverloadHint { until: until.max(hint.until), spared: hint.spared - 1, ..hint },
-            None => OverloadHint { until, reopens: Deadline::after(wait, now).instant(), spared: 0 },
-        });
+        let new = OverloadHint { until, reopens: Deadline::after(wait, now).instant(), spared: 0 };
+        let known = latest.filter(|hint| hint.until > now);
+        *latest = Some(known.map_or(new, |hint| OverloadHint {
+            until: until.max(hint.until),
+            spared: hint.spared.saturating_sub(1),
+            ..hint
+        }));
         self.has_latest.store(true, Ordering::Relaxed);
-        known.is_none()
+        known.is_none_or(|hint| hint.spared == 0)
     }
 
     /// A call that started at `started` was served.
@@ -61,7 +63,7 @@ impl OverloadHints {
                 *latest = None;
                 self.has_latest.store(false, Ordering::Relaxed);
             }
-            // Calls from before have shown nothing about the load since.
+            // Earlier calls may have been at the provider before it was overloaded.
             Some(hint) if started >= hint.reopens => hint.spared = SPARED,
             _ => {}
         }
@@ -88,8 +90,8 @@ mod tests {
         hints.record_success(start + 3 * SECOND);
         let closes = [(); 12].map(|()| hints.closes(2 * SECOND, start + 3 * SECOND));
         assert_eq!(closes.iter().position(|closes| *closes), Some(10), "ten for a success");
-        assert!(closes[11], "closed until it has reopened");
-        hints.record_success(start + 5 * SECOND);
+        // It was sent before the gate closed again.
+        hints.record_success(start + 3 * SECOND);
         assert!(!hints.closes(2 * SECOND, start + 5 * SECOND));
         assert!(hints.closes(2 * SECOND, start + 13 * SECOND), "eight seconds later it is a new overload");
     }

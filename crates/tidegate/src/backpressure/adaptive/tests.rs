@@ -330,19 +330,3 @@ fn losses_do_not_hide_a_queue_at_the_provider() {
     check("vegas", Vegas::new());
     check("gradient", Gradient::new());
 }
-
-/// The limit grew from its initial value by one in a round.
-#[test]
-fn the_first_calls_double_the_limit_in_each_round() {
-    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
-        for seed in 1..=5 {
-            let mut simulation = Simulation::seeded(algorithm.clone(), 1_000, seed);
-            simulation.run(7 * SECOND);
-            let found = simulation.limit.limit;
-            assert!(found >= 150.0, "{name} has {found} with seed {seed}");
-        }
-    }
-    check("aimd", Aimd::new());
-    check("vegas", Vegas::new());
-    check("gradient", Gradient::new());
-}
