@@ -2,21 +2,24 @@
 
 use std::time::Duration;
 
-use crate::scenario::{Arrivals, CallerGroup, Time};
+use crate::scenario::{Arrivals, CallerGroup, DrawnWork, Time};
 
-/// The times of the calls of a group, in order.
+/// One more than a scenario may have.
+const MOST: usize = DrawnWork::MAX_CALLS + 1;
+
+/// The times of the calls of a group, in order. If they are too many, the rest is missing.
 pub(crate) fn arrivals(callers: &CallerGroup, duration: Time, random: &mut fastrand::Rng) -> Vec<Duration> {
     let (start, end) = (callers.from.0, callers.end(duration).0);
     let burst = callers.burst_size();
     if callers.arrivals == Arrivals::Once {
-        return vec![start; burst as usize];
+        return vec![start; MOST.min(burst as usize)];
     }
     let per_second = callers.per_minute.unwrap_or_default() / 60.0;
     let mut times = Vec::new();
     let mut now = start;
-    while now < end {
+    while now < end && times.len() < MOST {
         let calls = match callers.arrivals {
-            Arrivals::Bursts => random.u32(1..=burst.saturating_mul(2) - 1),
+            Arrivals::Bursts => random.u32(1..=burst.saturating_mul(2).saturating_sub(1).max(1)),
             Arrivals::Poisson | Arrivals::Even | Arrivals::Once => 1,
         };
         // The first arrival comes after a gap, too: a group that starts does not start with a call.
@@ -30,7 +33,7 @@ pub(crate) fn arrivals(callers: &CallerGroup, duration: Time, random: &mut fastr
         };
         now += Duration::try_from_secs_f64(gap).unwrap_or(Duration::MAX / 2);
         if now < end {
-            times.extend(std::iter::repeat_n(now, calls as usize));
+            times.extend(std::iter::repeat_n(now, (MOST - times.len()).min(calls as usize)));
         }
     }
     times

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 use tidegate::Tenant;
+use tidegate::config::ConfigError;
 
 use crate::arrivals::arrivals;
 use crate::random::generator;
-use crate::scenario::{ProviderApi, Scenario};
+use crate::scenario::{DrawnWork, ProviderApi, Scenario};
 
 /// The number of the call, which every attempt carries.
 pub(crate) const CALL: &str = "x-drill-call";
@@ -33,13 +34,17 @@ pub(crate) struct CallPlan {
 }
 
 /// All calls of a scenario, in the order of their arrival.
-pub(crate) fn calls(scenario: &Scenario, seed: u64) -> Vec<CallPlan> {
-    let mut calls = Vec::new();
+///
+/// # Errors
+///
+/// With this seed they are too many, or too large.
+pub(crate) fn calls(scenario: &Scenario, seed: u64) -> Result<Vec<CallPlan>, ConfigError> {
+    let (mut calls, mut work) = (Vec::new(), DrawnWork::default());
     for (group, callers) in scenario.callers.iter().enumerate() {
         let tenant: Arc<str> = (&*callers.tenant).into();
         let random = &mut generator(seed, &[0, group as u64]);
         for at in arrivals(callers, scenario.duration, random) {
-            calls.push(CallPlan {
+            let call = CallPlan {
                 number: 0,
                 tenant: Arc::clone(&tenant),
                 at,
@@ -49,14 +54,17 @@ pub(crate) fn calls(scenario: &Scenario, seed: u64) -> Vec<CallPlan> {
                 output: callers.output_tokens.draw(random),
                 max_tokens: callers.max_tokens.unwrap_or(callers.output_tokens.to),
                 is_stream: random.f64() < callers.streams,
-            });
+            };
+            let drawn = work.add(callers, call.prompt, call.output);
+            drawn.map_err(|error| error.within(&format!("callers[{group}]")))?;
+            calls.push(call);
         }
     }
     calls.sort_by_key(|call| call.at);
     for (number, call) in calls.iter_mut().enumerate() {
         call.number = number as u32;
     }
-    calls
+    Ok(calls)
 }
 
 impl CallPlan {
@@ -94,3 +102,56 @@ impl CallPlan {
 
 /// The tokens of a request beside its text.
 const ENVELOPE: u32 = 25;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Arrivals, DrawnRange};
+
+    /// The means of this file are within the bounds, but a burst may be twice as large.
+    const BURSTS: &str = "title = \"t\"\nduration = \"1m\"\n[[callers]]\narrivals = \"bursts\"\nburst = 10_000\n\
+                          per_minute = 6_000\nprompt_tokens = 16_000\n[[providers]]\nname = \"one\"";
+
+    #[test]
+    fn what_is_drawn_has_a_bound_for_each_seed() {
+        let scenario = Scenario::parse("bursts", BURSTS).unwrap();
+        let (mut drawn, mut rejected) = (0, 0);
+        for seed in 0..20 {
+            match calls(&scenario, seed) {
+                Ok(calls) => {
+                    let tokens: u64 = calls.iter().map(|call| u64::from(call.prompt)).sum();
+                    assert!(tokens <= 200_000_000, "seed {seed}: {tokens}");
+                    drawn += 1;
+                }
+                Err(error) => {
+                    let expected = "callers[0].prompt_tokens: expected at most 200000000 tokens in the prompts of all calls, \
+                                    found more with this seed";
+                    assert_eq!(error.to_string(), expected, "seed {seed}");
+                    rejected += 1;
+                }
+            }
+        }
+        assert!(drawn > 0 && rejected > 0, "{drawn} {rejected}");
+    }
+
+    /// A scenario that was made without a file, and so was not checked, needs no more memory.
+    #[test]
+    fn an_unchecked_scenario_has_the_same_bound() {
+        let scenario = Scenario::parse("bursts", BURSTS).unwrap();
+        for (arrivals, key) in [
+            (Arrivals::Bursts, "per_minute"),
+            (Arrivals::Once, "burst"),
+            (Arrivals::Poisson, "per_minute"),
+            (Arrivals::Even, "per_minute"),
+        ] {
+            let mut scenario = scenario.clone();
+            let callers = &mut scenario.callers[0];
+            (callers.arrivals, callers.burst, callers.per_minute) = (arrivals, Some(u32::MAX), Some(1e12));
+            callers.prompt_tokens = DrawnRange::new(1, 1);
+            let error = calls(&scenario, 1).unwrap_err().to_string();
+            let expected =
+                format!("callers[0].{key}: expected at most 200000 calls of all groups, found more");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+}

@@ -38,7 +38,8 @@ use self::stack::ComparedStack;
 ///
 /// # Errors
 ///
-/// The runtime cannot be built.
+/// The runtime cannot be built, or this seed draws more than twice the calls or tokens that a file may have on average, which
+/// only large bursts can.
 pub fn play(scenario: &Scenario, stack: &ComparedStack, seed: u64) -> std::io::Result<Figures> {
     let record = run::in_virtual_time(scenario, stack, seed, Scale::ONE, || ())?;
     Ok(Figures::of(scenario, stack.name, seed, Scale::ONE, &record))

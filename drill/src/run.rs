@@ -34,6 +34,10 @@ const REST: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Plays the scenario in virtual time, and calls `on_call` at each call.
+///
+/// # Errors
+///
+/// The runtime cannot be built, or the calls of this seed are too many.
 pub(crate) fn in_virtual_time(
     scenario: &Scenario,
     stack: &ComparedStack,
@@ -41,6 +45,7 @@ pub(crate) fn in_virtual_time(
     scale: Scale,
     on_call: impl Fn(),
 ) -> io::Result<Record> {
+    let calls = calls(scenario, seed).map_err(io::Error::other)?;
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
     // What is random in a stack is drawn from the generator of the thread, or seeded by it.
     fastrand::seed(seed);
@@ -58,17 +63,22 @@ pub(crate) fn in_virtual_time(
                 .collect(),
             ledger,
         };
-        play(scenario, stack, seed, scale, wire, on_call).await
+        play(scenario, calls, stack, scale, wire, on_call).await
     }))
 }
 
 /// Plays the scenario over sockets of the loopback interface.
+///
+/// # Errors
+///
+/// Those of [`in_virtual_time`], or a server cannot be started.
 pub(crate) fn over_sockets(
     scenario: &Scenario,
     stack: &ComparedStack,
     seed: u64,
     scale: Scale,
 ) -> io::Result<Record> {
+    let calls = calls(scenario, seed).map_err(io::Error::other)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     fastrand::seed(seed);
     runtime.block_on(async {
@@ -83,14 +93,14 @@ pub(crate) fn over_sockets(
             transport: Transport::Sockets(Client::builder(TokioExecutor::new()).build_http()),
             ledger,
         };
-        Ok(play(scenario, stack, seed, scale, wire, || ()).await)
+        Ok(play(scenario, calls, stack, scale, wire, || ()).await)
     })
 }
 
 async fn play(
     scenario: &Scenario,
+    calls: Vec<CallPlan>,
     stack: &ComparedStack,
-    seed: u64,
     scale: Scale,
     wire: RecordedClient,
     on_call: impl Fn(),
@@ -101,7 +111,7 @@ async fn play(
     let BuiltStack { service, held, guard } = (stack.build)(&plan, wire);
     let dialect = scenario.providers[0].dialect;
     let mut tasks = JoinSet::new();
-    for call in calls(scenario, seed) {
+    for call in calls {
         tokio::time::sleep_until(ledger.start() + call.at).await;
         on_call();
         let (request, service) = (call.request(&authorities[0], dialect), service.clone());

@@ -86,8 +86,18 @@ fn a_mistake_is_reported_by_its_key() {
             ["", "arrivals = \"poison\"", "", ""],
             "callers[0].arrivals: unknown value `poison`, did you mean `poisson`?",
         ),
-        (["", "burst = 3", "", ""], "callers[0].burst: applies to arrivals = \"bursts\" or \"once\" only"),
-        (["", "arrivals = \"once\"", "", ""], "callers[0].per_minute: does not apply to arrivals = \"once\""),
+        (
+            ["", "burst = 3", "", ""],
+            "callers[0].burst: does not apply to arrivals = \"poisson\", expected \"bursts\" or \"once\"",
+        ),
+        (
+            ["", "arrivals = \"once\"", "", ""],
+            "callers[0].per_minute: does not apply to arrivals = \"once\", expected `burst` in its place",
+        ),
+        (
+            ["", "arrivals = \"bursts\"\nburst = 4294967295", "", ""],
+            "callers[0].burst: expected at most 10000, found 4294967295",
+        ),
         (["", "arrivals = \"bursts\"\nburst = 0", "", ""], "callers[0].burst: expected at least 1, found 0"),
         (
             ["", "prompt_tokens = [9, 3]", "", ""],
@@ -132,7 +142,7 @@ fn a_mistake_is_reported_by_its_key() {
         (["", "", "[[providers]]\nname = \"One\"", ""], "providers[1].name: expected lower-case letters"),
         (
             ["", "", "[[providers]]\nname = \"two\"\ndialect = \"anthropic\"", ""],
-            "providers[1].dialect: \"anthropic\" is for all providers of a scenario, or for none",
+            "providers[1].dialect: expected \"anthropic\" for all providers of a scenario, or for none",
         ),
         (["", "", "grup = \"a\"", ""], "providers[0]: unknown key `grup`, did you mean `group`?"),
         (
@@ -151,7 +161,7 @@ fn a_mistake_is_reported_by_its_key() {
                 "group = \"a\"\n[[providers]]\nname = \"two\"\n[[providers]]\nname = \"three\"\ngroup = \"a\"",
                 "",
             ],
-            "providers[2].group: the members of `a` have to follow each other",
+            "providers[2].group: expected the members of `a` one after the other",
         ),
         (
             ["", "", "group = \"a\"\ncontext_tokens = 9\n[[providers]]\nname = \"two\"\ngroup = \"a\"", ""],
@@ -160,7 +170,10 @@ fn a_mistake_is_reported_by_its_key() {
         (["", "", "", "shares = 0.1"], "providers[0].faults[0]: unknown key `shares`, did you mean `share`?"),
         (["", "", "", "share = 1.1"], "providers[0].faults[0].share: expected from 0 to 1, found 1.1"),
         (["", "", "", "status = 200"], "providers[0].faults[0].status: expected from 400 to 599, found 200"),
-        (["", "", "", "factor = 3"], "providers[0].faults[0].factor: does not apply to kind = \"error\""),
+        (
+            ["", "", "", "factor = 3"],
+            "providers[0].faults[0].factor: does not apply to kind = \"error\", expected \"slow\"",
+        ),
         (["", "", "", "pings = \"1s\""], "providers[0].faults[0].pings: does not apply to kind = \"error\""),
         (["", "", "", "retry_after = -1"], "providers[0].faults[0].retry_after: "),
         (
@@ -203,12 +216,12 @@ fn names_and_titles_are_short_and_printable() {
         (
             "per_minute = 60".to_owned(),
             "arrivals = \"once\"\nburst = 100000\nprompt_tokens = 100000".to_owned(),
-            "duration: expected at most 100000000 tokens of prompts in it, found 10000000000",
+            "callers[0].prompt_tokens: expected at most 100000000 tokens in the prompts of all calls, found 10000000000",
         ),
         (
             "per_minute = 60".to_owned(),
             "per_minute = 6000\noutput_tokens = 10000".to_owned(),
-            "duration: expected at most 10000000 tokens of answers in it, found 60000000",
+            "callers[0].output_tokens: expected at most 10000000 tokens in the answers of all calls, found 60000000",
         ),
     ] {
         let error = error(&text.replace(&from, &to));
@@ -231,7 +244,7 @@ fn what_is_missing_is_named() {
         ),
         (
             "title = \"t\"\nduration = \"24h\"\n[[callers]]\nper_minute = 6000",
-            "duration: expected at most 100000 calls in it, found 8640000",
+            "callers[0].per_minute: expected at most 100000 calls of all groups, found 8640000",
         ),
         ("title = ", "line 1"),
     ] {
@@ -249,7 +262,7 @@ fn a_group_has_at_most_64_members() {
     };
     Scenario::parse("test", &members(64)).unwrap();
     let error = error(&members(65));
-    assert!(error.contains("providers[64].group: `a` has more than 64 members"), "{error}");
+    assert!(error.contains("providers[64].group: expected at most 64 members of `a`, found more"), "{error}");
 }
 
 /// All mistakes are reported at once.
@@ -275,7 +288,7 @@ fn a_value_of_a_wrong_type_is_reported_with_what_is_expected() {
             "prompt_tokens: expected a whole number of at most 9223372036854775807, found 99999999999999999999",
         ),
         (["", "patience = 30", "", ""], "callers[0].patience: expected a duration such as \"30s\", found 30"),
-        (["", "arrivals = 3", "", ""], "callers[0].arrivals: expected a text in quotes"),
+        (["", "arrivals = 3", "", ""], "callers[0].arrivals: expected a text in quotes, found 3"),
         (
             ["", "burst = 4294967296", "", ""],
             "callers[0].burst: expected a whole number from 0 to 4294967295, found 4294967296",
@@ -289,6 +302,11 @@ fn a_value_of_a_wrong_type_is_reported_with_what_is_expected() {
         (
             ["", "", "", "status = 70000"],
             "providers[0].faults[0].status: expected a whole number from 0 to 65535, found 70000",
+        ),
+        (["", "", "dialect = {}", ""], "providers[0].dialect: expected a text in quotes, found a table"),
+        (
+            ["", "", "", "[[providers.faults]]\nkind = { hang = 1 }"],
+            "providers[0].faults[1].kind: expected a text in quotes, found a table",
         ),
         (["", "", "", "share = true"], "providers[0].faults[0].share: expected a number, found true"),
     ];
@@ -310,11 +328,52 @@ fn a_value_of_a_wrong_type_is_reported_with_what_is_expected() {
 
 #[test]
 fn a_key_that_is_there_twice_is_named() {
-    let error = error(&with("title = \"u\"", "per_minute = 3", "", "kind = \"hang\""));
-    for expected in
-        ["line 3, column 1: duplicate key `title`", "duplicate key `per_minute`", "duplicate key `kind`"]
-    {
+    let quoted = "\"a.b = c\" = 1\n\"a.b = c\" = 2\nfaults = [{ kind = \"hang\", share = 0, share=1 }]";
+    let error = error(&with("title = \"u\"", "per_minute = 3", quoted, "kind = \"hang\""));
+    for expected in [
+        "line 3, column 1: duplicate key `title`",
+        "duplicate key `per_minute`",
+        "duplicate key `\"a.b = c\"`",
+        "duplicate key `share`",
+        "duplicate key `kind`",
+    ] {
         assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+    }
+}
+
+/// The key of a mistake of syntax is that of its line or, in an array of several lines, that before the array.
+#[test]
+fn a_mistake_of_syntax_is_reported_near_its_key() {
+    for (text, expected) in [
+        ("title", "line 1, column 1: expected quotes around the text, as in `\"..\"`, near `title`"),
+        ("[[callers]\n", "line 1, column 11: unclosed array table, expected `]`, near `callers`"),
+        ("title = \"a = b\" c", "line 1, column 17: expected quotes around the text, as in `title = \"..\"`"),
+        (
+            "x = [ # y = 1\n\"z = 2\",\n99999999999999999999]",
+            "line 3, column 1: x: expected a whole number of at most 9223372036854775807, found 99999999999999999999",
+        ),
+        (
+            "x = '''\ny = \\'''\nz = [1,\n# 2 = 3\n999999999999999999999999999999999999999]",
+            "line 5, column 1: z: expected a whole number of at most 9223372036854775807, found 9999999999",
+        ),
+    ] {
+        let error = error(text);
+        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+    }
+}
+
+/// The values of a message are short: a file may have a megabyte.
+#[test]
+fn a_long_value_is_shortened() {
+    let long = "x".repeat(100_000);
+    for text in [
+        with("", &format!("patience = \"{long}\""), "", ""),
+        with("", "", &format!("dialect = \"{long}\""), ""),
+        with("", &format!("burst = {}", "9".repeat(100_000)), "", ""),
+        with("", "leave = 1e300", "", ""),
+    ] {
+        let error = error(&text);
+        assert!(error.len() < 300, "{} bytes", error.len());
     }
 }
 
@@ -351,4 +410,40 @@ fn what_would_take_too_long_is_rejected() {
         assert!(error.contains(expected), "expected {expected:?} in {error:?}");
     }
     Scenario::parse("test", &with("", &repeated("[[callers]]\nper_minute = 1\n", 999), "", "")).unwrap();
+}
+
+/// A sum is reported by the key of the group that adds most to it, and what follows from that is not reported.
+#[test]
+fn a_sum_that_is_too_large_is_reported_at_its_largest_part() {
+    let repeated =
+        |text: &str, count| (0..count).map(|at| text.replace('#', &at.to_string())).collect::<String>();
+    for (callers, provider, expected) in [
+        (
+            "[[callers]]\nper_minute = 60000\n[[callers]]\narrivals = \"once\"\nburst = 50000".to_owned(),
+            String::new(),
+            "line 7, column 14: callers[1].per_minute: expected at most 100000 calls of all groups, found 110060",
+        ),
+        (
+            "[[callers]]\nper_minute = 40000\n[[callers]]\narrivals = \"once\"\nburst = 70000".to_owned(),
+            String::new(),
+            "line 10, column 9: callers[2].burst: expected at most 100000 calls of all groups, found 110060",
+        ),
+        (
+            "output_tokens = 99_999\n[[callers]]\nper_minute = 50\noutput_tokens = 100_000".to_owned(),
+            String::new(),
+            "callers[0].output_tokens: expected at most 10000000 tokens in the answers of all calls, found 10999940",
+        ),
+        (
+            "[[callers]]\nper_minute = 20000".to_owned(),
+            repeated("[[providers]]\nname = \"p#\"\n", 49),
+            "providers: expected at most 49 for 20060 calls, found 50",
+        ),
+    ] {
+        let text = with("", &callers, &provider, "");
+        let error = error(&text);
+        assert!(
+            error.ends_with(expected) && error.lines().count() == 1,
+            "expected {expected:?} in {error:?}"
+        );
+    }
 }

@@ -2,6 +2,7 @@ use serde::Deserialize;
 use tidegate::config::{Checks, ConfigError};
 
 use super::check::{DAY, at_least, at_most, in_order, share, tenant, unexpected};
+use super::message::{number, word};
 use super::span::{DrawnRange, Time};
 
 /// A group of callers.
@@ -11,10 +12,11 @@ pub struct CallerGroup {
     /// The tenant on whose behalf they call; `"web"` by default. Groups may share one.
     pub tenant: String,
     /// How the calls are spread over time; `"poisson"` by default.
+    #[serde(deserialize_with = "word")]
     pub arrivals: Arrivals,
     /// Calls a minute, on average. Required unless the arrivals are `"once"`.
     pub per_minute: Option<f64>,
-    /// Calls at one moment, on average for `"bursts"` and exactly for `"once"`; 10 by default.
+    /// Calls at one moment, on average for `"bursts"`, at most 10 000, and exactly for `"once"`; 10 by default.
     pub burst: Option<u32>,
     /// When the group starts; at the start of the scenario by default.
     pub from: Time,
@@ -89,7 +91,6 @@ impl CallerGroup {
         checks.keep(in_order("output_tokens", self.output_tokens));
         checks.keep(at_least("output_tokens", 1, self.output_tokens.from));
         checks.keep(at_least("max_tokens", self.output_tokens.to, self.max_tokens.unwrap_or(u32::MAX)));
-        checks.keep(at_least("burst", 1, self.burst_size()));
         checks.keep(at_least("patience", Time::millis(1), self.patience));
         checks.keep(at_most("patience", MAX_PATIENCE, self.patience));
         checks.keep(at_most("leave_after", DAY, self.leave_after.to));
@@ -105,17 +106,24 @@ impl CallerGroup {
     }
 
     fn check_arrivals(&self) -> Result<(), ConfigError> {
+        let not_with = |key: &str, kind: &str, expected: &str| {
+            Err(ConfigError::new(
+                key,
+                format!("does not apply to arrivals = \"{kind}\", expected {expected}"),
+            ))
+        };
         match (self.arrivals, self.per_minute, self.burst) {
-            (Arrivals::Once, Some(_), _) => {
-                Err(ConfigError::new("per_minute", "does not apply to arrivals = \"once\", set `burst`"))
-            }
-            (Arrivals::Poisson | Arrivals::Even, _, Some(_)) => {
-                Err(ConfigError::new("burst", "applies to arrivals = \"bursts\" or \"once\" only"))
-            }
+            (Arrivals::Once, Some(_), _) => not_with("per_minute", "once", "`burst` in its place"),
+            (Arrivals::Poisson, _, Some(_)) => not_with("burst", "poisson", "\"bursts\" or \"once\""),
+            (Arrivals::Even, _, Some(_)) => not_with("burst", "even", "\"bursts\" or \"once\""),
+            (_, _, Some(0)) => at_least("burst", 1, 0),
+            (Arrivals::Bursts, _, Some(burst)) if burst > MAX_BURST => at_most("burst", MAX_BURST, burst),
             (Arrivals::Once, None, _) => Ok(()),
             (_, None, _) => Err(ConfigError::new("per_minute", "missing key `per_minute`")),
             (_, Some(rate), _) if rate > 0.0 && rate <= MAX_PER_MINUTE => Ok(()),
-            (_, Some(rate), _) => Err(unexpected("per_minute", "more than 0 and at most 60000", rate)),
+            (_, Some(rate), _) => {
+                Err(unexpected("per_minute", "more than 0 and at most 60000", number(rate)))
+            }
         }
     }
 }
@@ -123,3 +131,4 @@ impl CallerGroup {
 /// Bounds of the work.
 const MAX_PATIENCE: Time = Time::millis(3_600_000);
 const MAX_PER_MINUTE: f64 = 60_000.0;
+const MAX_BURST: u32 = 10_000;

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use tidegate::config::ConfigError;
 
+use super::message::number;
 use super::span::{DrawnRange, Time};
 
 /// The error of a value that is not as `expected`.
@@ -48,7 +49,7 @@ fn text(
 }
 
 pub(super) fn share(key: &str, value: f64) -> Result<(), ConfigError> {
-    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(unexpected(key, "from 0 to 1", value)) }
+    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(unexpected(key, "from 0 to 1", number(value))) }
 }
 
 pub(super) fn at_least<T: PartialOrd + Display>(key: &str, least: T, value: T) -> Result<(), ConfigError> {

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use tidegate::config::{Checks, ConfigError};
 
 use super::check::{DAY, at_least, at_most, share, unexpected};
+use super::message::{number, word};
 use super::span::Time;
 
 /// What goes wrong at a provider, and when.
@@ -11,6 +12,7 @@ use super::span::Time;
 #[serde(deny_unknown_fields)]
 pub struct PlannedFault {
     /// What goes wrong.
+    #[serde(deserialize_with = "word")]
     pub kind: PlannedFaultKind,
     /// When it starts; at the start of the scenario by default.
     #[serde(default)]
@@ -62,6 +64,20 @@ pub enum PlannedFaultKind {
 }
 
 impl PlannedFaultKind {
+    const ALL: [Self; 11] = [
+        Self::Error,
+        Self::Reset,
+        Self::Hang,
+        Self::Slow,
+        Self::Cut,
+        Self::Stall,
+        Self::ErrorEvent,
+        Self::Empty,
+        Self::QuotaExhausted,
+        Self::Capacity,
+        Self::Stale,
+    ];
+
     /// The settings of this kind, by their keys.
     const fn keys(self) -> &'static [&'static str] {
         match self {
@@ -121,25 +137,41 @@ impl PlannedFault {
             ("capacity", self.capacity.is_some()),
         ];
         for (key, _) in set.iter().filter(|(key, is_set)| *is_set && !self.kind.keys().contains(key)) {
-            let problem = format!("does not apply to kind = \"{}\"", self.kind.name());
+            let kinds = PlannedFaultKind::ALL.iter().filter(|kind| kind.keys().contains(key));
+            let kinds: Vec<_> = kinds.map(|kind| format!("\"{}\"", kind.name())).collect();
+            let problem =
+                format!("does not apply to kind = \"{}\", expected {}", self.kind.name(), kinds.join(" or "));
             checks.fail(ConfigError::new(*key, problem));
         }
         checks.keep(share("share", self.share()));
         checks.keep(at_most("from", duration, self.from));
         checks.keep(at_least("to", self.from, self.to.unwrap_or(duration.max(self.from))));
         checks.keep(at_most("to", DAY, self.to.unwrap_or_default()));
+        match self.kind {
+            PlannedFaultKind::Error => self.check_error(checks),
+            PlannedFaultKind::Stall => {
+                let least = Time::millis((least_pings * 1_000.0).ceil() as u64).max(LEAST_PINGS);
+                checks.keep(at_least("pings", least, self.pings.unwrap_or(least)));
+                checks.keep(at_most("pings", DAY, self.pings.unwrap_or(LEAST_PINGS)));
+            }
+            PlannedFaultKind::Slow => {
+                let factor = self.factor.unwrap_or(10.0);
+                if !(1.0..=1_000.0).contains(&factor) {
+                    checks.fail(unexpected("factor", "from 1 to 1000", number(factor)));
+                }
+            }
+            PlannedFaultKind::Capacity => {
+                checks.keep(at_least("capacity", 1, self.capacity.unwrap_or(1)));
+            }
+            _ => {}
+        }
+    }
+
+    fn check_error(&self, checks: &mut Checks) {
         checks.keep(at_most("retry_after", DAY, self.retry_after.unwrap_or_default()));
-        checks.keep(at_least("capacity", 1, self.capacity.unwrap_or(1)));
-        let least = Time::millis((least_pings * 1_000.0).ceil() as u64).max(LEAST_PINGS);
-        checks.keep(at_least("pings", least, self.pings.unwrap_or(least)));
-        checks.keep(at_most("pings", DAY, self.pings.unwrap_or(LEAST_PINGS)));
         let status = self.status.unwrap_or(500);
         if !(400..600).contains(&status) {
             checks.fail(unexpected("status", "from 400 to 599", status));
-        }
-        let factor = self.factor.unwrap_or(10.0);
-        if !(factor.is_finite() && (1.0..=1_000.0).contains(&factor)) {
-            checks.fail(unexpected("factor", "from 1 to 1000", factor));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Messages about the text of a file: what was expected and what was found, by the key.
 
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer};
 use tidegate::config::{ConfigError, Mistake, TomlText};
 
 /// Parses a file.
@@ -22,28 +24,65 @@ fn named(text: &str, mistake: &Mistake) -> ConfigError {
     let line_start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
     let of_line = &text[line_start..];
     let offset = of_line.char_indices().nth(column - 1).map_or(of_line.len(), |(offset, _)| offset);
-    let rest = &of_line[offset..];
+    let (before, rest) = text.split_at(line_start + offset);
     let problem = match mistake.problem() {
-        "duplicate key" => {
-            format!("duplicate key `{}`", rest.split(['=', '.', ']', '\n']).next().unwrap_or_default().trim())
-        }
-        problem if problem.starts_with("invalid type: integer") => {
+        "duplicate key" => format!("duplicate key `{}`", key_at(rest)),
+        problem if problem.starts_with("integer number ") || problem.starts_with("invalid type: integer") => {
             let found = rest.split([',', ']', '}', '#', '\n']).next().unwrap_or_default().trim();
-            let key = key_before(&text[..line_start + offset]);
-            format!("{key}: expected a whole number of at most {}, found {found}", i64::MAX)
+            let key = key_before(before);
+            format!("{key}: expected a whole number of at most {}, found {}", i64::MAX, shortened(found))
         }
-        problem => match key_before(&text[..line_start + offset]) {
-            "" => problem.to_owned(),
-            key => format!("{problem}, near `{key}`"),
+        problem => match [key_of_line(of_line), key_before(before)].into_iter().find(|key| !key.is_empty()) {
+            None => problem.to_owned(),
+            Some(key) => format!("{problem}, near `{key}`"),
         },
     };
     ConfigError::new("", format!("line {line}, column {column}: {problem}"))
 }
 
-/// The key whose value begins or continues after this text.
+/// The key, or the part of a dotted key, at the beginning of a text.
+fn key_at(text: &str) -> &str {
+    let end = match text.as_bytes().first() {
+        Some(b'"' | b'\'') => quoted_length(text),
+        _ => text.find(|next: char| "=.]".contains(next) || next.is_whitespace()).unwrap_or(text.len()),
+    };
+    &text[..end]
+}
+
+/// The key with which a line begins, be it of a value or of a table.
+fn key_of_line(line: &str) -> &str {
+    let line = line.trim_start_matches(|first: char| "[{".contains(first) || first.is_whitespace());
+    let is_key = |byte: u8| byte.is_ascii_lowercase() || b"_-.".contains(&byte);
+    &line[..line.bytes().position(|byte| !is_key(byte)).unwrap_or(line.len())]
+}
+
+/// The key whose value begins or continues after this text: that of the last equals sign outside of quotes and comments.
 fn key_before(text: &str) -> &str {
-    let Some((before, _)) = text.rsplit_once('=') else { return "" };
-    before.trim_end().rsplit(['\n', '{', ',', '[', ' ', '\t']).next().unwrap_or_default()
+    let (mut key, mut start, mut at) = ("", 0, 0);
+    while let Some(byte) = text.as_bytes().get(at) {
+        match byte {
+            b'"' | b'\'' => at += quoted_length(&text[at..]) - 1,
+            b'#' => at += text[at..].find('\n').map_or(text.len() - at, |end| end - 1),
+            b'=' => key = text[start..at].trim(),
+            b'\n' | b'{' | b'[' | b',' => start = at + 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    key
+}
+
+/// The length of the text in quotes, of one line or of several, at the beginning of `text`.
+fn quoted_length(text: &str) -> usize {
+    let is_long = text.starts_with("\"\"\"") || text.starts_with("'''");
+    let quotes = if is_long { &text[..3] } else { &text[..1] };
+    let mut is_escaped = false;
+    let mut parts = text.char_indices().skip(quotes.len()).map(|(at, part)| {
+        let is_end = !is_escaped && text[at..].starts_with(quotes);
+        is_escaped = !is_escaped && part == '\\' && quotes.starts_with('"');
+        if is_end { Some(at + quotes.len()) } else { (part == '\n' && !is_long).then_some(at) }
+    });
+    parts.find_map(|end| end).unwrap_or(text.len())
 }
 
 /// The error of serde with this `message` about the value at `path`.
@@ -53,8 +92,21 @@ pub(super) fn of_value(path: &str, message: &str) -> ConfigError {
     let Some((found, expected)) = misfit.and_then(|rest| rest.rsplit_once(", expected ")) else {
         return ConfigError::from_serde(path, message);
     };
-    let found = found_text(found).map_or_else(String::new, |found| format!(", found {found}"));
-    ConfigError::new(path.trim_end_matches('.'), format!("expected {}{found}", expected_text(expected)))
+    let problem = format!("expected {}, found {}", expected_text(expected), found_text(found));
+    ConfigError::new(path.trim_end_matches('.'), problem)
+}
+
+/// Reads one of several words. The `Deserialize` of an enum would expect a table as well.
+///
+/// # Errors
+///
+/// It is no text, or none of the words.
+pub(super) fn word<'de, D: Deserializer<'de>, T: Deserialize<'static>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let word = text.escape_default().to_string().replace('`', "'");
+    T::deserialize(shortened(&word).into_deserializer())
 }
 
 /// What serde expected, as a file has it.
@@ -64,7 +116,7 @@ fn expected_text(expected: &str) -> String {
         "u32" => format!("a whole number from 0 to {}", u32::MAX),
         "u64" => format!("a whole number from 0 to {}", i64::MAX),
         "f64" => "a number".to_owned(),
-        "a string" | "string only" => "a text in quotes".to_owned(),
+        "a string" => "a text in quotes".to_owned(),
         "a duration" => "a duration such as \"30s\"".to_owned(),
         "a sequence" => "an array of tables".to_owned(),
         _ if expected.starts_with("struct ") || expected == "a map" => "a table".to_owned(),
@@ -72,20 +124,34 @@ fn expected_text(expected: &str) -> String {
     }
 }
 
-/// What serde found; `None` if it does not report that.
-fn found_text(found: &str) -> Option<&str> {
+/// What serde found, as a file has it.
+fn found_text(found: &str) -> String {
+    let value = |kind: &str| found.strip_prefix(kind)?.strip_suffix('`');
     match found {
-        "map" => Some("a table"),
-        "sequence" => Some("an array"),
-        "unit variant" | "newtype variant" => None,
-        _ => Some(
-            ["integer `", "floating point `", "boolean `"]
-                .into_iter()
-                .find_map(|kind| found.strip_prefix(kind))
-                .map_or_else(
-                    || found.strip_prefix("string ").unwrap_or(found),
-                    |value| value.trim_end_matches('`'),
-                ),
-        ),
+        "map" => "a table".to_owned(),
+        "sequence" => "an array".to_owned(),
+        _ => match value("floating point `").and_then(|value| value.parse().ok()) {
+            Some(value) => number(value),
+            None => {
+                let value = value("integer `").or_else(|| value("boolean `"));
+                shortened(value.or_else(|| found.strip_prefix("string ")).unwrap_or(found))
+            }
+        },
     }
 }
+
+/// A number, without hundreds of digits.
+pub(super) fn number(value: f64) -> String {
+    if value.abs() < 1e15 { value.to_string() } else { format!("{value:?}") }
+}
+
+/// The beginning of a text.
+pub(super) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}..", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The most characters of a value in a message.
+const MAX_SHOWN: usize = 64;

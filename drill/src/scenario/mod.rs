@@ -9,17 +9,19 @@ mod places;
 mod provider;
 mod scaled;
 mod span;
+mod work;
 
 use serde::Deserialize;
 use tidegate::config::{Checks, ConfigError, recover};
 
 pub use self::builtin::{BUILT_IN, built_in};
 pub use self::callers::{Arrivals, CallerGroup};
-use self::check::{DAY, at_least, at_most, title, unexpected};
+use self::check::{DAY, at_least, at_most, title};
 pub use self::fault::{PlannedFault, PlannedFaultKind};
 pub use self::provider::{ProviderApi, ProviderSpec};
 pub use self::scaled::Scale;
 pub use self::span::{DrawnRange, Time};
+pub(crate) use self::work::DrawnWork;
 
 /// A scenario as it is written in a file.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,10 +50,6 @@ const fn seed() -> u64 {
 }
 
 /// Bounds of the work.
-const MAX_CALLS: f64 = 100_000.0;
-const MAX_PROMPTS: f64 = 100_000_000.0;
-const MAX_ANSWERS: f64 = 10_000_000.0;
-const MAX_PINGS: f64 = 1_000_000.0;
 const MAX_CALLER_GROUPS: usize = 1_000;
 const MAX_PROVIDERS: usize = 100;
 
@@ -87,18 +85,7 @@ impl Scenario {
             callers.check(self.duration, &mut of_group);
             checks.keep(of_group.finish(()).map_err(|error| error.within(&format!("callers[{index}]"))));
         }
-        let sum = |of: fn(&CallerGroup) -> f64| {
-            self.callers.iter().map(|callers| self.expected_calls(callers) * of(callers)).sum::<f64>()
-        };
-        for (sum, most, of) in [
-            (sum(|_| 1.0), MAX_CALLS, "calls"),
-            (sum(|callers| callers.prompt_tokens.to.into()), MAX_PROMPTS, "tokens of prompts"),
-            (sum(|callers| callers.output_tokens.to.into()), MAX_ANSWERS, "tokens of answers"),
-        ] {
-            if sum > most {
-                checks.fail(unexpected("duration", &format!("at most {most} {of} in it"), sum.round()));
-            }
-        }
+        self.check_work(&mut checks);
         self.check_providers(&mut checks);
         checks.finish(())
     }
@@ -108,39 +95,21 @@ impl Scenario {
             checks.fail(ConfigError::new("providers", "expected at least one"));
         }
         checks.keep(at_most("providers", MAX_PROVIDERS, self.providers.len()));
-        // A caller waits for all pings of its answer.
-        let waited = self
-            .callers
-            .iter()
-            .map(|callers| self.expected_calls(callers) * callers.patience.0.as_secs_f64());
-        let waited = waited.sum::<f64>();
+        let least_pings = self.least_pings();
         for (index, provider) in self.providers.iter().enumerate() {
             let mut of_provider = Checks::default();
-            provider.check(self.duration, waited / MAX_PINGS, &mut of_provider);
+            provider.check(self.duration, least_pings, &mut of_provider);
             if self.providers[..index].iter().any(|other| other.name == provider.name) {
-                of_provider.fail(ConfigError::new("name", format!("`{}` exists already", provider.name)));
+                let problem = format!("`{}` exists already, expected another name", provider.name);
+                of_provider.fail(ConfigError::new("name", problem));
             }
             if provider.is_anthropic() != self.providers[0].is_anthropic() {
-                let problem = "\"anthropic\" is for all providers of a scenario, or for none";
+                let problem = "expected \"anthropic\" for all providers of a scenario, or for none";
                 of_provider.fail(ConfigError::new("dialect", problem));
             }
             self.check_group(index, &mut of_provider);
             checks.keep(of_provider.finish(()).map_err(|error| error.within(&format!("providers[{index}]"))));
         }
-    }
-
-    /// The number of calls of a group, on average.
-    fn expected_calls(&self, callers: &CallerGroup) -> f64 {
-        let time = callers.end(self.duration).0.saturating_sub(callers.from.0);
-        match callers.per_minute {
-            Some(rate) => rate * time.as_secs_f64() / 60.0,
-            None => f64::from(callers.burst_size()),
-        }
-    }
-
-    /// The number of calls, on average.
-    pub fn mean_calls(&self) -> f64 {
-        self.callers.iter().map(|callers| self.expected_calls(callers)).sum()
     }
 
     /// The longest patience of a caller.

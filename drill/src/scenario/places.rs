@@ -16,24 +16,31 @@ impl Scenario {
     pub(super) fn check_group(&self, index: usize, checks: &mut Checks) {
         let provider = &self.providers[index];
         let Some(group) = &provider.group else { return };
-        checks.keep(name("group", group));
+        if checks.keep(name("group", group)).is_none() {
+            return;
+        }
         if self.providers.iter().any(|other| other.name == *group) {
-            checks.fail(ConfigError::new("group", format!("`{group}` is the name of a provider")));
+            checks.fail(ConfigError::new(
+                "group",
+                format!("`{group}` is the name of a provider, expected another"),
+            ));
         }
         let is_member = |other: &&ProviderSpec| other.group == provider.group;
         let before = &self.providers[..index];
         let Some(first) = before.iter().find(is_member) else {
             if !self.providers[index + 1..].iter().any(|other| is_member(&other)) {
-                checks.fail(ConfigError::new("group", format!("`{group}` has no other member")));
+                let problem = format!("`{group}` has no other member, expected at least 2");
+                checks.fail(ConfigError::new("group", problem));
             }
             return;
         };
         if !before.last().is_some_and(|last| is_member(&last)) {
-            let problem = format!("the members of `{group}` have to follow each other");
+            let problem = format!("expected the members of `{group}` one after the other");
             checks.fail(ConfigError::new("group", problem));
         }
         if before.iter().filter(is_member).count() == MAX_MEMBERS {
-            checks.fail(ConfigError::new("group", format!("`{group}` has more than {MAX_MEMBERS} members")));
+            let problem = format!("expected at most {MAX_MEMBERS} members of `{group}`, found more");
+            checks.fail(ConfigError::new("group", problem));
         }
         // A stack sends a prompt that is too long to the next place, not to another member.
         if provider.context_tokens != first.context_tokens {

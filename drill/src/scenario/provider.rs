@@ -3,6 +3,7 @@ use tidegate::config::{Checks, ConfigError};
 
 use super::check::{DAY, at_least, at_most, in_order, name, share};
 use super::fault::PlannedFault;
+use super::message::word;
 use super::span::{DrawnRange, Time};
 
 /// One provider. The first of a scenario is the one that callers address, and the others are its fallbacks, in their
@@ -16,7 +17,7 @@ pub struct ProviderSpec {
     /// have one place in the order. None by default.
     pub group: Option<String>,
     /// Its API; `"openai"` by default. All providers of a scenario speak Anthropic's, or none does.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub dialect: ProviderApi,
     /// The time to its first token; 300 ms to 900 ms by default.
     #[serde(default = "first_token")]
@@ -97,7 +98,10 @@ impl ProviderSpec {
         for (key, ..) in limits.into_iter().filter(|(_, limit, _)| limit.is_some()) {
             if self.dialect == ProviderApi::Anthropic {
                 // They are reported as points in time, and the clock of the wall stands still here.
-                checks.fail(ConfigError::new(*key, "does not apply to dialect = \"anthropic\""));
+                checks.fail(ConfigError::new(
+                    *key,
+                    "does not apply to dialect = \"anthropic\", expected another",
+                ));
             }
         }
         checks.keep(at_most("faults", MAX_FAULTS, self.faults.len()));
