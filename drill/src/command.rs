@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
+use crate::call::calls;
 use crate::figures::Figures;
 use crate::files::read_all;
 use crate::scenario::{Scale, Scenario, built_in};
@@ -60,17 +61,27 @@ impl Command {
             return Ok(ExitCode::SUCCESS);
         }
         if self.sockets {
-            return self.compare(&scenarios, &stacks);
+            return compare(&scenarios, &stacks);
+        }
+        print(&self.play_all(&scenarios, &stacks)?)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Plays the scenarios against the stacks, and returns what is printed.
+    fn play_all(&self, scenarios: &[Scenario], stacks: &[&ComparedStack]) -> Result<String, Box<dyn Error>> {
+        for scenario in scenarios {
+            let drawn = calls(scenario, scenario.seed);
+            drawn.map_err(|error| format!("{}, seed {}: {error}", scenario.name, scenario.seed))?;
         }
         if let Some(directory) = &self.svg {
-            timeline::reserve(directory, &scenarios)?;
+            timeline::reserve(directory, scenarios)?;
         }
         let calls = scenarios.iter().map(Scenario::mean_calls).sum::<f64>();
         let progress = progress(calls as u64 * stacks.len() as u64);
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let played = jobs::run(scenarios.len() * stacks.len(), threads, |number| {
             let (scenario, stack) = (&scenarios[number / stacks.len()], stacks[number % stacks.len()]);
-            play(scenario, stack, self.seed_of(scenario), || progress.inc(1))
+            play(scenario, stack, || progress.inc(1))
         });
         progress.finish_and_clear();
         let played = played.into_iter().collect::<std::io::Result<Vec<_>>>()?;
@@ -81,8 +92,7 @@ impl Command {
                 timeline::write_svg(directory, scenario, &timelines)?;
             }
         }
-        print(&self.text(&scenarios, &played)?)?;
-        Ok(ExitCode::SUCCESS)
+        self.text(scenarios, &played)
     }
 
     fn text(&self, scenarios: &[Scenario], played: &[&[Played]]) -> Result<String, Box<dyn Error>> {
@@ -110,42 +120,16 @@ impl Command {
         Ok(text)
     }
 
-    /// Compares virtual time with sockets.
-    fn compare(&self, scenarios: &[Scenario], stacks: &[&ComparedStack]) -> Result<ExitCode, Box<dyn Error>> {
-        let progress = progress((scenarios.len() * stacks.len()) as u64);
-        let compared = jobs::run(scenarios.len() * stacks.len(), sockets::AT_ONCE, |number| {
-            let (scenario, stack) = (&scenarios[number / stacks.len()], stacks[number % stacks.len()]);
-            let compared = Comparison::of(scenario, stack, self.seed_of(scenario));
-            progress.inc(1);
-            compared
-        });
-        progress.finish_and_clear();
-        let mut text = format!(
-            "In virtual time and over sockets; they agree if they differ by at most {} points and {} attempts per call.\n",
-            100.0 * BOUNDS.0,
-            BOUNDS.1
-        );
-        let mut differ = 0;
-        for compared in compared {
-            let compared = compared?;
-            differ += usize::from(!compared.agrees());
-            text += &format!("{compared}\n");
-        }
-        text += &format!("{differ} of {} differ\n", scenarios.len() * stacks.len());
-        print(&text)?;
-        Ok(if differ == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    }
-
-    fn seed_of(&self, scenario: &Scenario) -> u64 {
-        self.seed.unwrap_or(scenario.seed)
-    }
-
-    /// The scenarios and stacks that `--only` selects: of both kinds all that it does not restrict.
+    /// The scenarios, with the seed of `--seed`, and the stacks that `--only` selects: of both kinds all that it does not
+    /// restrict.
     fn selected(&self) -> Result<Selected, Box<dyn Error>> {
         let mut scenarios = match &*self.scenarios {
             [] => built_in()?,
             files => read_all(files)?,
         };
+        for scenario in &mut scenarios {
+            scenario.seed = self.seed.unwrap_or(scenario.seed);
+        }
         let mut stacks: Vec<_> = STACKS.iter().collect();
         for text in &self.only {
             let names =
@@ -167,14 +151,35 @@ impl Command {
     }
 }
 
-fn play(
-    scenario: &Scenario,
-    stack: &ComparedStack,
-    seed: u64,
-    on_call: impl Fn(),
-) -> std::io::Result<Played> {
-    let record = run::in_virtual_time(scenario, stack, seed, Scale::ONE, on_call)?;
-    let figures = Figures::of(scenario, stack.name, seed, Scale::ONE, &record);
+/// Compares virtual time with sockets.
+fn compare(scenarios: &[Scenario], stacks: &[&ComparedStack]) -> Result<ExitCode, Box<dyn Error>> {
+    let progress = progress((scenarios.len() * stacks.len()) as u64);
+    let compared = jobs::run(scenarios.len() * stacks.len(), sockets::AT_ONCE, |number| {
+        let (scenario, stack) = (&scenarios[number / stacks.len()], stacks[number % stacks.len()]);
+        let compared = Comparison::of(scenario, stack);
+        progress.inc(1);
+        compared
+    });
+    progress.finish_and_clear();
+    let mut text = format!(
+        "In virtual time and over sockets; they agree if they differ by at most {} points and {} attempts per call.\n",
+        100.0 * BOUNDS.0,
+        BOUNDS.1
+    );
+    let mut differ = 0;
+    for compared in compared {
+        let compared = compared?;
+        differ += usize::from(!compared.agrees());
+        text += &format!("{compared}\n");
+    }
+    text += &format!("{differ} of {} differ\n", scenarios.len() * stacks.len());
+    print(&text)?;
+    Ok(if differ == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn play(scenario: &Scenario, stack: &ComparedStack, on_call: impl Fn()) -> std::io::Result<Played> {
+    let record = run::in_virtual_time(scenario, stack, scenario.seed, Scale::ONE, on_call)?;
+    let figures = Figures::of(scenario, stack.name, scenario.seed, Scale::ONE, &record);
     Ok((figures, Timeline::of(scenario, stack.name, &record)))
 }
 
@@ -199,6 +204,7 @@ fn print(text: &str) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::fs;
     use std::path::Path;
 
@@ -267,6 +273,71 @@ mod tests {
             assert!(is_reported, "{file}: {part} in {error}");
         }
         assert!(!error.contains("b.toml"), "{error}");
+        fs::remove_dir_all(at).unwrap();
+    }
+
+    /// A scenario in which much is drawn: by the scenario itself, and by the stacks.
+    const DRAWN: &str = "title = \"t\"\nduration = \"40s\"\n[[callers]]\narrivals = \"bursts\"\nper_minute = 150\nleave = 0.1\n\
+                         [[providers]]\nname = \"one\"\ncapacity = 9\nfaults = [\n{ kind = \"error\", share = 0.3, status = 503 },\n\
+                         { kind = \"cut\", share = 0.1 },\n{ kind = \"reset\", from = \"9s\", to = \"19s\" }]\n\
+                         [[providers]]\nname = \"two\"\ngroup = \"g\"\nfaults = [{ kind = \"error_event\", share = 0.3 }]\n\
+                         [[providers]]\nname = \"three\"\ngroup = \"g\"\nslow = 0.2";
+
+    #[test]
+    fn two_runs_with_the_same_seed_print_the_same_bytes() {
+        let at = directory("same", &[("x.toml", DRAWN)]);
+        let file = at.join("x.toml");
+        let run = |option: &str, seed: &str| {
+            let arguments = [OsStr::new("drill"), file.as_os_str(), OsStr::new(option), OsStr::new(seed)];
+            let command = Command::try_parse_from(arguments).unwrap();
+            let (scenarios, stacks) = command.selected().unwrap();
+            command.play_all(&scenarios, &stacks).unwrap()
+        };
+        for option in ["--summary", "--json", "--only=x"] {
+            let printed = run(option, "--seed=3");
+            assert_eq!(printed, run(option, "--seed=3"), "{option}");
+            assert_ne!(printed, run(option, "--seed=4"), "{option}");
+        }
+        fs::remove_dir_all(at).unwrap();
+    }
+
+    #[test]
+    fn the_list_has_the_seed_of_the_command_line() {
+        let listed = |arguments: &[&str]| {
+            let command = Command::try_parse_from([&["drill", "--list"], arguments].concat()).unwrap();
+            let (scenarios, stacks) = command.selected().unwrap();
+            list::list(&scenarios, &stacks)
+        };
+        let (own, given) = (listed(&[]), listed(&["--seed", "18446744073709551615"]));
+        assert!(own.contains("healthy          All is well (10m, seed 1)\n"), "{own}");
+        assert_eq!(given.matches("seed 18446744073709551615)").count(), 25, "{given}");
+    }
+
+    #[test]
+    fn a_file_of_any_name_has_one_row_in_each_table() {
+        let at = directory("any", &[("a|b\n\u{1b}[2Jc.toml", SCENARIO)]);
+        let file = at.join("a|b\n\u{1b}[2Jc.toml");
+        let arguments = [OsStr::new("drill"), OsStr::new("--summary"), file.as_os_str()];
+        let command = Command::try_parse_from(arguments).unwrap();
+        let (scenarios, stacks) = command.selected().unwrap();
+        let printed = command.play_all(&scenarios, &stacks).unwrap();
+        assert!(printed.contains("\n| a\\|b\\\\n\\\\u{1b}[2Jc | 100.0 %"), "{printed}");
+        assert!(!printed.contains(|part: char| part.is_control() && part != '\n'), "{printed}");
+        fs::remove_dir_all(at).unwrap();
+    }
+
+    /// The seed is checked before anything is played.
+    #[test]
+    fn a_seed_that_draws_too_much_is_rejected() {
+        let text = "title = \"t\"\nduration = \"1m\"\n[[callers]]\narrivals = \"bursts\"\nburst = 10_000\nper_minute = 6_000\n\
+                    prompt_tokens = 16_000\n[[providers]]\nname = \"one\"";
+        let at = directory("drawn", &[("x.toml", text)]);
+        let file = at.join("x.toml");
+        let scenario = read_all(std::slice::from_ref(&file)).unwrap().remove(0);
+        let seed = (0..100).find(|seed| calls(&scenario, *seed).is_err()).expect("one in three");
+        let error = execute(&[&file, Path::new(&format!("--seed={seed}"))]).unwrap_err().to_string();
+        let expected = format!("x, seed {seed}: callers[0].prompt_tokens: expected at most 200000000 tokens");
+        assert!(error.starts_with(&expected), "{error}");
         fs::remove_dir_all(at).unwrap();
     }
 

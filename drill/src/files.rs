@@ -40,11 +40,21 @@ fn unused(name: &str, used: &HashSet<String>) -> String {
 fn read(file: &Path) -> Result<Scenario, String> {
     let of_file = |error: &dyn ToString| {
         let lines = error.to_string();
-        lines.lines().map(|line| format!("{}: {line}", file.display())).collect::<Vec<_>>().join("\n")
+        let lines = lines.lines().map(|line| printable(&format!("{}: {line}", file.display())));
+        lines.collect::<Vec<_>>().join("\n")
     };
     let text = text_of(file).map_err(|error| of_file(&error))?;
-    let name = file.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let name = file.file_stem().map_or_else(String::new, |name| printable(&name.to_string_lossy()));
     Scenario::parse(&name, &text).map_err(|error| of_file(&error))
+}
+
+/// A text without control characters: a file may have any name.
+fn printable(text: &str) -> String {
+    let escaped = text.chars().map(|part| match part.is_control() {
+        true => part.escape_default().to_string(),
+        false => part.to_string(),
+    });
+    escaped.collect()
 }
 
 fn text_of(file: &Path) -> io::Result<String> {
@@ -64,5 +74,12 @@ mod tests {
     fn a_name_that_is_used_gets_a_number() {
         let used = ["a", "a-2", "b"].map(str::to_owned).into();
         assert_eq!(["a", "b", "c"].map(|name| unused(name, &used)), ["a-3", "b-2", "c"]);
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(printable("a\n\u{1b}[2J\u{e9}|b"), "a\\n\\u{1b}[2J\u{e9}|b");
+        let error = read(Path::new("/none/a\rb.toml")).unwrap_err();
+        assert!(error.starts_with("/none/a\\rb.toml: "), "{error}");
     }
 }

@@ -122,13 +122,19 @@ fn total(all: &[&Figures]) -> Vec<String> {
 
 /// Rows of cells, the first of them the titles, as a table of Markdown as it is in a page.
 pub(crate) fn compact(cells: &[Vec<String>]) -> String {
-    let mut rows: Vec<_> = cells.iter().map(|row| format!("| {} |\n", row.join(" | "))).collect();
+    let mut rows: Vec<_> = escaped(cells).map(|row| format!("| {} |\n", row.join(" | "))).collect();
     rows.insert(1, format!("{}|\n", "|---".repeat(cells.first().map_or(0, Vec::len))));
     rows.concat()
 }
 
+/// The cells, so that none of them ends before its end: a file may have any name.
+fn escaped(cells: &[Vec<String>]) -> impl Iterator<Item = Vec<String>> {
+    cells.iter().map(|row| row.iter().map(|cell| cell.replace('\\', "\\\\").replace('|', "\\|")).collect())
+}
+
 /// Rows of cells, the first of them the titles, as a table of Markdown with aligned columns.
 pub(crate) fn markdown(cells: &[Vec<String>]) -> String {
+    let cells: Vec<_> = escaped(cells).collect();
     let columns = cells.first().map_or(0, Vec::len);
     let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<_> = (0..columns).map(width).collect();
@@ -171,5 +177,12 @@ mod tests {
         let expected = "| stack | success |\n|-------|--------:|\n| bare  |   9.0 % |\n";
         assert_eq!(markdown(&cells), expected);
         assert_eq!(compact(&cells), "| stack | success |\n|---|---|\n| bare | 9.0 % |\n");
+    }
+
+    #[test]
+    fn a_cell_does_not_end_at_a_pipe_in_its_text() {
+        let cells = ["a|b", r"c\|d"].map(|cell| vec![cell.to_owned()]);
+        assert_eq!(markdown(&cells), "| a\\|b   |\n|--------|\n| c\\\\\\|d |\n");
+        assert_eq!(compact(&cells), "| a\\|b |\n|---|\n| c\\\\\\|d |\n");
     }
 }

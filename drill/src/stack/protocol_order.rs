@@ -15,10 +15,10 @@ use crate::wire::RecordedClient;
 pub(super) const STACK: ComparedStack = ComparedStack {
     name: "tidegate",
     description: "a FallbackChain; for each target Retry (of rejections, too, if there is no other target), Backpressure \
-                  (adaptive by AIMD, from a quarter of the calls in flight), RateLimit of requests and tokens, \
-                  CircuitBreaker (failures in a row, too), and the wire, which bounds the first token and the gaps between \
-                  tokens; too long prompts fall back, and the next target continues broken streams; the members of a group are a \
-                  Group without weights",
+                  (adaptive by AIMD: at first 20 calls in flight, then from a tenth of the setting to all of it), RateLimit of \
+                  requests and tokens, CircuitBreaker (failures in a row, too; an open_budget if there is no other target), and \
+                  the wire, which bounds the first token and the gaps between tokens; too long prompts fall back, and the next \
+                  target continues broken streams; the members of a group are a Group without weights",
     build: |plan, wire| build(plan, wire, None),
 };
 
