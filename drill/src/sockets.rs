@@ -78,3 +78,26 @@ impl fmt::Display for Comparison {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::BUILT_IN;
+    use crate::stack::STACKS;
+
+    /// As over sockets, where few calls are in flight, but without them.
+    #[test]
+    fn every_stack_serves_at_small_scale() {
+        let (name, text) = BUILT_IN[0];
+        let scenario = Scenario::parse(name, text).unwrap();
+        for calls in [CALLS, 20.0] {
+            let scale = Scale::to(&scenario, SECONDS, calls);
+            let scenario = scenario.scaled(scale);
+            for stack in STACKS {
+                let record = in_virtual_time(&scenario, stack, 1, scale, || ()).unwrap();
+                let figures = Figures::of(&scenario, stack.name, 1, scale, &record);
+                assert_eq!(figures.success_rate, Some(1.0), "{figures:?}");
+            }
+        }
+    }
+}

@@ -15,7 +15,7 @@ use crate::wire::RecordedClient;
 pub(super) const STACK: ComparedStack = ComparedStack {
     name: "tidegate",
     description: "a FallbackChain; for each target Retry (of rejections, too, if there is no other target), Backpressure \
-                  (adaptive by AIMD: at first 20 calls in flight, then from a tenth of the setting to all of it), RateLimit of \
+                  (adaptive by AIMD), RateLimit of \
                   requests and tokens, CircuitBreaker (failures in a row, too; an open_budget if there is no other target), and \
                   the wire, which bounds the first token and the gaps between tokens; too long prompts fall back, and the next \
                   target continues broken streams; the members of a group are a Group without weights",
@@ -91,7 +91,7 @@ pub(super) fn policy(settings: &Settings) -> ResilienceConfig {
             max_queued: MAX_QUEUED,
             queue_timeout: settings.total,
             adaptive: Some(backpressure::Algorithm::Aimd),
-            min_inflight: settings.in_flight / 10,
+            min_inflight: settings.least_in_flight,
             ..backpressure::Settings::default()
         }),
         timeout: timeout::Settings {

@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) probes: u32,
     /// Calls in flight at one target.
     pub(crate) in_flight: usize,
+    /// The least that an adaptive limit allows.
+    pub(crate) least_in_flight: usize,
 }
 
 /// One provider, as it is configured in a stack.
@@ -101,6 +103,7 @@ impl Settings {
     pub(crate) fn new(patience: Duration, has_fallback: bool, scale: Scale) -> Self {
         let time = |millis| Duration::from_millis(millis).div_f64(scale.time);
         let attempt = time(10_000).min(patience);
+        let in_flight = (100.0 / scale.load).round().max(4.0) as usize;
         Self {
             attempts: 3,
             initial_delay: time(500),
@@ -113,7 +116,8 @@ impl Settings {
             consecutive: 10,
             cooldown: time(30_000),
             probes: 3,
-            in_flight: (100.0 / scale.load).round().max(4.0) as usize,
+            in_flight,
+            least_in_flight: (in_flight / 10).max(1),
         }
     }
 }
