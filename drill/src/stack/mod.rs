@@ -7,6 +7,7 @@ mod circuit_cooldown;
 mod executor_order;
 mod hand_glued;
 mod hedged;
+mod judged_attempt;
 mod peer;
 mod protocol_order;
 mod recloser_events;
@@ -15,6 +16,7 @@ mod settings;
 mod status_policy;
 mod tidegate_client;
 mod tower_resilience;
+mod tower_resilience_hedged;
 mod tower_retry;
 
 use std::fmt;
@@ -65,6 +67,7 @@ pub const STACKS: &[ComparedStack] = &[
     bare::STACK,
     tower_retry::STACK,
     tower_resilience::STACK,
+    tower_resilience_hedged::STACK,
     hand_glued::STACK,
     executor_order::STACK,
     protocol_order::STACK,

@@ -24,13 +24,16 @@ pub(crate) struct Settings {
     pub(crate) window: u32,
     /// Or after this many failures in a row.
     pub(crate) consecutive: u32,
+    /// The time after which a stack sends an attempt again, if it has hedges and does not measure that.
+    pub(crate) hedge_delay: Duration,
     /// How long it stays open.
     pub(crate) cooldown: Duration,
     /// Successful probes that close a circuit.
     pub(crate) probes: u32,
     /// Calls in flight at one target.
     pub(crate) in_flight: usize,
-    /// The least that an adaptive limit allows.
+    /// Those that an adaptive limit starts with, and the least that it allows.
+    pub(crate) first_in_flight: usize,
     pub(crate) least_in_flight: usize,
 }
 
@@ -114,9 +117,11 @@ impl Settings {
             reserve: if has_fallback { attempt.min(patience / 2) } else { Duration::ZERO },
             window: 100,
             consecutive: 10,
+            hedge_delay: time(2_500),
             cooldown: time(30_000),
             probes: 3,
             in_flight,
+            first_in_flight: in_flight.min(20),
             least_in_flight: (in_flight / 10).max(1),
         }
     }

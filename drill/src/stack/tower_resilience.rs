@@ -5,48 +5,55 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tidegate::BoxError;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_resilience_bulkhead::{BulkheadHandle, BulkheadLayer};
+use tower_resilience_adaptive::{AdaptiveError, AdaptiveLimiterLayer, Aimd};
 use tower_resilience_circuitbreaker::{
     CircuitBreakerConfigBuilder, CircuitBreakerError, CircuitBreakerLayer, CircuitState, DefaultClassifier,
 };
 use tower_resilience_fallback::FallbackLayer;
+use tower_resilience_hedge::{HedgeError, HedgeLayer};
 use tower_resilience_ratelimiter::{RateLimiterLayer, RateLimiterServiceError};
 use tower_resilience_retry::{FnInterval, RetryLayer};
 use tower_resilience_timelimiter::TimeLimiterLayer;
 
 use super::circuit_cooldown::CircuitCooldown;
+use super::judged_attempt::{judged, unjudged};
 use super::settings::FAILURE_RATE;
 use super::status_policy::{backoff, jittered, retry_after};
 use super::{
     AnswerBody, BuiltStack, ComparedStack, Settings, StackPlan, StackService, TargetPlan, peer, round_robin,
 };
+use crate::wire::RecordedClient;
 
 pub(super) const STACK: ComparedStack = ComparedStack {
     name: "tower-resilience",
     description: "the order of its guide for clients of external APIs: Fallback to the stack of the next provider, \
                   TimeLimiter of the call, Retry (not of an open circuit, unless there is no other provider), CircuitBreaker \
-                  for failures in a row and one for their rate, RateLimiter of requests (a token bucket; it has none of \
-                  tokens), Bulkhead, TimeLimiter of the attempt to its head; the limiter is outside of that, since its wait \
-                  is no time of the provider; its Retry cannot wait as Retry-After reports, so without another provider a \
-                  service written by hand does, and a longer wait than the longest back-off is not retried; answers that are \
-                  no streams are read whole, by hand, in the attempt; of a group a weighted round robin written by hand, \
-                  which starts the Fallback at each member in turn",
-    build: |plan, wire| {
-        let client = peer::client(wire);
-        let mut bulkheads = Vec::new();
-        let mut stack_of = |target: &TargetPlan| {
-            let (stack, bulkhead) = target_stack(plan, target, client.clone());
-            bulkheads.push(bulkhead);
-            stack
-        };
-        let places = plan.places().map(|members| {
-            let stacks = members.iter().map(&mut stack_of).collect();
-            round_robin::group_of(stacks, members, with_fallback)
-        });
-        let stack = BuiltStack::new(with_fallback(places.collect()));
-        stack.held_by(move || bulkheads.iter().map(BulkheadHandle::active_calls).sum())
-    },
+                  for failures in a row and one for their rate since it closed (its window by number does not slide), RateLimiter \
+                  of requests (a token bucket; it has none of tokens), AdaptiveLimiter (AIMD by errors and bad responses) in the \
+                  place of a Bulkhead, TimeLimiter of the attempt to its head; the limiters are outside of that, since \
+                  waits for them are no time of the provider; its Retry cannot wait as Retry-After reports, so without another \
+                  provider a service written by hand does, and a longer wait than the longest back-off is not retried; answers \
+                  that are no streams are read whole, by hand, in the attempt; of a group a weighted round robin written by \
+                  hand, which starts the Fallback at each member in turn",
+    build: |plan, wire| build(plan, wire, None),
 };
+
+/// The stack, with hedges after this delay or without.
+pub(super) fn build(plan: &StackPlan, wire: RecordedClient, hedge_delay: Option<Duration>) -> BuiltStack {
+    let client = peer::client(wire);
+    let mut limiters = Vec::new();
+    let mut stack_of = |target: &TargetPlan| {
+        let (stack, in_flight) = target_stack(plan, target, client.clone(), hedge_delay);
+        limiters.push(in_flight);
+        stack
+    };
+    let places = plan.places().map(|members| {
+        let stacks = members.iter().map(&mut stack_of).collect();
+        round_robin::group_of(stacks, members, with_fallback)
+    });
+    let stack = BuiltStack::new(with_fallback(places.collect()));
+    stack.held_by(move || limiters.iter().map(|in_flight| in_flight()).sum())
+}
 
 /// The stacks, each the fallback of the one before.
 fn with_fallback(stacks: Vec<StackService>) -> StackService {
@@ -64,7 +71,8 @@ fn target_stack(
     plan: &StackPlan,
     target: &TargetPlan,
     client: StackService,
-) -> (StackService, BulkheadHandle) {
+    hedge_delay: Option<Duration>,
+) -> (StackService, impl Fn() -> usize + use<>) {
     let settings = plan.settings;
     let has_fallback = !settings.reserve.is_zero();
     let retry = RetryLayer::<Request<Bytes>, Response<AnswerBody>, BoxError>::builder()
@@ -77,20 +85,22 @@ fn target_stack(
         // Without a fallback, more calls are served with retries of the rejections.
         .retry_on(move |error| !(is_limited(error) || has_fallback && is_circuit_open(error)))
         .build();
-    let bulkhead = BulkheadLayer::builder().max_concurrent_calls(settings.in_flight);
-    let (bulkhead, handle) = bulkhead.build_with_handle().expect("a bound");
     let attempt =
         ServiceBuilder::new().map_err(BoxError::from).layer(time_limit(settings.attempt)).service(client);
     let attempt = peer::whole_answers(StackService::new(attempt), settings.attempt);
-    let attempt = ServiceBuilder::new().map_err(BoxError::from).layer(bulkhead).service(attempt);
-    let attempt = circuits(plan, limited(plan, target, StackService::new(attempt)));
+    let (attempt, in_flight) = adaptively_limited(settings, attempt);
+    let attempt = match hedge_delay {
+        Some(delay) => hedged(delay, attempt),
+        None => attempt,
+    };
+    let attempt = circuits(plan, limited(plan, target, attempt));
     let attempt = if has_fallback { attempt } else { waits_as_reported(settings, attempt) };
     let call = ServiceBuilder::new()
         .map_err(BoxError::from)
         .layer(time_limit(plan.time_of(target)))
         .layer(retry)
         .service(attempt);
-    (peer::addressed(StackService::new(call), target), handle)
+    (peer::addressed(StackService::new(call), target), in_flight)
 }
 
 /// Waits for the time of `Retry-After` before the response, since Retry cannot.
@@ -107,6 +117,33 @@ fn waits_as_reported(settings: Settings, attempt: StackService) -> StackService 
 
 fn time_limit(limit: Duration) -> TimeLimiterLayer {
     TimeLimiterLayer::builder().timeout_duration(limit).build()
+}
+
+/// An adaptive limit of the attempts in flight, and their number. Its latency is by the clock of the machine, so that it is not
+/// used; what lowers the limit are errors and the responses that are worth another attempt.
+fn adaptively_limited(
+    settings: Settings,
+    attempt: StackService,
+) -> (StackService, impl Fn() -> usize + use<>) {
+    let limit = Aimd::builder()
+        .initial_limit(settings.first_in_flight)
+        .min_limit(settings.least_in_flight)
+        .max_limit(settings.in_flight)
+        .latency_threshold(Duration::MAX);
+    let limit = AdaptiveLimiterLayer::new(limit.build().expect("valid settings"));
+    let limited = limit.layer(judged(attempt));
+    let counted = limited.clone();
+    let attempt = unjudged(limited, |error| match error {
+        AdaptiveError::Service(result) => Some(result),
+        AdaptiveError::LimitReached => None,
+    });
+    (attempt, move || counted.in_flight())
+}
+
+/// A second attempt if the first one has no success for this long.
+fn hedged(delay: Duration, attempt: StackService) -> StackService {
+    let hedge = HedgeLayer::builder().delay(delay).max_hedged_attempts(2).build();
+    unjudged(hedge.layer(judged(attempt)), |error: HedgeError<_>| Some(error.into_inner()))
 }
 
 /// A token bucket of the published limit.
@@ -191,6 +228,82 @@ fn is_limited(error: &BoxError) -> bool {
         None => {
             let error = error.downcast_ref::<RateLimiterServiceError<BoxError>>();
             error.is_some_and(RateLimiterServiceError::is_rate_limited)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+
+    use http_body_util::{BodyExt, Full};
+    use tokio::task::JoinSet;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::scenario::Scale;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// An attempt of a second with the response of this status.
+    fn attempt(status: impl Fn() -> u16 + Clone + Send + Sync + 'static) -> StackService {
+        StackService::new(service_fn(move |_: Request<Bytes>| {
+            let status = status();
+            async move {
+                tokio::time::sleep(SECOND).await;
+                let body = Full::new(Bytes::new()).map_err(BoxError::from).boxed_unsync();
+                Ok::<_, BoxError>(Response::builder().status(status).body(body)?)
+            }
+        }))
+    }
+
+    async fn status_of(service: &StackService) -> u16 {
+        service.clone().oneshot(Request::default()).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_adaptive_limit_falls_with_bad_responses_and_grows_with_good_ones() {
+        let settings = Settings::new(30 * SECOND, false, Scale::ONE);
+        let current = Arc::new(AtomicU16::new(200));
+        let status = Arc::clone(&current);
+        let (service, in_flight) =
+            adaptively_limited(settings, attempt(move || status.load(Ordering::Relaxed)));
+        // The attempts in flight, half a second after 150 calls at one moment.
+        let most_of = async |status: u16| {
+            current.store(status, Ordering::Relaxed);
+            let mut calls = JoinSet::new();
+            for _ in 0..150 {
+                let service = service.clone();
+                calls.spawn(async move { status_of(&service).await });
+            }
+            tokio::time::sleep(SECOND / 2).await;
+            let most = in_flight();
+            assert!(calls.join_all().await.into_iter().all(|of_call| of_call == status));
+            assert_eq!(in_flight(), 0);
+            most
+        };
+        assert_eq!(most_of(200).await, settings.first_in_flight);
+        assert_eq!(most_of(503).await, settings.in_flight);
+        assert_eq!(most_of(429).await, settings.least_in_flight);
+        assert_eq!(most_of(400).await, settings.least_in_flight);
+        assert_eq!(most_of(200).await, settings.in_flight);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hedge_follows_a_late_or_a_bad_response() {
+        for (statuses, delay, expected) in [
+            ([200, 503], 2 * SECOND, (200, SECOND, 1)),
+            ([200, 429], SECOND / 2, (200, SECOND, 2)),
+            ([503, 200], 3 * SECOND, (200, 4 * SECOND, 2)),
+            ([503, 429], 3 * SECOND, (503, 4 * SECOND, 2)),
+            ([400, 200], 2 * SECOND, (400, SECOND, 1)),
+        ] {
+            let sent = Arc::new(AtomicUsize::new(0));
+            let next = Arc::clone(&sent);
+            let service = hedged(delay, attempt(move || statuses[next.fetch_add(1, Ordering::Relaxed)]));
+            let start = Instant::now();
+            let status = status_of(&service).await;
+            assert_eq!((status, start.elapsed(), sent.load(Ordering::Relaxed)), expected, "{statuses:?}");
         }
     }
 }
