@@ -90,6 +90,7 @@ const SLOW_START_UTILIZATION: f64 = 0.5;
 impl AdaptiveLimit {
     pub(super) fn new(algorithm: Box<dyn Limit>, bounds: LimitRange) -> Self {
         Self {
+            threshold: if algorithm.has_slow_start() { f64::INFINITY } else { 0.0 },
             algorithm,
             bounds,
             limit: bounds.clamp(bounds.initial as f64),
@@ -100,7 +101,6 @@ impl AdaptiveLimit {
             rounds_until_probe: 0,
             last_loss: None,
             lost_in_probe: 0,
-            threshold: 0.0,
             has_succeeded_since_loss: true,
             before_losses: 0.0,
             served: ServedCalls::default(),

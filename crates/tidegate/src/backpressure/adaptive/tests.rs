@@ -159,7 +159,8 @@ fn noise_neither_collapses_the_limit_nor_lets_it_grow_without_bound() {
                 simulation.run(300 * SECOND);
                 simulation.run(600 * SECOND) / 40.0
             };
-            let found = (1..=3).map(of_seed).sum::<f64>() / 3.0;
+            // One seed in ten is far from the others.
+            let found = (1..=8).map(of_seed).sum::<f64>() / 8.0;
             assert!(
                 (0.75..1.3).contains(&found),
                 "{name} with a spread of {noise} found {found:.2} of the capacity"
@@ -329,4 +330,16 @@ fn losses_do_not_hide_a_queue_at_the_provider() {
     check("aimd", Aimd::new());
     check("vegas", Vegas::new());
     check("gradient", Gradient::new());
+}
+
+/// The limit grew from its initial value by one in a round, so that a burst waited for minutes.
+#[test]
+fn aimd_doubles_the_limit_in_each_round_until_the_first_loss() {
+    for seed in 1..=5 {
+        let mut simulation = Simulation::seeded(Aimd::new().tolerance(f64::INFINITY), 1_000, seed);
+        simulation.noise = 0.6;
+        simulation.run(10 * SECOND);
+        let found = simulation.limit.limit;
+        assert!(found >= 300.0, "{found} with seed {seed}");
+    }
 }

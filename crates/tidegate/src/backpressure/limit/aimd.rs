@@ -1,6 +1,7 @@
 use super::{BACK_OFF, Limit, Round};
 
-/// Additive increase, multiplicative decrease: plus one per round without loss, minus a tenth per loss.
+/// Additive increase, multiplicative decrease: plus one per round without loss, minus a tenth per loss. Until the first loss,
+/// plus one per success.
 ///
 /// The limit oscillates around the capacity. D.-M. Chiu and R. Jain, "Analysis of the Increase and Decrease
 /// Algorithms for Congestion Avoidance in Computer Networks", 1989. It is the simplest algorithm, and the one
@@ -36,5 +37,9 @@ impl Aimd {
 impl Limit for Aimd {
     fn update(&mut self, limit: f64, round: &Round) -> f64 {
         if round.lost || round.slowness() > self.tolerance { limit * BACK_OFF } else { limit + 1.0 }
+    }
+
+    fn has_slow_start(&self) -> bool {
+        true
     }
 }

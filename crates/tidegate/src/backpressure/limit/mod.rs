@@ -41,6 +41,12 @@ pub trait Limit: Send + 'static {
     /// that the user set, and the limit is raised only if the current one was in use. A result of NaN leaves
     /// the limit unchanged.
     fn update(&mut self, limit: f64, round: &Round) -> f64;
+
+    /// Whether the limit begins with TCP's slow start (RFC 5681): one more with each success, until `update` lowers it for the
+    /// first time. By default it does not.
+    fn has_slow_start(&self) -> bool {
+        false
+    }
 }
 
 /// The measurements of one round of calls.
