@@ -4,10 +4,10 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::handle::Handle;
-use super::link_task::{TaskFlag, TaskGuard, spawn};
 use super::shared_statistics::SentReport;
 use super::state::Circuit;
 use crate::clock;
+use crate::store::link_task::{TaskFlag, TaskGuard, spawn};
 use crate::store::{SharedWindow, WindowReport};
 
 /// When the calls of a circuit with a shared window are reported to the store: by a task that runs while there are calls.

@@ -164,7 +164,6 @@ mod cooldown;
 mod gate;
 mod handle;
 mod layer;
-mod link_task;
 mod local_turn;
 mod metrics;
 mod open_admission;

@@ -7,11 +7,11 @@ use tokio::time::sleep;
 
 use super::call_reports::CallReports;
 use super::handle::{CircuitState, Handle};
-use super::link_task::{TaskFlag, spawn};
 use super::settings::CircuitBreakerSettings;
 use super::state::Circuit;
 use super::{Reason, State, Transition};
 use crate::layer_state::WeakLayerState;
+use crate::store::link_task::{TaskFlag, spawn};
 use crate::store::{CircuitChange, CircuitView, OnUnavailable, Store, StoreListener, StoreUnavailable};
 use crate::{Deadline, clock};
 

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::runtime;
 use tokio::time::timeout_at;
 
 use super::handle::Handle;
@@ -10,14 +9,8 @@ use super::queue::RateQueue;
 use super::shared_quotas::NextStep;
 use super::store_link::StoreLink;
 use crate::clock;
+use crate::store::link_task::{TaskGuard, spawn};
 use crate::store::{LeaseGrant, LeaseRequest, StoreUnavailable};
-
-/// A task that exchanges requests for a limit. If it is aborted, the next call starts another.
-struct Exchange {
-    limit: Handle,
-    /// It has ended by itself, and another may have been started since.
-    is_over: bool,
-}
 
 impl Handle {
     /// Starts or wakes the exchange with the store, if there is a store and something to do.
@@ -28,22 +21,29 @@ impl Handle {
         }
     }
 
+    /// The same for a call that is not made because of what the queue shows, if the store cannot be reached: it is tried again
+    /// while there are calls.
+    pub(super) fn follow_up_peek(&self, queue: &mut RateQueue, now: Instant) {
+        if queue.limits.shared().is_some_and(|shared| !shared.is_available()) {
+            self.follow_up_shared(queue, now);
+        }
+    }
+
     #[inline(never)]
     fn follow_up_shared(&self, queue: &mut RateQueue, now: Instant) {
-        let Some(link) = &self.0.store else { return };
         let waiting = queue.waiting();
-        let Some(shared) =
-            queue.limits.shared().filter(|shared| !shared.is_driven || shared.is_due(&waiting, now))
-        else {
+        let (Some(link), Some(shared)) = (&self.0.store, queue.limits.shared()) else { return };
+        shared.record_use();
+        let Some(guard) = link.exchange.try_begin() else {
+            if shared.is_due(&waiting, now) {
+                link.notify.notify_one();
+            }
             return;
         };
-        if shared.is_driven {
-            link.notify.notify_one();
-        } else if let Ok(runtime) = runtime::Handle::try_current() {
-            shared.is_driven = true;
-            let exchange = Exchange { limit: Self(self.0.to_hold()), is_over: false };
-            runtime.spawn(exchange.run());
-        } else {
+        let limit = Self(self.0.to_hold());
+        spawn(async move { limit.exchange(guard).await });
+        // It needs the queue, which is locked here, before it ends by itself: there is no runtime, or it has ended.
+        if !link.exchange.is_running() {
             queue.limits.on_unavailable(now);
         }
     }
@@ -57,10 +57,9 @@ impl Handle {
     pub(super) fn share_cooldown(&self, wait: Duration) {
         let Some(link) = &self.0.store else { return };
         let Some(cooldown) = self.lock().limits.cooldown(wait, clock::now()) else { return };
-        let (Ok(runtime), store) = (runtime::Handle::try_current(), link.store.clone()) else { return };
-        let name = self.shared_name(link);
+        let (name, store) = (self.shared_name(link), link.store.clone());
         // If the store cannot be reached, every process gets its own 429.
-        runtime.spawn(async move { store.shared.close(&name, cooldown).await });
+        spawn(async move { store.shared.close(&name, cooldown).await });
     }
 
     fn on_reply(&self, request: &LeaseRequest, sent: Instant, reply: Result<LeaseGrant, StoreUnavailable>) {
@@ -85,48 +84,32 @@ impl Handle {
             self.close_here(closed_for);
         }
     }
-}
 
-impl Exchange {
-    async fn run(mut self) {
-        let limit = &self.limit;
-        let Some(link) = &limit.0.store else { return };
-        let name = limit.shared_name(link);
-        link.listen(&name, limit);
+    /// Exchanges requests with the store until there is nothing to do. If this is aborted, the next call starts another.
+    async fn exchange(&self, guard: TaskGuard) {
+        let (Some(link), mut guard) = (&self.0.store, Some(guard)) else { return };
+        let name = self.shared_name(link);
+        link.listen(&name, self);
         loop {
             let now = clock::now();
             let step = {
-                let mut queue = limit.lock();
+                let mut queue = self.lock();
                 let waiting = queue.waiting();
                 let step = queue.limits.next_step(&waiting, now);
-                if let (NextStep::Idle, Some(shared)) = (&step, queue.limits.shared()) {
-                    shared.is_driven = false;
-                }
+                // Within the lock: the next call starts another.
+                guard.take_if(|_| step == NextStep::Idle);
                 step
             };
             match step {
                 NextStep::Ask(request) => {
                     let reply = link.store.shared.take_lease(&name, request.clone()).await;
-                    limit.on_reply(&request, now, reply);
+                    self.on_reply(&request, now, reply);
                 }
                 NextStep::SleepUntil(at) => {
                     let _ = timeout_at(at.into(), link.notify.notified()).await;
                 }
-                NextStep::Idle => {
-                    self.is_over = true;
-                    return;
-                }
+                NextStep::Idle => return,
             }
-        }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if !self.is_over
-            && let Some(shared) = self.limit.lock().limits.shared()
-        {
-            shared.is_driven = false;
         }
     }
 }

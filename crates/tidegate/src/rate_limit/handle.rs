@@ -223,7 +223,8 @@ impl Handle {
             return None;
         }
         let now = clock::now();
-        let state = self.lock();
+        let mut state = self.lock();
+        self.follow_up_peek(&mut state, now);
         let shortfall = state.shortfall(call, now);
         if shortfall.wait.is_zero() && state.backlog.total() == 0 {
             return None;

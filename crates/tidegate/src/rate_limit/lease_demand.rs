@@ -65,10 +65,6 @@ impl LeaseDemand {
         (self.last_cost, self.has_admitted) = (*cost, true);
     }
 
-    pub(super) fn has_admitted(&self) -> bool {
-        self.has_admitted
-    }
-
     /// The time at which the store will have room, if it has none.
     pub(super) fn full_until(&self, now: Instant) -> Option<Instant> {
         self.full_until.filter(|(_, until)| now < *until).map(|(at, _)| at)

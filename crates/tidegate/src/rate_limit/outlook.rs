@@ -45,7 +45,8 @@ impl Handle {
         }
         let limit = self.met_by(request);
         let cost = limit.cost(request);
-        let queue = limit.lock();
+        let mut queue = limit.lock();
+        limit.follow_up_peek(&mut queue, now);
         let left = queue.limits.part_left(now);
         let is_idle = queue.backlog.total() == 0;
         if is_idle && queue.limits.shortfall(&CallCost::default(), &cost, now).wait.is_zero() {

@@ -33,8 +33,6 @@ pub(super) struct SharedQuotas {
     outage: StoreOutage,
     demand: LeaseDemand,
     processes: u32,
-    /// A task exchanges requests with the store.
-    pub(super) is_driven: bool,
 }
 
 /// How a rate limit is shared, ready to be serialised.
@@ -82,7 +80,6 @@ impl SharedQuotas {
             outage: StoreOutage::default(),
             demand: LeaseDemand::new(),
             processes: settings.processes.unwrap_or(1),
-            is_driven: false,
             settings: settings.clone(),
         }
     }
@@ -173,6 +170,11 @@ impl SharedQuotas {
         }
     }
 
+    /// Records that a call has arrived or ended. A store that cannot be reached is tried again after that.
+    pub(super) fn record_use(&mut self) {
+        self.outage.record_use();
+    }
+
     /// Whether [`next_step`](Self::next_step) is more than to wait for something that is known.
     pub(super) fn is_due(&self, waiting: &WaitingCalls, now: Instant) -> bool {
         match self.outage.retry_at() {
@@ -192,7 +194,7 @@ impl SharedQuotas {
         let nothing = || vec![0; self.quotas.len()];
         let amounts = match self.outage.retry_at() {
             Some(retry_at) if now < retry_at => return NextStep::SleepUntil(retry_at),
-            Some(_) if !self.demand.has_admitted() && waiting.all.calls == 0 => return NextStep::Idle,
+            Some(_) if !self.outage.take_use() && waiting.all.calls == 0 => return NextStep::Idle,
             Some(_) => return NextStep::Ask(self.empty_request(now)),
             None => match self.demand.wanted(waiting, self.holdings(), now) {
                 Some(amounts) => {
@@ -308,7 +310,7 @@ impl SharedQuotas {
     /// Whether nothing is leased, and nothing is to be reported.
     pub(super) fn is_pristine(&self) -> bool {
         let is_reported = self.quotas.iter().all(|quota| quota.unreported_since().is_none());
-        !self.is_driven && self.leases.is_empty() && is_reported
+        self.leases.is_empty() && is_reported
     }
 
     /// The cooldown to share, with the quota at `pacing`.

@@ -7,12 +7,15 @@ use tokio::sync::Notify;
 use super::handle::{Handle, RateState};
 use super::settings::RateLimitSettings;
 use crate::layer_state::WeakLayerState;
+use crate::store::link_task::TaskFlag;
 use crate::store::{Store, StoreListener};
 
 /// The store with which the quotas of one state are shared.
 pub(super) struct StoreLink {
     pub(super) store: Store,
-    /// There is something to do for the task that exchanges requests with the store.
+    /// The task that exchanges requests with the store.
+    pub(super) exchange: TaskFlag,
+    /// There is something to do for that task.
     pub(super) notify: Notify,
     listener: OnceLock<Arc<LimitListener>>,
 }
@@ -22,7 +25,7 @@ struct LimitListener(WeakLayerState<RateLimitSettings, RateState>);
 
 impl StoreLink {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, notify: Notify::new(), listener: OnceLock::new() }
+        Self { store, exchange: TaskFlag::default(), notify: Notify::new(), listener: OnceLock::new() }
     }
 
     /// Listens to what other processes change at `name`, once.

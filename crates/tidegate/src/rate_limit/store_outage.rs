@@ -11,6 +11,8 @@ pub(super) struct StoreOutage {
     since: Option<Instant>,
     /// How long it could not, until what was spent in that time is reported.
     length: Duration,
+    /// There was a call since the latest try.
+    is_used: bool,
 }
 
 /// The shortest and the longest time until an unavailable store is tried again: as long as it has been unavailable.
@@ -25,6 +27,15 @@ impl StoreOutage {
     /// How long the store could not be reached, if that is to be reported.
     pub(super) fn length(&self) -> Duration {
         self.length
+    }
+
+    pub(super) fn record_use(&mut self) {
+        self.is_used = true;
+    }
+
+    /// Whether there was a call since the previous try, for the next one.
+    pub(super) fn take_use(&mut self) -> bool {
+        std::mem::take(&mut self.is_used)
     }
 
     pub(super) fn on_unavailable(&mut self, now: Instant) {

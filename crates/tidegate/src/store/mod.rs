@@ -91,6 +91,7 @@ mod circuit;
 mod circuit_record;
 mod handle;
 mod lease;
+pub(crate) mod link_task;
 mod settings;
 mod shared_window;
 mod window_record;

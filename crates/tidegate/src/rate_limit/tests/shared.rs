@@ -22,7 +22,7 @@ use crate::store::{
     SharedStore, SharedWindow, Store, StoreFuture, StoreListener, StoreUnavailable, WindowReport,
 };
 use crate::testing::{call, complete, rejection, request, strict};
-use crate::{LimitUnit, Payload, RejectionReason, clock};
+use crate::{Error, LimitUnit, Payload, RejectionReason, clock};
 
 /// The buckets of one limit, and the rest of its closed time.
 #[derive(Debug, Default)]
@@ -231,6 +231,54 @@ async fn in_the_closed_mode_no_call_is_admitted_without_a_store() {
     assert_eq!((rejected.reason(), provider.calls()), (RejectionReason::MaxWaitExceeded, 0));
     memory.is_down.store(false, Ordering::Relaxed);
     complete(&mut one).await.unwrap();
+}
+
+/// A call that is rejected at once is a call: the store is tried again, also if the call is not made because of the rejection.
+#[tokio::test(start_paused = true)]
+async fn in_the_closed_mode_a_store_is_tried_again_while_calls_are_rejected() {
+    let settings = Settings { mode: OnUnavailable::Closed, ..Settings::default() };
+    for is_made in [true, false] {
+        let limit = || RateLimitLayer::per_minute(60).on_limit(OnLimit::Reject);
+        let (layers, memory) = two(limit, settings.clone());
+        let ([mut one, _], provider) = services(&layers);
+        memory.is_down.store(true, Ordering::Relaxed);
+        assert!(call(&mut one).await.is_err());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let requests = memory.requests.load(Ordering::Relaxed);
+        assert!(requests <= 2, "{requests} without a call");
+        memory.is_down.store(false, Ordering::Relaxed);
+        match is_made {
+            true => _ = rejection(call(&mut one).await),
+            false => _ = layers[0].handle().peek(None).unwrap(),
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(layers[0].handle().shared().unwrap().available, "{is_made}");
+        complete(&mut one).await.unwrap();
+        assert_eq!(provider.calls(), 1);
+    }
+}
+
+/// A runtime that ends drops a task in the moment in which that is spawned: here by a call that ends with the runtime, with the
+/// queue locked.
+#[test]
+fn a_runtime_that_ends_with_a_call_in_flight_ends() {
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let runtime = runtime.unwrap();
+        let (layers, _memory) = two(|| RateLimitLayer::new().tokens_per_minute(1_000), Settings::default());
+        runtime.block_on(async {
+            let provider =
+                tower::service_fn(|_| std::future::pending::<Result<http::Response<Payload>, Error>>());
+            tokio::spawn(layers[0].layer(provider).oneshot(request()));
+            layers[0].handle().0.wire_reports.store(true, Ordering::Relaxed);
+            // The lease expires, and the exchange ends.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        });
+        drop(runtime);
+        sender.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(20)).expect("the runtime does not end");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,19 +6,25 @@ use tokio::runtime;
 
 /// Whether a task runs, of which there is one at a time.
 #[derive(Debug, Default)]
-pub(super) struct TaskFlag(Arc<AtomicBool>);
+pub(crate) struct TaskFlag(Arc<AtomicBool>);
 
-/// Held by the task that runs. Dropped with it, also if its runtime ends.
+/// Held by the task that runs. Dropped with it, also if its runtime ends: a runtime that has ended drops a task while that is
+/// spawned, so that this takes no lock.
 #[derive(Debug)]
-pub(super) struct TaskGuard(Arc<AtomicBool>);
+pub(crate) struct TaskGuard(Arc<AtomicBool>);
 
 impl TaskFlag {
     /// The guard for a task, unless one runs.
     #[inline]
-    pub(super) fn try_begin(&self) -> Option<TaskGuard> {
+    pub(crate) fn try_begin(&self) -> Option<TaskGuard> {
         // A load leaves the cache line where it is.
         let runs = self.0.load(Ordering::Acquire) || self.0.swap(true, Ordering::AcqRel);
         (!runs).then(|| TaskGuard(Arc::clone(&self.0)))
+    }
+
+    /// Whether a task runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -29,6 +35,6 @@ impl Drop for TaskGuard {
 }
 
 /// Starts a task. Returns `false` without a runtime.
-pub(super) fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> bool {
+pub(crate) fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> bool {
     runtime::Handle::try_current().map(|runtime| runtime.spawn(task)).is_ok()
 }
