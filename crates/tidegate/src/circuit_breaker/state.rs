@@ -324,6 +324,11 @@ impl Circuit {
         self.turn.as_ref().is_some_and(LocalTurn::is_held)
     }
 
+    /// Whether it is the turn of this process, and a probe may begin at `now`.
+    pub(super) fn may_probe(&self, now: Instant) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.admits(now))
+    }
+
     /// Changes whenever the turn of this process begins or ends.
     pub(super) fn turn_revision(&self) -> u64 {
         self.turn.as_ref().map_or(0, LocalTurn::revision)

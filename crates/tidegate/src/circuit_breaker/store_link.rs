@@ -21,6 +21,8 @@ pub(super) struct CircuitLink {
     has_joined: AtomicBool,
     /// A request for the turn to probe is under way, or was refused less than [`TURN_RETRY_INTERVAL`] ago.
     turn_request: TaskFlag,
+    /// The turn is kept.
+    turn_keeper: TaskFlag,
     pub(super) reports: CallReports,
     listener: OnceLock<Arc<CircuitListener>>,
 }
@@ -59,6 +61,7 @@ impl CircuitLink {
             store,
             has_joined: AtomicBool::new(false),
             turn_request: TaskFlag::default(),
+            turn_keeper: TaskFlag::default(),
             reports: CallReports::default(),
             listener: OnceLock::new(),
         }
@@ -75,22 +78,23 @@ impl CircuitLink {
         }
     }
 
-    /// Requests the turn to probe in a task, unless a request is under way.
+    /// Requests the turn to probe in a task, unless a request is under way. Also if this process had the turn and could not keep
+    /// it in time: the runtime of the task that did may have ended.
     #[cold]
     pub(super) fn request_turn(&self, circuit: &Handle) {
-        if circuit.has_turn() {
+        if self.turn_keeper.is_running() && circuit.may_probe() {
             return;
         }
         let Some(guard) = self.turn_request.try_begin() else { return };
         let circuit = circuit.clone();
         spawn(async move {
             circuit.take_turn().await;
-            let has_turn = circuit.has_turn();
-            if !has_turn {
+            let may_probe = circuit.may_probe();
+            if !may_probe {
                 sleep(TURN_RETRY_INTERVAL).await;
             }
             drop(guard);
-            if has_turn {
+            if may_probe {
                 circuit.keep_turn().await;
             }
         });
@@ -129,16 +133,26 @@ impl Handle {
         self.with_circuit(|circuit| circuit.has_turn())
     }
 
+    /// Whether it is the turn of this process, and a probe may begin now.
+    fn may_probe(&self) -> bool {
+        self.with_circuit(|circuit| circuit.may_probe(clock::now()))
+    }
+
     /// The time and the revision of a request that is sent now.
     fn sent(&self) -> Sent {
         let turn_revision = self.with_circuit(|circuit| circuit.turn_revision());
         Sent { at: clock::now(), turn_revision }
     }
 
-    /// Requests the turn to probe. A turn whose grant is out of date ends at once.
+    /// Requests the turn to probe, or renews it if probes of this process are in flight. A turn whose grant is out of date ends
+    /// at once.
     async fn take_turn(&self) {
+        if !self.may_probe() {
+            self.with_circuit(Circuit::end_idle_turn);
+        }
         let sent = self.sent();
-        let change = CircuitChange::TakeTurn { lease: self.turn_lease(), grace: self.grace() };
+        let request = || CircuitChange::TakeTurn { lease: self.turn_lease(), grace: self.grace() };
+        let change = self.renewal().unwrap_or_else(request);
         let view = self.exchange(change).await;
         self.apply(view, sent);
         if matches!(view, Ok(CircuitView::Open { has_turn: true, .. })) && !self.has_turn() {
@@ -223,8 +237,21 @@ impl Handle {
         is_idle
     }
 
-    /// Renews the turn as long as probes are in flight, and ends it if there are none.
+    /// Keeps the turn as long as probes are in flight, in one task.
     async fn keep_turn(&self) {
+        let Some(link) = &self.0.store else { return };
+        while let Some(guard) = link.turn_keeper.try_begin() {
+            self.renew_turn().await;
+            drop(guard);
+            // A turn that began before this is not kept by another task.
+            if !self.has_turn() {
+                return;
+            }
+        }
+    }
+
+    /// Renews the turn as long as probes are in flight, and ends it if there are none.
+    async fn renew_turn(&self) {
         let mut interval = TURN;
         loop {
             sleep(interval).await;

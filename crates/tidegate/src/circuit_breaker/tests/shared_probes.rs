@@ -107,6 +107,44 @@ async fn a_turn_whose_grant_is_late_lets_no_probe_begin() {
     assert_eq!(provider.most(), 2);
 }
 
+/// A runtime ends with the task that keeps the turn. Calls in another one request it again.
+#[test]
+fn a_turn_that_is_not_kept_is_requested_again() {
+    for has_probe in [false, true] {
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let (first, second) = (runtime(), runtime());
+        let (server, layers) = first.block_on(async {
+            let server = Server::new();
+            let layers = three(&server, SECOND).await;
+            half_open(&layers, SECOND).await;
+            assert!(!Provider::default().call(&layers[0], MILLI).await);
+            sleep(10 * MILLI).await;
+            if has_probe {
+                let layer = layers[0].clone();
+                tokio::spawn(async move { Provider::default().call(&layer, 60 * SECOND).await });
+                sleep(MILLI).await;
+            }
+            (server, layers)
+        });
+        drop(first);
+        second.block_on(async {
+            // The turn ends in the store with the lease of a probe.
+            sleep(60 * SECOND).await;
+            server.set_delays(Delays::default());
+            assert!(!Provider::default().call(&layers[0], MILLI).await, "its turn is over");
+            sleep(10 * MILLI).await;
+            for _ in 0..20 {
+                assert!(Provider::default().call(&layers[0], SECOND).await, "it is kept");
+            }
+            sleep(10 * SECOND).await;
+            assert!(!Provider::default().call(&layers[1], MILLI).await);
+            sleep(10 * MILLI).await;
+            assert!(Provider::default().call(&layers[1], MILLI).await, "it has ended");
+        });
+    }
+}
+
 /// The message that another process has opened the circuit again overtakes the grant of the turn, which that has ended.
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_ended_before_its_grant_arrived_lets_no_probe_begin() {
