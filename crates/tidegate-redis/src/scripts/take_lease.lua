@@ -9,12 +9,15 @@
 local PROCESS_TIME = 60 * 1000000
 -- No process has sent a request for so long: the store was unavailable to all of them, or there were no calls.
 local SILENCE = 100 * 1000
+-- The processes return from an outage one after the other: for so long a shorter silence does not replace a longer one.
+local RETURN_TIME = 10 * 1000000
 
 local now = server_time()
 local horizon, outage = tonumber(ARGV[2]), tonumber(ARGV[3])
 local times = redis.call('HMGET', KEYS[1], 'last_request', 'silent_from', 'silent_to', 'closed_until')
 local last_request, silent_from, silent_to = tonumber(times[1] or 0), tonumber(times[2] or 0), tonumber(times[3] or 0)
-if now - last_request > SILENCE then
+local silence = now - last_request
+if silence > SILENCE and (silence >= silent_to - silent_from or now - silent_to > RETURN_TIME) then
     silent_from, silent_to = last_request, now
 end
 redis.call('HSET', KEYS[1], 'last_request', string.format('%.17g', now),

@@ -9,7 +9,8 @@ pub(super) struct StoreOutage {
     retry_at: Option<Instant>,
     /// Since when it could not.
     since: Option<Instant>,
-    /// How long it could not, until what was spent in that time is reported.
+    /// Since when it could not at the beginning of all outages that are not reported, and how long that is.
+    unreported_since: Option<Instant>,
     length: Duration,
     /// There was a call since the latest try.
     is_used: bool,
@@ -48,7 +49,33 @@ impl StoreOutage {
     pub(super) fn on_reply(&mut self, now: Instant) -> bool {
         self.retry_at = None;
         let since = self.since.take();
-        self.length = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.unreported_since = since.map(|since| self.unreported_since.unwrap_or(since));
+        let unreported = self.unreported_since.map(|since| now.saturating_duration_since(since));
+        self.length = unreported.unwrap_or_default();
         since.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_that_is_not_reported_before_the_next_is_part_of_that() {
+        let (mut outage, start) = (StoreOutage::default(), Instant::now());
+        let at = |secs| start + Duration::from_secs(secs);
+        outage.on_unavailable(at(0));
+        outage.on_unavailable(at(4));
+        assert!(outage.on_reply(at(5)));
+        assert_eq!(outage.length(), Duration::from_secs(5));
+        // The request that reports it is lost.
+        outage.on_unavailable(at(6));
+        assert!(outage.on_reply(at(8)));
+        assert_eq!(outage.length(), Duration::from_secs(8));
+        assert!(!outage.on_reply(at(9)));
+        assert_eq!(outage.length(), Duration::ZERO);
+        outage.on_unavailable(at(10));
+        assert!(outage.on_reply(at(11)));
+        assert_eq!(outage.length(), Duration::from_secs(1));
     }
 }
