@@ -63,8 +63,10 @@ impl Scripts {
     ) -> ScriptInvocation<'_> {
         let mut script = self.take_lease.key(&keys.buckets);
         script.key(&keys.processes).arg(process).arg(micros(request.horizon)).arg(micros(request.outage));
-        for quota in &request.quotas {
-            script.arg(field(quota)).arg(unit_micros(quota)).arg(quota.burst).arg(quota.amount);
+        for (index, quota) in request.quotas.iter().enumerate() {
+            let is_same = |it: &&QuotaRequest| (it.unit, it.period) == (quota.unit, quota.period);
+            let earlier = request.quotas[..index].iter().filter(is_same).count();
+            script.arg(field(quota, earlier)).arg(unit_micros(quota)).arg(quota.burst).arg(quota.amount);
             script.arg(quota.returned).arg(micros(quota.returned_age)).arg(quota.charged);
             script.arg(micros(quota.known_debt)).arg(quota.spent_alone).arg(quota.spent_alone_debt);
         }
@@ -80,7 +82,8 @@ impl Scripts {
         let mut script = self.close.key(&keys.buckets);
         script.arg(micros(cooldown.wait)).arg(sender.channel).arg(sender.name).arg(sender.process);
         if let Some(quota) = &cooldown.pacing {
-            script.arg(field(quota)).arg(unit_micros(quota)).arg(quota.burst);
+            // The first of its unit.
+            script.arg(field(quota, 0)).arg(unit_micros(quota)).arg(quota.burst);
         }
         script
     }
@@ -189,15 +192,20 @@ pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros().min(MAX_MICROS)).unwrap_or(u64::MAX)
 }
 
-/// The field of a quota. Another period or unit is another quota.
-fn field(quota: &QuotaRequest) -> String {
+/// The field of a quota, of which there are `earlier` ones with its unit and its period. Another period or unit is another
+/// quota; of another amount it is the same one, whose settings have changed.
+fn field(quota: &QuotaRequest, earlier: usize) -> String {
     let unit = match quota.unit {
         LimitUnit::Requests => "requests",
         LimitUnit::Tokens => "tokens",
         LimitUnit::InputTokens => "input_tokens",
         LimitUnit::OutputTokens => "output_tokens",
     };
-    format!("{unit}/{}", micros(quota.period))
+    let period = micros(quota.period);
+    match earlier {
+        0 => format!("{unit}/{period}"),
+        _ => format!("{unit}/{period}/{earlier}"),
+    }
 }
 
 /// The time in which one unit refills.

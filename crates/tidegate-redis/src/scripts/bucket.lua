@@ -3,6 +3,11 @@
 
 local MAX_MINIMA = 6
 
+-- The rest of the time until `until_time`, of which `longest` was left when it was set.
+local function rest_of(until_time, longest, now)
+    return math.max(0, math.min(tonumber(until_time or 0) - now, tonumber(longest or math.huge)))
+end
+
 local function new_bucket(now, debt)
     return { at = now, debt = debt, minima = {} }
 end
@@ -82,14 +87,18 @@ local function encode(bucket)
     return table.concat(parts, ' ')
 end
 
-local function decode(text)
+-- The bucket of `text`, or a new one. The clock of a server may be set back: no bucket is of a later time than `now`.
+local function decode(text, now, debt)
+    if not text then
+        return new_bucket(now, debt)
+    end
     local numbers = {}
     for number in string.gmatch(text, '%S+') do
         numbers[#numbers + 1] = tonumber(number)
     end
-    local bucket = new_bucket(numbers[1], numbers[2])
+    local bucket = new_bucket(math.min(numbers[1], now), numbers[2])
     for index = 3, #numbers - 1, 2 do
-        bucket.minima[#bucket.minima + 1] = { numbers[index], numbers[index + 1] }
+        bucket.minima[#bucket.minima + 1] = { math.min(numbers[index], now), numbers[index + 1] }
     end
     return bucket
 end

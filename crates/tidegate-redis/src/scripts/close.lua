@@ -4,16 +4,16 @@
 -- the time in which one unit refills, the capacity.
 
 local now = server_time()
-local closed_until = now + tonumber(ARGV[1])
-if closed_until <= tonumber(redis.call('HGET', KEYS[1], 'closed_until') or 0) then
+local lifetime = tonumber(ARGV[1])
+local known = redis.call('HMGET', KEYS[1], 'closed_until', 'closed_for')
+if lifetime <= rest_of(known[1], known[2], now) then
     return 0
 end
-redis.call('HSET', KEYS[1], 'closed_until', string.format('%.17g', closed_until))
-local lifetime = closed_until - now
+local closed_until = now + lifetime
+redis.call('HSET', KEYS[1], 'closed_until', string.format('%.17g', closed_until), 'closed_for', ARGV[1])
 if ARGV[5] then
     local unit, capacity = tonumber(ARGV[6]), tonumber(ARGV[7])
-    local text = redis.call('HGET', KEYS[1], ARGV[5])
-    local bucket = text and decode(text) or new_bucket(now, 0)
+    local bucket = decode(redis.call('HGET', KEYS[1], ARGV[5]), now, 0)
     drain_until(bucket, (capacity - 1) * unit, closed_until, now)
     redis.call('HSET', KEYS[1], ARGV[5], encode(bucket))
     lifetime = math.max(lifetime, debt_at(bucket, now))

@@ -14,8 +14,9 @@ local RETURN_TIME = 10 * 1000000
 
 local now = server_time()
 local horizon, outage = tonumber(ARGV[2]), tonumber(ARGV[3])
-local times = redis.call('HMGET', KEYS[1], 'last_request', 'silent_from', 'silent_to', 'closed_until')
+local times = redis.call('HMGET', KEYS[1], 'last_request', 'silent_from', 'silent_to', 'closed_until', 'closed_for')
 local last_request, silent_from, silent_to = tonumber(times[1] or 0), tonumber(times[2] or 0), tonumber(times[3] or 0)
+silent_from, silent_to = math.min(silent_from, now), math.min(silent_to, now)
 local silence = now - last_request
 if silence > SILENCE and (silence >= silent_to - silent_from or now - silent_to > RETURN_TIME) then
     silent_from, silent_to = last_request, now
@@ -34,7 +35,7 @@ local quotas, wait, longest = {}, 0, PROCESS_TIME
 for index = 4, #ARGV, 10 do
     local unit, capacity = tonumber(ARGV[index + 1]), tonumber(ARGV[index + 2])
     local text = redis.call('HGET', KEYS[1], ARGV[index])
-    local bucket = text and decode(text) or new_bucket(now, tonumber(ARGV[index + 7]))
+    local bucket = decode(text, now, tonumber(ARGV[index + 7]))
     local returned, charged = tonumber(ARGV[index + 4]), tonumber(ARGV[index + 6])
     local spent, debt = tonumber(ARGV[index + 8]), tonumber(ARGV[index + 9])
     charged = charged + math.max(debt, spent * alone)
@@ -63,12 +64,16 @@ for _, quota in ipairs(quotas) do
     reply[#reply + 1] = math.ceil(debt)
 end
 
-local closed_until = tonumber(times[4] or 0)
-reply[3] = math.max(0, closed_until - now)
+reply[3] = rest_of(times[4], times[5], now)
 longest = math.max(longest, reply[3])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. string.format('%.17g', now), '+inf')
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.17g', now - PROCESS_TIME))
 reply[4] = redis.call('ZCARD', KEYS[2])
-redis.call('PEXPIRE', KEYS[1], math.ceil(longest / 1000) + 60000)
+-- Another process may have longer quotas.
+local expiry = math.ceil(longest / 1000) + 60000
+if redis.call('PTTL', KEYS[1]) < expiry then
+    redis.call('PEXPIRE', KEYS[1], expiry)
+end
 redis.call('PEXPIRE', KEYS[2], math.ceil(PROCESS_TIME / 1000))
 return reply

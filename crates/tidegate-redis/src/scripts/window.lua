@@ -68,5 +68,8 @@ for index = 3, #ARGV, 5 do
     reply[#reply + 1] = all_bad
     reply[#reply + 1] = all_calls
 end
-redis.call('PEXPIRE', KEYS[1], lifetime + AFTERWARDS)
+-- Another process may have longer windows.
+if redis.call('PTTL', KEYS[1]) < lifetime + AFTERWARDS then
+    redis.call('PEXPIRE', KEYS[1], lifetime + AFTERWARDS)
+end
 return reply

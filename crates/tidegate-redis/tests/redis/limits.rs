@@ -324,6 +324,26 @@ async fn the_later_of_two_closing_times_holds_for_all() {
     }
 }
 
+/// The tighter one decides, whichever comes first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_quotas_of_one_unit_and_period_are_two_quotas() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let provider =
+        service_fn(async |_: Request<Payload>| Ok::<_, Infallible>(Response::new(Payload::empty())));
+    let minute = Duration::from_secs(60);
+    for (name, amounts) in [("a/b", [4, 900]), ("a/c", [900, 4])] {
+        // Patient, so that a busy machine is no outage.
+        let settings = Settings { leases: false, timeout: Duration::from_secs(1), ..Settings::default() };
+        let limit = RateLimitLayer::new().quota(amounts[0], minute).quota(amounts[1], minute);
+        let limit = limit.on_limit(OnLimit::Reject).name(name).store(store(&server.url(), settings));
+        let mut admitted = 0;
+        for _ in 0..20 {
+            admitted += usize::from(limit.layer(provider).oneshot(request()).await.is_ok());
+        }
+        assert!((2..=4).contains(&admitted), "{admitted} with {amounts:?}");
+    }
+}
+
 /// The quota of a key is that of all processes, and another key has its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_with_keys_is_shared_for_each_key() {
