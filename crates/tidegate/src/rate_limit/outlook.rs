@@ -138,6 +138,9 @@ mod tests {
         let handle = RateLimitLayer::per_minute(1_000).tokens_per_minute(1_000_000).handle();
         let request = Request::new(Payload::from("{}"));
         assert!(handle.outlook_for(&request, clock::now()).rejection.is_none() && !handle.certainly_admits());
-        assert!(RateLimitLayer::disabled().handle().certainly_admits());
+        let disabled = RateLimitLayer::disabled().handle();
+        assert!(disabled.certainly_admits());
+        disabled.reset();
+        assert!(disabled.certainly_admits());
     }
 }

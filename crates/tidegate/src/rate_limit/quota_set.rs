@@ -213,14 +213,14 @@ impl QuotaSet {
     }
 
     /// Closes the gate until `until`, or until the current closing time if that is later. After that calls
-    /// pass one by one, as `ramp` allows. The request quota with the shortest period then holds one request
+    /// pass one by one, as `ramp` allows, and a ramp that is in effect until later. The request quota with the shortest period then holds one request
     /// and refills from there.
     pub(super) fn close(&mut self, until: Instant, ramp: ReopenRamp, now: Instant) {
         if self.closed_until.is_some_and(|closed| closed >= until) {
             return;
         }
         self.closed_until = Some(until);
-        self.ramp = Some(ramp);
+        self.ramp = Some(self.ramp.map_or(ramp, |current| current.later(ramp)));
         if let Some(pacing_quota) = self.pacing_quota {
             self.configured[pacing_quota].bucket.drain_until(1, until, now);
         }
@@ -263,9 +263,14 @@ impl QuotaSet {
 
     /// Returns the part that is left of the quota with the least, from 0 to 1; 1 without quotas.
     pub(super) fn part_left(&self, now: Instant) -> f32 {
-        let counters = self.configured.iter().chain(self.reported.counters());
+        let shared = self.shared.as_ref().filter(|shared| shared.is_available());
         let part = |counter: &QuotaCounter| counter.bucket.part_left(now);
-        counters.map(part).fold(1.0, f32::min)
+        let configured = self.configured.iter().enumerate();
+        let configured = configured.map(|(index, counter)| match shared {
+            Some(shared) => shared.part_left(index, now),
+            None => part(counter),
+        });
+        configured.chain(self.reported.counters().map(part)).fold(1.0, f32::min)
     }
 
     /// Returns how many calls certainly leave half of every quota: time only adds room. It is 0 if that depends on more than

@@ -70,12 +70,13 @@ impl SharedQuotas {
     ) -> Self {
         let mut quotas: Vec<_> = counters.iter().map(|counter| SharedQuota::new(counter, now)).collect();
         let lease = if settings.leases { settings.lease } else { MIN_LEASE };
-        let lease = quotas.iter().map(SharedQuota::half_refill).min().unwrap_or(lease).min(lease);
+        let half_refill = quotas.iter().map(SharedQuota::half_refill).min().unwrap_or(lease);
+        let lease = lease.min(half_refill).max(MIN_LEASE);
         quotas.iter_mut().for_each(|quota| quota.hold_back(lease));
         Self {
             quotas,
             leases: HeldLeases::default(),
-            lease: lease.max(MIN_LEASE),
+            lease,
             max_wait,
             outage: StoreOutage::default(),
             demand: LeaseDemand::new(),
@@ -305,6 +306,12 @@ impl SharedQuotas {
         // A full bucket is one that nothing is held back of.
         let left = if quota.is_full(now) { quota.capacity() } else { left.min(quota.capacity()) };
         (quota.unit, left, quota.capacity())
+    }
+
+    /// The part of a quota that is left, from 0 to 1.
+    pub(super) fn part_left(&self, index: usize, now: Instant) -> f32 {
+        let (_, left, capacity) = self.bucket(index, now);
+        (left as f64 / (capacity as f64).max(1.0)) as f32
     }
 
     /// Whether nothing is leased, and nothing is to be reported.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use http::Request;
 use proptest::prelude::*;
 use tidegate_testkit::strict::{self, Strict};
 use tokio::task::JoinSet;
@@ -15,6 +16,7 @@ use crate::rate_limit::cost::CallCost;
 use crate::rate_limit::lease_demand::WaitingCalls;
 use crate::rate_limit::quota::Quota;
 use crate::rate_limit::quota_set::QuotaSet;
+use crate::rate_limit::reopen_ramp::ReopenRamp;
 use crate::rate_limit::shared_quotas::NextStep;
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::store::{
@@ -312,6 +314,65 @@ async fn the_lease_of_a_dropped_call_is_returned() {
     assert_eq!(provider.calls(), 10);
 }
 
+/// What other processes have used is seen with the first lease.
+#[tokio::test(start_paused = true)]
+async fn the_part_that_is_left_is_that_of_all_processes() {
+    let (layers, memory) = two(|| RateLimitLayer::per_minute(60), Settings::default());
+    let ([mut one, mut other], _provider) = services(&layers);
+    let left = |layer: &RateLimitLayer| {
+        layer.handle().outlook_for(&Request::new(Payload::from("{}")), clock::now()).left
+    };
+    for _ in 0..50 {
+        complete(&mut one).await.unwrap();
+    }
+    complete(&mut other).await.unwrap();
+    for layer in &layers {
+        assert!((0.1..0.2).contains(&left(layer)), "{}", left(layer));
+    }
+    // Without the store it is that of the share.
+    memory.is_down.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    complete(&mut other).await.unwrap();
+    assert!(!layers[1].handle().shared().unwrap().available && left(&layers[1]) > 0.9);
+}
+
+/// A lease lasts for 20 ms, whatever the settings are: a call that waits for it has to be woken.
+#[test]
+fn what_is_held_back_is_what_refills_within_a_lease() {
+    let start = Instant::now();
+    let per_second = |amount| Quota::new(LimitUnit::Requests, amount, Duration::from_secs(1));
+    let waiting = WaitingCalls { all: CallCost::ONE_CALL, first: CallCost::ONE_CALL };
+    for (millis, held_back) in [(1, 20), (20, 20), (150, 150), (900, 500)] {
+        let settings = Settings { lease: Duration::from_millis(millis), ..Settings::default() };
+        let mut limits = QuotaSet::new(&[per_second(1000)], None, start);
+        limits.share(&settings, Duration::ZERO, start);
+        let NextStep::Ask(request) = limits.next_step(&waiting, start) else { panic!("there is a call") };
+        assert_eq!(request.quotas[0].burst, 1000 - held_back, "{millis} ms");
+    }
+}
+
+/// The store returns the rest of the closed time with every lease, also in its last moments.
+#[test]
+fn a_lease_does_not_shorten_the_ramp_of_a_gate_that_reopens() {
+    let start = Instant::now();
+    let mut limits =
+        QuotaSet::new(&[Quota::new(LimitUnit::Requests, 1000, Duration::from_secs(1))], None, start);
+    let close = |limits: &mut QuotaSet, wait: Duration, now: Instant| {
+        limits.close(now + wait, ReopenRamp::new(wait, now + wait, 1.0), now);
+    };
+    close(&mut limits, Duration::from_secs(100), start);
+    let spread = Duration::from_secs(100) / 10 / 2;
+    let opens = start + Duration::from_secs(100);
+    close(&mut limits, Duration::from_millis(2), opens - Duration::from_millis(1));
+    let shortfall = limits.shortfall(&CallCost::default(), &CallCost::ONE_CALL, opens);
+    assert!(shortfall.wait >= spread, "{:?}", shortfall.wait);
+    let first = opens + spread;
+    limits.try_reserve(&CallCost::ONE_CALL, 9, first).unwrap();
+    let next = limits.shortfall(&CallCost::default(), &CallCost::ONE_CALL, first).wait;
+    close(&mut limits, Duration::from_millis(1), first);
+    assert_eq!(limits.shortfall(&CallCost::default(), &CallCost::ONE_CALL, first).wait, next);
+}
+
 /// One process of the property: its quotas, and the calls that wait.
 struct Process {
     limits: QuotaSet,
@@ -328,11 +389,13 @@ proptest! {
         rate in 20u64..400,
         burst in 2u64..200,
         leases: bool,
+        lease in 1u64..200,
         arrivals in prop::collection::vec((0usize..3, 0u64..10, 0usize..8, 0u64..10), 50..250),
     ) {
         let start = Instant::now();
         let quota = Quota::new(LimitUnit::Requests, rate, Duration::from_secs(1));
-        let settings = Settings { leases, processes: Some(3), ..Settings::default() };
+        let lease = Duration::from_millis(lease);
+        let settings = Settings { leases, lease, processes: Some(3), ..Settings::default() };
         let process = || {
             let mut limits = QuotaSet::new(&[quota], burst.try_into().ok(), start);
             limits.share(&settings, Duration::from_secs(10), start);
@@ -364,7 +427,7 @@ proptest! {
             }
         }
         // A burst of few calls leaves no room for the 20 ms of a lease, and the 5 ms of one that arrives late.
-        let lease = if leases { 0.1 } else { 0.02 };
+        let lease = if leases { lease.as_secs_f64().max(0.02) } else { 0.02 };
         let held_back = (rate as f64 * lease).min(burst as f64 / 2.0).floor();
         let extra = (rate as f64 * 0.025 - held_back).max(0.0) + 1.0;
         for (first, from) in admitted.iter().enumerate() {
