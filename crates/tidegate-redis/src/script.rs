@@ -120,7 +120,8 @@ impl Scripts {
 impl Scripts {
     pub(crate) fn report_calls(&self, keys: &Keys, report: &WindowReport) -> ScriptInvocation<'_> {
         let mut script = self.window.key(&keys.window);
-        script.arg(report.number).arg(u8::from(report.is_after));
+        let closed_for = report.closed_for.map_or(0, |time| micros(time).max(1));
+        script.arg(report.number).arg(closed_for);
         for (name, reported) in [("results", report.results), ("latencies", report.latencies)] {
             // What is not counted has no field.
             let Some(ReportedCalls { span, added, .. }) = reported else {

@@ -1,7 +1,7 @@
 -- Adds the calls of a process to the window of a circuit. The same decisions as `WindowRecord` in the crate tidegate.
 -- KEYS: the window (a hash: its number, and the slices of each span).
--- ARGV: the number of the window that the process knows, or 0; whether its circuit has closed since; then for the results
--- and for the latencies: the field, `calls` or `time`, the length in calls or microseconds, the bad calls, all calls. A field
+-- ARGV: the number of the window that the process knows, or 0; how long ago its circuit closed after that, or 0; then for the
+-- results and for the latencies: the field, `calls` or `time`, the length in calls or microseconds, the bad calls, all calls. A field
 -- that is empty is not counted.
 -- Returns: the number of the window; the bad calls and all calls of the results, and of the latencies.
 
@@ -11,13 +11,15 @@ local AFTERWARDS = 3600 * 1000
 
 local now = server_time()
 local number = tonumber(redis.call('HGET', KEYS[1], 'number') or 0)
-local known, is_after = tonumber(ARGV[1]), ARGV[2] == '1'
-if number == 0 or is_after and (known == 0 or known == number) then
+local known, closed_for = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- The number of a window is the time at which it began.
+local is_over = closed_for > 0 and (known == number or known == 0 and number < now - closed_for)
+if number == 0 or is_over then
     redis.call('DEL', KEYS[1])
     number = math.max(now, number + 1)
     redis.call('HSET', KEYS[1], 'number', string.format('%.17g', number))
 end
-local counts = known == 0 or is_after or known == number
+local counts = known == 0 or closed_for > 0 or known == number
 
 local reply, lifetime = { number }, 0
 for index = 3, #ARGV, 5 do

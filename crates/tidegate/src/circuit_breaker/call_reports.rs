@@ -46,7 +46,7 @@ impl CallReports {
 
 impl Handle {
     fn take_report(&self) -> Option<(SentReport, WindowReport)> {
-        self.with_circuit(Circuit::take_report)
+        self.with_circuit(|circuit| circuit.take_report(clock::now()))
     }
 
     fn on_report_reply(&self, sent: &SentReport, reply: Option<SharedWindow>) {

@@ -10,8 +10,8 @@ pub(super) struct SharedStatistics {
     unreported: UnreportedCalls,
     /// The number of the latest window in the store that this process has seen; 0 before the first.
     number: u64,
-    /// The circuit has closed, and the store has not replied to a report since.
-    is_after: bool,
+    /// When the circuit closed, if the store has not replied to a report since.
+    closed_at: Option<Instant>,
     /// The number of times that the circuit closed. Reports from before do not count after.
     closings: u64,
     /// The window of all processes, and when the store returned it; `None` while the local window decides.
@@ -32,7 +32,7 @@ pub(super) struct UnreportedCalls {
 pub(super) struct SentReport {
     pub(super) calls: UnreportedCalls,
     number: u64,
-    is_after: bool,
+    closed_for: Option<Duration>,
     closings: u64,
 }
 
@@ -62,11 +62,11 @@ impl SharedStatistics {
 
     /// Takes the calls since the latest report, if there are any. They are not reported again: whether the store has counted
     /// a report without a reply is not known.
-    pub(super) fn take_report(&mut self) -> Option<SentReport> {
+    pub(super) fn take_report(&mut self, now: Instant) -> Option<SentReport> {
         self.has_unreported().then(|| SentReport {
             calls: std::mem::take(&mut self.unreported),
             number: self.number,
-            is_after: self.is_after,
+            closed_for: self.closed_at.map(|at| now.saturating_duration_since(at)),
             closings: self.closings,
         })
     }
@@ -78,7 +78,7 @@ impl SharedStatistics {
         if is_current {
             self.window = reply.map(|window| (window, now));
             if let Some(window) = reply {
-                (self.number, self.is_after) = (window.number, false);
+                (self.number, self.closed_at) = (window.number, None);
             }
         }
         is_current
@@ -109,10 +109,10 @@ impl SharedStatistics {
     }
 
     /// The circuit has closed: its window begins anew, in all processes.
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear(&mut self, now: Instant) {
         self.unreported = UnreportedCalls::default();
         self.window = None;
-        self.is_after = true;
+        self.closed_at = Some(now);
         self.closings += 1;
     }
 }
@@ -123,7 +123,7 @@ impl SentReport {
         let reported = |span, added: WindowTotals| ReportedCalls { span, added };
         WindowReport {
             number: self.number,
-            is_after: self.is_after,
+            closed_for: self.closed_for,
             results: counts.0.then(|| reported(settings.window(), self.calls.results)),
             latencies: counts.1.then(|| reported(settings.slow_call_window(), self.calls.latencies)),
         }

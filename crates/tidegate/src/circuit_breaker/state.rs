@@ -346,8 +346,8 @@ impl Circuit {
     }
 
     /// Takes the calls that are not reported yet, if there are any.
-    pub(super) fn take_report(&mut self) -> Option<(SentReport, WindowReport)> {
-        self.statistics.take_report(&self.settings)
+    pub(super) fn take_report(&mut self, now: Instant) -> Option<(SentReport, WindowReport)> {
+        self.statistics.take_report(&self.settings, now)
     }
 
     /// Handles the reply of the store to a report; `None` if there was none in time. Opens the circuit if a rate of all
@@ -460,7 +460,7 @@ impl Circuit {
     }
 
     fn close(&mut self, ramp_up: Option<RampUp>, reason: Reason, now: Instant) {
-        self.statistics.clear();
+        self.statistics.clear(now);
         self.cooldown.on_close(now);
         self.transition_to(Phase::Closed { ramp_up }, reason, now);
     }

@@ -114,8 +114,12 @@ impl CircuitStatistics {
     }
 
     /// Takes the calls that are not reported to the store yet, if the window is shared and there are any.
-    pub(super) fn take_report(&mut self, settings: &Settings) -> Option<(SentReport, WindowReport)> {
-        let sent = self.shared.as_mut()?.take_report()?;
+    pub(super) fn take_report(
+        &mut self,
+        settings: &Settings,
+        now: Instant,
+    ) -> Option<(SentReport, WindowReport)> {
+        let sent = self.shared.as_mut()?.take_report(now)?;
         let counts = (self.outcomes.is_some(), self.latencies.is_some());
         Some((sent, sent.report(counts, settings)))
     }
@@ -170,12 +174,12 @@ impl CircuitStatistics {
         self.latencies.as_mut().map(|latencies| latencies.totals(now)).unwrap_or_default()
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear(&mut self, now: Instant) {
         self.streak = None;
         for window in [&mut self.outcomes, &mut self.latencies].into_iter().flatten() {
             window.clear();
         }
-        self.shared.iter_mut().for_each(|shared| shared.clear());
+        self.shared.iter_mut().for_each(|shared| shared.clear(now));
     }
 }
 

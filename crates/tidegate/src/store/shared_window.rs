@@ -25,9 +25,10 @@ pub struct WindowReport {
     /// The [number](SharedWindow::number) of the window that the calls belong to, as far as this process knows; 0 if it
     /// knows none. Calls of another window do not count.
     pub number: u64,
-    /// The circuit of this process has closed after that window, and these calls came later: they belong to a new window,
-    /// which this report begins unless another process has done that.
-    pub is_after: bool,
+    /// The circuit of this process closed this long ago, after that window, and these calls came later: they belong to a new
+    /// window, which this report begins unless another process has done that. Without a number it does so if the window in the
+    /// store began before the circuit closed.
+    pub closed_for: Option<Duration>,
     /// The results of calls, if they are counted.
     pub results: Option<ReportedCalls>,
     /// The latencies of calls, if they are counted.

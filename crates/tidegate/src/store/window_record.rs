@@ -28,12 +28,15 @@ const SLICES: u32 = 10;
 impl WindowRecord {
     /// Adds the calls of a process, and returns those of all. `now` is the time of the store since any fixed moment.
     pub fn apply(&mut self, report: &WindowReport, now: Duration) -> SharedWindow {
-        let is_known = report.number == 0 || report.number == self.number;
-        if self.number == 0 || report.is_after && is_known {
+        let is_over = report.closed_for.is_some_and(|closed_for| match report.number {
+            0 => u128::from(self.number) < now.saturating_sub(closed_for).as_micros(),
+            known => known == self.number,
+        });
+        if self.number == 0 || is_over {
             let number = u64::try_from(now.as_micros()).unwrap_or(u64::MAX).max(self.number + 1);
             *self = Self { number, ..Self::default() };
         }
-        let counts = report.number == 0 || report.is_after || report.number == self.number;
+        let counts = report.number == 0 || report.closed_for.is_some() || report.number == self.number;
         let add = |windows: &mut SlicesBySpan, reported: Option<ReportedCalls>| {
             let Some(ReportedCalls { span, added }) = reported else { return WindowTotals::default() };
             let added = if counts { added } else { WindowTotals::default() };
@@ -111,7 +114,10 @@ mod tests {
                 let step: Vec<_> = step.split(' ').collect();
                 let report = WindowReport {
                     number: step[1].parse().unwrap(),
-                    is_after: step[2] == "1",
+                    closed_for: match step[2] {
+                        "0" => None,
+                        micros => Some(Duration::from_micros(micros.parse().unwrap())),
+                    },
                     results: Some(reported(&step[3..6])),
                     latencies: step.get(6..9).map(reported),
                 };
@@ -130,7 +136,7 @@ mod tests {
 
     fn report(span: WindowSpan, added: WindowTotals) -> WindowReport {
         let results = Some(ReportedCalls { span, added });
-        WindowReport { number: 0, is_after: false, results, latencies: None }
+        WindowReport { number: 0, closed_for: None, results, latencies: None }
     }
 
     proptest! {

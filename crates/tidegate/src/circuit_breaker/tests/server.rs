@@ -93,6 +93,11 @@ impl Server {
         self.lock().is_down = true;
     }
 
+    /// Ends a stop in which the server has kept its state.
+    pub(super) fn resume(&self) {
+        self.lock().is_down = false;
+    }
+
     /// Starts the server empty. Each process is connected again after the delay of a message.
     pub(super) fn restart(&self) {
         let mut state = self.lock();

@@ -232,6 +232,23 @@ async fn a_reply_from_before_the_circuit_closed_changes_nothing() {
     assert_eq!(layers[0].handle().state(), State::Closed);
 }
 
+/// A process that gets no reply in time does not begin the window of the others anew with each of its reports.
+#[tokio::test(start_paused = true)]
+async fn a_process_without_a_reply_reports_when_its_circuit_closed() {
+    let server = Server::new();
+    let layers = two(&server, by_rate);
+    server.set_delays(Delays { reply: Box::new(|| SECOND), ..Delays::default() });
+    layers[0].handle().reset();
+    for _ in 0..2 {
+        sleep(SECOND).await;
+        calls(&layers[0], 200, 1).await;
+        sleep(3 * SECOND).await;
+    }
+    let closed =
+        server.reports().into_iter().map(|report| (report.number, report.closed_for.unwrap().as_secs()));
+    assert_eq!(closed.collect::<Vec<_>>(), [(0, 1), (0, 5)]);
+}
+
 /// Two failures that the provider sent with waits are in one report.
 #[tokio::test(start_paused = true)]
 async fn the_longest_wait_that_the_provider_sent_is_kept() {
