@@ -218,10 +218,12 @@ async fn start(args: &Args, mut config: Config, log: &LogWriter) -> Result<Runni
     let listen = config.listen;
     let metrics = PrometheusMetrics::install().map_err(ExitFailure::cannot_serve)?;
     let gateway = Gateway::new(config).map_err(ExitFailure::bad_config)?.log(log.clone()).metrics(metrics);
-    gateway.bind().await.map_err(|error| {
-        ExitFailure::cannot_serve(format!(
+    gateway.bind().await.map_err(|error| match error.raw_os_error() {
+        Some(_) => ExitFailure::cannot_serve(format!(
             "cannot listen on {listen}: {error}; choose another with --listen ADDR"
-        ))
+        )),
+        // It is not about the address.
+        None => ExitFailure::cannot_serve(error),
     })
 }
 

@@ -139,6 +139,18 @@ fn the_error_for_a_port_in_use_contains_a_workaround() {
     assert!(line.ends_with("; choose another with --listen ADDR\n"), "{line}");
 }
 
+#[test]
+fn the_error_for_a_store_that_cannot_be_reached_is_about_the_store() {
+    let unused = tidegate_testkit::closed_port().unwrap();
+    let store = format!("\n[store]\nurl = \"redis://{}\"\nmode = \"fail_closed\"\n", unused.addr());
+    let file = TempFile::new("closed", &(VALID.to_owned() + &store));
+    let mut program = program(&["--listen", "127.0.0.1:0", "--config", file.path()]);
+    let (status, lines) = status_and_stderr(&program.env("PROVIDER_KEY", "sk-secret").output().unwrap());
+    assert_eq!(status, Some(1));
+    let line = format!("tidegate-gateway: the Redis server at {} cannot be used: ", unused.addr());
+    assert!(lines.lines().any(|it| it.starts_with(&line)), "{lines}");
+}
+
 /// Parses the URL and the body of a printed curl command.
 fn parse(line: &str) -> (String, String) {
     let url = line.split(' ').find(|word| word.starts_with("http://")).unwrap();

@@ -62,7 +62,8 @@ impl RedisStore {
         match store.check().await {
             Err(error) if store.0.settings.store.mode == OnUnavailable::Closed => Err(error),
             Err(error) => {
-                tracing::warn!(layer = "store", %error, "shared limits are local until the server is there");
+                let processes = store.0.settings.store.processes;
+                tracing::warn!(layer = "store", %error, processes, "shared limits are local until the server is there");
                 Ok(store)
             }
             Ok(()) => Ok(store),

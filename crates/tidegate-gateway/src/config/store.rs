@@ -34,7 +34,8 @@ pub(super) struct StoreEntry {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<HumanDuration>")]
     lease: Option<Duration>,
-    /// The number of gateways, by which quotas are divided while the store is unavailable; by default as many as were seen.
+    /// The number of gateways, by which quotas are divided while the store is unavailable; by default as many as were seen, so
+    /// that a gateway that starts without the store takes whole quotas.
     processes: Option<u32>,
 }
 

@@ -9,6 +9,7 @@ pub(super) struct SharedLimits {
     redis: RedisStore,
     store: Store,
     mode: OnUnavailable,
+    processes: Option<u32>,
 }
 
 impl SharedLimits {
@@ -16,7 +17,8 @@ impl SharedLimits {
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, GatewayConfigError> {
         let redis = RedisStore::lazy(settings.clone());
         let redis = redis.map_err(|error| GatewayConfigError::new("store", error.to_string()))?;
-        Ok(Self { store: Store::new(redis.clone()), redis, mode: settings.store.mode })
+        let (mode, processes) = (settings.store.mode, settings.store.processes);
+        Ok(Self { store: Store::new(redis.clone()), redis, mode, processes })
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -28,10 +30,10 @@ impl SharedLimits {
         if self.mode == OnUnavailable::Closed {
             return self.redis.check().await;
         }
-        let redis = self.redis.clone();
+        let (redis, processes) = (self.redis.clone(), self.processes);
         tokio::spawn(async move {
             if let Err(error) = redis.check().await {
-                tracing::warn!(layer = "store", %error, "shared limits are local until the server is there");
+                tracing::warn!(layer = "store", %error, processes, "shared limits are local until the server is there");
             }
         });
         Ok(())

@@ -62,7 +62,7 @@ impl From<&RateLimitSettings> for RateState {
         // With keys, the limit of each key is shared.
         let shared = settings.hooks.store.as_ref().filter(|_| settings.enabled && settings.key_by.is_none());
         if let Some(store) = shared {
-            limits.share(store.shared.settings(), settings.longest_wait(), now);
+            limits.share(store.shared.settings(), &store.seen_processes, settings.longest_wait(), now);
         }
         // One of many keys has few calls.
         let is_sharded = settings.enabled && settings.key_by.is_none() && !settings.hooks.is_of_key;

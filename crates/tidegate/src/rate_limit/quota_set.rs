@@ -1,6 +1,8 @@
 //! The quotas of a gate as plain data: a cost and a `now` in, a reservation or a wait out.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use super::cost::{CallCost, Reserved};
@@ -65,9 +67,16 @@ impl QuotaSet {
     }
 
     /// Shares the configured quotas with other processes.
-    pub(super) fn share(&mut self, settings: &store::Settings, max_wait: Duration, now: Instant) {
+    pub(super) fn share(
+        &mut self,
+        settings: &store::Settings,
+        seen_processes: &Arc<AtomicU32>,
+        max_wait: Duration,
+        now: Instant,
+    ) {
         if !self.configured.is_empty() {
-            self.shared = Some(Box::new(SharedQuotas::new(&self.configured, settings, max_wait, now)));
+            let shared = SharedQuotas::new(&self.configured, settings, seen_processes, max_wait, now);
+            self.shared = Some(Box::new(shared));
         }
     }
 

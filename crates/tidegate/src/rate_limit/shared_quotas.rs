@@ -8,6 +8,8 @@
 //!     └───────────────────── a reply ──────────────────── unavailable: the local share decides
 //! ```
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::cost::{CallCost, Reserved};
@@ -32,7 +34,10 @@ pub(super) struct SharedQuotas {
     max_wait: Duration,
     outage: StoreOutage,
     demand: LeaseDemand,
-    processes: u32,
+    /// Those that share these quotas, as of the latest reply.
+    processes: Option<u32>,
+    /// The most that share any quotas of this store.
+    seen_processes: Arc<AtomicU32>,
 }
 
 /// How a rate limit is shared, ready to be serialised.
@@ -65,6 +70,7 @@ impl SharedQuotas {
     pub(super) fn new(
         counters: &[QuotaCounter],
         settings: &Settings,
+        seen_processes: &Arc<AtomicU32>,
         max_wait: Duration,
         now: Instant,
     ) -> Self {
@@ -80,7 +86,8 @@ impl SharedQuotas {
             max_wait,
             outage: StoreOutage::default(),
             demand: LeaseDemand::new(),
-            processes: settings.processes.unwrap_or(1),
+            processes: None,
+            seen_processes: Arc::clone(seen_processes),
             settings: settings.clone(),
         }
     }
@@ -88,7 +95,13 @@ impl SharedQuotas {
     /// How the limit is shared now.
     pub(super) fn status(&self) -> SharedRate {
         let leased = self.leases.first_left();
-        SharedRate { available: self.is_available(), processes: self.processes, leased }
+        SharedRate { available: self.is_available(), processes: self.processes(), leased }
+    }
+
+    /// The processes that share the quotas: as configured, else as of the latest reply, else as many as share others.
+    fn processes(&self) -> u32 {
+        let seen = || self.seen_processes.load(Ordering::Relaxed);
+        self.settings.processes.or(self.processes).unwrap_or_else(seen).max(1)
     }
 
     /// Whether the local share decides.
@@ -111,12 +124,12 @@ impl SharedQuotas {
             .iter()
             .map(|quota| ahead.of(quota.unit).saturating_add(cost.of(quota.unit)))
             .collect();
-        let begins = self.leases.cover(&mut lacks, now);
+        let (begins, processes) = (self.leases.cover(&mut lacks, now), self.processes());
         let lacking = self.quotas.iter().zip(&lacks).filter(|(_, lack)| **lack > 0);
         let estimate = lacking
             .map(|(quota, lack)| {
                 let beyond = lack.saturating_sub(quota.room(now));
-                (quota.time_for(beyond).saturating_mul(self.processes), quota.name)
+                (quota.time_for(beyond).saturating_mul(processes), quota.name)
             })
             .max();
         match estimate {
@@ -245,8 +258,8 @@ impl SharedQuotas {
     }
 
     fn holdings(&self) -> Holdings<'_> {
-        let Self { quotas, leases, lease, processes, .. } = self;
-        Holdings { quotas, leases, lease: *lease, processes: *processes }
+        let Self { quotas, leases, lease, .. } = self;
+        Holdings { quotas, leases, lease: *lease, processes: self.processes() }
     }
 
     /// When what is not reported is.
@@ -266,7 +279,8 @@ impl SharedQuotas {
         if !self.outage.on_reply(now) {
             self.quotas.iter_mut().for_each(|quota| quota.spent_alone = 0);
         }
-        self.processes = self.settings.processes.unwrap_or(grant.processes).max(1);
+        self.processes = Some(grant.processes);
+        self.seen_processes.fetch_max(grant.processes, Ordering::Relaxed);
         for ((quota, requested), debt) in self.quotas.iter_mut().zip(&request.quotas).zip(&grant.debts) {
             quota.charged = quota.charged.saturating_sub(requested.charged);
             quota.see(*debt, now);
@@ -293,9 +307,9 @@ impl SharedQuotas {
     /// The bucket of the local share of each quota, spent as far as is known.
     pub(super) fn local_share(&self, index: usize, now: Instant) -> Bucket {
         let quota = &self.quotas[index];
-        let (rate, burst) = quota.share(self.processes);
+        let (rate, burst) = quota.share(self.processes());
         let mut bucket = Bucket::new(rate, now);
-        bucket.set_spent(quota.spent_share(self.processes, now).min(burst), now);
+        bucket.set_spent(quota.spent_share(self.processes(), now).min(burst), now);
         bucket
     }
 

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use super::SharedStore;
 
@@ -6,6 +7,8 @@ use super::SharedStore;
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(crate) shared: Arc<dyn SharedStore>,
+    /// The most processes that have been seen to share a limit. The next limit has as many, until its own number is known.
+    pub(crate) seen_processes: Arc<AtomicU32>,
     scope: Arc<str>,
 }
 
@@ -13,13 +16,13 @@ impl Store {
     /// Limits shared through `store`, without a scope.
     #[must_use]
     pub fn new(store: impl SharedStore) -> Self {
-        Self { shared: Arc::new(store), scope: "".into() }
+        Self { shared: Arc::new(store), seen_processes: Arc::default(), scope: "".into() }
     }
 
     /// The same store for other states: those of layers with the same name and another scope are apart.
     #[must_use]
     pub fn scope(&self, scope: &str) -> Self {
-        Self { shared: Arc::clone(&self.shared), scope: scope.into() }
+        Self { scope: scope.into(), ..self.clone() }
     }
 
     /// The name of the shared state of a layer.

@@ -31,7 +31,8 @@
 //!   lower by what refills within a lease, by at most a half of it. A quota with a burst of one call is exact up to the time
 //!   of a round trip.
 //! - While the store is unavailable, each process admits its share: the quota divided by the number of processes, at least
-//!   one call per period. Around the change from the one to the other at most one burst is admitted in addition, and the
+//!   one call per period. The number is [set](Settings::processes), or has been seen: a process that starts while the store is
+//!   unavailable has seen none, and admits the whole quota unless it is set. Around the change from the one to the other at most one burst is admitted in addition, and the
 //!   leases that are out. A process that alone cannot reach the store admits its share in addition to what the others
 //!   admit; when it is back, the store charges it for that.
 //!

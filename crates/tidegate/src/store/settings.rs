@@ -17,11 +17,13 @@ pub struct Settings {
     /// Whether quotas are taken in slices ahead of need; `true` by default. Without, each call that finds no other waiting
     /// makes a round trip.
     pub leases: bool,
-    /// How long a slice of a quota may be used; 100 ms by default. At most as long as half of the burst takes to refill.
+    /// How long a slice of a quota may be used; 100 ms by default. At most as long as half of the burst takes to refill, and at
+    /// least 20 ms.
     #[serde(with = "DurationText")]
     pub lease: Duration,
     /// The number of processes, by which quotas are divided while the store is unavailable. By default the number that took
-    /// a lease of the same limit within the last minute.
+    /// a lease of the same limit within the last minute, or else the largest number that took one of another limit; 1 in a
+    /// process that has not reached the store since it started, which then takes whole quotas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u32>,
 }

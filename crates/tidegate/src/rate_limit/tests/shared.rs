@@ -222,6 +222,27 @@ async fn without_a_store_the_share_decides_and_the_store_is_charged_for_it_after
     assert!((28..=31).contains(&admitted), "{admitted}");
 }
 
+/// Of a limit that is new while the store is down, the number of processes is not known: it is as large as that of others.
+#[tokio::test(start_paused = true)]
+async fn a_new_limit_without_a_store_has_the_share_of_an_older_one() {
+    let memory = Arc::new(Memory::default());
+    let store = MemoryStore { memory: Arc::clone(&memory), settings: Settings::default() };
+    let store = Store::new(store);
+    let limit = |name: &str| {
+        let limit = RateLimitLayer::per_minute(60).on_limit(OnLimit::Reject).name(name);
+        limit.store(store.scope(name))
+    };
+    let (older, newer) = (limit("a/b"), limit("a/c"));
+    let ([mut older, mut newer], _provider) = services(&[older, newer]);
+    complete(&mut older).await.unwrap();
+    memory.is_down.store(true, Ordering::Relaxed);
+    let mut admitted = 0;
+    while complete(&mut newer).await.is_ok() {
+        admitted += 1;
+    }
+    assert_eq!(admitted, 30);
+}
+
 #[tokio::test(start_paused = true)]
 async fn in_the_closed_mode_no_call_is_admitted_without_a_store() {
     let limit = || RateLimitLayer::per_minute(60).max_wait(Duration::from_secs(1));
@@ -345,7 +366,7 @@ fn what_is_held_back_is_what_refills_within_a_lease() {
     for (millis, held_back) in [(1, 20), (20, 20), (150, 150), (900, 500)] {
         let settings = Settings { lease: Duration::from_millis(millis), ..Settings::default() };
         let mut limits = QuotaSet::new(&[per_second(1000)], None, start);
-        limits.share(&settings, Duration::ZERO, start);
+        limits.share(&settings, &Arc::default(), Duration::ZERO, start);
         let NextStep::Ask(request) = limits.next_step(&waiting, start) else { panic!("there is a call") };
         assert_eq!(request.quotas[0].burst, 1000 - held_back, "{millis} ms");
     }
@@ -398,7 +419,7 @@ proptest! {
         let settings = Settings { leases, lease, processes: Some(3), ..Settings::default() };
         let process = || {
             let mut limits = QuotaSet::new(&[quota], burst.try_into().ok(), start);
-            limits.share(&settings, Duration::from_secs(10), start);
+            limits.share(&settings, &Arc::default(), Duration::from_secs(10), start);
             Process { limits, waiting: 0, asked: None }
         };
         let (mut processes, mut store) = ([process(), process(), process()], Buckets::default());
