@@ -3,9 +3,9 @@
 
 local MAX_MINIMA = 6
 
--- The rest of the time until `until_time`, of which `longest` was left when it was set.
-local function rest_of(until_time, longest, now)
-    return math.max(0, math.min(tonumber(until_time or 0) - now, tonumber(longest or math.huge)))
+-- A time for which `longest` was left when it was set: no later than that from now on.
+local function bound_time(time, longest, now)
+    return math.min(tonumber(time or 0), now + tonumber(longest or math.huge))
 end
 
 local function new_bucket(now, debt)

@@ -6,10 +6,12 @@
 local now = server_time()
 local lifetime = tonumber(ARGV[1])
 local known = redis.call('HMGET', KEYS[1], 'closed_until', 'closed_for')
-if lifetime <= rest_of(known[1], known[2], now) then
+local closed_until = bound_time(known[1], known[2], now)
+if now + lifetime <= closed_until then
+    redis.call('HSET', KEYS[1], 'closed_until', string.format('%.17g', closed_until))
     return 0
 end
-local closed_until = now + lifetime
+closed_until = now + lifetime
 redis.call('HSET', KEYS[1], 'closed_until', string.format('%.17g', closed_until), 'closed_for', ARGV[1])
 if ARGV[5] then
     local unit, capacity = tonumber(ARGV[6]), tonumber(ARGV[7])

@@ -64,7 +64,11 @@ for _, quota in ipairs(quotas) do
     reply[#reply + 1] = math.ceil(debt)
 end
 
-reply[3] = rest_of(times[4], times[5], now)
+if times[4] then
+    local closed_until = bound_time(times[4], times[5], now)
+    reply[3] = math.max(0, closed_until - now)
+    redis.call('HSET', KEYS[1], 'closed_until', string.format('%.17g', closed_until))
+end
 longest = math.max(longest, reply[3])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. string.format('%.17g', now), '+inf')

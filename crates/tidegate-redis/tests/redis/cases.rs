@@ -153,7 +153,7 @@ async fn the_script_closes_like_the_gate_in_rust() {
     const READ: &str = "
         local closed = redis.call('HMGET', KEYS[1], 'closed_until', 'closed_for')
         local bucket = decode(redis.call('HGET', KEYS[1], 'quota'), now)
-        return string.format('%d %d', rest_of(closed[1], closed[2], now), math.ceil(debt_at(bucket, now)))";
+        return string.format('%d %d', math.max(0, bound_time(closed[1], closed[2], now) - now), math.ceil(debt_at(bucket, now)))";
     let script = with_harness(include_str!("../../src/scripts/close.lua"), READ);
     let arguments = |step: &[&str]| {
         let numbers = &step[step.len() - 3..];
@@ -167,8 +167,9 @@ async fn the_script_closes_like_the_gate_in_rust() {
 case a_clock_that_is_set_back_closes_for_no_longer 10 1000000 5
 50000000 close 1000000 = 1000000 1400000
 10000000 close 600000 = 1000000 1400000
-10000000 close 1500000 = 1500000 1900000
-10500000 close 900000 = 1000000 1400000
+10400000 close 500000 = 600000 1400000
+10400000 close 1500000 = 1500000 1900000
+10900000 close 900000 = 1000000 1400000
 ";
     assert_decides(set_back, 1, &script, arguments).await;
 }
@@ -186,6 +187,20 @@ async fn the_script_charges_what_was_spent_without_the_store() {
         [process, "0", outage].iter().chain(&quota).map(|part| (*part).to_owned()).collect()
     };
     assert_decides(include_str!("../../cases/lease.txt"), 4, &script, arguments).await;
+    // The gate is closed for a second in place of the first step.
+    const CLOSE: &str = "if ARGV[1] == 'close' then
+        redis.call('HSET', KEYS[1], 'closed_until', now + 1000000, 'closed_for', 1000000)
+    end ";
+    let script = [CLOSE, include_str!("../../src/scripts/take_lease.lua")].concat();
+    let script = with_harness(&script, "return string.format('%d', reply[3])");
+    let set_back = "
+case a_clock_that_is_set_back_closes_for_no_longer 10 1000000 5
+50000000 close 0 0 0 0 = 1000000
+10000000 a 0 0 0 0 = 1000000
+10400000 a 0 0 0 0 = 600000
+11000000 a 0 0 0 0 = 0
+";
+    assert_decides(set_back, 1, &script, arguments).await;
 }
 
 /// The settings of processes differ while a fleet is replaced.
