@@ -11,9 +11,13 @@ local ANY = '?'
 
 local now = server_time()
 local change, process, time = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local state = redis.call('HMGET', KEYS[1], 'open_until', 'is_quota', 'prober', 'turn_until')
+local state = redis.call('HMGET', KEYS[1], 'open_until', 'is_quota', 'prober', 'turn_until', 'open_for', 'turn_for')
 local open_until = tonumber(state[1] or -1)
 local is_quota, prober, turn_until = state[2] or '0', state[3] or '', tonumber(state[4] or 0)
+-- The clock of a server may be set back: no time is further ahead than when it was written.
+local open_end, turn_end = now + tonumber(state[5] or math.huge), now + tonumber(state[6] or math.huge)
+local is_set_back = open_until > open_end or turn_until > turn_end
+open_until, turn_until = math.min(open_until, open_end), math.min(turn_until, turn_end)
 if turn_until <= now then
     prober = ''
 end
@@ -48,10 +52,12 @@ elseif change == 'end_turn' and prober == process then
     prober = ''
 end
 
-if change ~= 'read' and open_until >= 0 then
+if (change ~= 'read' or is_set_back) and open_until >= 0 then
+    local open_for, turn_for = math.max(0, open_until - now), math.max(0, turn_until - now)
     redis.call('HSET', KEYS[1], 'open_until', string.format('%.17g', open_until), 'is_quota', is_quota,
-        'prober', prober, 'turn_until', string.format('%.17g', turn_until))
-    local lifetime = math.max(open_until - now, turn_until - now, 0) + AFTERWARDS
+        'prober', prober, 'turn_until', string.format('%.17g', turn_until),
+        'open_for', string.format('%.17g', open_for), 'turn_for', string.format('%.17g', turn_for))
+    local lifetime = math.max(open_for, turn_for) + AFTERWARDS
     redis.call('PEXPIRE', KEYS[1], math.ceil(lifetime / 1000))
 end
 if event then

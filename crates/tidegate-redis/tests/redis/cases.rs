@@ -123,6 +123,18 @@ async fn the_script_decides_like_the_circuit_record_in_rust() {
         [step[1], step[2], number(3), number(4), "channel", "name", grace].map(str::to_owned).to_vec()
     };
     assert_decides(include_str!("../../cases/circuit.txt"), 5, &script, arguments).await;
+    // There is no such clock in Rust.
+    let set_back = "
+case a_clock_that_is_set_back_delays_no_probe
+50000000 open a 1000000 0 = open 1000000 0 0
+10000000 read a = open 1000000 0 0
+10400000 read a = open 600000 0 0
+11000000 take_turn a 500000 100 = open 0 0 1
+9000000 take_turn b 500000 100 = open 0 0 0
+9499999 take_turn b 500000 100 = open 0 0 0
+9500000 take_turn b 500000 100 = open 0 0 1
+";
+    assert_decides(set_back, 1, &script, arguments).await;
 }
 
 #[tokio::test]
