@@ -24,7 +24,7 @@ async fn start(provider: Provider) -> Server {
     provider.start().await.unwrap()
 }
 
-/// The chain of the issue that asked for groups: two deployments as one place, then another provider.
+/// The chain for which groups were made: two deployments as one place, then another provider.
 #[tokio::test]
 async fn a_group_is_one_place_of_a_chain_by_name() {
     let east = start(Provider::azure().otherwise(Reply::ok())).await;

@@ -1,7 +1,7 @@
 //! Every layer, the stack, a chain and the translation compile where futures have to be `Send`: in a spawned task, in
 //! an axum handler and in a hyper service, around every client.
 //!
-//! A type of ours that leaks a type of the wrapped service (its error, or its body behind a bound) breaks this for all
+//! A type of tidegate that leaks a type of the wrapped service (its error, or its body behind a bound) breaks this for all
 //! users at once: the compiler then reports "implementation of `From` is not general enough". So each case here is
 //! written out with the concrete types of a user, by macros; a generic function would have bounds that no user has.
 //!

@@ -74,7 +74,7 @@ fn the_same_seed_gives_the_same_figures_on_any_thread() {
 
 #[test]
 fn figures_are_one_line_of_json() {
-    let text = line(&trouble(), stack("tidegate"), 2);
+    let text = line(&trouble(), stack("tidegate"), 1);
     assert!(!text.contains('\n'));
     let value: Value = serde_json::from_str(&text).unwrap();
     for key in [

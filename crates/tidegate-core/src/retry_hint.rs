@@ -183,7 +183,7 @@ mod tests {
         }
     }
 
-    /// The clock of the provider is an hour ahead of ours, or behind.
+    /// The clock of the provider is an hour ahead, or behind.
     #[test]
     fn a_point_in_time_is_compared_with_the_date_of_the_response() {
         for (date, until, epoch) in [

@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(text, expected);
     }
 
-    /// A line feed in a text would begin a line that nobody has logged.
+    /// A line feed in a text would begin a false line of the log.
     #[test]
     fn a_text_stays_on_its_line() {
         let text = lines(false, || tracing::warn!(error = %"ü\u{1b}[31m", "two\nlines"));

@@ -174,7 +174,7 @@ async fn pages_and_hosts_of_the_file_are_accepted() {
     assert_eq!((status, response.contains("access-control-allow-origin")), (200, false), "{response}");
 }
 
-/// Regression: nothing was asked of callers, and nothing said so.
+/// Regression: callers needed no key, without a warning.
 #[test]
 fn a_gateway_that_other_machines_reach_needs_callers() {
     let start = |listen: &str, more: &str| {

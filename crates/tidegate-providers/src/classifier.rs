@@ -139,7 +139,7 @@ impl Classifier for ProviderClassifier {
     /// By the first bytes that are not blank.
     ///
     /// A compressed body is not read. It is a success if the request accepts a coding: the caller unpacks it, and may
-    /// find an error in it that is not counted. A coding that was not asked for is no answer, since the caller cannot
+    /// find an error in it that is not counted. A coding that the request does not accept is no answer, since the caller cannot
     /// read it, unless the body is not packed at all.
     fn probe_answer(&self, head: &Parts, expected: ExpectedAnswer, beginning: &[u8]) -> BodyProbe {
         let (form, endpoint) = (expected.form, Endpoint::numbered(expected.endpoint));

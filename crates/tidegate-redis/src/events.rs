@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use redis::Client;
 use tidegate::store::{CircuitView, StoreListener};
 
-/// Who listens to which limit.
+/// The listeners of each limit.
 #[derive(Default)]
 pub(crate) struct Listeners(Mutex<HashMap<String, Vec<Weak<dyn StoreListener>>>>);
 
@@ -40,7 +40,7 @@ impl Listeners {
         listeners.entry(name.to_owned()).or_default().push(listener);
     }
 
-    /// Those who listen to `name`, without the lock.
+    /// The listeners of `name`, read without the lock.
     fn of(&self, name: &str) -> Vec<std::sync::Arc<dyn StoreListener>> {
         let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.get(name).into_iter().flatten().filter_map(Weak::upgrade).collect()

@@ -33,7 +33,7 @@ pub(crate) struct Keys {
     window: String,
 }
 
-/// Who publishes a change, and of what.
+/// The process that publishes a change, and the name of what has changed.
 pub(crate) struct Sender<'a> {
     pub(crate) channel: &'a str,
     pub(crate) name: &'a str,

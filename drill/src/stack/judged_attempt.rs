@@ -58,7 +58,7 @@ where
             match call.await {
                 Ok(result) => result.take(),
                 Err(error) => {
-                    failure(error).map_or_else(|| Err("the layer is closed".into()), |result| result.take())
+                    failure(error).map_or_else(|| Err("no permit is free".into()), |result| result.take())
                 }
             }
         }

@@ -12,7 +12,7 @@ pub(crate) struct Settings {
     pub(crate) initial_delay: Duration,
     /// The longest wait, by back-off or by `Retry-After`.
     pub(crate) max_delay: Duration,
-    /// The time of an attempt: to its head, or where a stack can tell, to the first token and between tokens.
+    /// The time of an attempt: to its head, or where a stack reads streams, to the first token and between tokens.
     pub(crate) attempt: Duration,
     /// The time of the whole call.
     pub(crate) total: Duration,

@@ -325,7 +325,7 @@ pub struct Config {
     pub(crate) callers: Vec<Caller>,
     /// The key for the pages of operators.
     pub(crate) admin_key: Option<AccessKey>,
-    /// The certificate of the gateway; without one it speaks no TLS.
+    /// The certificate of the gateway; without one there is no TLS.
     pub(crate) tls: Option<TlsCertificate>,
     pub(crate) pages: WebPages,
     pub(crate) providers: BTreeMap<String, ProviderSettings>,

@@ -90,7 +90,7 @@ fn digest(value: impl Hash) -> String {
     SECRETS.each_ref().map(|secret| format!("{:016x}", secret.hash_one(&value))).concat()
 }
 
-/// Who a request is for: the caller whose key it has, or else a digest of the credentials that it has.
+/// The tenant of a request: the caller of its key, or else a digest of its credentials.
 pub(super) fn tenant(head: &request::Parts) -> Option<Tenant> {
     if let Some(CallerName(name)) = head.extensions.get() {
         return Some(Tenant(Arc::clone(name)));
@@ -99,7 +99,7 @@ pub(super) fn tenant(head: &request::Parts) -> Option<Tenant> {
     values.iter().any(Option::is_some).then(|| Tenant(digest(values).into()))
 }
 
-/// The credential in a header, unless it is empty, as a client sends it that has no key: it names nobody.
+/// The credential in a header, unless it is empty, as that of a client without a key.
 fn credential(value: &HeaderValue) -> Option<&[u8]> {
     let value = value.as_bytes().trim_ascii();
     let is_empty =

@@ -46,7 +46,7 @@ const REDACTED: &[u8] = b"[redacted]";
 /// In place of each byte of a key in an answer, the length of which may have been announced.
 const MASKED: u8 = b'*';
 
-/// The largest error body that is searched. Nobody sends a larger one.
+/// The largest error body that is searched. Those of providers are smaller.
 const MAX_ERROR: usize = 1024 * 1024;
 
 impl Redactor {

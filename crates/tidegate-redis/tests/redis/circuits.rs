@@ -163,7 +163,7 @@ async fn a_process_that_joins_finds_the_circuit_open_and_a_turn_without_a_probe_
     provider.call(&layers[0]).await;
     wait_for(&layers[..1], State::Open).await;
     provider.0.is_well.store(true, Ordering::SeqCst);
-    // Its first call asks for the state.
+    // Its first call requests the state.
     tokio::time::sleep(Duration::from_millis(20)).await;
     provider.call(&layers[1]).await;
     assert_ne!(layers[1].handle().state(), State::Closed);

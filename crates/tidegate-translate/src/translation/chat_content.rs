@@ -33,7 +33,7 @@ pub(super) fn pieces(message: &Value) -> Vec<ChatPiece<'_>> {
         }),
     }
     push_content(&message["content"], ChatPiece::Text, &mut pieces);
-    // A refusal by the model is translated as text, and spoken text too.
+    // A refusal by the model is translated as text, and so is the text of audio.
     let texts = [&message["refusal"], &message["audio"]["transcript"]];
     pieces.extend(texts.into_iter().filter_map(text).map(ChatPiece::Text));
     let calls = one_or_many(&message["tool_calls"]);

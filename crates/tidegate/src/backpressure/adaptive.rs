@@ -21,8 +21,9 @@ pub(super) struct AdaptiveLimit {
     rounds_until_probe: u32,
     last_loss: Option<Instant>,
     lost_in_probe: u32,
-    /// Below it the limit grows by one with each success: TCP's slow start threshold. It is the limit
-    /// after the latest decrease, and in an outage after the first loss since the latest success.
+    /// Below it the limit grows by one with each success: TCP's slow start threshold. It is the limit after the latest
+    /// decrease, and in an outage after the first loss since the latest success. Before any, it is infinite for an algorithm
+    /// with slow start, and 0 for the others.
     threshold: f64,
     has_succeeded_since_loss: bool,
     /// The limit at the first of the losses that go on.

@@ -80,7 +80,7 @@
 //!
 //! | algorithm | | source |
 //! |---|---|---|
-//! | [`Aimd`] | plus one per round, minus a tenth on overload; for providers that respond with 429 or 503 | Chiu and Jain 1989 |
+//! | [`Aimd`] | slow start, then plus one per round, minus a tenth on overload; for providers that respond with 429 or 503 | Chiu and Jain 1989 |
 //! | [`Gradient`] | in proportion to the slowdown against the unloaded provider; follows a decrease fastest | Netflix concurrency-limits, 2018 |
 //! | [`Vegas`] | keeps one to three calls queued at the provider; the most stable | Brakmo and Peterson 1995 |
 //!

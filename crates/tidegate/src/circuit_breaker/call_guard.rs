@@ -5,6 +5,7 @@ use http::Extensions;
 use super::admission::Admission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::{AttemptEnd, Moment};
+use super::open_attempts::Epoch;
 use super::{CallResult, Handle};
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::attempt_number::AttemptNumber;
@@ -35,8 +36,8 @@ struct AdmittedCall {
     /// When the head of the response arrived, or an error in its place.
     head: Option<Moment>,
     response_size: u64,
-    /// The head has added attempts to those that the open circuit admits.
-    has_added_attempts: bool,
+    /// When the head has added attempts to those that the open circuit admits, if it has.
+    added_attempts: Option<Epoch>,
     /// The outcome of the response stream, shared with the wire.
     stream_outcome: Option<StreamOutcome>,
 }
@@ -52,7 +53,7 @@ impl CallGuard {
             circuit,
             head: None,
             response_size: 0,
-            has_added_attempts: false,
+            added_attempts: None,
             stream_outcome: None,
         };
         Self { call: Some(call) }
@@ -90,7 +91,7 @@ impl CallGuard {
         call.stream_outcome = stream_outcome.cloned();
         call.head = Some(call.now());
         let latency = call.judge(call.latency());
-        call.has_added_attempts = call.circuit.add_open_attempts(latency);
+        call.added_attempts = call.circuit.add_open_attempts(latency);
         if let Some(admission) = call.admission {
             call.admission = call.circuit.commit(admission, latency);
         }
@@ -136,8 +137,8 @@ impl AdmittedCall {
         };
         self.circuit.0.totals.record(end, self.latency(), is_slow, at);
         self.emit(end, error, is_slow);
-        if self.has_added_attempts && end == AttemptEnd::Failure {
-            self.circuit.take_back_open_attempts();
+        if let (Some(added), AttemptEnd::Failure) = (self.added_attempts, end) {
+            self.circuit.take_back_open_attempts(added);
         }
         if let Some(admission) = self.admission {
             let result = match result {

@@ -1,3 +1,4 @@
+use std::num::NonZeroU16;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,12 @@ struct Balance {
     at: Instant,
     /// When the attempts of each second have reached the last call that was rejected.
     next_free: Instant,
+    /// What was added before the circuit opened is gone.
+    epoch: Epoch,
 }
+
+/// A number of the times that the circuit has opened. After 65 535 of them it repeats.
+pub(super) type Epoch = NonZeroU16;
 
 impl OpenAttempts {
     pub(super) fn new(budget: OpenBudget, now: Instant) -> Self {
@@ -26,7 +32,9 @@ impl OpenAttempts {
 
     /// The circuit has opened: successes from before are no reason for attempts.
     pub(super) fn clear(&self, now: Instant) {
-        *self.lock() = Balance::empty(now);
+        let mut balance = self.lock();
+        *balance =
+            Balance { epoch: balance.epoch.checked_add(1).unwrap_or(Epoch::MIN), ..Balance::empty(now) };
     }
 
     /// The circuit has opened again: the calls that were rejected before have their own times by now.
@@ -34,24 +42,26 @@ impl OpenAttempts {
         self.lock().next_free = now;
     }
 
-    /// An attempt has succeeded. Returns whether it adds attempts: there may be as many as are kept.
-    pub(super) fn record_success(&self, now: Instant) -> bool {
+    /// An attempt has succeeded. Returns when, if it adds attempts: there may be as many as are kept.
+    pub(super) fn record_success(&self, now: Instant) -> Option<Epoch> {
         let mut balance = self.lock();
         balance.add_time(self.budget, now);
-        let added = balance.attempts + self.budget.per_success;
-        let is_kept = added <= self.budget.most();
-        if is_kept {
-            balance.attempts = added;
+        let most = self.budget.most();
+        let has_room = balance.attempts < most;
+        if has_room {
+            balance.attempts = (balance.attempts + self.budget.per_success).min(most);
         }
-        is_kept
+        has_room.then_some(balance.epoch)
     }
 
     /// A success that had added attempts has failed after all. They may have been used: a debt of at most what is kept delays
     /// the attempts of the seconds that follow.
-    pub(super) fn take_back(&self, now: Instant) {
+    pub(super) fn take_back(&self, added: Epoch, now: Instant) {
         let mut balance = self.lock();
-        balance.add_time(self.budget, now);
-        balance.attempts = (balance.attempts - self.budget.per_success).max(-self.budget.most());
+        if balance.epoch == added {
+            balance.add_time(self.budget, now);
+            balance.attempts = (balance.attempts - self.budget.per_success).max(-self.budget.most());
+        }
     }
 
     /// Takes an attempt, or returns the wait of a call that is [rejected](Self::reject).
@@ -82,7 +92,7 @@ impl OpenAttempts {
 
 impl Balance {
     fn empty(now: Instant) -> Self {
-        Self { attempts: 0.0, at: now, next_free: now }
+        Self { attempts: 0.0, at: now, next_free: now, epoch: Epoch::MIN }
     }
 
     fn add_time(&mut self, budget: OpenBudget, now: Instant) {
@@ -151,15 +161,19 @@ mod tests {
     fn what_a_success_added_is_taken_back_with_its_failure() {
         let start = Instant::now();
         let attempts = OpenAttempts::new(OpenBudget::default(), start);
-        assert!(attempts.record_success(start));
+        let added = attempts.record_success(start).unwrap();
         assert_eq!(admitted(&attempts, start), 10);
-        attempts.take_back(start);
+        attempts.take_back(added, start);
         assert_eq!(attempts.take(start), Err(11 * SECOND));
         assert!(!attempts.has_any(start + 10 * SECOND) && attempts.has_any(start + 11 * SECOND));
         // What is not kept is not taken back.
-        assert_eq!((0..20).filter(|_| attempts.record_success(start)).count(), 11);
-        (0..1_000).for_each(|_| attempts.take_back(start));
+        assert_eq!((0..20).filter_map(|_| attempts.record_success(start)).count(), 11);
+        (0..1_000).for_each(|_| attempts.take_back(added, start));
         assert!(!attempts.has_any(start + 100 * SECOND) && attempts.has_any(start + 101 * SECOND));
+        // Neither is what was added before the circuit opened.
+        attempts.clear(start);
+        attempts.take_back(added, start);
+        assert!(attempts.has_any(start + SECOND));
     }
 
     proptest! {
@@ -177,12 +191,11 @@ mod tests {
             for (millis, succeeds, breaks) in steps {
                 now += Duration::from_millis(millis);
                 if succeeds {
-                    let is_added = attempts.record_success(now);
                     // Before anything was taken from it, so that there is no debt.
-                    match is_added {
-                        true if breaks => attempts.take_back(now),
-                        true => paid += per_success,
-                        false => {}
+                    match attempts.record_success(now) {
+                        Some(added) if breaks => attempts.take_back(added, now),
+                        Some(_) => paid += per_success,
+                        None => {}
                     }
                 }
                 let has_any = attempts.has_any(now);

@@ -7,7 +7,7 @@ use crate::settings::ConfigError;
 /// The attempts that an open circuit admits where there is no other target: a few a second, and more for each that
 /// succeeds.
 ///
-/// To reject a call that no other target can take serves nobody, unless nearly every attempt fails. An outage costs
+/// To reject a call that no other target can take is useful only if nearly every attempt fails. An outage costs
 /// `per_second` attempts. A provider that still answers more than one in `per_success` gets all calls: with 10, one
 /// that fails 60 % of them. It is the token bucket of gRPC's retry throttling (`tokenRatio`), for attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

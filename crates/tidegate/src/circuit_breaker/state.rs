@@ -385,7 +385,7 @@ impl Circuit {
     /// Another process has opened the circuit for `wait`. The later of two times holds.
     pub(super) fn open_elsewhere(&mut self, wait: Duration, is_quota: bool, now: Instant) {
         let end = Deadline::after(wait, now).instant();
-        // Whoever opens it ends every turn.
+        // A circuit that opens ends every turn.
         self.end_turn();
         match &mut self.phase {
             Phase::Forced { .. } => {}
@@ -508,7 +508,7 @@ impl Circuit {
     }
 }
 
-/// When to retry while it is not the turn of this process to probe. It is asked for at the first call.
+/// When to retry while it is not the turn of this process to probe. It is requested at the first call.
 const SHARED_PROBE_RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// When to retry while probes are in flight. Their results are expected soon, at an unknown time.

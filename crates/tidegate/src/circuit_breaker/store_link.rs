@@ -52,10 +52,6 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// several renewals in that time.
 const MIN_GRACE: Duration = Duration::from_secs(5);
 
-/// How often, and after which time each, it is sent to a store without a reply that the circuit has closed.
-const CLOSE_ATTEMPTS: u32 = 60;
-const CLOSE_INTERVAL: Duration = Duration::from_secs(1);
-
 /// The time between a refusal of the turn and the next request for it.
 const TURN_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -104,8 +100,8 @@ impl CircuitLink {
         });
     }
 
-    /// Sends a change of state to the store, if this process has made it. That it has closed is sent again until there is a reply:
-    /// the other processes would stay open for the rest of the cooldown.
+    /// Sends a change of state to the store, if this process has made it. It is not sent again: without it the circuits of other
+    /// processes open by their own calls, and close by their own probes.
     #[cold]
     pub(super) fn share(&self, circuit: &Handle, transition: &Transition) {
         let change = match (transition.reason, transition.to) {
@@ -119,20 +115,7 @@ impl CircuitLink {
             },
         };
         let circuit = circuit.clone();
-        let generation = circuit.with_circuit(|circuit| circuit.generation());
-        spawn(async move {
-            for _ in 0..CLOSE_ATTEMPTS {
-                let is_sent = circuit.exchange(change).await.is_ok();
-                // Without the store the circuits of other processes open by their own calls.
-                if is_sent || change != CircuitChange::Close {
-                    return;
-                }
-                sleep(CLOSE_INTERVAL).await;
-                if circuit.with_circuit(|circuit| circuit.generation()) != generation {
-                    return;
-                }
-            }
-        });
+        spawn(async move { circuit.exchange(change).await });
     }
 
     pub(super) fn name(&self, circuit: &Handle) -> String {

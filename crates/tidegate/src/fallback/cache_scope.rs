@@ -5,7 +5,7 @@ use http::Request;
 use crate::key::{KeyBy, KeyId, Tenant, hasher};
 
 /// A request extension: no answer to this request is stored in an [`AnswerCache`](super::AnswerCache), and none is
-/// taken from it. For requests of callers who cannot be told apart.
+/// taken from it. For requests of callers that cannot be distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uncached;
 

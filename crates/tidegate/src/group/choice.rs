@@ -60,7 +60,7 @@ const NOISE: f32 = 0.02;
 /// A member with this part of its quota left is as good as one with all of it. With less it counts as slower.
 const PLENTY: f32 = 0.5;
 
-/// The least part of a quota that is told apart.
+/// Smaller parts of a quota count as this one.
 const LEAST_QUOTA: f32 = 0.01;
 
 /// Chooses by the loads of the two members that were drawn, if the gates of the better one would certainly admit the call and leave

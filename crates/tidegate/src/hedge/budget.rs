@@ -79,7 +79,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every call asks for a hedge; `unsent` returns some of them.
+        /// Every call requests a hedge; `unsent` returns some of them.
         #[test]
         fn no_window_has_more_hedges_than_its_share_and_that_of_a_thousand_calls_before(
             calls in prop::collection::vec((0_u64..10_000, any::<bool>(), prop::bool::weighted(0.1)), 1..3_000),

@@ -45,7 +45,7 @@ pub(super) struct RateState {
     pub(super) has_reported_quotas: AtomicBool,
     /// The wire below records every attempt that it sends. An attempt that is not recorded was not sent.
     pub(super) wire_reports: AtomicBool,
-    overload_hints: OverloadHints,
+    pub(super) overload_hints: OverloadHints,
     /// The number of reported limits that were ignored.
     pub(super) ignored: AtomicU64,
     /// Reads the limits in response headers when the layer has no classifier of its own.
@@ -72,7 +72,7 @@ impl From<&RateLimitSettings> for RateState {
         Self {
             store: shared.cloned().map(StoreLink::new),
             has_token_quota,
-            queue: if settings.enabled { queue } else { queue.off() },
+            queue: if settings.enabled { queue } else { queue.disabled() },
             has_reported_quotas: AtomicBool::new(false),
             wire_reports: AtomicBool::new(false),
             overload_hints: OverloadHints::default(),
@@ -189,6 +189,7 @@ impl Handle {
             let fresh = it.0.settings().quota_set(clock::now());
             it.0.has_token_quota.store(fresh.has_token_quota(), Ordering::Relaxed);
             it.0.has_reported_quotas.store(false, Ordering::Relaxed);
+            it.0.overload_hints.clear();
             it.change(|queue, _| {
                 it.0.queue.forget_certain();
                 queue.limits.reset(fresh);

@@ -116,7 +116,7 @@
 //! one by one. The first is delayed by a short random time, because other clients got the same `Retry-After`.
 //! A request quota with a period of up to a minute refills from there, because how large a burst may be
 //! depends on the provider. A `Retry-After` of another status than 429 is one of an overload. If calls that were sent after it are
-//! served, the overload is in part: the next ten of such waits are those of the calls that got them, and do not close the gate.
+//! served, the overload is partial: the next ten such waits apply only to the calls that received them.
 //!
 //! Every response, successful or not, may report the state of the limits
 //! ([`ReportedLimits`](crate::ReportedLimits), read by the provider's classifier where there is one).

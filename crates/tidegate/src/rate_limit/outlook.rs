@@ -82,6 +82,7 @@ mod tests {
         let mut certain = 0;
         for seed in 0..200 {
             let mut random = fastrand::Rng::with_seed(seed);
+            fastrand::seed(seed);
             let limit = RateLimitLayer::per_minute(random.u32(1..40));
             let limit = match random.u8(0..4) {
                 0 => limit,

@@ -6,8 +6,8 @@ use crate::Deadline;
 
 /// The waits that a provider reports with failures other than a 429, as `Retry-After` in a 529.
 ///
-/// The first closes the gate. If the provider serves calls after that, it is overloaded in part, and the waits are those of
-/// the calls that got them: a provider that rejects half of the calls would otherwise get none most of the time.
+/// The first closes the gate. If the provider serves calls after that, the overload is partial, and the waits apply only to
+/// the calls that received them: a provider that rejects half of the calls would otherwise get none most of the time.
 #[derive(Debug, Default)]
 pub(super) struct OverloadHints {
     /// Whether there is a latest hint. Read without the lock.
@@ -19,7 +19,7 @@ pub(super) struct OverloadHints {
 struct OverloadHint {
     /// When it is out of date.
     until: Instant,
-    /// When the gate was open again that the first of the recent hints closed.
+    /// When the gate reopens that the first recent hint closed.
     reopens: Instant,
     /// The next hints that do not close the gate.
     spared: u32,
@@ -45,6 +45,19 @@ impl OverloadHints {
         }));
         self.has_latest.store(true, Ordering::Relaxed);
         known.is_none_or(|hint| hint.spared == 0)
+    }
+
+    /// Another process has closed the gate.
+    pub(super) fn note_closed(&self, wait: Duration, now: Instant) {
+        if self.lock().is_none_or(|hint| hint.until <= now) {
+            self.closes(wait, now);
+        }
+    }
+
+    /// Forgets all hints.
+    pub(super) fn clear(&self) {
+        *self.lock() = None;
+        self.has_latest.store(false, Ordering::Relaxed);
     }
 
     /// A call that started at `started` was served.
@@ -94,6 +107,17 @@ mod tests {
         hints.record_success(start + 3 * SECOND);
         assert!(!hints.closes(2 * SECOND, start + 5 * SECOND));
         assert!(hints.closes(2 * SECOND, start + 13 * SECOND), "eight seconds later it is a new overload");
+    }
+
+    #[test]
+    fn a_gate_that_another_process_closed_is_not_closed_again() {
+        let (hints, start) = (OverloadHints::default(), Instant::now());
+        hints.note_closed(2 * SECOND, start);
+        hints.record_success(start + 3 * SECOND);
+        hints.note_closed(2 * SECOND, start + 3 * SECOND);
+        assert!(!hints.closes(2 * SECOND, start + 3 * SECOND));
+        hints.clear();
+        assert!(hints.closes(2 * SECOND, start + 3 * SECOND));
     }
 
     #[test]

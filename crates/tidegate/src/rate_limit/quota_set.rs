@@ -221,8 +221,8 @@ impl QuotaSet {
         }
     }
 
-    /// Closes the gate until `until`, or until the current closing time if that is later. After that calls
-    /// pass one by one, as `ramp` allows, and a ramp that is in effect until later. The request quota with the shortest period then holds one request
+    /// Closes the gate until `until`, or until the current closing time if that is later. After that calls pass one by one,
+    /// as the later of `ramp` and the current ramp allows. The request quota with the shortest period then holds one request
     /// and refills from there.
     pub(super) fn close(&mut self, until: Instant, ramp: ReopenRamp, now: Instant) {
         if self.closed_until.is_some_and(|closed| closed >= until) {

@@ -14,9 +14,12 @@ pub(super) struct SharedQueue {
     queue: Mutex<RateQueue>,
     credits: ThreadCredits,
     /// The next calls that certainly leave half of every quota, and find no queue. Read without the lock, written under it. 0 if
-    /// the queue has to be looked at, and `u32::MAX` for a limit that is off.
+    /// the queue has to be looked at.
     certain_calls: AtomicU32,
 }
+
+/// The certain calls of a limit that is off.
+const ALL_CALLS: u32 = u32::MAX;
 
 impl SharedQueue {
     /// A queue of at most `max_waiting` calls of each priority. So many threads may admit calls without the lock.
@@ -27,8 +30,8 @@ impl SharedQueue {
     }
 
     /// Every call is certain, whatever the quotas.
-    pub(super) fn off(self) -> Self {
-        Self { certain_calls: AtomicU32::new(u32::MAX), ..self }
+    pub(super) fn disabled(self) -> Self {
+        Self { certain_calls: AtomicU32::new(ALL_CALLS), ..self }
     }
 
     /// Whether the next call certainly leaves half of every quota, and finds no queue.
@@ -39,12 +42,12 @@ impl SharedQueue {
 
     /// Called under the lock, as are the two that follow: under it there is no credit.
     pub(super) fn set_certain(&self, calls: u32) {
-        self.certain_calls.store(calls.min(u32::MAX - 1), Ordering::Relaxed);
+        self.certain_calls.store(calls.min(ALL_CALLS - 1), Ordering::Relaxed);
     }
 
     /// The queue has to be looked at.
     pub(super) fn forget_certain(&self) {
-        if self.certain_calls.load(Ordering::Relaxed) != u32::MAX {
+        if self.certain_calls.load(Ordering::Relaxed) != ALL_CALLS {
             self.set_certain(0);
         }
     }

@@ -98,7 +98,7 @@ impl SharedQuotas {
         SharedRate { available: self.is_available(), processes: self.processes(), leased }
     }
 
-    /// The processes that share the quotas: as configured, else as of the latest reply, else as many as share others.
+    /// The processes that share the quotas: as configured, else as of the latest reply, else of that about any other limit.
     fn processes(&self) -> u32 {
         let seen = || self.seen_processes.load(Ordering::Relaxed);
         self.settings.processes.or(self.processes).unwrap_or_else(seen).max(1)
@@ -278,9 +278,11 @@ impl SharedQuotas {
     ) {
         if !self.outage.on_reply(now) {
             self.quotas.iter_mut().for_each(|quota| quota.spent_alone = 0);
+        } else if self.quotas.iter().all(|quota| quota.spent_alone == 0) {
+            self.outage.forget();
         }
         self.processes = Some(grant.processes);
-        self.seen_processes.fetch_max(grant.processes, Ordering::Relaxed);
+        self.seen_processes.store(grant.processes, Ordering::Relaxed);
         for ((quota, requested), debt) in self.quotas.iter_mut().zip(&request.quotas).zip(&grant.debts) {
             quota.charged = quota.charged.saturating_sub(requested.charged);
             quota.see(*debt, now);

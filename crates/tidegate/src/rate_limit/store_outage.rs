@@ -45,6 +45,12 @@ impl StoreOutage {
         self.retry_at = Some(Deadline::after(retry_after, now).instant());
     }
 
+    /// There is nothing to report about the outage.
+    pub(super) fn forget(&mut self) {
+        self.unreported_since = None;
+        self.length = Duration::ZERO;
+    }
+
     /// The store has replied. Returns whether an outage has ended, which is to be reported.
     pub(super) fn on_reply(&mut self, now: Instant) -> bool {
         self.retry_at = None;
@@ -77,5 +83,9 @@ mod tests {
         outage.on_unavailable(at(10));
         assert!(outage.on_reply(at(11)));
         assert_eq!(outage.length(), Duration::from_secs(1));
+        outage.forget();
+        outage.on_unavailable(at(3_600));
+        assert!(outage.on_reply(at(3_605)));
+        assert_eq!(outage.length(), Duration::from_secs(5));
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::LimitUnit;
 
-/// What a process asks for, and what it reports.
+/// What a process requests, and what it reports.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LeaseRequest {
@@ -14,7 +14,7 @@ pub struct LeaseRequest {
     pub outage: Duration,
 }
 
-/// A quota, the amount that is asked for, and what has become of earlier amounts.
+/// A quota, the amount that is requested, and what has become of earlier amounts.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct QuotaRequest {

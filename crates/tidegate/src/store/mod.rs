@@ -32,9 +32,9 @@
 //!   of a round trip.
 //! - While the store is unavailable, each process admits its share: the quota divided by the number of processes, at least
 //!   one call per period. The number is [set](Settings::processes), or has been seen: a process that starts while the store is
-//!   unavailable has seen none, and admits the whole quota unless it is set. Around the change from the one to the other at most one burst is admitted in addition, and the
-//!   leases that are out. A process that alone cannot reach the store admits its share in addition to what the others
-//!   admit; when it is back, the store charges it for that.
+//!   unavailable has seen none, and admits the whole quota unless it is set. Around the change from the one to the other at
+//!   most one burst is admitted in addition, and the leases that are out. A process that alone cannot reach the store admits
+//!   its share in addition to what the others admit; when it is back, the store charges it for that.
 //!
 //! # The store is unavailable
 //! A call waits for the store for at most its [time-out](Settings::timeout). After that the decisions are local. With

@@ -24,7 +24,7 @@ struct ServerState {
     is_down: bool,
     circuits: BTreeMap<String, CircuitRecord>,
     windows: BTreeMap<String, WindowRecord>,
-    /// Who listens to which name.
+    /// The listeners, with their names.
     listeners: Vec<(u32, String, Weak<dyn StoreListener>)>,
     delays: Delays,
     reports: Vec<WindowReport>,
@@ -91,11 +91,6 @@ impl Server {
 
     pub(super) fn stop(&self) {
         self.lock().is_down = true;
-    }
-
-    /// Ends a stop in which the server has kept its state.
-    pub(super) fn resume(&self) {
-        self.lock().is_down = false;
     }
 
     /// Starts the server empty. Each process is connected again after the delay of a message.

@@ -107,32 +107,6 @@ async fn a_turn_whose_grant_is_late_lets_no_probe_begin() {
     assert_eq!(provider.most(), 2);
 }
 
-/// The other processes would stay open for the rest of the cooldown.
-#[tokio::test(start_paused = true)]
-async fn a_circuit_that_closes_while_the_store_is_down_closes_in_all_processes_afterwards() {
-    let server = Server::new();
-    let layers = three(&server, 600 * SECOND).await;
-    let states = || layers.iter().map(|layer| layer.handle().state()).collect::<Vec<_>>();
-    Provider::default().fail(&layers[0]).await;
-    sleep(SECOND).await;
-    assert_eq!(states(), [State::Open; 3]);
-    server.stop();
-    layers[0].handle().reset();
-    sleep(30 * SECOND).await;
-    assert_eq!(states(), [State::Closed, State::Open, State::Open]);
-    server.resume();
-    sleep(2 * SECOND).await;
-    assert_eq!(states(), [State::Closed; 3]);
-    // One that opens again meanwhile stays open.
-    server.stop();
-    layers[0].handle().reset();
-    Provider::default().fail(&layers[0]).await;
-    sleep(SECOND).await;
-    server.resume();
-    sleep(120 * SECOND).await;
-    assert_eq!(layers[0].handle().state(), State::Open);
-}
-
 /// A runtime ends with the task that keeps the turn. Calls in another one request it again.
 #[test]
 fn a_turn_that_is_not_kept_is_requested_again() {

@@ -10,7 +10,7 @@ const AFTER: &[char] =
 /// What may follow any other token, or stand alone, without a meaning.
 const END_OF_SENTENCE: &[char] = &['.', ',', ';', ':', '?', '…', '–', '—', '。', '、', '？'];
 
-/// Words without which a prompt asks for the same.
+/// Words that do not change the meaning of a prompt.
 const FILLERS: [&str; 12] =
     ["an", "hallo", "hello", "hey", "hi", "kindly", "ok", "okay", "please", "thanks", "thank-you", "the"];
 
