@@ -85,9 +85,6 @@ const MAX_LOST_IN_PROBE: u32 = 3;
 /// otherwise grow without bound (RFC 7661 has the same rule for TCP).
 const MIN_UTILIZATION: f64 = 0.8;
 
-/// The same in slow start, in which the limit doubles while a call is in flight (as in Linux, `tcp_is_cwnd_limited`).
-const SLOW_START_UTILIZATION: f64 = 0.5;
-
 impl AdaptiveLimit {
     pub(super) fn new(algorithm: Box<dyn Limit>, bounds: LimitRange) -> Self {
         Self {
@@ -144,7 +141,7 @@ impl AdaptiveLimit {
     /// losses the threshold stays the same: an outage has shown nothing about the load.
     fn raise(&mut self, in_flight: usize, now: Instant) {
         self.has_succeeded_since_loss = true;
-        if in_flight as f64 >= self.limit.floor() * SLOW_START_UTILIZATION {
+        if in_flight as f64 >= self.limit.floor() * MIN_UTILIZATION {
             let raised = (self.limit + 1.0).min(self.threshold).max(self.least(now));
             self.limit = self.bounds.clamp(raised.max(self.limit));
         }
@@ -175,6 +172,9 @@ impl AdaptiveLimit {
             self.before_losses = self.limit;
         }
         let lowered = self.next_limit(&Round::new(round_trip, unloaded, sample.in_flight, true));
+        // Slow start has not found the capacity before: back to what was in use for certain.
+        let is_first = self.threshold.is_infinite();
+        let lowered = if is_first { lowered.min(self.limit * MIN_UTILIZATION) } else { lowered };
         self.limit = lowered.max(self.least(now)).min(self.limit);
         if std::mem::take(&mut self.has_succeeded_since_loss) {
             self.threshold = self.limit;

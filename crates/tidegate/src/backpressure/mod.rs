@@ -92,7 +92,7 @@
 //! - A 429, 503 or 529, a timeout and a response that breaks off are losses: one per call, and at most one
 //!   per round trip. Other failures, our own rejections and cancelled calls are ignored.
 //! - Losses do not lower the limit below the mean of the calls in flight that succeed: a provider that fails half of the
-//!   requests at any load keeps the calls that it serves. After an outage the limit doubles
+//!   requests at any load keeps the calls that it serves. After an outage the limit grows by a quarter
 //!   with each round trip (TCP's slow start, RFC 5681).
 //! - A round is summarized by its trimmed mean, less a margin for chance, because times to the first token
 //!   vary widely.
