@@ -66,14 +66,16 @@ const LEAST_QUOTA: f32 = 0.01;
 /// Chooses by the loads of the two members that were drawn, if the gates of the better one would certainly admit the call and leave
 /// [`PLENTY`] of its quota: those of the other one could only make it worse. `None` if the gates have to be looked at.
 #[inline]
-pub(super) fn choose_by_load(
+pub(super) fn choose_by_load<M: Copy>(
     drawn: Drawn,
-    load: impl Fn(usize) -> MemberLoad,
-    certainly_admits: impl Fn(usize) -> bool,
+    member: impl Fn(usize) -> M,
+    load: impl Fn(M) -> MemberLoad,
+    certainly_admits: impl Fn(M) -> bool,
 ) -> Option<Chosen> {
     let (first, second) = (drawn.0, drawn.1?);
-    let chosen = better((first, load(first), 1.0), (second, load(second), 1.0));
-    certainly_admits(chosen.index).then_some(chosen)
+    let (one, other) = (member(first), member(second));
+    let chosen = better((first, load(one), 1.0), (second, load(other), 1.0));
+    certainly_admits(if chosen.index == first { one } else { other }).then_some(chosen)
 }
 
 /// Chooses one of `members`, of which two were drawn, by their gates as well. Those of all are looked at only if these two would
@@ -197,7 +199,7 @@ mod tests {
         let (view, load) = (|index: usize| views[index], |index: usize| views[index].load);
         let drawn = weights.draw_two(members, random.u64(..))?;
         let by_view = choose_by_view(members, drawn, weights, || random.u64(..), view);
-        if let Some(by_load) = choose_by_load(drawn, load, |index| is_certain(views[index])) {
+        if let Some(by_load) = choose_by_load(drawn, |index| index, load, |index| is_certain(views[index])) {
             assert_eq!(by_load, by_view);
         }
         Some(by_view)
@@ -292,8 +294,8 @@ mod tests {
         };
         let (weights, mut random) = (Weights::new([1.0; 8]), fastrand::Rng::with_seed(7));
         let drawn = weights.draw_two(weights.all(), random.u64(..)).unwrap();
-        assert!(choose_by_load(drawn, |_| OPEN.load, |_| true).is_some());
-        assert_eq!(choose_by_load(drawn, |_| OPEN.load, |_| false), None);
+        assert!(choose_by_load(drawn, |index| index, |_| OPEN.load, |_| true).is_some());
+        assert_eq!(choose_by_load(drawn, |index| index, |_| OPEN.load, |_| false), None);
         choose_by_view(weights.all(), drawn, &weights, || random.u64(..), view);
         assert_eq!(seen, 2);
     }

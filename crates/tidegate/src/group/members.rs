@@ -103,8 +103,8 @@ impl<S> Members<S> {
     ) -> Option<Chosen> {
         let now = Ticks(self.latest.load(Ordering::Relaxed));
         let drawn = self.weights.draw_two(among, fastrand::u64(..))?;
-        let load = |index: usize| self.members[index].load(now);
-        let quick = choose_by_load(drawn, load, |index| self.members[index].certainly_admits());
+        let member = |index: usize| &self.members[index];
+        let quick = choose_by_load(drawn, member, |it| it.load(now), Member::certainly_admits);
         quick.or_else(|| Some(self.choose_by_view(among, drawn, request)))
     }
 
