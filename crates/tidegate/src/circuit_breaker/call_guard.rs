@@ -5,7 +5,7 @@ use http::Extensions;
 use super::admission::Admission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::{AttemptEnd, Moment};
-use super::open_attempts::Epoch;
+use super::open_attempts::Opening;
 use super::{CallResult, Handle};
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::attempt_number::AttemptNumber;
@@ -36,8 +36,8 @@ struct AdmittedCall {
     /// When the head of the response arrived, or an error in its place.
     head: Option<Moment>,
     response_size: u64,
-    /// When the head has added attempts to those that the open circuit admits, if it has.
-    added_attempts: Option<Epoch>,
+    /// The opening of the circuit for which the head has added attempts, if it has.
+    added_attempts: Option<Opening>,
     /// The outcome of the response stream, shared with the wire.
     stream_outcome: Option<StreamOutcome>,
 }
@@ -137,8 +137,8 @@ impl AdmittedCall {
         };
         self.circuit.0.totals.record(end, self.latency(), is_slow, at);
         self.emit(end, error, is_slow);
-        if let (Some(added), AttemptEnd::Failure) = (self.added_attempts, end) {
-            self.circuit.take_back_open_attempts(added);
+        if let (Some(opening), AttemptEnd::Failure) = (self.added_attempts, end) {
+            self.circuit.take_back_open_attempts(opening);
         }
         if let Some(admission) = self.admission {
             let result = match result {

@@ -7,7 +7,7 @@ use http::Extensions;
 
 use super::admission::{Admission, CircuitRejection, RejectionCause};
 use super::attempt_result::Latency;
-use super::open_attempts::{Epoch, OpenAttempts};
+use super::open_attempts::{OpenAttempts, Opening};
 use super::{Handle, State, Transition};
 use crate::chain_position::ChainPosition;
 use crate::clock;
@@ -42,17 +42,18 @@ impl Handle {
             .filter(|_| is_failing && !self.settings().shadow && ChainPosition::is_last(extensions))
     }
 
-    /// Adds the attempts of a success, at its head, unless it is slow or the circuit is closed. Returns when, if it adds any.
+    /// Adds the attempts of a success, at its head, unless it is slow or the circuit is closed. Returns the
+    /// opening for which it adds any.
     #[inline]
-    pub(super) fn add_open_attempts(&self, latency: Latency) -> Option<Epoch> {
+    pub(super) fn add_open_attempts(&self, latency: Latency) -> Option<Opening> {
         let open = self.0.open_attempts.as_ref()?;
         if latency == Latency::Slow || self.admits_all() { None } else { open.record_success(clock::now()) }
     }
 
     /// Takes back the attempts of a success whose body has failed.
-    pub(super) fn take_back_open_attempts(&self, added: Epoch) {
+    pub(super) fn take_back_open_attempts(&self, added_for: Opening) {
         if let Some(open) = &self.0.open_attempts {
-            open.take_back(added, clock::now());
+            open.take_back(added_for, clock::now());
         }
     }
 

@@ -18,12 +18,12 @@ struct Balance {
     at: Instant,
     /// When the attempts of each second have reached the last call that was rejected.
     next_free: Instant,
-    /// What was added before the circuit opened is gone.
-    epoch: Epoch,
+    /// The latest opening: what was added before it is gone.
+    opening: Opening,
 }
 
-/// A number of the times that the circuit has opened. After 65 535 of them it repeats.
-pub(super) type Epoch = NonZeroU16;
+/// The number of a time that the circuit opened. After 65 535 of them it repeats.
+pub(super) type Opening = NonZeroU16;
 
 impl OpenAttempts {
     pub(super) fn new(budget: OpenBudget, now: Instant) -> Self {
@@ -33,8 +33,10 @@ impl OpenAttempts {
     /// The circuit has opened: successes from before are no reason for attempts.
     pub(super) fn clear(&self, now: Instant) {
         let mut balance = self.lock();
-        *balance =
-            Balance { epoch: balance.epoch.checked_add(1).unwrap_or(Epoch::MIN), ..Balance::empty(now) };
+        *balance = Balance {
+            opening: balance.opening.checked_add(1).unwrap_or(Opening::MIN),
+            ..Balance::empty(now)
+        };
     }
 
     /// The circuit has opened again: the calls that were rejected before have their own times by now.
@@ -42,8 +44,8 @@ impl OpenAttempts {
         self.lock().next_free = now;
     }
 
-    /// An attempt has succeeded. Returns when, if it adds attempts: there may be as many as are kept.
-    pub(super) fn record_success(&self, now: Instant) -> Option<Epoch> {
+    /// An attempt has succeeded. Returns the opening for which it adds attempts, unless there are as many as are kept.
+    pub(super) fn record_success(&self, now: Instant) -> Option<Opening> {
         let mut balance = self.lock();
         balance.add_time(self.budget, now);
         let most = self.budget.most();
@@ -51,14 +53,14 @@ impl OpenAttempts {
         if has_room {
             balance.attempts = (balance.attempts + self.budget.per_success).min(most);
         }
-        has_room.then_some(balance.epoch)
+        has_room.then_some(balance.opening)
     }
 
     /// A success that had added attempts has failed after all. They may have been used: a debt of at most what is kept delays
     /// the attempts of the seconds that follow.
-    pub(super) fn take_back(&self, added: Epoch, now: Instant) {
+    pub(super) fn take_back(&self, added_for: Opening, now: Instant) {
         let mut balance = self.lock();
-        if balance.epoch == added {
+        if balance.opening == added_for {
             balance.add_time(self.budget, now);
             balance.attempts = (balance.attempts - self.budget.per_success).max(-self.budget.most());
         }
@@ -92,7 +94,7 @@ impl OpenAttempts {
 
 impl Balance {
     fn empty(now: Instant) -> Self {
-        Self { attempts: 0.0, at: now, next_free: now, epoch: Epoch::MIN }
+        Self { attempts: 0.0, at: now, next_free: now, opening: Opening::MIN }
     }
 
     fn add_time(&mut self, budget: OpenBudget, now: Instant) {

@@ -154,12 +154,13 @@ impl LeaseDemand {
 
 impl Holdings<'_> {
     /// The same part of all amounts, so that none is more than a slice of its quota: what refills in half of a lease, or
-    /// an eighth of the share of this process in what is left.
+    /// an eighth of the share of this process in what is left; at most what the bucket holds, which would admit more at once.
     fn within_slices(&self, amounts: &[u64], now: Instant) -> Vec<u64> {
         let part =
             self.quotas.iter().zip(amounts).filter(|(_, amount)| **amount > 0).map(|(quota, amount)| {
                 let share = quota.room(now) / u64::from(self.processes) / 8;
-                quota.refilled_in(self.lease / 2).max(share) as f64 / *amount as f64
+                let slice = quota.refilled_in(self.lease / 2).max(share).min(quota.burst);
+                slice as f64 / *amount as f64
             });
         let part = part.fold(1.0, f64::min);
         amounts.iter().map(|amount| (*amount as f64 * part) as u64).collect()

@@ -12,7 +12,7 @@ pub(super) struct SharedQuota {
     count: u64,
     period: Duration,
     /// The capacity of the bucket in the store.
-    burst: u64,
+    pub(super) burst: u64,
     /// The capacity without the part that is held back for the leases.
     whole_burst: u64,
     /// The time in which the bucket was going to be full at `seen`.
