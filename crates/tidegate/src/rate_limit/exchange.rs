@@ -101,7 +101,7 @@ impl Handle {
                 step
             };
             match step {
-                NextStep::Ask(request) => {
+                NextStep::Request(request) => {
                     let reply = link.store.shared.take_lease(&name, request.clone()).await;
                     self.on_reply(&request, now, reply);
                 }

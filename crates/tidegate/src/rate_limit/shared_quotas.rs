@@ -55,7 +55,7 @@ pub struct SharedRate {
 /// What a process does next.
 #[derive(Debug, PartialEq)]
 pub(super) enum NextStep {
-    Ask(LeaseRequest),
+    Request(LeaseRequest),
     SleepUntil(Instant),
     Idle,
 }
@@ -209,7 +209,7 @@ impl SharedQuotas {
         let amounts = match self.outage.retry_at() {
             Some(retry_at) if now < retry_at => return NextStep::SleepUntil(retry_at),
             Some(_) if !self.outage.take_use() && waiting.all.calls == 0 => return NextStep::Idle,
-            Some(_) => return NextStep::Ask(self.empty_request(now)),
+            Some(_) => return NextStep::Request(self.empty_request(now)),
             None => match self.demand.wanted(waiting, self.holdings(), now) {
                 Some(amounts) => {
                     self.demand.set_ahead(waiting.all.calls == 0);
@@ -228,7 +228,7 @@ impl SharedQuotas {
         self.demand.on_request(self.settings.leases, self.lease, now);
         let quotas = self.quotas.iter_mut().zip(amounts).enumerate();
         let quotas = quotas.map(|(index, (quota, amount))| quota.request(amount, local_debt(index), now));
-        NextStep::Ask(LeaseRequest {
+        NextStep::Request(LeaseRequest {
             quotas: quotas.collect(),
             horizon: self.max_wait,
             outage: self.outage.length(),

@@ -367,7 +367,7 @@ fn what_is_held_back_is_what_refills_within_a_lease() {
         let settings = Settings { lease: Duration::from_millis(millis), ..Settings::default() };
         let mut limits = QuotaSet::new(&[per_second(1000)], None, start);
         limits.share(&settings, &Arc::default(), Duration::ZERO, start);
-        let NextStep::Ask(request) = limits.next_step(&waiting, start) else { panic!("there is a call") };
+        let NextStep::Request(request) = limits.next_step(&waiting, start) else { panic!("there is a call") };
         assert_eq!(request.quotas[0].burst, 1000 - held_back, "{millis} ms");
     }
 }
@@ -399,7 +399,7 @@ struct Process {
     limits: QuotaSet,
     waiting: usize,
     /// A request and the reply on its way, with the times at which they are sent and arrive.
-    asked: Option<(LeaseRequest, LeaseGrant, [Instant; 2])>,
+    requested: Option<(LeaseRequest, LeaseGrant, [Instant; 2])>,
 }
 
 proptest! {
@@ -420,7 +420,7 @@ proptest! {
         let process = || {
             let mut limits = QuotaSet::new(&[quota], burst.try_into().ok(), start);
             limits.share(&settings, &Arc::default(), Duration::from_secs(10), start);
-            Process { limits, waiting: 0, asked: None }
+            Process { limits, waiting: 0, requested: None }
         };
         let (mut processes, mut store) = ([process(), process(), process()], Buckets::default());
         let (mut now, mut admitted) = (start, Vec::new());
@@ -428,7 +428,7 @@ proptest! {
             now += Duration::from_millis(elapsed);
             processes[index].waiting += calls;
             for it in &mut processes {
-                if let Some((request, grant, [sent, _])) = it.asked.take_if(|(.., [_, at])| *at <= now)
+                if let Some((request, grant, [sent, _])) = it.requested.take_if(|(.., [_, at])| *at <= now)
                     && let Some(shared) = it.limits.shared()
                 {
                     shared.on_grant(&request, &grant, sent, now);
@@ -437,12 +437,12 @@ proptest! {
                     admitted.push(now);
                     it.waiting -= 1;
                 }
-                if it.asked.is_none() {
+                if it.requested.is_none() {
                     let all = CallCost { calls: it.waiting as u64, ..CallCost::default() };
                     let first = CallCost { calls: all.calls.min(1), ..CallCost::default() };
-                    if let NextStep::Ask(request) = it.limits.next_step(&WaitingCalls { all, first }, now) {
+                    if let NextStep::Request(request) = it.limits.next_step(&WaitingCalls { all, first }, now) {
                         let grant = store.take(&request, now);
-                        it.asked = Some((request, grant, [now, now + Duration::from_millis(delay)]));
+                        it.requested = Some((request, grant, [now, now + Duration::from_millis(delay)]));
                     }
                 }
             }
