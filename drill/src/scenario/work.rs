@@ -20,9 +20,9 @@ const MAX_CALLS_BY_PROVIDERS: f64 = 1_000_000.0;
 const MAX_PINGS: f64 = 1_000_000.0;
 
 /// One kind of work: the key of a group that it depends on, its bound, what it is, and that of one call at most.
-type Kind = (&'static str, f64, &'static str, fn(&CallerGroup) -> u32);
+type WorkKind = (&'static str, f64, &'static str, fn(&CallerGroup) -> u32);
 
-const KINDS: [Kind; 3] = [
+const KINDS: [WorkKind; 3] = [
     ("", MAX_CALLS, "calls of all groups", |_| 1),
     ("prompt_tokens", MAX_PROMPTS, "tokens in the prompts of all calls", |callers| callers.prompt_tokens.to),
     ("output_tokens", MAX_ANSWERS, "tokens in the answers of all calls", |callers| callers.output_tokens.to),
@@ -46,7 +46,7 @@ impl Scenario {
     }
 
     /// Reports a sum that is too large at the group that adds most to it.
-    fn is_too_much(&self, (key, most, of, per_call): Kind, checks: &mut Checks) -> bool {
+    fn is_too_much(&self, (key, most, of, per_call): WorkKind, checks: &mut Checks) -> bool {
         let parts =
             self.callers.iter().map(|callers| self.expected_calls(callers) * f64::from(per_call(callers)));
         let parts: Vec<_> = parts.collect();

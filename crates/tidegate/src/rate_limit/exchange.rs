@@ -81,7 +81,7 @@ impl Handle {
         drop(queue);
         granted.wake();
         if !closed_for.is_zero() {
-            self.close_here(closed_for);
+            self.close_as_elsewhere(closed_for);
         }
     }
 

@@ -45,7 +45,7 @@ pub(super) struct RateState {
     pub(super) has_reported_quotas: AtomicBool,
     /// The wire below records every attempt that it sends. An attempt that is not recorded was not sent.
     pub(super) wire_reports: AtomicBool,
-    pub(super) overload_hints: OverloadHints,
+    overload_hints: OverloadHints,
     /// The number of reported limits that were ignored.
     pub(super) ignored: AtomicU64,
     /// Reads the limits in response headers when the layer has no classifier of its own.
@@ -306,6 +306,12 @@ impl Handle {
     fn close(&self, wait: Duration) {
         self.close_here(wait);
         self.share_cooldown(wait);
+    }
+
+    /// Closes the gate of this process as another process has closed its own.
+    pub(super) fn close_as_elsewhere(&self, wait: Duration) {
+        self.0.overload_hints.note_closed(wait, clock::now());
+        self.close_here(wait);
     }
 
     /// Closes the gate of this process.

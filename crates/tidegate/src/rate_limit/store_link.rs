@@ -6,7 +6,6 @@ use tokio::sync::Notify;
 
 use super::handle::{Handle, RateState};
 use super::settings::RateLimitSettings;
-use crate::clock;
 use crate::layer_state::WeakLayerState;
 use crate::store::link_task::TaskFlag;
 use crate::store::{Store, StoreListener};
@@ -46,9 +45,7 @@ impl StoreLink {
 impl StoreListener for LimitListener {
     fn on_closed(&self, wait: Duration) {
         if let Some(state) = self.0.upgrade() {
-            let limit = Handle(state);
-            limit.0.overload_hints.note_closed(wait, clock::now());
-            limit.close_here(wait);
+            Handle(state).close_as_elsewhere(wait);
         }
     }
 }

@@ -187,6 +187,23 @@ async fn a_partial_overload_closes_the_gate_once_and_a_429_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reset_forgets_overloads() {
+    let (inner, provider) = strict();
+    let layer = RateLimitLayer::new().on_limit(OnLimit::Reject);
+    let mut service = layer.layer(inner);
+    provider.answer(529).header("retry-after", "3600");
+    complete(&mut service).await.unwrap();
+    layer.handle().reset();
+    for (seconds, is_closed) in [("2", true), ("3", false)] {
+        provider.answer(529).header("retry-after", seconds);
+        complete(&mut service).await.unwrap();
+        assert_eq!(layer.handle().closed_for().is_some(), is_closed, "{seconds}");
+        tokio::time::advance(secs(3)).await;
+        complete(&mut service).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn follows_retry_after_and_closes_for_the_default_wait_without_one() {
     for (header, wait) in [(Some("7"), secs(7)), (None, secs(1))] {
         let (inner, provider) = strict();

@@ -318,6 +318,27 @@ async fn the_later_of_two_closing_times_holds_in_both_processes() {
 }
 
 /// A dropped call leaves nothing leased behind: its lease is returned when it expires.
+/// Each process closed the gates of all once more.
+#[tokio::test(start_paused = true)]
+async fn a_partial_overload_closes_the_gates_of_all_processes_once() {
+    let (layers, _memory) = two(|| RateLimitLayer::per_minute(600), Settings::default());
+    let ([mut one, mut other], provider) = services(&layers);
+    // Both listen.
+    for service in [&mut one, &mut other] {
+        complete(service).await.unwrap();
+    }
+    let are_closed = || layers.each_ref().map(|layer| layer.handle().closed_for().is_some());
+    provider.answer(529).header("retry-after", "2");
+    complete(&mut one).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(are_closed(), [true; 2]);
+    complete(&mut other).await.unwrap();
+    provider.answer(529).header("retry-after", "2");
+    complete(&mut other).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(are_closed(), [false; 2]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_lease_of_a_dropped_call_is_returned() {
     let limit = || RateLimitLayer::per_minute(10).on_limit(OnLimit::Reject);
