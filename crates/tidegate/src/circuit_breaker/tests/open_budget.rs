@@ -195,11 +195,26 @@ async fn a_slow_head_adds_no_attempts() {
     for _ in 0..2 {
         complete(&mut service).await.unwrap();
     }
-    provider.otherwise(Answer::status(200).after(SECOND));
-    for second in 1..=10 {
+    provider.otherwise(Answer::status(200).after(SECOND * 6 / 10));
+    for _ in 0..10 {
         tokio::time::advance(SECOND).await;
         assert_eq!(complete(&mut service).await.unwrap(), 200);
-        assert!(opened(&circuit));
-        assert_eq!(provider.calls(), 2 + second);
+        assert!(opened(&circuit) && circuit.peek_for(&request()).is_some());
     }
+}
+
+/// A hundred rejected calls delayed those of the next hundred seconds.
+#[tokio::test(start_paused = true)]
+async fn waits_begin_anew_when_a_circuit_opens_again() {
+    let (mut service, circuit, _) = open().await;
+    for _ in 0..100 {
+        assert!(call(&mut service).await.is_err());
+    }
+    tokio::time::advance(30 * SECOND).await;
+    // The probe, and the attempt of a second.
+    for _ in 0..2 {
+        assert_eq!(complete(&mut service).await.unwrap(), 503);
+    }
+    assert!(opened(&circuit));
+    assert_eq!(rejection(call(&mut service).await).retry_after(), Some(SECOND));
 }
