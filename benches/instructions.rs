@@ -101,6 +101,8 @@ const ROWS: [Row; 28] = {
 };
 
 fn run_workload(workload: &str, repetitions: u32) {
+    // Groups draw from the generator of the thread: each run draws the same members.
+    fastrand::seed(7);
     let timeout = || TimeoutLayer::new(Duration::from_secs(600));
     match workload {
         "request" => repeat(repetitions, || drop(black_box(bare_request()))),
