@@ -137,20 +137,24 @@ const fn with_load((index, view): (usize, MemberView)) -> Loaded {
 /// The first of two members that admit the call, or the second if it is clearly better.
 #[inline]
 fn better(one: Loaded, other: Loaded) -> Chosen {
-    // Without a time of both, only their loads can be compared.
     let are_known = one.1.first_token * other.1.first_token > 0.0;
-    let times = if are_known { (one.1.first_token, other.1.first_token) } else { (1.0, 1.0) };
-    let first = cost(times.0, one);
-    let second = cost(times.1, other);
+    let (first, second) = if are_known { (cost(one), cost(other)) } else { costs_without_times(one, other) };
     let index = if second * CLEARLY < first { other.0 } else { one.0 };
     Chosen { index, standing: Standing::Open }
 }
 
+/// Without a time of both, only their loads and quotas can be compared.
+#[cold]
+fn costs_without_times(one: Loaded, other: Loaded) -> (f32, f32) {
+    let cost = |(index, load, quota): Loaded| cost((index, MemberLoad { first_token: 1.0, ..load }, quota));
+    (cost(one), cost(other))
+}
+
 /// What a further call costs at a member: its time, multiplied by its load, and by how scarce its quota is.
 #[inline]
-fn cost(first_token: f32, (_, load, quota): Loaded) -> f32 {
+fn cost((_, load, quota): Loaded) -> f32 {
     let quota = (quota / PLENTY).clamp(LEAST_QUOTA, 1.0);
-    (first_token + NOISE) * (1.0 + load.in_flight) / quota
+    (load.first_token + NOISE) * (1.0 + load.in_flight) / quota
 }
 
 /// Orders members by when the call could start: queues before rejections, and rejections without a time last.

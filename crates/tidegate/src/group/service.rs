@@ -143,11 +143,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (head, body) = request.into_parts();
         if self.is_single {
-            let request = Request::from_parts(head, as_payload(body));
-            return ResponseFuture::of_only_member(self.first.call(request));
+            return ResponseFuture::of_only_member(self.first.call(request.map(as_payload)));
         }
+        let (head, body) = request.into_parts();
         let members = Arc::clone(&self.members);
         match buffered(body) {
             Ok(body) => ResponseFuture::calling(members, Request::from_parts(head, body)),
