@@ -13,11 +13,11 @@ use tracing_subscriber::registry::LookupSpan;
 /// left out, since it has the name of the field `target`.
 pub(crate) struct TextLines;
 
-/// Writes the fields of one event.
-struct FieldWriter<'a> {
-    writer: Writer<'a>,
-    result: fmt::Result,
-}
+/// Writes the fields of one event into its line.
+struct FieldWriter<'a>(&'a mut String);
+
+/// The memory that is reserved for a line, in bytes: that of a call has about 240.
+const USUAL_LENGTH: usize = 320;
 
 impl<S, N> FormatEvent<S, N> for TextLines
 where
@@ -31,15 +31,15 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let level = *event.metadata().level();
-        write!(writer, "{}", humantime::format_rfc3339_micros(SystemTime::now()))?;
+        let mut line = String::with_capacity(USUAL_LENGTH);
+        write!(line, "{}", humantime::format_rfc3339_micros(SystemTime::now()))?;
         match writer.has_ansi_escapes() {
-            true => write!(writer, " \x1b[{}m{:>5}\x1b[0m", colour(level), level.as_str())?,
-            false => write!(writer, " {:>5}", level.as_str())?,
+            true => write!(line, " \x1b[{}m{:>5}\x1b[0m", colour(level), level.as_str())?,
+            false => write!(line, " {:>5}", level.as_str())?,
         }
-        let mut fields = FieldWriter { writer, result: Ok(()) };
-        event.record(&mut fields);
-        fields.result?;
-        fields.writer.write_char('\n')
+        event.record(&mut FieldWriter(&mut line));
+        line.push('\n');
+        writer.write_str(&line)
     }
 }
 
@@ -55,31 +55,29 @@ const fn colour(level: Level) -> u8 {
 }
 
 impl FieldWriter<'_> {
-    fn write(&mut self, field: &Field, value: fmt::Arguments<'_>) {
-        if self.result.is_ok() {
-            self.result = self.write_name(field).and_then(|()| OneLine(&mut self.writer).write_fmt(value));
+    fn write_name(&mut self, field: &Field) {
+        self.0.push(' ');
+        if field.name() != "message" {
+            self.0.push_str(field.name());
+            self.0.push('=');
         }
     }
 
-    fn write_name(&mut self, field: &Field) -> fmt::Result {
-        self.writer.write_char(' ')?;
-        match field.name() {
-            "message" => Ok(()),
-            name => {
-                self.writer.write_str(name)?;
-                self.writer.write_char('=')
-            }
-        }
+    fn write(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        self.write_name(field);
+        // A text has room for everything; a value that cannot be formatted is left out.
+        let _ = OneLine(self.0).write_fmt(value);
     }
 }
 
 /// Escapes control characters, with which a text could begin another line or change a terminal.
-struct OneLine<'a, 'w>(&'a mut Writer<'w>);
+struct OneLine<'a>(&'a mut String);
 
-impl Write for OneLine<'_, '_> {
+impl Write for OneLine<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return self.0.write_str(text);
+            self.0.push_str(text);
+            return Ok(());
         }
         text.chars().try_for_each(|char| match char.is_control() {
             true => write!(self.0, "{}", char.escape_default()),
@@ -95,11 +93,14 @@ impl Visit for FieldWriter<'_> {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-        match value.bytes().all(is_plain) {
-            // As `Debug` writes it, but in one piece.
-            true => self.write(field, format_args!("\"{value}\"")),
-            false => self.record_debug(field, &value),
+        if !value.bytes().all(is_plain) {
+            return self.record_debug(field, &value);
         }
+        // As `Debug` writes it, but in one piece.
+        self.write_name(field);
+        self.0.push('"');
+        self.0.push_str(value);
+        self.0.push('"');
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {

@@ -49,16 +49,16 @@ const CORS_PREFIX: &str = "access-control-";
 
 /// Words in the names of response headers that describe the provider's account, which belongs to the operator
 /// of the gateway: `openai-organization`, `anthropic-workspace-id`, `x-goog-user-project`.
-const ACCOUNT_WORDS: [&str; 9] = [
-    "organization",
-    "organisation",
-    "org",
-    "project",
-    "workspace",
-    "account",
-    "tenant",
-    "subscription",
-    "team",
+const ACCOUNT_WORDS: [&[u8]; 9] = [
+    b"organization",
+    b"organisation",
+    b"org",
+    b"project",
+    b"workspace",
+    b"account",
+    b"tenant",
+    b"subscription",
+    b"team",
 ];
 
 /// Response headers that configure a browser for the origin of the provider.
@@ -109,7 +109,6 @@ fn credential(value: &HeaderValue) -> Option<&[u8]> {
 
 /// The request headers for the chain. `tenant` is who the request is for.
 pub(super) fn forwarded(mut headers: HeaderMap, tenant: Option<&Tenant>) -> HeaderMap {
-    strip_hop_by_hop(&mut headers);
     strip(&mut headers, |name| NOT_FORWARDED.contains(name) || name.as_str().starts_with(OWN_PREFIX));
     scope_idempotency_keys(&mut headers, tenant);
     headers
@@ -133,7 +132,6 @@ fn scope_idempotency_keys(headers: &mut HeaderMap, tenant: Option<&Tenant>) {
 /// The response headers that are forwarded to the caller: all but those of the connection, of the provider's
 /// account and origin, and those that the gateway sets itself.
 pub(super) fn returned(mut headers: HeaderMap) -> HeaderMap {
-    strip_hop_by_hop(&mut headers);
     strip(&mut headers, |name| {
         name.as_str().starts_with(OWN_PREFIX)
             || name.as_str().starts_with(CORS_PREFIX)
@@ -145,11 +143,12 @@ pub(super) fn returned(mut headers: HeaderMap) -> HeaderMap {
 
 /// Whether a response header describes the account. Rate limits are for the caller, whatever they count.
 fn is_of_the_account(name: &HeaderName) -> bool {
-    let mut words = name.as_str().split('-');
-    words.clone().all(|word| word != "ratelimit") && words.any(|word| ACCOUNT_WORDS.contains(&word))
+    let words = || name.as_str().as_bytes().split(|byte| *byte == b'-');
+    words().any(|word| ACCOUNT_WORDS.contains(&word)) && words().all(|word| word != b"ratelimit")
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
+/// Removes the headers of the connection and those that match.
+fn strip(headers: &mut HeaderMap, is_match: impl Fn(&HeaderName) -> bool) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -157,12 +156,10 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    strip(headers, |name| HOP_BY_HOP.contains(name) || named.contains(name));
-}
-
-fn strip(headers: &mut HeaderMap, is_match: impl Fn(&HeaderName) -> bool) {
-    let matching: Vec<HeaderName> = headers.keys().filter(|name| is_match(name)).cloned().collect();
-    for name in matching {
+    let is_removed =
+        |name: &&HeaderName| HOP_BY_HOP.contains(name) || named.contains(name) || is_match(name);
+    let removed: Vec<HeaderName> = headers.keys().filter(is_removed).cloned().collect();
+    for name in removed {
         if let Entry::Occupied(entry) = headers.entry(name) {
             entry.remove_entry_mult();
         }

@@ -50,23 +50,14 @@ const MAX_USAGE: usize = 4 * 1024;
 impl Scan for UsageScan {
     fn push(&mut self, bytes: &[u8]) -> ScanProgress {
         let mut rest = bytes;
-        loop {
-            // Most of a response is text or numbers, which are skipped.
-            let skipped = match self.at {
-                ScanPosition::Outside => position(
-                    rest,
-                    |byte| matches!(byte, b'"' | b'{' | b'}'),
-                    |far| memchr3(b'"', b'{', b'}', far),
-                ),
-                ScanPosition::Text { is_escaped: false } => {
-                    position(rest, |byte| matches!(byte, b'"' | b'\\'), |far| memchr2(b'"', b'\\', far))
-                }
-                _ => (!rest.is_empty()).then_some(0),
-            };
-            let Some(at) = skipped else { return ScanProgress::default() };
-            self.step(rest[at]);
-            rest = &rest[at + 1..];
+        while let Some(length) = self.next_step(rest) {
+            let (passed, after) = rest.split_at(length);
+            self.buffer_usage(passed);
+            self.step(passed[length - 1]);
+            rest = after;
         }
+        self.buffer_usage(rest);
+        ScanProgress::default()
     }
 
     fn finish(&mut self) -> ScanProgress {
@@ -92,6 +83,34 @@ fn position(
 }
 
 impl UsageScan {
+    /// The number of bytes up to the next one that changes the position. Most of a response is text or numbers, which are passed
+    /// over.
+    fn next_step(&self, bytes: &[u8]) -> Option<usize> {
+        let at = match self.at {
+            ScanPosition::Outside | ScanPosition::Usage { in_text: false, .. } => position(
+                bytes,
+                |byte| matches!(byte, b'"' | b'{' | b'}'),
+                |far| memchr3(b'"', b'{', b'}', far),
+            ),
+            ScanPosition::Text { is_escaped: false }
+            | ScanPosition::Usage { in_text: true, is_escaped: false, .. } => {
+                position(bytes, |byte| matches!(byte, b'"' | b'\\'), |far| memchr2(b'"', b'\\', far))
+            }
+            _ => (!bytes.is_empty()).then_some(0),
+        };
+        at.map(|at| at + 1)
+    }
+
+    /// Buffers bytes of a usage object. One that is too long to be a usage counts as any other object from then on.
+    fn buffer_usage(&mut self, bytes: &[u8]) {
+        let ScanPosition::Usage { depth, in_text, is_escaped } = self.at else { return };
+        if self.buffer.len() + bytes.len() <= MAX_USAGE {
+            return self.buffer.extend_from_slice(bytes);
+        }
+        self.open_objects = self.open_objects.saturating_add(depth);
+        self.at = if in_text { ScanPosition::Text { is_escaped } } else { ScanPosition::Outside };
+    }
+
     fn step(&mut self, byte: u8) {
         self.at = match (self.at, byte) {
             (ScanPosition::Text { is_escaped: false }, b'"') => ScanPosition::Outside,
@@ -115,9 +134,19 @@ impl UsageScan {
             (ScanPosition::Outside | ScanPosition::Colon | ScanPosition::Value, byte) => {
                 self.outside_text(byte)
             }
-            (ScanPosition::Usage { depth, in_text, is_escaped }, byte) => {
-                self.buffer_byte(byte, depth, in_text, is_escaped)
+            (ScanPosition::Usage { depth: 1, in_text: false, .. }, b'}') => {
+                self.read();
+                ScanPosition::Outside
             }
+            (ScanPosition::Usage { depth, in_text, is_escaped }, byte) => ScanPosition::Usage {
+                depth: match byte {
+                    b'{' if !in_text => depth + 1,
+                    b'}' if !in_text => depth - 1,
+                    _ => depth,
+                },
+                in_text: in_text ^ (byte == b'"' && !is_escaped),
+                is_escaped: in_text && byte == b'\\' && !is_escaped,
+            },
         };
     }
 
@@ -131,32 +160,6 @@ impl UsageScan {
             _ => {}
         }
         ScanPosition::Outside
-    }
-
-    fn buffer_byte(&mut self, byte: u8, depth: u32, in_text: bool, is_escaped: bool) -> ScanPosition {
-        let is_full = self.buffer.len() == MAX_USAGE;
-        if !is_full {
-            self.buffer.push(byte);
-        }
-        let depth = match byte {
-            b'{' if !in_text => depth + 1,
-            b'}' if !in_text => depth - 1,
-            _ => depth,
-        };
-        if depth == 0 {
-            if !is_full {
-                self.read();
-            }
-            return ScanPosition::Outside;
-        }
-        let in_text = in_text ^ (byte == b'"' && !is_escaped);
-        let is_escaped = byte == b'\\' && !is_escaped;
-        if is_full {
-            // The object is too long to be a usage, and counts as any other object.
-            self.open_objects = self.open_objects.saturating_add(depth);
-            return if in_text { ScanPosition::Text { is_escaped } } else { ScanPosition::Outside };
-        }
-        ScanPosition::Usage { depth, in_text, is_escaped }
     }
 
     /// Parses the buffered usage. The field names of all dialects are read together, since none has two

@@ -92,12 +92,13 @@ pub(super) fn can_be_sent(name: &HeaderName) -> bool {
 /// answers taken for wrong ones. With `allowed`, headers that are neither those of providers nor allowed are removed, too.
 pub(super) fn strip(headers: &mut HeaderMap, dialect: ApiDialect, allowed: Option<&[HeaderName]>) {
     let is_of_account = |name: &HeaderName| ACCOUNT_HEADERS.contains(name) || *name == header::HOST;
+    let prefix_of_other_dialect = match dialect {
+        ApiDialect::OpenAi => Some("anthropic-"),
+        ApiDialect::Anthropic => Some("openai-"),
+        ApiDialect::Gemini => None,
+    };
     let is_of_other_dialect = |name: &HeaderName| {
-        let prefix = name.as_str().split_once('-').map(|(prefix, _)| prefix);
-        matches!(
-            (prefix, dialect),
-            (Some("anthropic"), ApiDialect::OpenAi) | (Some("openai"), ApiDialect::Anthropic)
-        )
+        prefix_of_other_dialect.is_some_and(|prefix| name.as_str().starts_with(prefix))
     };
     let is_allowed =
         |name: &HeaderName| allowed.is_none_or(|allowed| is_provider_header(name) || allowed.contains(name));
