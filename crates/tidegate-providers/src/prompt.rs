@@ -46,13 +46,14 @@ impl Estimate for PromptEstimate {
 }
 
 /// Reads the output limit and the number of choices of a JSON request. Each text of the prompt is passed to
-/// `count` as it is written. The returned input covers the tokens beside these texts.
+/// `count` as it is written. The returned input covers the tokens beside these texts. `None` if the body is no JSON object, or
+/// not valid to its end: what follows would not be counted.
 pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<Estimated> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
     let mut read = Estimated::default();
-    walk(body, |path, leaf| match (path, leaf) {
+    let is_whole = walk(body, |path, leaf| match (path, leaf) {
         (path, Leaf::Text(text)) => {
             if is_medium(path, text) {
                 read.input += TOKENS_PER_MEDIUM;
@@ -76,7 +77,7 @@ pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<Estimated
         }
         _ => {}
     });
-    Some(read)
+    is_whole.then_some(read)
 }
 
 /// Whether a text at `path` is part of the prompt. All others are settings and identifiers.
@@ -172,6 +173,17 @@ mod tests {
             (format!(r#"{{"prompt":"{text}","user":"somebody","stop":["a","b"]}}"#), 0),
         ] {
             assert_eq!(of(&body).input, 100 + around, "{body}");
+        }
+    }
+
+    /// Regression: what was nested too deeply, or not valid, hid the prompt that follows.
+    #[test]
+    fn nothing_before_a_prompt_hides_it() {
+        let text = "x".repeat(40_000);
+        let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+        for ahead in ["1", "[}", "}", r#""\""#, &deep] {
+            let body = format!(r#"{{"x":{ahead},"messages":[{{"role":"user","content":"{text}"}}]}}"#);
+            assert!(of(&body).input >= 10_000, "{ahead}: {:?}", of(&body));
         }
     }
 

@@ -10,13 +10,19 @@ use tidegate_core::JsonDepth;
 /// A match inside of a prompt has escaped quotes and is skipped, as is one in a nested object.
 pub(crate) fn requests_stream(body: &[u8]) -> bool {
     static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"stream\""));
+    // Carried from match to match, so that each byte is read once, however many matches there are.
+    let (mut depth, mut read) = (JsonDepth::new(), 0);
     has_fields(body)
         && KEY.find_iter(body).any(|at| {
             let escaped = at.checked_sub(1).is_some_and(|before| body[before] == b'\\');
             let value = body[at + b"\"stream\"".len()..].trim_ascii_start().strip_prefix(b":");
-            !escaped
-                && value.is_some_and(|value| value.trim_ascii_start().starts_with(b"true"))
-                && JsonDepth::of(&body[..at]).depth() == 1
+            let is_true = value.is_some_and(|value| value.trim_ascii_start().starts_with(b"true"));
+            if escaped || !is_true {
+                return false;
+            }
+            depth.push(&body[read..at]);
+            read = at;
+            depth.depth() == 1
         })
 }
 
@@ -29,6 +35,8 @@ pub(crate) fn has_fields(body: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -51,6 +59,16 @@ mod tests {
         ] {
             assert!(!requests_stream(body.as_bytes()), "{body}");
         }
+    }
+
+    /// Regression: the nesting was counted from the start of the body for each match, so that a body of 1 MiB took half a minute.
+    #[test]
+    fn many_nested_flags_are_passed_over_in_linear_time() {
+        let body = format!(r#"{{"x":[{}],"stream":true}}"#, vec![r#"{"stream":true}"#; 16_000].join(","));
+        let start = Instant::now();
+        assert!(requests_stream(body.as_bytes()));
+        assert!(!requests_stream(&body.as_bytes()[..body.len() - 20]));
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
 
     #[test]

@@ -156,8 +156,7 @@ fn strip(headers: &mut HeaderMap, is_match: impl Fn(&HeaderName) -> bool) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    let is_removed =
-        |name: &&HeaderName| HOP_BY_HOP.contains(name) || named.contains(name) || is_match(name);
+    let is_removed = |name: &&HeaderName| HOP_BY_HOP.contains(name) || named.contains(name) || is_match(name);
     let removed: Vec<HeaderName> = headers.keys().filter(is_removed).cloned().collect();
     for name in removed {
         if let Entry::Occupied(entry) = headers.entry(name) {

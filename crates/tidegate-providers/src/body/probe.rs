@@ -417,6 +417,14 @@ mod tests {
         assert!(!is_short(r#"[{"choices":[{"message":{"content":"Hi"}}]}]"#));
         assert!(!is_short(r#"{"error":{"choices":[{"content":"Hi"}]}}"#));
         assert!(!is_short(r#"{"prompt":[{"content":"Hi"}],"error":{"code":1}}"#));
+        // Regression: choices within another field, or a value of that name, hid the error that follows.
+        for error in [
+            r#"{"request":{"choices":[{"message":{"content":"Hi"}}]},"error":{"code":"rate_limit_exceeded"}}"#,
+            r#"{"note":"choices","x":[{"content":"Hi"}],"error":{"code":"rate_limit_exceeded"}}"#,
+        ] {
+            assert!(!is_short(error) && matches!(probe(error.as_bytes()), BodyProbe::Error), "{error}");
+        }
+        assert!(!is_short(r#"{"code":0,"data":{"choices":[{"message":{"content":"Hi"}}]}}"#));
     }
 
     proptest! {

@@ -42,7 +42,7 @@ impl Leaf<'_> {
 /// Maximum number of keys in a path. Deeper leaves are passed on with the first of their keys.
 const MAX_KEYS: usize = 8;
 
-/// Maximum nesting. Deeper values are not read.
+/// Maximum nesting. What is nested deeper is passed over.
 const MAX_DEPTH: u32 = 64;
 
 /// Passes each leaf to `each` with the keys that lead to it. The elements of an array have the path of the
@@ -80,10 +80,11 @@ pub(crate) fn walk_while<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Le
                 let Some(end) = end else { return false };
                 rest = &after[end..];
             }
+            b'{' | b'[' if open.depth == MAX_DEPTH => {
+                let Some(after) = after_nested(after) else { return false };
+                (rest, is_key_next) = (after, false);
+            }
             b'{' | b'[' => {
-                if open.depth == MAX_DEPTH {
-                    return false;
-                }
                 is_key_next = first == b'{';
                 proceed = each(path, if is_key_next { Leaf::Object } else { Leaf::Array });
                 open.enter(is_key_next);
@@ -129,6 +130,22 @@ fn string(json: &[u8]) -> (&str, Option<usize>) {
             _ => return (text(json), None),
         }
     }
+}
+
+/// What follows an object or an array of which the opening bracket was read; `None` if it is truncated.
+fn after_nested(json: &[u8]) -> Option<&[u8]> {
+    let (mut rest, mut open) = (json, 1_usize);
+    while open > 0 {
+        let at = rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']'))?;
+        let byte = rest[at];
+        rest = &rest[at + 1..];
+        match byte {
+            b'"' => rest = &rest[string(rest).1?..],
+            b'{' | b'[' => open += 1,
+            _ => open -= 1,
+        }
+    }
+    Some(rest)
 }
 
 /// A number without sign, fraction and exponent that fits into 64 bits.
@@ -241,11 +258,19 @@ mod tests {
         }
     }
 
+    /// Regression: a value that is nested too deeply ended the walk, so that everything after it was hidden.
     #[test]
-    fn depth_is_bounded() {
+    fn what_is_nested_too_deeply_is_passed_over() {
         let nested = |depth: usize| format!("{}1{}", r#"{"a":["#.repeat(depth), "]}".repeat(depth));
-        assert!(visited(&nested(32)).1);
-        assert!(!visited(&nested(33)).1);
+        let count = |depth: usize| visited(&nested(depth)).0.len();
+        assert_eq!((count(31), count(32), count(33), count(400)), (63, 65, 64, 64));
+        for deep in
+            [nested(400), nested(33), format!("{}{{\"]\":\"}}\\\"\"}}{}", "[".repeat(70), "]".repeat(70))]
+        {
+            let (leaves, is_whole) = visited(&format!(r#"{{"x":{deep},"b":[7]}}"#));
+            assert_eq!((leaves.last().map(String::as_str), is_whole), (Some("b=7"), true), "{deep}");
+            assert!(!visited(&deep[..deep.len() - 1]).1);
+        }
         let (leaves, _) = visited(&nested(12));
         assert_eq!(leaves.last().map(String::as_str), Some("a.a.a.a.a.a.a.a=1"));
     }

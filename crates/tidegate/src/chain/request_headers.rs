@@ -97,9 +97,8 @@ pub(super) fn strip(headers: &mut HeaderMap, dialect: ApiDialect, allowed: Optio
         ApiDialect::Anthropic => Some("openai-"),
         ApiDialect::Gemini => None,
     };
-    let is_of_other_dialect = |name: &HeaderName| {
-        prefix_of_other_dialect.is_some_and(|prefix| name.as_str().starts_with(prefix))
-    };
+    let is_of_other_dialect =
+        |name: &HeaderName| prefix_of_other_dialect.is_some_and(|prefix| name.as_str().starts_with(prefix));
     let is_allowed =
         |name: &HeaderName| allowed.is_none_or(|allowed| is_provider_header(name) || allowed.contains(name));
     let removed = |name: &&HeaderName| is_of_account(name) || is_of_other_dialect(name) || !is_allowed(name);

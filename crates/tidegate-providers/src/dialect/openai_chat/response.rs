@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+use tidegate_core::JsonDepth;
 
 use super::stop_reason::failure_reason;
 use crate::dialect::parsed_event::StreamError;
@@ -31,30 +32,30 @@ pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
 /// The keys of most responses: a choice with content, and before it none of the strings without which there
 /// is no error.
 struct ContentKeys {
-    choices: Finder<'static>,
+    choices: JsonKey,
     content: JsonKey,
     error_keywords: [Finder<'static>; 3],
 }
 
 static KEYS: LazyLock<ContentKeys> = LazyLock::new(|| ContentKeys {
-    choices: Finder::new(r#""choices""#),
+    choices: JsonKey::new(r#""choices""#),
     content: JsonKey::new(r#""content""#),
     error_keywords: [r#""error""#, r#""failed""#, r#""insufficient_system_resource""#].map(Finder::new),
 });
 
-/// Whether the response has content and no error before it.
+/// Whether the response has content and no error before it. Choices within another field are no answer.
 pub(super) fn has_content_first(json: &[u8]) -> bool {
     let keys = &*KEYS;
-    let Some(choices) = keys.choices.find(json) else { return false };
-    let Some(content) = keys.content.after(&json[choices..]) else { return false };
-    let before = &json[..json.len() - content.len()];
-    // The content is within the list: it has begun and not ended.
-    let is_listed = memchr::memchr(b'[', &before[choices..]).is_some()
-        && memchr::memchr(b']', &before[choices..]).is_none();
-    is_listed
-        && content.len() > 1
-        && content[0] == b'"'
-        && content[1] != b'"'
+    let Some(choices) = keys.choices.after(json).filter(|choices| choices.starts_with(b"[")) else {
+        return false;
+    };
+    let Some(content) = keys.content.after(choices) else { return false };
+    let (ahead, before) = (&json[..json.len() - choices.len()], &json[..json.len() - content.len()]);
+    let is_text = content.len() > 1 && content[0] == b'"' && content[1] != b'"';
+    is_text
+        // It is within the list, which has not ended.
+        && memchr::memchr(b']', &before[ahead.len()..]).is_none()
+        && JsonDepth::of(ahead).depth() == 1
         && keys.error_keywords.iter().all(|text| text.find(before).is_none())
 }
 
