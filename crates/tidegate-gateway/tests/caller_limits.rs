@@ -142,6 +142,32 @@ async fn a_caller_has_a_rate_of_its_own_over_all_routes_and_others_are_not_affec
     }
 }
 
+/// Regression: counts were sent to the provider without any limit, with the key that all callers share.
+#[tokio::test]
+async fn token_counts_beyond_the_limits_of_a_caller_are_estimated() {
+    let counting =
+        Provider::anthropic().otherwise(Reply::raw(r#"{"input_tokens":11}"#)).start().await.unwrap();
+    let file =
+        format!("providers.c = {{ base_url = \"{}\", dialect = \"anthropic\" }}\n", counting.base_url())
+            + &route("any", &["c/m"]).replace(CHAT, MESSAGES)
+            + &callers("rate_limiter = { requests_per_minute = 2, tokens_per_minute = 1 }");
+    let gateway = gateway(&file).await;
+    let count = async |key: &str| {
+        let response = post(&gateway, "/v1/messages/count_tokens", key, "any").await;
+        let is_estimated = response.headers().contains_key("x-tidegate-estimated");
+        (response.status().as_u16(), is_estimated)
+    };
+    // A count uses no tokens, and is no request for a message.
+    for _ in 0..2 {
+        assert_eq!(count(ANN_KEY).await, (200, false));
+    }
+    for _ in 0..2 {
+        assert_eq!(count(ANN_KEY).await, (200, true));
+    }
+    assert_eq!(count(BEN_KEY).await, (200, false));
+    assert_eq!(counting.log().calls(), 3);
+}
+
 /// A provider that is overloaded must not lock its callers out of the other providers.
 #[tokio::test]
 async fn failures_of_a_provider_do_not_change_the_limits_of_a_caller() {

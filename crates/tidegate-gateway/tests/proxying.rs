@@ -4,6 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt;
 use serde_json::Value;
 use support::*;
 use tidegate_testkit::{Provider, Reply, closed_port};
@@ -89,6 +90,34 @@ async fn a_length_beside_chunks_does_not_shorten_a_response() {
     match response.status().as_u16() {
         200 => assert_eq!(response.bytes().await.unwrap(), body),
         status => assert_eq!(status, 502),
+    }
+}
+
+/// Regression: trailers got around the checks of headers, so that a caller of HTTP/2 received the key of the provider.
+#[tokio::test]
+async fn trailers_of_a_provider_are_not_forwarded() {
+    let answers = [
+        (
+            "application/json",
+            r#"{"choices":[{"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#,
+        ),
+        ("text/event-stream", "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\ndata: [DONE]\n\n"),
+    ];
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    for (media_type, body) in answers {
+        let parts = vec![
+            format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ntransfer-encoding: chunked\r\n\r\n"),
+            format!("{:x}\r\n{body}\r\n", body.len()),
+            format!("0\r\nx-debug: {KEY}\r\nset-cookie: a=b\r\n\r\n"),
+        ];
+        let file = openai_with_key("p", &fixed_response(parts, true).await) + &route("*", &["p/m"]);
+        let gateway = gateway(&file).await;
+        let request = client.post(url(&gateway, "/v1/chat/completions"));
+        let request = request.body(if media_type.contains("stream") { STREAM_REQUEST } else { REQUEST });
+        let response: http::Response<reqwest::Body> = request.send().await.unwrap().into();
+        let collected = response.into_body().collect().await.unwrap();
+        assert_eq!(collected.trailers(), None, "{media_type}");
+        assert_eq!(collected.to_bytes(), body, "{media_type}");
     }
 }
 

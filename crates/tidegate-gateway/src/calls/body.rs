@@ -9,7 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 use super::call_end::CallEnd;
 use super::ongoing_call::OngoingCall;
 
-/// The body of a response to a caller, up to its end. Frames pass unchanged.
+/// The body of a response to a caller, up to its end. Data passes unchanged. Trailers are dropped: no API of a provider has any,
+/// and they would get around the checks of headers.
 #[derive(Debug)]
 pub(crate) struct RecordedBody {
     inner: ResponseBody,
@@ -46,7 +47,12 @@ impl Body for RecordedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let frame = loop {
+            match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                Some(Ok(frame)) if frame.is_trailers() => {}
+                frame => break frame,
+            }
+        };
         match &frame {
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);

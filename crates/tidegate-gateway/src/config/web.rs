@@ -31,12 +31,55 @@ pub(super) fn check(hosts: Vec<String>, origins: Vec<String>) -> Result<WebPages
 
 fn host_name(host: &str) -> Option<String> {
     let authority: Authority = host.parse().ok()?;
-    (authority.host() == host).then(|| host.to_ascii_lowercase())
+    (authority.host() == host && !host.contains('*')).then(|| host.to_ascii_lowercase())
 }
 
-/// The origin as a browser sends it: scheme, host and port, and nothing else.
+/// The origin as a browser sends it: scheme, host in lower case and port, which is left out if it is that of the scheme.
 fn origin_header(origin: &str) -> Option<HeaderValue> {
     let uri: Uri = origin.parse().ok()?;
-    let is_origin = format!("{}://{}", uri.scheme_str()?, uri.authority()?) == origin;
-    (is_origin && !origin.contains(['@', '*'])).then(|| HeaderValue::try_from(origin).ok())?
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+    let is_origin = origin.eq_ignore_ascii_case(&format!("{scheme}://{authority}"));
+    let usual_port = match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    let authority = match authority.port_u16() {
+        port if port == usual_port => authority.host(),
+        _ => authority.as_str(),
+    };
+    let header = format!("{scheme}://{authority}").to_ascii_lowercase();
+    (is_origin && !origin.contains(['@', '*'])).then(|| HeaderValue::try_from(header).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_written_as_browsers_send_it() {
+        for (origin, expected) in [
+            ("https://app.example", Some("https://app.example")),
+            ("https://App.Example:443", Some("https://app.example")),
+            ("HTTP://app.example:80", Some("http://app.example")),
+            ("http://app.example:443", Some("http://app.example:443")),
+            ("http://[::1]:3000", Some("http://[::1]:3000")),
+            ("https://app.example/", None),
+            ("https://*.example", None),
+            ("https://user@app.example", None),
+            ("app.example", None),
+            ("null", None),
+        ] {
+            let header = origin_header(origin);
+            assert_eq!(header.as_ref().map(|header| header.to_str().unwrap()), expected, "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_without_port_and_pattern() {
+        assert_eq!(host_name("Gateway.Internal").as_deref(), Some("gateway.internal"));
+        for host in ["*.internal", "gateway:80", "a@b", "http://a", ""] {
+            assert_eq!(host_name(host), None, "{host}");
+        }
+    }
 }

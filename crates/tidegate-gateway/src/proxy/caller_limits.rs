@@ -1,20 +1,23 @@
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::body::Body;
 use http::{Request, Response};
 use tidegate::backpressure::{self, Backpressure};
 use tidegate::fallback::Fallback;
 use tidegate::group::Group;
-use tidegate::provider::{ErrorBody, HttpService};
-use tidegate::rate_limit::{self, RateLimit};
+use tidegate::provider::{ErrorBody, HttpService, LimitUnit};
+use tidegate::rate_limit::{self, OnLimit, RateLimit};
 use tidegate::store::Store;
-use tidegate::{BackpressureLayer, Error, ErrorCode, Outcome, Payload, RateLimitLayer, Rejection};
+use tidegate::{BackpressureLayer, Error, ErrorCode, Outcome, Payload, RateLimitLayer, Rejection, Trail};
 use tower::util::{MapRequest, MapResponse};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 
 use super::gateway_error::GatewayError;
 use super::target::AddressedTarget;
+use super::token_counter::TokenCounter;
 
 /// The limits of one caller, in front of the chains of all routes. Clones share what is used of them.
 ///
@@ -24,6 +27,8 @@ use super::target::AddressedTarget;
 #[derive(Clone, Debug)]
 pub(crate) struct CallerLimits {
     rate_limit: RateLimitLayer,
+    /// The limit of token counts: as many as requests, and apart from them, as at Anthropic.
+    counts: RateLimitLayer,
     backpressure: BackpressureLayer,
 }
 
@@ -53,6 +58,10 @@ struct Admitted(Arc<AtomicBool>);
 #[derive(Clone, Debug)]
 struct ChainOutcome(Outcome);
 
+/// A response extension: the provider has not counted.
+#[derive(Clone, Debug)]
+struct NotCounted;
+
 /// The wait that is reported to a caller with too many calls in flight.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -67,22 +76,55 @@ impl CallerLimits {
     ) -> Self {
         // In events and metrics.
         let name = format!("caller:{name}");
-        let rate_limit = rate_limiter.and_then(|settings| RateLimitLayer::from_settings(settings).ok());
-        let rate_limit = rate_limit.map(|layer| layer.follow_headers(false));
-        let rate_limit = rate_limit.map(|layer| match store {
-            Some(store) => layer.store(store.clone()),
-            None => layer,
-        });
+        let rate_limit = |settings: Option<rate_limit::Settings>| {
+            let layer = settings.and_then(|settings| RateLimitLayer::from_settings(settings).ok());
+            let layer = layer.unwrap_or_else(RateLimitLayer::disabled).follow_headers(false);
+            match store {
+                Some(store) => layer.store(store.clone()),
+                None => layer,
+            }
+        };
         let backpressure = backpressure.and_then(|settings| BackpressureLayer::from_settings(settings).ok());
         Self {
-            rate_limit: rate_limit.unwrap_or_else(RateLimitLayer::disabled).name(&name),
+            counts: rate_limit(rate_limiter.clone().map(of_counts)).name(&format!("{name}/counts")),
+            rate_limit: rate_limit(rate_limiter).name(&name),
             backpressure: backpressure.unwrap_or_else(BackpressureLayer::disabled).name(&name),
         }
     }
 
     /// No limits.
     pub(crate) fn none() -> Self {
-        Self { rate_limit: RateLimitLayer::disabled(), backpressure: BackpressureLayer::disabled() }
+        Self {
+            rate_limit: RateLimitLayer::disabled(),
+            counts: RateLimitLayer::disabled(),
+            backpressure: BackpressureLayer::disabled(),
+        }
+    }
+
+    /// Sends a token count if these limits admit it now. `None` if they do not, or if the provider does not count.
+    pub(super) async fn count(
+        &self,
+        counter: &TokenCounter,
+        request: Request<Payload>,
+        trail: &Trail,
+    ) -> Option<Response<Body>> {
+        let (counter, trail) = (counter.clone(), trail.clone());
+        let count = service_fn(move |request| {
+            let (counter, trail) = (counter.clone(), trail.clone());
+            async move {
+                let counted = counter.count(request, &trail).await;
+                let mut response = counted.unwrap_or_else(|| {
+                    let mut response = Response::new(Body::empty());
+                    response.extensions_mut().insert(NotCounted);
+                    response
+                });
+                response.extensions_mut().insert(Outcome::Neutral);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let service = self.counts.layer(self.backpressure.layer(count));
+        let response = service.oneshot(request).await.ok()?;
+        response.extensions().get::<NotCounted>().is_none().then(|| response.map(Body::new))
     }
 
     /// Sends a request along `chain` once these limits admit it.
@@ -104,6 +146,22 @@ impl CallerLimits {
                 _ => Err(CallFailure::OfChain(error)),
             },
         }
+    }
+}
+
+/// The limit of token counts for these settings of a limit: that of its requests. A count does not wait, since the tokens can be
+/// estimated at once.
+fn of_counts(settings: rate_limit::Settings) -> rate_limit::Settings {
+    let quotas = settings.quotas.into_iter().filter(|quota| quota.unit == LimitUnit::Requests);
+    rate_limit::Settings {
+        tokens_per_second: None,
+        tokens_per_minute: None,
+        tokens_per_day: None,
+        input_tokens_per_minute: None,
+        output_tokens_per_minute: None,
+        quotas: quotas.collect(),
+        on_limit: OnLimit::Reject,
+        ..settings
     }
 }
 

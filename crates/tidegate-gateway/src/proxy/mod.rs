@@ -171,7 +171,8 @@ impl Proxy {
             if let Some(traced) = record.traced(&UsageMeter::new(0)) {
                 request.extensions_mut().insert(traced);
             }
-            if let Some(response) = counter.count(request, record.trail()).await {
+            let limits = head.extensions.get().map_or(&self.unlimited, CallerRules::limits);
+            if let Some(response) = limits.count(counter, request, record.trail()).await {
                 return Ok(response);
             }
         }

@@ -71,10 +71,12 @@ pub(super) async fn read(
     received();
     // The last coding was applied to all others.
     for coding in codings.into_iter().rev() {
-        let Ok(_permit) = UNPACKING.acquire().await else { break };
+        let Ok(permit) = UNPACKING.acquire().await else { break };
         let (limit, mut unpacked_held) = (limits.length, limits.budget.hold());
-        // Unpacking may take a while, and is not done on a thread of the runtime.
+        // Unpacking may take a while, and is not done on a thread of the runtime. It goes on if the caller leaves, so that it has
+        // the permit.
         let unpacked = spawn_blocking(move || {
+            let _permit = permit;
             let unpacked = coding.unpack(&bytes, limit, &mut unpacked_held);
             unpacked.map(|unpacked| (unpacked, unpacked_held))
         });
