@@ -1,6 +1,6 @@
-//! Compares the order of the protocol's executor with the order of `ResilienceBuilder`.
+//! Compares an order with Retry innermost, as in the executor of AI-Protocol, with the order of `ResilienceBuilder`.
 //!
-//! The executor puts Retry innermost: Backpressure, RateLimit, CircuitBreaker, Retry. The gates then count
+//! The executor stacks Backpressure, RateLimit, CircuitBreaker, Retry. The gates then count
 //! calls instead of attempts: retries pass neither the limiter nor the breaker, and the permit is held
 //! through every back-off. Both orders use the same layers, so you can choose.
 //!
@@ -58,7 +58,7 @@ async fn main() -> Result<(), BoxError> {
         .layer(CircuitBreakerLayer::new().failure_threshold(3))
         .service(provider.clone());
     let rejected = send_calls(protocol).await?;
-    report("protocol's order", provider.log().calls(), counted(&quota), rejected);
+    report("order of ResilienceBuilder", provider.log().calls(), counted(&quota), rejected);
     // Two attempts of the first call count, so that it alone does not open the breaker. The first of the second call does,
     // and its retry is rejected.
     assert_eq!((provider.log().calls(), counted(&quota), rejected), (4, 4, 3));

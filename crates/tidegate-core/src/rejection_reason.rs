@@ -26,7 +26,7 @@ pub enum RejectionReason {
     TooManyInFlight,
     /// All permits are in use, and the queue for them is full.
     QueueFull,
-    /// No permit was released within the queue time-out.
+    /// No permit was released within the queue timeout, or soon enough for an answer before the deadline.
     QueueTimeout,
     /// The deadline has passed, or leaves no time for an attempt.
     DeadlineExceeded,
@@ -62,8 +62,8 @@ impl RejectionReason {
             Self::RateLimitPastDeadline => "rate limit reached past the deadline",
             Self::TooManyInFlight => "too many calls in flight",
             Self::QueueFull => "too many calls in flight, and the queue is full",
-            Self::QueueTimeout => "no permit within the queue time-out",
-            Self::DeadlineExceeded => "deadline leaves no time to ask",
+            Self::QueueTimeout => "no permit in time",
+            Self::DeadlineExceeded => "deadline leaves no time for an attempt",
             Self::InvalidTimeoutSeconds => "timeout header is not a number of seconds above 0",
             Self::InvalidTimeoutMillis => "timeout header is not a whole number of milliseconds above 0",
             Self::InvalidGrpcTimeout => {
@@ -104,8 +104,8 @@ mod tests {
             (RejectionReason::RateLimitPastDeadline, "rate limit reached past the deadline"),
             (RejectionReason::TooManyInFlight, "too many calls in flight"),
             (RejectionReason::QueueFull, "too many calls in flight, and the queue is full"),
-            (RejectionReason::QueueTimeout, "no permit within the queue time-out"),
-            (RejectionReason::DeadlineExceeded, "deadline leaves no time to ask"),
+            (RejectionReason::QueueTimeout, "no permit in time"),
+            (RejectionReason::DeadlineExceeded, "deadline leaves no time for an attempt"),
             (RejectionReason::Untranslatable, "request cannot be translated"),
             (RejectionReason::BodyTooLong, "request body is too long to be translated"),
             (RejectionReason::NotAddressed, "service of the target set neither URL, key nor model"),

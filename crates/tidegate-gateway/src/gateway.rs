@@ -83,7 +83,7 @@ impl Gateway {
         self
     }
 
-    /// All paths of the gateway as a router, to be a part of an application. The limits of connections, the time-outs of
+    /// All paths of the gateway as a router, to be a part of an application. The limits of connections, the timeouts of
     /// slow callers and the shutdown are then those of the application, and so is the check of the host, unless the file
     /// names `hosts`. The pages of operators need the admin key if the file has one, or if its `listen` is not on the
     /// loopback interface. In the example the live page is at `/llm/`; its events do not end when the application stops.

@@ -157,7 +157,7 @@ impl Inner {
         Sender { channel: &self.channel, name, process: &self.process }
     }
 
-    /// Runs an operation within the time-out, unless the breaker is open.
+    /// Runs an operation within the timeout, unless the breaker is open.
     async fn run<T>(
         &self,
         operation: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,

@@ -72,7 +72,7 @@
 //! reservations and circuit admissions are held until the last byte of the response body, or until the body
 //! is dropped.
 //!
-//! Every layer is a `Service<http::Request<_>>` that returns `http::Response<impl Body>`; its error is [`Error`]. If a
+//! Every layer makes a `Service<http::Request<_>>` that returns `http::Response<impl Body>`; its error is [`Error`]. If a
 //! layer rejects a call, the error is a [`Rejection`], found with [`Rejection::find`].
 //!
 //! # Features
@@ -83,6 +83,7 @@
 //! | `providers` | yes | `providers`: what status, headers, error body and stream of each provider mean |
 //! | `translate` | yes | `translators`: translation between dialects, continued streams, composed answers |
 //! | `reqwest` | no | `ReqwestService` |
+//! | `hyper-util` | no | `reconnect::Reconnect` around hyper-util's client: requests that a closed connection did not process are sent again |
 //! | `schema` | no | the JSON Schema of a policy, by the crate schemars |
 //! | `metrics` | no | metrics of every layer through the `metrics` facade, and `Signals::record_metrics` |
 //! | `tiktoken` | no | `providers::Tiktoken`: exact prompt token counts for OpenAI's models |

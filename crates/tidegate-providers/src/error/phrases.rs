@@ -22,7 +22,7 @@ pub(crate) fn is_too_long(text: &str) -> bool {
     ) || (names_context(text) && is_exceeded(text))
 }
 
-/// The context of a model. The word alone has other meanings: "context deadline exceeded" is a time-out.
+/// The context of a model. The word alone has other meanings: "context deadline exceeded" is a timeout.
 fn names_context(text: &str) -> bool {
     contains_any_phrase(
         text,

@@ -19,7 +19,7 @@ use crate::store::Store;
 use crate::thread_shard::ByThread;
 use crate::{Deadline, Error, ErrorCode, Gate, Outcome, Rejection, Trail, clock};
 
-/// The gates of a stack in protocol order: Backpressure, RateLimit, CircuitBreaker.
+/// The gates of a stack, in their order: Backpressure, RateLimit, CircuitBreaker.
 ///
 /// An attempt that is certain to be rejected further on does not queue. A rate limit with keys comes before the permit,
 /// so that a caller that waits for its own rate holds no permit that others need.

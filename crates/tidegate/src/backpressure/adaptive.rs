@@ -74,7 +74,7 @@ const SAMPLES_PER_ROUND: (usize, usize) = (16, 64);
 /// After this many rounds follows a min-RTT probe: one round with half of the limit. The queue at the
 /// provider drains, and the remaining round trip is that of the unloaded provider. Without it, a provider
 /// that is always busy would be taken for an unloaded one. BBR version 2 also goes down to half; one round in
-/// 32 costs a sixty-fourth of the capacity.
+/// 33 costs a sixty-sixth of the capacity.
 const PROBE_EVERY: u32 = 32;
 const PROBE_FRACTION: f64 = 0.5;
 

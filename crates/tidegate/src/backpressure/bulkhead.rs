@@ -19,7 +19,7 @@ pub(super) struct Bulkhead {
     answer_times: Mutex<AnswerTimes>,
 }
 
-/// The initial value of an adaptive limit, as in Netflix's concurrency-limits. It doubles in twenty rounds.
+/// The initial value of an adaptive limit, as in Netflix's concurrency-limits.
 const INITIAL_LIMIT: usize = 20;
 
 impl From<&BackpressureSettings> for Bulkhead {

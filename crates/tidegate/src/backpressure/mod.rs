@@ -43,11 +43,12 @@
 //! | `max_keys` | `10_000` | keys that are kept |
 //!
 //! # Rejections
-//! A call is rejected when the queue is full or disabled (at once, in nanoseconds), when the queue time-out
-//! has elapsed, or when the deadline of the call does not leave enough time. The error is a
-//! [`Rejection`](crate::Rejection) of [`Gate::Backpressure`](crate::Gate::Backpressure) with E3002, 503; if
-//! the deadline comes first, of [`Gate::Deadline`](crate::Gate::Deadline) with E3003, 504. No request is sent
-//! to the provider, and nothing is counted against its health.
+//! A call is rejected when the queue is full or disabled (at once, in nanoseconds), when the queue timeout
+//! has elapsed, or when the deadline of the call leaves less time than recent answers took. The error is a
+//! [`Rejection`](crate::Rejection) of [`Gate::Backpressure`](crate::Gate::Backpressure) with E3002, 503, since another
+//! target may be faster; if the deadline itself has passed, of [`Gate::Deadline`](crate::Gate::Deadline) with E3003, 504.
+//! With [`KeyBy::model`](crate::KeyBy::model), a request without a model is rejected with E1001, 400. No request is sent to
+//! the provider, and nothing is counted against its health.
 //!
 //! # Priorities
 //! The [`Priority`](crate::Priority) in the extensions of a request marks it as interactive or batch. Each
@@ -102,8 +103,8 @@
 //!
 //! # Bulkheads
 //! With [`key_by`](BackpressureLayer::key_by) each tenant, model, host or credential has a limit and a queue
-//! of its own, and a key that fills them does not affect the others. At most 10 000 keys are kept; keys with
-//! calls in flight are never dropped.
+//! of its own, and a key that fills them does not affect the others. By default at most 10 000 keys are kept; keys
+//! with calls in flight are never dropped.
 //!
 //! # Streams
 //! The permit moves into the response body and is released when the body ends, fails or is dropped. An
@@ -112,7 +113,7 @@
 //! # Common mistakes
 //! - Releasing the permit at the response head: fifty live streams then pass through a limit of one.
 //! - Keeping a response without reading or dropping its body: its permit stays in use all that time.
-//! - A long queue with a long time-out: under overload every call waits for nearly all of it and is then
+//! - A long queue with a long timeout: under overload every call waits for nearly all of it and is then
 //!   rejected. A short queue rejects early, while a fallback still has time.
 //! - An adaptive limit for five calls an hour: it needs rounds of sixteen responses or more.
 //! - Marking every call as interactive: the priority then has no effect.

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Deadline, ErrorCode, Gate, Rejection, RejectionReason};
 
-/// The end of a queued call's wait: the queue time-out, or when too little time is left until the deadline of the call,
+/// The end of a queued call's wait: the queue timeout, or when too little time is left until the deadline of the call,
 /// whichever comes first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WaitDeadline {

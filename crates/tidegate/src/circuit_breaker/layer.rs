@@ -83,8 +83,9 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.failure_threshold = failures.max(1))
     }
 
-    /// The share of failed calls in the window that opens the circuit, from 0 to 1. Off by default. With it,
-    /// every successful call takes a short lock to be counted.
+    /// The share of failed calls in the window that opens the circuit, above 0 and at most 1. Off by default. With a
+    /// window over time or one that is shared, every successful call takes a short
+    /// lock to be counted.
     #[must_use]
     pub fn failure_rate_threshold(self, rate: f64) -> Self {
         self.set(|settings| settings.failure_rate_threshold = Some(share(rate)))
@@ -111,8 +112,7 @@ impl CircuitBreakerLayer {
 
     /// Computes the slow-call rate over this number of latest calls, instead of the window of the failure rate; at least
     /// one, at most [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE). With as many as
-    /// [`minimum_throughput`](Self::minimum_throughput) slowness opens the circuit soon, as in the lesson of the protocol;
-    /// the whole window is steadier.
+    /// [`minimum_throughput`](Self::minimum_throughput) slowness opens the circuit sooner; the whole window is steadier.
     #[must_use]
     pub fn slow_call_window_size(self, calls: u32) -> Self {
         let calls = calls.clamp(1, Self::MAX_WINDOW_SIZE);

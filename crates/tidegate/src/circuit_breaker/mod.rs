@@ -91,7 +91,8 @@
 //! Calls are rejected while the circuit is open, beyond the probes while it is half-open, and in part while
 //! the traffic ramps up. The error is a [`Rejection`](crate::Rejection) of
 //! [`Gate::CircuitBreaker`](crate::Gate::CircuitBreaker) with E3002, 503, and the rest of the cooldown. If
-//! the account's quota is exhausted, it is E2002, 429. The inner service is not called. With
+//! the account's quota is exhausted, it is E2002, 429. With [`KeyBy::model`](crate::KeyBy::model), a request without a model is
+//! rejected with E1001, 400. The inner service is not called. With
 //! [`shadow`](CircuitBreakerLayer::shadow) no call is rejected, and only what would have been rejected is
 //! reported.
 //!

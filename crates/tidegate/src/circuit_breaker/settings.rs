@@ -45,8 +45,8 @@ pub struct Settings {
     /// `slow_call_threshold`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_call_rate_threshold: Option<f64>,
-    /// The slow-call rate is that of this many latest calls, instead of the window. The lesson of the protocol uses as many
-    /// as `minimum_throughput`, so that slowness opens the circuit soon; the whole window is steadier.
+    /// The slow-call rate is that of this many latest calls, instead of the window. With as many as `minimum_throughput`,
+    /// slowness opens the circuit sooner; the whole window is steadier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_call_window_size: Option<u32>,
     /// The fewest calls in the window for which a rate is evaluated; 20 by default.

@@ -10,7 +10,7 @@ use super::fields::field_names;
 use super::{PolicyFile, ResilienceConfig};
 use crate::{KeyBy, backpressure, circuit_breaker, hedge, rate_limit, retry};
 
-/// The stack that a configuration gives: its layers in protocol order, outermost first, and the origin of each setting.
+/// The stack that a configuration gives: its layers, outermost first, and the origin of each setting.
 ///
 /// It is displayed as a table, and serialized as a list of layers.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -22,11 +22,11 @@
 //!
 //! # Results
 //! An error is classified like that of a client: by the types in its chain. A [`Failure`](crate::provider::Failure) has
-//! its own code, a time-out is E3003, and any other error E3001, which is retried and counts against the circuit.
+//! its own code, a timeout is E3003, and any other error E3001, which is retried and counts against the circuit.
 //! [`run_classified`](Executor::run_classified) takes a classification for one kind of result instead.
 //!
 //! # Streams
-//! There are none: a call ends with its future. A future that is cut off by a time-out is dropped.
+//! There are none: a call ends with its future. A future that is cut off by a timeout is dropped.
 //!
 //! # Rejections
 //! Those of the gates, and of the deadline. They are found with [`Rejection::find`](crate::Rejection::find).

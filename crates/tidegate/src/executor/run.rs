@@ -66,7 +66,7 @@ impl Executor {
     ///
     /// # Errors
     ///
-    /// The last error of `operation`, unchanged; [`Elapsed`](crate::provider::Elapsed) if a time-out ended it; a
+    /// The last error of `operation`, unchanged; [`Elapsed`](crate::provider::Elapsed) if a timeout ended it; a
     /// [`Rejection`](crate::Rejection) if a gate rejected it.
     pub async fn run<O, F, T, E>(&self, operation: O) -> Result<T, BoxError>
     where

@@ -5,7 +5,7 @@ use super::ticks::Ticks;
 
 /// The expected time to the first token of a member, by its latest calls.
 ///
-/// A moving average in which a slower call counts half and a faster one a third, so that ten times the time is noticed
+/// A moving average in which a slower call counts half and a faster one three tenths, so that ten times the time is noticed
 /// within two calls. It is not the peak, as in Finagle's and tower's `PeakEwma`: the time to a first token grows with the
 /// prompt, so one long time is no sign of a slow member. An estimate that gets no calls decays, by half within ten seconds
 /// and to a tenth within thirty, and is forgotten after a minute: a member that was slow gets a call again.

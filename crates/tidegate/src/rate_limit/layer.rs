@@ -189,8 +189,8 @@ impl RateLimitLayer {
         self.set(|settings| settings.max_wait = wait)
     }
 
-    /// At most `calls` of each [`Priority`](crate::Priority) wait in the queue; the next one is rejected at
-    /// once. While both priorities wait, every fifth grant goes to a batch call.
+    /// At most `calls` of each [`Priority`](crate::Priority) wait in the queue. If it is full, the call that would be served
+    /// last is rejected at once: the new one, unless its tenant has fewer of them. While both priorities wait, every fifth grant goes to a batch call.
     #[must_use]
     pub fn max_waiting(self, calls: usize) -> Self {
         self.set(|settings| settings.max_waiting = calls)

@@ -69,7 +69,9 @@
 //! - `on_limit` is `Reject`.
 //!
 //! The error is a [`Rejection`](crate::Rejection) of [`Gate::RateLimit`](crate::Gate::RateLimit) with E2001,
-//! 429, the quota with the longest wait (`tokens per minute`), and the time until there is room.
+//! 429, the quota with the longest wait (`tokens per minute`), and the time until there is room. If the deadline is the
+//! reason, it is one of [`Gate::Deadline`](crate::Gate::Deadline) with E3003, 504. With
+//! [`KeyBy::model`](crate::KeyBy::model), a request without a model is rejected with E1001, 400.
 //!
 //! # Tokens
 //! A call *reserves* before it is sent: one request, the prompt tokens according to the

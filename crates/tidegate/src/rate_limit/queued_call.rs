@@ -29,7 +29,7 @@ pub struct QueuedCall {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-/// The time in which the reply of a store, or its time-out, reaches a call on a busy machine.
+/// The time in which the reply of a store, or its timeout, reaches a call on a busy machine.
 const REPLY_GRACE: Duration = Duration::from_secs(1);
 
 /// The shortest sleep between two looks at the queue.

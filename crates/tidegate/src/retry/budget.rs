@@ -14,15 +14,14 @@ pub(super) struct Budget {
     /// In thousandths of a retry.
     balance: AtomicU64,
     deposit: u64,
-    cap: u64,
     floor: Option<Mutex<Bucket>>,
 }
 
 /// One retry.
 const RETRY: u64 = 1_000;
 
-/// The largest balance, in retries: ten seconds of the floor, so that a long time without failures does not
-/// pay for an outage.
+/// The largest balance: 100 retries, ten seconds of the default floor. So a long time without failures does not pay for an
+/// outage.
 const CAP: u64 = 100 * RETRY;
 
 impl Budget {
@@ -31,12 +30,12 @@ impl Budget {
         let deposit = (ratio.clamp(0.0, 1.0) * RETRY as f64) as u64;
         let rate = |floor| Rate::new(floor, Duration::from_secs(1), floor);
         let floor = NonZeroU64::new(floor.into()).map(|floor| Mutex::new(Bucket::new(rate(floor), now)));
-        Self { balance: AtomicU64::new(0), deposit, cap: CAP, floor }
+        Self { balance: AtomicU64::new(0), deposit, floor }
     }
 
     /// Deposits for one call. Without failures the balance stays at its cap, and this is one atomic load.
     pub(super) fn deposit(&self) {
-        if self.balance.load(Ordering::Relaxed) < self.cap {
+        if self.balance.load(Ordering::Relaxed) < CAP {
             self.balance.fetch_add(self.deposit, Ordering::Relaxed);
         }
     }

@@ -38,7 +38,7 @@
 //! | `strategy` | `"exponential"` | how the waits grow |
 //! | `jitter` | `"full"` | the random part of the waits |
 //! | `initial_delay` | `"1s"` | the wait that the waits grow from |
-//! | `max_delay` | `"30s"` | the longest wait |
+//! | `max_delay` | `"30s"` | the longest wait of the back-off; a longer one of the provider ends the retries |
 //! | `backoff_multiplier` | `2.0` | each wait in multiples of the one before |
 //! | `retry_on` | `none` | the codes that are retried; none: all retryable codes |
 //! | `retry_rejections` | `false` | retries rejections by the gates |

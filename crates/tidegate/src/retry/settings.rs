@@ -37,7 +37,7 @@ pub struct Settings {
     /// The wait that the waits grow from; 1 s by default.
     #[serde(with = "DurationText")]
     pub initial_delay: Duration,
-    /// The longest wait; 30 s by default.
+    /// The longest wait of the back-off; 30 s by default. A longer wait of the provider ends the retries.
     #[serde(with = "DurationText")]
     pub max_delay: Duration,
     /// Each wait is this many times the one before; at least 1; 2 by default.

@@ -15,7 +15,7 @@ use crate::{
     RetryLayer, timeout,
 };
 
-/// Stacks the layers in protocol order; see the [module page](crate::stack).
+/// Stacks the layers in their order; see the [module page](crate::stack).
 ///
 /// A part is a layer value, and one layer value is one state. Stacks that are built from clones of one
 /// builder share their circuit, limits and budget, under the name that was set first. That is right for two

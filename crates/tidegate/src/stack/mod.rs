@@ -1,4 +1,4 @@
-//! All layers in protocol order: the main entry point.
+//! All layers in one order: the main entry point.
 //!
 //! # When to use it
 //! For one provider, or one `provider/model`. A chain of targets is a stack with a

@@ -16,7 +16,7 @@ use crate::retry::Retry;
 use crate::send::{SendFuture, send};
 use crate::{BoxError, Error, HttpService, Payload};
 
-/// All layers in protocol order around `S`; see the [module page](crate::stack).
+/// All layers in their order around `S`; see the [module page](crate::stack).
 ///
 /// `Clone`, `Send` and `Sync` if `S` is; clones share their state.
 #[derive(Clone, Debug)]

@@ -37,7 +37,7 @@
 //!   its share in addition to what the others admit; when it is back, the store charges it for that.
 //!
 //! # The store is unavailable
-//! A call waits for the store for at most its [time-out](Settings::timeout). After that the decisions are local. With
+//! A call waits for the store for at most its [timeout](Settings::timeout). After that the decisions are local. With
 //! [`OnUnavailable::Open`] calls are admitted by the local share; a caller never gets an error because of the store. With
 //! [`OnUnavailable::Closed`] they wait for the store, within `max_wait`, and are rejected after that. The store is tried
 //! again while there are calls, at last every quarter of a second. When it is back, it gets what was spent meanwhile.
@@ -77,7 +77,7 @@
 //!   `sliding_window_size` calls or more, by less than a tenth or one report.
 //! - Each call is reported at most once. Those of a report without a reply may not count.
 //! - While the store does not reply, or after it has lost calls, the local window decides: at the latest 100 ms and the
-//!   [time-out](Settings::timeout) after a failure, then at once. Of the two windows the one with more calls decides.
+//!   [timeout](Settings::timeout) after a failure, then at once. Of the two windows the one with more calls decides.
 //!
 //! # Keys
 //! A limit with [`key_by`](crate::RateLimitLayer::key_by) is shared for each key. The store holds a hash of the key; it is

@@ -1,4 +1,4 @@
-//! Seed items 16 to 41 and 70 to 85: the circuit breaker of the lesson, its time-outs and its practice, where
+//! Seed items 16 to 41 and 70 to 85: the circuit breaker of the lesson, its timeouts and its practice, where
 //! no test beside the code has them.
 
 use std::time::Duration;
@@ -34,7 +34,7 @@ async fn a_call_of_more_than_a_minute_times_out_and_falls_back() {
     let because = Some(ErrorCode::Timeout);
     let steps = Trail::of(response.extensions()).unwrap().steps();
     assert!(steps.iter().any(|step| step.verdict == Verdict::FellBack { to: "b/two".into(), because }));
-    assert_eq!(chain.signals().snapshot().circuit_state, State::Open, "the time-out has counted");
+    assert_eq!(chain.signals().snapshot().circuit_state, State::Open, "the timeout has counted");
 }
 
 /// Seed items 21 and 74: each answer is worse than the one before, and each is better than none.

@@ -277,7 +277,7 @@ async fn a_call_without_time_to_wait_is_rejected_at_once() {
     let _streaming = call(&mut service).await.unwrap();
     let start = clock::now();
     let rejected = rejection(call(&mut service).await);
-    assert_eq!(rejected.to_string(), "no permit within the queue time-out");
+    assert_eq!(rejected.to_string(), "no permit in time");
     let mut late = request();
     Deadline::after(Duration::ZERO, clock::now()).tighten(late.extensions_mut());
     assert_eq!(zero_timeout.handle().peek_for(&late), Some(rejected));

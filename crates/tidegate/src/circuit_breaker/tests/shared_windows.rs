@@ -141,7 +141,7 @@ async fn without_the_store_the_local_window_decides_in_time() {
     server.stop();
     calls(&layers[0], 503, 6).await;
     assert_eq!(states(&layers), [State::Closed; 2]);
-    // An interval between reports, and the time-out of the store.
+    // An interval between reports, and the timeout of the store.
     sleep(155 * MILLI).await;
     assert_eq!(states(&layers), [State::Open, State::Closed]);
     assert_eq!(layers[0].handle().snapshot().window_shared, Some(false));

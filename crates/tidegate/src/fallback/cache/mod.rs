@@ -58,7 +58,7 @@ use self::word_set::WordSet;
 ///
 /// A handle: clones share one cache, so that several routes may use it. Bounded by
 /// [`max_bytes`](Self::max_bytes) and [`max_age`](Self::max_age). The lookup of a similar prompt costs the
-/// same whatever the number of answers, a two hundredth of a scan if there are 100 000; for prompts above 16
+/// same whatever the number of answers, a three hundredth of a scan if there are 100 000; for prompts above 16
 /// KiB only the exact prompt is found. Answers and prompts above 256 KiB, and answers to requests above 512
 /// KiB, are not stored.
 ///
