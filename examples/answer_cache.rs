@@ -46,7 +46,7 @@ async fn main() -> Result<(), BoxError> {
         let (source, similarity) =
             info.as_ref().map_or(("openai/gpt-4o", None), |info| (info.target(), info.similarity()));
         println!("{tenant}: {prompt}\n  {answer} from {source}, similarity {similarity:?}, age {age}");
-        Ok::<_, BoxError>((info.map(|info| info.strategy()), similarity))
+        Ok::<_, BoxError>((info.map(|info| info.kind()), similarity))
     };
 
     let from_provider = send("acme", "Why does the tide come in twice a day?").await?;

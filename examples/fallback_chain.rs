@@ -63,7 +63,7 @@ async fn main() -> Result<(), BoxError> {
 
     println!("in total:");
     for target in chain.handle().statistics() {
-        println!("  {:36} tried {}, answered {}", target.target, target.asked, target.answered);
+        println!("  {:36} {} calls, {} successes", target.target, target.calls, target.successes);
     }
     println!(
         "  {:36} {} requests: an exhausted quota opens the circuit",

@@ -271,8 +271,8 @@ impl TargetGates {
         for more in self.chains.iter().flat_map(Handle::statistics) {
             match snapshot.fallback.iter_mut().find(|known| known.target == more.target) {
                 Some(known) => {
-                    known.asked += more.asked;
-                    known.answered += more.answered;
+                    known.calls += more.calls;
+                    known.successes += more.successes;
                 }
                 None => snapshot.fallback.push(more),
             }

@@ -228,7 +228,7 @@ async fn a_changed_chain_continues_the_statistics_of_its_fallbacks() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|target| json!([target["target"], target["asked"], target["answered"]]))
+        .map(|target| json!([target["target"], target["calls"], target["successes"]]))
         .collect();
     assert_eq!(counts, [json!(["up/n", 1, 1]), json!(["up/m", 1, 1]), json!(["@static", 0, 0])]);
 }

@@ -17,6 +17,13 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_wait_is_spread_over_a_tenth_of_it_and_at_least_over_50_ms() {
+        for (wait, expected) in [(0, 50), (100, 50), (500, 50), (7_000, 700)] {
+            assert_eq!(spread(Duration::from_millis(wait)), Duration::from_millis(expected), "{wait} ms");
+        }
+    }
+
     proptest! {
         /// Pitfall P25 (docs/pitfalls.md).
         #[test]

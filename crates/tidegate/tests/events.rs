@@ -169,9 +169,9 @@ async fn a_retry_and_a_spent_budget_are_events() {
         assert_eq!(value, if index + 1 == count { denied.clone() } else { retried(index + 1) });
         let line = match index + 1 {
             last if last == count => "DEBUG retry budget is used up layer=retry target=a/retry".to_owned(),
-            attempt => format!(
-                "DEBUG asking again layer=retry target=a/retry attempt={attempt} code=E3002 wait_ms=10"
-            ),
+            attempt => {
+                format!("DEBUG retrying layer=retry target=a/retry attempt={attempt} code=E3002 wait_ms=10")
+            }
         };
         assert_eq!(lines[index], line);
     }
@@ -330,9 +330,9 @@ async fn a_fallback_a_skipped_target_and_a_continued_stream_are_events() {
         lines,
         [
             skipped,
-            "INFO asking another target layer=fallback target=b/second code=E3002",
+            "INFO calling another target layer=fallback target=b/second code=E3002",
             skipped,
-            "INFO asking another target for the rest layer=fallback target=b/second code=E3001",
+            "INFO continuing at another target layer=fallback target=b/second code=E3001",
         ]
     );
 }

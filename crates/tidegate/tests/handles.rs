@@ -108,7 +108,7 @@ async fn the_handle_of_a_chain_follows_when_a_target_is_added() -> Result<(), Bo
     let response: Response<_> = layer.layer(answers(503)).send(request()).await?;
     assert_eq!(response.status(), 200);
     let names = |handle: &tidegate::fallback::Handle| {
-        handle.statistics().iter().map(|target| (target.target.to_string(), target.asked)).collect::<Vec<_>>()
+        handle.statistics().iter().map(|target| (target.target.to_string(), target.calls)).collect::<Vec<_>>()
     };
     assert_eq!(names(&handle)[0], ("second".to_owned(), 1));
     assert_eq!(names(&handle).len(), 2);

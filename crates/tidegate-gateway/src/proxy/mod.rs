@@ -304,7 +304,7 @@ fn forward(
     redactor: &Arc<Redactor>,
 ) -> Response<Body> {
     let outcome = Outcome::of(&response);
-    let fallback_kind = response.extensions().get().map(FallbackInfo::strategy);
+    let fallback_kind = response.extensions().get().map(FallbackInfo::kind);
     let hedge = response.extensions().get().map(HedgeInfo::won);
     let (mut head, body) = response.into_parts();
     let mut response = match outcome.failure() {

@@ -159,7 +159,7 @@ impl<'a> ChainFactory<'a> {
         });
         let repeats_attempts =
             retries || groups.len() > 1 || groups.iter().any(|it| it.members().count() > 1);
-        let chain = RouteChain::new(groups, fallback, policy.bounds()?, previous)
+        let chain = RouteChain::new(groups, fallback, policy.call_limits()?, previous)
             .ok_or_else(|| GatewayConfigError::new("routes", "a chain is empty"))?
             .with_hedge(hedge)
             .with_model(&route.model)

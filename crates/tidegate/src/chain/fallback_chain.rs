@@ -101,7 +101,7 @@ impl FallbackChain {
             None => fallback,
         };
         let fallback = groups.fold(fallback, FallbackLayer::then_group);
-        Ok(Chain::new(fallback.layer(first), self.policy.bounds()?, signals, handles))
+        Ok(Chain::new(fallback.layer(first), self.policy.call_limits()?, signals, handles))
     }
 
     fn targets(&self) -> impl Iterator<Item = &String> {

@@ -42,7 +42,7 @@ impl ResilienceConfig {
     /// # Errors
     ///
     /// A number is out of its range, or the name is not a valid header name.
-    pub fn bounds(&self) -> Result<CallLimits, ConfigError> {
+    pub fn call_limits(&self) -> Result<CallLimits, ConfigError> {
         let limits = self.timeout.call_limits().map_err(|error| error.within("timeout"))?;
         let Some(retry) = &self.retry else { return Ok(limits) };
         retry.check().map_err(|error| error.within("retry"))?;
@@ -124,7 +124,7 @@ impl ResilienceBuilder {
         let within = |part| move |error: ConfigError| error.within(part);
         let fallback = FallbackLayer::from_settings(config.fallback.clone()).map_err(within("fallback"))?;
         let mut builder = Self::new("")
-            .bounds(config.bounds()?)
+            .call_limits(config.call_limits()?)
             .fallback(fallback)
             .attempt_timeout(config.timeout.attempt)
             .stream_clocks(config.timeout.stream_clocks());

@@ -32,14 +32,14 @@ impl Decision {
                 attempt,
                 code = code.map(ErrorCode::code),
                 wait_ms = millis(*wait),
-                "asking again",
+                "retrying",
             ),
             Self::RetryDenied => tracing::debug!(layer, target, "retry budget is used up"),
             Self::SentAgain(reason) => {
                 tracing::debug!(layer, target, %reason, "request was not processed, sending it again");
             }
             Self::FellBack { code, .. } => {
-                tracing::info!(layer, target, code = code.map(ErrorCode::code), "asking another target");
+                tracing::info!(layer, target, code = code.map(ErrorCode::code), "calling another target");
             }
             Self::Hedged { wait } => {
                 tracing::debug!(layer, target, wait_ms = millis(*wait), "sending a late request once more");
@@ -51,7 +51,7 @@ impl Decision {
                 layer,
                 target,
                 code = code.map(ErrorCode::code),
-                "asking another target for the rest",
+                "continuing at another target",
             ),
             Self::Skipped(lack) => tracing::info!(layer, target, %lack, "passing over a target"),
             Self::Waiting { wait } => {

@@ -44,7 +44,7 @@ impl Handle {
         targets
             .chain(last_resorts)
             .zip(1..)
-            .map(|((counters, name), priority)| counters.statistics(name, priority))
+            .map(|((counters, name), position)| counters.statistics(name, position))
             .collect()
     }
 

@@ -13,8 +13,8 @@ use super::static_answers::PromptKind;
 #[doc(alias = "fallback_used")]
 pub struct FallbackInfo {
     target: Arc<str>,
-    priority: u32,
-    strategy: FallbackKind,
+    position: u32,
+    kind: FallbackKind,
     similarity: Option<f64>,
     prompt_kind: Option<PromptKind>,
 }
@@ -40,9 +40,9 @@ pub enum FallbackKind {
 
 impl FallbackInfo {
     /// `position`: that in the chain.
-    pub(super) fn new(target: &Arc<str>, position: usize, strategy: FallbackKind) -> Self {
-        let priority = u32::try_from(position).unwrap_or(u32::MAX);
-        Self { target: Arc::clone(target), priority, strategy, similarity: None, prompt_kind: None }
+    pub(super) fn new(target: &Arc<str>, position: usize, kind: FallbackKind) -> Self {
+        let position = u32::try_from(position).unwrap_or(u32::MAX);
+        Self { target: Arc::clone(target), position, kind, similarity: None, prompt_kind: None }
     }
 
     pub(super) fn with_similarity(self, similarity: f64) -> Self {
@@ -55,7 +55,7 @@ impl FallbackInfo {
 
     /// Whether a target responded to the caller's own request.
     pub(super) fn is_from_target(&self) -> bool {
-        self.strategy == FallbackKind::AlternativeModel
+        self.kind == FallbackKind::AlternativeModel
     }
 
     /// The name of the target that responded, or of the last resort (`@cached`, `@static`, `@emergency`).
@@ -68,15 +68,15 @@ impl FallbackInfo {
     #[must_use]
     #[doc(alias = "fallback_priority")]
     #[doc(alias = "get_priority")]
-    pub fn priority(&self) -> u32 {
-        self.priority
+    pub fn position(&self) -> u32 {
+        self.position
     }
 
     /// How the response was obtained.
     #[must_use]
     #[doc(alias = "fallback_strategy")]
-    pub fn strategy(&self) -> FallbackKind {
-        self.strategy
+    pub fn kind(&self) -> FallbackKind {
+        self.kind
     }
 
     /// Puts it into the extensions and the headers of a response.
@@ -86,7 +86,7 @@ impl FallbackInfo {
             Ok(target) => _ = response.headers_mut().insert(TARGET, target),
             Err(_) => _ = response.headers_mut().remove(TARGET),
         }
-        response.headers_mut().insert(FALLBACK, HeaderValue::from_static(self.strategy.name()));
+        response.headers_mut().insert(FALLBACK, HeaderValue::from_static(self.kind.name()));
         response.extensions_mut().insert(self);
     }
 

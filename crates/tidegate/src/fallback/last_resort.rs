@@ -46,7 +46,7 @@ impl LastResort {
 
 impl LastResortKind {
     /// How it obtains its response.
-    pub(super) const fn strategy(&self) -> FallbackKind {
+    pub(super) const fn fallback_kind(&self) -> FallbackKind {
         match self {
             Self::Cached(_) => FallbackKind::CachedResponse,
             Self::Simplified => FallbackKind::SimplifiedPrompt,
@@ -119,7 +119,7 @@ impl ParsedRequest {
 
     /// The response of a last resort at this position of the chain, if it has one.
     pub(super) fn response_from(&self, last_resort: &LastResort, position: usize) -> Option<Response<Bytes>> {
-        let info = FallbackInfo::new(&last_resort.name, position, last_resort.kind.strategy());
+        let info = FallbackInfo::new(&last_resort.name, position, last_resort.kind.fallback_kind());
         let respond = |text: &str| self.composer.synthesize(&self.question, text, SystemTime::now());
         let (mut response, info) = match &last_resort.kind {
             LastResortKind::Cached(cache) => {

@@ -27,18 +27,19 @@ pub struct TargetStatistics {
     /// The name of the target, or of the last resort (`@cached`, `@simplified`, `@static`, `@emergency`).
     pub target: Arc<str>,
     /// Its position in the chain; the first target has 0.
-    pub priority: u32,
+    #[doc(alias = "priority")]
+    pub position: u32,
     /// How often it was called. A last resort without a response does not count.
     #[doc(alias = "usage_count")]
-    pub asked: u64,
+    pub calls: u64,
     /// How often it succeeded.
-    pub answered: u64,
+    pub successes: u64,
     /// How often it was skipped, because its model cannot take the request.
-    pub passed_over: u64,
+    pub skips: u64,
     /// The number of recent outcomes, at most 100.
     pub recent: u32,
     /// The number of successes among the recent outcomes.
-    pub recent_answered: u32,
+    pub recent_successes: u32,
 }
 
 impl TargetCounters {
@@ -60,19 +61,19 @@ impl TargetCounters {
         recent.count = (recent.count + 1).min(RECENT_COUNT);
     }
 
-    pub(super) fn statistics(&self, target: &Arc<str>, priority: usize) -> TargetStatistics {
-        let (recent, recent_answered) = {
+    pub(super) fn statistics(&self, target: &Arc<str>, position: usize) -> TargetStatistics {
+        let (recent, recent_successes) = {
             let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
             (recent.count, recent.successes.count_ones())
         };
         TargetStatistics {
             target: Arc::clone(target),
-            priority: u32::try_from(priority).unwrap_or(u32::MAX),
-            asked: self.uses.load(Ordering::Relaxed),
-            answered: self.successes.load(Ordering::Relaxed),
-            passed_over: self.skips.load(Ordering::Relaxed),
+            position: u32::try_from(position).unwrap_or(u32::MAX),
+            calls: self.uses.load(Ordering::Relaxed),
+            successes: self.successes.load(Ordering::Relaxed),
+            skips: self.skips.load(Ordering::Relaxed),
             recent,
-            recent_answered,
+            recent_successes,
         }
     }
 }
@@ -90,6 +91,6 @@ mod tests {
         }
         (0..30).for_each(|_| counters.record_outcome(false));
         let statistics = counters.statistics(&"t".into(), 1);
-        assert_eq!((statistics.answered, statistics.recent, statistics.recent_answered), (150, 100, 70));
+        assert_eq!((statistics.successes, statistics.recent, statistics.recent_successes), (150, 100, 70));
     }
 }

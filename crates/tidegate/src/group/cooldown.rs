@@ -124,7 +124,7 @@ mod tests {
             assert_eq!(cooldown.remaining(now), None);
             cooldown.start_attempt(now);
             let began = now;
-            now += secs(0);
+            now += secs(1);
             assert_eq!(
                 cooldown.record_failure(&fail(ErrorCode::ServerError), began, now),
                 Some(secs(expected))

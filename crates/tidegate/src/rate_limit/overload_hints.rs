@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_without_hints_costs_no_lock() {
+    fn a_success_after_the_wait_clears_the_hint() {
         let (hints, start) = (OverloadHints::default(), Instant::now());
         hints.closes(SECOND, start);
         hints.record_success(start + 5 * SECOND);

@@ -224,13 +224,13 @@ fn default_estimate() -> Estimator {
 
 impl fmt::Debug for Estimator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Estimate")
+        f.write_str("Estimator")
     }
 }
 
 impl fmt::Debug for HeaderClassifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Classify")
+        f.write_str("HeaderClassifier")
     }
 }
 

@@ -26,7 +26,7 @@ pub struct RetryOverride {
     initial_delay: Option<Duration>,
     max_delay: Option<Duration>,
     backoff_multiplier: Option<f64>,
-    conditions: Option<LoadSignals>,
+    load_signals: Option<LoadSignals>,
 }
 
 /// The policy of a call that has an override.
@@ -99,8 +99,8 @@ impl RetryOverride {
 
     /// The signals that [`Strategy::Adaptive`] adapts to, instead of those that the layer measures.
     #[must_use]
-    pub fn conditions(self, conditions: LoadSignals) -> Self {
-        Self { conditions: Some(conditions), ..self }
+    pub fn load_signals(self, load_signals: LoadSignals) -> Self {
+        Self { load_signals: Some(load_signals), ..self }
     }
 
     pub(super) fn apply(self, mut policy: RetryPolicy) -> OverriddenPolicy {
@@ -112,6 +112,6 @@ impl RetryOverride {
         // `max` returns 1 for a NaN.
         backoff.multiplier = self.backoff_multiplier.map_or(backoff.multiplier, |by| by.max(1.0));
         policy.max_retries = self.max_retries.unwrap_or(policy.max_retries);
-        OverriddenPolicy { policy, load_signals: self.conditions }
+        OverriddenPolicy { policy, load_signals: self.load_signals }
     }
 }

@@ -166,6 +166,6 @@ impl LoadGauge {
 
 impl fmt::Debug for LoadGauge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Load")
+        f.write_str("LoadGauge")
     }
 }

@@ -157,7 +157,7 @@ impl ResilienceBuilder {
     }
 
     /// Replaces all limits of a call that were set before.
-    pub fn bounds(self, call_limits: CallLimits) -> Self {
+    pub fn call_limits(self, call_limits: CallLimits) -> Self {
         Self { call_limits, ..self }
     }
 

@@ -23,7 +23,7 @@ async fn targets_are_tried_in_the_order_of_their_priority() {
     assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().target(), "@static");
     assert_eq!([primary.calls(), two.calls(), three.calls()], [1, 1, 1]);
     let statistics = layer.handle().statistics();
-    let order: Vec<_> = statistics.iter().map(|target| (&*target.target, target.priority)).collect();
+    let order: Vec<_> = statistics.iter().map(|target| (&*target.target, target.position)).collect();
     assert_eq!(order, [("b/two", 1), ("c/three", 2), ("@static", 3)]);
 }
 
@@ -55,7 +55,7 @@ async fn another_model_gets_the_same_request_and_is_named() {
     let layer = FallbackLayer::new().then("b/two", second).then("c/three", third);
     let response = layer.layer(first).oneshot(request).await.unwrap();
     let info = response.extensions().get::<FallbackInfo>().unwrap();
-    assert_eq!((info.target(), info.strategy()), ("c/three", FallbackKind::AlternativeModel));
+    assert_eq!((info.target(), info.kind()), ("c/three", FallbackKind::AlternativeModel));
     assert_eq!((primary.calls(), two.calls()), (1, 1), "failed targets are not tried again");
     assert_eq!(three.requests()[0].body, sent);
 }
@@ -69,10 +69,10 @@ async fn an_empty_cache_is_skipped_and_failures_are_counted() {
     let layer = FallbackLayer::new().then("b/two", second).then_cached(AnswerCache::new()).then_static();
     let chain = layer.layer(first);
     let response = chain.clone().oneshot(chat_request("Who?")).await.unwrap();
-    assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().strategy(), FallbackKind::StaticResponse);
+    assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().kind(), FallbackKind::StaticResponse);
     let counts = |target: usize| {
         let target = &layer.handle().statistics()[target];
-        (target.asked, target.answered, target.recent)
+        (target.calls, target.successes, target.recent)
     };
     assert_eq!((counts(0), counts(1), counts(2)), ((1, 0, 1), (0, 0, 0), (1, 1, 1)));
 
@@ -82,7 +82,7 @@ async fn an_empty_cache_is_skipped_and_failures_are_counted() {
     primary.answer(503);
     two.then(Answer::error("connection refused"));
     let response = chain.oneshot(chat_request("Who?")).await.unwrap();
-    assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().strategy(), FallbackKind::CachedResponse);
+    assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().kind(), FallbackKind::CachedResponse);
     assert_eq!(text(&response.into_body().collect().await.unwrap().to_bytes()), "we are");
     assert_eq!(counts(1), (1, 1, 1));
 }

@@ -48,7 +48,7 @@ async fn service_degrades_step_by_step() {
     let chain = layer.then_emergency("try again later").layer(first);
     let send = async |prompt: &str| {
         let response = chain.clone().oneshot(chat_request(prompt)).await.unwrap();
-        let strategy = response.extensions().get().map(FallbackInfo::strategy);
+        let strategy = response.extensions().get().map(FallbackInfo::kind);
         response.into_body().collect().await.unwrap();
         strategy
     };

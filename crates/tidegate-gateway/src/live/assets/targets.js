@@ -134,9 +134,9 @@ class TargetRow {
   }
 
   updateFallbacks(fallbacks) {
-    const lines = fallbacks.map(({ target, asked, answered }) => ({
+    const lines = fallbacks.map(({ target, calls, successes }) => ({
       target,
-      text: asked === 0 ? "unused" : `${count(answered)} of ${count(asked)}`,
+      text: calls === 0 ? "unused" : `${count(successes)} of ${count(calls)}`,
     }));
     if (lines.length === 0) return setText(this.fallbacks, DASH);
     if (this.fallbacks.children.length !== lines.length) {

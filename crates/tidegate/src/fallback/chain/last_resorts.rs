@@ -40,7 +40,7 @@ impl ChainState {
             };
             if is_first && step.is_some() {
                 last_resort.counters.record_use();
-                self.trace_fallback(&last_resort.name, last_resort.kind.strategy(), because);
+                self.trace_fallback(&last_resort.name, last_resort.kind.fallback_kind(), because);
             }
             match step {
                 Some(NextStep::Respond(Ok(mut response))) => {

@@ -75,8 +75,8 @@ impl ChainState {
     fn fallback_info(&self, of_response: &Extensions) -> Option<FallbackInfo> {
         if self.simplified().is_some() {
             let target = self.target_name().unwrap_or_else(|| "@simplified".into());
-            let priority = self.last_resort_position();
-            return Some(FallbackInfo::new(&target, priority, FallbackKind::SimplifiedPrompt));
+            let position = self.last_resort_position();
+            return Some(FallbackInfo::new(&target, position, FallbackKind::SimplifiedPrompt));
         }
         let member = GroupMember::of(of_response).map(GroupMember::member);
         let info = |target: &Target| {

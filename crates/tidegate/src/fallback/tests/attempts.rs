@@ -262,7 +262,7 @@ async fn a_target_that_was_waited_for_is_counted_and_named() {
     let response = send(&mut chain.layer(first), with_deadline(question(), 10 * SECOND)).await.unwrap();
     assert_eq!((response.status().as_u16(), other.calls()), (200, 2));
     let statistics = &chain.handle().statistics()[0];
-    assert_eq!((statistics.asked, statistics.answered, statistics.recent), (2, 1, 2));
+    assert_eq!((statistics.calls, statistics.successes, statistics.recent), (2, 1, 2));
     assert_eq!(Trail::of(response.extensions()).unwrap().target().as_deref(), Some("b/two"));
 }
 
@@ -328,7 +328,7 @@ async fn no_target_is_called_for_an_expired_call() {
     let mut chain = FallbackLayer::new().then_static().layer(first);
     request.extensions_mut().insert(AttemptBudget::new(1));
     let response = send(&mut chain, request).await.unwrap();
-    assert_eq!(response.extensions().get().map(FallbackInfo::strategy), Some(FallbackKind::StaticResponse));
+    assert_eq!(response.extensions().get().map(FallbackInfo::kind), Some(FallbackKind::StaticResponse));
     assert_eq!(primary.calls(), 0);
 }
 
@@ -355,10 +355,7 @@ async fn a_simplified_prompt_takes_an_attempt() {
         request.extensions_mut().insert(AttemptBudget::new(attempts));
         let layer = FallbackLayer::new().then_simplified().then_static();
         let response = send(&mut layer.layer(first), request).await.unwrap();
-        assert_eq!(
-            response.extensions().get().map(FallbackInfo::strategy),
-            Some(FallbackKind::StaticResponse)
-        );
+        assert_eq!(response.extensions().get().map(FallbackInfo::kind), Some(FallbackKind::StaticResponse));
         assert_eq!(primary.calls(), attempts.min(2) as usize);
     }
 }
@@ -372,7 +369,7 @@ async fn the_deadline_is_enforced_for_a_first_target_that_ignores_it() {
     primary.hang();
     let started = clock::now();
     let response = send(&mut chain, with_deadline(question(), SECOND)).await.unwrap();
-    assert_eq!(response.extensions().get().map(FallbackInfo::strategy), Some(FallbackKind::StaticResponse));
+    assert_eq!(response.extensions().get().map(FallbackInfo::kind), Some(FallbackKind::StaticResponse));
     assert_eq!((clock::now() - started, primary.live_futures()), (SECOND + TICK, 0));
 
     use http_body_util::BodyExt;

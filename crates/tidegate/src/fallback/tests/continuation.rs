@@ -114,12 +114,12 @@ async fn the_next_target_continues_the_text_in_the_same_stream() {
     );
     let expected = TargetStatistics {
         target: "b/two".into(),
-        priority: 1,
-        asked: 1,
-        answered: 1,
-        passed_over: 0,
+        position: 1,
+        calls: 1,
+        successes: 1,
+        skips: 0,
         recent: 1,
-        recent_answered: 1,
+        recent_successes: 1,
     };
     assert_eq!((&layer.handle().statistics()[0], c.calls()), (&expected, 0));
 }

@@ -61,7 +61,7 @@ where
     let response = response.unwrap();
     let info: Option<FallbackInfo> = response.extensions().get().cloned();
     let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-    let marks = info.as_ref().map(|info| (info.target().to_owned(), info.strategy().name().to_owned()));
+    let marks = info.as_ref().map(|info| (info.target().to_owned(), info.kind().name().to_owned()));
     assert_eq!(header("x-tidegate-target").zip(header("x-tidegate-fallback")), marks);
     let head = (response.status().as_u16(), info, response.headers().get("age").cloned());
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -74,7 +74,7 @@ pub(super) fn content(body: &str) -> String {
 }
 
 pub(super) fn strategy(head: &Head) -> Option<FallbackKind> {
-    head.1.as_ref().map(FallbackInfo::strategy)
+    head.1.as_ref().map(FallbackInfo::kind)
 }
 
 /// Seed item 26: the fallback of one call.
@@ -96,9 +96,9 @@ async fn the_answer_of_a_call_is_its_last_resort_in_any_chain_and_is_given_once(
     let ((status, info, _), text) = read(send(&mut service, with_answer("q")).await).await;
     assert_eq!((status, text.contains("low tide"), first.calls(), other.calls()), (200, true, 1, 1));
     let info = info.unwrap();
-    assert_eq!(info.strategy(), FallbackKind::Emergency);
+    assert_eq!(info.kind(), FallbackKind::Emergency);
     assert_eq!(read(send(&mut service, question("q")).await).await.0.0, 503);
-    assert_eq!(info.priority(), 2);
+    assert_eq!(info.position(), 2);
     // Statistics are those of the chain, which has no such last resort.
     assert_eq!(service.handle().statistics().len(), 1);
 }
@@ -119,7 +119,7 @@ async fn a_call_gets_its_own_answer_without_a_chain_as_well() {
         [read(send(&mut alone, with_answer()).await).await, read(send(&mut alone, streamed()).await).await];
     for ((status, info, _), text) in answers {
         assert_eq!((status, content(&text)), (200, "low tide".into()));
-        assert_eq!(info.map(|info| info.priority()), Some(1));
+        assert_eq!(info.map(|info| info.position()), Some(1));
     }
     let (service, first) = strict();
     first.otherwise(Answer::status(503));
@@ -173,7 +173,7 @@ async fn a_static_answer_is_in_the_callers_dialect_buffered_or_streamed_and_mark
     first.otherwise(Answer::status(503));
     let (head, body) = read(send(&mut service, question("a script, please")).await).await;
     let info = head.1.clone().unwrap();
-    assert_eq!((head.0, info.target(), info.strategy()), (200, "@static", FallbackKind::StaticResponse));
+    assert_eq!((head.0, info.target(), info.kind()), (200, "@static", FallbackKind::StaticResponse));
     assert_eq!((content(&body), info.prompt_kind()), ("no code today".into(), Some(PromptKind::Code)));
 
     let streamed =
@@ -186,7 +186,7 @@ async fn a_static_answer_is_in_the_callers_dialect_buffered_or_streamed_and_mark
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert!(body.ends_with(b"data: [DONE]\n\n"));
     let statistics = &layer.handle().statistics()[0];
-    assert_eq!((&*statistics.target, statistics.asked, statistics.recent_answered), ("@static", 2, 2));
+    assert_eq!((&*statistics.target, statistics.calls, statistics.recent_successes), ("@static", 2, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +199,7 @@ async fn an_unsupported_or_not_fallbackable_call_is_returned_unchanged() {
     assert_eq!(read(send(&mut service, elsewhere).await).await.0.0, 503);
     first.answer(400).extension(Outcome::from(Failure::new(ErrorCode::InvalidRequest)));
     assert_eq!(read(send(&mut service, question("?")).await).await.0.0, 400);
-    assert!(layer.handle().statistics().iter().all(|statistics| statistics.asked == 0));
+    assert!(layer.handle().statistics().iter().all(|statistics| statistics.calls == 0));
 }
 
 /// Seed items 44, 52 and 76: the same or a similar prompt of the same caller. A cache without a matching
@@ -230,7 +230,7 @@ async fn a_cached_answer_is_returned_when_all_targets_fail() {
     assert!(send(&mut service, credential).await.is_err(), "another account's");
     assert!(send(&mut service, of("a", "And what is Go good for, then?")).await.is_err());
     let statistics = &layer.handle().statistics()[0];
-    assert_eq!((statistics.asked, statistics.answered), (2, 2));
+    assert_eq!((statistics.calls, statistics.successes), (2, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,10 +289,7 @@ async fn a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others() {
     json_answer(&other, "shorter");
     let (head, body) = read(send(&mut service, question(long)).await).await;
     let info = head.1.unwrap();
-    assert_eq!(
-        (info.target(), info.strategy(), info.priority()),
-        ("b/two", FallbackKind::SimplifiedPrompt, 2)
-    );
+    assert_eq!((info.target(), info.kind(), info.position()), ("b/two", FallbackKind::SimplifiedPrompt, 2));
     assert_eq!((content(&body), first.calls(), other.calls()), ("shorter".into(), 2, 2));
     let sent: Value = serde_json::from_slice(other.requests()[1].body.as_deref().unwrap()).unwrap();
     assert_eq!(
@@ -311,10 +308,10 @@ async fn a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others() {
     let statistics = layer.handle().statistics();
     let simplified = &statistics[1];
     assert_eq!(
-        (&*simplified.target, simplified.asked, simplified.answered, simplified.recent),
+        (&*simplified.target, simplified.calls, simplified.successes, simplified.recent),
         ("@simplified", 2, 1, 2)
     );
-    assert_eq!(statistics.iter().map(|statistics| statistics.priority).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(statistics.iter().map(|statistics| statistics.position).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
 /// Regression: it would be returned as the answer to the long prompt.

@@ -36,7 +36,7 @@ async fn calls_the_next_target_and_names_it() {
     other.answer(200).body("from the other");
     let response = call(&mut layer.layer(first)).await.unwrap();
     let info = response.extensions().get::<FallbackInfo>().unwrap();
-    assert_eq!((info.target(), info.strategy()), ("deepseek/deepseek-chat", FallbackKind::AlternativeModel));
+    assert_eq!((info.target(), info.kind()), ("deepseek/deepseek-chat", FallbackKind::AlternativeModel));
     assert_eq!(primary.live_bodies(), 0);
     assert_eq!(other.requests()[0].body.as_deref(), Some(&b"{}"[..]));
     let verdicts: Vec<_> =
@@ -46,12 +46,12 @@ async fn calls_the_next_target_and_names_it() {
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "from the other");
     let expected = TargetStatistics {
         target: "deepseek/deepseek-chat".into(),
-        priority: 1,
-        asked: 1,
-        answered: 1,
-        passed_over: 0,
+        position: 1,
+        calls: 1,
+        successes: 1,
+        skips: 0,
         recent: 1,
-        recent_answered: 1,
+        recent_successes: 1,
     };
     assert_eq!(layer.handle().statistics(), [expected]);
 }

@@ -86,8 +86,7 @@ async fn a_target_with_too_small_a_context_is_skipped() {
     let [_, passed, fell_back, ..] = &result.verdicts[..] else { panic!("{:?}", result.verdicts) };
     assert_eq!(passed, &Verdict::Skipped { target: "openai/gpt-4".into(), missing });
     assert_eq!(fell_back, &Verdict::FellBack { to: "azure/unheard-of".into(), because });
-    let counts =
-        result.statistics.iter().map(|target| (target.asked, target.passed_over)).collect::<Vec<_>>();
+    let counts = result.statistics.iter().map(|target| (target.calls, target.skips)).collect::<Vec<_>>();
     assert_eq!(counts, [(0, 1), (1, 0)]);
     // A target with a sufficient context is called in its order.
     assert_eq!(run(&names, unavailable, unchanged, long_prompt(7_000)).await.calls, [1, 0]);

@@ -115,7 +115,7 @@ async fn a_last_resort_of_an_inner_chain_keeps_its_info() {
     let mut chain = FallbackLayer::new().then("b/two", inner).then_cached(cache.clone()).layer(first);
     let response = send(&mut chain, question).await.unwrap();
     let info = response.extensions().get::<FallbackInfo>().unwrap();
-    assert_eq!((info.target(), info.strategy()), ("@emergency", FallbackKind::Emergency));
+    assert_eq!((info.target(), info.kind()), ("@emergency", FallbackKind::Emergency));
     assert!(text(response).await.contains("later"));
     assert!(cache.is_empty());
 }

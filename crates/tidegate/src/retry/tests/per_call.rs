@@ -40,7 +40,7 @@ async fn a_call_may_override_the_load_signals() {
     let layer = RetryLayer::new(Strategy::Adaptive).jitter(Jitter::None).max_retries(1);
     let conditions = LoadSignals { load: Some(0.9), ..LoadSignals::default() };
     assert_eq!(down(&layer, RetryOverride::new()).await, (2, 1_000));
-    assert_eq!(down(&layer, RetryOverride::new().conditions(conditions)).await, (2, 2_000));
+    assert_eq!(down(&layer, RetryOverride::new().load_signals(conditions)).await, (2, 2_000));
     let other = RetryLayer::exponential().jitter(Jitter::None).max_retries(1).load(|| Some(0.9));
     assert_eq!(down(&other, RetryOverride::new()).await, (2, 1_000));
     assert_eq!(down(&other, RetryOverride::new().strategy(Strategy::Adaptive)).await, (2, 2_000));
