@@ -230,7 +230,7 @@ async fn a_rejection_is_an_event_with_the_key_of_its_gate() {
     let shadow = decided.iter().find(|value| value["decision"] == "admitted_in_shadow").expect("an event");
     assert_eq!((&shadow["code"], &shadow["wait_ms"]), (&json!("E3002"), &json!(30_000)));
     let expected = format!(
-        "DEBUG would have refused: circuit open for another 30s layer=circuit_breaker target=a/shadow key={}",
+        "DEBUG would have rejected: circuit open for another 30s layer=circuit_breaker target=a/shadow key={}",
         shadow["key"].as_str().unwrap()
     );
     assert!(log.lines().contains(&expected), "{:?}", log.lines());

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use http::Extensions;
 
-use super::admission::Admission;
+use super::admission::CircuitAdmission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::{AttemptEnd, Moment};
 use super::open_attempts::Opening;
@@ -27,7 +27,7 @@ pub struct CallGuard {
 struct AdmittedCall {
     circuit: Handle,
     /// `None` once the result is of no consequence for the circuit. It is counted all the same.
-    admission: Option<Admission>,
+    admission: Option<CircuitAdmission>,
     /// The number of the attempt in its call.
     attempt: u32,
     /// The attempt was a probe, whose result counts whatever its number is.
@@ -44,7 +44,12 @@ struct AdmittedCall {
 
 impl CallGuard {
     /// Creates a guard for the attempt with these extensions.
-    pub(super) fn new(circuit: Handle, admission: Admission, extensions: &Extensions, now: Instant) -> Self {
+    pub(super) fn new(
+        circuit: Handle,
+        admission: CircuitAdmission,
+        extensions: &Extensions,
+        now: Instant,
+    ) -> Self {
         let call = AdmittedCall {
             is_probe: admission.probe.is_some(),
             admission: Some(admission),

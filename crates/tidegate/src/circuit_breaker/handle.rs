@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::{Extensions, Request};
 
-use super::admission::{Admission, CircuitRejection, RejectionCause};
+use super::admission::{CircuitAdmission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::CallTotals;
 use super::open_attempts::OpenAttempts;
@@ -182,16 +182,16 @@ impl Handle {
     /// Returns the state and the statistics of the circuit, all of the same moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let would_have_refused = self.sum(|it| it.0.shadow_admitted.load(Ordering::Relaxed));
+        let would_have_rejected = self.sum(|it| it.0.shadow_admitted.load(Ordering::Relaxed));
         let admitted_while_open = self.sum(|it| it.0.admitted_while_open.load(Ordering::Relaxed));
-        Snapshot { would_have_refused, admitted_while_open, ..self.own_snapshot() }
+        Snapshot { would_have_rejected, admitted_while_open, ..self.own_snapshot() }
     }
 
     /// The same without the counts of the keys.
     pub(crate) fn own_snapshot(&self) -> Snapshot {
         let snapshot = self.0.circuit.with_circuit(|circuit| Snapshot::of(circuit, clock::now()));
         Snapshot {
-            would_have_refused: self.0.shadow_admitted.load(Ordering::Relaxed),
+            would_have_rejected: self.0.shadow_admitted.load(Ordering::Relaxed),
             admitted_while_open: self.0.admitted_while_open.load(Ordering::Relaxed),
             ..snapshot
         }
@@ -281,7 +281,7 @@ impl Handle {
         &self,
         extensions: &Extensions,
         now: &mut Now,
-    ) -> Result<Option<Admission>, Rejection> {
+    ) -> Result<Option<CircuitAdmission>, Rejection> {
         if !self.is_enabled() {
             return Ok(None);
         }
@@ -332,7 +332,7 @@ impl Handle {
     }
 
     /// Handles the head of a successful response.
-    pub(super) fn commit(&self, admission: Admission, latency: Latency) -> Option<Admission> {
+    pub(super) fn commit(&self, admission: CircuitAdmission, latency: Latency) -> Option<CircuitAdmission> {
         let admission = self.emit_transition(self.0.circuit.commit(admission, latency, clock::now));
         if latency != Latency::Unknown {
             self.report(latency == Latency::Slow);
@@ -340,7 +340,7 @@ impl Handle {
         admission
     }
 
-    pub(super) fn record(&self, admission: Admission, result: AttemptResult, latency: Latency) {
+    pub(super) fn record(&self, admission: CircuitAdmission, result: AttemptResult, latency: Latency) {
         self.emit_transition(self.0.circuit.record(admission, result, latency, clock::now));
         self.report(latency == Latency::Slow || matches!(result, AttemptResult::Failure(..)));
     }

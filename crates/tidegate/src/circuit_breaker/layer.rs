@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::settings::{CircuitBreakerSettings, Settings, share};
+use super::settings::{CircuitBreakerSettings, MIN_LEASE, Settings, share};
 use super::window::{MAX_CALLS, MIN_SPAN};
 use super::{CircuitBreaker, Handle, OpenBudget};
 use crate::KeyBy;
@@ -33,7 +33,7 @@ impl CircuitBreakerLayer {
     pub const MAX_WINDOW_SIZE: u32 = MAX_CALLS;
 
     /// The shortest lease of a probe. With a lease of zero each probe would be given up before the next call.
-    pub const MIN_LEASE: Duration = Duration::from_millis(1);
+    pub const MIN_LEASE: Duration = MIN_LEASE;
 
     /// The shortest window by time: 10 ms.
     pub const MIN_WINDOW: Duration = MIN_SPAN;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http::Extensions;
 
-use super::admission::{Admission, CircuitRejection, RejectionCause};
+use super::admission::{CircuitAdmission, CircuitRejection, RejectionCause};
 use super::attempt_result::Latency;
 use super::open_attempts::{OpenAttempts, Opening};
 use super::{Handle, State, Transition};
@@ -21,12 +21,12 @@ impl Handle {
         rejection: CircuitRejection,
         extensions: &Extensions,
         now: Instant,
-    ) -> Result<Admission, CircuitRejection> {
+    ) -> Result<CircuitAdmission, CircuitRejection> {
         let Some(open) = self.open_attempts(rejection.cause, extensions) else { return Err(rejection) };
         open.take(now).map_err(|wait| rejection.or_after(wait))?;
         self.0.admitted_while_open.fetch_add(1, Ordering::Relaxed);
         Decision::AdmittedWhileOpen(rejection.into()).emit(self.0.target(), self.0.key());
-        Ok(Admission::WHILE_OPEN)
+        Ok(CircuitAdmission::WHILE_OPEN)
     }
 
     /// The budget for a call with these extensions, that the open circuit rejects for this cause.

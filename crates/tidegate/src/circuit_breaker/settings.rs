@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CallResult, CircuitBreakerLayer, OpenBudget, Transition};
+use super::window::{MAX_CALLS, MIN_SPAN};
+use super::{CallResult, OpenBudget, Transition};
 use crate::events::Listeners;
 use crate::key::KeyBy;
 use crate::keyed::DEFAULT_MAX_KEYS;
@@ -12,7 +13,10 @@ use crate::settings::{
 };
 use crate::store::{Store, WindowSpan};
 
-/// The settings of a [`CircuitBreakerLayer`], and their defaults; the part `circuit_breaker` of a
+/// The shortest time that a probe may take.
+pub(super) const MIN_LEASE: Duration = Duration::from_millis(1);
+
+/// The settings of a [`CircuitBreakerLayer`](super::CircuitBreakerLayer), and their defaults; the part `circuit_breaker` of a
 /// configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
@@ -208,7 +212,7 @@ impl Settings {
             factor("cooldown_growth", self.cooldown_growth),
             self.check_max_cooldown(),
             from_zero_to_one("cooldown_jitter", self.cooldown_jitter),
-            at_least("probe_lease", self.probe_lease, CircuitBreakerLayer::MIN_LEASE),
+            at_least("probe_lease", self.probe_lease, MIN_LEASE),
             self.open_budget.map_or(Ok(()), OpenBudget::check),
         ])
     }
@@ -224,7 +228,7 @@ impl Settings {
     }
 
     fn check_window_size(&self) -> Result<(), ConfigError> {
-        let most = CircuitBreakerLayer::MAX_WINDOW_SIZE;
+        let most = MAX_CALLS;
         let sizes = [
             ("sliding_window_size", self.sliding_window_size),
             ("slow_call_window_size", self.slow_call_window_size),
@@ -242,7 +246,7 @@ impl Settings {
             let found = humantime::format_duration(time);
             return Err(ConfigError::expected("sliding_window", "no sliding_window_size beside it", found));
         }
-        at_least("sliding_window", time, CircuitBreakerLayer::MIN_WINDOW)
+        at_least("sliding_window", time, MIN_SPAN)
     }
 
     fn check_shared_window(&self) -> Result<(), ConfigError> {

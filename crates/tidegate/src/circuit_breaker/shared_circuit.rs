@@ -1,7 +1,7 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::admission::{Admission, CircuitRejection, RejectionCause};
+use super::admission::{CircuitAdmission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
 use super::settings::CircuitBreakerSettings;
 use super::state::Circuit;
@@ -76,10 +76,10 @@ impl SharedCircuit {
     pub(super) fn admit(
         &self,
         now: impl FnOnce() -> Instant,
-    ) -> WithTransition<Result<Admission, CircuitRejection>> {
+    ) -> WithTransition<Result<CircuitAdmission, CircuitRejection>> {
         let fast_state = self.fast_state();
         if fast_state.admits_all() {
-            return (Ok(Admission { generation: fast_state.generation(), probe: None }), None);
+            return (Ok(CircuitAdmission { generation: fast_state.generation(), probe: None }), None);
         }
         let now = now();
         match self.fast_rejection(fast_state, now) {
@@ -118,10 +118,10 @@ impl SharedCircuit {
     /// Handles the head of a successful response.
     pub(super) fn commit(
         &self,
-        admission: Admission,
+        admission: CircuitAdmission,
         latency: Latency,
         now: impl FnOnce() -> Instant,
-    ) -> WithTransition<Option<Admission>> {
+    ) -> WithTransition<Option<CircuitAdmission>> {
         if admission.probe.is_none() && latency == Latency::Unknown {
             return (Some(admission), None);
         }
@@ -131,7 +131,7 @@ impl SharedCircuit {
     /// Records the result of an attempt.
     pub(super) fn record(
         &self,
-        admission: Admission,
+        admission: CircuitAdmission,
         result: AttemptResult,
         latency: Latency,
         now: impl FnOnce() -> Instant,

@@ -35,7 +35,7 @@ pub struct Snapshot {
     pub last_failure: Option<LastFailure>,
     /// The number of calls that were admitted but would have been rejected, since the start; in shadow mode
     /// only.
-    pub would_have_refused: u64,
+    pub would_have_rejected: u64,
     /// The number of attempts that were admitted from the `open_budget`, since the start.
     pub admitted_while_open: u64,
 }
@@ -65,7 +65,7 @@ impl Snapshot {
             window_shared: circuit.is_window_of_all(),
             last_recovery_ms: circuit.last_recovery().map(|time| time.as_millis() as u64),
             last_failure: circuit.last_failure().map(|(code, at)| LastFailure { code, ago_ms: ago(at) }),
-            would_have_refused: 0,
+            would_have_rejected: 0,
             admitted_while_open: 0,
         }
     }

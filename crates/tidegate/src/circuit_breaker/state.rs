@@ -20,7 +20,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::admission::{Admission, CircuitRejection, RejectionCause};
+use super::admission::{CircuitAdmission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
 use super::cooldown::{Cooldown, jittered};
 use super::local_turn::LocalTurn;
@@ -151,7 +151,7 @@ impl Circuit {
     }
 
     /// Admits an attempt or rejects it.
-    pub(super) fn admit(&mut self, now: Instant) -> Result<Admission, CircuitRejection> {
+    pub(super) fn admit(&mut self, now: Instant) -> Result<CircuitAdmission, CircuitRejection> {
         if let Some(rejection) = self.peek(now) {
             return Err(rejection);
         }
@@ -174,7 +174,7 @@ impl Circuit {
             }
             Phase::Closed { ramp_up: None } | Phase::Open { .. } | Phase::Forced { .. } => None,
         };
-        Ok(Admission { generation: self.generation, probe })
+        Ok(CircuitAdmission { generation: self.generation, probe })
     }
 
     /// Handles the head of a successful response, at which the latency is known. For a probe this is the
@@ -182,24 +182,24 @@ impl Circuit {
     /// Returns `None` if the attempt came too late to count, or opened the circuit by being too slow.
     pub(super) fn commit(
         &mut self,
-        admission: Admission,
+        admission: CircuitAdmission,
         latency: Latency,
         now: Instant,
         random: f64,
-    ) -> Option<Admission> {
+    ) -> Option<CircuitAdmission> {
         if admission.generation != self.generation {
             return None;
         }
         let result = if admission.probe.is_some() { AttemptResult::Success } else { AttemptResult::Neutral };
         self.record(admission, result, latency, now, random);
         let open = matches!(self.phase, Phase::Open { .. });
-        (!open).then_some(Admission { generation: self.generation, probe: None })
+        (!open).then_some(CircuitAdmission { generation: self.generation, probe: None })
     }
 
     /// Records the result of an attempt. `random`, from 0 to 1, is for the jitter.
     pub(super) fn record(
         &mut self,
-        admission: Admission,
+        admission: CircuitAdmission,
         result: AttemptResult,
         latency: Latency,
         now: Instant,
@@ -235,7 +235,7 @@ impl Circuit {
     /// successful probes.
     fn evaluate(
         &mut self,
-        admission: Admission,
+        admission: CircuitAdmission,
         result: AttemptResult,
         latency: Latency,
         now: Instant,

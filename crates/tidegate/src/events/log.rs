@@ -21,7 +21,7 @@ impl Decision {
             // `emit_rejected` has logged it.
             Self::Rejected { .. } => {}
             Self::AdmittedInShadow(rejection) => {
-                tracing::debug!(layer, target, key = key.map(display), "would have refused: {rejection}");
+                tracing::debug!(layer, target, key = key.map(display), "would have rejected: {rejection}");
             }
             Self::AdmittedWhileOpen(rejection) => {
                 tracing::debug!(layer, target, key = key.map(display), "admitted although {rejection}");

@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use super::body_source::BodySource;
 use super::call::FallbackCall;
-use super::chain::{ChainState, NextStep, NextTarget};
+use super::chain::{ChainState, ChainStep, NextTarget};
 use super::hedge_future::HedgeFuture;
 use super::settings::FallbackSettings;
 use super::target::{TargetFuture, TargetService};
@@ -227,18 +227,18 @@ where
             };
             match call.chain.step(result) {
                 ControlFlow::Break(result) => break result,
-                ControlFlow::Continue(NextStep::Call(target)) => {
+                ControlFlow::Continue(ChainStep::Call(target)) => {
                     let state = call.make_ready(target);
                     this.state.set(state);
                 }
-                ControlFlow::Continue(NextStep::AwaitHedge) => {
+                ControlFlow::Continue(ChainStep::AwaitHedge) => {
                     let hedge = call.hedge.take().expect("the hedge is running");
                     this.state.set(State::CallingHedge(hedge));
                 }
-                ControlFlow::Continue(NextStep::Wait(wait)) => {
+                ControlFlow::Continue(ChainStep::Wait(wait)) => {
                     this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait))));
                 }
-                ControlFlow::Continue(NextStep::Respond(result)) => {
+                ControlFlow::Continue(ChainStep::Respond(result)) => {
                     *this.call = None;
                     this.state.set(State::Done);
                     return Poll::Ready(result.map(|response| response.map(ResponseBody::from_bytes)));

@@ -6,7 +6,7 @@ use tokio::time::timeout_at;
 
 use super::handle::Handle;
 use super::queue::RateQueue;
-use super::shared_quotas::NextStep;
+use super::shared_quotas::ExchangeStep;
 use super::store_link::StoreLink;
 use crate::clock;
 use crate::store::link_task::{TaskGuard, spawn};
@@ -97,18 +97,18 @@ impl Handle {
                 let waiting = queue.waiting();
                 let step = queue.limits.next_step(&waiting, now);
                 // Within the lock: the next call starts another.
-                guard.take_if(|_| step == NextStep::Idle);
+                guard.take_if(|_| step == ExchangeStep::Idle);
                 step
             };
             match step {
-                NextStep::Request(request) => {
+                ExchangeStep::Request(request) => {
                     let reply = link.store.shared.take_lease(&name, request.clone()).await;
                     self.on_reply(&request, now, reply);
                 }
-                NextStep::SleepUntil(at) => {
+                ExchangeStep::SleepUntil(at) => {
                     let _ = timeout_at(at.into(), link.notify.notified()).await;
                 }
-                NextStep::Idle => return,
+                ExchangeStep::Idle => return,
             }
         }
     }

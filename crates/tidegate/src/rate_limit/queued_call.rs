@@ -43,12 +43,8 @@ impl QueuedCall {
         deadline: Option<Deadline>,
         now: Instant,
     ) -> Self {
-        let settings = handle.0.settings();
-        let max_wait = match settings.on_limit {
-            OnLimit::Wait => settings.max_wait,
-            // Only the reply of a store is waited for.
-            OnLimit::Reject => Duration::ZERO,
-        };
+        let max_wait = handle.0.settings().longest_wait();
+        // The reply of a store is waited for in any case.
         let max_wait =
             if shortfall.is_pending { max_wait.max(shortfall.wait + REPLY_GRACE) } else { max_wait };
         let max_wait = Deadline::after(max_wait, now);

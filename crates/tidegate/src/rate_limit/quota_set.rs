@@ -11,7 +11,7 @@ use super::quota::{MINUTE, Quota};
 use super::quota_counter::QuotaCounter;
 use super::reopen_ramp::ReopenRamp;
 use super::reported_quotas::ReportedQuotas;
-use super::shared_quotas::{NextStep, SharedQuotas};
+use super::shared_quotas::{ExchangeStep, SharedQuotas};
 use super::thread_credits::UsedCredit;
 use crate::store::SharedCooldown;
 use crate::{LimitUnit, store};
@@ -188,13 +188,10 @@ impl QuotaSet {
     /// both.
     pub(super) fn settle(&mut self, reserved: &Reserved, used: &CallCost, now: Instant) {
         self.settle_shared(reserved, used);
-        for (counter, is_configured) in self
-            .configured
-            .iter_mut()
-            .filter(|_| self.shared.as_ref().is_none_or(|shared| shared.is_local()))
-            .map(|configured| (configured, true))
-            .chain(self.reported.counters_mut().map(|reported| (reported, false)))
-        {
+        let is_local = self.is_local();
+        let configured = self.configured.iter_mut().filter(|_| is_local).map(|counter| (counter, true));
+        let reported = self.reported.counters_mut().map(|counter| (counter, false));
+        for (counter, is_configured) in configured.chain(reported) {
             let unit = counter.quota.unit;
             let (before, after) = (reserved.cost.of(unit), used.of(unit));
             if after > before {
@@ -208,11 +205,16 @@ impl QuotaSet {
     /// Returns the whole reservation of a call that never reached the wire.
     pub(super) fn refund(&mut self, reserved: &Reserved, now: Instant) {
         self.settle_shared(reserved, &CallCost::default());
-        let is_local = self.shared.as_ref().is_none_or(|shared| shared.is_local());
+        let is_local = self.is_local();
         let configured = self.configured.iter_mut().filter(|_| is_local);
         for counter in configured.chain(self.reported.counters_mut()) {
             counter.bucket.refund(reserved.cost.of(counter.quota.unit), reserved.at, now);
         }
+    }
+
+    /// Whether the configured quotas decide, and not those that several processes share.
+    fn is_local(&self) -> bool {
+        self.shared.as_ref().is_none_or(|shared| shared.is_local())
     }
 
     fn settle_shared(&mut self, reserved: &Reserved, used: &CallCost) {
@@ -324,8 +326,8 @@ impl QuotaSet {
     }
 
     /// What to do next for the quotas that are shared.
-    pub(super) fn next_step(&mut self, waiting: &WaitingCalls, now: Instant) -> NextStep {
-        let Some(shared) = &mut self.shared else { return NextStep::Idle };
+    pub(super) fn next_step(&mut self, waiting: &WaitingCalls, now: Instant) -> ExchangeStep {
+        let Some(shared) = &mut self.shared else { return ExchangeStep::Idle };
         let local_debt = |index: usize| {
             let bucket = &self.configured[index].bucket;
             bucket.capacity().saturating_sub(bucket.remaining(now))

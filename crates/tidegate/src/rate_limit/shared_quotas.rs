@@ -54,7 +54,7 @@ pub struct SharedRate {
 
 /// What a process does next.
 #[derive(Debug, PartialEq)]
-pub(super) enum NextStep {
+pub(super) enum ExchangeStep {
     Request(LeaseRequest),
     SleepUntil(Instant),
     Idle,
@@ -203,13 +203,13 @@ impl SharedQuotas {
         waiting: &WaitingCalls,
         local_debt: impl Fn(usize) -> u64,
         now: Instant,
-    ) -> NextStep {
+    ) -> ExchangeStep {
         self.expire(now);
         let nothing = || vec![0; self.quotas.len()];
         let amounts = match self.outage.retry_at() {
-            Some(retry_at) if now < retry_at => return NextStep::SleepUntil(retry_at),
-            Some(_) if !self.outage.take_use() && waiting.all.calls == 0 => return NextStep::Idle,
-            Some(_) => return NextStep::Request(self.empty_request(now)),
+            Some(retry_at) if now < retry_at => return ExchangeStep::SleepUntil(retry_at),
+            Some(_) if !self.outage.take_use() && waiting.all.calls == 0 => return ExchangeStep::Idle,
+            Some(_) => return ExchangeStep::Request(self.empty_request(now)),
             None => match self.demand.wanted(waiting, self.holdings(), now) {
                 Some(amounts) => {
                     self.demand.set_ahead(waiting.all.calls == 0);
@@ -220,7 +220,7 @@ impl SharedQuotas {
                     report => {
                         let retry = self.demand.next_request(now).filter(|_| waiting.all.calls > 0);
                         let next = [report, self.leases.next_change(now), retry].into_iter().flatten().min();
-                        return next.map_or(NextStep::Idle, NextStep::SleepUntil);
+                        return next.map_or(ExchangeStep::Idle, ExchangeStep::SleepUntil);
                     }
                 },
             },
@@ -228,7 +228,7 @@ impl SharedQuotas {
         self.demand.on_request(self.settings.leases, self.lease, now);
         let quotas = self.quotas.iter_mut().zip(amounts).enumerate();
         let quotas = quotas.map(|(index, (quota, amount))| quota.request(amount, local_debt(index), now));
-        NextStep::Request(LeaseRequest {
+        ExchangeStep::Request(LeaseRequest {
             quotas: quotas.collect(),
             horizon: self.max_wait,
             outage: self.outage.length(),

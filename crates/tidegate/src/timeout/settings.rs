@@ -46,9 +46,6 @@ impl Settings {
     /// The default of `attempt`.
     pub(crate) const ATTEMPT: Duration = Duration::from_secs(600);
 
-    /// The default of each timeout of a stream.
-    pub(crate) const SILENCE: Duration = Duration::from_secs(120);
-
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let limits = [
             ("attempt", self.attempt),
@@ -102,10 +99,10 @@ impl Default for Settings {
             total: None,
             header: None,
             attempt: Self::ATTEMPT,
-            first_token: Self::SILENCE,
-            token_gap: Self::SILENCE,
-            frame_gap: Self::SILENCE,
-            byte_gap: Self::SILENCE,
+            first_token: StreamClocks::DEFAULT,
+            token_gap: StreamClocks::DEFAULT,
+            frame_gap: StreamClocks::DEFAULT,
+            byte_gap: StreamClocks::DEFAULT,
         }
     }
 }

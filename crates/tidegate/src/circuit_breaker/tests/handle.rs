@@ -46,7 +46,7 @@ async fn in_shadow_all_calls_pass_and_would_be_rejections_are_counted() {
         assert_eq!(complete(&mut service).await.unwrap(), 503);
     }
     let snapshot = circuit.snapshot();
-    assert_eq!((snapshot.state, snapshot.would_have_refused), (State::Open, 8));
+    assert_eq!((snapshot.state, snapshot.would_have_rejected), (State::Open, 8));
     assert_eq!(snapshot.cooldown_remaining_ms, Some(30_000));
     assert_eq!((circuit.peek(), circuit.cooldown_remaining()), (None, None), "no call is rejected");
 

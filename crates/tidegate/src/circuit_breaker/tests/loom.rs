@@ -12,7 +12,7 @@ use ::loom::thread;
 
 use crate::ErrorCode;
 use crate::circuit_breaker::State;
-use crate::circuit_breaker::admission::{Admission, RejectionCause};
+use crate::circuit_breaker::admission::{CircuitAdmission, RejectionCause};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::settings::{CircuitBreakerSettings, Settings};
 use crate::circuit_breaker::shared_circuit::SharedCircuit;
@@ -47,11 +47,11 @@ fn explore_some(
     });
 }
 
-fn admit(circuit: &SharedCircuit, now: Instant) -> Option<Admission> {
+fn admit(circuit: &SharedCircuit, now: Instant) -> Option<CircuitAdmission> {
     circuit.admit(|| now).0.ok()
 }
 
-fn record(circuit: &SharedCircuit, admission: Admission, result: AttemptResult, now: Instant) {
+fn record(circuit: &SharedCircuit, admission: CircuitAdmission, result: AttemptResult, now: Instant) {
     circuit.record(admission, result, Latency::Unknown, || now);
 }
 

@@ -8,7 +8,7 @@ use proptest::test_runner::Config;
 
 use crate::ErrorCode;
 use crate::circuit_breaker::State;
-use crate::circuit_breaker::admission::{Admission, RejectionCause};
+use crate::circuit_breaker::admission::{CircuitAdmission, RejectionCause};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::settings::Settings;
 use crate::circuit_breaker::state::Circuit;
@@ -398,7 +398,7 @@ proptest! {
         let start = Instant::now();
         let (mut circuit, mut model) = (Circuit::new(settings.clone()), Model::new(settings, start));
         circuit.window_totals(start);
-        let mut live: Vec<(Admission, ModelAdmission)> = Vec::new();
+        let mut live: Vec<(CircuitAdmission, ModelAdmission)> = Vec::new();
         let mut now = start;
         for step in steps {
             match step {

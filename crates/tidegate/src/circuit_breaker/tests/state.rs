@@ -5,7 +5,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::SECOND;
-use crate::circuit_breaker::admission::{Admission, RejectionCause};
+use crate::circuit_breaker::admission::{CircuitAdmission, RejectionCause};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::settings::Settings;
 use crate::circuit_breaker::state::Circuit;
@@ -33,14 +33,14 @@ fn absent_settings_have_the_documented_values() {
 
 /// Short forms for tests without latency and jitter.
 pub(super) trait RecordExt {
-    fn record_result(&mut self, admission: Admission, result: AttemptResult, now: Instant);
+    fn record_result(&mut self, admission: CircuitAdmission, result: AttemptResult, now: Instant);
 
     /// Runs one call from admission to commit and to a successful end.
     fn call(&mut self, result: AttemptResult, latency: Latency, now: Instant);
 }
 
 impl RecordExt for Circuit {
-    fn record_result(&mut self, admission: Admission, result: AttemptResult, now: Instant) {
+    fn record_result(&mut self, admission: CircuitAdmission, result: AttemptResult, now: Instant) {
         self.record(admission, result, Latency::Unknown, now, 0.0);
     }
 
@@ -250,7 +250,7 @@ proptest! {
             settings.success_threshold = 1_000;
         });
         let mut now = half_open(&mut circuit, Instant::now());
-        let mut live: Vec<Admission> = Vec::new();
+        let mut live: Vec<CircuitAdmission> = Vec::new();
         for (step, which) in steps {
             if step == 0 || live.is_empty() {
                 if let Ok(admission) = circuit.admit(now) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{ChainState, NextStep, NextTarget};
+use super::{ChainState, ChainStep, NextTarget};
 use crate::fallback::capability_filter::CapabilityFilter;
 use crate::fallback::last_resort::{LastResort, LastResortKind, ParsedRequest};
 use crate::fallback::target::Target;
@@ -10,7 +10,7 @@ use crate::{ErrorCode, clock};
 
 impl ChainState {
     /// The step of the next last resort that has a response.
-    pub(super) fn next_last_resort(&mut self, because: Option<ErrorCode>) -> Option<NextStep> {
+    pub(super) fn next_last_resort(&mut self, because: Option<ErrorCode>) -> Option<ChainStep> {
         // Parsed once: the request may be long, and the simplified prompt may go to many targets.
         let cached = self.failures.as_mut().and_then(|failures| failures.parsed.take());
         let parsed = match cached {
@@ -28,14 +28,14 @@ impl ChainState {
         &mut self,
         parsed: &ParsedRequest,
         because: Option<ErrorCode>,
-    ) -> Option<NextStep> {
+    ) -> Option<ChainStep> {
         while let Some(last_resort) = self.current_last_resort().cloned() {
             let is_first = self.simplified().is_none();
             let step = match last_resort.kind {
-                LastResortKind::Simplified => self.next_simplified_target(parsed).map(NextStep::Call),
+                LastResortKind::Simplified => self.next_simplified_target(parsed).map(ChainStep::Call),
                 _ => {
                     let response = parsed.response_from(&last_resort, self.last_resort_position());
-                    response.map(|response| NextStep::Respond(Ok(response)))
+                    response.map(|response| ChainStep::Respond(Ok(response)))
                 }
             };
             if is_first && step.is_some() {
@@ -43,10 +43,10 @@ impl ChainState {
                 self.trace_fallback(&last_resort.name, last_resort.kind.fallback_kind(), because);
             }
             match step {
-                Some(NextStep::Respond(Ok(mut response))) => {
+                Some(ChainStep::Respond(Ok(mut response))) => {
                     last_resort.counters.record_outcome(true);
                     self.attach_trail(response.extensions_mut());
-                    return Some(NextStep::Respond(Ok(response)));
+                    return Some(ChainStep::Respond(Ok(response)));
                 }
                 Some(step) => return Some(step),
                 None => {

@@ -92,7 +92,7 @@ struct FailureState {
 pub(in crate::fallback) type TargetResult<B> = Result<Response<BodySource<B>>, Error>;
 
 /// The step that follows a failure.
-pub(in crate::fallback) enum NextStep {
+pub(in crate::fallback) enum ChainStep {
     Call(NextTarget),
     /// All targets are cooling down.
     Wait(Duration),
@@ -158,7 +158,7 @@ impl ChainState {
     pub(in crate::fallback) fn step<B>(
         &mut self,
         mut result: TargetResult<B>,
-    ) -> ControlFlow<TargetResult<B>, NextStep>
+    ) -> ControlFlow<TargetResult<B>, ChainStep>
     where
         B: Body<Data = Bytes>,
     {
@@ -181,7 +181,7 @@ impl ChainState {
         }
         match (self.next(&outcome, result.as_ref().err(), reach), disposition) {
             (
-                Some(step @ (NextStep::Call(_) | NextStep::Wait(_) | NextStep::AwaitHedge)),
+                Some(step @ (ChainStep::Call(_) | ChainStep::Wait(_) | ChainStep::AwaitHedge)),
                 Disposition::Keep,
             ) => {
                 // The body of the failed response is dropped before the next target is called: it may hold a
@@ -192,7 +192,7 @@ impl ChainState {
             }
             (Some(step), _) => ControlFlow::Continue(step),
             (None, Disposition::Discard) => match self.take_kept_failure() {
-                Some(kept) => ControlFlow::Continue(NextStep::Respond(kept)),
+                Some(kept) => ControlFlow::Continue(ChainStep::Respond(kept)),
                 None => ControlFlow::Break(self.mark_after_attempt(result)),
             },
             (None, _) => ControlFlow::Break(self.mark_after_attempt(result)),
@@ -220,13 +220,13 @@ impl ChainState {
     }
 
     /// The step that follows a failure, if there is one.
-    fn next(&mut self, outcome: &Outcome, error: Option<&Error>, reach: Reach) -> Option<NextStep> {
+    fn next(&mut self, outcome: &Outcome, error: Option<&Error>, reach: Reach) -> Option<ChainStep> {
         self.template.as_ref()?;
         let because = code(outcome, error);
         if self.simplified().is_none() {
             self.record_failure(outcome, error, reach);
             if self.select_hedge() {
-                return Some(NextStep::AwaitHedge);
+                return Some(ChainStep::AwaitHedge);
             }
             if !self.handle.has_fallbacks() {
                 return None;
@@ -234,10 +234,10 @@ impl ChainState {
             if let Some(target) = self.take_next_target().or_else(|| self.next_target_after_wait()) {
                 target.counters.record_use();
                 self.trace_fallback(&target.name, FallbackKind::AlternativeModel, because);
-                return Some(NextStep::Call(NextTarget::Other(target.service)));
+                return Some(ChainStep::Call(NextTarget::Other(target.service)));
             }
             if let Some(wait) = self.begin_wait() {
-                return Some(NextStep::Wait(wait));
+                return Some(ChainStep::Wait(wait));
             }
         }
         self.next_last_resort(because)

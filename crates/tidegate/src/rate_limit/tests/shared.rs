@@ -17,7 +17,7 @@ use crate::rate_limit::lease_demand::WaitingCalls;
 use crate::rate_limit::quota::Quota;
 use crate::rate_limit::quota_set::QuotaSet;
 use crate::rate_limit::reopen_ramp::ReopenRamp;
-use crate::rate_limit::shared_quotas::NextStep;
+use crate::rate_limit::shared_quotas::ExchangeStep;
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::store::{
     CircuitChange, CircuitView, LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown,
@@ -388,7 +388,9 @@ fn what_is_held_back_is_what_refills_within_a_lease() {
         let settings = Settings { lease: Duration::from_millis(millis), ..Settings::default() };
         let mut limits = QuotaSet::new(&[per_second(1000)], None, start);
         limits.share(&settings, &Arc::default(), Duration::ZERO, start);
-        let NextStep::Request(request) = limits.next_step(&waiting, start) else { panic!("there is a call") };
+        let ExchangeStep::Request(request) = limits.next_step(&waiting, start) else {
+            panic!("there is a call")
+        };
         assert_eq!(request.quotas[0].burst, 1000 - held_back, "{millis} ms");
     }
 }
@@ -461,7 +463,7 @@ proptest! {
                 if it.requested.is_none() {
                     let all = CallCost { calls: it.waiting as u64, ..CallCost::default() };
                     let first = CallCost { calls: all.calls.min(1), ..CallCost::default() };
-                    if let NextStep::Request(request) = it.limits.next_step(&WaitingCalls { all, first }, now) {
+                    if let ExchangeStep::Request(request) = it.limits.next_step(&WaitingCalls { all, first }, now) {
                         let grant = store.take(&request, now);
                         it.requested = Some((request, grant, [now, now + Duration::from_millis(delay)]));
                     }
