@@ -26,10 +26,13 @@ impl Default for StreamClocks {
 }
 
 impl StreamClocks {
+    /// The default of each timeout.
+    pub(crate) const DEFAULT: Duration = Duration::from_secs(120);
+
     /// 120 s for each timeout.
     #[must_use]
     pub const fn new() -> Self {
-        let default = crate::timeout::Settings::SILENCE;
+        let default = Self::DEFAULT;
         Self { first_token: default, token_gap: default, frame_gap: default, byte_gap: default }
     }
 
@@ -72,6 +75,8 @@ pub(super) struct IdleTimers {
     // Boxed, so that it can move from the future into the body: one allocation per stream that is ever
     // pending.
     sleep: Option<Pin<Box<Sleep>>>,
+    /// No timer runs out before `sleep` does: since it was set, progress has only moved their ends to later instants.
+    is_armed: bool,
 }
 
 /// A poll that is later than this after a timer ran out was delayed by the reader, so that the stream may not
@@ -105,6 +110,7 @@ impl IdleTimers {
             unseen_bytes: false,
             grace_until: None,
             sleep: None,
+            is_armed: false,
         }
     }
 
@@ -112,6 +118,7 @@ impl IdleTimers {
     pub(super) fn on_head(&mut self, now: Instant) {
         let LastActivity { has_head, event, byte, .. } = &mut self.last;
         (*has_head, *event, *byte) = (true, now, now);
+        self.is_armed = false;
     }
 
     /// Records the progress of one body frame.
@@ -124,8 +131,15 @@ impl IdleTimers {
     /// Ready once a timer has run out, or the time of the attempt. To be polled only while the body is pending.
     pub(super) fn poll_elapsed(&mut self, attempt: &mut AttemptTimer, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let now = clock::now();
+        // The first token ends one timer and starts another, which may be shorter.
+        self.is_armed &= self.unseen.tokens == 0 || self.last.has_started;
         self.last.update(self.unseen, self.unseen_bytes, now);
         (self.unseen, self.unseen_bytes) = (ScanProgress::default(), false);
+        if let Some(sleep) = self.sleep.as_mut().filter(|_| self.is_armed)
+            && sleep.as_mut().poll(cx).is_pending()
+        {
+            return Poll::Pending;
+        }
         let (mut end, mut elapsed) = self.last.first_to_end(&self.limits);
         if end + LATE < now {
             end = *self.grace_until.get_or_insert(now + GRACE);
@@ -153,6 +167,7 @@ impl IdleTimers {
             }
             sleep.as_mut().reset(end);
         }
+        self.is_armed = true;
         Poll::Pending
     }
 }

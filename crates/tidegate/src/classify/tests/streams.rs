@@ -208,6 +208,29 @@ async fn each_timer_runs_out_independently() {
     }
 }
 
+/// The sleep of the timer that ran before would be longer.
+#[tokio::test(start_paused = true)]
+async fn a_timer_that_starts_later_and_is_shorter_runs_out_first() {
+    let clocks = StreamClocks::new().first_token(100 * SECOND);
+    for (clocks, answer, expected) in [
+        (clocks.token_gap(2 * SECOND), Answer::status(200).pause(SECOND).frame("tok"), Clock::TokenGap),
+        (clocks.byte_gap(2 * SECOND), words(&["open"]).after(SECOND), Clock::ByteGap),
+        (clocks.frame_gap(2 * SECOND), words(&["open"]).after(SECOND), Clock::FrameGap),
+    ] {
+        let (inner, provider) = strict();
+        provider.then(answer.stall());
+        let mut request = request();
+        request.headers_mut().insert("stream", "true".parse().unwrap());
+        let start = clock::now();
+        let error = match send(&mut wire(inner, clocks), request).await {
+            Ok(response) => read(response.into_body()).await.1.unwrap_err(),
+            Err(error) => error,
+        };
+        assert_eq!(error.downcast_ref::<Elapsed>().unwrap().clock(), expected);
+        assert_eq!(clock::now() - start, 3 * SECOND, "{expected:?}");
+    }
+}
+
 /// The first-token timer starts at the call and covers a slow head and a slow preamble.
 #[tokio::test(start_paused = true)]
 async fn the_first_token_timer_starts_at_the_call() {
