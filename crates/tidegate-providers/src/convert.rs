@@ -57,6 +57,8 @@ pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
     use serde_json::json;
     use tidegate_core::Scan;
 
@@ -473,6 +475,186 @@ mod tests {
             {"type": "tool_use", "id": "y", "name": "g", "input": {"b": 2}},
         ]);
         assert_eq!(document["content"], content);
+    }
+
+    #[test]
+    fn deltas_without_a_type_or_a_start_are_blocks() {
+        let delta =
+            |index: u64, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
+        let document = document_of(&[
+            json!({"type": "message_start", "message": {"type": "message", "content": []}}),
+            delta(0, json!({"text": "H"})),
+            delta(0, json!({"text": "i"})),
+            json!({"type": "content_block_start", "index": 1, "content_block": {"type": "compaction", "content": null}}),
+            delta(1, json!({"type": "compaction_delta", "content": "brief"})),
+        ]);
+        let blocks = json!([{"type": "text", "text": "Hi"}, {"type": "compaction", "content": "brief"}]);
+        assert_eq!(document["content"], blocks);
+    }
+
+    #[test]
+    fn pieces_of_audio_are_put_together() {
+        let audio = |audio: Value| chunk(json!({"audio": audio}), None);
+        let document = document_of(&[
+            audio(json!({"id": "a", "data": "AA", "transcript": "H"})),
+            audio(json!({"id": "a", "data": "BB", "transcript": "i"})),
+            audio(json!({"expires_at": 7})),
+        ]);
+        let audio = json!({"id": "a", "data": "AABB", "transcript": "Hi", "expires_at": 7});
+        assert_eq!(document["choices"][0]["message"]["audio"], audio);
+    }
+
+    #[test]
+    fn texts_and_lists_of_parts_in_turn_are_one_list() {
+        let part = |text: &str| json!([{"type": "text", "text": text}]);
+        let deltas = [json!(""), part("a"), json!("b"), Value::Null, part("c")];
+        let chunks: Vec<_> = deltas.iter().map(|content| chunk(json!({"content": content}), None)).collect();
+        let parts = ["a", "b", "c"].map(|text| json!({"type": "text", "text": text}));
+        assert_eq!(document_of(&chunks)["choices"][0]["message"]["content"], json!(parts));
+        let chunks = [json!("a"), part("b")].map(|content| chunk(json!({"content": content}), None));
+        assert_eq!(document_of(&chunks)["choices"][0]["message"]["content"], json!(parts[..2]));
+    }
+
+    #[test]
+    fn a_content_that_is_a_text_is_one_block_and_one_of_any_other_form_is_not_converted() {
+        let of_all = |content: &Value| {
+            [
+                json!({"type": "message", "content": content, "stop_reason": "end_turn"}),
+                json!({"finish_reason": "COMPLETE", "message": {"content": content}}),
+                json!({"object": "response", "status": "completed", "output": [
+                    {"type": "message", "content": content}]}),
+            ]
+        };
+        for (content, texts) in [
+            (json!("plain"), 2),
+            (json!([{"type": "text", "text": "plain"}]), 2),
+            (json!(""), 0),
+            (Value::Null, 0),
+        ] {
+            for document in of_all(&content) {
+                let events = document_to_events(document.to_string().as_bytes()).unwrap();
+                let events_text = String::from_utf8_lossy(&events).into_owned();
+                let deltas =
+                    events_text.lines().filter(|line| line.contains("delta") && line.contains("plain"));
+                assert_eq!(deltas.count() > 0, texts > 0, "{events_text}");
+                let again = String::from_utf8(events_to_document(&events).unwrap().to_vec()).unwrap();
+                assert_eq!(again.contains(r#""text":"plain""#), texts > 0, "{again}");
+            }
+        }
+        for content in
+            [json!(7), json!(["plain"]), json!([["plain"]]), json!([null]), json!({"text": "plain"})]
+        {
+            for document in of_all(&content) {
+                assert!(document_to_events(document.to_string().as_bytes()).is_none(), "{document}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_object_where_one_belongs_is_not_converted() {
+        let call = |call: Value| chunk(json!({"tool_calls": [call]}), None);
+        let cohere =
+            |kind: &str, message: Value| json!({"type": kind, "index": 0, "delta": {"message": message}});
+        let part = |content: Value| json!({"candidates": [{"content": content}]});
+        let completed = |output: Value| json!({"type": "response.completed", "response": {"object": "response", "output": output}});
+        let start =
+            |usage: Value| json!({"type": "message_start", "message": {"type": "message", "usage": usage}});
+        for events in [
+            vec![json!({"choices": ["s"]})],
+            vec![call("x".into())],
+            vec![call(json!({"function": "f"}))],
+            vec![chunk(json!({"function_call": "f"}), None)],
+            vec![start("none".into()), json!({"type": "message_delta", "usage": {"output_tokens": 1}})],
+            vec![start(json!({})), json!({"type": "message_delta", "delta": "x"})],
+            vec![start(json!({})), json!({"type": "content_block_start", "index": 0, "content_block": "x"})],
+            vec![completed(json!(["oops"]))],
+            vec![json!({"type": "response.output_item.done", "item": "oops"}), completed(json!([]))],
+            vec![part("x".into())],
+            vec![part(json!({"parts": "x"}))],
+            vec![part(json!({"parts": ["x"]}))],
+            vec![cohere("content-start", json!({"content": "x"}))],
+            vec![
+                cohere("tool-call-start", json!({"tool_calls": {"function": "f"}})),
+                cohere("tool-call-delta", json!({"tool_calls": {"function": {"arguments": "{}"}}})),
+            ],
+        ] {
+            let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+            assert!(events_to_document(body.as_bytes()).is_none(), "{body}");
+        }
+        for document in [
+            json!({"object": "response", "status": "completed", "output": [{"type": "message"}, "oops"]}),
+            json!({"finish_reason": "COMPLETE", "message": {"tool_calls": ["oops"]}}),
+            json!({"finish_reason": "COMPLETE", "message": {"tool_calls": [{"function": "f"}]}}),
+            json!({"choices": [{"message": {"tool_calls": ["oops"]}}]}),
+            json!({"choices": [{"message": {"content": "x"}}, "oops"]}),
+        ] {
+            assert!(document_to_events(document.to_string().as_bytes()).is_none(), "{document}");
+        }
+    }
+
+    /// Any JSON, in the words of the dialects.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let words = "arguments choices completed content delta function index message name output text tool_calls type usage";
+        let word = move || select(words.split(' ').collect::<Vec<_>>());
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            (-2.0..3.0).prop_map(Value::from),
+            word().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 12, 3, move |value| {
+            let array = prop::collection::vec(value.clone(), 0..3).prop_map(Value::from);
+            let object = prop::collection::vec((word(), value), 0..3)
+                .prop_map(|fields| fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
+            prop_oneof![array, object]
+        })
+    }
+
+    /// The pointers to all values within `value`.
+    fn pointers(value: &Value, at: &str) -> Vec<String> {
+        let within: Vec<_> = match value {
+            Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), value)).collect(),
+            Value::Array(items) => {
+                items.iter().enumerate().map(|(at, item)| (at.to_string(), item)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let within = within.into_iter().flat_map(|(key, value)| pointers(value, &format!("{at}/{key}")));
+        std::iter::once(at.to_owned()).chain(within).collect()
+    }
+
+    /// Replaces values at arbitrary places.
+    fn replace(mut document: Value, edits: &[(Index, Value)]) -> Value {
+        for (at, value) in edits {
+            let pointers = pointers(&document, "");
+            *document.pointer_mut(at.get::<String>(&pointers)).unwrap() = value.clone();
+        }
+        document
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2048))]
+
+        #[test]
+        fn no_json_panics(
+            document in select(documents().to_vec()),
+            edits in prop::collection::vec((any::<Index>(), any_json()), 1..4),
+            order in prop::option::of(prop::collection::vec(any::<Index>(), 1..16)),
+        ) {
+            let document = document.1;
+            let events = document_to_events(document.to_string().as_bytes()).unwrap();
+            let mut parsed = Vec::new();
+            SseFramer::new().push(&events, |event| parsed.extend(serde_json::from_slice::<Value>(event.data)));
+            if let Some(order) = order {
+                parsed = order.iter().map(|at| at.get(&parsed).clone()).collect();
+            }
+            let (document, events) = (replace(document, &edits), replace(parsed.into(), &edits));
+            for rules in all_rules() {
+                let _ = (rules.events)(&document);
+                let _ = (rules.document)(events.as_array().map_or(&[], Vec::as_slice));
+            }
+        }
     }
 
     #[test]

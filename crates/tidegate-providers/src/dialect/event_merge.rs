@@ -1,30 +1,64 @@
 //! Merges the values in the events of a stream, for the dialects' conversions to one document.
 
-use serde_json::Value;
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
 
 /// An event of a stream: its name, empty in a dialect without names, and its data.
 pub(crate) type NamedEvent = (&'static str, Value);
 
-/// Appends the text at `key` of `delta` to that of `message`. Other values that are not null replace it.
-pub(crate) fn append(message: &mut Value, key: &str, delta: &Value) {
+/// The value of the field `key`, which is added if it is absent. `None` if `object` is neither an object nor null.
+pub(crate) fn field<'a>(object: &'a mut Value, key: &str) -> Option<&'a mut Value> {
+    (object.is_object() || object.is_null()).then(|| &mut object[key])
+}
+
+/// Sets the fields of `object` to those of `fields`, which may be null. `None` if either is not an object.
+pub(crate) fn set_fields(object: &mut Value, fields: &Value) -> Option<()> {
+    match fields {
+        Value::Null => Some(()),
+        fields => fields.as_object()?.iter().try_for_each(|(key, value)| {
+            *field(object, key)? = value.clone();
+            Some(())
+        }),
+    }
+}
+
+/// Appends the text or the array at `key` of `delta` to that of `message`. Other values that are not null replace it.
+/// `None` if `message` is not an object.
+pub(crate) fn append(message: &mut Value, key: &str, delta: &Value) -> Option<()> {
     match (message.get_mut(key), delta) {
         (_, Value::Null) => {}
         (Some(Value::String(text)), Value::String(more)) => text.push_str(more),
         (Some(Value::Array(items)), Value::Array(more)) => items.extend_from_slice(more),
-        _ => message[key] = delta.clone(),
+        _ => *field(message, key)? = delta.clone(),
+    }
+    Some(())
+}
+
+/// The objects of an array; none for null. `None` for anything else, which would be lost.
+pub(crate) fn objects(value: &Value) -> Option<&[Value]> {
+    match value {
+        Value::Null => Some(&[]),
+        Value::Array(items) => items.iter().all(Value::is_object).then_some(items),
+        _ => None,
     }
 }
 
-/// The items of an array; none for any other value.
-pub(crate) fn items(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
+/// The blocks of a content. Some servers send a string instead, which is one block of the type `text_type`. `None` if the
+/// content is of any other form.
+pub(crate) fn content_blocks<'a>(content: &'a Value, text_type: &str) -> Option<Cow<'a, [Value]>> {
+    match content.as_str() {
+        Some("") => Some(Cow::Borrowed(&[])),
+        Some(text) => Some(vec![json!({"type": text_type, "text": text})].into()),
+        None => objects(content).map(Cow::Borrowed),
+    }
 }
 
 /// The item of `array` with this `index` field, the last one if several have it. It is added if there is none.
 pub(crate) fn item_at<'a>(array: &'a mut Vec<Value>, index: &Value) -> &'a mut Value {
     let known = array.iter().rposition(|item| item["index"] == *index);
     let at = known.unwrap_or_else(|| {
-        array.push(serde_json::json!({"index": index}));
+        array.push(json!({"index": index}));
         array.len() - 1
     });
     &mut array[at]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::dialect::event_merge::{NamedEvent, append, item_at, items};
+use crate::dialect::event_merge::{NamedEvent, append, content_blocks, field, item_at, set_fields};
 
 pub(super) fn document(events: &[Value]) -> Option<Value> {
     let start = events.iter().find(|event| event["type"] == "message_start")?;
@@ -20,25 +20,17 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
                     blocks.push(json!({"index": event["index"]}));
                 }
                 let Some(block) = blocks.last_mut() else { continue };
-                for (key, value) in event["content_block"].as_object()? {
-                    block[key] = value.clone();
-                }
+                set_fields(block, &event["content_block"])?;
             }
             "content_block_stop" => {
                 if let Some(block) = blocks.iter_mut().rfind(|block| block["index"] == event["index"]) {
                     block["is_ended"] = true.into();
                 }
             }
-            "content_block_delta" => add_delta(item_at(&mut blocks, &event["index"]), &event["delta"]),
+            "content_block_delta" => add_delta(item_at(&mut blocks, &event["index"]), &event["delta"])?,
             "message_delta" => {
-                for (part, into) in [("delta", None), ("usage", Some("usage"))] {
-                    for (key, value) in event[part].as_object().into_iter().flatten() {
-                        match into {
-                            None => message[key] = value.clone(),
-                            Some(into) => message[into][key] = value.clone(),
-                        }
-                    }
-                }
+                set_fields(&mut message, &event["delta"])?;
+                set_fields(field(&mut message, "usage")?, &event["usage"])?;
             }
             _ => {}
         }
@@ -55,17 +47,29 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
     Some(message)
 }
 
-fn add_delta(block: &mut Value, delta: &Value) {
-    let (key, value) = match delta["type"].as_str() {
-        Some("text_delta") => ("text", &delta["text"]),
-        Some("thinking_delta") => ("thinking", &delta["thinking"]),
-        Some("signature_delta") => ("signature", &delta["signature"]),
-        // Empty for a call without arguments, whose block has them.
-        Some("input_json_delta") if delta["partial_json"] != "" => ("partial_json", &delta["partial_json"]),
-        Some("citations_delta") => return append(block, "citations", &json!([delta["citation"]])),
-        _ => return,
-    };
-    append(block, key, value);
+/// The fields with content of a delta, and the type of their block. Some servers omit the types, or the start of a block.
+const DELTA_FIELDS: [(&str, &str); 5] = [
+    ("text", "text"),
+    ("thinking", "thinking"),
+    ("signature", "thinking"),
+    ("partial_json", "tool_use"),
+    ("content", "compaction"),
+];
+
+fn add_delta(block: &mut Value, delta: &Value) -> Option<()> {
+    for (key, kind) in DELTA_FIELDS {
+        // The arguments are empty for a call without any, whose block has them.
+        if !delta[key].is_null() && delta[key] != "" {
+            append(block, key, &delta[key])?;
+            if block["type"].is_null() {
+                block["type"] = kind.into();
+            }
+        }
+    }
+    match &delta["citation"] {
+        Value::Null => Some(()),
+        citation => append(block, "citations", &json!([citation])),
+    }
 }
 
 pub(super) fn events(message: &Value) -> Option<Vec<NamedEvent>> {
@@ -75,7 +79,7 @@ pub(super) fn events(message: &Value) -> Option<Vec<NamedEvent>> {
     let mut begin = message.clone();
     (begin["content"], begin["stop_reason"], begin["stop_sequence"]) = (json!([]), Value::Null, Value::Null);
     let mut events = vec![("message_start", json!({"message": begin}))];
-    for (index, block) in items(&message["content"]).iter().enumerate() {
+    for (index, block) in content_blocks(&message["content"], "text")?.iter().enumerate() {
         let (begin, deltas) = split(block)?;
         events.push(("content_block_start", json!({"index": index, "content_block": begin})));
         for delta in deltas {

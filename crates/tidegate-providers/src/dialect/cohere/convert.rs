@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::dialect::event_merge::{NamedEvent, append, item_at, items};
+use crate::dialect::event_merge::{NamedEvent, append, content_blocks, field, item_at, objects, set_fields};
 
 pub(super) fn document(events: &[Value]) -> Option<Value> {
     let (mut response, mut content, mut calls) = (json!({"message": {"role": "assistant"}}), vec![], vec![]);
@@ -11,30 +11,25 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
         match event["type"].as_str()? {
             "message-start" => response["id"] = event["id"].clone(),
             "content-start" => {
-                let part = item_at(&mut content, &event["index"]);
-                for (key, value) in message["content"].as_object()? {
-                    part[key] = value.clone();
-                }
+                set_fields(item_at(&mut content, &event["index"]), &message["content"])?;
             }
             "content-delta" => {
                 let part = item_at(&mut content, &event["index"]);
                 for key in ["text", "thinking"] {
-                    append(part, key, &message["content"][key]);
+                    append(part, key, &message["content"][key])?;
                 }
             }
-            "tool-plan-delta" => append(&mut response["message"], "tool_plan", &message["tool_plan"]),
+            "tool-plan-delta" => append(&mut response["message"], "tool_plan", &message["tool_plan"])?,
             "tool-call-start" => {
-                let call = item_at(&mut calls, &event["index"]);
-                for (key, value) in message["tool_calls"].as_object()? {
-                    call[key] = value.clone();
-                }
+                set_fields(item_at(&mut calls, &event["index"]), &message["tool_calls"])?;
             }
             "tool-call-delta" => {
                 let part = &message["tool_calls"]["function"]["arguments"];
-                append(&mut item_at(&mut calls, &event["index"])["function"], "arguments", part);
+                let call = item_at(&mut calls, &event["index"]);
+                append(field(call, "function")?, "arguments", part)?;
             }
             "citation-start" => {
-                append(&mut response["message"], "citations", &json!([message["citations"]]));
+                append(&mut response["message"], "citations", &json!([message["citations"]]))?;
             }
             "message-end" => {
                 response["finish_reason"] = event["delta"]["finish_reason"].clone();
@@ -55,15 +50,15 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
 }
 
 pub(super) fn events(response: &Value) -> Option<Vec<NamedEvent>> {
-    let message = response["message"].as_object()?;
-    response["finish_reason"].as_str()?;
+    let message = &response["message"];
+    response["finish_reason"].as_str().filter(|_| message.is_object())?;
     let start = json!({"id": response["id"], "delta": {"message": {"role": "assistant", "content": []}}});
     let mut events = vec![("message-start", start)];
     let delta = |index: usize, message: Value| json!({"index": index, "delta": {"message": message}});
-    for (index, part) in message.get("content").map_or(&[][..], items).iter().enumerate() {
+    for (index, part) in content_blocks(&message["content"], "text")?.iter().enumerate() {
         let key = if part["thinking"].is_string() { "thinking" } else { "text" };
         let mut begun = part.clone();
-        begun[key] = "".into();
+        *field(&mut begun, key)? = "".into();
         events.push(("content-start", delta(index, json!({"content": begun}))));
         events.push(("content-delta", delta(index, json!({"content": {key: part[key]}}))));
         events.push(("content-end", json!({"index": index})));
@@ -71,15 +66,15 @@ pub(super) fn events(response: &Value) -> Option<Vec<NamedEvent>> {
     if let Some(plan) = message.get("tool_plan") {
         events.push(("tool-plan-delta", json!({"delta": {"message": {"tool_plan": plan}}})));
     }
-    for (index, call) in message.get("tool_calls").map_or(&[][..], items).iter().enumerate() {
+    for (index, call) in objects(&message["tool_calls"])?.iter().enumerate() {
         let mut begun = call.clone();
-        begun["function"]["arguments"] = "".into();
+        *field(field(&mut begun, "function")?, "arguments")? = "".into();
         let arguments = json!({"tool_calls": {"function": {"arguments": call["function"]["arguments"]}}});
         events.push(("tool-call-start", delta(index, json!({"tool_calls": begun}))));
         events.push(("tool-call-delta", delta(index, arguments)));
         events.push(("tool-call-end", json!({"index": index})));
     }
-    for (index, citation) in message.get("citations").map_or(&[][..], items).iter().enumerate() {
+    for (index, citation) in objects(&message["citations"])?.iter().enumerate() {
         events.push(("citation-start", delta(index, json!({"citations": citation}))));
         events.push(("citation-end", json!({"index": index})));
     }

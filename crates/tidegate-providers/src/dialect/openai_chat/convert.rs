@@ -1,8 +1,12 @@
 //! Between a chat completion and its chunks.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
-use crate::dialect::event_merge::{NamedEvent, append, arguments_text, item_at, items};
+use crate::dialect::event_merge::{
+    NamedEvent, append, arguments_text, content_blocks, field, item_at, objects,
+};
 use crate::event::DONE;
 
 pub(super) fn document(chunks: &[Value]) -> Option<Value> {
@@ -16,8 +20,8 @@ pub(super) fn document(chunks: &[Value]) -> Option<Value> {
                 (key, value) => completion[key] = value.clone(),
             }
         }
-        for part in items(&chunk["choices"]) {
-            add_part(item_at(&mut choices, &index_of(part).unwrap_or_default().into()), part);
+        for part in objects(&chunk["choices"])? {
+            add_part(item_at(&mut choices, &index_of(part).unwrap_or_default().into()), part)?;
         }
     }
     for choice in &mut choices {
@@ -33,26 +37,27 @@ pub(super) fn document(chunks: &[Value]) -> Option<Value> {
 }
 
 /// Adds a choice of a chunk to that of the completion.
-fn add_part(choice: &mut Value, part: &Value) {
+fn add_part(choice: &mut Value, part: &Value) -> Option<()> {
     if let Some(choice) = choice.as_object_mut() {
         choice.entry("logprobs").or_insert(Value::Null);
     }
     if part["text"].is_string() {
-        append(choice, "text", &part["text"]);
+        append(choice, "text", &part["text"])?;
     } else if choice["message"].is_null() {
         choice["message"] = json!({"role": "assistant", "content": null});
     }
     // Some servers send a whole message in place of a delta, or repeat it after the deltas.
     let is_empty = |message: &Value| message["content"].is_null() && message["tool_calls"].is_null();
     if part["delta"].as_object().is_some_and(|delta| !delta.is_empty()) {
-        add_delta(&mut choice["message"], &part["delta"]);
+        add_delta(field(choice, "message")?, &part["delta"])?;
     } else if part["message"].is_object() && is_empty(&choice["message"]) {
-        add_delta(&mut choice["message"], &part["message"]);
+        add_delta(field(choice, "message")?, &part["message"])?;
     }
-    add_logprobs(&mut choice["logprobs"], &part["logprobs"]);
+    add_logprobs(field(choice, "logprobs")?, &part["logprobs"])?;
     if part["finish_reason"].as_str().is_some_and(|reason| !reason.is_empty()) {
         choice["finish_reason"] = part["finish_reason"].clone();
     }
+    Some(())
 }
 
 /// The index of a choice or of a call. Some servers send it as text or as a decimal.
@@ -65,30 +70,56 @@ fn index_of(part: &Value) -> Option<u64> {
 /// The finish reason of a complete choice: that of its calls, where the server has none or a general one.
 fn finish_reason(choice: &Value) -> &str {
     let reason = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty()).unwrap_or("stop");
-    let has_calls = !items(&choice["message"]["tool_calls"]).is_empty();
+    let has_calls = choice["message"]["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
     if has_calls && reason == "stop" { "tool_calls" } else { reason }
 }
 
-fn add_delta(message: &mut Value, delta: &Value) {
+fn add_delta(message: &mut Value, delta: &Value) -> Option<()> {
     for (key, value) in delta.as_object().into_iter().flatten() {
         match key.as_str() {
             "role" if value.is_null() => {}
-            "role" => message["role"] = value.clone(),
-            "function_call" => add_function(&mut message["function_call"], value),
+            "role" => *field(message, key)? = value.clone(),
+            "function_call" => add_function(field(message, key)?, value)?,
             "tool_calls" => {
-                if !message["tool_calls"].is_array() {
-                    message["tool_calls"] = json!([]);
+                let calls = field(message, key)?;
+                if !calls.is_array() {
+                    *calls = json!([]);
                 }
-                let Some(calls) = message["tool_calls"].as_array_mut() else { continue };
+                let calls = calls.as_array_mut()?;
                 // Calls of one chunk are different calls.
                 let known = calls.len();
-                for (position, part) in items(value).iter().enumerate() {
+                for (position, part) in objects(value)?.iter().enumerate() {
                     let at = call_of(calls, part, position > 0 && calls.len() > known);
-                    add_call(&mut calls[at], part);
+                    add_call(&mut calls[at], part)?;
                 }
             }
-            key => append(message, key, value),
+            "audio" => add_audio(field(message, key)?, value)?,
+            // Some servers send texts and lists of parts in turn.
+            "content" if message[key].is_array() != value.is_array() => {
+                let parts = [parts(&message[key])?, parts(value)?].concat();
+                *field(message, key)? = parts.into();
+            }
+            key => append(message, key, value)?,
         }
+    }
+    Some(())
+}
+
+/// Adds a piece of audio. All but its data and its transcript is set.
+fn add_audio(audio: &mut Value, part: &Value) -> Option<()> {
+    for (key, value) in part.as_object().into_iter().flatten() {
+        match key.as_str() {
+            "data" | "transcript" => append(audio, key, value)?,
+            key => *field(audio, key)? = value.clone(),
+        }
+    }
+    (part.is_object() || part.is_null()).then_some(())
+}
+
+fn parts(content: &Value) -> Option<Vec<Value>> {
+    match content {
+        Value::Array(parts) => Some(parts.clone()),
+        content => content_blocks(content, "text").map(Cow::into_owned),
     }
 }
 
@@ -137,21 +168,22 @@ fn is_complete(call: &Value) -> bool {
 }
 
 /// Adds a piece of a call. What identifies a call is set once: some servers repeat it with every piece.
-fn add_call(call: &mut Value, part: &Value) {
+fn add_call(call: &mut Value, part: &Value) -> Option<()> {
     for (key, value) in part.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
         match key.as_str() {
-            "function" | "custom" => add_function(&mut call[key], value),
-            "index" => call["index"] = index_of(part).into(),
+            "function" | "custom" => add_function(field(call, key)?, value)?,
+            "index" => *field(call, key)? = index_of(part).into(),
             key if call[key].as_str().is_some_and(|known| !known.is_empty()) => {}
-            key => call[key] = value.clone(),
+            key => *field(call, key)? = value.clone(),
         }
     }
+    Some(())
 }
 
 /// Adds a piece of the function of a call: its name is set once, its arguments are appended.
-fn add_function(function: &mut Value, part: &Value) {
+fn add_function(function: &mut Value, part: &Value) -> Option<()> {
     if !part.is_object() {
-        return;
+        return part.is_null().then_some(());
     }
     if !function.is_object() {
         let key = if part["input"].is_string() { "input" } else { "arguments" };
@@ -160,7 +192,7 @@ fn add_function(function: &mut Value, part: &Value) {
     if function["name"] == "" && part["name"].is_string() {
         function["name"] = part["name"].clone();
     }
-    append(function, "input", &part["input"]);
+    append(function, "input", &part["input"])?;
     let piece = arguments_text(&part["arguments"]);
     match (function["arguments"].as_str().unwrap_or_default(), piece.as_str().unwrap_or_default()) {
         (_, "") => {}
@@ -168,22 +200,24 @@ fn add_function(function: &mut Value, part: &Value) {
         (known, more) if !part["arguments"].is_string() && known == more => {}
         // Empty arguments that stand for those to come.
         ("{}", more) if more.trim_start().starts_with('{') => function["arguments"] = piece,
-        (_, more) => append(function, "arguments", &more.into()),
+        (_, more) => append(function, "arguments", &more.into())?,
     }
+    Some(())
 }
 
-fn add_logprobs(logprobs: &mut Value, part: &Value) {
+fn add_logprobs(logprobs: &mut Value, part: &Value) -> Option<()> {
     if logprobs.is_null() && part.is_object() {
         *logprobs = part.clone();
     } else {
         for (key, value) in part.as_object().into_iter().flatten() {
-            append(logprobs, key, value);
+            append(logprobs, key, value)?;
         }
     }
+    Some(())
 }
 
 pub(super) fn events(completion: &Value) -> Option<Vec<NamedEvent>> {
-    let choices = items(&completion["choices"]);
+    let choices = objects(&completion["choices"])?;
     if choices.is_empty() || !choices.iter().all(|choice| choice["message"].is_object()) {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::dialect::event_merge::{NamedEvent, arguments_text, items};
+use crate::dialect::event_merge::{NamedEvent, arguments_text, objects};
 
 /// The last event contains the response as a whole. Where a server leaves its output empty, the items are in
 /// the events that begin and end them, and their texts in those between.
@@ -13,14 +13,37 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
     if !response.is_object() {
         return None;
     }
-    if items(&response["output"]).is_empty() {
-        response["output"] = output(events).into();
+    if objects(&response["output"])?.is_empty() {
+        response["output"] = output(events)?.into();
     }
+    normalise(&mut response)?;
     Some(response)
 }
 
+/// Makes a text in place of the parts of a message one part. `None` if a message has content of any other form.
+fn normalise(response: &mut Value) -> Option<()> {
+    objects(&response["output"])?;
+    let output = response.get_mut("output").and_then(Value::as_array_mut).into_iter().flatten();
+    for item in output.filter(|item| item["type"] == "message") {
+        match item["content"].as_str() {
+            Some(text) => item["content"] = json!([part("output_text", "text", text)]),
+            None => _ = objects(&item["content"])?,
+        }
+    }
+    Some(())
+}
+
+/// A part of a message: its text, or its refusal.
+fn part(kind: &str, key: &str, text: &str) -> Value {
+    let mut part = json!({"type": kind, key: text});
+    if kind == "output_text" {
+        part["annotations"] = json!([]);
+    }
+    part
+}
+
 /// The items of all events, in their order.
-fn output(events: &[Value]) -> Vec<Value> {
+fn output(events: &[Value]) -> Option<Vec<Value>> {
     let mut output: Vec<(&Value, Value)> = Vec::new();
     for event in events {
         let index = &event["output_index"];
@@ -29,11 +52,12 @@ fn output(events: &[Value]) -> Vec<Value> {
             index => *at == index,
         });
         match (event["type"].as_str(), known) {
-            (Some("response.output_item.added" | "response.output_item.done"), Some(known)) => {
-                output[known].1 = event["item"].clone();
-            }
-            (Some("response.output_item.added" | "response.output_item.done"), None) => {
-                output.push((index, event["item"].clone()));
+            (Some("response.output_item.added" | "response.output_item.done"), known) => {
+                let item = event["item"].as_object()?.clone().into();
+                match known {
+                    Some(known) => output[known].1 = item,
+                    None => output.push((index, item)),
+                }
             }
             // A server that sends nothing but the deltas.
             (Some("response.output_text.delta" | "response.refusal.delta"), None) => {
@@ -44,7 +68,7 @@ fn output(events: &[Value]) -> Vec<Value> {
             _ => {}
         }
     }
-    output.into_iter().map(|(index, item)| with_content(index, item, events)).collect()
+    Some(output.into_iter().map(|(index, item)| with_content(index, item, events)).collect())
 }
 
 /// The item with the texts or arguments that were sent for it, if it has none itself.
@@ -55,7 +79,7 @@ fn with_content(index: &Value, mut item: Value, events: &[Value]) -> Value {
     };
     let own: Vec<&Value> = events.iter().filter(is_own).collect();
     match item["type"].as_str() {
-        Some("message") if items(&item["content"]).is_empty() => {
+        Some("message") if objects(&item["content"]).is_some_and(<[Value]>::is_empty) => {
             let mut parts: Vec<Value> = Vec::new();
             for (name, kind, key) in
                 [("response.output_text", "output_text", "text"), ("response.refusal", "refusal", "refusal")]
@@ -70,11 +94,7 @@ fn with_content(index: &Value, mut item: Value, events: &[Value]) -> Value {
                 for at in indexes {
                     let of_part = own.iter().copied().filter(|event| event["content_index"] == *at);
                     if let Some(text) = whole_text(of_part, name, key) {
-                        let mut part = json!({"type": kind, key: text});
-                        if kind == "output_text" {
-                            part["annotations"] = json!([]);
-                        }
-                        parts.push(part);
+                        parts.push(part(kind, key, &text));
                     }
                 }
             }
@@ -118,13 +138,15 @@ pub(super) fn events(response: &Value) -> Option<Vec<NamedEvent>> {
         "incomplete" => "response.incomplete",
         _ => return None,
     };
+    let mut response = response.clone();
+    normalise(&mut response)?;
     let mut begun = response.clone();
     (begun["status"], begun["output"], begun["usage"]) = ("in_progress".into(), json!([]), Value::Null);
     let mut events = vec![
         ("response.created", json!({"response": begun})),
         ("response.in_progress", json!({"response": begun})),
     ];
-    for (index, item) in items(&response["output"]).iter().enumerate() {
+    for (index, item) in objects(&response["output"])?.iter().enumerate() {
         add_item(index, item, &mut events);
     }
     events.push((last, json!({"response": response})));
@@ -148,7 +170,7 @@ fn add_item(index: usize, item: &Value, events: &mut Vec<NamedEvent>) {
         Some("message") => {
             begun["content"] = json!([]);
             events.push(("response.output_item.added", json!({"output_index": index, "item": begun})));
-            for (at, part) in items(&item["content"]).iter().enumerate() {
+            for (at, part) in item["content"].as_array().into_iter().flatten().enumerate() {
                 let (key, delta, done) = match part["type"].as_str() {
                     Some("refusal") => ("refusal", "response.refusal.delta", "response.refusal.done"),
                     _ => ("text", "response.output_text.delta", "response.output_text.done"),
