@@ -28,7 +28,8 @@ pub(crate) fn events_to_document(events: &[u8]) -> Option<Bytes> {
             _ => is_readable = false,
         }
     };
-    let mut framer = SseFramer::new();
+    // No event is cut: none is longer than all of them.
+    let mut framer = SseFramer::with_cap(events.len());
     framer.push(events, &mut each);
     framer.finish(&mut each);
     let document = (dialect?.rules().document)(&parsed).filter(|_| is_readable)?;
@@ -67,6 +68,7 @@ mod tests {
     use crate::body::probe::{self, Expected};
     use crate::dialect::probe_result::ProbeResult;
     use crate::endpoint::Endpoint;
+    use crate::event::MAX_EVENT;
     use crate::stream::Scanner;
 
     fn documents() -> [(&'static str, Value); 9] {
@@ -171,6 +173,14 @@ mod tests {
             let document = String::from_utf8_lossy(&document).into_owned();
             assert!(document.contains("tide") || document.contains("Ebb"), "{name}: {document}");
         }
+    }
+
+    #[test]
+    fn an_event_of_any_length_is_whole_in_the_document() {
+        let text = "é".repeat(MAX_EVENT);
+        let pieces = [json!({"content": "a"}), json!({"content": text}), json!({"content": "z"})];
+        let document = document_of(&pieces.map(|delta| chunk(delta, Some("stop"))));
+        assert!(document["choices"][0]["message"]["content"] == format!("a{text}z"));
     }
 
     /// The document that these events are put together to.

@@ -187,6 +187,10 @@ fn only_a_complete_text_response_is_recorded() {
     assert_eq!(recorded(&failed, &[7]), None);
     let endless = answer(json, &json!("x".repeat(600 * 1024)));
     assert_eq!(recorded(&endless, &[4096]), None);
+    let long = chunk(json!({"content": "x".repeat(300 * 1024)}), "stop".into());
+    for size in [usize::MAX, 200 * 1024, 4096] {
+        assert_eq!(recorded(&answer("text/event-stream", &json!([text, long])), &[size]), None, "{size}");
+    }
 }
 
 #[test]

@@ -270,6 +270,27 @@ fn an_unterminated_event_passes_at_the_size_limit() {
     assert_eq!(splicer.continuation_request("openai/gpt-4o", REQUEST.as_bytes()), None);
 }
 
+/// The middle of its text is not known.
+#[test]
+fn a_stream_with_an_event_above_the_size_limit_is_not_continued_however_the_event_arrives() {
+    let long = "x".repeat(300 * 1024);
+    for begun in [
+        chat("a", json!({"content": long})) + &chat("a", json!({"content": "y"})),
+        start("a") + &block(0, "text") + &text(0, &long) + &text(0, "y"),
+    ] {
+        for size in [begun.len(), 200 * 1024, 4096] {
+            let mut splicer = splicer();
+            let passed: String = begun
+                .as_bytes()
+                .chunks(size)
+                .map(|part| pass(&mut *splicer, str::from_utf8(part).unwrap()))
+                .collect();
+            assert_eq!(passed.len(), begun.len());
+            assert_eq!(request(&*splicer, "openai/gpt-4o"), None, "{size}");
+        }
+    }
+}
+
 /// Regression: a break after "def f():\n" lost the indentation of the next line.
 #[test]
 fn white_space_is_neither_lost_nor_repeated() {
@@ -325,6 +346,8 @@ fn a_continuation_in_another_form_is_rejected() {
         (&of_chat, endless.clone()),
         (&of_messages, chat("b", json!({"content": "x"}))),
         (&of_messages, endless),
+        (&of_chat, chat("b", json!({"content": "x".repeat(300 * 1024)}))),
+        (&of_messages, text(0, &"x".repeat(300 * 1024))),
     ] {
         let mut splicer = splicer();
         pass(&mut *splicer, begun);

@@ -62,6 +62,9 @@ impl DialectState {
         if event.data.is_empty() {
             return !event.is_error;
         }
+        if event.is_cut {
+            *self = Self::Unsupported;
+        }
         if matches!(self, Self::Undetermined) {
             *self = match DialectGuess::of(event) {
                 DialectGuess::Known(Dialect::Chat) => Self::Chat(ChatState::default()),
@@ -96,6 +99,7 @@ impl DialectState {
             return Ok(false);
         }
         match (DialectGuess::of(event), self.dialect()) {
+            _ if event.is_cut => return Err(NotContinuable),
             (DialectGuess::Known(received), Some(own)) if received == own => {}
             (DialectGuess::Undecided, Some(_)) => {}
             _ => return Err(NotContinuable),
