@@ -668,6 +668,53 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_was_cut_off_is_dropped_and_the_text_before_it_is_kept() {
+        let whole_call = r#"{"a":"x","b":[1,{}]}"#;
+        for cut in 1..=whole_call.len() {
+            let events = |reason: &str, first: usize| {
+                let blocks = [
+                    json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "before"}}),
+                    json!({"type": "content_block_start", "index": 1,
+                        "content_block": {"type": "tool_use", "id": "c", "name": "f", "input": {}}}),
+                    json!({"type": "content_block_delta", "index": 1,
+                        "delta": {"type": "input_json_delta", "partial_json": &whole_call[..cut]}}),
+                ];
+                let start = json!({"type": "message_start", "message": {"type": "message"}});
+                let end = json!({"type": "message_delta", "delta": {"stop_reason": reason}});
+                [&[start], &blocks[first..], &[end]].concat()
+            };
+            let is_whole = cut == whole_call.len();
+            for reason in ["max_tokens", "model_context_window_exceeded", "refusal"] {
+                for first in [0, 1] {
+                    let document = document_of(&events(reason, first));
+                    let content = document["content"].as_array().unwrap();
+                    assert_eq!(content.iter().filter(|block| block["text"] == "before").count(), 1 - first);
+                    assert_eq!(content.len(), 1 - first + usize::from(is_whole), "{document}");
+                    assert_eq!(document["stop_reason"], reason);
+                }
+            }
+            let body: String =
+                events("tool_use", 0).iter().map(|event| format!("data: {event}\n\n")).collect();
+            assert_eq!(events_to_document(body.as_bytes()).is_some(), is_whole);
+        }
+    }
+
+    #[test]
+    fn the_last_item_of_an_incomplete_response_is_incomplete() {
+        let call =
+            |at: u64| json!({"type": "function_call", "id": format!("i{at}"), "call_id": "c", "name": "f"});
+        let added =
+            |at: u64| json!({"type": "response.output_item.added", "output_index": at, "item": call(at)});
+        for status in ["completed", "incomplete"] {
+            let response = json!({"object": "response", "status": status, "output": []});
+            let last = json!({"type": format!("response.{status}"), "response": response});
+            let document = document_of(&[added(0), added(1), last]);
+            let statuses = [0, 1].map(|at| document["output"][at]["status"].clone());
+            assert_eq!(statuses, ["completed", status]);
+        }
+    }
+
+    #[test]
     fn what_is_no_answer_is_not_converted() {
         for body in ["", "{}", "[]", "{\"choices\":", "{\"error\":{}}", "{\"choices\":[]}", "<html>"] {
             assert!(document_to_events(body.as_bytes()).is_none(), "{body}");

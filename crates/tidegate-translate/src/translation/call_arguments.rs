@@ -4,6 +4,7 @@ use tidegate_core::Failure;
 
 use super::encode_events::unreadable;
 use super::split_surrogates::HeldHalf;
+use super::stop_reason::is_cut_off;
 use super::text_digest::TextDigest;
 
 /// The arguments of one call as far as they were received.
@@ -153,6 +154,21 @@ impl CallArguments {
             (true, _) => Err(unreadable()),
             (false, none) if none.is_empty() => Ok("{}".to_owned()),
             (false, object) => Ok(object),
+        }
+    }
+
+    /// The whole arguments in `text`; `None` for the beginning of an object, if the stop reason explains that it was cut
+    /// off. Such a call is dropped, since a client could not parse its arguments.
+    ///
+    /// # Errors
+    ///
+    /// The text is neither an object nor the beginning of one that was cut off.
+    pub(super) fn unless_cut_off(text: &str, stop_reason: &str) -> Result<Option<String>, Failure> {
+        let mut arguments = Self::default();
+        arguments.push(text)?;
+        match arguments.is_cut() && is_cut_off(stop_reason) {
+            true => Ok(None),
+            false => Self::whole(text).map(Some),
         }
     }
 }

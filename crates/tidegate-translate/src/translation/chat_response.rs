@@ -34,12 +34,14 @@ pub(super) fn read(body: &[u8], created: u64, wants_json: bool, tool_names: &Too
     let (mut text, mut reasoning, mut calls) = (None::<String>, None::<String>, Vec::new());
     let about = json!({"id": response.id});
     let mut call_ids = ResponseCallIds::for_response(&about);
+    let stop_reason = response.stop_reason.as_deref().unwrap_or_default();
     for raw in blocks(&response.content)? {
         let block: Value = serde_json::from_str(&with_argument_text(raw.get().into())).ok()?;
         match (block_type(&block), &block["text"], &block["thinking"]) {
             ("tool_use", ..) => {
                 let call = CallPiece::read(&block).ok().filter(|call| !call.name.is_empty())?;
-                let arguments = CallArguments::whole(&call.arguments).ok()?;
+                let arguments = CallArguments::unless_cut_off(&call.arguments, stop_reason).ok()?;
+                let Some(arguments) = arguments else { continue };
                 let function = json!({"name": tool_names.original(&call.name), "arguments": arguments});
                 let id = call_ids.assign_global(call.id());
                 calls.push(json!({"id": id, "type": "function", "function": function}));
@@ -52,7 +54,6 @@ pub(super) fn read(body: &[u8], created: u64, wants_json: bool, tool_names: &Too
             _ => {}
         }
     }
-    let stop_reason = response.stop_reason.as_deref().unwrap_or_default();
     if is_of_calls(stop_reason) && calls.is_empty() {
         return None;
     }

@@ -30,12 +30,13 @@ struct OutgoingMessage<'a> {
 }
 
 /// Returns `None` if `body` is not a completion, or if not all of its content can be translated: a call that
-/// is incomplete or missing, or content in an unknown form.
+/// is missing, or is incomplete although the response was not cut off, or content in an unknown form.
 pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -> Option<Vec<u8>> {
     let completion: Value = serde_json::from_str(&with_argument_text(repair::decode(body))).ok()?;
     let choice = choice(&completion, None)?;
+    let reason = choice["finish_reason"].as_str().unwrap_or_default();
     // These finish reasons report a failure.
-    if matches!(choice["finish_reason"].as_str(), Some("error" | "insufficient_system_resource")) {
+    if matches!(reason, "error" | "insufficient_system_resource") {
         return None;
     }
     // A delta, and a text of the older completions API, instead of the message.
@@ -58,18 +59,19 @@ pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -
             }
             ChatPiece::Text(text) => ContentBlock::text(text.to_owned()),
             ChatPiece::Call(call) => {
-                has_calls = true;
                 let call = CallPiece::read(call).ok().filter(|call| !call.name.is_empty())?;
+                let arguments = CallArguments::unless_cut_off(&call.arguments, reason).ok()?;
+                let Some(arguments) = arguments else { continue };
+                has_calls = true;
                 ContentBlock {
                     id: Some(call_ids.assign(call.id())),
                     name: Some(tool_names.original(&call.name).to_owned()),
-                    input: Some(raw(CallArguments::whole(&call.arguments).ok()?.trim())?),
+                    input: Some(raw(arguments.trim())?),
                     ..ContentBlock::of("tool_use")
                 }
             }
         });
     }
-    let reason = choice["finish_reason"].as_str().unwrap_or_default();
     let is_token = Dialect::Chat.read(Event { data: body, ..Event::default() }).is_token;
     if is_of_calls(reason) && !has_calls || is_token && !has_content {
         return None;

@@ -86,7 +86,8 @@
 //! `message` within a stream, a `delta` outside of one, calls whose fields are not in `function`, blocks and
 //! deltas without a type, and arguments as an object or a string of one. A failure is content in any other
 //! form, a call without a name or with arguments that are not an object, and a stop reason of calls without a
-//! call. An event that can neither be parsed nor contains content is dropped.
+//! call. A call whose arguments were cut off, as the stop reason explains, is delivered as far as it came in a
+//! stream, and dropped from a response that is not streamed. An event that can neither be parsed nor contains content is dropped.
 //!
 //! The pieces of a call are recognized by its id and its index, then by its index, then by the order. A call
 //! without arguments (empty, `{}`, `null`) is delivered at the end of the stream, because some hosts send such

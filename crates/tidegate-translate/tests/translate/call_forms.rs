@@ -150,6 +150,46 @@ fn arguments_that_are_not_an_object_are_a_failure() {
     assert_eq!(failure_of(&[pieces(&[call("{\"city\":\"Os")])], "length"), None);
 }
 
+/// The caller could not parse its arguments.
+#[test]
+fn a_call_that_was_cut_off_is_dropped_from_a_response_that_is_not_streamed() {
+    let whole_call = "{\"city\":\"Oslo\",\"days\":[1,{}]}";
+    for cut in 1..=whole_call.len() {
+        let arguments = &whole_call[..cut];
+        let kept = usize::from(cut == whole_call.len());
+        for (text, reason, expected) in
+            [("a", "length", "max_tokens"), ("", "length", "max_tokens"), ("a", "content_filter", "refusal")]
+        {
+            let calls = [WEATHER, arguments]
+                .map(|arguments| json!({"id": ID_A, "function": {"name": "f", "arguments": arguments}}));
+            for calls in [&calls[..], &calls[1..]] {
+                let message = json!({"content": text, "tool_calls": calls});
+                let body = json!({"choices": [{"message": message, "finish_reason": reason}]});
+                let message = whole(for_messages(), &body).unwrap();
+                assert_eq!(message["stop_reason"], expected);
+                let content = message["content"].as_array().unwrap();
+                let texts = content.iter().filter(|block| block["text"] == "a").count();
+                let inputs = content.iter().filter(|block| block["input"].is_object()).count();
+                assert_eq!(
+                    (texts, inputs, content.len()),
+                    (text.len(), calls.len() - 1 + kept, texts + inputs),
+                    "{body}"
+                );
+            }
+        }
+        let block = json!({"type": "tool_use", "id": "t", "name": "f", "input": arguments});
+        let content = json!([{"type": "text", "text": "a"}, block]);
+        let completion =
+            whole(for_chat(), &json!({"content": content, "stop_reason": "max_tokens"})).unwrap();
+        let choice = &completion["choices"][0];
+        assert_eq!(
+            (&choice["message"]["content"], &choice["finish_reason"]),
+            (&json!("a"), &json!("length"))
+        );
+        assert_eq!(choice["message"]["tool_calls"].as_array().map_or(0, Vec::len), kept, "{completion}");
+    }
+}
+
 #[test]
 fn numbers_in_arguments_stay_exact() {
     let input = r#"{"id":123456789012345678901234567890,"price":1.10}"#;

@@ -1,7 +1,9 @@
 //! Between a message and its events.
 
 use serde_json::{Value, json};
+use tidegate_core::StopReason;
 
+use super::events::stop_reason;
 use crate::dialect::event_merge::{NamedEvent, append, content_blocks, field, item_at, set_fields};
 
 pub(super) fn document(events: &[Value]) -> Option<Value> {
@@ -35,15 +37,24 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
             _ => {}
         }
     }
-    for block in &mut blocks {
-        let block = block.as_object_mut()?;
-        block.remove("index");
-        block.remove("is_ended");
-        if let Some(json) = block.remove("partial_json") {
-            block.insert("input".into(), serde_json::from_str(json.as_str()?).ok()?);
+    let reason = message["stop_reason"].as_str().and_then(stop_reason);
+    let is_cut_off = matches!(reason, Some(StopReason::Length | StopReason::ContentFilter));
+    let mut content = Vec::new();
+    for mut block in blocks {
+        let fields = block.as_object_mut()?;
+        fields.remove("index");
+        fields.remove("is_ended");
+        if let Some(json) = fields.remove("partial_json") {
+            match serde_json::from_str(json.as_str()?) {
+                Ok(input) => _ = fields.insert("input".into(), input),
+                // A call that was cut off is dropped, since its input cannot be parsed.
+                Err(error) if error.is_eof() && is_cut_off => continue,
+                Err(_) => return None,
+            }
         }
+        content.push(block);
     }
-    message["content"] = blocks.into();
+    message["content"] = content.into();
     Some(message)
 }
 

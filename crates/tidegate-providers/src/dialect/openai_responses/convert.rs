@@ -14,7 +14,7 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
         return None;
     }
     if objects(&response["output"])?.is_empty() {
-        response["output"] = output(events)?.into();
+        response["output"] = output(events, &response["status"])?.into();
     }
     normalise(&mut response)?;
     Some(response)
@@ -42,8 +42,8 @@ fn part(kind: &str, key: &str, text: &str) -> Value {
     part
 }
 
-/// The items of all events, in their order.
-fn output(events: &[Value]) -> Option<Vec<Value>> {
+/// The items of all events, in their order. The last one has the status of the response, which may have been cut off.
+fn output(events: &[Value], status: &Value) -> Option<Vec<Value>> {
     let mut output: Vec<(&Value, Value)> = Vec::new();
     for event in events {
         let index = &event["output_index"];
@@ -68,11 +68,14 @@ fn output(events: &[Value]) -> Option<Vec<Value>> {
             _ => {}
         }
     }
-    Some(output.into_iter().map(|(index, item)| with_content(index, item, events)).collect())
+    let count = output.len();
+    let status = |at: usize| if at + 1 == count { status.clone() } else { "completed".into() };
+    let output = output.into_iter().enumerate();
+    Some(output.map(|(at, (index, item))| with_content(index, item, status(at), events)).collect())
 }
 
 /// The item with the texts or arguments that were sent for it, if it has none itself.
-fn with_content(index: &Value, mut item: Value, events: &[Value]) -> Value {
+fn with_content(index: &Value, mut item: Value, status: Value, events: &[Value]) -> Value {
     let is_own = |event: &&Value| match &event["item_id"] {
         Value::Null => event["output_index"] == *index,
         id => *id == item["id"],
@@ -99,7 +102,7 @@ fn with_content(index: &Value, mut item: Value, events: &[Value]) -> Value {
                 }
             }
             item["content"] = parts.into();
-            item["status"] = "completed".into();
+            item["status"] = status;
         }
         Some("function_call") if item["arguments"].as_str().is_none_or(str::is_empty) => {
             let arguments = match &item["arguments"] {
@@ -107,7 +110,7 @@ fn with_content(index: &Value, mut item: Value, events: &[Value]) -> Value {
                 _ => whole_text(own.iter().copied(), "response.function_call_arguments", "arguments"),
             };
             item["arguments"] = arguments.unwrap_or_default().into();
-            item["status"] = "completed".into();
+            item["status"] = status;
         }
         _ => {}
     }
