@@ -36,6 +36,9 @@ impl TextDigest {
     /// The part of `whole` that was not delivered: what follows this text if `whole` begins with it, else all.
     /// If nothing was delivered, nothing is a repetition.
     pub(super) fn undelivered<'a>(&self, whole: &'a str) -> &'a str {
+        if self.is_empty() {
+            return whole;
+        }
         let mut digest = Self::default();
         for (at, char) in whole.char_indices() {
             digest.push_char(char);
@@ -55,6 +58,8 @@ mod tests {
     fn only_the_rest_of_a_repeated_text_is_undelivered() {
         for (delivered, whole, rest) in [
             ("", "fine", "fine"),
+            ("", "\n    x = 1", "\n    x = 1"),
+            (" ", " fine", " fine"),
             ("fi", "fine", "ne"),
             ("fine", "fine", ""),
             (" fine\n", "fine", ""),
