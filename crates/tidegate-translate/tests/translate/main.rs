@@ -7,6 +7,7 @@ mod errors;
 mod hostile;
 mod ids;
 mod interleaved;
+mod linear;
 mod rejected;
 mod requests;
 mod responses;

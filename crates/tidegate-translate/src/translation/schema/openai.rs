@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -78,12 +80,11 @@ fn is_strict(schema: &SchemaObject) -> bool {
 fn is_closed_and_required(schema: &SchemaObject) -> bool {
     let is_closed = matches!(schema.get("additionalProperties"), Some(Keyword::One(more)) if more.is(false));
     let required = schema.data("required").unwrap_or_default();
-    let is_required =
-        |name: &str| required.as_array().is_some_and(|names| names.iter().any(|known| known == name));
+    let names: HashSet<&str> = required.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     is_closed
         && match schema.get("properties") {
             None => true,
-            Some(Keyword::Named(properties)) => properties.iter().all(|(name, _)| is_required(name)),
+            Some(Keyword::Named(properties)) => properties.iter().all(|(name, _)| names.contains(&**name)),
             Some(_) => false,
         }
         && (required == Value::Null || required.is_array())

@@ -1,0 +1,207 @@
+//! The time to translate a request or a response grows with its size, and not with the square of it.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tidegate_core::Translator;
+use tidegate_translate::{ChatToMessages, MessagesToChat};
+
+use super::{for_chat, for_messages, hello};
+
+fn list(count: usize, item: impl Fn(usize) -> Value) -> Value {
+    (0..count).map(item).collect()
+}
+
+fn fields(count: usize, value: impl Fn(usize) -> Value) -> Value {
+    Value::Object((0..count).map(|at| (format!("{at:07}"), value(at))).collect())
+}
+
+/// A schema with which OpenAI and Anthropic accept `strict`.
+fn strict_schema(count: usize) -> Value {
+    let required = list(count, |at| format!("{:07}", count - 1 - at).into());
+    let properties = fields(count, |_| json!({"type": "string"}));
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+/// A schema with definitions of which each refers to the next.
+fn chained_schema(count: usize) -> Value {
+    let definitions = fields(count, |at| json!({"$ref": format!("#/$defs/{:07}", at + 1)}));
+    json!({"type": "object", "properties": {}, "additionalProperties": false, "$defs": definitions})
+}
+
+fn function(name: &str, schema: Value) -> Value {
+    json!({"type": "function", "function": {"name": name, "strict": true, "parameters": schema}})
+}
+
+fn tool(name: &str, schema: Value) -> Value {
+    json!({"name": name, "strict": true, "input_schema": schema})
+}
+
+/// A chunk with a piece of the arguments of a call.
+fn arguments(piece: &str) -> Value {
+    let call = json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": piece}});
+    json!({"choices": [{"delta": {"tool_calls": [call]}}]})
+}
+
+type Case = (&'static str, fn(usize) -> Value);
+
+const CHATS: &[Case] = &[
+    ("properties", |n| json!({"messages": hello(), "tools": [function("f", strict_schema(n))]})),
+    ("definitions", |n| json!({"messages": hello(), "tools": [function("f", chained_schema(n))]})),
+    ("keywords", |n| json!({"messages": hello(), "tools": [function("f", fields(n, |at| at.into()))]})),
+    (
+        "tools",
+        |n| json!({"messages": hello(), "tools": list(n, |at| function(&format!("f.{at}"), json!({})))}),
+    ),
+    ("messages", |n| {
+        json!({"messages": list(2 * n + 1, |at| {
+            json!({"role": if at % 2 == 0 { "user" } else { "assistant" }, "content": at.to_string()})
+        })})
+    }),
+    ("calls", |n| {
+        let calls = list(
+            n,
+            |_| json!({"id": "a|b", "type": "function", "function": {"name": "f.g", "arguments": "{}"}}),
+        );
+        let results = list(n, |_| json!({"role": "tool", "tool_call_id": "a|b", "content": "x"}));
+        let begin =
+            [json!({"role": "user", "content": "x"}), json!({"role": "assistant", "tool_calls": calls})];
+        let messages = [&begin[..], results.as_array().unwrap()].concat();
+        json!({"messages": messages})
+    }),
+    (
+        "parts",
+        |n| json!({"messages": [{"role": "user", "content": list(n, |_| json!({"type": "text", "text": "a"}))}]}),
+    ),
+    ("surrogates", |n| json!({"messages": [{"role": "user", "content": "\u{1f600}\\".repeat(n)}]})),
+];
+
+const MESSAGES: &[Case] = &[
+    ("properties", |n| json!({"max_tokens": 9, "messages": hello(), "tools": [tool("f", strict_schema(n))]})),
+    (
+        "definitions",
+        |n| json!({"max_tokens": 9, "messages": hello(), "tools": [tool("f", chained_schema(n))]}),
+    ),
+    (
+        "keywords",
+        |n| json!({"max_tokens": 9, "messages": hello(), "tools": [tool("f", fields(n, |at| at.into()))]}),
+    ),
+    (
+        "tools",
+        |n| json!({"max_tokens": 9, "messages": hello(), "tools": list(n, |at| tool(&format!("f.{at}"), json!({})))}),
+    ),
+    ("messages", |n| {
+        json!({"max_tokens": 9, "messages": list(2 * n + 1, |at| {
+            json!({"role": if at % 2 == 0 { "user" } else { "assistant" }, "content": at.to_string()})
+        })})
+    }),
+    ("calls", |n| {
+        let calls = list(
+            n,
+            |at| json!({"type": "tool_use", "id": "x".repeat(50) + &at.to_string(), "name": "f.g", "input": {}}),
+        );
+        let results = list(
+            n,
+            |at| json!({"type": "tool_result", "tool_use_id": "x".repeat(50) + &at.to_string(), "content": "x"}),
+        );
+        json!({"max_tokens": 9, "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": calls},
+            {"role": "user", "content": results}]})
+    }),
+    (
+        "system",
+        |n| json!({"max_tokens": 9, "messages": hello(), "system": list(n, |_| json!({"type": "text", "text": "a"}))}),
+    ),
+];
+
+/// Completions, for a caller of messages.
+const COMPLETIONS: &[Case] = &[
+    ("calls", |n| {
+        let calls = list(n, |_| json!({"id": "a", "function": {"name": "f", "arguments": {"a": {}}}}));
+        json!({"choices": [{"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]})
+    }),
+    ("parts", |n| json!({"choices": [{"message": {"content": list(n, |_| json!({"text": "a"}))}}]})),
+    ("choices", |n| json!({"choices": list(n, |at| json!({"index": n - at, "message": {"content": "a"}}))})),
+];
+
+/// Messages, for a caller of chats.
+const ANSWERS: &[Case] = &[
+    ("calls", |n| {
+        json!({"stop_reason": "tool_use",
+        "content": list(n, |_| json!({"type": "tool_use", "id": "a", "name": "f", "input": {"input": {}}}))})
+    }),
+    ("texts", |n| json!({"content": list(n, |_| json!({"type": "text", "text": "a"}))})),
+];
+
+/// The chunks of a completion, for a caller of messages.
+const CHUNKS: &[Case] = &[
+    ("texts", |n| list(n, |_| json!({"choices": [{"delta": {"content": "a"}}]}))),
+    ("arguments", |n| list(n, |at| arguments(if at == 0 { "{\"a\":\"" } else { "x" }))),
+    ("arguments in a string", |n| list(n, |at| arguments(if at == 0 { "\"{" } else { "x" }))),
+];
+
+/// The events of a message, for a caller of chats.
+const EVENTS: &[Case] = &[
+    ("texts", |n| list(n, |_| json!({"type": "content_block_delta", "delta": {"text": "a"}}))),
+    ("blocks", |n| {
+        list(
+            n,
+            |at| json!({"type": "content_block_start", "index": at, "content_block": {"type": "text", "text": "a"}}),
+        )
+    }),
+];
+
+/// Whether ten times the size takes about ten times as long, and not a hundred times.
+fn is_linear(case: fn(usize) -> Value, run: impl Fn(&[u8])) -> bool {
+    let [small, large] = [400, 4_000].map(|count| case(count).to_string().into_bytes());
+    let time = |body: &[u8]| {
+        let start = Instant::now();
+        run(body);
+        start.elapsed()
+    };
+    // Other work on the machine may delay a run.
+    (0..10).any(|_| time(&large) < 25 * time(&small))
+}
+
+#[test]
+fn the_time_to_translate_a_request_grows_with_its_size() {
+    let head = || http::Request::new(()).into_parts().0;
+    for (name, case) in CHATS {
+        let translator = ChatToMessages::new("anthropic/claude-sonnet-4-5");
+        assert!(is_linear(*case, |body| drop(translator.request(&mut head(), body).unwrap())), "{name}");
+    }
+    for (name, case) in MESSAGES {
+        let translator = MessagesToChat::new("openai/gpt");
+        assert!(is_linear(*case, |body| drop(translator.request(&mut head(), body).unwrap())), "{name}");
+    }
+}
+
+#[test]
+fn the_time_to_translate_a_response_grows_with_its_size() {
+    for (name, case) in COMPLETIONS {
+        let whole = |body: &[u8]| drop(for_messages().whole(StatusCode::OK, body).unwrap());
+        assert!(is_linear(*case, whole), "{name}");
+    }
+    for (name, case) in ANSWERS {
+        assert!(is_linear(*case, |body| drop(for_chat().whole(StatusCode::OK, body).unwrap())), "{name}");
+    }
+}
+
+#[test]
+fn the_time_to_translate_a_stream_grows_with_its_size() {
+    let events = |body: &[u8]| {
+        let events: Vec<Value> = serde_json::from_slice(body).unwrap();
+        events.iter().map(|event| format!("data: {event}\n\n")).collect::<String>()
+    };
+    for (name, case) in CHUNKS {
+        let run = |body: &[u8]| {
+            for_messages().events(events(body).as_bytes(), &mut BytesMut::new()).unwrap();
+        };
+        assert!(is_linear(*case, run), "{name}");
+    }
+    for (name, case) in EVENTS {
+        let run = |body: &[u8]| for_chat().events(events(body).as_bytes(), &mut BytesMut::new()).unwrap();
+        assert!(is_linear(*case, run), "{name}");
+    }
+}
