@@ -1,5 +1,6 @@
 //! Translation of requests, responses, streams and errors between OpenAI's chat and Anthropic's messages.
 
+mod arbitrary;
 mod call_forms;
 mod calls;
 mod content_forms;
