@@ -58,6 +58,8 @@ pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use proptest::prelude::*;
     use proptest::sample::{Index, select};
     use serde_json::json;
@@ -696,6 +698,86 @@ mod tests {
             let body: String =
                 events("tool_use", 0).iter().map(|event| format!("data: {event}\n\n")).collect();
             assert_eq!(events_to_document(body.as_bytes()).is_some(), is_whole);
+        }
+    }
+
+    /// Bodies with as many events, in which each event belongs to an item of its own, or all belong to the first.
+    fn bodies(count: usize, has_own: bool) -> Vec<String> {
+        let at = |event: usize| if has_own { event } else { 0 };
+        let call = |event: usize| {
+            let piece = if has_own || event == 0 { "{\"a\":\"".to_owned() } else { "x".repeat(99) };
+            chunk(
+                json!({"tool_calls": [{"index": at(event), "function": {"name": "f", "arguments": piece}}]}),
+                None,
+            )
+        };
+        let (text, block) = ("response.output_text.delta", json!({"type": "text"}));
+        let dialects: [(&dyn Fn(usize) -> Value, Value); 9] = [
+            (&call, json!({})),
+            (&|event| json!({"choices": [{"index": at(event), "delta": {"content": "a"}}]}), json!({})),
+            (
+                &|event| {
+                    chunk(
+                        json!({"content": if event % 2 == 0 { json!("a") } else { json!([{"text": "a"}]) }}),
+                        None,
+                    )
+                },
+                json!({}),
+            ),
+            (
+                &|event| json!({"candidates": [{"index": at(event), "content": {"parts": [{"text": "a"}]}}]}),
+                json!({}),
+            ),
+            (
+                &|event| json!({"type": "content_block_start", "index": at(event), "content_block": block}),
+                json!({"type": "message_start", "message": {}}),
+            ),
+            (
+                &|event| json!({"type": "content_block_delta", "index": at(event), "delta": {"text": "a"}}),
+                json!({"type": "message_start", "message": {}}),
+            ),
+            (
+                &|event| json!({"type": "content-delta", "index": at(event), "delta": {"message": {"content": {"text": "a"}}}}),
+                json!({"type": "message-end"}),
+            ),
+            (
+                &|event| json!({"type": text, "output_index": at(event), "delta": "a"}),
+                json!({"type": "response.completed", "response": {"output": []}}),
+            ),
+            (
+                &|event| json!({"type": text, "output_index": 0, "content_index": at(event), "delta": "a"}),
+                json!({"type": "response.completed", "response": {"output": []}}),
+            ),
+        ];
+        let body = |(event, last): (&dyn Fn(usize) -> Value, Value)| {
+            let events = (0..count).map(event).chain([last]);
+            events.map(|event| format!("data: {event}\n\n")).collect()
+        };
+        dialects.into_iter().map(body).collect()
+    }
+
+    /// Every event is compared with all items.
+    #[test]
+    fn an_answer_with_too_many_items_is_not_converted() {
+        let [some, many] = [1024, 1026].map(|count| bodies(count, true));
+        for (at, (some, many)) in some.iter().zip(many).enumerate() {
+            assert!(events_to_document(some.as_bytes()).is_some(), "{some:.200}");
+            // One list of parts has no limit, since nothing is compared with it.
+            assert_eq!(events_to_document(many.as_bytes()).is_some(), at == 2, "{many:.200}");
+        }
+    }
+
+    #[test]
+    fn the_time_to_put_events_together_grows_with_their_number() {
+        let [small, large] = [400, 4000].map(|count| bodies(count, false));
+        for (small, large) in small.iter().zip(large) {
+            let time = |body: &str| {
+                let start = Instant::now();
+                assert!(events_to_document(body.as_bytes()).is_some(), "{body:.200}");
+                start.elapsed()
+            };
+            // Ten times the size takes about ten times as long, not a hundred times. Other work may delay a run.
+            assert!((0..10).any(|_| time(&large) < 25 * time(small)), "{small:.200}");
         }
     }
 

@@ -54,14 +54,18 @@ pub(crate) fn content_blocks<'a>(content: &'a Value, text_type: &str) -> Option<
     }
 }
 
-/// The item of `array` with this `index` field, the last one if several have it. It is added if there is none.
-pub(crate) fn item_at<'a>(array: &'a mut Vec<Value>, index: &Value) -> &'a mut Value {
+/// The most choices, blocks, calls or parts of one answer. Each event is compared with all of them.
+pub(crate) const MAX_ITEMS: usize = 1024;
+
+/// The item of `array` with this `index` field, the last one if several have it. It is added if there is none. `None` if
+/// there are too many.
+pub(crate) fn item_at<'a>(array: &'a mut Vec<Value>, index: &Value) -> Option<&'a mut Value> {
     let known = array.iter().rposition(|item| item["index"] == *index);
     let at = known.unwrap_or_else(|| {
         array.push(json!({"index": index}));
         array.len() - 1
     });
-    &mut array[at]
+    array.get_mut(at).filter(|_| at < MAX_ITEMS)
 }
 
 /// The arguments of a call as text: an object is serialised.

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use tidegate_core::StopReason;
 
 use super::events::stop_reason;
-use crate::dialect::event_merge::{NamedEvent, append, content_blocks, field, item_at, set_fields};
+use crate::dialect::event_merge::{
+    MAX_ITEMS, NamedEvent, append, content_blocks, field, item_at, set_fields,
+};
 
 pub(super) fn document(events: &[Value]) -> Option<Value> {
     let start = events.iter().find(|event| event["type"] == "message_start")?;
@@ -21,15 +23,15 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
                 }) {
                     blocks.push(json!({"index": event["index"]}));
                 }
-                let Some(block) = blocks.last_mut() else { continue };
-                set_fields(block, &event["content_block"])?;
+                let is_few = blocks.len() <= MAX_ITEMS;
+                set_fields(blocks.last_mut().filter(|_| is_few)?, &event["content_block"])?;
             }
             "content_block_stop" => {
                 if let Some(block) = blocks.iter_mut().rfind(|block| block["index"] == event["index"]) {
                     block["is_ended"] = true.into();
                 }
             }
-            "content_block_delta" => add_delta(item_at(&mut blocks, &event["index"]), &event["delta"])?,
+            "content_block_delta" => add_delta(item_at(&mut blocks, &event["index"])?, &event["delta"])?,
             "message_delta" => {
                 set_fields(&mut message, &event["delta"])?;
                 set_fields(field(&mut message, "usage")?, &event["usage"])?;

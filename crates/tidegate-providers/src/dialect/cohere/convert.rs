@@ -11,21 +11,21 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
         match event["type"].as_str()? {
             "message-start" => response["id"] = event["id"].clone(),
             "content-start" => {
-                set_fields(item_at(&mut content, &event["index"]), &message["content"])?;
+                set_fields(item_at(&mut content, &event["index"])?, &message["content"])?;
             }
             "content-delta" => {
-                let part = item_at(&mut content, &event["index"]);
+                let part = item_at(&mut content, &event["index"])?;
                 for key in ["text", "thinking"] {
                     append(part, key, &message["content"][key])?;
                 }
             }
             "tool-plan-delta" => append(&mut response["message"], "tool_plan", &message["tool_plan"])?,
             "tool-call-start" => {
-                set_fields(item_at(&mut calls, &event["index"]), &message["tool_calls"])?;
+                set_fields(item_at(&mut calls, &event["index"])?, &message["tool_calls"])?;
             }
             "tool-call-delta" => {
                 let part = &message["tool_calls"]["function"]["arguments"];
-                let call = item_at(&mut calls, &event["index"]);
+                let call = item_at(&mut calls, &event["index"])?;
                 append(field(call, "function")?, "arguments", part)?;
             }
             "citation-start" => {

@@ -12,7 +12,7 @@ pub(super) fn document(chunks: &[Value]) -> Option<Value> {
         }
         for part in objects(&chunk["candidates"])? {
             // The index of the first candidate is often absent.
-            let candidate = item_at(&mut candidates, &part["index"].as_u64().unwrap_or_default().into());
+            let candidate = item_at(&mut candidates, &part["index"].as_u64().unwrap_or_default().into())?;
             for (key, value) in part.as_object()? {
                 match key.as_str() {
                     "content" => add_content(field(candidate, "content")?, value)?,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use crate::dialect::event_merge::{
-    NamedEvent, append, arguments_text, content_blocks, field, item_at, objects,
+    MAX_ITEMS, NamedEvent, append, arguments_text, content_blocks, field, item_at, objects,
 };
 use crate::event::DONE;
 
@@ -21,7 +21,7 @@ pub(super) fn document(chunks: &[Value]) -> Option<Value> {
             }
         }
         for part in objects(&chunk["choices"])? {
-            add_part(item_at(&mut choices, &index_of(part).unwrap_or_default().into()), part)?;
+            add_part(item_at(&mut choices, &index_of(part).unwrap_or_default().into())?, part)?;
         }
     }
     for choice in &mut choices {
@@ -90,14 +90,17 @@ fn add_delta(message: &mut Value, delta: &Value) -> Option<()> {
                 let known = calls.len();
                 for (position, part) in objects(value)?.iter().enumerate() {
                     let at = call_of(calls, part, position > 0 && calls.len() > known);
-                    add_call(&mut calls[at], part)?;
+                    add_call(calls.get_mut(at).filter(|_| at < MAX_ITEMS)?, part)?;
                 }
             }
             "audio" => add_audio(field(message, key)?, value)?,
             // Some servers send texts and lists of parts in turn.
             "content" if message[key].is_array() != value.is_array() => {
-                let parts = [parts(&message[key])?, parts(value)?].concat();
-                *field(message, key)? = parts.into();
+                let content = field(message, key)?;
+                if !content.is_array() {
+                    *content = parts(content)?.into();
+                }
+                content.as_array_mut()?.extend(parts(value)?);
             }
             key => append(message, key, value)?,
         }
@@ -163,8 +166,10 @@ fn name_of(call: &Value) -> Option<&str> {
 
 /// Whether the arguments of a call are a whole JSON document.
 fn is_complete(call: &Value) -> bool {
-    let arguments = function_of(call)["arguments"].as_str();
-    arguments.is_some_and(|arguments| serde_json::from_str::<serde::de::IgnoredAny>(arguments).is_ok())
+    let arguments = function_of(call)["arguments"].as_str().unwrap_or_default().trim();
+    // Most pieces do not end an object, and need not be parsed together with all before them.
+    let may_be = !arguments.starts_with('{') || arguments.ends_with('}');
+    may_be && serde_json::from_str::<serde::de::IgnoredAny>(arguments).is_ok()
 }
 
 /// Adds a piece of a call. What identifies a call is set once: some servers repeat it with every piece.

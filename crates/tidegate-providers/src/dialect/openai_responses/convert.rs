@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::dialect::event_merge::{NamedEvent, arguments_text, objects};
+use crate::dialect::event_merge::{MAX_ITEMS, NamedEvent, arguments_text, objects};
 
 /// The last event contains the response as a whole. Where a server leaves its output empty, the items are in
 /// the events that begin and end them, and their texts in those between.
@@ -67,15 +67,18 @@ fn output(events: &[Value], status: &Value) -> Option<Vec<Value>> {
             }
             _ => {}
         }
+        if output.len() > MAX_ITEMS {
+            return None;
+        }
     }
     let count = output.len();
     let status = |at: usize| if at + 1 == count { status.clone() } else { "completed".into() };
     let output = output.into_iter().enumerate();
-    Some(output.map(|(at, (index, item))| with_content(index, item, status(at), events)).collect())
+    output.map(|(at, (index, item))| with_content(index, item, status(at), events)).collect()
 }
 
 /// The item with the texts or arguments that were sent for it, if it has none itself.
-fn with_content(index: &Value, mut item: Value, status: Value, events: &[Value]) -> Value {
+fn with_content(index: &Value, mut item: Value, status: Value, events: &[Value]) -> Option<Value> {
     let is_own = |event: &&Value| match &event["item_id"] {
         Value::Null => event["output_index"] == *index,
         id => *id == item["id"],
@@ -92,6 +95,9 @@ fn with_content(index: &Value, mut item: Value, status: Value, events: &[Value])
                     let is_part = event["type"].as_str().and_then(|kind| kind.strip_prefix(name));
                     if is_part.is_some() && !indexes.contains(&&event["content_index"]) {
                         indexes.push(&event["content_index"]);
+                    }
+                    if indexes.len() > MAX_ITEMS {
+                        return None;
                     }
                 }
                 for at in indexes {
@@ -114,7 +120,7 @@ fn with_content(index: &Value, mut item: Value, status: Value, events: &[Value])
         }
         _ => {}
     }
-    item
+    Some(item)
 }
 
 /// The text of the event `done` of this name, or else the deltas before it.
