@@ -505,6 +505,33 @@ mod tests {
     }
 
     #[test]
+    fn no_value_replaces_content_that_was_received() {
+        let block = |text: &str| json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": text}});
+        let start = json!({"type": "message_start", "message": {"type": "message"}});
+        let document = document_of(&[start, block(""), block("a"), block("b")]);
+        assert_eq!(document["content"], json!(["a", "b"].map(|text| json!({"type": "text", "text": text}))));
+
+        let reasoning = |reasoning: Value| chunk(json!({"reasoning": reasoning}), None);
+        let document = document_of(&[json!("a"), json!([]), json!("b"), json!("")].map(reasoning));
+        assert_eq!(document["choices"][0]["message"]["reasoning"], "ab");
+        let text =
+            |text: Value| json!({"type": "content-delta", "delta": {"message": {"content": {"text": text}}}});
+        let arguments =
+            json!({"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "{}"});
+        let completed =
+            json!({"type": "response.completed", "response": {"object": "response", "output": []}});
+        for events in [
+            [json!("a"), json!(["b"])].map(reasoning),
+            [json!(["a"]), json!("b")].map(reasoning),
+            [json!("a"), json!({"b": 1})].map(text),
+            [arguments, completed],
+        ] {
+            let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+            assert!(events_to_document(body.as_bytes()).is_none(), "{body}");
+        }
+    }
+
+    #[test]
     fn pieces_of_audio_are_put_together() {
         let audio = |audio: Value| chunk(json!({"audio": audio}), None);
         let document = document_of(&[

@@ -23,16 +23,23 @@ pub(crate) fn set_fields(object: &mut Value, fields: &Value) -> Option<()> {
     }
 }
 
-/// Appends the text or the array at `key` of `delta` to that of `message`. Other values that are not null replace it.
-/// `None` if `message` is not an object.
+/// Appends `delta`, a text or an array, to that at `key` of `message`. Other values that are not null replace it. `None` if
+/// `message` is not an object, or if the text or the array would be lost.
 pub(crate) fn append(message: &mut Value, key: &str, delta: &Value) -> Option<()> {
+    let is_text_or_array = |value: &Value| value.is_string() || value.is_array();
     match (message.get_mut(key), delta) {
         (_, Value::Null) => {}
+        (Some(known), delta) if is_text_or_array(known) && is_empty(delta) => {}
         (Some(Value::String(text)), Value::String(more)) => text.push_str(more),
         (Some(Value::Array(items)), Value::Array(more)) => items.extend_from_slice(more),
+        (Some(known), _) if is_text_or_array(known) && !is_empty(known) => return None,
         _ => *field(message, key)? = delta.clone(),
     }
     Some(())
+}
+
+fn is_empty(value: &Value) -> bool {
+    *value == "" || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// The objects of an array; none for null. `None` for anything else, which would be lost.

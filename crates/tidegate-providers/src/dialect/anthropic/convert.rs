@@ -17,9 +17,12 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
     for event in events {
         match event["type"].as_str()? {
             "content_block_start" => {
-                // A server that gives one index to several blocks ends each before it begins the next.
+                // A server that gives one index to several blocks ends each before it begins the next, or has filled it.
+                let is_begun = |block: &Value| {
+                    DELTA_FIELDS.iter().any(|(key, _)| block[*key] != "" && !block[*key].is_null())
+                };
                 if !blocks.last().is_some_and(|block: &Value| {
-                    block["index"] == event["index"] && block["is_ended"].is_null()
+                    block["index"] == event["index"] && block["is_ended"].is_null() && !is_begun(block)
                 }) {
                     blocks.push(json!({"index": event["index"]}));
                 }

@@ -65,6 +65,8 @@ fn output(events: &[Value], status: &Value) -> Option<Vec<Value>> {
                     "status": "completed", "content": []});
                 output.push((index, item));
             }
+            // The call of these arguments is missing.
+            (Some("response.function_call_arguments.delta"), None) => return None,
             _ => {}
         }
         if output.len() > MAX_ITEMS {
