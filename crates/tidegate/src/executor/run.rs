@@ -50,10 +50,11 @@ impl Executor {
         Ok(Self::of(ResilienceBuilder::from_config(config.borrow())?.name(name)))
     }
 
-    /// An executor with the parts of this builder.
+    /// An executor with the parts of this builder. Its fallbacks and hedges have no effect: a function has one target, and may
+    /// not be safe to run twice at once.
     #[must_use]
     pub fn of(builder: ResilienceBuilder) -> Self {
-        Self { stack: builder.classify(OperationClassifier).build() }
+        Self { stack: builder.classify(OperationClassifier).without_other_targets().build() }
     }
 
     /// The state of the gates.

@@ -32,6 +32,23 @@ async fn a_function_is_retried_and_its_result_returned() {
     assert_eq!(executor.signals().snapshot().retry.total_attempts, 6);
 }
 
+/// Regression: the hedges of the configuration ran a slow function twice at once.
+#[tokio::test(start_paused = true)]
+async fn a_slow_function_is_not_run_twice_at_once() {
+    let executor =
+        executor("retry = {}\nhedge = { min_samples = 5, max_extra_requests = 1.0, max_extra_tokens = 1.0 }");
+    let calls = AtomicU32::new(0);
+    for seconds in [0, 0, 0, 0, 0, 0, 0, 0, 9] {
+        let slow = async || {
+            calls.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Ok::<_, BoxError>(())
+        };
+        executor.run(slow).await.unwrap();
+    }
+    assert_eq!(calls.into_inner(), 9);
+}
+
 /// Seed items 26, 29 and 30: the fallback of one call, also if the circuit is open, and if it fails itself.
 #[tokio::test(start_paused = true)]
 async fn the_circuit_opens_and_the_fallback_answers() {

@@ -213,7 +213,7 @@ impl<S: Clone> GroupCall<S> {
             if let Some(attempts) = &self.attempts {
                 attempts.give_back();
             }
-            return;
+            return member.state.record_no_result(None, now);
         };
         self.has_reached_provider |= rejection.is_none_or(Rejection::follows_attempt);
         match outcome {
@@ -225,7 +225,7 @@ impl<S: Clone> GroupCall<S> {
                 }
             }
             Outcome::Failure(failure) => record_failure(&member.state, &member.name, failure, began, now),
-            Outcome::Neutral => {}
+            Outcome::Neutral => member.state.record_no_result(Some(began), now),
         }
     }
 
@@ -289,13 +289,11 @@ impl<S: Clone> GroupCall<S> {
 /// Without it, a member that hedges always overtake would not be known as slow.
 impl<S> Drop for GroupCall<S> {
     fn drop(&mut self) {
-        let Some(Current { choice, began: Some(began), has_result: false, .. }) = &self.current else {
-            return;
-        };
-        if choice.chosen.standing == Standing::Open {
-            let now = clock::now();
-            let state = &self.members.members[choice.chosen.index].state;
-            state.record_dropped(now.saturating_duration_since(*began), now);
+        let Some(Current { choice, began, has_result: false, .. }) = &self.current else { return };
+        let (now, state) = (clock::now(), &self.members.members[choice.chosen.index].state);
+        state.record_no_result(*began, now);
+        if let Some(began) = began.filter(|_| choice.chosen.standing == Standing::Open) {
+            state.record_dropped(now.saturating_duration_since(began), now);
         }
     }
 }

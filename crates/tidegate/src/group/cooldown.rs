@@ -15,6 +15,8 @@ pub(super) struct MemberCooldown {
     /// When the last one began.
     since: Option<Instant>,
     until: Option<Instant>,
+    /// When the attempt after a cooldown began, until there is a result.
+    attempt: Option<Instant>,
     /// Whether the account is the cause.
     is_of_account: bool,
 }
@@ -43,6 +45,16 @@ impl MemberCooldown {
     pub(super) fn start_attempt(&mut self, now: Instant) {
         if self.count > 0 && self.remaining(now).is_none() {
             self.until = Some(Deadline::after(self.step(), now).instant());
+            self.attempt = Some(now);
+        }
+    }
+
+    /// Records an end without a result of an attempt that began at `began`, or did not begin. The attempt after a cooldown is made
+    /// by the next call then.
+    pub(super) fn record_no_result(&mut self, began: Option<Instant>, now: Instant) {
+        let is_own = |attempt: &mut Instant| began.is_none_or(|began| began >= *attempt);
+        if self.attempt.take_if(is_own).is_some() {
+            self.until = Some(now);
         }
     }
 
@@ -56,6 +68,7 @@ impl MemberCooldown {
         let is_of_account = is_of_account(failure.code);
         let counts = failure.code.counts_against_health() || failure.code == ErrorCode::RateLimited;
         if failure.kind == FailureKind::NotProcessed || (!counts && !is_of_account) {
+            self.record_no_result(Some(began), now);
             return None;
         }
         // Attempts that were in flight when the cooldown began are no further evidence.
@@ -71,7 +84,7 @@ impl MemberCooldown {
         if is_late && self.until.is_some_and(|current| current >= until) {
             return None;
         }
-        (self.since, self.until) = (Some(now), Some(until));
+        (self.since, self.until, self.attempt) = (Some(now), Some(until), None);
         Some(cooldown)
     }
 
@@ -82,7 +95,7 @@ impl MemberCooldown {
             return false;
         }
         (self.count, self.is_of_account) = (self.count.max(1), true);
-        (self.since, self.until) = (Some(now), Some(until));
+        (self.since, self.until, self.attempt) = (Some(now), Some(until), None);
         true
     }
 
@@ -134,6 +147,34 @@ mod tests {
         }
         assert!(cooldown.record_success(now) && !cooldown.record_success(now));
         assert_eq!(cooldown.record_failure(&fail(ErrorCode::Timeout), now, now), Some(secs(1)));
+    }
+
+    /// Regression: a caller's mistake, a hedge that won, or a caller that left kept the member out for as long again.
+    #[test]
+    fn an_attempt_without_a_result_is_made_by_the_next_call() {
+        let start = Instant::now();
+        for began in [Some(start + secs(60)), None] {
+            let mut cooldown = MemberCooldown::default();
+            cooldown.record_failure(&fail(ErrorCode::Authentication), start, start);
+            let now = start + secs(60);
+            cooldown.start_attempt(now);
+            // One that was in flight before has no part in it.
+            cooldown.record_no_result(Some(start), now + secs(1));
+            assert_eq!(cooldown.remaining(now + secs(1)), Some(secs(59)));
+            match began {
+                Some(began) => {
+                    assert_eq!(
+                        cooldown.record_failure(&fail(ErrorCode::InvalidRequest), began, now + secs(2)),
+                        None
+                    );
+                }
+                None => cooldown.record_no_result(None, now + secs(2)),
+            }
+            assert_eq!(cooldown.remaining(now + secs(2)), None);
+            cooldown.start_attempt(now + secs(3));
+            assert_eq!(cooldown.remaining(now + secs(3)), Some(secs(60)), "the next call makes it");
+            assert!(cooldown.record_success(now + secs(3)));
+        }
     }
 
     #[test]

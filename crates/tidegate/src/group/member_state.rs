@@ -128,6 +128,13 @@ impl MemberState {
         begun
     }
 
+    /// Records an end without a result of an attempt that began at `began`, or did not begin.
+    pub(super) fn record_no_result(&self, began: Option<Instant>, now: Instant) {
+        if self.has_failed() {
+            self.lock_cooldown().record_no_result(began, now);
+        }
+    }
+
     /// Shares its cooldowns through this store from now on. Only the first store counts.
     pub(super) fn link_to(&self, store: &Store, member: &str) {
         self.link.get_or_init(|| MemberLink::new(store, member));

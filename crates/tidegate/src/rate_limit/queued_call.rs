@@ -87,7 +87,7 @@ impl QueuedCall {
                 let call = waiter.call;
                 let result = match waiter.state {
                     RateWaiterState::Granted(reserved)
-                        if now < until && now <= reserved.at + GRANT_LIFETIME =>
+                        if self.is_in_time(waiter.slot, now) && now <= reserved.at + GRANT_LIFETIME =>
                     {
                         Some(Ok(reserved))
                     }
@@ -170,6 +170,12 @@ impl QueuedCall {
             Some(_) => None,
             None => Some(Err(shortfall.annotate(too_many_waiting()))),
         }
+    }
+
+    /// Whether a call that was granted at `now` is sent: before its deadline, and if its slot came within its longest wait. A timer
+    /// fires a little late, which is not the fault of the call.
+    fn is_in_time(&self, slot: Instant, now: Instant) -> bool {
+        slot <= self.max_wait.instant() && !self.deadline.is_some_and(|deadline| deadline.is_past(now))
     }
 
     fn until(&self) -> Instant {

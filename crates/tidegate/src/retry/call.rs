@@ -118,6 +118,8 @@ impl<S> RetryCall<S> {
         self.attempt += 1;
         self.began = self.shared.handle.0.recent.is_some().then(clock::now);
         let is_last = self.attempts.as_ref().is_some_and(|attempts| attempts.remaining() == 0);
+        // A gate that rejects it gives its attempt back.
+        let is_last = is_last && !self.policy().retry_rejections;
         self.attempt <= self.policy().max_retries && !is_last && !self.is_resend
     }
 

@@ -171,6 +171,11 @@ impl ResilienceBuilder {
         Self { classify: Some(ClassifyLayer::new(classifier)), ..self }
     }
 
+    /// Without fallbacks and hedges.
+    pub(crate) fn without_other_targets(self) -> Self {
+        Self { fallback: FallbackLayer::new(), hedge: None, ..self }
+    }
+
     /// The stack as a layer, for a `ServiceBuilder` or for several clients of one provider.
     #[must_use]
     pub fn build(self) -> ResilienceLayer {

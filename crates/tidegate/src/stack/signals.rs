@@ -50,7 +50,7 @@ pub struct SignalsSnapshot {
     pub last_failure: Option<LastFailure>,
     /// Calls in flight, bodies included; zero if there is no limit.
     pub current_inflight: usize,
-    /// The limit of calls in flight.
+    /// The limit of calls in flight; if the gate has keys, that of a new key.
     pub max_inflight: Option<usize>,
     /// Calls that wait for a permit.
     pub queued: usize,

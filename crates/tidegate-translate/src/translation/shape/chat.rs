@@ -72,7 +72,7 @@ static RESPONSE_FORMAT: Shape =
 static JSON_SCHEMA: Shape = Shape {
     path: "response_format.json_schema.",
     fields: &[
-        ("name", Dropped("the target knows no names of schemas")),
+        ("name", Dropped("the target has no field for names of schemas")),
         ("description", Read),
         ("schema", Read),
         ("strict", Dropped("the target enforces every schema")),
@@ -89,7 +89,7 @@ static MESSAGE: Shape = Shape {
         ("tool_call_id", Read),
         ("function_call", Read),
         ("audio", Read),
-        ("name", Dropped("the target knows no names of participants")),
+        ("name", Dropped("the target has no field for names of participants")),
         ("annotations", DroppedIf(is_empty)),
         ("cache_control", Dropped(CACHE)),
         ("parsed", Dropped(REPEATED)),

@@ -44,6 +44,20 @@ async fn a_wait_beyond_max_wait_is_rejected_at_once() {
     assert_eq!(provider.calls(), 1);
 }
 
+/// Regression: a call that got its room at the end of its longest wait was rejected, although it had waited for it.
+#[tokio::test(start_paused = true)]
+async fn a_wait_as_long_as_max_wait_ends_in_an_admission() {
+    for wait in [100, 101, 150] {
+        let (inner, provider) = strict();
+        let layer = RateLimitLayer::per_second(10).burst_size(1).max_wait(Duration::from_millis(wait));
+        let mut service = layer.layer(inner);
+        complete(&mut service).await.unwrap();
+        let start = clock::now();
+        complete(&mut service).await.unwrap();
+        assert_eq!((clock::now() - start, provider.calls()), (Duration::from_millis(100), 2), "{wait} ms");
+    }
+}
+
 // Pitfall P04 (docs/pitfalls.md).
 #[tokio::test(start_paused = true)]
 async fn a_wait_past_the_deadline_is_rejected_at_once() {

@@ -7,6 +7,7 @@ use tower::{Layer, ServiceExt};
 
 use super::*;
 use crate::rate_limit::OnLimit;
+use crate::retry::Jitter;
 use crate::{AttemptBudget, FallbackLayer, RateLimitLayer, ResilienceBuilder};
 
 /// Pitfall P30 (docs/pitfalls.md).
@@ -38,6 +39,22 @@ async fn an_attempt_that_is_never_sent_is_returned_to_the_budget() {
     tokio::time::sleep(SECOND).await;
     assert_eq!(call.await.err().unwrap().to_string(), "worker gone");
     assert_eq!((provider.calls(), budget.remaining()), (1, 2));
+}
+
+/// Regression: the request of the last attempt was not kept, although a gate that rejects it gives the attempt back.
+#[tokio::test(start_paused = true)]
+async fn the_last_attempt_is_repeated_after_a_rejection_if_rejections_are() {
+    let (inner, provider) = strict();
+    provider.answer(503);
+    let mut chat = ResilienceBuilder::new("openai/gpt-4o")
+        .retry(
+            RetryLayer::exponential().initial_delay(SECOND / 10).jitter(Jitter::None).retry_rejections(true),
+        )
+        .rate_limit(RateLimitLayer::per_second(1).burst_size(1).on_limit(OnLimit::Reject))
+        .max_attempts(2)
+        .total_timeout(60 * SECOND)
+        .service(inner);
+    assert_eq!((complete(&mut chat).await.unwrap(), provider.calls()), (200, 2));
 }
 
 /// A call that a gate rejected at first made no deposit into the retry budget, although a later attempt was
