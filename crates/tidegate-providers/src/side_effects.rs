@@ -1,7 +1,7 @@
 //! Whether a request does more than produce an answer.
 
 use http::Uri;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::json::members::members;
 
@@ -35,6 +35,10 @@ const OPERATIONS: [&str; 3] = [":batchGenerateContent", ":asyncBatchEmbedContent
 /// Tools that the client runs.
 const CLIENT_TOOLS: [&str; 8] =
     ["function", "custom", "bash", "text_editor", "computer", "memory", "local_shell", "apply_patch"];
+
+/// Tools that Google runs, each the key of an object without a type.
+const GOOGLE_TOOLS: [&[u8]; 6] =
+    [b"googleSearch", b"google_search", b"codeExecution", b"code_execution", b"urlContext", b"url_context"];
 
 /// Whether a POST with this `body` changes something at the provider, so that it must not run twice at once: it creates
 /// a file, a job or a thread; the response is stored, runs in the background or belongs to a conversation; or the provider
@@ -72,29 +76,22 @@ pub fn has_side_effects(uri: &Uri, body: &[u8]) -> bool {
 }
 
 /// Whether the provider runs one of these tools. Those of a caller are functions, or have no type in Anthropic's and
-/// Google's API.
+/// Google's API. Nothing is built of them but their type: they may be as long as a request.
 fn has_provider_tool(tools: &[u8]) -> bool {
-    let Ok(Value::Array(tools)) = serde_json::from_slice(tools) else { return false };
-    tools.iter().any(|tool| match tool.get("type").and_then(Value::as_str) {
-        // The name of a tool may end in its version: `bash_20250124`.
-        Some(kind) => {
-            let name = kind.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
-            !CLIENT_TOOLS.contains(&name)
-        }
-        None => tool.as_object().is_some_and(|tool| {
-            let is_of_google = |key: &String| {
-                [
-                    "googleSearch",
-                    "google_search",
-                    "codeExecution",
-                    "code_execution",
-                    "urlContext",
-                    "url_context",
-                ]
-                .contains(&&**key)
-            };
-            tool.keys().any(is_of_google)
-        }),
+    let tools: Vec<&RawValue> = serde_json::from_slice(tools).unwrap_or_default();
+    tools.iter().any(|tool| {
+        let tool = tool.get().as_bytes();
+        let (mut kind, mut is_of_google) = (None, false);
+        let is_read = members(tool, |key, value| match key {
+            b"type" => kind = serde_json::from_slice::<String>(&tool[value]).ok(),
+            _ => is_of_google |= GOOGLE_TOOLS.contains(&key),
+        });
+        is_read.is_some()
+            && kind.map_or(is_of_google, |kind| {
+                // The name of a tool may end in its version: `bash_20250124`.
+                let name = kind.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+                !CLIENT_TOOLS.contains(&name)
+            })
     })
 }
 

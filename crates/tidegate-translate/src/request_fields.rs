@@ -32,6 +32,16 @@ impl RequestFields {
         serde_json::from_str(self.0.get(name)?.get()).ok()
     }
 
+    /// The JSON of a field as it is written. `None` if there is no such field.
+    pub(crate) fn raw(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.get())
+    }
+
+    /// A field of this type, of which nothing else is kept. `None` if there is no such field, or one of another type.
+    pub(crate) fn read_as<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_str(self.raw(name)?).ok()
+    }
+
     /// The names and the raw JSON of their values.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, value.get()))

@@ -33,6 +33,8 @@ pub(crate) struct ConnectionSettings {
     pub(crate) ping_timeout: Duration,
 }
 
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl ConnectionSettings {
     pub(super) fn check(&self) -> Result<(), GatewayConfigError> {
         let times = [
@@ -41,9 +43,11 @@ impl ConnectionSettings {
             ("ping_interval", self.ping_interval),
             ("ping_timeout", self.ping_timeout),
         ];
-        let zero = times.into_iter().filter(|(_, time)| time.is_zero());
-        GatewayConfigError::all(zero.map(|(key, _)| {
-            let problem = "expected more than 0s, found 0s";
+        // A clock cannot be as far ahead as the longest duration.
+        let invalid = times.into_iter().filter(|(_, time)| time.is_zero() || *time > LONGEST);
+        GatewayConfigError::all(invalid.map(|(key, time)| {
+            let found = humantime::format_duration(time);
+            let problem = format!("expected more than 0s and at most 1day, found {found}");
             Err(GatewayConfigError::new(format!("connections.{key}"), problem))
         }))
     }

@@ -221,6 +221,15 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
             "[cache]\nmax_bytes = \"64MiB\"",
             "cache.max_bytes: expected a whole number, found string \"64MiB\"",
         ),
+        (
+            "[connections]\nping_timeout = \"0s\"",
+            "connections.ping_timeout: expected more than 0s and at most 1day, found 0s",
+        ),
+        // Regression: a clock that far ahead is a panic of the task that closes idle connections.
+        (
+            "[connections]\nidle_timeout = \"2days\"",
+            "connections.idle_timeout: expected more than 0s and at most 1day, found 2days",
+        ),
         ("[cache]\nmax_age = \"0s\"", "cache.max_age: expected more than 0s, found 0s"),
         ("[cache]\nmax_age = 60", "cache.max_age: expected a duration, found integer `60`"),
         ("[cache]\nsimilarity = 80", "cache.similarity: expected a number above 0, and at most 2, found 80"),

@@ -1,6 +1,6 @@
 //! Removal of our own keys from what a provider returns. Providers repeat the key of a request in their errors.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ use crate::endpoint::ApiDialect;
 pub(crate) struct Redactor {
     keys: Vec<Box<[u8]>>,
     parts: HashSet<Box<[u8]>>,
+    /// Where in which keys each part of [`BESIDE_MASK`] bytes ends.
+    beside_masks: HashMap<[u8; BESIDE_MASK], Vec<(usize, usize)>>,
     /// The keys that are looked for in answers as well.
     long_keys: Vec<memmem::Finder<'static>>,
 }
@@ -56,7 +58,14 @@ impl Redactor {
         let parts = keys.iter().flat_map(|key| key.windows(PART)).map(Box::from).collect();
         let long_keys = keys.iter().filter(|key| key.len() >= PART);
         let long_keys = long_keys.map(|key| memmem::Finder::new(key).into_owned()).collect();
-        Self { keys, parts, long_keys }
+        let mut beside_masks: HashMap<_, Vec<_>> = HashMap::new();
+        for (index, key) in keys.iter().enumerate() {
+            for (start, part) in key.windows(BESIDE_MASK).enumerate() {
+                let part = part.try_into().expect("the length of the windows");
+                beside_masks.entry(part).or_default().push((index, start + BESIDE_MASK));
+            }
+        }
+        Self { keys, parts, beside_masks, long_keys }
     }
 
     /// Removes the keys from the head, and from the body of an error. In any other body whole keys are masked.
@@ -158,7 +167,7 @@ impl Redactor {
             }));
         }
         for mask in masks(text) {
-            found.extend(self.keys.iter().filter_map(|key| masked(text, &mask, key)));
+            found.extend(self.masked(text, &mask));
         }
         found.sort_unstable_by_key(|place| place.start);
         let mut merged: Vec<Range<usize>> = Vec::with_capacity(found.len());
@@ -169,6 +178,38 @@ impl Redactor {
             }
         }
         merged
+    }
+}
+
+impl Redactor {
+    /// The places of keys with their middle replaced by `mask`. A key is compared only if a part of it is beside the mask.
+    fn masked(&self, text: &[u8], mask: &Range<usize>) -> Vec<Range<usize>> {
+        let (before, after) = (&text[..mask.start], &text[mask.end..]);
+        let of_part = |part: Option<&[u8; BESIDE_MASK]>| part.and_then(|part| self.beside_masks.get(part));
+        // The most bytes of each key before and after the mask.
+        let mut sides: BTreeMap<usize, [usize; 2]> = BTreeMap::new();
+        for &(index, end) in of_part(before.last_chunk()).into_iter().flatten() {
+            if end < self.keys[index].len() && before.ends_with(&self.keys[index][..end]) {
+                let [left, _] = sides.entry(index).or_default();
+                *left = end.max(*left);
+            }
+        }
+        for &(index, end) in of_part(after.first_chunk()).into_iter().flatten() {
+            let rest = &self.keys[index][end - BESIDE_MASK..];
+            if end > BESIDE_MASK && after.starts_with(rest) {
+                let [_, right] = sides.entry(index).or_default();
+                *right = rest.len().max(*right);
+            }
+        }
+        let places = sides.into_iter().map(|(index, [left, right])| {
+            let key = &self.keys[index];
+            let fewer = || (1..BESIDE_MASK).rev();
+            let left = left.max(fewer().find(|&length| before.ends_with(&key[..length])).unwrap_or(0));
+            let is_end = |length: &usize| after.starts_with(&key[key.len() - length..]);
+            let right = right.max(fewer().find(is_end).unwrap_or(0));
+            mask.start - left..mask.end + right
+        });
+        places.collect()
     }
 }
 
@@ -184,15 +225,6 @@ fn masks(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
     std::iter::from_fn(move || {
         runs.find(|(place, run)| place.len() >= MASK && is_mask(&run[0])).map(|(place, _)| place)
     })
-}
-
-/// The place of `key` with its middle replaced by `mask`.
-fn masked(text: &[u8], mask: &Range<usize>, key: &[u8]) -> Option<Range<usize>> {
-    let (before, after) = (&text[..mask.start], &text[mask.end..]);
-    let lengths = || (1..key.len()).rev();
-    let left = lengths().find(|&length| before.ends_with(&key[..length])).unwrap_or(0);
-    let right = lengths().find(|&length| after.starts_with(&key[key.len() - length..])).unwrap_or(0);
-    (left.max(right) >= BESIDE_MASK).then(|| mask.start - left..mask.end + right)
 }
 
 /// The keys are not shown.
@@ -243,6 +275,20 @@ mod tests {
         for other in ["sk-", "sk-prod", &KEY[8..20], "a *** b", "wait ... or x", "Yhb", "sk-proX"] {
             assert_eq!(redacted(other), other);
         }
+    }
+
+    /// Regression: each mask was compared with every part of every key, so that an error of 1 MiB took seconds.
+    #[test]
+    fn many_masks_are_searched_in_little_time() {
+        let keys: Vec<String> = (0..10).map(|number| format!("sk-{number}{}", "aB3".repeat(54))).collect();
+        let redactor = Redactor::new(keys.iter().map(String::as_str));
+        let start = std::time::Instant::now();
+        for text in ["...a".repeat(1 << 16), "...sk-".repeat(1 << 16)] {
+            assert!(masks(text.as_bytes()).all(|mask| redactor.masked(text.as_bytes(), &mask).len() <= 20));
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
+        let masked = redactor.find(format!("say sk-7aB...{} now", &keys[7][160..]).as_bytes());
+        assert_eq!(masked.first(), Some(&(4..19)));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
+use serde::Deserialize;
 use serde_json::Value;
 use tidegate_core::ChatQuestion;
 
 use crate::content_text::{ContentPiece, pieces};
-use crate::request_fields::RequestFields;
+use crate::request_fields::{RawJson, RequestFields};
 
 /// Values of [`ChatQuestion::dialect`].
 const CHAT: &str = "chat";
@@ -40,7 +41,8 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<ChatQuestion> {
         _ => return None,
     };
     let request = RequestFields::read(body)?;
-    if request.get("n").is_some_and(|n| !n.is_null() && n != 1) || requires_more_than_text(&request) {
+    let has_one_answer = matches!(request.raw("n"), None | Some("null" | "1"));
+    if !has_one_answer || requires_more_than_text(&request) {
         return None;
     }
     let messages = request.messages()?;
@@ -62,9 +64,10 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<ChatQuestion> {
         (name, value.to_string()).hash(&mut context);
     }
     before.iter().for_each(|message| message.get().hash(&mut context));
-    let model = request.get("model").and_then(|model| Some(model.as_str()?.to_owned())).unwrap_or_default();
-    let streams = request.get("stream") == Some(Value::Bool(true));
-    let include_usage = request.get("stream_options").is_some_and(|options| options["include_usage"] == true);
+    let model = request.read_as("model").unwrap_or_default();
+    let streams = request.raw("stream") == Some("true");
+    let stream_options: Option<StreamOptions> = request.read_as("stream_options");
+    let include_usage = stream_options.is_some_and(|options| options.include_usage);
     Some(ChatQuestion {
         prompt,
         context: context.finish(),
@@ -79,27 +82,49 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<ChatQuestion> {
 /// The lower of the two limits, if both are set. A limit that is not a valid number counts as 0, because its
 /// meaning is unknown.
 fn max_tokens(request: &RequestFields) -> Option<u64> {
-    let limits = ["max_completion_tokens", "max_tokens"].into_iter().filter_map(|limit| request.get(limit));
-    limits.filter(|limit| !limit.is_null()).map(|limit| limit.as_u64().unwrap_or(0)).min()
+    let limits = ["max_completion_tokens", "max_tokens"].into_iter().filter_map(|limit| request.raw(limit));
+    limits.filter(|limit| *limit != "null").map(|limit| limit.parse().unwrap_or(0)).min()
 }
 
-/// Whether the request requires a response format, a tool call, audio or log probabilities.
+/// Whether the request requires a response format, a tool call, audio or log probabilities. Nothing is built of the fields but
+/// their type: they may be as long as a request.
 fn requires_more_than_text(request: &RequestFields) -> bool {
-    let get = |name: &str| request.get(name).unwrap_or_default();
-    let has_form = |format: &Value| !format.is_null() && format["type"] != "text";
-    let must_call = |choice: &Value| match choice {
-        Value::Null => false,
-        Value::String(choice) => choice != "auto" && choice != "none",
-        choice => !matches!(choice["type"].as_str(), Some("auto" | "none")),
+    let has_form = |format: &str| format != "null" && type_of(format).as_deref() != Some("text");
+    let must_call = |choice: &str| {
+        let kind = serde_json::from_str(choice).ok().or_else(|| type_of(choice));
+        choice != "null" && !matches!(kind.as_deref(), Some("auto" | "none"))
     };
-    let wants_audio =
-        get("modalities").as_array().is_some_and(|modes| modes.iter().any(|mode| mode != "text"));
-    has_form(&get("response_format"))
-        || has_form(&get("output_config")["format"])
-        || !get("output_format").is_null()
-        || must_call(&get("tool_choice"))
-        || wants_audio
-        || get("logprobs") == true
+    let wants_audio = |modes: &str| match serde_json::from_str::<Option<Vec<String>>>(modes) {
+        Ok(modes) => modes.into_iter().flatten().any(|mode| mode != "text"),
+        Err(_) => true,
+    };
+    let output_config: Option<OutputConfig> = request.read_as("output_config");
+    request.raw("response_format").is_some_and(has_form)
+        || output_config.and_then(|config| config.format).is_some_and(|format| has_form(format.get()))
+        || request.raw("output_format").is_some_and(|format| format != "null")
+        || request.raw("tool_choice").is_some_and(must_call)
+        || request.raw("modalities").is_some_and(wants_audio)
+        || request.raw("logprobs") == Some("true")
+}
+
+/// The field `type` of an object.
+fn type_of(json: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Typed {
+        r#type: Option<String>,
+    }
+    serde_json::from_str::<Typed>(json).ok()?.r#type
+}
+
+#[derive(Deserialize)]
+struct OutputConfig {
+    format: Option<RawJson>,
+}
+
+#[derive(Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
 }
 
 /// The texts of a message content; `None` if it holds anything but text.

@@ -20,6 +20,9 @@ use crate::{AttemptUsage, Error, ErrorCode, Failure, FailureKind, Outcome, Strea
 const MAX_HELD_EVENTS: u32 = 64;
 const MAX_HELD_BYTES: usize = 256 * 1024;
 
+/// The most frames that are held back. Each has memory of its own, however short it is.
+const MAX_HELD_FRAMES: usize = 4096;
+
 /// The most frames of a body that is never pending before the timers are polled and the task yields.
 const MAX_READY_FRAMES: u8 = 64;
 
@@ -156,7 +159,10 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
                 self.end = Some(StreamEnd::Finished);
                 Some(HoldResult::Commit)
             }
-            None if self.held_events >= MAX_HELD_EVENTS || self.held_bytes >= MAX_HELD_BYTES => {
+            None if self.held_events >= MAX_HELD_EVENTS
+                || self.held_bytes >= MAX_HELD_BYTES
+                || self.held.len() >= MAX_HELD_FRAMES =>
+            {
                 Some(HoldResult::Commit)
             }
             None => None,
