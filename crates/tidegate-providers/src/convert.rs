@@ -10,6 +10,9 @@ use crate::stream::sse::SseFramer;
 /// The most events that are put together.
 const MAX_EVENTS: usize = 256 * 1024;
 
+/// The most bytes of a stream that an answer is split into: several times those of any answer that is converted.
+pub(crate) const MAX_CONVERTED: usize = 64 * 1024 * 1024;
+
 /// Puts the events of a complete stream together. `None` if no dialect can, or if an event is unreadable.
 pub(crate) fn events_to_document(events: &[u8]) -> Option<Bytes> {
     let (mut dialect, mut parsed, mut is_readable) = (None, Vec::new(), true);
@@ -36,7 +39,8 @@ pub(crate) fn events_to_document(events: &[u8]) -> Option<Bytes> {
     serde_json::to_vec(&document).ok().map(Bytes::from)
 }
 
-/// Splits a complete answer into the events of a stream. `None` if it is an answer in no known dialect.
+/// Splits a complete answer into the events of a stream. `None` if it is an answer in no known dialect, or if the stream
+/// would be too long.
 pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
     let document: Value = serde_json::from_slice(document).ok()?;
     let events = all_rules().find_map(|rules| (rules.events)(&document))?;
@@ -52,6 +56,9 @@ pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
             data => serde_json::to_writer(&mut out, &data).ok()?,
         }
         out.extend_from_slice(b"\n\n");
+        if out.len() > MAX_CONVERTED {
+            return None;
+        }
     }
     Some(out.into())
 }
@@ -806,6 +813,38 @@ mod tests {
             // Ten times the size takes about ten times as long, not a hundred times. Other work may delay a run.
             assert!((0..10).any(|_| time(&large) < 25 * time(small)), "{small:.200}");
         }
+    }
+
+    /// The document with that many items, and with another field.
+    fn with_items(count: usize, key: &str, value: &str) -> [Value; 2] {
+        let choice = json!({"message": {"content": "a"}, "finish_reason": "stop"});
+        let part = json!({"type": "output_text", "text": "a"});
+        let message = json!({"type": "message", key: value, "content": vec![part; count]});
+        [
+            json!({"object": "chat.completion", key: value, "choices": vec![choice; count]}),
+            json!({"object": "response", "status": "completed", "output": [message]}),
+        ]
+    }
+
+    #[test]
+    fn the_events_of_a_document_are_as_long_as_it_whatever_its_fields() {
+        for key in ["prompt_filter_results", "service_tier", "x"] {
+            for document in with_items(500, key, &"x".repeat(100_000)) {
+                let body = document.to_string();
+                let events = document_to_events(body.as_bytes()).unwrap();
+                assert!(events.len() < 10 * body.len(), "{key}: {} of {}", events.len(), body.len());
+            }
+        }
+        // What identifies an answer is in all of its events.
+        for (length, is_short) in [(100, true), (100_000, false)] {
+            for document in with_items(500, "id", &"x".repeat(length)) {
+                let events = all_rules().find_map(|rules| (rules.events)(&document));
+                assert_eq!(events.is_some(), is_short);
+            }
+        }
+        let text = "x".repeat(MAX_CONVERTED);
+        let document = json!({"choices": [{"message": {"content": text}}]}).to_string();
+        assert!(document_to_events(document.as_bytes()).is_none());
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
+use crate::convert::MAX_CONVERTED;
+
 /// An event of a stream: its name, empty in a dialect without names, and its data.
 pub(crate) type NamedEvent = (&'static str, Value);
 
@@ -73,6 +75,14 @@ pub(crate) fn item_at<'a>(array: &'a mut Vec<Value>, index: &Value) -> Option<&'
         array.len() - 1
     });
     array.get_mut(at).filter(|_| at < MAX_ITEMS)
+}
+
+/// `None` if that many copies of each of these values are longer than a stream may be.
+pub(crate) fn check_copies<'a>(mut copies: impl Iterator<Item = (&'a Value, usize)>) -> Option<()> {
+    let length = copies.try_fold(0_usize, |length, (value, count)| {
+        length.checked_add(value.to_string().len().checked_mul(count)?)
+    });
+    length.filter(|&length| length <= MAX_CONVERTED).map(|_| ())
 }
 
 /// The arguments of a call as text: an object is serialised.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use crate::dialect::event_merge::{
-    MAX_ITEMS, NamedEvent, append, arguments_text, content_blocks, field, item_at, objects,
+    MAX_ITEMS, NamedEvent, append, arguments_text, check_copies, content_blocks, field, item_at, objects,
 };
 use crate::event::DONE;
 
@@ -221,18 +221,29 @@ fn add_logprobs(logprobs: &mut Value, part: &Value) -> Option<()> {
     Some(())
 }
 
+/// The fields of a completion that are in all of its chunks. Others are in the first one.
+const COMMON_FIELDS: [&str; 5] = ["id", "object", "created", "model", "system_fingerprint"];
+
 pub(super) fn events(completion: &Value) -> Option<Vec<NamedEvent>> {
     let choices = objects(&completion["choices"])?;
-    if choices.is_empty() || !choices.iter().all(|choice| choice["message"].is_object()) {
+    let count = choices.len();
+    if count == 0 || count > MAX_ITEMS || !choices.iter().all(|choice| choice["message"].is_object()) {
         return None;
     }
-    let mut chunk = completion.clone();
+    let mut chunk = json!({});
+    for (key, value) in completion.as_object()?.iter().filter(|(key, _)| *key != "choices" && *key != "usage")
+    {
+        chunk[key] = value.clone();
+    }
     chunk["object"] = "chat.completion.chunk".into();
-    chunk.as_object_mut()?.remove("usage");
+    let mut common = chunk.clone();
+    common.as_object_mut()?.retain(|key, _| COMMON_FIELDS.contains(&key.as_str()));
+    check_copies(std::iter::once((&common, 2 * count)))?;
     let mut events: Vec<NamedEvent> = Vec::new();
     let mut push = |choice: Value| {
+        let mut chunk = std::mem::replace(&mut chunk, common.clone());
         chunk["choices"] = json!([choice]);
-        events.push(("", chunk.clone()));
+        events.push(("", chunk));
     };
     for choice in choices {
         let mut delta = choice["message"].clone();

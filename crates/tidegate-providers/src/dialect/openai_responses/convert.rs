@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::dialect::event_merge::{MAX_ITEMS, NamedEvent, arguments_text, objects};
+use crate::dialect::event_merge::{MAX_ITEMS, NamedEvent, arguments_text, check_copies, objects};
 
 /// The last event contains the response as a whole. Where a server leaves its output empty, the items are in
 /// the events that begin and end them, and their texts in those between.
@@ -157,7 +157,10 @@ pub(super) fn events(response: &Value) -> Option<Vec<NamedEvent>> {
         ("response.created", json!({"response": begun})),
         ("response.in_progress", json!({"response": begun})),
     ];
-    for (index, item) in objects(&response["output"])?.iter().enumerate() {
+    let output = objects(&response["output"])?;
+    let parts = |item: &Value| item["content"].as_array().map_or(0, Vec::len);
+    check_copies(output.iter().map(|item| (&item["id"], 4 * parts(item))))?;
+    for (index, item) in output.iter().enumerate() {
         add_item(index, item, &mut events);
     }
     events.push((last, json!({"response": response})));
