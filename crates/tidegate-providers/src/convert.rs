@@ -65,7 +65,7 @@ pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use proptest::prelude::*;
     use proptest::sample::{Index, select};
@@ -739,7 +739,7 @@ mod tests {
     fn bodies(count: usize, has_own: bool) -> Vec<String> {
         let at = |event: usize| if has_own { event } else { 0 };
         let call = |event: usize| {
-            let piece = if has_own || event == 0 { "{\"a\":\"".to_owned() } else { "x".repeat(99) };
+            let piece = if has_own || event == 0 { "{\"a\":\"".to_owned() } else { "x".repeat(98) + "}" };
             chunk(
                 json!({"tool_calls": [{"index": at(event), "function": {"name": "f", "arguments": piece}}]}),
                 None,
@@ -812,6 +812,43 @@ mod tests {
             };
             // Ten times the size takes about ten times as long, not a hundred times. Other work may delay a run.
             assert!((0..10).any(|_| time(&large) < 25 * time(small)), "{small:.200}");
+        }
+    }
+
+    /// A body with this many items and `count` events that continue the first one.
+    fn continued(items: usize, count: usize, event: impl Fn(usize) -> Value, last: Value) -> String {
+        let at = |number: usize| if number < items { number } else { 0 };
+        let events = (0..count).map(|number| event(at(number))).chain([last]);
+        events.map(|event| format!("data: {event}\n\n")).collect()
+    }
+
+    #[test]
+    fn the_time_to_put_an_event_to_its_item_is_the_same_for_any_number_of_items() {
+        let call = |call: Value| chunk(json!({"tool_calls": [call]}), None);
+        let completed = || json!({"type": "response.completed", "response": {"output": []}});
+        let text = "response.output_text.delta";
+        let dialects: [(&dyn Fn(usize) -> Value, Value); 6] = [
+            (&|at| call(json!({"index": at, "function": {"arguments": "x"}})), json!({})),
+            (
+                &|at| call(json!({"id": at.to_string(), "function": {"name": "f", "arguments": "x"}})),
+                json!({}),
+            ),
+            (&|at| call(json!({"id": "a", "index": at, "function": {"arguments": "x"}})), json!({})),
+            (&|at| json!({"type": text, "output_index": at, "delta": "a"}), completed()),
+            (&|at| json!({"type": text, "item_id": at.to_string(), "delta": "a"}), completed()),
+            (&|at| json!({"type": text, "output_index": 0, "content_index": at, "delta": "a"}), completed()),
+        ];
+        for (event, last) in dialects {
+            let [few, many] = [1, 1000].map(|items| continued(items, 4000, event, last.clone()));
+            let time = |body: &str| {
+                let start = Instant::now();
+                assert!(events_to_document(body.as_bytes()).is_some(), "{body:.200}");
+                start.elapsed()
+            };
+            let (best_few, best_many) = (0..5)
+                .map(|_| (time(&few), time(&many)))
+                .fold((Duration::MAX, Duration::MAX), |(a, b), (few, many)| (a.min(few), b.min(many)));
+            assert!(best_many < 3 * best_few, "{best_few:?} {best_many:?} {many:.200}");
         }
     }
 

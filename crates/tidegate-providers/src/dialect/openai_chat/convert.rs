@@ -1,8 +1,10 @@
 //! Between a chat completion and its chunks.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde_json::{Value, json};
+use tidegate_core::JsonDepth;
 
 use crate::dialect::event_merge::{
     MAX_ITEMS, NamedEvent, append, arguments_text, check_copies, content_blocks, field, item_at, objects,
@@ -11,6 +13,7 @@ use crate::event::DONE;
 
 pub(super) fn document(chunks: &[Value]) -> Option<Value> {
     let (mut completion, mut choices) = (json!({}), Vec::new());
+    let mut calls: HashMap<u64, KnownCalls> = HashMap::new();
     for chunk in chunks {
         for (key, value) in chunk.as_object()? {
             match (key.as_str(), value) {
@@ -21,7 +24,8 @@ pub(super) fn document(chunks: &[Value]) -> Option<Value> {
             }
         }
         for part in objects(&chunk["choices"])? {
-            add_part(item_at(&mut choices, &index_of(part).unwrap_or_default().into())?, part)?;
+            let index = index_of(part).unwrap_or_default();
+            add_part(item_at(&mut choices, &index.into())?, calls.entry(index).or_default(), part)?;
         }
     }
     for choice in &mut choices {
@@ -37,7 +41,7 @@ pub(super) fn document(chunks: &[Value]) -> Option<Value> {
 }
 
 /// Adds a choice of a chunk to that of the completion.
-fn add_part(choice: &mut Value, part: &Value) -> Option<()> {
+fn add_part(choice: &mut Value, calls: &mut KnownCalls, part: &Value) -> Option<()> {
     if let Some(choice) = choice.as_object_mut() {
         choice.entry("logprobs").or_insert(Value::Null);
     }
@@ -49,9 +53,9 @@ fn add_part(choice: &mut Value, part: &Value) -> Option<()> {
     // Some servers send a whole message in place of a delta, or repeat it after the deltas.
     let is_empty = |message: &Value| message["content"].is_null() && message["tool_calls"].is_null();
     if part["delta"].as_object().is_some_and(|delta| !delta.is_empty()) {
-        add_delta(field(choice, "message")?, &part["delta"])?;
+        add_delta(field(choice, "message")?, calls, &part["delta"])?;
     } else if part["message"].is_object() && is_empty(&choice["message"]) {
-        add_delta(field(choice, "message")?, &part["message"])?;
+        add_delta(field(choice, "message")?, calls, &part["message"])?;
     }
     add_logprobs(field(choice, "logprobs")?, &part["logprobs"])?;
     if part["finish_reason"].as_str().is_some_and(|reason| !reason.is_empty()) {
@@ -74,7 +78,7 @@ fn finish_reason(choice: &Value) -> &str {
     if has_calls && reason == "stop" { "tool_calls" } else { reason }
 }
 
-fn add_delta(message: &mut Value, delta: &Value) -> Option<()> {
+fn add_delta(message: &mut Value, known: &mut KnownCalls, delta: &Value) -> Option<()> {
     for (key, value) in delta.as_object().into_iter().flatten() {
         match key.as_str() {
             "role" if value.is_null() => {}
@@ -87,10 +91,14 @@ fn add_delta(message: &mut Value, delta: &Value) -> Option<()> {
                 }
                 let calls = calls.as_array_mut()?;
                 // Calls of one chunk are different calls.
-                let known = calls.len();
+                let count = calls.len();
                 for (position, part) in objects(value)?.iter().enumerate() {
-                    let at = call_of(calls, part, position > 0 && calls.len() > known);
-                    add_call(calls.get_mut(at).filter(|_| at < MAX_ITEMS)?, part)?;
+                    let is_after_new = position > 0 && calls.len() > count;
+                    let at = known.position(calls, part, is_after_new).unwrap_or(calls.len());
+                    if at == calls.len() {
+                        calls.push(json!({}));
+                    }
+                    known.add(calls.get_mut(at).filter(|_| at < MAX_ITEMS)?, at, part)?;
                 }
             }
             "audio" => add_audio(field(message, key)?, value)?,
@@ -126,33 +134,83 @@ fn parts(content: &Value) -> Option<Vec<Value>> {
     }
 }
 
-/// The position of the call that `part` continues, or of a new one. A call has an id, an index, or both. Some servers
-/// send neither, one index for all calls, or another id with every piece of a call.
-fn call_of(calls: &mut Vec<Value>, part: &Value, is_after_new: bool) -> usize {
-    let id = part["id"].as_str().filter(|id| !id.is_empty());
-    let name = name_of(part);
-    let index = index_of(part);
-    let is_at_index =
-        |call: &Value| index.is_none_or(|index| index_of(call).is_none_or(|known| known == index));
-    let with_id = id.and_then(|id| calls.iter().rposition(|call| call["id"] == id && is_at_index(call)));
-    let at_index = || match index {
-        Some(_) => calls.iter().rposition(|call| index_of(call) == index),
-        None if is_after_new && name.is_some() => None,
-        None => calls.len().checked_sub(1),
-    };
-    let is_same = |&at: &usize| {
-        let call = &calls[at];
-        let is_other_id = id.is_some() && call["id"].is_string();
-        match (name, name_of(call)) {
-            (None, _) | (_, None) => true,
-            // A name begins a call, unless the call of this name is not complete.
-            (Some(name), Some(known)) => name == known && !is_other_id && !is_complete(call),
+/// The calls of a choice by what identifies them: the position of the last one in each case.
+#[derive(Default)]
+struct KnownCalls {
+    by_index: HashMap<u64, usize>,
+    by_id: HashMap<String, usize>,
+    by_id_and_index: HashMap<(String, u64), usize>,
+    /// The nesting of the arguments of each call.
+    depths: Vec<JsonDepth>,
+}
+
+impl KnownCalls {
+    /// The position of the call that `part` continues. A call has an id, an index, or both. Some servers send neither, one
+    /// index for all calls, or another id with every piece of a call.
+    fn position(&self, calls: &[Value], part: &Value, is_after_new: bool) -> Option<usize> {
+        let (id, name, index) = (id_of(part), name_of(part), index_of(part));
+        let with_id = id.and_then(|id| {
+            let last = *self.by_id.get(id)?;
+            match (index, index_of(&calls[last])) {
+                (Some(index), Some(_)) => self.by_id_and_index.get(&(id.to_owned(), index)).copied(),
+                _ => Some(last),
+            }
+        });
+        let at_index = || match index {
+            Some(index) => self.by_index.get(&index).copied(),
+            None if is_after_new && name.is_some() => None,
+            None => calls.len().checked_sub(1),
+        };
+        let is_same = |&at: &usize| {
+            let call = &calls[at];
+            let is_other_id = id.is_some() && call["id"].is_string();
+            match (name, name_of(call)) {
+                (None, _) | (_, None) => true,
+                // A name begins a call, unless the call of this name is not complete.
+                (Some(name), Some(known)) => {
+                    name == known && !is_other_id && !is_complete(self.depths[at], arguments_of(call))
+                }
+            }
+        };
+        with_id.or_else(|| at_index().filter(is_same))
+    }
+
+    /// Adds a piece to the call at this position.
+    fn add(&mut self, call: &mut Value, at: usize, part: &Value) -> Option<()> {
+        if at == self.depths.len() {
+            self.depths.push(JsonDepth::new());
         }
-    };
-    with_id.or_else(|| at_index().filter(is_same)).unwrap_or_else(|| {
-        calls.push(json!({}));
-        calls.len() - 1
-    })
+        let depth = &mut self.depths[at];
+        let read = match arguments_of(call) {
+            // They may be replaced.
+            "{}" => {
+                *depth = JsonDepth::new();
+                0
+            }
+            arguments => arguments.len(),
+        };
+        let was_known = (id_of(call).is_some(), index_of(call).is_some());
+        add_call(call, part)?;
+        depth.push(arguments_of(call).as_bytes().get(read..).unwrap_or_default());
+        let (id, index) = (id_of(call), index_of(call));
+        if was_known != (id.is_some(), index.is_some()) {
+            let set_last = |last: &mut usize| *last = at.max(*last);
+            if let Some(index) = index {
+                set_last(self.by_index.entry(index).or_default());
+            }
+            if let Some(id) = id {
+                set_last(self.by_id.entry(id.to_owned()).or_default());
+            }
+            if let (Some(id), Some(index)) = (id, index) {
+                set_last(self.by_id_and_index.entry((id.to_owned(), index)).or_default());
+            }
+        }
+        Some(())
+    }
+}
+
+fn id_of(call: &Value) -> Option<&str> {
+    call["id"].as_str().filter(|id| !id.is_empty())
 }
 
 /// The function of a call, or the tool of a custom one.
@@ -164,12 +222,13 @@ fn name_of(call: &Value) -> Option<&str> {
     function_of(call)["name"].as_str().filter(|name| !name.is_empty())
 }
 
-/// Whether the arguments of a call are a whole JSON document.
-fn is_complete(call: &Value) -> bool {
-    let arguments = function_of(call)["arguments"].as_str().unwrap_or_default().trim();
-    // Most pieces do not end an object, and need not be parsed together with all before them.
-    let may_be = !arguments.starts_with('{') || arguments.ends_with('}');
-    may_be && serde_json::from_str::<serde::de::IgnoredAny>(arguments).is_ok()
+fn arguments_of(call: &Value) -> &str {
+    function_of(call)["arguments"].as_str().unwrap_or_default()
+}
+
+/// Whether arguments with this nesting are a whole object or list, a string that contains one, or null.
+fn is_complete(depth: JsonDepth, arguments: &str) -> bool {
+    depth.is_closed() || !depth.is_open() && (arguments.starts_with('"') || arguments == "null")
 }
 
 /// Adds a piece of a call. What identifies a call is set once: some servers repeat it with every piece.
@@ -177,6 +236,7 @@ fn add_call(call: &mut Value, part: &Value) -> Option<()> {
     for (key, value) in part.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
         match key.as_str() {
             "function" | "custom" => add_function(field(call, key)?, value)?,
+            "index" if index_of(part).is_none() => {}
             "index" => *field(call, key)? = index_of(part).into(),
             key if call[key].as_str().is_some_and(|known| !known.is_empty()) => {}
             key => *field(call, key)? = value.clone(),

@@ -1,5 +1,7 @@
 //! Between a response and its events.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use crate::dialect::event_merge::{MAX_ITEMS, NamedEvent, arguments_text, check_copies, objects};
@@ -42,72 +44,90 @@ fn part(kind: &str, key: &str, text: &str) -> Value {
     part
 }
 
+/// The positions of the items of a response by their indexes and ids, the first one where several have an id.
+#[derive(Default)]
+struct Positions<'a> {
+    by_index: HashMap<&'a Value, usize>,
+    by_id: HashMap<&'a Value, usize>,
+}
+
+impl<'a> Positions<'a> {
+    /// The position of the item that an event begins, continues or ends. Some servers send no index.
+    fn of(&self, event: &Value) -> Option<usize> {
+        let by_id = |id: &Value| self.by_id.get(id).copied();
+        match &event["output_index"] {
+            Value::Null => by_id(&event["item"]["id"]).into_iter().chain(by_id(&event["item_id"])).min(),
+            index => self.by_index.get(index).copied(),
+        }
+    }
+
+    fn insert(&mut self, index: &'a Value, id: &'a Value, at: usize) {
+        self.by_index.entry(index).or_insert(at);
+        self.by_id.entry(id).or_insert(at);
+    }
+}
+
 /// The items of all events, in their order. The last one has the status of the response, which may have been cut off.
 fn output(events: &[Value], status: &Value) -> Option<Vec<Value>> {
-    let mut output: Vec<(&Value, Value)> = Vec::new();
+    let (mut output, mut positions): (Vec<Value>, _) = (Vec::new(), Positions::default());
     for event in events {
-        let index = &event["output_index"];
-        let known = output.iter().position(|(at, item)| match index {
-            Value::Null => item["id"] == event["item"]["id"] || item["id"] == event["item_id"],
-            index => *at == index,
-        });
-        match (event["type"].as_str(), known) {
-            (Some("response.output_item.added" | "response.output_item.done"), known) => {
-                let item = event["item"].as_object()?.clone().into();
-                match known {
-                    Some(known) => output[known].1 = item,
-                    None => output.push((index, item)),
-                }
+        let known = positions.of(event);
+        let (item, id) = match (event["type"].as_str(), known) {
+            (Some("response.output_item.added" | "response.output_item.done"), _) => {
+                (event["item"].as_object()?.clone().into(), &event["item"]["id"])
             }
             // A server that sends nothing but the deltas.
             (Some("response.output_text.delta" | "response.refusal.delta"), None) => {
                 let item = json!({"type": "message", "id": event["item_id"], "role": "assistant",
                     "status": "completed", "content": []});
-                output.push((index, item));
+                (item, &event["item_id"])
             }
             // The call of these arguments is missing.
             (Some("response.function_call_arguments.delta"), None) => return None,
-            _ => {}
+            _ => continue,
+        };
+        let at = known.unwrap_or(output.len());
+        positions.insert(&event["output_index"], id, at);
+        match output.get_mut(at) {
+            Some(known) => *known = item,
+            None if at < MAX_ITEMS => output.push(item),
+            None => return None,
         }
-        if output.len() > MAX_ITEMS {
-            return None;
+    }
+    let mut own = vec![Vec::new(); output.len()];
+    for event in events {
+        // An event without an index is that of the item with its id.
+        if let Some(at) = positions.of(event) {
+            own[at].push(event);
         }
     }
     let count = output.len();
     let status = |at: usize| if at + 1 == count { status.clone() } else { "completed".into() };
-    let output = output.into_iter().enumerate();
-    output.map(|(at, (index, item))| with_content(index, item, status(at), events)).collect()
+    let output = output.into_iter().zip(own).enumerate();
+    output.map(|(at, (item, own))| with_content(item, status(at), &own)).collect()
 }
 
 /// The item with the texts or arguments that were sent for it, if it has none itself.
-fn with_content(index: &Value, mut item: Value, status: Value, events: &[Value]) -> Option<Value> {
-    let is_own = |event: &&Value| match &event["item_id"] {
-        Value::Null => event["output_index"] == *index,
-        id => *id == item["id"],
-    };
-    let own: Vec<&Value> = events.iter().filter(is_own).collect();
+fn with_content(mut item: Value, status: Value, own: &[&Value]) -> Option<Value> {
     match item["type"].as_str() {
         Some("message") if objects(&item["content"]).is_some_and(<[Value]>::is_empty) => {
             let mut parts: Vec<Value> = Vec::new();
             for (name, kind, key) in
                 [("response.output_text", "output_text", "text"), ("response.refusal", "refusal", "refusal")]
             {
-                let mut indexes: Vec<&Value> = Vec::new();
-                for event in &own {
-                    let is_part = event["type"].as_str().and_then(|kind| kind.strip_prefix(name));
-                    if is_part.is_some() && !indexes.contains(&&event["content_index"]) {
-                        indexes.push(&event["content_index"]);
+                let (mut of_parts, mut positions): (Vec<Vec<&Value>>, _) = (Vec::new(), HashMap::new());
+                let is_of_part =
+                    |event: &&&Value| event["type"].as_str().is_some_and(|kind| kind.starts_with(name));
+                for event in own.iter().filter(is_of_part) {
+                    let at = *positions.entry(&event["content_index"]).or_insert(of_parts.len());
+                    if at == of_parts.len() {
+                        of_parts.push(Vec::new());
                     }
-                    if indexes.len() > MAX_ITEMS {
-                        return None;
-                    }
+                    of_parts.get_mut(at).filter(|_| at < MAX_ITEMS)?.push(event);
                 }
-                for at in indexes {
-                    let of_part = own.iter().copied().filter(|event| event["content_index"] == *at);
-                    if let Some(text) = whole_text(of_part, name, key) {
-                        parts.push(part(kind, key, &text));
-                    }
-                }
+                let texts =
+                    of_parts.into_iter().filter_map(|of_part| whole_text(of_part.into_iter(), name, key));
+                parts.extend(texts.map(|text| part(kind, key, &text)));
             }
             item["content"] = parts.into();
             item["status"] = status;
