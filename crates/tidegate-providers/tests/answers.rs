@@ -4,7 +4,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response};
 use proptest::prelude::*;
-use tidegate_core::{BodyProbe, Classifier, ErrorCode, ExpectedAnswer, FailureKind};
+use tidegate_core::{BodyProbe, Classifier, ErrorCode, ExpectedAnswer, FailureKind, Scan, StopReason};
 use tidegate_providers::ProviderClassifier;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -148,6 +148,10 @@ const FAILURES: &[&str] = &[
     r#"{"candidates":[]}"#,
     r#"{"candidates":[{}]}"#,
     r#"{"finish_reason":"ERROR","message":{"role":"assistant","content":[]}}"#,
+    r#"{"object":"response","status":"cancelled","output":[]}"#,
+    r#"{"object":"response","output":[{"type":"reasoning","id":"rs_1"}],"status":"cancelled","usage":{"output_tokens":7}}"#,
+    r#"{"object":"response","output":[{"type":"reasoning","id":"rs_1"}],"status":"failed","error":{"code":"server_error"}}"#,
+    r#"{"output":{"type":"error"}}"#,
     "[[]]",
     r#"[[""]]"#,
 ];
@@ -317,13 +321,18 @@ fn events_that_are_labelled_as_packed_lose_the_label() {
     assert_eq!(head.headers[CONTENT_TYPE], "text/event-stream");
 }
 
-/// The state at the end of a stream at `path`: whether it has finished, and its failure.
-fn scanned(path: &str, events: &[u8]) -> (bool, Option<(ErrorCode, FailureKind)>) {
+fn scan(path: &str, events: &[u8]) -> Box<dyn Scan> {
     let mut head = head(&[(CONTENT_TYPE, "text/event-stream")]);
     let mut scanner =
         ProviderClassifier::default().scan_answer(&mut head, expected(path), events).expect("a stream");
     scanner.push(events);
     scanner.finish();
+    scanner
+}
+
+/// The state at the end of a stream at `path`: whether it has finished, and its failure.
+fn scanned(path: &str, events: &[u8]) -> (bool, Option<(ErrorCode, FailureKind)>) {
+    let scanner = scan(path, events);
     let state = scanner.state();
     (state.has_finished, state.failure.as_ref().map(|failure| (failure.code, failure.kind)))
 }
@@ -400,6 +409,64 @@ fn a_compressed_body_counts_only_where_the_request_accepts_one() {
         for accepted in ["gzip", "br;q=0.5, gzip;q=1.0", "*", "identity;q=0.5, zstd"] {
             assert_eq!(probe(Some(accepted), coding, b""), BodyProbe::Success, "{coding} {accepted}");
             assert_eq!(probe(Some(accepted), coding, PACKED), BodyProbe::Success, "{coding} {accepted}");
+        }
+    }
+}
+
+/// The failure of a document at `path`, as the wire classifies it.
+fn failure_of_document(path: &str, body: &[u8]) -> Option<(ErrorCode, FailureKind)> {
+    let head = head(&[(CONTENT_TYPE, "application/json")]);
+    let classify = || ProviderClassifier::default().classify(&head, body, std::time::SystemTime::UNIX_EPOCH);
+    (!is_answer(path, body)).then(|| {
+        classify().failure().map_or((ErrorCode::ServerError, FailureKind::NoAnswer), |it| (it.code, it.kind))
+    })
+}
+
+#[test]
+fn a_response_that_failed_is_a_failure_in_every_form_and_at_every_place_of_its_status() {
+    const DELTA: &str = r#"{"type":"response.output_text.delta","delta":"a"}"#;
+    for error in [r#""error":{"code":"server_error","message":"x"}"#, r#""error":null"#] {
+        for status in [r#""status":"failed""#, r#""status":"cancelled""#] {
+            for item in ["", r#"{"id":"rs_1","type":"reasoning","summary":[],"status":"completed"}"#] {
+                let output = format!(r#""output":[{item}]"#);
+                let fields = [r#""object":"response""#, status, error, &output];
+                for order in [[0, 1, 2, 3], [3, 2, 1, 0], [3, 1, 0, 2]] {
+                    let document = format!("{{{}}}", order.map(|at| fields[at]).join(","));
+                    let code = failure_of_document(RESPONSES, document.as_bytes()).map(|it| it.0);
+                    assert_eq!(code, Some(ErrorCode::ServerError), "{document}");
+                    for before in ["", DELTA] {
+                        let end = format!(r#"{{"type":"response.completed","response":{document}}}"#);
+                        let stream = format!("data: {before}\n\ndata: {end}\n\n");
+                        let (has_finished, failure) = scanned(RESPONSES, stream.as_bytes());
+                        let code = failure.map(|it| it.0);
+                        assert_eq!((has_finished, code), (false, Some(ErrorCode::ServerError)), "{stream}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where a request cancels a response, the response to it has that status.
+#[test]
+fn a_cancelled_resource_is_no_error() {
+    let body = br#"{"object":"response","status":"cancelled","error":null,"output":[]}"#;
+    let head = head(&[(CONTENT_TYPE, "application/json")]);
+    assert_ne!(ProviderClassifier::default().probe_body(&head, body), BodyProbe::Error);
+}
+
+#[test]
+fn a_response_that_is_incomplete_has_the_stop_reason_of_its_details() {
+    for (details, stop) in [
+        (r#"{"reason":"max_output_tokens"}"#, StopReason::Length),
+        (r#"{"reason":"content_filter"}"#, StopReason::ContentFilter),
+        ("null", StopReason::Other),
+    ] {
+        for kind in ["response.completed", "response.incomplete"] {
+            let data = format!(
+                "data: {{\"type\":\"{kind}\",\"response\":{{\"status\":\"incomplete\",\"incomplete_details\":{details}}}}}\n\n"
+            );
+            assert_eq!(scan(RESPONSES, data.as_bytes()).state().stop, Some(stop), "{data}");
         }
     }
 }

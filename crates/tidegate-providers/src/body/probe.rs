@@ -14,6 +14,7 @@
 //! whole body.
 
 use crate::body::first_bytes::trim_start;
+use crate::dialect::openai_responses::response::is_bare_field;
 use crate::dialect::parsed_event::StreamError;
 use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
 use crate::dialect::usage_field::UsageField;
@@ -126,7 +127,7 @@ impl<'a> Probe<'a> {
                 Expected::Answer(_) => ProbeResult::Unclear,
             };
         }
-        if is_shared_error(path, leaf) {
+        if is_shared_error(path, leaf) || self.is_cancelled(path, leaf) {
             return ProbeResult::Error(StreamError::Event);
         }
         let of_dialect = all_dialects().find_map(|(dialect, rules)| match (rules.probe)(path, leaf) {
@@ -139,6 +140,11 @@ impl<'a> Probe<'a> {
             None if self.is_other_success(path, leaf) => ProbeResult::Success,
             None => ProbeResult::Unclear,
         }
+    }
+
+    /// Whether the response was cancelled before its end. A resource may be cancelled by this very request.
+    fn is_cancelled(&self, path: &[&str], leaf: ProbedLeaf<'_>) -> bool {
+        self.expected != Expected::Resource && matches!((path, leaf.text), (["status"], Some("cancelled")))
     }
 
     /// Whether an answer in this dialect, at this path, is one of the endpoint.
@@ -169,6 +175,7 @@ impl<'a> Probe<'a> {
             ["embedding" | "embeddings" | "predictions" | "results", ..] => leaf.leaf == Leaf::Array,
             ["data"] if leaf.leaf == Leaf::Object => true,
             ["status"] => matches!(leaf.text, Some("queued" | "in_progress")),
+            path if is_bare_field(path) => false,
             // The older completions of several providers.
             ["response" | "text" | "generated_text" | "completion"]
             | ["data" | "content" | "output", ..]
@@ -215,6 +222,8 @@ pub(crate) fn is_answer(json: &[u8], endpoint: Endpoint) -> bool {
     let json = trim_start(json);
     let (mut has_item, mut has_reason, mut has_output) = (false, false, false);
     let (mut is_response, mut is_pending) = (false, false);
+    // The list of the Responses API, whose items have a type before they have content.
+    let (mut is_list, mut has_type) = (false, false);
     let is_output = |count: &[&str]| {
         let mut fields = all_rules().filter_map(|rules| (rules.usage_field)(count));
         fields.any(|field| matches!(field, UsageField::Output | UsageField::Thoughts))
@@ -233,6 +242,8 @@ pub(crate) fn is_answer(json: &[u8], endpoint: Endpoint) -> bool {
             has_reason |= leaf.is_text();
         }
         (["usage" | "usageMetadata", count @ ..], Leaf::Number(1..)) => has_output |= is_output(count),
+        (["output"], Leaf::Array) => is_list = true,
+        (["output", "type"], leaf) => has_type |= is_list && leaf.is_text(),
         (["object"], leaf) => is_response = leaf == Leaf::Text("response"),
         (["status"], Leaf::Text(status)) => is_pending = matches!(status, "queued" | "in_progress"),
         _ => {}
@@ -242,7 +253,7 @@ pub(crate) fn is_answer(json: &[u8], endpoint: Endpoint) -> bool {
             Endpoint::Unknown => has_item || has_reason,
             _ if json.first() != Some(&b'{') => false,
             Endpoint::Embeddings => false,
-            Endpoint::Responses if is_response && is_pending => true,
+            Endpoint::Responses if has_type || is_response && is_pending => true,
             _ => has_item && has_output,
         }
 }
@@ -286,6 +297,8 @@ mod tests {
         r#"{"message":"too many","object":"error"}"#,
         r#"{"id":"resp_1","object":"response","error":{"code":"server_error"},"output":[]}"#,
         r#"{"id":"resp_1","object":"response","status":"failed","error":null}"#,
+        r#"{"object":"response","output":[{"id":"rs_1","type":"reasoning","status":null,"summary":[{"type":"summary_text","text":"hm"}],"encrypted_content":"x"}],"status":"failed"}"#,
+        r#"{"object":"response","output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":""}]}],"error":{"code":"server_error"}}"#,
         r#"{"object":"chat.completion","choices":[{"finish_reason":"error","error":{"code":502}}]}"#,
         r#"{"choices":[{"message":{"role":"assistant","content":""},"finish_reason":"error"}]}"#,
         r#"{"choices":[{"message":{"content":null},"finish_reason":"insufficient_system_resource"}]}"#,
@@ -297,7 +310,7 @@ mod tests {
         r#"{"error":null,"choices":[{"message":{"content":"\"error\":1"}}]}"#,
         r#"{"choices":[{"finish_reason":"content_filter","message":{"content":""}}]}"#,
         r#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"a"}]}}]}"#,
-        r#"{"id":"resp_1","object":"response","status":"completed","error":null,"output":[{"id":"rs_1"}]}"#,
+        r#"{"id":"resp_1","object":"response","status":"completed","error":null,"output":[{"name":"f"}]}"#,
         r#"{"id":"resp_1","object":"response","status":"queued","error":null,"output":[]}"#,
         r#"{"object":"response","status":"incomplete","incomplete_details":{"reason":"max_output_tokens"}}"#,
         r#"{"type":"message","role":"assistant","content":[],"stop_reason":"end_turn"}"#,

@@ -19,7 +19,7 @@ mod event_merge;
 pub(crate) mod gemini;
 pub(crate) mod limit_header;
 mod openai_chat;
-mod openai_responses;
+pub(crate) mod openai_responses;
 pub(crate) mod parsed_event;
 pub(crate) mod probe_result;
 pub(crate) mod rules;

@@ -14,7 +14,7 @@ use crate::json::walk::{Leaf, walk};
 pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
     let mut kind = event.name;
-    let mut has_content = false;
+    let (mut status, mut has_content) = ("", false);
     let (mut cut_short, mut has_output) = (None, false);
     let mut usage = UsageCounts::default();
     walk(event.data, |path, leaf| match (path, leaf) {
@@ -22,6 +22,7 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         (["delta" | "partial_image_b64"] | ["delta", "text"] | ["item", "name"], leaf) => {
             has_content |= leaf.is_text()
         }
+        (["response", "status"], Leaf::Text(text)) => status = text,
         (["response", "incomplete_details", "reason"], Leaf::Text(reason)) => cut_short = stop_reason(reason),
         (["response", "output"], Leaf::Object) => has_output = true,
         (["response", "usage", count @ ..], Leaf::Number(number)) => {
@@ -29,10 +30,18 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
                 usage.set(field, number);
             }
         }
-        (["error", ..], leaf) if leaf.is_value() => parsed.error = Some(StreamError::Event),
+        (["error", ..] | ["response", "error", ..], leaf) if leaf.is_value() => {
+            parsed.error = Some(StreamError::Event);
+        }
         _ => {}
     });
     parsed.usage = usage.usage();
+    // Some servers end every response with the same event: its status is that of the response.
+    let kind = match (kind, status) {
+        (_, "failed" | "cancelled") => "response.failed",
+        ("response.completed", "incomplete") => "response.incomplete",
+        _ => kind,
+    };
     match kind {
         "response.completed" => {
             (parsed.end, parsed.stop) = (EndSignal::Final, Some(StopReason::Natural));

@@ -2,7 +2,7 @@
 
 mod convert;
 mod events;
-mod response;
+pub(crate) mod response;
 
 use super::rules::DialectRules;
 

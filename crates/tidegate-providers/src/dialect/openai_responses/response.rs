@@ -4,12 +4,20 @@ use crate::dialect::parsed_event::StreamError;
 use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
 use crate::dialect::usage_field::UsageField;
 
+/// Whether a field of an item is no content: a response that fails has it as well.
+pub(crate) fn is_bare_field(path: &[&str]) -> bool {
+    matches!(
+        path,
+        ["output", "id" | "type" | "status" | "role" | "summary" | "encrypted_content", ..]
+            | ["output", "content", "type"]
+    )
+}
+
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
         (["status"], Some("failed")) => ProbeResult::Error(StreamError::Event),
         (["incomplete_details", "reason"], _) if leaf.is_set() => ProbeResult::Success,
-        // A field of an item, such as its type.
-        (["output", _, ..], _) if leaf.is_set() => ProbeResult::Success,
+        (["output", _, ..], _) if leaf.is_set() && !is_bare_field(path) => ProbeResult::Success,
         _ => ProbeResult::Unclear,
     }
 }
