@@ -10,11 +10,19 @@ use crate::stream::sse::SseFramer;
 /// The most events that are put together.
 const MAX_EVENTS: usize = 256 * 1024;
 
+/// The most objects and arrays of a document that is split, and of events that are put together. Each takes memory of its own, up
+/// to 3 KiB, however short it is. A document has some hundred, and events have four for a token.
+const MAX_DOCUMENT_NODES: usize = 64 * 1024;
+const MAX_EVENT_NODES: usize = 512 * 1024;
+
 /// The most bytes of a stream that an answer is split into: several times those of any answer that is converted.
 pub(crate) const MAX_CONVERTED: usize = 64 * 1024 * 1024;
 
-/// Puts the events of a complete stream together. `None` if no dialect can, or if an event is unreadable.
+/// Puts the events of a complete stream together. `None` if no dialect can, if an event is unreadable, or if there are too many.
 pub(crate) fn events_to_document(events: &[u8]) -> Option<Bytes> {
+    if nodes(events) > MAX_EVENT_NODES {
+        return None;
+    }
     let (mut dialect, mut parsed, mut is_readable) = (None, Vec::new(), true);
     let mut each = |event: Event<'_>| {
         let data = event.data.trim_ascii();
@@ -42,6 +50,9 @@ pub(crate) fn events_to_document(events: &[u8]) -> Option<Bytes> {
 /// Splits a complete answer into the events of a stream. `None` if it is an answer in no known dialect, or if the stream
 /// would be too long.
 pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
+    if nodes(document) > MAX_DOCUMENT_NODES {
+        return None;
+    }
     let document: Value = serde_json::from_slice(document).ok()?;
     let events = all_rules().find_map(|rules| (rules.events)(&document))?;
     let mut out = Vec::new();
@@ -61,6 +72,11 @@ pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
         }
     }
     Some(out.into())
+}
+
+/// At least the number of objects and arrays: brackets in texts count as well.
+fn nodes(json: &[u8]) -> usize {
+    memchr::memchr2_iter(b'{', b'[', json).count()
 }
 
 #[cfg(test)]
@@ -136,6 +152,27 @@ mod tests {
                     "usage": {"tokens": {"input_tokens": 3, "output_tokens": 2}}}),
             ),
         ]
+    }
+
+    /// Regression: 14 MB of small objects in a field that nobody reads took 5 GB of memory.
+    #[test]
+    fn an_answer_with_too_many_objects_is_not_converted() {
+        let objects = |count: usize| vec![r#"{"":0}"#; count].join(",");
+        let document = |count| {
+            let choices =
+                r#"[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]"#;
+            format!(r#"{{"object":"chat.completion","choices":{choices},"x":[{}]}}"#, objects(count))
+        };
+        let events = |count| {
+            let choices = r#"[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]"#;
+            format!("data: {{\"choices\":{choices},\"x\":[{}]}}\n\ndata: [DONE]\n\n", objects(count))
+        };
+        for (count, is_converted) in [(10, true), (MAX_DOCUMENT_NODES, false)] {
+            assert_eq!(document_to_events(document(count).as_bytes()).is_some(), is_converted, "{count}");
+        }
+        for (count, is_converted) in [(10, true), (MAX_EVENT_NODES, false)] {
+            assert_eq!(events_to_document(events(count).as_bytes()).is_some(), is_converted, "{count}");
+        }
     }
 
     #[test]
