@@ -154,8 +154,10 @@ impl Schema {
             return Some(Self::Other(raw.to_owned()));
         }
         let Fields(fields) = serde_json::from_str(raw.get()).ok()?;
-        let keywords =
-            fields.into_iter().map(|(name, raw)| Some((name.clone(), Keyword::read(&name, raw, depth)?)));
+        let keywords = fields.into_iter().map(|(name, raw)| {
+            let keyword = Keyword::read(&name, raw, depth)?;
+            Some((name, keyword))
+        });
         keywords.collect::<Option<_>>().map(|keywords| Self::Object(SchemaObject(keywords)))
     }
 
@@ -170,20 +172,20 @@ impl Schema {
 
 impl Keyword {
     /// `None` if the value is nested too deeply. A value that is not of the keyword's form passes unchanged.
-    fn read(name: &str, raw: RawJson, depth: usize) -> Option<Self> {
+    fn read(name: &str, raw: &RawValue, depth: usize) -> Option<Self> {
         let first = raw.get().as_bytes().first();
         Some(match first {
             Some(b'[') if SEVERAL.contains(&name) => {
-                let schemas: Vec<RawJson> = serde_json::from_str(raw.get()).ok()?;
-                Self::Several(schemas.iter().map(|raw| Schema::read(raw, depth)).collect::<Option<_>>()?)
+                let schemas: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
+                Self::Several(schemas.into_iter().map(|raw| Schema::read(raw, depth)).collect::<Option<_>>()?)
             }
             Some(b'{') if NAMED.contains(&name) => {
                 let Fields(schemas) = serde_json::from_str(raw.get()).ok()?;
-                let named = |(name, raw): (String, RawJson)| Some((name, Schema::read(&raw, depth)?));
+                let named = |(name, raw): (String, &RawValue)| Some((name, Schema::read(raw, depth)?));
                 Self::Named(schemas.into_iter().map(named).collect::<Option<_>>()?)
             }
-            Some(b'{' | b't' | b'f') if ONE.contains(&name) => Self::One(Schema::read(&raw, depth)?),
-            _ => Self::Data(raw),
+            Some(b'{' | b't' | b'f') if ONE.contains(&name) => Self::One(Schema::read(raw, depth)?),
+            _ => Self::Data(raw.to_owned()),
         })
     }
 
@@ -248,20 +250,20 @@ impl Serialize for Keyword {
     }
 }
 
-/// The fields of an object in their order.
-struct Fields(Vec<(String, RawJson)>);
+/// The fields of an object in their order. The values are borrowed: each level of a schema contains the text of all below it.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct FieldsVisitor;
         impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields;
+            type Value = Fields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Fields, M::Error> {
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Fields<'de>, M::Error> {
                 let mut fields = Vec::new();
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
