@@ -20,6 +20,7 @@ use super::call_ids::ResponseCallIds;
 use super::call_pieces::{CallPiece, ReceivedCalls};
 use super::encode_events::{DEFAULT_EVENT_CAP, too_many, unreadable};
 use super::split_surrogates::HeldHalf;
+use super::text_digest::TextDigest;
 use super::tool_names::ToolNames;
 use crate::sse::write_event;
 
@@ -127,7 +128,8 @@ impl BlockQueue {
         let call = self.calls.get_mut(number);
         // A delta must not follow the stop of its block.
         if call.block < self.first {
-            let is_repeated = piece.arguments.trim().is_empty() || call.arguments.is_same(&piece.arguments);
+            let is_repeated =
+                piece.arguments.trim().is_empty() || call.arguments.is_same(TextDigest::of(&piece.arguments));
             return if is_repeated { Ok(()) } else { Err(unreadable()) };
         }
         let held = call.arguments.held_len();

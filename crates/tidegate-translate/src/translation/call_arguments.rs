@@ -98,9 +98,9 @@ impl CallArguments {
         self.held.len()
     }
 
-    /// Whether the text consists of these arguments.
-    pub(super) fn is_same(&self, text: &str) -> bool {
-        self.has_begun() && TextDigest::of(text) == self.received
+    /// Whether a text consists of these arguments.
+    pub(super) fn is_same(&self, text: TextDigest) -> bool {
+        self.has_begun() && text == self.received
     }
 
     /// Whether a part of the text can be released.

@@ -8,6 +8,7 @@ use tidegate_core::Failure;
 use super::call_arguments::CallArguments;
 use super::encode_events::{too_many, unreadable};
 use super::split_surrogates::without_marks;
+use super::text_digest::TextDigest;
 
 /// A piece of a tool call.
 pub(super) struct CallPiece<'a> {
@@ -191,12 +192,12 @@ impl ReceivedCalls {
 
     /// Whether the whole call was received already.
     pub(super) fn is_repeated(&self, piece: &CallPiece<'_>) -> bool {
+        // A stream may have many calls.
+        let digest = TextDigest::of(&piece.arguments);
+        let has_none = matches!(piece.arguments.trim(), "" | "{}" | "null");
         self.calls.iter().any(|call| {
             let is_same_id = call.id.is_empty() || piece.id.is_empty() || *call.id == *piece.id;
-            let is_same = match call.arguments.has_begun() {
-                true => call.arguments.is_same(&piece.arguments),
-                false => matches!(piece.arguments.trim(), "" | "{}" | "null"),
-            };
+            let is_same = if call.arguments.has_begun() { call.arguments.is_same(digest) } else { has_none };
             is_same_id && is_same && *call.name == *piece.name
         })
     }
@@ -213,7 +214,7 @@ impl ReceivedCall {
             return true;
         }
         if *self.id == *piece.id && !self.id.is_empty() {
-            let is_new = is_named && !is_blank && !self.arguments.is_same(&piece.arguments);
+            let is_new = is_named && !is_blank && !self.arguments.is_same(TextDigest::of(&piece.arguments));
             return is_new && self.arguments.are_final();
         }
         if self.id.is_empty() || piece.id.is_empty() {

@@ -205,3 +205,50 @@ fn the_time_to_translate_a_stream_grows_with_its_size() {
         assert!(is_linear(*case, run), "{name}");
     }
 }
+
+/// Whether the time for `a` and `b` together is about that for each of them, and does not grow with their product.
+fn is_sum(a: usize, b: usize, body: impl Fn(usize, usize) -> Vec<u8>, run: impl Fn(&[u8])) -> bool {
+    let time = |a: usize, b: usize| {
+        let body = body(a, b);
+        let once = || {
+            let start = Instant::now();
+            run(&body);
+            start.elapsed()
+        };
+        // Other work on the machine may delay a run.
+        (0..3).map(|_| once()).min().unwrap_or_default()
+    };
+    time(a, b) < 3 * (time(a, 1) + time(1, b))
+}
+
+#[test]
+fn arguments_are_read_once_however_many_calls_came_before() {
+    let body = |calls: usize, length: usize| {
+        let call = |at: usize| json!({"index": at, "function": {"name": "f", "arguments": "{\"a\":1}"}});
+        let delta = |at: usize| json!({"choices": [{"delta": {"tool_calls": [call(at)]}}]});
+        let whole = json!({"function": {"name": "f", "arguments": {"a": "x".repeat(length)}}});
+        let message =
+            json!({"choices": [{"message": {"tool_calls": [whole]}, "finish_reason": "tool_calls"}]});
+        let events = (0..calls).map(delta).chain([message]);
+        events.map(|event| format!("data: {event}\n\n")).collect::<String>().into_bytes()
+    };
+    let run = |body: &[u8]| for_messages().events(body, &mut BytesMut::new()).unwrap();
+    assert!(is_sum(1000, 200_000, body, run));
+}
+
+#[test]
+fn a_turn_is_added_in_the_same_time_however_many_calls_were_answered() {
+    let body = |calls: usize, turns: usize| {
+        let call = |at: usize| json!({"id": at.to_string(), "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let result = |at: usize| json!({"role": "tool", "tool_call_id": at.to_string(), "content": "x"});
+        let turn = |at: usize| json!({"role": if at.is_multiple_of(2) { "assistant" } else { "user" }, "content": "x"});
+        let begin = json!({"role": "assistant", "tool_calls": list(calls, call)});
+        let messages = [begin].into_iter().chain((0..calls).map(result)).chain((0..2 * turns).map(turn));
+        json!({"messages": messages.collect::<Value>()}).to_string().into_bytes()
+    };
+    let translator = ChatToMessages::new("anthropic/claude");
+    let run = |body: &[u8]| {
+        drop(translator.request(&mut http::Request::new(()).into_parts().0, body).unwrap());
+    };
+    assert!(is_sum(10_000, 10_000, body, run));
+}

@@ -31,7 +31,7 @@ pub(super) struct Turns {
     /// The last user message was blank and followed an assistant turn.
     ends_with_blank_user: bool,
     /// The calls of the last turn without a result: the assigned ids by original id. Several calls may have
-    /// the same original id.
+    /// the same original id. None of the lists is empty.
     open_calls: BTreeMap<String, VecDeque<String>>,
     call_ids: RequestCallIds,
 }
@@ -83,7 +83,11 @@ impl Turns {
 
     pub(super) fn push_tool_result(&mut self, mut result: ContentBlock) -> Result<(), Untranslatable> {
         let original = result.tool_use_id.unwrap_or_default();
-        let assigned = self.open_calls.get_mut(&original).and_then(VecDeque::pop_front);
+        let ids = self.open_calls.get_mut(&original);
+        let (assigned, is_last) = ids.map_or((None, false), |ids| (ids.pop_front(), ids.is_empty()));
+        if is_last {
+            self.open_calls.remove(&original);
+        }
         let orphan = Untranslatable::new("messages[].tool_call_id", "answers no call of the turn before");
         result.tool_use_id = Some(assigned.ok_or(orphan)?);
         self.switch_to("user");
@@ -118,7 +122,7 @@ impl Turns {
     }
 
     fn check_no_open_calls(&self) -> Result<(), Untranslatable> {
-        match self.open_calls.values().all(VecDeque::is_empty) {
+        match self.open_calls.is_empty() {
             true => Ok(()),
             false => {
                 Err(Untranslatable::new("messages[].tool_calls", "has a call that is not answered next"))
