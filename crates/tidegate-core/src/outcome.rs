@@ -169,6 +169,12 @@ impl Failure {
         Self { kind: FailureKind::NoAnswer, ..Self::new(ErrorCode::ServerError) }
     }
 
+    /// The failure of a response without content, because the content policy of the provider withheld it.
+    #[must_use]
+    pub fn content_filter() -> Self {
+        Self { kind: FailureKind::ContentFilter, ..Self::new(ErrorCode::InvalidRequest) }
+    }
+
     /// The time to wait that the provider reported. Zero is no report.
     #[must_use]
     pub fn wait(&self) -> Option<std::time::Duration> {

@@ -107,6 +107,7 @@ impl Classifier for ProviderClassifier {
             ProbeResult::Error(error) if head.status.is_success() => {
                 in_band::failure_of_body(self.provider, error, &head.headers, body, now).into()
             }
+            _ if head.status.is_success() && probe::is_filtered(body) => Failure::content_filter().into(),
             _ => Outcome::Success,
         }
     }

@@ -28,7 +28,6 @@ const ANSWERS: &[(&str, &str)] = &[
     (CHAT, r#"{"error":[],"choices":[{"message":{"content":"{\"error\":1}"}}]}"#),
     (CHAT, r#"{"choices":[{"message":{"content":"","reasoning_content":"hm"},"finish_reason":"length"}]}"#),
     (CHAT, r#"{"choices":[{"message":{"content":null,"refusal":"no"},"finish_reason":null}]}"#),
-    (CHAT, r#"{"choices":[{"message":{"content":null},"finish_reason":"content_filter"}]}"#),
     (CHAT, r#"{"choices":[{"message":{"content":[{"type":"text","text":"Hi"}]}}]}"#),
     (CHAT, r#"{"choices":[{"message":{"content":null,"images":[{"image_url":{"url":"data:"}}]}}]}"#),
     (CHAT, r#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]}}]}"#),
@@ -47,14 +46,12 @@ const ANSWERS: &[(&str, &str)] = &[
     (MESSAGES, r#"{"content":[{"type":"text","text":""}],"stop_reason":null,"usage":{"input_tokens":3,"output_tokens":2}}"#),
     (GEMINI, r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"Hi"}]}}]}"#),
     (GEMINI, r#"{"candidates":[{"index":0,"finishReason":"MAX_TOKENS"}]}"#),
-    (GEMINI, r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#),
     (GEMINI, r#"{"candidates":[{"index":0}],"usageMetadata":{"promptTokenCount":3,"thoughtsTokenCount":9}}"#),
     (COHERE, r#"{"id":"k","message":{"role":"assistant","content":[{"type":"text","text":"Hi"}]},"finish_reason":"COMPLETE"}"#),
     (COHERE, r#"{"message":{"role":"assistant","tool_plan":"f","tool_calls":[{"id":"t"}]}}"#),
     (COHERE, r#"{"response_id":"k","text":"Hi","generation_id":"g","finish_reason":"COMPLETE"}"#),
     (COHERE, r#"{"choices":[{"message":{"content":"Hi"}}]}"#),
     (CONVERSE, r#"{"metrics":{"latencyMs":1},"output":{"message":{"content":[{"text":"Hi"}],"role":"assistant"}},"stopReason":"end_turn"}"#),
-    (CONVERSE, r#"{"output":{"message":{"content":[],"role":"assistant"}},"stopReason":"guardrail_intervened"}"#),
     (EMBEDDINGS, r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1,-2]}],"model":"m"}"#),
     (EMBEDDINGS, r#"{"data":[{"embedding":[0,1]}]}"#),
     (EMBEDDINGS, r#"{"data":[{"embedding":"AACAPw=="}]}"#),
@@ -467,6 +464,77 @@ fn a_response_that_is_incomplete_has_the_stop_reason_of_its_details() {
                 "data: {{\"type\":\"{kind}\",\"response\":{{\"status\":\"incomplete\",\"incomplete_details\":{details}}}}}\n\n"
             );
             assert_eq!(scan(RESPONSES, data.as_bytes()).state().stop, Some(stop), "{data}");
+        }
+    }
+}
+
+/// The answers that a content filter stopped: without content, and with the content that came before. In the second column
+/// are the documents, in the third the events of a stream.
+#[rustfmt::skip]
+const FILTERED: &[(&str, &[&str], &[&str], bool)] = &[
+    (CHAT, &[
+        r#"{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"content_filter"}],"usage":{"prompt_tokens":3,"completion_tokens":9}}"#,
+        r#"{"choices":[{"finish_reason":"content_filter","index":0,"message":{"role":"assistant","content":null,"refusal":null,"tool_calls":[]}}]}"#,
+    ], &[r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#, r#"{"choices":[{"delta":{},"finish_reason":"content_filter"}]}"#], false),
+    (CHAT, &[
+        r#"{"choices":[{"message":{"content":"Hi"},"finish_reason":"content_filter"}]}"#,
+        r#"{"choices":[{"finish_reason":"content_filter","message":{"content":"Hi"}}]}"#,
+        r#"{"choices":[{"finish_reason":"content_filter","message":{"content":null,"tool_calls":[{"function":{"name":"f"}}]}}]}"#,
+    ], &[r#"{"choices":[{"delta":{"content":"Hi"}}]}"#, r#"{"choices":[{"delta":{},"finish_reason":"content_filter"}]}"#], true),
+    (COMPLETIONS, &[r#"{"choices":[{"text":"","finish_reason":"content_filter"}]}"#], &[r#"{"choices":[{"text":"","finish_reason":"content_filter"}]}"#], false),
+    (RESPONSES, &[
+        r#"{"object":"response","status":"incomplete","error":null,"incomplete_details":{"reason":"content_filter"},"output":[]}"#,
+        r#"{"object":"response","output":[{"id":"i","type":"message","role":"assistant","content":[]}],"status":"incomplete","incomplete_details":{"reason":"content_filter"}}"#,
+    ], &[r#"{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":{"reason":"content_filter"},"output":[]}}"#], false),
+    (RESPONSES, &[r#"{"object":"response","status":"incomplete","incomplete_details":{"reason":"content_filter"},"output":[{"type":"message","content":[{"type":"output_text","text":"Hi"}]}]}"#],
+        &[r#"{"type":"response.output_text.delta","delta":"Hi"}"#, r#"{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":{"reason":"content_filter"}}}"#], true),
+    (MESSAGES, &[
+        r#"{"id":"m","type":"message","role":"assistant","content":[],"stop_reason":"refusal","usage":{"input_tokens":3,"output_tokens":1}}"#,
+        r#"{"type":"message","stop_reason":"refusal","content":[{"type":"text","text":""}]}"#,
+    ], &[r#"{"type":"message_start","message":{"content":[]}}"#, r#"{"type":"message_delta","delta":{"stop_reason":"refusal"}}"#, r#"{"type":"message_stop"}"#], false),
+    (MESSAGES, &[r#"{"type":"message","stop_reason":"refusal","content":[{"type":"text","text":"Hi"}]}"#],
+        &[r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}"#, r#"{"type":"message_delta","delta":{"stop_reason":"refusal"}}"#, r#"{"type":"message_stop"}"#], true),
+    (GEMINI, &[r#"{"candidates":[{"finishReason":"SAFETY","index":0,"safetyRatings":[{"category":"C","probability":"HIGH"}]}]}"#, r#"{"candidates":[{"content":{"role":"model"},"finishReason":"SAFETY"}],"usageMetadata":{"thoughtsTokenCount":3}}"#],
+        &[r#"{"candidates":[{"finishReason":"SAFETY"}]}"#], false),
+    (GEMINI, &[r#"{"candidates":[{"finishReason":"IMAGE_PROHIBITED_CONTENT"}]}"#], &[r#"{"candidates":[{"finishReason":"IMAGE_PROHIBITED_CONTENT"}]}"#], false),
+    (GEMINI, &[r#"{"candidates":[{"finishReason":"IMAGE_SAFETY"}]}"#], &[r#"{"candidates":[{"finishReason":"IMAGE_SAFETY"}]}"#], false),
+    (GEMINI, &[r#"{"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":{"promptTokenCount":3}}"#], &[r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#], false),
+    (GEMINI, &[r#"{"candidates":[{"finishReason":"SAFETY","content":{"parts":[{"text":"Hi"}]}}]}"#], &[r#"{"candidates":[{"finishReason":"SAFETY","content":{"parts":[{"text":"Hi"}]}}]}"#], true),
+    (COHERE, &[r#"{"id":"k","finish_reason":"ERROR_TOXIC","message":{"role":"assistant","content":[]}}"#], &[r#"{"type":"message-end","delta":{"finish_reason":"ERROR_TOXIC"}}"#], false),
+    (COHERE, &[r#"{"id":"k","finish_reason":"ERROR_TOXIC","message":{"role":"assistant","content":[{"type":"text","text":"Hi"}]}}"#],
+        &[r#"{"type":"content-delta","delta":{"message":{"content":{"text":"Hi"}}}}"#, r#"{"type":"message-end","delta":{"finish_reason":"ERROR_TOXIC"}}"#], true),
+];
+
+#[test]
+fn a_content_filter_has_the_same_outcome_in_a_document_and_in_a_stream() {
+    let filter = Some((ErrorCode::InvalidRequest, FailureKind::ContentFilter));
+    for (path, documents, events, has_content) in FILTERED {
+        for document in *documents {
+            let expected = if *has_content { None } else { filter };
+            assert_eq!(failure_of_document(path, document.as_bytes()), expected, "{document}");
+            for cut in 0..document.len() {
+                let result = probe(path, &document.as_bytes()[..cut]);
+                assert!(result == BodyProbe::Unclear || *has_content, "{cut} of {document}");
+            }
+        }
+        let stream: String = events.iter().map(|data| format!("data: {data}\n\n")).collect();
+        let path = path.replace(":generateContent", ":streamGenerateContent?alt=sse");
+        let scanner = scan(&path, stream.as_bytes());
+        let state = scanner.state();
+        assert_eq!(
+            (state.has_started, state.stop),
+            (*has_content, Some(StopReason::ContentFilter)),
+            "{stream}"
+        );
+    }
+    // Amazon's events are binary: their fixture is read elsewhere.
+    for reason in ["guardrail_intervened", "content_filtered"] {
+        for (content, expected) in [("", filter), (r#"{"text":"Hi"}"#, None)] {
+            let output = format!(r#""output":{{"message":{{"role":"assistant","content":[{content}]}}}}"#);
+            let stop = format!(r#""stopReason":"{reason}""#);
+            for document in [format!("{{{output},{stop}}}"), format!("{{{stop},{output}}}")] {
+                assert_eq!(failure_of_document(CONVERSE, document.as_bytes()), expected, "{document}");
+            }
         }
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn read(json: &[u8], expected: Expected) -> ProbeResult {
         return ProbeResult::Success;
     }
     let mut probe = Probe { expected, is_array: false, is_nested: false, list: None, has_vectors: false };
-    let mut result = ProbeResult::Unclear;
+    let (mut result, mut is_filtered) = (ProbeResult::Unclear, false);
     // A truncated string may be the prefix of another one, so only strings that end before the last byte read
     // count as complete.
     let read = json.as_ptr_range();
@@ -73,9 +73,13 @@ pub(crate) fn read(json: &[u8], expected: Expected) -> ProbeResult {
             [] => probe.read_root(leaf),
             path => probe.read_field(path, ProbedLeaf { leaf, text }),
         };
-        result == ProbeResult::Unclear
+        is_filtered |= result == ProbeResult::Filtered;
+        matches!(result, ProbeResult::Unclear | ProbeResult::Filtered)
     });
-    result
+    match result {
+        ProbeResult::Unclear if is_filtered => ProbeResult::Filtered,
+        result => result,
+    }
 }
 
 /// A probe of one body.
@@ -131,7 +135,7 @@ impl<'a> Probe<'a> {
             return ProbeResult::Error(StreamError::Event);
         }
         let of_dialect = all_dialects().find_map(|(dialect, rules)| match (rules.probe)(path, leaf) {
-            ProbeResult::Success if !self.accepts(dialect, path) => None,
+            ProbeResult::Success | ProbeResult::Filtered if !self.accepts(dialect, path) => None,
             ProbeResult::Unclear => None,
             result => Some(result),
         });
@@ -175,6 +179,7 @@ impl<'a> Probe<'a> {
             ["embedding" | "embeddings" | "predictions" | "results", ..] => leaf.leaf == Leaf::Array,
             ["data"] if leaf.leaf == Leaf::Object => true,
             ["status"] => matches!(leaf.text, Some("queued" | "in_progress")),
+            ["content", "type"] => false,
             path if is_bare_field(path) => false,
             // The older completions of several providers.
             ["response" | "text" | "generated_text" | "completion"]
@@ -249,6 +254,7 @@ pub(crate) fn is_answer(json: &[u8], endpoint: Endpoint) -> bool {
         _ => {}
     });
     is_complete
+        && read(json, Expected::Answer(endpoint)) != ProbeResult::Filtered
         && match endpoint {
             Endpoint::Unknown => has_item || has_reason,
             _ if json.first() != Some(&b'{') => false,
@@ -256,6 +262,11 @@ pub(crate) fn is_answer(json: &[u8], endpoint: Endpoint) -> bool {
             Endpoint::Responses if has_type || is_response && is_pending => true,
             _ => has_item && has_output,
         }
+}
+
+/// Whether a body is the answer of some endpoint that has no content because of a content filter.
+pub(crate) fn is_filtered(json: &[u8]) -> bool {
+    Endpoint::ALL.iter().any(|endpoint| read(json, Expected::Answer(*endpoint)) == ProbeResult::Filtered)
 }
 
 /// Whether a dialect recognises a success without a look at every leaf.
@@ -308,7 +319,7 @@ mod tests {
     const SUCCESSES: &[&str] = &[
         r#"{"choices":[{"message":{"role":"assistant","content":"Hi"}}],"error":{"code":1}}"#,
         r#"{"error":null,"choices":[{"message":{"content":"\"error\":1"}}]}"#,
-        r#"{"choices":[{"finish_reason":"content_filter","message":{"content":""}}]}"#,
+        r#"{"choices":[{"finish_reason":"content_filter","message":{"content":"a"}}]}"#,
         r#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"a"}]}}]}"#,
         r#"{"id":"resp_1","object":"response","status":"completed","error":null,"output":[{"name":"f"}]}"#,
         r#"{"id":"resp_1","object":"response","status":"queued","error":null,"output":[]}"#,

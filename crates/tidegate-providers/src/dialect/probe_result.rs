@@ -1,4 +1,4 @@
-use tidegate_core::BodyProbe;
+use tidegate_core::{BodyProbe, StopReason};
 
 use super::parsed_event::StreamError;
 use crate::json::walk::Leaf;
@@ -8,14 +8,27 @@ use crate::json::walk::Leaf;
 pub(crate) enum ProbeResult {
     Success,
     Unclear,
+    /// A content filter stopped the response. It is an error if the rest of the body has no content either.
+    Filtered,
     Error(StreamError),
+}
+
+impl ProbeResult {
+    /// What a stop reason shows that reports no error: a filter, or a response that is complete.
+    pub(crate) fn of_stop(reason: Option<StopReason>) -> Self {
+        match reason {
+            Some(StopReason::ContentFilter) => Self::Filtered,
+            Some(_) => Self::Success,
+            None => Self::Unclear,
+        }
+    }
 }
 
 impl From<ProbeResult> for BodyProbe {
     fn from(beginning: ProbeResult) -> Self {
         match beginning {
             ProbeResult::Success => Self::Success,
-            ProbeResult::Unclear => Self::Unclear,
+            ProbeResult::Unclear | ProbeResult::Filtered => Self::Unclear,
             ProbeResult::Error(_) => Self::Error,
         }
     }

@@ -205,8 +205,8 @@ impl StreamReader {
             match probe::read(beginning, Expected::Resource) {
                 // The rest is read as well: the error code may be in any part of it.
                 ProbeResult::Error(_) => return,
-                ProbeResult::Unclear if beginning.len() < MAX_BEGINNING => return,
-                ProbeResult::Success | ProbeResult::Unclear => {}
+                ProbeResult::Unclear | ProbeResult::Filtered if beginning.len() < MAX_BEGINNING => return,
+                _ => {}
             }
         }
         *beginning = None;
@@ -221,6 +221,7 @@ impl StreamReader {
                 let failure = in_band::failure_of_body(self.provider, error, &headers, beginning, now);
                 self.state.failure = Some(failure);
             }
+            ProbeResult::Filtered => self.state.failure = Some(Failure::content_filter()),
             ProbeResult::Success | ProbeResult::Unclear => self.pass_through(),
         }
     }

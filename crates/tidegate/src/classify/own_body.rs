@@ -1,16 +1,13 @@
 //! Bodies of our own in the place of those of the provider: answers in the other form, and error bodies.
 
-use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::response::Parts;
-use http_body::Frame;
-use tidegate_core::{ErrorBody, JsonDepth, StreamState};
+use tidegate_core::{ErrorBody, JsonDepth, StopReason, StreamState};
 
 use super::BufferedBody;
 use super::body::{ClassifiableBody, ResponseBody, WholeBody};
 use super::response_judge::{ResponseJudge, in_band_failure};
-use super::usage_scanner::UsageScanner;
 use crate::{BodyProbe, Error, Failure, Outcome};
 
 /// The longest answer that is converted from one form to the other.
@@ -41,6 +38,12 @@ impl ResponseJudge {
                 StreamState { failure: Some(failure), .. } => {
                     return Err(in_band_failure(failure.clone()).into());
                 }
+                StreamState { has_started: false, stop: Some(StopReason::ContentFilter), usage, .. } => {
+                    if let (Some(attempt), Some(usage)) = (&mut self.attempt, usage) {
+                        attempt.set_usage(*usage, true);
+                    }
+                    return Err(Failure::content_filter().into());
+                }
                 StreamState { has_finished: false, .. } => return Err(body.into_error()),
                 _ => classifier.events_to_document(&bytes),
             }
@@ -54,12 +57,7 @@ impl ResponseJudge {
         } else {
             // The usage is read from the document, while the head is still that of one.
             label_json(head);
-            if let Some(attempt) = self.attempt.take()
-                && let Some(scanner) = classifier.usage_scanner(head)
-            {
-                UsageScanner::new(scanner, *attempt)
-                    .on_frame(Some(&Ok(Frame::data(Bytes::copy_from_slice(&bytes)))), true);
-            }
+            self.record_usage(head, &bytes);
             head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         }
         remove_body_headers(head);

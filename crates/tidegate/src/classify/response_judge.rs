@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::response::Parts;
-use http_body::Body;
+use http_body::{Body, Frame};
 use tidegate_core::{AnswerForm, ExpectedAnswer};
 
 use super::attempt_trail::AttemptTrail;
@@ -252,6 +253,10 @@ impl ResponseJudge {
         if head.status.is_success() {
             let failure = outcome.failure().cloned().unwrap_or_else(Failure::no_answer);
             self.record_failed_status(failure.code.http_status());
+            // The model has processed the request all the same.
+            if failure.kind == FailureKind::ContentFilter {
+                self.record_usage(head, body);
+            }
             outcome = in_band(failure);
         }
         self.record_outcome(head, outcome);
@@ -421,11 +426,22 @@ impl ResponseJudge {
         body: WholeBody<B>,
     ) -> ResponseBody<B> {
         self.record_attempt(&Outcome::Success);
-        let usage_scanner = self.attempt.take().and_then(|attempt| {
-            let scanner = self.config.classifier.usage_scanner(head)?;
-            Some(UsageScanner::new(scanner, *attempt))
-        });
+        let usage_scanner = self.usage_scanner(head);
         self.whole(body, usage_scanner)
+    }
+
+    /// Scans the usage of the body that follows, if the request has a meter.
+    fn usage_scanner(&mut self, head: &Parts) -> Option<UsageScanner> {
+        let attempt = self.attempt.take()?;
+        let scanner = self.config.classifier.usage_scanner(head)?;
+        Some(UsageScanner::new(scanner, *attempt))
+    }
+
+    /// Records the usage in a complete document.
+    pub(super) fn record_usage(&mut self, head: &Parts, document: &[u8]) {
+        if let Some(mut scanner) = self.usage_scanner(head) {
+            scanner.on_frame(Some(&Ok(Frame::data(Bytes::copy_from_slice(document)))), true);
+        }
     }
 
     fn poll_probe<B>(

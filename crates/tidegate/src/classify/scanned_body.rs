@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tidegate_core::{Scan, ScanProgress, Usage};
+use tidegate_core::{Scan, ScanProgress, StopReason, Usage};
 use tokio::time::Sleep;
 
 use super::BufferedBody;
@@ -147,10 +147,8 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
         if let Some(failure) = &state.failure {
             return Some(HoldResult::Failed(failure.clone()));
         }
-        if state.stop == Some(tidegate_core::StopReason::ContentFilter) {
-            let failure =
-                Failure { kind: FailureKind::ContentFilter, ..Failure::new(ErrorCode::InvalidRequest) };
-            return Some(HoldResult::Failed(failure));
+        if state.stop == Some(StopReason::ContentFilter) {
+            return Some(HoldResult::Failed(Failure::content_filter()));
         }
         match self.end.take() {
             Some(StreamEnd::Failed(error)) => Some(HoldResult::Broken(error)),

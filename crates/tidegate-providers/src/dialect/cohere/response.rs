@@ -2,6 +2,7 @@
 
 use tidegate_core::ErrorCode;
 
+use super::events::stop_reason;
 use crate::dialect::parsed_event::StreamError;
 use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
 use crate::dialect::usage_field::UsageField;
@@ -18,9 +19,8 @@ pub(super) fn failure_reason(reason: &str) -> Option<StreamError> {
 /// Version 2 sends `message` as an object. As a string, `message` is an error text. Version 1 has its text at the top.
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
-        (["finish_reason"], Some(reason)) if !reason.is_empty() => {
-            failure_reason(reason).map_or(ProbeResult::Success, ProbeResult::Error)
-        }
+        (["finish_reason"], Some(reason)) if !reason.is_empty() => failure_reason(reason)
+            .map_or_else(|| ProbeResult::of_stop(stop_reason(reason)), ProbeResult::Error),
         (["message", "content", "type"], _) => ProbeResult::Unclear,
         (["message", "content" | "tool_calls" | "tool_plan", ..] | ["text"] | ["tool_calls", _, ..], _)
             if leaf.is_set() =>

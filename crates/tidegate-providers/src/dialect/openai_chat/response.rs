@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use tidegate_core::JsonDepth;
 
-use super::stop_reason::failure_reason;
+use super::stop_reason::{failure_reason, stop_reason};
 use crate::dialect::parsed_event::StreamError;
 use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
 use crate::dialect::usage_field::UsageField;
@@ -13,9 +13,8 @@ use crate::json::fast_path::JsonKey;
 
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
-        (["choices", "finish_reason"], Some("")) => ProbeResult::Unclear,
         (["choices", "finish_reason"], Some(reason)) => {
-            failure_reason(reason).map_or(ProbeResult::Success, ProbeResult::Error)
+            failure_reason(reason).map_or_else(|| ProbeResult::of_stop(stop_reason(reason)), ProbeResult::Error)
         }
         (["choices", "error", ..], _) if leaf.is_set() => ProbeResult::Error(StreamError::Event),
         (["choices", "message" | "delta", "role" | "name" | "error", ..], _)

@@ -1,5 +1,6 @@
 //! Responses that are not streams.
 
+use super::events::stop_reason;
 use crate::dialect::parsed_event::StreamError;
 use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
 use crate::dialect::usage_field::UsageField;
@@ -16,7 +17,9 @@ pub(crate) fn is_bare_field(path: &[&str]) -> bool {
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
         (["status"], Some("failed")) => ProbeResult::Error(StreamError::Event),
-        (["incomplete_details", "reason"], _) if leaf.is_set() => ProbeResult::Success,
+        (["incomplete_details", "reason"], Some(reason)) if !reason.is_empty() => {
+            ProbeResult::of_stop(stop_reason(reason))
+        }
         (["output", _, ..], _) if leaf.is_set() && !is_bare_field(path) => ProbeResult::Success,
         _ => ProbeResult::Unclear,
     }

@@ -15,7 +15,7 @@ use crate::classify::ERROR_BODY_LIMIT;
 use crate::testing::{send, strict};
 use crate::{
     CircuitBreakerLayer, ClassifyLayer, ErrorCode, FailureKind, FallbackLayer, Outcome, Payload, RetryLayer,
-    TimeoutLayer,
+    TimeoutLayer, UsageMeter,
 };
 
 const CHAT: &str = "/v1/chat/completions";
@@ -397,5 +397,47 @@ proptest! {
         let request = || asked(path, is_stream != asks_other);
         let whole = block_on(seen(request(), pieces(label, &[body], false)));
         prop_assert_eq!(block_on(seen(request(), pieces(label, &parts, false))), whole);
+    }
+}
+
+/// Without content the form of the answer does not matter, nor whether it is the one that was requested; with content the
+/// filter came too late for another target.
+#[tokio::test(start_paused = true)]
+async fn a_content_filter_has_the_same_outcome_in_every_form() {
+    const DOCUMENT: &str = r#"{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":CONTENT},"finish_reason":"content_filter"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
+    const EVENTS: &str = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":CONTENT}}]}\n\ndata: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"content_filter\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
+    for (is_stream, body) in [(false, DOCUMENT), (true, EVENTS), (false, EVENTS), (true, DOCUMENT)] {
+        for (content, is_answer) in [("null", false), ("\"\"", false), ("\"a\"", true)] {
+            let body = body.replace("CONTENT", content);
+            let seen = seen(asked(CHAT, is_stream), pieces(None, &[&body], false)).await;
+            match is_answer {
+                true => assert!(matches!(seen, Seen::Complete(_)), "{is_stream} {body}: {seen:?}"),
+                false => {
+                    let expected = Seen::Failed(ErrorCode::InvalidRequest, FailureKind::ContentFilter);
+                    assert_eq!(seen, expected, "{is_stream} {body}");
+                }
+            }
+        }
+    }
+}
+
+/// The provider has read the prompt, and bills it.
+#[tokio::test(start_paused = true)]
+async fn a_filtered_document_falls_back_where_that_is_set_and_its_usage_is_recorded() {
+    let filtered = r#"{"choices":[{"message":{"content":""},"finish_reason":"content_filter"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
+    for is_set in [false, true] {
+        let ((first, primary), (second, other)) = (strict(), strict());
+        primary.then(pieces(Some("application/json"), &[filtered], false));
+        other.then(pieces(Some("application/json"), &[CHAT_ANSWER], false));
+        let wire = |inner| ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi)).layer(inner);
+        let chain = FallbackLayer::new().then("other", wire(second)).on_content_filter(is_set);
+        let mut request = asked(CHAT, false);
+        let meter = UsageMeter::new(70);
+        request.extensions_mut().insert(meter.clone());
+        let response = send(&mut chain.layer(wire(first)), request).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, if is_set { CHAT_ANSWER } else { filtered });
+        let attempts = if is_set { 2 } else { 1 };
+        assert_eq!((other.calls(), meter.read().output), (attempts - 1, 2 * attempts as u64));
     }
 }
