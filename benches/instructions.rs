@@ -136,21 +136,22 @@ fn run_workload(workload: &str, repetitions: u32) {
             let request = bare_request();
             repeat(repetitions, || _ = black_box(&request));
         }
-        "choice" => choose(&group(8, |name| Member::new(name, provider())), repetitions),
+        "choice" => choose(&group(8, |name| Member::new(name, provider())), 1_000, repetitions),
         "choice of stacks" => {
-            choose(&group(8, |name| stack().name(name).service(provider()).into()), repetitions);
+            choose(&group(8, |name| stack().name(name).service(provider()).into()), 1_000, repetitions);
         }
         "weighted choice" => {
             let weights = (1..).map(|weight: u8| weight.into());
             choose(
                 &weighted_group(8, |name| stack().name(name).service(provider()).into(), weights),
+                1_000,
                 repetitions,
             );
         }
         // Each member has made about 12 calls.
         "choice by quota" => {
             let stack = |name: &str| stack().rate_limit(RateLimitLayer::per_day(20)).name(name);
-            choose(&group(8, |name| stack(name).service(provider()).into()), repetitions);
+            choose(&group(8, |name| stack(name).service(provider()).into()), 100, repetitions);
         }
         "group of one" => succeed(group(1, |name| Member::new(name, provider())), bare_request, repetitions),
         "group" => succeed(group(8, |name| Member::new(name, provider())), bare_request, repetitions),
@@ -191,10 +192,10 @@ fn weighted_group<S: Clone>(
     Group::new("group", members).expect("valid members")
 }
 
-/// Chooses members whose times to the first token are known.
-fn choose<S: HttpService<Payload> + Clone>(group: &Group<S>, repetitions: u32) {
-    let (request, mut calls) = (bare_request(), group.clone());
-    (0..100).for_each(|_| assert!(call(&mut calls, bare_request())));
+/// Chooses members whose times to the first token are known: so many calls came before.
+fn choose<S: HttpService<Payload> + Clone>(group: &Group<S>, calls: u32, repetitions: u32) {
+    let (request, mut service) = (bare_request(), group.clone());
+    (0..calls).for_each(|_| assert!(call(&mut service, bare_request())));
     repeat(repetitions, || _ = black_box(group.choose_for(black_box(&request))));
 }
 
