@@ -7,7 +7,7 @@ use super::static_answers::PromptKind;
 /// Which target or last resort produced the response in place of the first target; in the extensions of the
 /// response.
 ///
-/// The response has the name and the [kind](Self::strategy) in its headers, too: `x-tidegate-target` and
+/// The response has the name and the [kind](Self::kind) in its headers, too: `x-tidegate-target` and
 /// `x-tidegate-fallback`.
 #[derive(Clone, Debug, PartialEq)]
 #[doc(alias = "fallback_used")]
