@@ -172,6 +172,7 @@ impl ResilienceBuilder {
     }
 
     /// Without fallbacks and hedges.
+    #[cfg(feature = "config")]
     pub(crate) fn without_other_targets(self) -> Self {
         Self { fallback: FallbackLayer::new(), hedge: None, ..self }
     }
