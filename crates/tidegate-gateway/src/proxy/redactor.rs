@@ -60,8 +60,8 @@ impl Redactor {
         let long_keys = long_keys.map(|key| memmem::Finder::new(key).into_owned()).collect();
         let mut beside_masks: HashMap<_, Vec<_>> = HashMap::new();
         for (index, key) in keys.iter().enumerate() {
-            for (start, part) in key.windows(BESIDE_MASK).enumerate() {
-                let part = part.try_into().expect("the length of the windows");
+            let parts = (0..key.len()).filter_map(|start| Some((start, *key[start..].first_chunk()?)));
+            for (start, part) in parts {
                 beside_masks.entry(part).or_default().push((index, start + BESIDE_MASK));
             }
         }

@@ -135,6 +135,29 @@ async fn only_later_members_get_another_idempotency_key() {
     assert!(keys[0] == "key" && (keys[1] == "key-0" || keys[1] == "key-1"), "{keys:?}");
 }
 
+/// Regression: the member was left out for another minute after a caller's mistake, and after a caller that left.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_after_a_cooldown_without_a_result_begins_no_other_one() {
+    for answer in [Answer::status(400), Answer::hang()] {
+        let (mut group, handles) = group::<2>();
+        handles[0].otherwise(Answer::status(401));
+        for _ in 0..40 {
+            call(&mut group).await.unwrap();
+        }
+        assert_eq!(member(&group.handle().snapshot(), 0).cooldown_remaining_ms, Some(60_000));
+        tokio::time::advance(secs(60)).await;
+        handles[0].otherwise(answer);
+        for _ in 0..100 {
+            let _ = tokio::time::timeout(secs(1), call(&mut group)).await;
+            if handles[0].calls() > 1 {
+                break;
+            }
+        }
+        assert_eq!(handles[0].calls(), 2);
+        assert_eq!(member(&group.handle().snapshot(), 0).cooldown_remaining_ms, None);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_invalid_or_out_of_quota_is_left_out_alone_and_for_longer() {
     for code in [ErrorCode::Authentication, ErrorCode::QuotaExhausted] {
