@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -14,7 +15,8 @@ use crate::circuit_breaker::{self, CallGuard};
 use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
-use crate::rate_limit::{self, QueuedCall, Reservation};
+use crate::priority_semaphore::Arrival;
+use crate::rate_limit::{self, QueuedCall, Reservation, UnsentReservation};
 use crate::store::Store;
 use crate::thread_shard::ByThread;
 use crate::{Deadline, Error, ErrorCode, Gate, Outcome, Rejection, Trail, clock};
@@ -71,26 +73,41 @@ enum Waiting {
 /// What the gates have admitted so far. Dropped before the attempt starts, it is returned in full.
 #[derive(Debug, Default)]
 struct Admitted {
-    reservation: Option<Option<Reservation>>,
+    rate: AdmittedRate,
     permit: Option<Permit>,
+    /// How the attempt comes to the next queue for a permit.
+    arrival: Arrival,
+    /// Until when it waits for its rate at most, also when it comes back. Set by its first wait.
+    max_wait: Option<Deadline>,
+    /// The same for its permit.
+    queue_timeout: Option<Deadline>,
 }
 
-impl Admitted {
-    /// Returns a reservation that has become too old while the attempt waited for its permit: it would be sent on top of
-    /// the calls that are sent now, or into a gate that has closed since. The attempt reserves again.
-    fn drop_lapsed_reservation(&mut self) {
-        if let Some(Some(reservation)) = &self.reservation
-            && reservation.has_lapsed(clock::now())
-            && let Some(reservation) = self.reservation.take().flatten()
-        {
-            reservation.cancel();
+/// What the rate limit has admitted.
+#[derive(Debug, Default)]
+enum AdmittedRate {
+    #[default]
+    Nothing,
+    /// `None` without a rate limit.
+    Reserved(Option<Reservation>),
+    /// The attempt waits for its permit.
+    Unsent(UnsentReservation),
+}
+
+impl AdmittedRate {
+    fn into_unsent(self) -> Self {
+        match self {
+            Self::Reserved(Some(reservation)) => {
+                reservation.into_unsent().map_or(Self::Nothing, Self::Unsent)
+            }
+            other => other,
         }
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        if let Some(reservation) = self.reservation.take().flatten() {
+        if let AdmittedRate::Reserved(Some(reservation)) = mem::take(&mut self.rate) {
             reservation.cancel();
         }
     }
@@ -194,13 +211,21 @@ impl AttemptGates {
         let rate_first = rate_limit.by_key().is_some();
         let mut now = Now::default();
         for is_rate in [rate_first, !rate_first] {
-            if is_rate && admitted.reservation.is_none() {
-                match rate_limit.admit_at(request, &mut now) {
-                    Admission::Admitted(reservation) => admitted.reservation = Some(reservation),
+            if is_rate && !matches!(admitted.rate, AdmittedRate::Reserved(_)) {
+                let admission = match mem::take(&mut admitted.rate) {
+                    AdmittedRate::Unsent(reservation) => {
+                        admitted.arrival = Arrival::Returning;
+                        reservation.send(request, now.get())
+                    }
+                    _ => rate_limit.admit_at(request, &mut now),
+                };
+                match admission {
+                    Admission::Admitted(reservation) => admitted.rate = AdmittedRate::Reserved(reservation),
                     Admission::Queued(mut queued) => {
                         if let Some(permit) = &admitted.permit {
                             queued.leave_time(permit.answer_time());
                         }
+                        queued.end_by(&mut admitted.max_wait);
                         // A caller that waits for its own rate holds no permit that others need.
                         if rate_first {
                             admitted.permit = None;
@@ -213,14 +238,16 @@ impl AttemptGates {
                 }
             }
             if !is_rate && admitted.permit.is_none() {
-                match backpressure.admit(request) {
+                match backpressure.admit_at(request, admitted.arrival) {
                     Admission::Admitted(permit) => admitted.permit = Some(permit),
-                    Admission::Queued(queued) => {
+                    Admission::Queued(mut queued) => {
+                        queued.end_by(&mut admitted.queue_timeout);
+                        admitted.rate = mem::take(&mut admitted.rate).into_unsent();
                         return self.queue(Waiting::Permit(queued), admitted, request);
                     }
                     Admission::Rejected(rejection) => {
-                        let later =
-                            admitted.reservation.is_none().then(|| rate_limit.peek_for(request)).flatten();
+                        let has_rate = matches!(admitted.rate, AdmittedRate::Reserved(_));
+                        let later = (!has_rate).then(|| rate_limit.peek_for(request)).flatten();
                         return Admission::Rejected(self.or_open(later.unwrap_or(rejection), request));
                     }
                 }
@@ -228,7 +255,10 @@ impl AttemptGates {
         }
         match circuit_breaker.admit_at(request, &mut now) {
             Admission::Admitted(circuit_breaker) => {
-                let reservation = admitted.reservation.take().flatten();
+                let reservation = match mem::take(&mut admitted.rate) {
+                    AdmittedRate::Reserved(reservation) => reservation,
+                    AdmittedRate::Nothing | AdmittedRate::Unsent(_) => None,
+                };
                 let permit = admitted.permit.take().expect("admitted above");
                 Admission::Admitted(AttemptGuards { circuit_breaker, reservation, permit })
             }
@@ -251,14 +281,14 @@ impl AttemptGates {
         admitted: Admitted,
         request: &Request<B>,
     ) -> Admission<AttemptGuards, QueuedAtGates> {
-        let later = match (&waiting, &admitted.reservation) {
-            (Waiting::Permit(_), None) => self.0.rate_limit.peek_for(request),
-            (Waiting::Permit(_), Some(_)) => None,
+        let later = match (&waiting, &admitted.rate) {
+            (Waiting::Permit(_), AdmittedRate::Nothing) => self.0.rate_limit.peek_for(request),
+            (Waiting::Permit(_), _) => None,
+            (Waiting::Reservation(_), _) if admitted.permit.is_some() => None,
+            // It was admitted by both before.
+            (Waiting::Reservation(_), _) if admitted.arrival == Arrival::Returning => None,
             // The rate comes before the permit: a full queue for a permit rejects now.
-            (Waiting::Reservation(_), _) if admitted.permit.is_none() => {
-                self.0.backpressure.peek_for(request)
-            }
-            (Waiting::Reservation(_), _) => None,
+            (Waiting::Reservation(_), _) => self.0.backpressure.peek_for(request),
         };
         match self.circuit_breaker().reject(request).or(later) {
             Some(rejection) => Admission::Rejected(rejection),
@@ -332,16 +362,15 @@ impl QueuedAttempt for QueuedAtGates {
             match &mut self.waiting {
                 Waiting::Permit(queued) => {
                     self.admitted.permit = Some(ready!(queued.poll_admitted(request, cx))?);
-                    self.admitted.drop_lapsed_reservation();
                 }
                 Waiting::Reservation(queued) => {
-                    self.admitted.reservation = Some(ready!(queued.poll_admitted(request, cx))?);
+                    self.admitted.rate = AdmittedRate::Reserved(ready!(queued.poll_admitted(request, cx))?);
                     if let Some(permit) = &mut self.admitted.permit {
                         permit.restart();
                     }
                 }
             }
-            let admitted = std::mem::take(&mut self.admitted);
+            let admitted = mem::take(&mut self.admitted);
             match self.gates.advance(admitted, request) {
                 Admission::Admitted(guards) => return Poll::Ready(Ok(guards)),
                 Admission::Rejected(rejection) => return Poll::Ready(Err(rejection)),

@@ -11,7 +11,7 @@ use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
 use crate::chain_position::ChainPosition;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
-use crate::priority_semaphore::{TryAcquire, flow_of};
+use crate::priority_semaphore::{Arrival, TryAcquire};
 use crate::thread_shard::ByThread;
 use crate::{Deadline, Priority, Rejection, clock};
 
@@ -21,13 +21,7 @@ impl AdmissionGate for ByThread<Handle> {
 
     #[inline]
     fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<Permit, PermitFuture> {
-        if !self.is_enabled() {
-            return Admission::Admitted(Permit::unlimited());
-        }
-        match self.of_key(request) {
-            Ok(bulkhead) => bulkhead.unwrap_or_else(|| self.of_thread()).acquire(request),
-            Err(rejection) => Admission::Rejected(rejection),
-        }
+        self.admit_at(request, Arrival::First)
     }
 
     fn target(&self) -> &str {
@@ -45,23 +39,41 @@ impl<S: Clone> TakeReady<S> for ByThread<Handle> {
     }
 }
 
+impl ByThread<Handle> {
+    /// The same as `admit`, for an attempt that may have waited before.
+    #[inline]
+    pub(crate) fn admit_at<B: Body + 'static>(
+        &self,
+        request: &Request<B>,
+        arrival: Arrival,
+    ) -> Admission<Permit, PermitFuture> {
+        if !self.is_enabled() {
+            return Admission::Admitted(Permit::unlimited());
+        }
+        match self.of_key(request) {
+            Ok(bulkhead) => bulkhead.unwrap_or_else(|| self.of_thread()).acquire(request, arrival),
+            Err(rejection) => Admission::Rejected(rejection),
+        }
+    }
+}
+
 impl Handle {
     #[inline]
-    fn acquire<B: Body>(self, request: &Request<B>) -> Admission<Permit, PermitFuture> {
+    fn acquire<B: Body>(self, request: &Request<B>, arrival: Arrival) -> Admission<Permit, PermitFuture> {
         match self.0.semaphore.try_acquire() {
             true => Admission::Admitted(Permit::start(self, request.body())),
-            false => self.enqueue(request),
+            false => self.enqueue(request, arrival),
         }
     }
 
     #[cold]
-    fn enqueue<B: Body>(self, request: &Request<B>) -> Admission<Permit, PermitFuture> {
+    fn enqueue<B: Body>(self, request: &Request<B>, arrival: Arrival) -> Admission<Permit, PermitFuture> {
         // Without a queue a rejection does not read the clock.
         if self.0.settings().max_queued == 0 || ChainPosition::is_of_hedge(request.extensions()) {
             return Admission::Rejected(queue_is_full());
         }
         let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
-        let flow = flow_of(request.extensions());
+        let flow = arrival.flow(request.extensions());
         let now = clock::now();
         let wait_deadline = self.wait_deadline(deadline, now);
         if let Some(rejection) = wait_deadline.rejection_at(now) {

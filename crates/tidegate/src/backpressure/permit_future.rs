@@ -11,7 +11,7 @@ use super::permit::Permit;
 use super::wait_deadline::{WaitDeadline, queue_is_full, queue_timeout};
 use crate::attempt::QueuedAttempt;
 use crate::priority_semaphore::{Flow, SWEEP_INTERVAL, Ticket, TryAcquire};
-use crate::{Priority, Rejection, clock};
+use crate::{Deadline, Priority, Rejection, clock};
 
 /// A queued call: waits for a permit until its wait deadline. Dropping it leaves the queue.
 #[derive(Debug)]
@@ -27,6 +27,11 @@ pub struct PermitFuture {
 impl PermitFuture {
     pub(super) const fn new(limit: Handle, flow: Flow, ticket: Ticket, deadline: WaitDeadline) -> Self {
         Self { limit, flow, ticket: Some(ticket), deadline, sleep: None }
+    }
+
+    /// Ends the wait at `first` at the latest. The first wait of an attempt sets it for those that follow.
+    pub(crate) fn end_by(&mut self, first: &mut Option<Deadline>) {
+        self.deadline.queue = self.deadline.queue.min(*first.get_or_insert(self.deadline.queue));
     }
 
     /// Ready once the permit is acquired, or with the rejection when the wait is over.

@@ -15,6 +15,28 @@ pub(crate) type Flow = u64;
 /// The flow of a call that is not known: a tenant without other calls.
 pub(crate) const NEW_FLOW: Flow = 0;
 
+/// The flow of calls that have waited in their turn and come back: they are served next, in the order in which they come.
+const RETURNING: Flow = Flow::MAX;
+
+/// How a call comes to a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// For the first time.
+    #[default]
+    First,
+    /// Back, since what it got after its wait was lost while it waited for something else.
+    Returning,
+}
+
+impl Arrival {
+    pub(crate) fn flow(self, extensions: &Extensions) -> Flow {
+        match self {
+            Self::First => flow_of(extensions),
+            Self::Returning => RETURNING,
+        }
+    }
+}
+
 /// The flow of a request: all requests of a tenant, and all without one.
 pub(crate) fn flow_of(extensions: &Extensions) -> Flow {
     let mut hasher = hasher();
@@ -23,9 +45,9 @@ pub(crate) fn flow_of(extensions: &Extensions) -> Flow {
 }
 
 /// The rounds of the waiters of one list.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Flows {
-    /// The round of the latest grant.
+    /// The round of the latest grant, from 1 on.
     current: u64,
     /// The flows with waiters, and those whose latest round is not over.
     states: HashMap<Flow, FlowState>,
@@ -41,15 +63,28 @@ struct FlowState {
 /// The most states beside those of waiters, and as many more as there are waiters, before the others are dropped.
 const SPARE_STATES: usize = 8;
 
+impl Default for Flows {
+    fn default() -> Self {
+        Self { current: 1, states: HashMap::new(), waiters: 0 }
+    }
+}
+
 impl Flows {
-    /// The round in which the next arrival of `flow` is served: each of its waiters has one of its own.
+    /// The round in which the next arrival of `flow` is served: each of its waiters has one of its own, and those that return
+    /// the one before the rounds of all others.
     pub(super) fn next_round(&self, flow: Flow) -> u64 {
+        if flow == RETURNING {
+            return self.current - 1;
+        }
         self.states.get(&flow).map_or(self.current, |state| self.current.max(state.last_round + 1))
     }
 
-    /// Records a waiter that joins the queue in this round.
+    /// Records a waiter that joins the queue in this round. One that returns takes no round from its flow.
     pub(super) fn join(&mut self, flow: Flow, round: u64) {
         self.waiters += 1;
+        if flow == RETURNING {
+            return;
+        }
         let state = self.states.entry(flow).or_insert(FlowState { waiters: 0, last_round: round });
         state.waiters += 1;
         state.last_round = round;

@@ -48,7 +48,7 @@ mod priority_shares;
 mod slab_lists;
 mod wait_queue;
 
-pub(crate) use self::flows::{Flow, NEW_FLOW, flow_of};
+pub(crate) use self::flows::{Arrival, Flow, NEW_FLOW, flow_of};
 pub(crate) use self::priority_shares::granted_before;
 pub use self::wait_queue::Order;
 pub(crate) use self::wait_queue::{Ticket, WaitQueue};

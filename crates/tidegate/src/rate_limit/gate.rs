@@ -16,7 +16,7 @@ use crate::chain_position::ChainPosition;
 use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
-use crate::priority_semaphore::flow_of;
+use crate::priority_semaphore::Arrival;
 use crate::sync::MutexGuard;
 use crate::thread_shard::ByThread;
 use crate::{Deadline, Estimated, Payload, Priority, Rejection};
@@ -105,7 +105,18 @@ impl Handle {
             },
             false => self.lock(),
         };
-        self.reserve_in(queue, cost, extensions, now)
+        self.reserve_in(queue, cost, extensions, Arrival::First, now)
+    }
+
+    /// The same for a call that comes back since its reservation was returned.
+    pub(super) fn reserve_again(
+        &self,
+        queue: MutexGuard<'_, RateQueue>,
+        cost: CallCost,
+        extensions: &Extensions,
+        now: Instant,
+    ) -> RateDecision {
+        self.reserve_in(queue, cost, extensions, Arrival::Returning, now)
     }
 
     fn reserve_in(
@@ -113,17 +124,24 @@ impl Handle {
         mut queue: MutexGuard<'_, RateQueue>,
         cost: CallCost,
         extensions: &Extensions,
+        arrival: Arrival,
         now: Instant,
     ) -> RateDecision {
-        let call = || RateCall { cost, priority: Priority::of(extensions), flow: flow_of(extensions) };
+        let call = || RateCall { cost, priority: Priority::of(extensions), flow: arrival.flow(extensions) };
         self.0.queue.take_certain(1);
+        let is_returning = arrival == Arrival::Returning;
         let mut granted = match queue.backlog.total() {
-            0 => Wakers::default(),
-            _ => queue.grant_ready(now),
+            1.. if !is_returning => queue.grant_ready(now),
+            _ => Wakers::default(),
         };
-        let (call, shortfall) = match queue.backlog.total() {
-            0 => match queue.limits.try_reserve(&cost, 0, now) {
+        let behind = queue.backlog.total();
+        let is_next = behind == 0 || (is_returning && queue.is_next(&call()));
+        let (call, shortfall) = match is_next {
+            true => match queue.limits.try_reserve(&cost, behind, now) {
                 Ok(reserved) => {
+                    if is_returning {
+                        granted.extend(queue.grant_returned(now));
+                    }
                     queue.credits.record_charged();
                     self.follow_up(&mut queue, now);
                     drop(queue);
@@ -133,7 +151,7 @@ impl Handle {
                 Err(shortfall) => (call(), shortfall),
             },
             // Waiting calls come first, even if there is room for this one.
-            _ => {
+            false => {
                 let call = call();
                 (call, queue.shortfall(&call, now))
             }
@@ -147,6 +165,9 @@ impl Handle {
             Some(_) => None,
             None => queue.enqueue(call, shortfall.wait, now, &mut granted),
         };
+        if is_returning {
+            granted.extend(queue.grant_returned(now));
+        }
         self.follow_up(&mut queue, now);
         drop(queue);
         granted.wake();

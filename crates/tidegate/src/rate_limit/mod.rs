@@ -193,6 +193,7 @@ mod shared_quotas;
 mod store_link;
 mod store_outage;
 mod thread_credits;
+mod unsent;
 
 pub use handle::Handle;
 pub use layer::RateLimitLayer;
@@ -202,6 +203,7 @@ pub use quota::Quota;
 pub use reservation::Reservation;
 pub use settings::{OnLimit, Settings};
 pub use shared_quotas::SharedRate;
+pub(crate) use unsent::UnsentReservation;
 
 use crate::attempt::{self, Attempt, ByThread, NoWire, UnchangedBody};
 

@@ -21,6 +21,7 @@ use super::lease_demand::WaitingCalls;
 use super::quota_set::QuotaSet;
 use super::quota_set::Shortfall;
 use super::thread_credits::CreditBook;
+use super::unsent::UnsentReservations;
 use crate::priority_semaphore::{Flow, Order, Ticket, WaitQueue};
 use crate::{Deadline, Priority};
 
@@ -32,6 +33,7 @@ pub(super) struct RateQueue {
     pub(super) credits: CreditBook,
     pub(super) backlog: Backlog,
     pub(super) waiters: WaitQueue<RateWaiter>,
+    pub(super) unsent: UnsentReservations,
 }
 
 /// A call in the queue, or one that has left it and has not been polled since.
@@ -70,6 +72,10 @@ pub(super) enum RateWaiterState {
 pub(super) struct Wakers(Vec<Waker>);
 
 impl Wakers {
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     pub(super) fn wake(self) {
         self.0.into_iter().for_each(Waker::wake);
     }
@@ -83,6 +89,7 @@ impl RateQueue {
             credits: CreditBook::default(),
             backlog: Backlog::default(),
             waiters: WaitQueue::new(max_waiting, Order::Fifo),
+            unsent: UnsentReservations::default(),
         }
     }
 
@@ -139,6 +146,11 @@ impl RateQueue {
     /// The room that a call lacks behind the calls that are served before it.
     pub(super) fn shortfall(&self, call: &RateCall, now: Instant) -> Shortfall {
         self.limits.shortfall(&self.backlog.ahead_of(call.priority, self.own_ahead(call)), &call.cost, now)
+    }
+
+    /// Whether no call would be served before this arrival.
+    pub(super) fn is_next(&self, call: &RateCall) -> bool {
+        self.backlog.ahead_of(call.priority, self.own_ahead(call)) == CallCost::default()
     }
 
     /// The cost of the calls of the same priority that are served before this arrival.

@@ -58,6 +58,11 @@ impl QueuedCall {
         self.deadline = self.deadline.map(|deadline| Deadline::after(left(deadline), now));
     }
 
+    /// Ends the wait at `first` at the latest. The first wait of an attempt sets it for those that follow.
+    pub(crate) fn end_by(&mut self, first: &mut Option<Deadline>) {
+        self.max_wait = self.max_wait.min(*first.get_or_insert(self.max_wait));
+    }
+
     /// Ready with the reservation, or with the rejection when the time is up.
     fn poll_reserved(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reserved, Rejection>> {
         loop {

@@ -202,6 +202,12 @@ impl QuotaSet {
         }
     }
 
+    /// Whether a call of this cost would be admitted at once.
+    pub(super) fn has_room(&self, cost: &CallCost, now: Instant) -> bool {
+        let shortfall = self.shortfall(&CallCost::default(), cost, now);
+        shortfall.wait.is_zero() && !shortfall.is_pending
+    }
+
     /// Returns the whole reservation of a call that never reached the wire.
     pub(super) fn refund(&mut self, reserved: &Reserved, now: Instant) {
         self.settle_shared(reserved, &CallCost::default());

@@ -1,11 +1,10 @@
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use http::Request;
 
 use super::Handle;
 use super::cost::{CallCost, Reserved};
-use super::queue::GRANT_LIFETIME;
+use super::unsent::UnsentReservation;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::metrics::{CallTokens, TokenAmounts};
 use crate::{Error, Outcome, UsageMeter, UsageTotals};
@@ -36,10 +35,14 @@ impl Reservation {
         Self { handle, reserved: Some(reserved), meter }
     }
 
-    /// Whether the attempt comes too late for its reservation.
-    pub(crate) fn has_lapsed(&self, now: Instant) -> bool {
-        let is_late = |reserved: &Reserved| now > reserved.at + GRANT_LIFETIME;
-        self.reserved.as_ref().is_some_and(is_late) || self.handle.closed_for().is_some()
+    pub(super) const fn with_meter(handle: Handle, reserved: Reserved, meter: Option<UsageMeter>) -> Self {
+        Self { handle, reserved: Some(reserved), meter }
+    }
+
+    /// The reservation while its attempt waits for a permit.
+    pub(crate) fn into_unsent(mut self) -> Option<UnsentReservation> {
+        let reserved = self.reserved.take()?;
+        Some(UnsentReservation::new(self.handle.clone(), reserved, self.meter.take()))
     }
 
     /// Returns the whole reservation: the attempt was not sent.

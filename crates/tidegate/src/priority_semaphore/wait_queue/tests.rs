@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::priority_semaphore::Arrival;
 
 /// A naive implementation of the same rules: all waiters in order of arrival, and the history of grants.
 struct NaiveQueue {
@@ -173,6 +174,32 @@ fn flows_take_turns_and_a_late_one_does_not_wait_for_the_others() {
         order.extend(queue.pop().copied());
     }
     assert_eq!(order.iter().filter(|(flow, _)| *flow == 1).count(), 3, "{order:?}");
+}
+
+#[test]
+fn waiters_that_return_are_served_before_all_others_in_the_order_in_which_they_return() {
+    let extensions = http::Extensions::new();
+    let returning = Arrival::Returning.flow(&extensions);
+    let mut queue = WaitQueue::new(6, Order::Fifo);
+    let enqueue = |queue: &mut WaitQueue<(Flow, u32)>, flow, id| {
+        let (ticket, displaced) = queue.enqueue(Priority::Interactive, flow, (flow, id))?;
+        Some((ticket, displaced.copied()))
+    };
+    let (ticket, _) = enqueue(&mut queue, returning, 0).unwrap();
+    (1..=2).for_each(|id| assert!(enqueue(&mut queue, 7, id).is_some()));
+    (1..=2).for_each(|id| assert!(enqueue(&mut queue, returning, id).is_some()));
+    queue.remove(ticket);
+    assert_eq!([queue.pop().copied(), queue.pop().copied()], [Some((returning, 1)), Some((returning, 2))]);
+    assert_eq!(queue.pop().copied(), Some((7, 1)));
+    (3..=7).for_each(|id| assert!(enqueue(&mut queue, 7, id).is_some()));
+    // They displace the last one of a full queue, but none that has returned.
+    for id in 3..=8 {
+        let (_, displaced) = enqueue(&mut queue, returning, id).unwrap();
+        assert_eq!(displaced.map(|(flow, _)| flow), Some(7));
+    }
+    assert!(enqueue(&mut queue, returning, 9).is_none() && enqueue(&mut queue, 8, 1).is_none());
+    assert_eq!(served(&mut queue), Vec::from_iter((3..=8).map(|id| (returning, id))));
+    assert!(enqueue(&mut queue, 7, 9).is_some());
 }
 
 #[test]

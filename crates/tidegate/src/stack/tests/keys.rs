@@ -1,5 +1,8 @@
 //! Gates with keys in one stack: whatever looks at a gate looks at the state of the same key.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use http::{HeaderName, Request};
 use tidegate_testkit::strict::{Answer, Handle, Strict};
 use tokio_test::task::spawn;
@@ -278,4 +281,74 @@ async fn preflight_knows_the_cost_the_priority_and_the_deadline_of_a_request() {
     let mut batch = costing(50);
     batch.extensions_mut().insert(Priority::Batch);
     assert_eq!(signals.preflight_for(&batch), Ok(()), "the queue of batch calls is empty");
+}
+
+/// Calls of one key that wait for a permit longer than a reservation lasts reserve again, each in its turn.
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_for_their_rate_and_a_permit_start_in_the_order_in_which_they_came() {
+    const CALLS: usize = 12;
+    for (per_second, takes) in [(2, 300), (5, 250), (5, 150), (10, 120), (1, 2_000), (20, 400)] {
+        let (stack, provider, _) = service(
+            BackpressureLayer::max_inflight(1).max_queued(CALLS).queue_timeout(60 * SECOND),
+            RateLimitLayer::per_second(per_second).max_wait(60 * SECOND).key_by(KeyBy::tenant()),
+        );
+        provider.otherwise(Answer::status(200).after(Duration::from_millis(takes)));
+        let started = Arc::new(Mutex::new(Vec::new()));
+        let calls = (0..CALLS).map(|number| {
+            let (mut stack, started) = (stack.clone(), Arc::clone(&started));
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(40) * number as u32).await;
+                let response = send(&mut stack, of("a")).await;
+                started.lock().unwrap().push(number);
+                response.unwrap();
+            })
+        });
+        for call in Vec::from_iter(calls) {
+            call.await.unwrap();
+        }
+        let started = started.lock().unwrap().clone();
+        assert_eq!(started, Vec::from_iter(0..CALLS), "{per_second} a second, each takes {takes} ms");
+    }
+}
+
+/// The result and the end, in seconds, of a call that waits for a permit while a 429 closes the gate of its key for 4 seconds, and
+/// of a call of another key that comes when it has lost its reservation. `busy` is the answer to another call of its key.
+async fn send_back(
+    backpressure: BackpressureLayer,
+    busy: Answer,
+) -> [(Result<u16, RejectionReason>, f64); 2] {
+    let (stack, provider, _) =
+        service(backpressure, RateLimitLayer::per_second(10).max_wait(5 * SECOND).key_by(KeyBy::tenant()));
+    let limited = Answer::status(429).header("retry-after", "4").after(Duration::from_millis(50));
+    let other = Answer::status(200).after(6 * SECOND);
+    [limited, busy, other].into_iter().for_each(|answer| _ = provider.then(answer));
+    provider.otherwise(Answer::status(200).after(10 * SECOND));
+    let start = clock::now();
+    let call = |tenant: &'static str, after: u32| {
+        let mut stack = stack.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after * SECOND).await;
+            let result = match send(&mut stack, of(tenant)).await {
+                Ok(response) => Ok(response.status().as_u16()),
+                error => Err(rejection(error).reason()),
+            };
+            (result, (clock::now() - start).as_secs_f64().round())
+        })
+    };
+    let [_limited, _busy, sent_back] = ["a"; 3].map(|tenant| call(tenant, 0));
+    let (_other, late) = (call("b", 3), call("c", 4));
+    [sent_back.await.unwrap(), late.await.unwrap()]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_comes_back_to_a_queue_precedes_those_that_came_later_and_waits_no_longer_than_at_first()
+{
+    let bulkhead = |timeout: u32| BackpressureLayer::max_inflight(2).queue_timeout(timeout * SECOND);
+    let after = |seconds| Answer::status(200).after(Duration::from_secs(seconds));
+    assert_eq!(send_back(bulkhead(60), after(8)).await, [(Ok(200), 18.0), (Ok(200), 19.0)]);
+    let [sent_back, _] = send_back(bulkhead(5), after(60)).await;
+    assert_eq!(sent_back, (Err(RejectionReason::QueueTimeout), 5.0));
+    let limited_again = Answer::status(429).header("retry-after", "3").after(Duration::from_millis(4_300));
+    let [sent_back, _] = send_back(bulkhead(60), limited_again).await;
+    assert_eq!(sent_back, (Err(RejectionReason::MaxWaitExceeded), 4.0));
 }
