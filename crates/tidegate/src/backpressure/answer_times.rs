@@ -22,7 +22,7 @@ struct RecentTimes {
     times: [AnswerTime; SAMPLES],
     recorded: usize,
     typical: Duration,
-    /// The same of the answers that were not cut off.
+    /// The same of the answers that were not cut off; as long as there are none, that of earlier ones.
     typical_whole: Duration,
     /// When the latest answer ended.
     latest: Instant,
@@ -38,7 +38,8 @@ const LONGER: usize = 8;
 const MARGIN: u32 = 16;
 
 /// For how long the times are valid after the latest answer, and as a multiple of the typical time. Older ones might keep
-/// calls from waiting for a provider that has become faster.
+/// calls from waiting for a provider that has become faster. Times that were cut off are guesses, and valid for the first of
+/// both only: where they leave no call enough time, there are no further ones to correct them.
 const VALID_FOR: Duration = Duration::from_secs(30);
 const VALID_TIMES: u32 = 4;
 
@@ -49,13 +50,14 @@ impl AnswerTimes {
         recent.recorded = recent.recorded.wrapping_add(1).max(1);
         recent.latest = now;
         let times = &recent.times[..recent.recorded.min(SAMPLES)];
-        recent.typical = most(times.iter().map(|time| time.expected()));
-        recent.typical_whole = most(times.iter().filter_map(|time| time.whole()));
+        recent.typical = most(times.iter().map(|time| time.expected())).unwrap_or_default();
+        recent.typical_whole =
+            most(times.iter().filter_map(|time| time.whole())).unwrap_or(recent.typical_whole);
     }
 
     /// The time within which most answers end; zero if it is unknown.
     pub(super) fn typical(&self, now: Instant) -> Duration {
-        let typical = self.valid(now).map_or(Duration::ZERO, |recent| recent.typical);
+        let typical = self.valid(now).map_or(Duration::ZERO, |recent| recent.typical_at(now));
         typical.saturating_add(typical / MARGIN)
     }
 
@@ -68,7 +70,7 @@ impl AnswerTimes {
     fn valid(&self, now: Instant) -> Option<&RecentTimes> {
         let recent = self.0.as_deref()?;
         let age = now.saturating_duration_since(recent.latest);
-        (age <= VALID_FOR.max(recent.typical.saturating_mul(VALID_TIMES))).then_some(recent)
+        (age <= VALID_FOR.max(recent.typical_whole.saturating_mul(VALID_TIMES))).then_some(recent)
     }
 }
 
@@ -82,6 +84,11 @@ impl RecentTimes {
             typical_whole: Duration::ZERO,
             latest,
         }
+    }
+
+    fn typical_at(&self, now: Instant) -> Duration {
+        let is_recent = now.saturating_duration_since(self.latest) <= VALID_FOR;
+        if is_recent { self.typical } else { self.typical_whole }
     }
 }
 
@@ -103,8 +110,8 @@ impl AnswerTime {
     }
 }
 
-/// The time that one in [`LONGER`] exceeds; zero if there is none.
-fn most(times: impl Iterator<Item = Duration>) -> Duration {
+/// The time that one in [`LONGER`] exceeds.
+fn most(times: impl Iterator<Item = Duration>) -> Option<Duration> {
     let (mut sorted, mut len) = ([Duration::ZERO; SAMPLES], 0);
     for (place, time) in sorted.iter_mut().zip(times) {
         *place = time;
@@ -112,7 +119,7 @@ fn most(times: impl Iterator<Item = Duration>) -> Duration {
     }
     let sorted = &mut sorted[..len];
     sorted.sort_unstable();
-    sorted.get((len - len / LONGER).wrapping_sub(1)).copied().unwrap_or_default()
+    sorted.get((len - len / LONGER).wrapping_sub(1)).copied()
 }
 
 #[cfg(test)]
@@ -153,5 +160,27 @@ mod tests {
             assert!(times.typical(start + valid_for * SECOND) > time * SECOND);
             assert_eq!(times.typical(start + (valid_for + 1) * SECOND), Duration::ZERO);
         }
+    }
+
+    /// Regression: one answer that was cut off kept all calls of its deadline out of the queue for minutes.
+    #[test]
+    fn times_that_were_cut_off_are_valid_for_half_a_minute() {
+        let start = Instant::now();
+        let mut times = AnswerTimes::default();
+        times.record(AnswerTime::CutOff(59 * SECOND), start);
+        assert!(times.typical(start + 30 * SECOND) > 90 * SECOND);
+        assert_eq!(times.typical(start + 31 * SECOND), Duration::ZERO);
+        times.record(AnswerTime::Whole(16 * SECOND), start);
+        assert!(times.typical(start + 30 * SECOND) > 90 * SECOND);
+        assert_eq!(times.typical(start + 31 * SECOND), 17 * SECOND);
+    }
+
+    /// Regression: where all recent answers were cut off, a deadline of milliseconds was a failure of the provider.
+    #[test]
+    fn the_time_of_whole_answers_stays_when_all_recent_ones_were_cut_off() {
+        let (mut times, now) = (AnswerTimes::default(), Instant::now());
+        times.record(AnswerTime::Whole(2 * SECOND), now);
+        (0..100).for_each(|_| times.record(AnswerTime::CutOff(SECOND / 20), now));
+        assert_eq!(times.typical_whole(now), 2 * SECOND);
     }
 }

@@ -132,7 +132,11 @@ impl AttemptGuard for Permit {
         self
     }
 
-    fn on_error(mut self, _: &Error, outcome: &Outcome) {
+    fn on_error(mut self, error: &Error, outcome: &Outcome) {
+        if self.had_too_little_time(error) {
+            self.record_cut(ErrorCode::Timeout);
+            self.call = None;
+        }
         self.record_head(outcome);
     }
 }

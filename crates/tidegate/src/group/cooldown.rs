@@ -41,10 +41,10 @@ impl MemberCooldown {
         self.until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }
 
-    /// Begins the attempt after a cooldown: the member is left out for as long again, until there is a result.
+    /// Begins the attempt after a cooldown: the member is left out until there is a result, for [`LONGEST`] or as long again at most.
     pub(super) fn start_attempt(&mut self, now: Instant) {
         if self.count > 0 && self.remaining(now).is_none() {
-            self.until = Some(Deadline::after(self.step(), now).instant());
+            self.until = Some(Deadline::after(self.step().max(LONGEST), now).instant());
             self.attempt = Some(now);
         }
     }
@@ -184,9 +184,9 @@ mod tests {
         cooldown.record_failure(&fail(ErrorCode::ServerError), start, start);
         let now = start + secs(1);
         cooldown.start_attempt(now);
-        assert_eq!(cooldown.remaining(now), Some(secs(1)), "nobody else tries meanwhile");
+        assert_eq!(cooldown.remaining(now), Some(secs(60)), "nobody else tries while it hangs");
         // Regression guard: an attempt without any result does not leave it out for ever.
-        assert_eq!(cooldown.remaining(now + secs(1)), None);
+        assert_eq!(cooldown.remaining(now + secs(60)), None);
     }
 
     #[test]

@@ -121,9 +121,15 @@ impl<T> WaitQueue<T> {
     pub(crate) fn pop(&mut self) -> Option<&mut T> {
         let priority = self.next_priority()?;
         self.shares.record(priority, self.len(Priority::Batch));
-        let index = self.lists.detach(priority as usize, self.end(priority))?;
+        let end = self.end(priority);
+        let index = self.lists.detach(priority as usize, end)?;
         let queued = self.lists.get_mut(index);
-        self.flows[priority as usize].grant(queued.flow, queued.round);
+        let flows = &mut self.flows[priority as usize];
+        match end {
+            ListEnd::First => flows.grant(queued.flow, queued.round),
+            // The rounds before it are still to come.
+            ListEnd::Last => flows.leave(queued.flow, queued.round),
+        }
         Some(&mut queued.waiter)
     }
 

@@ -143,6 +143,18 @@ impl RateQueue {
         Deadline::after(wait, now).instant().saturating_duration_since(first.slot)
     }
 
+    /// Computes the slot of a waiting call anew.
+    pub(super) fn find_slot(&mut self, ticket: &Ticket, lateness: Duration, now: Instant) -> Instant {
+        let RateCall { cost, priority, .. } = self.waiters.get_mut(ticket).call;
+        let mut own_ahead = self.backlog.cost(priority);
+        own_ahead.subtract(&cost);
+        self.waiters.for_each_behind(ticket, |behind| own_ahead.subtract(&behind.call.cost));
+        let wait = self.limits.shortfall(&self.backlog.ahead_of(priority, own_ahead), &cost, now).wait;
+        let waiter = self.waiters.get_mut(ticket);
+        (waiter.slot, waiter.lateness) = (Deadline::after(wait, now).instant(), lateness);
+        waiter.slot
+    }
+
     /// The room that a call lacks behind the calls that are served before it.
     pub(super) fn shortfall(&self, call: &RateCall, now: Instant) -> Shortfall {
         self.limits.shortfall(&self.backlog.ahead_of(call.priority, self.own_ahead(call)), &call.cost, now)

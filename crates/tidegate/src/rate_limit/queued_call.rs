@@ -85,6 +85,9 @@ impl QueuedCall {
                 None => waiter.slot,
             };
             let is_waiting = matches!(waiter.state, RateWaiterState::Waiting);
+            // Calls before it may have left, and room may have been returned, since its slot was computed.
+            let slot = if is_waiting && slot > until { queue.find_slot(ticket, lateness, now) } else { slot };
+            let waiter = queue.waiters.get_mut(ticket);
             if !is_waiting || now >= until || slot > until || is_refused {
                 let ticket = self.ticket.take().expect("checked above");
                 // Its waker may be the last of a task that owns another call of this queue: it is dropped without the lock.
@@ -92,7 +95,8 @@ impl QueuedCall {
                 let call = waiter.call;
                 let result = match waiter.state {
                     RateWaiterState::Granted(reserved)
-                        if self.is_in_time(waiter.slot, now) && now <= reserved.at + GRANT_LIFETIME =>
+                        if self.is_in_time(waiter.slot.min(reserved.at), now)
+                            && now <= reserved.at + GRANT_LIFETIME =>
                     {
                         Some(Ok(reserved))
                     }
@@ -177,8 +181,8 @@ impl QueuedCall {
         }
     }
 
-    /// Whether a call that was granted at `now` is sent: before its deadline, and if its slot came within its longest wait. A timer
-    /// fires a little late, which is not the fault of the call.
+    /// Whether a call that was granted at `now` is sent: before its deadline, and if its slot or its grant came within its longest
+    /// wait. A timer fires a little late, which is not the fault of the call.
     fn is_in_time(&self, slot: Instant, now: Instant) -> bool {
         slot <= self.max_wait.instant() && !self.deadline.is_some_and(|deadline| deadline.is_past(now))
     }

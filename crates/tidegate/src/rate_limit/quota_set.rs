@@ -1,5 +1,6 @@
 //! The quotas of a gate as plain data: a cost and a `now` in, a reservation or a wait out.
 
+use std::mem;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -372,10 +373,13 @@ impl QuotaSet {
     }
 
     /// Resets the quotas and drops the reports. `total_spent` stays: it distinguishes calls in flight from
-    /// later ones.
-    pub(super) fn reset(&mut self, fresh: Self) {
-        let (total_spent, shared) = (self.total_spent, self.shared.take());
-        *self = Self { total_spent, shared, ..fresh };
+    /// later ones. Shared quotas stay, and so do the local shares of them that decide while there is no store.
+    pub(super) fn reset(&mut self, mut fresh: Self) {
+        fresh.total_spent = self.total_spent;
+        if let shared @ Some(_) = self.shared.take() {
+            (fresh.shared, fresh.configured) = (shared, mem::take(&mut self.configured));
+        }
+        *self = fresh;
     }
 
     /// Returns the total cost reserved since the start.

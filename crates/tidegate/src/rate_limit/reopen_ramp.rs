@@ -12,6 +12,9 @@ pub(super) struct ReopenRamp {
     ends: Instant,
 }
 
+/// The least number of calls that share the spread. Otherwise one without others behind it would take all of it.
+const LEAST_SHARES: u32 = 16;
+
 impl ReopenRamp {
     /// Creates the ramp of a gate that is closed for `wait`, until `until`. The spread only adds to
     /// the wait, as jitter does for retries. `random` is in 0..1.
@@ -33,10 +36,10 @@ impl ReopenRamp {
         self.next.saturating_duration_since(now)
     }
 
-    /// Advances the ramp by one call. The `behind` calls that wait share the rest of the spread.
+    /// Advances the ramp by one call. The `behind` calls that wait share the rest of the spread with those that may still come.
     pub(super) fn step(self, behind: usize, now: Instant) -> Option<Self> {
         let left = self.ends.checked_duration_since(now).filter(|left| !left.is_zero())?;
-        let shares = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
+        let shares = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1).max(LEAST_SHARES);
         Some(Self { next: now + left / shares, ..self })
     }
 }
@@ -59,7 +62,16 @@ mod tests {
             }
         }
         let spread = now - until;
-        assert!(spread > Duration::from_millis(190) && spread <= Duration::from_millis(200), "{spread:?}");
+        assert!(spread > Duration::from_millis(185) && spread <= Duration::from_millis(200), "{spread:?}");
+    }
+
+    /// Regression: the second call of one that makes its calls one after the other waited for the whole spread.
+    #[test]
+    fn a_call_without_others_behind_it_takes_a_part_of_the_spread() {
+        let until = Instant::now();
+        let ramp = ReopenRamp::new(Duration::from_secs(100), until, 0.0);
+        let next = ramp.step(0, until).unwrap();
+        assert_eq!(next.wait(until), Duration::from_millis(625));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Layer, ServiceExt};
 
-use super::super::BackpressureLayer;
+use super::super::{Aimd, BackpressureLayer};
 use crate::circuit_breaker::State;
 use crate::testing::{rejection, request, strict};
 use crate::{
@@ -180,4 +180,27 @@ async fn a_deadline_that_leaves_less_time_than_answers_take_is_neutral() {
         send(11 * SECOND).await.unwrap().unwrap_err();
         assert_eq!(handle.state() == State::Open, number >= 4, "{number}");
     }
+}
+
+/// Such a deadline is no sign of overload either.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_leaves_less_time_than_answers_take_lowers_no_limit() {
+    let (inner, provider) = strict();
+    let limit = BackpressureLayer::max_inflight(20).adaptive(Aimd::new());
+    let handle = limit.handle();
+    let service = ResilienceBuilder::new("p/m").backpressure(limit).service(inner);
+    let send = async |time: Duration| {
+        let mut request = request();
+        Deadline::after(time, clock::now()).tighten(request.extensions_mut());
+        service.clone().oneshot(request).await?.into_body().collect().await.map_err(Error::boxed)
+    };
+    provider.otherwise(Answer::status(200).after(10 * SECOND));
+    for _ in 0..3 {
+        send(60 * SECOND).await.unwrap();
+    }
+    let before = handle.limit();
+    for _ in 0..6 {
+        send(2 * SECOND).await.unwrap_err();
+    }
+    assert_eq!(handle.limit(), before);
 }

@@ -141,6 +141,17 @@ fn newest_first_applies_only_while_the_queue_is_more_than_half_full() {
     assert_eq!(served, [4, 3, 1, 2]);
 }
 
+/// Regression: a grant to the newest call moved the turns of its flow on, and another flow came after all of its calls.
+#[test]
+fn newest_first_leaves_the_turns_of_flows_as_they_are() {
+    let mut queue = WaitQueue::new(8, Order::NewestFirstUnderOverload);
+    (1..=6).for_each(|id| assert!(queue.enqueue(Priority::Interactive, 1, (1, id)).is_some()));
+    assert_eq!([queue.pop().copied(), queue.pop().copied()], [Some((1, 6)), Some((1, 5))]);
+    (1..=2).for_each(|id| assert!(queue.enqueue(Priority::Interactive, 2, (2, id)).is_some()));
+    queue.max = 100;
+    assert_eq!(served(&mut queue), [(1, 1), (2, 1), (1, 2), (2, 2), (1, 3), (1, 4)]);
+}
+
 #[test]
 fn neither_priority_uses_the_capacity_of_the_other() {
     let mut queue = WaitQueue::new(1, Order::Fifo);

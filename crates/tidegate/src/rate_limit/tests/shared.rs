@@ -209,6 +209,8 @@ async fn without_a_store_the_share_decides_and_the_store_is_charged_for_it_after
         admitted += 1;
     }
     assert_eq!(admitted, 30);
+    layers[0].handle().reset();
+    assert!(call(&mut one).await.is_err(), "the share stays as it is, as the quota in the store does");
     assert!(!layers[0].handle().shared().unwrap().available);
     memory.is_down.store(false, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(300)).await;

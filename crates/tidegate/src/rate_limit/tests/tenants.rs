@@ -130,3 +130,26 @@ async fn a_displaced_call_leaves_nothing_behind() {
     tokio::time::advance(Duration::from_secs(1)).await;
     service.oneshot(request()).await.unwrap();
 }
+
+/// A call that was passed expects room later; when the calls that passed it leave, it has room as early as before.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_passed_by_calls_that_left_has_its_old_slot() {
+    for is_polled in [false, true] {
+        let (inner, _provider) = strict();
+        let layer = RateLimitLayer::per_second(1).burst_size(1).max_wait(Duration::from_secs(10));
+        let (service, start) = (layer.layer(inner), Instant::now());
+        let call = |tenant| tokio_test::task::spawn(service.clone().oneshot(of_tenant(tenant)));
+        let mut calls = Vec::from_iter((0..10).map(|_| call("early")));
+        calls.iter_mut().for_each(|call| _ = call.poll());
+        let mut passing = Vec::from_iter((0..5).map(|_| call("late")));
+        passing.iter_mut().for_each(|call| assert!(call.poll().is_pending()));
+        drop(passing);
+        if is_polled {
+            calls.iter_mut().skip(1).for_each(|call| assert!(call.poll().is_pending()));
+        }
+        for (number, call) in calls.into_iter().enumerate().skip(1) {
+            call.await.unwrap();
+            assert_eq!((Instant::now() - start).as_secs_f64().round() as usize, number, "{is_polled}");
+        }
+    }
+}
