@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::Outcome;
@@ -8,7 +9,13 @@ use crate::Outcome;
 /// Many clients stop reading at the last event, or at an error event, and drop the body before the connection
 /// reports its end. A guard on the body then sees a dropped body, and reads the real outcome here.
 #[derive(Clone, Debug, Default)]
-pub struct StreamOutcome(Arc<OnceLock<Outcome>>);
+pub struct StreamOutcome(Arc<SharedOutcome>);
+
+#[derive(Debug, Default)]
+struct SharedOutcome {
+    outcome: OnceLock<Outcome>,
+    is_unproven: AtomicBool,
+}
 
 impl StreamOutcome {
     /// A handle without an outcome, for a stream that has not ended.
@@ -19,12 +26,23 @@ impl StreamOutcome {
 
     /// Sets the outcome. Only the first call has an effect.
     pub fn set(&self, outcome: Outcome) {
-        let _ = self.0.set(outcome);
+        let _ = self.0.outcome.set(outcome);
     }
 
     /// The outcome, if it has been set.
     #[must_use]
     pub fn outcome(&self) -> Option<&Outcome> {
-        self.0.get()
+        self.0.outcome.get()
+    }
+
+    /// Marks a stream that is passed on before any of its content has arrived, since it cannot be held back for longer.
+    pub fn set_unproven(&self) {
+        self.0.is_unproven.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the response head is no evidence that the provider works. The end of the stream will be.
+    #[must_use]
+    pub fn is_unproven(&self) -> bool {
+        self.0.is_unproven.load(Ordering::Relaxed)
     }
 }

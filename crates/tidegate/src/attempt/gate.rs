@@ -103,6 +103,11 @@ impl<'a> ResponseHead<'a> {
     pub(super) fn of(head: &'a Parts) -> Self {
         Self { headers: &head.headers, stream_outcome: head.extensions.get() }
     }
+
+    /// Whether the head alone is no evidence that the provider works: it is that of a stream without content so far.
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.stream_outcome.is_some_and(StreamOutcome::is_unproven)
+    }
 }
 
 /// How the service that was made ready is taken for a queued attempt.

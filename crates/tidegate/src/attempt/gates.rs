@@ -317,11 +317,12 @@ impl AdmissionGate for AttemptGates {
                 return Admission::Rejected(rejection);
             }
         }
-        if !self.0.is_on {
+        // One that is off may be forced open.
+        let circuit = self.circuit_breaker();
+        if !self.0.is_on && circuit.admits_all() {
             return Admission::Admitted(AttemptGuards::none());
         }
         // An open circuit rejects before anything is acquired. With keys the look-up is made once, at the circuit.
-        let circuit = self.circuit_breaker();
         if circuit.by_key().is_none()
             && let Some(rejection) = circuit.reject_by(request.extensions())
         {

@@ -127,8 +127,10 @@ impl Drop for Permit {
 impl AttemptGuard for Permit {
     type Body = Self;
 
-    fn on_head(mut self, _: ResponseHead<'_>, outcome: &Outcome) -> Self {
-        self.record_head(outcome);
+    fn on_head(mut self, head: ResponseHead<'_>, outcome: &Outcome) -> Self {
+        if !head.is_unproven() {
+            self.record_head(outcome);
+        }
         self
     }
 

@@ -90,14 +90,16 @@ impl CallGuard {
     }
 
     /// Handles the head of a successful response. It records the latency. For a probe it is the whole
-    /// success, for other calls the body decides.
-    fn commit(&mut self, stream_outcome: Option<&StreamOutcome>) {
+    /// success, unless it proves nothing. For other calls the body decides.
+    fn commit(&mut self, head: ResponseHead<'_>) {
         let Some(call) = &mut self.call else { return };
-        call.stream_outcome = stream_outcome.cloned();
+        call.stream_outcome = head.stream_outcome.cloned();
         call.head = Some(call.now());
         let latency = call.judge(call.latency());
         call.added_attempts = call.circuit.add_open_attempts(latency);
-        if let Some(admission) = call.admission {
+        if let Some(admission) = call.admission
+            && !(call.is_probe && head.is_unproven())
+        {
             call.admission = call.circuit.commit(admission, latency);
         }
     }
@@ -199,7 +201,7 @@ impl AttemptGuard for CallGuard {
     fn on_head(mut self, head: ResponseHead<'_>, outcome: &Outcome) -> Self {
         match outcome {
             // The body may still fail.
-            Outcome::Success => self.commit(head.stream_outcome),
+            Outcome::Success => self.commit(head),
             outcome => self.settle(outcome),
         }
         self

@@ -249,8 +249,8 @@ impl Handle {
         self.change_all(|it| it.update(Circuit::reset));
     }
 
-    /// Rejects every call until [`reset`](Self::reset), without a retry time. This takes a provider out by
-    /// hand.
+    /// Rejects every call until [`reset`](Self::reset), without a retry time, also in shadow mode and where the layer is disabled.
+    /// This takes a provider out by hand.
     pub fn force_open(&self) {
         self.change_all(|it| it.update(|circuit, now| circuit.force(true, now)));
     }
@@ -282,7 +282,7 @@ impl Handle {
         extensions: &Extensions,
         now: &mut Now,
     ) -> Result<Option<CircuitAdmission>, Rejection> {
-        if !self.is_enabled() {
+        if !self.is_enabled() && self.admits_all() {
             return Ok(None);
         }
         if let Some(link) = &self.0.store {
@@ -298,7 +298,7 @@ impl Handle {
         };
         match admitted {
             Ok(admission) => Ok(Some(admission)),
-            Err(rejection) if self.settings().shadow => {
+            Err(rejection) if self.is_shadowed(&rejection) => {
                 self.admit_in_shadow(rejection);
                 Ok(None)
             }
@@ -367,12 +367,17 @@ impl Handle {
     /// Returns the rejection that a call with these extensions would get now; without, one that other targets can take.
     #[inline]
     fn current_rejection(&self, extensions: Option<&Extensions>) -> Option<CircuitRejection> {
-        if self.settings().shadow {
+        let rejection = self.0.circuit.peek(clock::now)?;
+        if self.is_shadowed(&rejection) {
             return None;
         }
-        let rejection = self.0.circuit.peek(clock::now)?;
         let open = extensions.and_then(|extensions| self.open_attempts(rejection.cause, extensions));
         (!open.is_some_and(|open| open.has_any(clock::now()))).then_some(rejection)
+    }
+
+    /// Whether a call is admitted all the same.
+    fn is_shadowed(&self, rejection: &CircuitRejection) -> bool {
+        self.settings().shadow && rejection.cause != RejectionCause::ForcedOpen
     }
 
     /// Admits a call in shadow mode that would have been rejected. Its result is not recorded, because the

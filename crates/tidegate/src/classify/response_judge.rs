@@ -181,6 +181,8 @@ impl ResponseJudge {
                         self.record_outcome(head, Outcome::Success);
                         if stream.has_started() {
                             self.metrics.on_first_token();
+                        } else if !stream.has_ended() {
+                            stream.outcome().set_unproven();
                         }
                         head.extensions.insert(stream.outcome());
                     }

@@ -224,6 +224,11 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
         self.scanner.state().has_started
     }
 
+    /// Whether the end is known, although it may not have been returned to the reader yet.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
     /// The shared outcome of the stream.
     pub(super) fn outcome(&self) -> StreamOutcome {
         self.outcome.clone()

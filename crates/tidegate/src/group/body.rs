@@ -10,6 +10,7 @@ use pin_project::pin_project;
 use super::call::record_failure;
 use super::member_state::InFlight;
 use crate::attempt::UnchangedBody;
+use crate::events::Decision;
 use crate::{BoxError, Error, Outcome, UsageMeter, clock};
 
 /// The body of a response. Until it ends it counts as a call in flight at its member.
@@ -29,10 +30,31 @@ pub(super) struct CallAtMember {
     pub(super) began: Instant,
     /// Counts the tokens of the attempt, if the group has an affinity.
     pub(super) meter: Option<UsageMeter>,
+    /// Whether the head was no result, so that the end is one.
+    pub(super) is_unproven: bool,
+}
+
+impl CallAtMember {
+    /// Records the end of the body: with its last frame (`None`), or with an error.
+    fn record_end(&self, error: Option<&Error>) {
+        let (state, now) = (self.in_flight.state(), clock::now());
+        match error.map(|error| Outcome::of_error(&**error)) {
+            Some(Outcome::Failure(failure)) => {
+                record_failure(state, &self.member, &failure, self.began, now);
+            }
+            None if self.is_unproven && state.record_success(self.began, None, now) => {
+                Decision::MemberReturned.emit(&self.member, None);
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Drop for CallAtMember {
     fn drop(&mut self) {
+        if self.is_unproven {
+            self.in_flight.state().record_no_result(Some(self.began), clock::now());
+        }
         if let Some(meter) = &self.meter {
             self.in_flight.state().record_prompt(meter.read());
         }
@@ -54,10 +76,8 @@ impl<B: Body> Body for ResponseBody<B> {
         let frame = ready!(this.inner.poll_frame(cx));
         if !matches!(frame, Some(Ok(_)))
             && let Some(call) = this.call.take()
-            && let Some(Err(error)) = &frame
-            && let Outcome::Failure(failure) = Outcome::of_error(&**error)
         {
-            record_failure(call.in_flight.state(), &call.member, &failure, call.began, clock::now());
+            call.record_end(frame.as_ref().and_then(|frame| frame.as_ref().err()));
         }
         Poll::Ready(frame)
     }

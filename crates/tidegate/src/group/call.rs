@@ -22,7 +22,8 @@ use crate::deadline_timer::DeadlineTimer;
 use crate::events::Decision;
 use crate::fallback::FallbackPolicy;
 use crate::{
-    AttemptBudget, BoxError, Error, Failure, Outcome, Payload, Rejection, Trail, UsageMeter, Verdict, clock,
+    AttemptBudget, BoxError, Error, Failure, Outcome, Payload, Rejection, StreamOutcome, Trail, UsageMeter,
+    Verdict, clock,
 };
 
 /// One call: the member that has it, and what is left for the others.
@@ -54,6 +55,8 @@ struct Current {
     /// Counts the tokens of the attempt, if the group has an affinity: what is read from caches shows whether it pays.
     meter: Option<UsageMeter>,
     has_result: bool,
+    /// The response is a stream without content so far.
+    is_unproven: bool,
 }
 
 /// The failures that another member may not have.
@@ -128,7 +131,14 @@ impl<S: Clone> GroupCall<S> {
         // Counted from the choice on, so that calls that are made at once see each other.
         let in_flight = Some(InFlight::new(&member.state));
         let service = member.service.clone();
-        self.current = Some(Current { choice, in_flight, began: None, meter: None, has_result: false });
+        self.current = Some(Current {
+            choice,
+            in_flight,
+            began: None,
+            meter: None,
+            has_result: false,
+            is_unproven: false,
+        });
         service
     }
 
@@ -187,7 +197,8 @@ impl<S: Clone> GroupCall<S> {
             Ok(_) => POLICY.falls_back(&outcome),
             Err(error) => POLICY.falls_back_from(error),
         };
-        self.record(&outcome, result.as_ref().err());
+        let stream = result.as_ref().ok().and_then(|response| response.extensions().get());
+        self.record(&outcome, result.as_ref().err(), stream.is_some_and(StreamOutcome::is_unproven));
         if goes_on && let Some(choice) = self.next_choice() {
             drop(result);
             return ControlFlow::Continue(self.enter(choice));
@@ -196,9 +207,10 @@ impl<S: Clone> GroupCall<S> {
     }
 
     /// Records the result of the current member.
-    fn record(&mut self, outcome: &Outcome, error: Option<&Error>) {
+    fn record(&mut self, outcome: &Outcome, error: Option<&Error>, is_unproven: bool) {
         let Some(current) = &mut self.current else { return };
         current.has_result = true;
+        current.is_unproven = is_unproven;
         let member = &self.members.members[current.choice.chosen.index];
         let now = clock::now();
         let rejection = error.and_then(Error::rejection);
@@ -217,6 +229,7 @@ impl<S: Clone> GroupCall<S> {
         };
         self.has_reached_provider |= rejection.is_none_or(Rejection::follows_attempt);
         match outcome {
+            Outcome::Success if is_unproven => {}
             Outcome::Success => {
                 let was_open = current.choice.chosen.standing == Standing::Open;
                 let first_token = was_open.then(|| now.saturating_duration_since(began));
@@ -281,7 +294,8 @@ impl<S: Clone> GroupCall<S> {
         let member = GroupMember { group: Arc::clone(&self.members.group), member: Arc::clone(name) };
         response.extensions_mut().insert(member);
         let (in_flight, began) = (current.in_flight?, current.began?);
-        Some(Box::new(CallAtMember { in_flight, member: Arc::clone(name), began, meter: current.meter }))
+        let Current { meter, is_unproven, .. } = current;
+        Some(Box::new(CallAtMember { in_flight, member: Arc::clone(name), began, meter, is_unproven }))
     }
 }
 

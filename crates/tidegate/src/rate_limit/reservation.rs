@@ -107,7 +107,9 @@ impl AttemptGuard for Option<Reservation> {
     fn on_head(self, head: ResponseHead<'_>, outcome: &Outcome) -> Option<Box<Reservation>> {
         let mut reservation = self?;
         if let Some(reserved) = &reservation.reserved {
-            reservation.handle.on_outcome(outcome, reserved.at);
+            if !head.is_unproven() {
+                reservation.handle.on_outcome(outcome, reserved.at);
+            }
             reservation.handle.on_headers(head.headers, *outcome == Outcome::Success, reserved);
         }
         // A response without a recorded attempt: no wire records the use, and the reservation stands.

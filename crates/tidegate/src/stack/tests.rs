@@ -442,6 +442,41 @@ async fn a_stream_dropped_after_its_last_event_counts_as_finished() {
     assert_eq!(breaker.handle().state(), State::Open);
 }
 
+/// Regression: a stream of 64 comments closed the circuit.
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_content_is_no_success_of_a_probe_before_its_end() {
+    let comments = ": processing\n\n".repeat(64);
+    let rest = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: [DONE]\n\n";
+    for (ends, state) in [(Some(true), State::Closed), (Some(false), State::Open), (None, State::HalfOpen)] {
+        let (inner, provider) = strict();
+        let breaker = CircuitBreakerLayer::new().failure_threshold(1).cooldown(SECOND);
+        let mut service = of_provider("openai/gpt-4o")
+            .retry(RetryLayer::disabled())
+            .circuit_breaker(breaker.clone())
+            .service(inner);
+        provider.answer(503);
+        complete(&mut service).await.unwrap();
+        tokio::time::advance(2 * SECOND).await;
+        let stream = provider.answer(200).header("content-type", "text/event-stream").frame(comments.clone());
+        if let Some(is_complete) = ends {
+            stream.frame(if is_complete {
+                rest
+            } else {
+                "data: {\"error\":{\"type\":\"server_error\"}}\n\n"
+            });
+        } else {
+            stream.stall();
+        }
+        let response = call(&mut service).await.unwrap();
+        assert_eq!(breaker.handle().state(), State::HalfOpen, "{ends:?}");
+        match ends {
+            Some(_) => drop(response.into_body().collect().await),
+            None => drop(response),
+        }
+        assert_eq!(breaker.handle().state(), state, "{ends:?}");
+    }
+}
+
 /// A task whose calls are all rejected lets others run, in the stack and in front of a single gate.
 #[tokio::test(start_paused = true)]
 async fn calls_that_are_rejected_yield() {

@@ -9,7 +9,7 @@ use tower::Layer;
 use super::{SECOND, opened};
 use crate::circuit_breaker::{CircuitBreakerLayer, LastFailure, Reason, State};
 use crate::testing::{call, complete, rejection, strict};
-use crate::{ErrorCode, Gate};
+use crate::{ErrorCode, Gate, RateLimitLayer, ResilienceBuilder};
 
 #[tokio::test(start_paused = true)]
 async fn forced_open_rejects_all_and_forced_closed_rejects_none_until_reset() {
@@ -34,6 +34,34 @@ async fn forced_open_rejects_all_and_forced_closed_rejects_none_until_reset() {
     assert_eq!(complete(&mut service).await.unwrap(), 503);
     assert!(opened(&circuit), "it counts again");
     assert_eq!(provider.calls(), 101);
+}
+
+/// Regression: calls passed although the circuit was shown as open.
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_is_forced_open_rejects_in_shadow_and_where_it_is_disabled() {
+    for layer in [CircuitBreakerLayer::new().shadow(true), CircuitBreakerLayer::disabled()] {
+        let circuit = layer.handle();
+        let (inner, _) = strict();
+        let mut alone = layer.layer(inner.clone());
+        let stack = ResilienceBuilder::new("").circuit_breaker(layer);
+        let mut beside_none = stack.clone().service(inner.clone());
+        let mut beside_others = stack.rate_limit(RateLimitLayer::per_second(100)).service(inner);
+        for is_forced in [false, true, false] {
+            if is_forced {
+                circuit.force_open()
+            } else {
+                circuit.reset()
+            }
+            assert_eq!((circuit.state() == State::Open, circuit.peek().is_some()), (is_forced, is_forced));
+            for result in [
+                call(&mut alone).await.is_err(),
+                call(&mut beside_none).await.is_err(),
+                call(&mut beside_others).await.is_err(),
+            ] {
+                assert_eq!(result, is_forced);
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

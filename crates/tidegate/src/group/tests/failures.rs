@@ -173,3 +173,38 @@ async fn a_key_that_is_invalid_or_out_of_quota_is_left_out_alone_and_for_longer(
         assert_eq!(cooldowns, [Some(60_000), None, None], "{code}");
     }
 }
+
+/// The head of a stream that has no content so far is no result. Its end is.
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_content_does_not_end_a_cooldown_before_its_end() {
+    let outcome = StreamOutcome::new();
+    outcome.set_unproven();
+    for (answer, expected, next) in [
+        (Answer::status(200).body("x"), None, 1_000),
+        (Answer::status(200).frame("x").break_off("reset"), Some(2_000), 4_000),
+        (Answer::status(200).stall(), None, 2_000),
+    ] {
+        let (mut group, handles) = group::<2>();
+        handles[0].otherwise(Answer::status(503));
+        while handles[0].calls() == 0 {
+            call(&mut group).await.unwrap();
+        }
+        tokio::time::advance(secs(1)).await;
+        handles[0].otherwise(answer.extension(outcome.clone()));
+        let mut response = call(&mut group).await.unwrap();
+        while handles[0].calls() == 1 {
+            response = call(&mut group).await.unwrap();
+        }
+        let handle = group.handle();
+        let left = || member(&handle.snapshot(), 0).cooldown_remaining_ms;
+        assert_eq!(left(), Some(60_000), "the attempt has no result yet");
+        let _ = tokio::time::timeout(Duration::ZERO, response.into_body().collect()).await;
+        assert_eq!(left(), expected);
+        tokio::time::advance(secs(2)).await;
+        handles[0].otherwise(Answer::status(503));
+        while handles[0].calls() == 2 {
+            call(&mut group).await.unwrap();
+        }
+        assert_eq!(left(), Some(next));
+    }
+}

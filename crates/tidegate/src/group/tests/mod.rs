@@ -14,7 +14,7 @@ use super::{Affinity, Group, GroupMember, GroupSnapshot, LateMember, Member, Mem
 use crate::testing::{call, complete, rejection, request, send, strict};
 use crate::{
     AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Gate, Outcome, Payload, RateLimitLayer,
-    Rejection, ResilienceBuilder, RetryLayer, Trail, Verdict, clock,
+    Rejection, ResilienceBuilder, RetryLayer, StreamOutcome, Trail, Verdict, clock,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
