@@ -5,14 +5,14 @@ use serde_json::Value;
 
 use crate::dialect::{DialectGuess, all_rules};
 use crate::event::{DONE, Event};
+use crate::json::{has_too_many_nodes, nodes};
 use crate::stream::sse::SseFramer;
 
 /// The most events that are put together.
 const MAX_EVENTS: usize = 256 * 1024;
 
-/// The most objects and arrays of a document that is split, and of events that are put together. Each takes memory of its own, up
-/// to 3 KiB, however short it is. A document has some hundred, and events have four for a token.
-const MAX_DOCUMENT_NODES: usize = 64 * 1024;
+/// The most objects and arrays of events that are put together: more than [`MAX_NODES`](crate::json::MAX_NODES), since events
+/// have four for a token.
 const MAX_EVENT_NODES: usize = 512 * 1024;
 
 /// The most bytes of a stream that an answer is split into: several times those of any answer that is converted.
@@ -50,7 +50,7 @@ pub(crate) fn events_to_document(events: &[u8]) -> Option<Bytes> {
 /// Splits a complete answer into the events of a stream. `None` if it is an answer in no known dialect, or if the stream
 /// would be too long.
 pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
-    if nodes(document) > MAX_DOCUMENT_NODES {
+    if has_too_many_nodes(document) {
         return None;
     }
     let document: Value = serde_json::from_slice(document).ok()?;
@@ -74,11 +74,6 @@ pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
     Some(out.into())
 }
 
-/// At least the number of objects and arrays: brackets in texts count as well.
-fn nodes(json: &[u8]) -> usize {
-    memchr::memchr2_iter(b'{', b'[', json).count()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
@@ -94,6 +89,7 @@ mod tests {
     use crate::dialect::probe_result::ProbeResult;
     use crate::endpoint::Endpoint;
     use crate::event::MAX_EVENT;
+    use crate::json::MAX_NODES;
     use crate::stream::Scanner;
 
     fn documents() -> [(&'static str, Value); 9] {
@@ -167,7 +163,7 @@ mod tests {
             let choices = r#"[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]"#;
             format!("data: {{\"choices\":{choices},\"x\":[{}]}}\n\ndata: [DONE]\n\n", objects(count))
         };
-        for (count, is_converted) in [(10, true), (MAX_DOCUMENT_NODES, false)] {
+        for (count, is_converted) in [(10, true), (MAX_NODES, false)] {
             assert_eq!(document_to_events(document(count).as_bytes()).is_some(), is_converted, "{count}");
         }
         for (count, is_converted) in [(10, true), (MAX_EVENT_NODES, false)] {

@@ -9,7 +9,7 @@ use http::response::Parts;
 use serde_json::Value;
 use tidegate_core::{BodyMode, Failure, ResponseTranslator};
 use tidegate_providers::stream::{Dialect, EndSignal, Event, SseFramer, StreamError};
-use tidegate_providers::{BodyFormat, Provider};
+use tidegate_providers::{BodyFormat, Provider, has_too_many_nodes};
 
 use super::chat_events::ChatEvents;
 use super::encode_events::{DEFAULT_EVENT_CAP, EncodeEvents, too_many, unreadable};
@@ -129,6 +129,9 @@ impl ResponseTranslator for ResponseConverter {
             let error = TranslatedError::read(self.provider, Some(status), body);
             return Ok(self.encoder.error(&error).to_string().into());
         }
+        if has_too_many_nodes(body) {
+            return Err(too_many("objects"));
+        }
         let response = self.encoder.response(body, self.created);
         response.ok_or_else(|| {
             TranslatedError::failure_in_success(self.provider, body).unwrap_or_else(unreadable)
@@ -181,6 +184,9 @@ impl ResponseConverter {
         }
         if event.is_cut {
             return Err(too_many("bytes"));
+        }
+        if has_too_many_nodes(event.data) {
+            return Err(too_many("objects"));
         }
         let parsed = self.encoder.source_dialect().read(event);
         let stream_error = parsed.error.or(event.is_error.then_some(StreamError::Event));

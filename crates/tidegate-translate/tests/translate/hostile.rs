@@ -201,6 +201,29 @@ fn an_overlong_id_is_not_repeated_in_every_chunk() {
     assert_eq!((text_of(&text).len(), text.contains("second")), (1000, false), "the message begins once");
 }
 
+/// Each object takes memory of its own, however short it is: 32 MiB of them would take gigabytes.
+#[test]
+fn more_objects_than_the_limit_are_a_failure_of_a_document_and_of_an_event() {
+    for (count, is_translated) in [(60_000, true), (70_000, false)] {
+        let with_objects = |answer: &str| {
+            let fields = answer.strip_suffix('}').unwrap();
+            format!(r#"{fields},"x":[{}]}}"#, vec!["{}"; count].join(","))
+        };
+        let chat = r#"{"choices":[{"message":{"content":"a"},"delta":{"content":"a"}}]}"#;
+        let message =
+            r#"{"type":"content_block_delta","content":[],"delta":{"type":"text_delta","text":"a"}}"#;
+        for (mut answer, body) in [(for_messages(), with_objects(chat)), (for_chat(), with_objects(message))]
+        {
+            let whole = answer.whole(StatusCode::OK, body.as_bytes());
+            let events = answer.events(format!("data: {body}\n\n").as_bytes(), &mut BytesMut::new());
+            for failure in [whole.err(), events.err()] {
+                let code = failure.as_ref().and_then(|failure| failure.provider_code.as_deref());
+                assert_eq!(code, (!is_translated).then_some("too_many_objects"), "{count} {body:.40}");
+            }
+        }
+    }
+}
+
 #[test]
 fn more_calls_than_the_limit_break_the_stream() {
     let many: Vec<_> = (0..1025).map(|index| call(index, &format!("c{index}"), "")).collect();
