@@ -234,6 +234,14 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
         bytes.truncate(limit(&bytes));
         Cow::Owned(bytes)
     }
+
+    /// The bytes that have been read, without the rest of the body.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self.bytes() {
+            Cow::Borrowed(bytes) => self.first.slice_ref(bytes),
+            Cow::Owned(bytes) => bytes.into(),
+        }
+    }
 }
 
 impl<B: Body<Data = Bytes>> Body for BufferedBody<B> {
@@ -290,7 +298,8 @@ impl<B: Body<Data = Bytes>> Body for BufferedBody<B> {
     }
 }
 
-fn truncated() -> Error {
+/// The error of a body that ended too early.
+pub(crate) fn truncated() -> Error {
     Failure { kind: FailureKind::Truncated, ..Failure::new(ErrorCode::ServerError) }.into()
 }
 

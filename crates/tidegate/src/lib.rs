@@ -135,6 +135,7 @@ mod keyed;
 mod layer_state;
 mod lazy_sleep;
 mod metrics;
+mod offload;
 mod priority_semaphore;
 mod rejected;
 mod retry_after;

@@ -64,7 +64,8 @@
 //!
 //! The first bytes decide what a body is, and not its `content-type`, which is corrected. Events for a request
 //! without `stream` are put together into one document, and a document for a request with `stream` is split
-//! into events, up to 16 MiB; where the dialect has no conversion the attempt has failed. A JSON document is
+//! into events, up to 16 MiB; where the dialect has no conversion the attempt has failed. An answer of 256 KiB or more is
+//! converted on a thread for blocking work, one per processor at a time. A JSON document is
 //! read to its end, up to 64 KiB, before it is passed on: one that is cut short is a failure without a response, which
 //! may be retried. A longer one is passed on from there. If the connection does not count its bytes, it ends in an error
 //! unless its braces are closed, and a `content-length` that is not that of the body is removed. A compressed body is passed on unread if the request accepts a coding (`accept-encoding`), and is a

@@ -1,67 +1,93 @@
 //! Bodies of our own in the place of those of the provider: answers in the other form, and error bodies.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::response::Parts;
-use tidegate_core::{ErrorBody, JsonDepth, StopReason, StreamState};
+use tidegate_core::{AnswerForm, ErrorBody, JsonDepth, StopReason, StreamState, Usage};
 
 use super::BufferedBody;
 use super::body::{ClassifiableBody, ResponseBody, WholeBody};
 use super::response_judge::{ResponseJudge, in_band_failure};
-use crate::{BodyProbe, Error, Failure, Outcome};
+use crate::buffered_body::truncated;
+use crate::offload::DocumentWork;
+use crate::{Error, Failure, Outcome};
 
 /// The longest answer that is converted from one form to the other.
 pub(super) const MAX_CONVERTED: usize = 16 * 1024 * 1024;
 
+/// The result of a conversion.
+pub struct ConvertedAnswer {
+    body: Result<Bytes, Error>,
+    /// The usage in the original answer, unless that of the body will be scanned.
+    usage: Option<Usage>,
+}
+
 impl ResponseJudge {
-    /// An answer in the form that was requested, from a complete one in the other form.
+    /// Converts a complete answer to the form that was requested, on another thread if it is large.
     pub(super) fn convert<B: ClassifiableBody>(
-        &mut self,
+        &self,
         head: &mut Parts,
         body: BufferedBody<B>,
-        probe: BodyProbe,
-    ) -> Result<ResponseBody<B>, Error> {
+        form: AnswerForm,
+    ) -> Result<DocumentWork<ConvertedAnswer>, Error> {
         if body.broke_off() {
             return Err(body.into_error());
         }
         if !body.is_whole() {
             return Err(Failure::no_answer().into());
         }
-        let classifier = &self.config.classifier;
-        let bytes = body.bytes();
-        let converted = if probe == BodyProbe::Events {
+        let bytes = body.into_bytes();
+        let classifier = Arc::clone(&self.config.classifier);
+        if form == AnswerForm::Document {
             let answer = self.expected_answer().ok_or_else(Failure::no_answer)?;
             let mut scanner = classifier.scan_answer(head, answer, &bytes).ok_or_else(Failure::no_answer)?;
-            scanner.push(&bytes);
-            scanner.finish();
-            match scanner.state() {
-                StreamState { failure: Some(failure), .. } => {
-                    return Err(in_band_failure(failure.clone()).into());
-                }
-                StreamState { has_started: false, stop: Some(StopReason::ContentFilter), usage, .. } => {
-                    if let (Some(attempt), Some(usage)) = (&mut self.attempt, usage) {
-                        attempt.set_usage(*usage, true);
+            return Ok(DocumentWork::new(bytes.len(), move || {
+                scanner.push(&bytes);
+                scanner.finish();
+                let StreamState { has_started, has_finished, failure, stop, usage } = scanner.state();
+                let body = match (failure, stop) {
+                    (Some(failure), _) => Err(in_band_failure(failure.clone()).into()),
+                    (None, Some(StopReason::ContentFilter)) if !has_started => {
+                        Err(Failure::content_filter().into())
                     }
-                    return Err(Failure::content_filter().into());
-                }
-                StreamState { has_finished: false, .. } => return Err(body.into_error()),
-                _ => classifier.events_to_document(&bytes),
-            }
-        } else {
-            classifier.document_to_events(&bytes)
-        };
-        let converted = converted.ok_or_else(Failure::no_answer)?;
-        if probe == BodyProbe::Events {
-            head.headers.remove(CONTENT_TYPE);
-            label_json(head);
-        } else {
-            // The usage is read from the document, while the head is still that of one.
-            label_json(head);
-            self.record_usage(head, &bytes);
-            head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                    _ if !has_finished => Err(truncated()),
+                    _ => classifier.events_to_document(&bytes).ok_or_else(|| Failure::no_answer().into()),
+                };
+                Ok(ConvertedAnswer { usage: usage.filter(|_| body.is_err()), body })
+            }));
         }
+        // The usage is read from the document, as which the head labels it until it is converted.
+        label_json(head);
+        let scanner = self.attempt.as_ref().and_then(|_| classifier.usage_scanner(head));
+        Ok(DocumentWork::new(bytes.len(), move || {
+            let body = classifier.document_to_events(&bytes).ok_or_else(|| Failure::no_answer().into());
+            let usage = scanner.filter(|_| body.is_ok()).and_then(|mut scanner| {
+                scanner.push(&bytes);
+                scanner.finish();
+                scanner.state().usage
+            });
+            Ok(ConvertedAnswer { body, usage })
+        }))
+    }
+
+    /// The response with a converted answer.
+    pub(super) fn on_converted<B: ClassifiableBody>(
+        &mut self,
+        head: &mut Parts,
+        answer: ConvertedAnswer,
+        form: AnswerForm,
+    ) -> Result<ResponseBody<B>, Error> {
+        if let (Some(attempt), Some(usage)) = (&mut self.attempt, answer.usage) {
+            attempt.set_usage(usage, true);
+        }
+        let body = answer.body?;
+        let media = if form == AnswerForm::Document { "application/json" } else { "text/event-stream" };
+        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
         remove_body_headers(head);
-        Ok(self.complete(head, WholeBody::Own(converted)))
+        Ok(self.complete(head, WholeBody::Own(body)))
     }
 
     /// The body of a failed response. One that is cut short is replaced by an error body of our own, so that

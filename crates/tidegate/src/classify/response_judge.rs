@@ -1,6 +1,8 @@
 //! The judgement of one response: the decisions at its head, and the stages that wait for its body.
 
+use std::future::Future;
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
@@ -15,12 +17,13 @@ use tidegate_core::{AnswerForm, ExpectedAnswer};
 use super::attempt_trail::AttemptTrail;
 use super::body::{ResponseBody, WholeBody};
 use super::clocks::IdleTimers;
-use super::own_body::{MAX_CONVERTED, is_open_json, label_json};
+use super::own_body::{ConvertedAnswer, MAX_CONVERTED, is_open_json, label_json};
 use super::scanned_body::HoldResult;
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, StreamClocks};
 use crate::attempt;
 use crate::metrics::AttemptMetrics;
+use crate::offload::DocumentWork;
 use crate::timeout::AttemptTimer;
 use crate::{AttemptUsage, BodyProbe, Classifier, Error, Failure, FailureKind, Outcome, clock};
 
@@ -41,8 +44,10 @@ pub enum Stage<B: Body> {
     /// The answer is a document: it is read to its end, or up to [`ERROR_BODY_LIMIT`], since one that breaks off is a
     /// failure like any other, which may be retried.
     Completing(Box<BufferedBody<B>>),
-    /// The answer is in the form that was not requested: it is read to its end and converted.
-    Converting(Box<BufferedBody<B>>, BodyProbe),
+    /// The answer is not in this form, which was requested: it is read to its end.
+    Converting(Box<BufferedBody<B>>, AnswerForm),
+    /// The complete answer is converted to this form.
+    Converted(DocumentWork<ConvertedAnswer>, AnswerForm),
     /// The response failed: its body is read to classify it.
     Reading(Box<BufferedBody<B>>),
     /// The response is a stream, which is held back until the commit point.
@@ -152,12 +157,22 @@ impl ResponseJudge {
                 }
                 Poll::Ready(self.on_document(head, body))
             }
-            Stage::Converting(mut body, probe) => {
+            Stage::Converting(mut body, form) => {
                 if body.poll_read(cx).is_pending() {
-                    *stage = Some(Stage::Converting(body, probe));
+                    *stage = Some(Stage::Converting(body, form));
                     return self.poll_out_of_time(cx).map(|error| self.fail(error));
                 }
-                Poll::Ready(match self.convert(head, *body, probe) {
+                Poll::Ready(match self.convert(head, *body, form) {
+                    Ok(work) => ControlFlow::Continue(Stage::Converted(work, form)),
+                    Err(error) => self.fail(error),
+                })
+            }
+            Stage::Converted(mut work, form) => {
+                let Poll::Ready(answer) = Pin::new(&mut work).poll(cx) else {
+                    *stage = Some(Stage::Converted(work, form));
+                    return self.poll_out_of_time(cx).map(|error| self.fail(error));
+                };
+                Poll::Ready(match answer.and_then(|answer| self.on_converted(head, answer, form)) {
                     Ok(body) => ControlFlow::Break(Ok(body)),
                     Err(error) => self.fail(error),
                 })
@@ -365,10 +380,10 @@ impl ResponseJudge {
             (BodyProbe::Error, _) => {
                 return ControlFlow::Continue(Stage::Reading(body));
             }
-            (BodyProbe::Success, Some(AnswerForm::Events))
-            | (BodyProbe::Events, Some(AnswerForm::Document)) => {
+            (BodyProbe::Success, Some(form @ AnswerForm::Events))
+            | (BodyProbe::Events, Some(form @ AnswerForm::Document)) => {
                 body.extend_to(MAX_CONVERTED);
-                return ControlFlow::Continue(Stage::Converting(body, probe));
+                return ControlFlow::Continue(Stage::Converting(body, form));
             }
             (BodyProbe::Events, _) => {
                 let scanner = match answer {

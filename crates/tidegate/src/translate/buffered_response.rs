@@ -9,6 +9,7 @@ use tidegate_core::ResponseTranslator;
 
 use super::TooLong;
 use crate::buffered_body::BufferedBody;
+use crate::offload::DocumentWork;
 use crate::{BoxError, Error};
 
 /// A response that has to be complete before it is translated.
@@ -44,11 +45,14 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedResponse<B> {
     }
 
     /// The bytes that were read, translated into the caller's dialect.
-    pub(super) fn translate(self) -> Result<Response<Bytes>, Error> {
+    pub(super) fn translate(self) -> DocumentWork<Response<Bytes>> {
         let Self { mut head, body, mut translator, .. } = self;
-        // Trailers describe the original bytes, which are replaced.
-        let body = translator.whole(head.status, &body.bytes())?;
-        head.headers.insert(CONTENT_LENGTH, body.len().into());
-        Ok(Response::from_parts(head, body))
+        let bytes = body.into_bytes();
+        DocumentWork::new(bytes.len(), move || {
+            // Trailers describe the original bytes, which are replaced.
+            let body = translator.whole(head.status, &bytes)?;
+            head.headers.insert(CONTENT_LENGTH, body.len().into());
+            Ok(Response::from_parts(head, body))
+        })
     }
 }

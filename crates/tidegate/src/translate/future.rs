@@ -9,7 +9,6 @@ use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
-use sync_wrapper::SyncWrapper;
 use tidegate_core::{BodyMode, Collect, ResponseTranslator};
 
 use tower_service::Service;
@@ -17,8 +16,8 @@ use tower_service::Service;
 use super::ResponseBody;
 use super::buffered_response::BufferedResponse;
 use super::layer::Settings;
-use super::offload::offload;
 use super::service::PreparedRequest;
+use crate::offload::DocumentWork;
 use crate::{BoxError, Error, HttpService, Payload};
 
 /// Calls the target in its dialect, and reads a buffered response to its end.
@@ -29,14 +28,12 @@ pub struct ResponseFuture<S, F, A: Body, B> {
     answer_cap: usize,
 }
 
-type Translating = SyncWrapper<Pin<Box<dyn Future<Output = Result<PreparedRequest, Error>> + Send>>>;
-
 #[pin_project(project = StateProj)]
 enum State<S, F, A: Body, B> {
     /// The request body is read.
     Collecting { head: Option<http::request::Parts>, body: Collect<B>, inner: Option<S>, settings: Settings },
     /// A large request is translated on another thread.
-    Translating { prepared: Translating, inner: S },
+    Translating { prepared: DocumentWork<PreparedRequest>, inner: S },
     /// The target is called.
     Calling {
         #[pin]
@@ -45,6 +42,8 @@ enum State<S, F, A: Body, B> {
     },
     /// The response body is read to its end.
     Reading(Option<BufferedResponse<A>>),
+    /// The response is translated, on another thread if it is large.
+    Responding(DocumentWork<Response<Bytes>>),
     /// The request cannot be expressed in the target's dialect.
     Rejected(Option<Error>),
 }
@@ -78,8 +77,8 @@ where
     S: HttpService<Payload, Body = A> + Service<Request<Payload>, Future = F>,
 {
     fn translating(inner: S, request: Request<Payload>, settings: Settings) -> Self {
-        let prepared = async move { offload(move || settings.translate(request)).await? };
-        Self::Translating { prepared: SyncWrapper::new(Box::pin(prepared)), inner }
+        let len = request.body().bytes().map_or(0, |bytes| bytes.len());
+        Self::Translating { prepared: DocumentWork::new(len, move || settings.translate(request)), inner }
     }
 
     fn calling(inner: &mut S, request: Request<Payload>, settings: &Settings) -> Self {
@@ -119,7 +118,7 @@ where
                     this.state.set(next);
                 }
                 StateProj::Translating { prepared, inner } => {
-                    let prepared = ready!(prepared.get_mut().as_mut().poll(cx));
+                    let prepared = ready!(Pin::new(prepared).poll(cx));
                     let next = State::prepared(inner, prepared);
                     this.state.set(next);
                 }
@@ -146,8 +145,12 @@ where
                 }
                 StateProj::Reading(response) => {
                     ready!(response.as_mut().expect("polled after completion").poll_read(cx))?;
-                    let whole = response.take().expect("just read").translate();
-                    return Poll::Ready(whole.map(|response| response.map(ResponseBody::whole)));
+                    let translated = response.take().expect("just read").translate();
+                    this.state.set(State::Responding(translated));
+                }
+                StateProj::Responding(translated) => {
+                    let translated = ready!(Pin::new(translated).poll(cx));
+                    return Poll::Ready(translated.map(|response| response.map(ResponseBody::whole)));
                 }
                 StateProj::Rejected(error) => {
                     return Poll::Ready(Err(error.take().expect("polled after completion")));
@@ -164,6 +167,7 @@ impl<S, F, A: Body, B> fmt::Debug for ResponseFuture<S, F, A, B> {
             State::Translating { .. } => "translating",
             State::Calling { .. } => "calling",
             State::Reading(_) => "reading",
+            State::Responding(_) => "responding",
             State::Rejected(_) => "rejected",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()

@@ -39,8 +39,8 @@
 //!
 //! # Defaults
 //! A request body of up to 32 MiB is read, and a buffered response of as much; of a failed response 64 KiB
-//! are read, for at most 5 s. A request body of more than 256 KiB is translated on a thread for blocking work, one per
-//! processor at a time.
+//! are read, for at most 5 s. A request or response body of 256 KiB or more is translated on a thread for blocking work,
+//! one per processor at a time.
 //!
 //! # Rejections
 //! A request that cannot be expressed in the other dialect is an [`Untranslatable`](crate::Untranslatable),
@@ -65,7 +65,6 @@ mod buffered_response;
 mod error;
 mod future;
 mod layer;
-mod offload;
 mod service;
 
 pub use body::ResponseBody;

@@ -10,6 +10,7 @@ use tower_service::Service;
 
 use super::layer::Settings;
 use super::{ResponseBody, ResponseFuture};
+use crate::offload::LONG_DOCUMENT;
 use crate::rejected::record_rejection;
 use crate::send::{SendFuture, send};
 use crate::{BoxError, Error, ErrorCode, Gate, HttpService, Payload, Rejection, RejectionReason, Trail};
@@ -64,14 +65,14 @@ impl<S> Translate<S> {
 /// The request for the target, and the translator of the response; `None` if the request was not translated.
 pub(super) type PreparedRequest = (Request<Payload>, Option<Box<dyn ResponseTranslator>>);
 
-/// The largest request body that is translated without leaving the thread.
-const MAX_INLINE: usize = 256 * 1024;
-
 impl Settings {
     /// Whether translating `request` would delay other tasks.
     pub(super) fn is_slow(&self, request: &Request<Payload>) -> bool {
         self.translator.is_some()
-            && request.body().bytes().is_some_and(|bytes| (MAX_INLINE..=self.body_cap).contains(&bytes.len()))
+            && request
+                .body()
+                .bytes()
+                .is_some_and(|bytes| (LONG_DOCUMENT..=self.body_cap).contains(&bytes.len()))
     }
 
     /// The settings for a request to `uri`: without the translator, if it does not apply.

@@ -9,6 +9,7 @@ use tidegate_testkit::strict::Answer;
 use tower::{Layer, ServiceExt};
 
 use super::TranslateLayer;
+use crate::offload::LONG_DOCUMENT;
 use crate::testing::{call, send, strict};
 use crate::{
     ErrorCode, Failure, FailureKind, FallbackLayer, Gate, Outcome, Payload, Rejection, Trail, Verdict, clock,
@@ -315,4 +316,47 @@ async fn a_large_request_is_translated_on_another_thread_and_one_above_the_cap_i
     let error = service.oneshot(Request::new(long)).await.expect_err("too long");
     assert_eq!(error.rejection().map(Rejection::code), Some(ErrorCode::RequestTooLarge));
     assert!(threads.try_recv().is_err(), "not translated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_buffered_response_is_translated_on_another_thread() {
+    /// Records the thread on which a response is translated.
+    struct Recorder(std::sync::mpsc::Sender<std::thread::ThreadId>);
+
+    impl Translator for Recorder {
+        fn request(&self, _: &mut request::Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
+            let (body, response) = (Bytes::copy_from_slice(body), Box::new(Self(self.0.clone())));
+            Ok(Translation { body, response })
+        }
+    }
+
+    impl ResponseTranslator for Recorder {
+        fn head(&mut self, _: &mut response::Parts, _: SystemTime) -> Result<BodyMode, Failure> {
+            Ok(BodyMode::Whole)
+        }
+
+        fn whole(&mut self, _: StatusCode, body: &[u8]) -> Result<Bytes, Failure> {
+            self.0.send(std::thread::current().id()).unwrap();
+            Ok(body.len().to_string().into())
+        }
+
+        fn events(&mut self, _: &[u8], _: &mut BytesMut) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn end(&mut self, _: &mut BytesMut) {}
+    }
+
+    let (record, threads) = std::sync::mpsc::channel();
+    let (inner, provider) = strict();
+    let mut service = TranslateLayer::new(Recorder(record)).layer(inner);
+    for (length, is_here) in [(LONG_DOCUMENT - 1, true), (LONG_DOCUMENT, false)] {
+        // In frames, of which the last one is short.
+        let body = vec![b'x'; length];
+        provider
+            .then(body.chunks(100_000).fold(Answer::status(200), |answer, part| answer.frame(part.to_vec())));
+        let response = call(&mut service).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), length.to_string());
+        assert_eq!(threads.try_recv().unwrap() == std::thread::current().id(), is_here, "{length}");
+    }
 }

@@ -1,5 +1,6 @@
 #[cfg(feature = "providers")]
 mod answers;
+mod conversions;
 #[cfg(feature = "providers")]
 mod probes;
 mod streams;

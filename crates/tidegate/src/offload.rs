@@ -1,0 +1,91 @@
+//! Work on whole documents, which would delay the other tasks of a thread if they are long.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::LazyLock;
+use std::task::{Context, Poll};
+use std::thread::available_parallelism;
+
+use sync_wrapper::SyncWrapper;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::Error;
+
+/// A document of so many bytes is worked on by another thread.
+pub(crate) const LONG_DOCUMENT: usize = 256 * 1024;
+
+/// The documents that are worked on at once: one per processor. Each takes a multiple of its own memory.
+static RUNNING: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, usize::from)));
+
+/// Work on one document: done at the first poll if the document is short, and else on a thread for blocking work.
+///
+/// The result is an error if the runtime shuts down, or if the work has panicked. Work that waits for its turn is dropped
+/// with this future.
+pub struct DocumentWork<T>(SyncWrapper<BoxedWork<T>>);
+
+type BoxedWork<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+
+impl<T: Send + 'static> DocumentWork<T> {
+    /// `work` on a document of `len` bytes.
+    pub(crate) fn new(len: usize, work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Self {
+        Self(SyncWrapper::new(Box::pin(async move {
+            if len < LONG_DOCUMENT {
+                return work();
+            }
+            let permit = RUNNING.acquire().await.map_err(Error::new)?;
+            let Ok(runtime) = Handle::try_current() else { return work() };
+            let done = runtime.spawn_blocking(move || {
+                // Held by the work and not by the call: work goes on when its call is dropped.
+                let _permit = permit;
+                work()
+            });
+            done.await.map_err(Error::new)?
+        })))
+    }
+}
+
+impl<T> Future for DocumentWork<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.get_mut().as_mut().poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+
+    /// A caller that leaves returns neither the processor nor the memory that its work still takes.
+    #[tokio::test]
+    async fn a_permit_is_held_until_the_work_ends_and_work_without_one_ends_with_its_call() {
+        let document = Arc::new(());
+        let (begin, begun) = mpsc::channel();
+        let (mut calls, mut ends) = (Vec::new(), Vec::new());
+        for _ in 0..available_parallelism().map_or(1, usize::from) {
+            let ((end, ended), begin) = (mpsc::channel::<()>(), begin.clone());
+            let mut work = tokio_test::task::spawn(DocumentWork::new(LONG_DOCUMENT, move || {
+                begin.send(()).map_err(Error::new)?;
+                Ok(ended.recv().is_err())
+            }));
+            while work.poll().is_pending() && begun.try_recv().is_err() {
+                tokio::task::yield_now().await;
+            }
+            calls.push(work);
+            ends.push(end);
+        }
+        drop(calls);
+        let held = Arc::clone(&document);
+        let mut late = tokio_test::task::spawn(DocumentWork::new(LONG_DOCUMENT, move || Ok(held)));
+        assert!(late.poll().is_pending());
+        assert_eq!((RUNNING.available_permits(), Arc::strong_count(&document)), (0, 2));
+        drop(late);
+        assert_eq!(Arc::strong_count(&document), 1);
+        drop(ends);
+        assert!(DocumentWork::new(LONG_DOCUMENT, || Ok(true)).await.unwrap());
+    }
+}
