@@ -335,3 +335,53 @@ proptest! {
         prop_assert_eq!(recorded(&answer, &sizes), Some(text));
     }
 }
+
+/// A caller may write millions of small values into one message. Regression: each was built in memory.
+#[test]
+fn a_request_is_read_without_building_what_its_messages_contain() {
+    const LENGTH: usize = 1 << 19;
+    let many = |value: &str| format!("[{}]", vec![value; LENGTH / (value.len() + 1)].join(","));
+    let lists = [many("{}"), many("[]"), many("0"), many(r#"{"type":"text","text":""}"#)];
+    let fields = lists.iter().flat_map(|list| {
+        [
+            format!(r#""content":{list}"#),
+            format!(r#""content":"Who?","x":{list}"#),
+            format!(r#""content":[{{"type":"text","text":"Who?","x":{list}}}]"#),
+            format!(r#""x":{list},"content":[{{"type":"image","x":{list}}}]"#),
+        ]
+    });
+    let head = Request::post(CHAT).body(()).unwrap().into_parts().0;
+    let bounds = CompletionLimits { max_tokens: 50, temperature: 0.3 };
+    for field in fields {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user",{field}}}]}}"#);
+        // Some copies of the message, but nothing for its values.
+        let limit = 8 * body.len() as u64;
+        let read = allocation_counter::measure(|| drop(Composer.question(&head, body.as_bytes())));
+        assert!(read.bytes_max < limit, "{} bytes to read {body:.90}", read.bytes_max);
+        let rewritten = allocation_counter::measure(|| {
+            drop(Composer.rewrite_request(body.as_bytes(), Some("Who?"), bounds).expect("a request"));
+        });
+        assert!(rewritten.bytes_max < limit, "{} bytes to rewrite {body:.90}", rewritten.bytes_max);
+    }
+}
+
+#[test]
+fn only_texts_are_a_prompt() {
+    let text = json!({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}});
+    for (content, expected) in [
+        (json!("a"), Some("a")),
+        (json!([text, text]), Some("a\na")),
+        (json!([]), Some("")),
+        (json!([text, {"type": "image"}]), None),
+        (json!([text, "a"]), None),
+        (json!([["text", "a"]]), None),
+        (json!([{"type": "text"}]), None),
+        (json!([{"text": "a"}]), None),
+        (json!({"type": "text", "text": "a"}), None),
+        (json!(null), None),
+        (json!(7), None),
+    ] {
+        let question = question(CHAT, &request(|body| body["messages"][1]["content"] = content.clone()));
+        assert_eq!(question.map(|question| question.prompt).as_deref(), expected, "{content}");
+    }
+}

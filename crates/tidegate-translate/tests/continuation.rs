@@ -486,3 +486,23 @@ proptest! {
         prop_assert_eq!(&ends[0], &ends[1]);
     }
 }
+
+/// A caller may write millions of small values into one message.
+#[test]
+fn a_request_is_continued_without_building_what_its_last_message_contains() {
+    let many = vec!["{}"; 1 << 17].join(",");
+    let body = format!(
+        r#"{{"max_tokens":100,"x":[{many}],"messages":[{{"role":"user","content":"A tale.","x":[{many}]}}]}}"#
+    );
+    for (begun, target) in [
+        (chat("a", json!({"content": "Once "})), "openai/gpt-4o"),
+        (start("a") + &block(0, "text") + &text(0, "Once "), "anthropic/claude-3-opus"),
+    ] {
+        let mut splicer = splicer();
+        pass(&mut *splicer, &begun);
+        let used = allocation_counter::measure(|| {
+            drop(splicer.continuation_request(target, body.as_bytes()).expect("a request"));
+        });
+        assert!(used.bytes_max < 8 * body.len() as u64, "{} bytes for {target}", used.bytes_max);
+    }
+}

@@ -2,11 +2,9 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
-use serde_json::Value;
 use tidegate_core::ChatQuestion;
 
-use crate::content_text::{ContentPiece, pieces};
-use crate::request_fields::{RawJson, RequestFields};
+use crate::request_fields::{RequestFields, for_each_element, type_of};
 
 /// Values of [`ChatQuestion::dialect`].
 const CHAT: &str = "chat";
@@ -45,14 +43,19 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<ChatQuestion> {
     if !has_one_answer || requires_more_than_text(&request) {
         return None;
     }
-    let messages = request.messages()?;
-    let (last, before) = messages.split_last()?;
-    let last: Value = serde_json::from_str(last.get()).ok()?;
-    if last["role"] != "user" {
+    let mut context = SECRET.build_hasher();
+    let mut last: Option<&str> = None;
+    for_each_element(request.raw("messages")?, |message| {
+        if let Some(before) = last.replace(message.get()) {
+            before.hash(&mut context);
+        }
+        Some(())
+    })?;
+    let last = RequestFields::read(last?.as_bytes())?;
+    if last.read_as::<String>("role")? != "user" {
         return None;
     }
-    let prompt = text(&last["content"])?;
-    let mut context = SECRET.build_hasher();
+    let prompt = text(last.raw("content")?)?;
     // The whole path is hashed, because some providers name the model only there.
     path.hash(&mut context);
     // Fields are hashed as written. Parsing them would cost more than the additional matches are worth.
@@ -60,10 +63,7 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<ChatQuestion> {
         (name, written).hash(&mut context);
     }
     // The other fields of the last message (such as `name`) are part of the context.
-    for (name, value) in last.as_object()?.iter().filter(|(name, _)| *name != "content") {
-        (name, value.to_string()).hash(&mut context);
-    }
-    before.iter().for_each(|message| message.get().hash(&mut context));
+    last.iter().filter(|(name, _)| *name != "content").for_each(|field| field.hash(&mut context));
     let model = request.read_as("model").unwrap_or_default();
     let streams = request.raw("stream") == Some("true");
     let stream_options: Option<StreamOptions> = request.read_as("stream_options");
@@ -86,10 +86,8 @@ fn max_tokens(request: &RequestFields) -> Option<u64> {
     limits.filter(|limit| *limit != "null").map(|limit| limit.parse().unwrap_or(0)).min()
 }
 
-/// Whether the request requires a response format, a tool call, audio or log probabilities. Nothing is built of the fields but
-/// their type: they may be as long as a request.
+/// Whether the request requires a response format, a tool call, audio or log probabilities.
 fn requires_more_than_text(request: &RequestFields) -> bool {
-    let has_form = |format: &str| format != "null" && type_of(format).as_deref() != Some("text");
     let must_call = |choice: &str| {
         let kind = serde_json::from_str(choice).ok().or_else(|| type_of(choice));
         choice != "null" && !matches!(kind.as_deref(), Some("auto" | "none"))
@@ -98,27 +96,10 @@ fn requires_more_than_text(request: &RequestFields) -> bool {
         Ok(modes) => modes.into_iter().flatten().any(|mode| mode != "text"),
         Err(_) => true,
     };
-    let output_config: Option<OutputConfig> = request.read_as("output_config");
-    request.raw("response_format").is_some_and(has_form)
-        || output_config.and_then(|config| config.format).is_some_and(|format| has_form(format.get()))
-        || request.raw("output_format").is_some_and(|format| format != "null")
+    request.has_format()
         || request.raw("tool_choice").is_some_and(must_call)
         || request.raw("modalities").is_some_and(wants_audio)
         || request.raw("logprobs") == Some("true")
-}
-
-/// The field `type` of an object.
-fn type_of(json: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Typed {
-        r#type: Option<String>,
-    }
-    serde_json::from_str::<Typed>(json).ok()?.r#type
-}
-
-#[derive(Deserialize)]
-struct OutputConfig {
-    format: Option<RawJson>,
 }
 
 #[derive(Deserialize)]
@@ -128,7 +109,31 @@ struct StreamOptions {
 }
 
 /// The texts of a message content; `None` if it holds anything but text.
-fn text(content: &Value) -> Option<String> {
-    let text = |piece| if let ContentPiece::Text(text) = piece { Some(text) } else { None };
-    Some(pieces(content).map(text).collect::<Option<Vec<_>>>()?.join("\n"))
+fn text(content: &str) -> Option<String> {
+    if content.starts_with('"') {
+        return serde_json::from_str(content).ok();
+    }
+    let mut texts: Option<String> = None;
+    for_each_element(content, |part| {
+        let part: TextPart = serde_json::from_str(part.get()).ok().filter(|_| part.get().starts_with('{'))?;
+        if part.r#type != "text" {
+            return None;
+        }
+        match &mut texts {
+            Some(texts) => {
+                texts.push('\n');
+                texts.push_str(&part.text);
+            }
+            None => texts = Some(part.text),
+        }
+        Some(())
+    })?;
+    Some(texts.unwrap_or_default())
+}
+
+/// A part of a message content. Its other fields do not matter.
+#[derive(Deserialize)]
+struct TextPart {
+    r#type: String,
+    text: String,
 }

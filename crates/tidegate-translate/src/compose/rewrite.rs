@@ -1,5 +1,4 @@
 use bytes::Bytes;
-use serde_json::Value;
 use serde_json::value::to_raw_value;
 use tidegate_core::CompletionLimits;
 
@@ -24,26 +23,26 @@ pub(super) fn write(body: &[u8], prompt: Option<&str>, bounds: CompletionLimits)
     let mut fields = RequestFields::read(body)?;
     let mut messages = fields.messages()?;
     if let Some(prompt) = prompt {
-        let mut last: Value = serde_json::from_str(messages.pop()?.get()).ok()?;
-        *last.get_mut("content")? = prompt.into();
+        let mut last = RequestFields::read(messages.pop()?.get().as_bytes())?;
+        last.raw("content")?;
+        last.set("content", prompt)?;
         messages.push(to_raw_value(&last).ok()?);
         fields.set("messages", &messages)?;
     }
-    let model = fields.get("model").and_then(|model| model.as_str().map(str::to_owned)).unwrap_or_default();
-    let effort = fields.get("reasoning_effort").and_then(|effort| effort.as_str().map(str::to_owned));
+    let model: String = fields.read_as("model").unwrap_or_default();
+    let effort: Option<String> = fields.read_as("reasoning_effort");
     let reasons = effort.is_some() || is_reasoning_model(&model);
     if effort.is_some_and(|effort| !LOW.contains(&&*effort)) {
         fields.set("reasoning_effort", "low")?;
     }
-    if fields.get("thinking").is_some_and(|thinking| thinking["type"] != "disabled") {
+    if fields.has_thinking() {
         fields.take_raw("thinking");
         fields.take_raw("context_management");
     }
-    // A null counts as absent.
-    let count = |fields: &RequestFields, limit: &str| fields.get(limit).as_ref().and_then(Value::as_u64);
     let mut is_bounded = false;
     for limit in LIMITS {
-        if let Some(tokens) = count(&fields, limit) {
+        // A null counts as absent.
+        if let Some(tokens) = fields.read_as::<u64>(limit) {
             fields.set(limit, tokens.min(bounds.max_tokens))?;
             is_bounded = true;
         }
@@ -52,7 +51,7 @@ pub(super) fn write(body: &[u8], prompt: Option<&str>, bounds: CompletionLimits)
         // Reasoning models reject the older field; other models do not support the newer one.
         fields.set(if reasons { LIMITS[0] } else { LIMITS[1] }, bounds.max_tokens)?;
     }
-    if let Some(temperature) = fields.get("temperature").as_ref().and_then(Value::as_f64)
+    if let Some(temperature) = fields.read_as::<f64>("temperature")
         && temperature > bounds.temperature
         && !reasons
         && sampling(&model) != Sampling::None

@@ -1,8 +1,8 @@
 //! The continuation request: the caller's request with the delivered text added.
 
 use bytes::Bytes;
+use serde_json::json;
 use serde_json::value::to_raw_value;
-use serde_json::{Value, json};
 use tidegate_providers::Provider;
 
 use super::delivered::Delivered;
@@ -30,7 +30,7 @@ pub(super) fn chat(target: &str, request: &[u8], delivered: &Delivered) -> Optio
 /// The continuation request in Anthropic's dialect.
 pub(super) fn messages(target: &str, request: &[u8], delivered: &Delivered) -> Option<Bytes> {
     let mut fields = read(request, delivered)?;
-    let thinks = fields.get("thinking").is_some_and(|thinking| thinking["type"] != "disabled");
+    let thinks = fields.has_thinking();
     // The thinking budget must stay below the limit, so the limit is not lowered when thinking is on.
     if !thinks {
         lower(&mut fields, "max_tokens", delivered.tokens)?;
@@ -57,36 +57,28 @@ fn read(request: &[u8], delivered: &Delivered) -> Option<RequestFields> {
         return None;
     }
     let fields = RequestFields::read(request)?;
-    let is_one = fields.get("n").is_none_or(|n| n.is_null() || n == 1);
-    (is_one && !has_schema(&fields)).then_some(fields)
-}
-
-/// Whether the request sets a response format. Two halves of JSON from two models rarely form one valid
-/// document.
-fn has_schema(fields: &RequestFields) -> bool {
-    let of_chat =
-        fields.get("response_format").is_some_and(|format| !format.is_null() && format["type"] != "text");
-    let of_messages = fields.get("output_config").is_some_and(|config| !config["format"].is_null());
-    of_chat || of_messages || fields.has("output_format")
+    let is_one = matches!(fields.raw("n"), None | Some("null" | "1"));
+    // Two halves of JSON from two models rarely form one valid document.
+    (is_one && !fields.has_format()).then_some(fields)
 }
 
 /// Lowers a token limit by the number of delivered tokens. `None` if none are left.
 fn lower(fields: &mut RequestFields, limit: &str, delivered: u64) -> Option<()> {
-    let Some(tokens) = fields.get(limit).as_ref().and_then(Value::as_u64) else { return Some(()) };
+    let Some(tokens) = fields.read_as::<u64>(limit) else { return Some(()) };
     fields.set(limit, tokens.checked_sub(delivered).filter(|left| *left > 0)?)
 }
 
 fn extend(fields: &mut RequestFields, text: &str, mode: ResumeMode) -> Option<Bytes> {
     if !text.is_empty() {
         let mut messages = fields.messages()?;
-        let last: Value = serde_json::from_str(messages.last()?.get()).ok()?;
+        let last = RequestFields::read(messages.last()?.get().as_bytes())?;
         // If the caller prefilled the assistant message, the delivered text continues it.
-        let prefill = match last["role"] == "assistant" {
-            true => {
+        let prefill = match last.read_as::<String>("role").as_deref() {
+            Some("assistant") => {
                 messages.pop();
-                last["content"].as_str()?.to_owned()
+                last.read_as("content")?
             }
-            false => String::new(),
+            _ => String::new(),
         };
         let mut message = json!({ "role": "assistant", "content": prefill + text });
         if mode == ResumeMode::FlaggedPrefill {
