@@ -99,6 +99,13 @@ pub trait Classifier: Send + Sync + 'static {
         BodyProbe::Success
     }
 
+    /// Whether a complete body that [`probe_body`](Self::probe_body) has left unclear is an answer without content, because a
+    /// content filter stopped it. It is then passed to [`classify`](Self::classify) like an error.
+    fn is_filtered(&self, body: &[u8]) -> bool {
+        let _ = body;
+        false
+    }
+
     /// A scanner that finds the token usage in the body of a successful response that is not a stream. Called
     /// only if the request has a [`UsageMeter`](crate::UsageMeter).
     fn usage_scanner(&self, head: &Parts) -> Option<Box<dyn Scan>> {

@@ -225,6 +225,10 @@ impl Classifier for ProviderClassifier {
         }
     }
 
+    fn is_filtered(&self, body: &[u8]) -> bool {
+        probe::is_filtered_resource(body)
+    }
+
     /// For uncompressed JSON.
     fn usage_scanner(&self, head: &Parts) -> Option<Box<dyn Scan>> {
         self.is_json(head).then(|| Box::new(UsageScan::default()) as Box<dyn Scan>)

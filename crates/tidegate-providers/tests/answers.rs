@@ -1,5 +1,7 @@
 //! What an answer is at each endpoint, as the wire judges it: by the first bytes of a body, and at its end.
 
+use std::time::SystemTime;
+
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response};
@@ -413,7 +415,7 @@ fn a_compressed_body_counts_only_where_the_request_accepts_one() {
 /// The failure of a document at `path`, as the wire classifies it.
 fn failure_of_document(path: &str, body: &[u8]) -> Option<(ErrorCode, FailureKind)> {
     let head = head(&[(CONTENT_TYPE, "application/json")]);
-    let classify = || ProviderClassifier::default().classify(&head, body, std::time::SystemTime::UNIX_EPOCH);
+    let classify = || ProviderClassifier::default().classify(&head, body, SystemTime::UNIX_EPOCH);
     (!is_answer(path, body)).then(|| {
         classify().failure().map_or((ErrorCode::ServerError, FailureKind::NoAnswer), |it| (it.code, it.kind))
     })
@@ -505,6 +507,39 @@ const FILTERED: &[(&str, &[&str], &[&str], bool)] = &[
         &[r#"{"type":"content-delta","delta":{"message":{"content":{"text":"Hi"}}}}"#, r#"{"type":"message-end","delta":{"finish_reason":"ERROR_TOXIC"}}"#], true),
 ];
 
+/// The failure in a complete document from a path at which no model is known to answer, as the wire judges it.
+fn failure_of_resource(document: &str) -> Option<(ErrorCode, FailureKind)> {
+    let (classifier, head) = (ProviderClassifier::default(), head(&[(CONTENT_TYPE, "application/json")]));
+    let is_failure = match classifier.probe_body(&head, document.as_bytes()) {
+        BodyProbe::Unclear => classifier.is_filtered(document.as_bytes()),
+        probe => probe == BodyProbe::Error,
+    };
+    let outcome = classifier.classify(&head, document.as_bytes(), SystemTime::UNIX_EPOCH);
+    is_failure.then(|| outcome.failure().map(|failure| (failure.code, failure.kind)))?
+}
+
+#[test]
+fn what_only_resembles_a_filtered_answer_is_none_at_an_unknown_path() {
+    let text = r#"{"type":"message","content":[{"type":"text","text":"\"stop_reason\":\"refusal\""}],"stop_reason":"end_turn"}"#;
+    // Servers with a dialect of their own, and resources.
+    let others = [
+        r#"{"generation":"Hi","stop_reason":"refusal"}"#,
+        r#"{"outputs":[{"text":"Hi"}],"finish_reason":"ERROR_TOXIC"}"#,
+        r#"{"stop_reason":"refusal"}"#,
+        r#"{"reason":"content_filter","status":"incomplete"}"#,
+        r#"{"object":"list","data":[{"finish_reason":"content_filter"}],"finish_reason":"ERROR_TOXIC"}"#,
+        r#"{"object":"fine_tuning.job","choices":[{"finish_reason":"content_filter"}]}"#,
+    ];
+    for document in ANSWERS.iter().map(|(_, document)| document).chain([&text]).chain(&others) {
+        assert_eq!(failure_of_resource(document), None, "{document}");
+    }
+    for document in FILTERED.iter().flat_map(|(_, documents, ..)| *documents) {
+        for cut in 0..document.len() {
+            assert_eq!(failure_of_resource(&document[..cut]), None, "{cut} of {document}");
+        }
+    }
+}
+
 #[test]
 fn a_content_filter_has_the_same_outcome_in_a_document_and_in_a_stream() {
     let filter = Some((ErrorCode::InvalidRequest, FailureKind::ContentFilter));
@@ -512,6 +547,7 @@ fn a_content_filter_has_the_same_outcome_in_a_document_and_in_a_stream() {
         for document in *documents {
             let expected = if *has_content { None } else { filter };
             assert_eq!(failure_of_document(path, document.as_bytes()), expected, "{document}");
+            assert_eq!(failure_of_resource(document), expected, "{document}");
             for cut in 0..document.len() {
                 let result = probe(path, &document.as_bytes()[..cut]);
                 assert!(result == BodyProbe::Unclear || *has_content, "{cut} of {document}");
@@ -534,6 +570,7 @@ fn a_content_filter_has_the_same_outcome_in_a_document_and_in_a_stream() {
             let stop = format!(r#""stopReason":"{reason}""#);
             for document in [format!("{{{output},{stop}}}"), format!("{{{stop},{output}}}")] {
                 assert_eq!(failure_of_document(CONVERSE, document.as_bytes()), expected, "{document}");
+                assert_eq!(failure_of_resource(&document), expected, "{document}");
             }
         }
     }

@@ -57,8 +57,15 @@ pub(crate) fn read(json: &[u8], expected: Expected) -> ProbeResult {
     if is_success(json, expected) {
         return ProbeResult::Success;
     }
-    let mut probe = Probe { expected, is_array: false, is_nested: false, list: None, has_vectors: false };
-    let (mut result, mut is_filtered) = (ProbeResult::Unclear, false);
+    let mut probe = Probe {
+        expected,
+        is_array: false,
+        is_nested: false,
+        is_filtered: false,
+        list: None,
+        has_vectors: false,
+    };
+    let mut result = ProbeResult::Unclear;
     // A truncated string may be the prefix of another one, so only strings that end before the last byte read
     // count as complete.
     let read = json.as_ptr_range();
@@ -73,11 +80,11 @@ pub(crate) fn read(json: &[u8], expected: Expected) -> ProbeResult {
             [] => probe.read_root(leaf),
             path => probe.read_field(path, ProbedLeaf { leaf, text }),
         };
-        is_filtered |= result == ProbeResult::Filtered;
+        probe.is_filtered |= result == ProbeResult::Filtered;
         matches!(result, ProbeResult::Unclear | ProbeResult::Filtered)
     });
     match result {
-        ProbeResult::Unclear if is_filtered => ProbeResult::Filtered,
+        ProbeResult::Unclear if probe.is_filtered => ProbeResult::Filtered,
         result => result,
     }
 }
@@ -89,6 +96,8 @@ struct Probe<'a> {
     is_array: bool,
     /// The body is an array of arrays, as embeddings are.
     is_nested: bool,
+    /// A content filter stopped the response.
+    is_filtered: bool,
     /// The last field of the body that is a list.
     list: Option<&'a str>,
     /// A list of vectors has begun.
@@ -180,6 +189,8 @@ impl<'a> Probe<'a> {
             ["data"] if leaf.leaf == Leaf::Object => true,
             ["status"] => matches!(leaf.text, Some("queued" | "in_progress")),
             ["content", "type"] => false,
+            // Some servers send nothing else before the first token.
+            ["message", "role"] => !self.is_filtered && leaf.is_set(),
             path if is_bare_field(path) => false,
             // The older completions of several providers.
             ["response" | "text" | "generated_text" | "completion"]
@@ -269,6 +280,21 @@ pub(crate) fn is_filtered(json: &[u8]) -> bool {
     Endpoint::ALL.iter().any(|endpoint| read(json, Expected::Answer(*endpoint)) == ProbeResult::Filtered)
 }
 
+/// Whether a complete body, whatever it is, is an answer that has no content because of a content filter. A stop reason at
+/// the top counts only beside the place of the content in some dialect: other servers have their content elsewhere.
+pub(crate) fn is_filtered_resource(json: &[u8]) -> bool {
+    let json = trim_start(json);
+    let mut has_place = false;
+    let is_complete = walk(json, |path, leaf| {
+        has_place |= match path {
+            ["choices" | "content" | "output" | "candidates"] => leaf == Leaf::Array,
+            ["promptFeedback" | "message"] | ["output", "message"] => leaf == Leaf::Object,
+            _ => false,
+        };
+    });
+    is_complete && has_place && read(json, Expected::Resource) == ProbeResult::Filtered
+}
+
 /// Whether a dialect recognises a success without a look at every leaf.
 fn is_success(json: &[u8], expected: Expected) -> bool {
     (json.first() == Some(&b'{') || expected.is_lenient())
@@ -329,7 +355,6 @@ mod tests {
         r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#,
         r#"{"candidates":[{"finishReason":"MAX_TOKENS"}]}"#,
         r#"{"message":{"role":"assistant","content":""},"done":true}"#,
-        r#"{"output":{"message":{"role":"assistant"}}}"#,
         r#"{"object":"list","data":[{"embedding":[0.1]}]}"#,
         r#"{"data":[{"embedding":[0.1]}],"error":{"a":"b"}}"#,
         r#"{"embeddings":[[0.1,0.2]],"error":{"a":"b"}}"#,
@@ -344,6 +369,7 @@ mod tests {
 
     /// Undecided to the end of the body.
     const UNDECIDED: &[&str] = &[
+        r#"{"output":{"message":{"role":"assistant"}}}"#,
         r#"{"id":"resp_1","object":"response","status":"completed","error":null,"output":[]}"#,
         r#"{"type":"message","role":"assistant","content":[]}"#,
         r#"{"embeddings":[]}"#,
@@ -401,8 +427,8 @@ mod tests {
             assert_eq!(probe_answer(body), BodyProbe::Error, "{body}");
         }
         for body in others.iter().chain(UNDECIDED) {
-            let is_choice = body.contains(r#""choices":[{"#);
-            assert_eq!(is_answer(body.as_bytes(), Endpoint::Unknown), is_choice, "{body}");
+            let has_item = [r#""choices":[{"#, r#""output":{"#].iter().any(|item| body.contains(item));
+            assert_eq!(is_answer(body.as_bytes(), Endpoint::Unknown), has_item, "{body}");
         }
         for body in SUCCESSES.iter().filter(|body| probe_answer(body) == BodyProbe::Success) {
             for cut in 0..body.len() {

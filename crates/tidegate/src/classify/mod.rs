@@ -80,6 +80,9 @@
 //! response that breaks off before it is identified is a failure, too. All other responses are passed on with
 //! the same frames, size hint and trailers.
 //!
+//! The document of a model may come from a path that is not known as that of an answer. If a content filter has left it
+//! without content, it is a failure as well ([`FailureKind::ContentFilter`](crate::FailureKind::ContentFilter)).
+//!
 //! Whitespace does not identify a response, and some providers send it for as long as the model computes.
 //! Only the attempt timeout ([`TimeoutLayer`](crate::TimeoutLayer)) ends that wait, or the first-token
 //! timeout if the request is for a stream.

@@ -373,6 +373,11 @@ impl ResponseJudge {
                 return self.fail(body.into_error());
             }
             BodyProbe::Unclear if answer.is_some_and(is_no_answer) => BodyProbe::Error,
+            BodyProbe::Unclear
+                if answer.is_none() && body.has_ended() && classifier.is_filtered(&body.bytes()) =>
+            {
+                BodyProbe::Error
+            }
             BodyProbe::Unclear => BodyProbe::Success,
             identified => identified,
         };

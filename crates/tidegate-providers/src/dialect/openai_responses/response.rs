@@ -11,6 +11,8 @@ pub(crate) fn is_bare_field(path: &[&str]) -> bool {
         path,
         ["output", "id" | "type" | "status" | "role" | "summary" | "encrypted_content", ..]
             | ["output", "content", "type"]
+            // Bedrock's.
+            | ["output", "message", "role"]
     )
 }
 

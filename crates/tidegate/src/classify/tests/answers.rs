@@ -441,3 +441,31 @@ async fn a_filtered_document_falls_back_where_that_is_set_and_its_usage_is_recor
         assert_eq!((other.calls(), meter.read().output), (attempts - 1, 2 * attempts as u64));
     }
 }
+
+/// Where no model is known to answer, as at the paths of Bedrock's `InvokeModel`, a document has the dialect of its model.
+#[tokio::test(start_paused = true)]
+async fn a_filtered_document_at_an_unknown_path_falls_back_where_that_is_set() {
+    const INVOKE: &str = "/model/anthropic.claude-v2:1/invoke";
+    const OTHER: &str = r#"{"generation":"a b","stop_reason":"refusal"}"#;
+    let filtered = MESSAGE.replace("a b", "").replace("end_turn", "refusal");
+    let at_end = MESSAGE.replace("end_turn", "refusal");
+    for (body, is_filtered) in [(&*filtered, true), (&*at_end, false), (MESSAGE, false), (OTHER, false)] {
+        for cut in [0, body.len() / 2] {
+            for is_set in [false, true] {
+                let ((first, primary), (second, other)) = (strict(), strict());
+                primary.then(pieces(Some("application/json"), &[&body[..cut], &body[cut..]], false));
+                other.then(pieces(Some("application/json"), &[MESSAGE], false));
+                let wire =
+                    |inner| ClassifyLayer::new(ProviderClassifier::new(Provider::Bedrock)).layer(inner);
+                let chain = FallbackLayer::new().then("other", wire(second)).on_content_filter(is_set);
+                let response = send(&mut chain.layer(wire(first)), asked(INVOKE, false)).await.unwrap();
+                let falls_back = is_filtered && is_set;
+                let failure = Outcome::of(&response).failure().map(|failure| failure.kind);
+                assert_eq!(failure.is_some(), is_filtered && !is_set, "{failure:?} for {body}");
+                let seen = response.into_body().collect().await.unwrap().to_bytes();
+                assert_eq!(seen, if falls_back { MESSAGE } else { body });
+                assert_eq!(other.calls(), usize::from(falls_back), "{body}");
+            }
+        }
+    }
+}
