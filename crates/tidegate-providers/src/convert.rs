@@ -1,11 +1,13 @@
 //! Converts a complete answer between its two forms: one JSON document, and a stream of events.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::dialect::{DialectGuess, all_rules};
 use crate::event::{DONE, Event};
-use crate::json::{has_too_many_nodes, nodes};
+use crate::json::{exact_numbers, has_too_many_nodes, nodes};
 use crate::stream::sse::SseFramer;
 
 /// The most events that are put together.
@@ -34,8 +36,8 @@ pub(crate) fn events_to_document(events: &[u8]) -> Option<Bytes> {
         {
             dialect = Some(known);
         }
-        match serde_json::from_slice(data) {
-            Ok(value) if parsed.len() < MAX_EVENTS => parsed.push(value),
+        match parse(data) {
+            Some(value) if parsed.len() < MAX_EVENTS => parsed.push(value),
             _ => is_readable = false,
         }
     };
@@ -44,7 +46,7 @@ pub(crate) fn events_to_document(events: &[u8]) -> Option<Bytes> {
     framer.push(events, &mut each);
     framer.finish(&mut each);
     let document = (dialect?.rules().document)(&parsed).filter(|_| is_readable)?;
-    serde_json::to_vec(&document).ok().map(Bytes::from)
+    write(serde_json::to_string(&document).ok()?)
 }
 
 /// Splits a complete answer into the events of a stream. `None` if it is an answer in no known dialect, or if the stream
@@ -53,7 +55,7 @@ pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
     if has_too_many_nodes(document) {
         return None;
     }
-    let document: Value = serde_json::from_slice(document).ok()?;
+    let document = parse(document)?;
     let events = all_rules().find_map(|rules| (rules.events)(&document))?;
     let mut out = Vec::new();
     for (name, data) in events {
@@ -71,7 +73,19 @@ pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
             return None;
         }
     }
-    Some(out.into())
+    write(String::from_utf8(out).ok()?)
+}
+
+/// Parses JSON, of which the numbers will be [written](write) as they are.
+fn parse(json: &[u8]) -> Option<Value> {
+    serde_json::from_str(&exact_numbers::mark(std::str::from_utf8(json).ok()?)).ok()
+}
+
+fn write(json: String) -> Option<Bytes> {
+    Some(match exact_numbers::unmark(&json)? {
+        Cow::Borrowed(_) => json.into(),
+        Cow::Owned(json) => json.into(),
+    })
 }
 
 #[cfg(test)]
@@ -190,6 +204,54 @@ mod tests {
             assert!(state.has_finished && state.failure.is_none(), "{name}: {state:?}");
             let again: Value = serde_json::from_slice(&events_to_document(&events).unwrap()).unwrap();
             assert_eq!(again, document, "{name}: {}", String::from_utf8_lossy(&events));
+        }
+    }
+
+    const NUMBERS: [&str; 16] = [
+        "0",
+        "-7",
+        "12345678901234567890123",
+        "-9223372036854775809",
+        "18446744073709551616",
+        "1.0",
+        "1.10",
+        "0.1234567890123456789012",
+        "1e400",
+        "-1E-400",
+        "1E5",
+        "1e5",
+        "-0",
+        "-0.0",
+        "9007199254740993.0",
+        "100000000000000000000.5",
+    ];
+
+    /// An id may have more digits than a number in memory.
+    #[test]
+    fn numbers_are_carried_as_they_are_written() {
+        for number in NUMBERS {
+            let input = format!(r#"{{"a":{number},"b":[{number},"{number}"],"c":"\"{number}\\"}}"#);
+            let message = format!(
+                r#"{{"type":"message","content":[{{"type":"tool_use","id":"t","name":"f","input":{input}}}],"stop_reason":"tool_use"}}"#
+            );
+            let part = format!(r#"{{"functionCall":{{"args":{input},"name":"f"}}}}"#);
+            let gemini = format!(
+                r#"{{"candidates":[{{"content":{{"parts":[{part}]}},"finishReason":"STOP"}}],"x":{number}}}"#
+            );
+            let cohere =
+                format!(r#"{{"finish_reason":"COMPLETE","id":{number},"message":{{"content":[]}}}}"#);
+            for (document, carried) in [(message, &input), (gemini, &input), (cohere, &number.to_owned())] {
+                let events = document_to_events(document.as_bytes()).unwrap_or_else(|| panic!("{document}"));
+                let text = String::from_utf8_lossy(&events).into_owned();
+                let quoted = serde_json::to_string(carried).unwrap();
+                assert!(
+                    text.contains(carried) || text.contains(quoted.trim_matches('"')),
+                    "{carried} {text}"
+                );
+                let again = events_to_document(&events).unwrap_or_else(|| panic!("{text}"));
+                let again = String::from_utf8_lossy(&again).into_owned();
+                assert!(again.contains(carried), "{carried} {again}");
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Reading of JSON without building it.
 
+pub(crate) mod exact_numbers;
 pub(crate) mod fast_path;
 pub(crate) mod members;
 pub(crate) mod walk;
