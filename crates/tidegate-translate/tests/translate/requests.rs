@@ -635,3 +635,33 @@ proptest! {
         }
     }
 }
+
+/// An id may have more digits than a number in memory.
+#[test]
+fn numbers_in_arguments_and_schemas_are_sent_as_they_are_written() {
+    use tidegate_core::Translator;
+    for number in ["12345678901234567890123", "1.0", "1.10", "1e400", "-1E-400", "-0", "-0.0"] {
+        let input = format!(r#"{{"a":[{number}]}}"#);
+        let schema = format!(
+            r#"{{"type":"object","properties":{{"a":{{"type":"number","default":{number},"enum":[{number}],"minimum":{number}}}}},"required":["a"],"additionalProperties":false}}"#
+        );
+        let result = r#"[{"type":"tool_result","tool_use_id":"t","content":"7"}]"#;
+        let messages = format!(
+            r#"{{"max_tokens":9,"messages":[{{"role":"user","content":"Ebb?"}},{{"role":"assistant","content":[{{"type":"tool_use","id":"t","name":"f","input":{input}}}]}},{{"role":"user","content":{result}}}],"tools":[{{"name":"f","input_schema":{schema},"strict":true}}]}}"#
+        );
+        let text = serde_json::to_string(&input).unwrap();
+        let call = format!(r#"{{"id":"t","type":"function","function":{{"name":"f","arguments":{text}}}}}"#);
+        let chat = format!(
+            r#"{{"messages":[{{"role":"user","content":"Ebb?"}},{{"role":"assistant","tool_calls":[{call}]}},{{"role":"tool","tool_call_id":"t","content":"7"}}],"tools":[{{"type":"function","function":{{"name":"f","parameters":{schema},"strict":true}}}}],"response_format":{{"type":"json_schema","json_schema":{{"name":"a","schema":{schema}}}}}}}"#
+        );
+        let send = |translator: &dyn Translator, body: &str| {
+            let mut head = http::Request::new(()).into_parts().0;
+            let body = translator.request(&mut head, body.as_bytes()).unwrap().body;
+            String::from_utf8(body.to_vec()).unwrap()
+        };
+        let sent = send(&MessagesToChat::new("openai/gpt-4o"), &messages);
+        assert!(sent.contains(&text) && sent.matches(number).count() == 4, "{sent}");
+        let sent = send(&ChatToMessages::new("anthropic/claude-sonnet-4-5"), &chat);
+        assert!(sent.contains(&input) && sent.matches(number).count() == 7, "{sent}");
+    }
+}
