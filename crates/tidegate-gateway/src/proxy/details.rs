@@ -1,12 +1,13 @@
 //! The course of a call in the body of its error, where the caller wants it.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use axum::body::Body;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Response};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::value::{RawValue, to_raw_value};
 use tidegate::provider::{Gate, Verdict};
 use tidegate::{ErrorCode, Payload, Trail};
 
@@ -58,7 +59,7 @@ pub(super) async fn add(response: Response<Body>, trail: &Trail, dialect: ApiDia
 }
 
 fn extended(body: &[u8], trail: &Trail) -> Option<Vec<u8>> {
-    let mut object: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body).ok()?;
     let verdicts: Vec<_> = trail.steps().into_iter().map(|step| step.verdict).collect();
     let is_used = |used: fn(&Verdict) -> bool| verdicts.iter().any(used);
     let details = ResilienceDetails {
@@ -72,6 +73,20 @@ fn extended(body: &[u8], trail: &Trail) -> Option<Vec<u8>> {
         }),
         trail,
     };
-    object.insert("resilience".to_owned(), serde_json::to_value(details).ok()?);
+    object.insert("resilience".to_owned(), to_raw_value(&details).ok()?);
     serde_json::to_vec(&object).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_of_the_error_stay_as_they_are_written() {
+        for field in [r#"{"id":12345678901234567890123}"#, "[1.10,-0]", "1e400", r#""\u0061""#] {
+            let error = format!(r#"{{"error":{field}}}"#);
+            let extended = String::from_utf8(extended(error.as_bytes(), &Trail::new()).unwrap()).unwrap();
+            assert!(extended.starts_with(&format!(r#"{{"error":{field},"resilience":{{"#)), "{extended}");
+        }
+    }
 }
