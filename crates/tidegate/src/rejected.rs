@@ -28,7 +28,7 @@ pub(crate) fn record_rejection(
     }
     // A hedge that cannot be sent at once is not made.
     if !ChainPosition::is_of_hedge(extensions) {
-        Decision::emit_rejected(&rejection, || AttemptNumber::of(extensions), target, key);
+        Decision::emit_rejected(&rejection, || AttemptNumber::of(extensions).number, target, key);
     }
     rejection
 }

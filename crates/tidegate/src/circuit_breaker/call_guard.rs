@@ -29,7 +29,7 @@ struct AdmittedCall {
     /// `None` once the result is of no consequence for the circuit. It is counted all the same.
     admission: Option<CircuitAdmission>,
     /// The number of the attempt in its call.
-    attempt: u32,
+    attempt: AttemptNumber,
     /// The attempt was a probe, whose result counts whatever its number is.
     is_probe: bool,
     started: Moment,
@@ -126,7 +126,7 @@ impl AdmittedCall {
 
     /// A failure is not counted by the circuit: the call has had its share of failures.
     fn ignores_failure(&self) -> bool {
-        !self.is_probe && self.attempt > self.circuit.settings().counted_attempts()
+        !self.is_probe && self.attempt.sent > self.circuit.settings().counted_attempts()
     }
 
     fn record(self, result: AttemptResult, latency: Latency) {
@@ -159,7 +159,7 @@ impl AdmittedCall {
     fn emit(&self, end: AttemptEnd, error: Option<ErrorCode>, is_slow: bool) {
         let (circuit, success) = (&self.circuit.0, end == AttemptEnd::Success);
         let summary = AttemptSummary {
-            attempt: self.attempt,
+            attempt: self.attempt.number,
             success,
             code: error,
             duration: self.latency(),

@@ -26,6 +26,8 @@ pub(super) struct RetryCall<S> {
     next: Option<Box<Request<Payload>>>,
     /// The number of the attempt in progress.
     attempt: u32,
+    /// The attempts that a gate rejected.
+    unsent: u32,
     /// At least one attempt was sent to a provider.
     pub(super) was_sent: bool,
     /// The call has made its deposit into the retry budget.
@@ -63,6 +65,7 @@ impl<S> RetryCall<S> {
         Self {
             override_policy,
             attempt: 0,
+            unsent: 0,
             was_sent: false,
             has_deposited: false,
             previous: Duration::ZERO,
@@ -126,7 +129,8 @@ impl<S> RetryCall<S> {
     /// Marks the request of the current attempt with its number, and sets the headers that are enabled.
     pub(super) fn mark_attempt(&self, head: &mut Parts) {
         if self.attempt > 1 {
-            head.extensions.insert(AttemptNumber(self.attempt));
+            let (number, sent) = (self.attempt, self.attempt - self.unsent);
+            head.extensions.insert(AttemptNumber { number, sent });
         }
         self.shared.handle.set_headers(head, self.attempt);
     }
@@ -163,7 +167,9 @@ impl<S> RetryCall<S> {
         can_follow: bool,
     ) -> RetryDecision {
         // A rejected attempt caused no load.
-        if rejection.is_none() {
+        if rejection.is_some_and(|rejection| !rejection.follows_attempt()) {
+            self.unsent += 1;
+        } else if rejection.is_none() {
             let is_first = !std::mem::replace(&mut self.has_deposited, true);
             self.shared.handle.record_sent_attempt(is_first);
         }

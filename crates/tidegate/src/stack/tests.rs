@@ -477,6 +477,33 @@ async fn a_stream_without_content_is_no_success_of_a_probe_before_its_end() {
     }
 }
 
+/// Regression: attempts that the rate limit had rejected used up those whose failures a circuit counts.
+#[tokio::test(start_paused = true)]
+async fn a_rejected_attempt_is_none_of_those_that_a_circuit_counts() {
+    let (inner, provider) = strict();
+    let breaker = CircuitBreakerLayer::new().failure_threshold(2);
+    let mut service = full("")
+        .total_timeout(600 * SECOND)
+        .retry(
+            RetryLayer::exponential()
+                .initial_delay(SECOND)
+                .jitter(crate::retry::Jitter::None)
+                .max_retries(9)
+                .retry_rejections(true)
+                .budget(1.0, 9),
+        )
+        .rate_limit(RateLimitLayer::per_second(1).burst_size(1).on_limit(OnLimit::Reject))
+        .circuit_breaker(breaker.clone())
+        .service(inner);
+    call(&mut service).await.unwrap();
+    provider.otherwise(Answer::status(503).header("x-should-retry", "false"));
+    for expected in [State::Closed, State::Open] {
+        assert_eq!(call(&mut service).await.unwrap().status(), 503);
+        assert_eq!(breaker.handle().state(), expected);
+    }
+    assert_eq!(provider.calls(), 3);
+}
+
 /// A task whose calls are all rejected lets others run, in the stack and in front of a single gate.
 #[tokio::test(start_paused = true)]
 async fn calls_that_are_rejected_yield() {

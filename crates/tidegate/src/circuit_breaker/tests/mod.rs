@@ -323,7 +323,7 @@ async fn a_later_attempt_counts_if_it_alone_opens_the_circuit_or_is_a_probe() {
     let mut service = layer.layer(inner);
     let later = || {
         let mut request = request();
-        request.extensions_mut().insert(crate::attempt_number::AttemptNumber(2));
+        request.extensions_mut().insert(crate::attempt_number::AttemptNumber::nth(2));
         request
     };
     provider.then(Answer::status(503));

@@ -150,7 +150,7 @@ impl ChainState {
         let mut position = self.first_position.at(target_index);
         if is_same_target {
             position = position.for_other_request();
-            request.extensions_mut().insert(AttemptNumber(2));
+            request.extensions_mut().insert(AttemptNumber::nth(2));
             if let Some(late) = self.called_name() {
                 request.extensions_mut().insert(LateMember(late));
             }
