@@ -175,6 +175,11 @@ impl KeyBy {
     }
 }
 
+/// Whether a request carries a credential, in one of the headers of [`KeyBy::credential`].
+pub(crate) fn has_credential(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION) || API_KEYS.iter().any(|name| headers.contains_key(name))
+}
+
 impl KeySource {
     fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) {
         match self {

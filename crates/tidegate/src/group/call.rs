@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use super::body::{CallAtMember, ResponseBody};
 use super::choice::Standing;
+use super::cooldown::is_of_account;
 use super::info::{GroupMember, LateMember};
 use super::member_set::MemberSet;
 use super::member_state::{InFlight, MemberState};
@@ -21,6 +22,7 @@ use crate::clone_request::clone_request;
 use crate::deadline_timer::DeadlineTimer;
 use crate::events::Decision;
 use crate::fallback::FallbackPolicy;
+use crate::key::has_credential;
 use crate::{
     AttemptBudget, BoxError, Error, Failure, Outcome, Payload, Rejection, StreamOutcome, Trail, UsageMeter,
     Verdict, clock,
@@ -39,6 +41,8 @@ pub(super) struct GroupCall<S> {
     position: ChainPosition,
     /// At least one attempt was sent to a provider.
     has_reached_provider: bool,
+    /// The request carries a credential of its caller.
+    has_own_account: bool,
     /// The shortest wait that a failed member reported, and until when it lasts.
     soonest: Option<Instant>,
     attempts: Option<AttemptBudget>,
@@ -73,6 +77,7 @@ impl<S: Clone> GroupCall<S> {
             current: None,
             position: ChainPosition::first(extensions),
             has_reached_provider: false,
+            has_own_account: has_credential(request.headers()),
             soonest: None,
             attempts: AttemptBudget::of(extensions).cloned(),
             trail: Trail::of(extensions).cloned(),
@@ -236,6 +241,10 @@ impl<S: Clone> GroupCall<S> {
                 if member.state.record_success(began, first_token, now) {
                     Decision::MemberReturned.emit(&member.name, None);
                 }
+            }
+            // That of the caller alone, and no reason to leave the member out for others.
+            Outcome::Failure(failure) if self.has_own_account && is_of_account(failure.code) => {
+                member.state.record_no_result(Some(began), now);
             }
             Outcome::Failure(failure) => record_failure(&member.state, &member.name, failure, began, now),
             Outcome::Neutral => member.state.record_no_result(Some(began), now),

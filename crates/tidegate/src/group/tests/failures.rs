@@ -174,6 +174,20 @@ async fn a_key_that_is_invalid_or_out_of_quota_is_left_out_alone_and_for_longer(
     }
 }
 
+/// Regression: a caller with an invalid key took the members away from all others.
+#[tokio::test(start_paused = true)]
+async fn the_account_of_a_caller_leaves_no_member_out() {
+    for header in ["authorization", "x-api-key", "api-key", "x-goog-api-key"] {
+        let (mut group, handles) = group::<2>();
+        handles.iter().for_each(|handle| _ = handle.otherwise(Answer::status(401)));
+        let mut request = request();
+        request.headers_mut().insert(header, HeaderValue::from_static("invalid"));
+        send(&mut group, request).await.unwrap();
+        let snapshot = group.handle().snapshot();
+        assert_eq!([0, 1].map(|index| member(&snapshot, index).cooldown_remaining_ms), [None; 2], "{header}");
+    }
+}
+
 /// The head of a stream that has no content so far is no result. Its end is.
 #[tokio::test(start_paused = true)]
 async fn a_stream_without_content_does_not_end_a_cooldown_before_its_end() {

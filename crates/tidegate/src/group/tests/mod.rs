@@ -4,7 +4,7 @@ mod shared;
 
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use tidegate_testkit::contract;
 use tidegate_testkit::strict::{Answer, Handle as StrictHandle, Strict};
