@@ -12,7 +12,9 @@ use http::{HeaderMap, HeaderName, Response, StatusCode};
 use proptest::prelude::*;
 use tidegate_core::FailureKind::{ContentFilter, ContextLength};
 use tidegate_core::LimitScope::{Daily, Momentary, Spend};
-use tidegate_core::{BodyProbe, Classifier, ErrorCode, Failure, FailureKind, LimitScope, Outcome, RetryHint};
+use tidegate_core::{
+    BodyProbe, Category, Classifier, ErrorCode, Failure, FailureKind, LimitScope, Outcome, RetryHint,
+};
 use tidegate_providers::{Provider, ProviderClassifier};
 
 /// Fixture, status, headers; then error code, failure kind, scope, wait in milliseconds, and the provider's
@@ -333,6 +335,34 @@ fn a_vague_code_overrides_no_status_that_is_more_specific() {
     }
 }
 
+/// A known sentence is one that a provider sends alone, so that it quotes nothing.
+#[test]
+fn an_exhausted_credit_without_a_code_is_recognised_by_its_whole_sentence() {
+    let low = "Your credit balance is too low to access the Claude API. Please go to Plans & Billing to upgrade or \
+               purchase credits.";
+    let used = "Your team 12 has either used all available credits or reached its monthly spending limit.";
+    for (status, message, code) in [
+        (400, low, "E2002"),
+        (400, "Insufficient Balance", "E2002"),
+        (400, "Insufficient balance is no role", "E1001"),
+        (400, used, "E1001"),
+        (403, used, "E2002"),
+        (429, used, "E2002"),
+        (402, "anything", "E2002"),
+        (403, "Your quota is used up, and you can't go on", "E2002"),
+        (412, "The account x is suspended, possibly due to reaching the monthly spending limit", "E2002"),
+    ] {
+        assert_eq!(
+            classify_plain(status, &format!(r#"{{"error":{{"message":"{message}"}}}}"#)).code.code(),
+            code,
+            "{status} {message}"
+        );
+    }
+    let in_band = format!(r#"{{"error":{{"message":"{low}","type":"invalid_request_error"}}}}"#);
+    let failure = ProviderClassifier::default().failure_in(in_band.as_bytes()).unwrap();
+    assert_eq!(failure.code, ErrorCode::QuotaExhausted);
+}
+
 #[test]
 fn phrases_are_matched_by_whole_words() {
     let code = |text: &str| classify_plain(429, &format!(r#"{{"message":"{text}"}}"#)).code.code();
@@ -461,6 +491,48 @@ fn any_provider() -> impl Strategy<Value = Provider> {
     prop::sample::select(names.to_vec()).prop_map(Provider::named)
 }
 
+/// Text of a caller that reads like the message of a provider.
+fn any_quotation() -> impl Strategy<Value = String> {
+    let claims = [
+        "insufficient balance",
+        "Your credit balance is too low",
+        "get_spending_limit",
+        "in_flight_budget_exhausted",
+        "spend limit reached",
+        "quota and billing",
+        "daily limit of requests per day",
+        "service tier capacity exceeded",
+        "overloaded",
+    ];
+    let wait = prop_oneof![Just(""), Just(", try again in 24h"), Just(" retry after 3600 seconds")];
+    (prop::sample::select(claims.to_vec()), wait).prop_map(|(claim, wait)| format!("{claim}{wait}"))
+}
+
+type Quoting = fn(&str) -> String;
+
+/// Messages that quote the name of a model.
+const QUOTING_MODEL: &[Quoting] = &[
+    |text| format!("The model `{text}` does not exist"),
+    |text| format!("This key has no access to model {text}"),
+];
+
+/// Messages that quote another part of a request.
+const QUOTING_REQUEST: &[Quoting] = &[
+    |text| format!("Unknown value for messages[0].role: '{text}'."),
+    |text| format!("Unrecognized request argument supplied: {text}"),
+    |text| format!("{text}: Extra inputs are not permitted"),
+    |text| format!("tools.0.name: {text} is not defined"),
+];
+
+/// A status with which a provider quotes a request, and its message.
+fn any_quoting() -> impl Strategy<Value = (u16, Quoting)> {
+    let of_request = prop::sample::select(vec![400, 404, 405, 413, 415, 422, 424]);
+    prop_oneof![
+        (of_request.clone(), prop::sample::select(QUOTING_REQUEST)),
+        (prop_oneof![Just(403), of_request], prop::sample::select(QUOTING_MODEL)),
+    ]
+}
+
 /// The headers that are read, with values from valid to absurd.
 fn any_headers() -> impl Strategy<Value = HeaderMap> {
     let names = [
@@ -512,6 +584,29 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    /// Regression: a role named "insufficient balance, try again in 24h" closed the provider for a day, for every caller.
+    #[test]
+    fn what_a_message_quotes_from_the_request_closes_no_provider(
+        provider in any_provider(),
+        (status, quoting) in any_quoting(),
+        text in any_quotation(),
+        (kind, code) in prop::sample::select(vec![
+            ("null", "null"),
+            ("\"invalid_request_error\"", "null"),
+            ("\"invalid_request_error\"", "\"invalid_value\""),
+        ]),
+    ) {
+        let message = quoting(&text);
+        let body = format!(r#"{{"error":{{"message":"{message}","type":{kind},"code":{code}}}}}"#);
+        let failure = classify(provider, &head(status, &[]), body.as_bytes());
+        prop_assert_eq!(failure.code.category(), Category::Client, "{} {}", status, body);
+        prop_assert_eq!(failure.wait(), None, "{} {}", status, body);
+        // In an error without a status, it does not look like a limit, and sets no wait.
+        let failure = ProviderClassifier::new(provider).failure_in(body.as_bytes()).unwrap();
+        prop_assert_ne!(failure.code.category(), Category::Rate, "{}", body);
+        prop_assert_eq!(failure.wait(), None, "{}", body);
+    }
+
     // Pitfall P32 (docs/pitfalls.md).
     #[test]
     fn no_reply_panics_or_waits_longer_than_a_day(

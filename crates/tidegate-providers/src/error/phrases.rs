@@ -1,7 +1,7 @@
 //! Phrases in error messages, for errors without a specific code. They are matched by whole words; see
 //! [`crate::text::word_match`].
 
-use crate::text::word_match::{contains_any_phrase, contains_phrase};
+use crate::text::word_match::{contains_any_phrase, contains_phrase, is_phrase};
 
 /// The prompt does not fit the model.
 pub(crate) fn is_too_long(text: &str) -> bool {
@@ -89,6 +89,31 @@ pub(crate) fn is_content_refused(text: &str) -> bool {
             "requires moderation",
         ],
     )
+}
+
+/// A payment is required, in a message that is nothing but one of these sentences.
+pub(crate) fn is_known_credit_error(text: &str) -> bool {
+    [
+        "your credit balance is too low",
+        "your credit balance is too low to access the anthropic api please go to plans billing to upgrade or purchase \
+         credits",
+        "your credit balance is too low to access the claude api please go to plans billing to upgrade or purchase \
+         credits",
+        "insufficient balance",
+        "insufficient account balance",
+        "insufficient quota",
+        "insufficient credits",
+        "insufficient funds",
+        "out of credits",
+    ]
+    .iter()
+    .any(|sentence| is_phrase(text, sentence))
+}
+
+/// The message is about a model or a part of the request, and may contain its name.
+pub(crate) fn names_a_resource(text: &str) -> bool {
+    let is_quoting = text.contains(['`', '"']) || text.contains(" '");
+    is_quoting || contains_any_phrase(text, &["model", "models", "tool", "tools", "parameter"])
 }
 
 /// A payment is required. These phrases are used for nothing else, whatever the status.

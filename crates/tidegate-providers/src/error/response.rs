@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
-use tidegate_core::{Category, ErrorCode, Failure, LimitScope, RetryHint};
+use tidegate_core::{Category, ErrorCode, Failure, HintSource, LimitScope, RetryHint};
 
 use crate::dialect::all_rules;
 use crate::error::body::ParsedErrorBody;
@@ -65,7 +65,7 @@ impl<'a> ErrorResponse<'a> {
         Failure {
             code: class.code,
             kind: class.kind,
-            retry_hint: self.hint(class, now),
+            retry_hint: self.hint(class, classification.specificity != Specificity::Vague, now),
             provider_code: self.provider_code(classification.code),
         }
     }
@@ -114,7 +114,9 @@ impl<'a> ErrorResponse<'a> {
         let exactly = |class| Classification { class, specificity: Specificity::Exact, code: None };
         known
             .or_else(|| {
-                phrases::is_credit_reserved(self.body.whole_message()).then(|| exactly(FailureClass::RATE))
+                let is_temporary = self.standing_status() == Some(StatusCode::PAYMENT_REQUIRED)
+                    && phrases::is_credit_reserved(self.body.whole_message());
+                is_temporary.then(|| exactly(FailureClass::RATE))
             })
             // Azure's code for a rate limit is the status as a string.
             .or_else(|| {
@@ -141,11 +143,35 @@ impl<'a> ErrorResponse<'a> {
         Some(match status {
             None | Some(400 | 413 | 422) if is_too_long() => FailureClass::CONTEXT,
             None | Some(400 | 403 | 422) if is_content_refused() => FailureClass::FILTER,
-            None | Some(400..500) if phrases::is_out_of_credit(message) => FailureClass::SPEND,
-            Some(403) if phrases::mentions_billing(message) => FailureClass::SPEND,
+            None | Some(400..500) if self.is_out_of_credit(message) => FailureClass::SPEND,
             None | Some(500..) if phrases::is_at_capacity(message) => FailureClass::OVERLOAD,
             _ => return None,
         })
+    }
+
+    /// Whether a payment is required. Where the message may quote the request, it has to be a known sentence: a role or a
+    /// tool that is called "insufficient balance" would close the provider to all callers.
+    fn is_out_of_credit(&self, message: &str) -> bool {
+        if self.may_quote_request() {
+            return phrases::is_known_credit_error(message);
+        }
+        let is_forbidden = self.standing_status() == Some(StatusCode::FORBIDDEN);
+        phrases::is_out_of_credit(message) || (is_forbidden && phrases::mentions_billing(message))
+    }
+
+    /// Whether the message may contain text of the caller: the request was rejected for what is in it, or it is not known
+    /// why. A 403 quotes only what the key may not use.
+    fn may_quote_request(&self) -> bool {
+        let Some(status) = self.standing_status() else { return true };
+        match status {
+            StatusCode::FORBIDDEN => phrases::names_a_resource(self.body.whole_message()),
+            // Of an account that is suspended.
+            StatusCode::PRECONDITION_FAILED => false,
+            status => matches!(
+                ErrorCode::from_status(status),
+                Some(ErrorCode::InvalidRequest | ErrorCode::NotFound | ErrorCode::RequestTooLarge)
+            ),
+        }
     }
 
     fn by_status(&self) -> Option<FailureClass> {
@@ -183,11 +209,15 @@ impl<'a> ErrorResponse<'a> {
     }
 
     /// A wait in the body applies to limits and server errors only. Next to a bad request it would be a
-    /// quotation.
-    fn hint(&self, class: FailureClass, now: SystemTime) -> Option<RetryHint> {
+    /// quotation, as may be one in a message without an error code or a status.
+    fn hint(&self, class: FailureClass, is_by_code: bool, now: SystemTime) -> Option<RetryHint> {
+        let is_quoted =
+            |hint: &RetryHint| hint.source == HintSource::Message && !is_by_code && self.may_quote_request();
         let is_worth_a_wait = matches!(class.code.category(), Category::Rate | Category::Server);
-        let mut hint =
-            if is_worth_a_wait { self.reported_hint } else { RetryHint::from_headers(self.headers, now) };
+        let mut hint = self
+            .reported_hint
+            .filter(|hint| is_worth_a_wait && !is_quoted(hint))
+            .or_else(|| RetryHint::from_headers(self.headers, now));
         if class.code == ErrorCode::RateLimited
             && self.reported_wait().is_none()
             && let Some(reset) = reset_headers::hint(self.provider, self.headers, now)

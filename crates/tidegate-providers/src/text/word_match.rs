@@ -13,6 +13,12 @@ pub(crate) fn contains_any_phrase(text: &str, phrases: &[&str]) -> bool {
     phrases.iter().any(|phrase| contains_phrase(text, phrase))
 }
 
+/// Whether `text` has the words of `phrase` and no others.
+pub(crate) fn is_phrase(text: &str, phrase: &str) -> bool {
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_ascii_lowercase).eq(phrase.split(' '))
+}
+
 /// The text after the first occurrence of `phrase`.
 pub(crate) fn after_phrase<'a>(text: &'a str, phrase: &str) -> Option<&'a str> {
     let mut rest = text;
@@ -63,6 +69,15 @@ mod tests {
         let text = "slow down (https://example.com/settings/billing?plan=1), or pay";
         assert!(!contains_any_phrase(text, &["billing", "plan", "https", "settings"]));
         assert!(contains_phrase(text, "or pay") && contains_phrase(text, "slow down or"));
+    }
+
+    #[test]
+    fn a_whole_text_has_no_other_words() {
+        assert!(is_phrase("Insufficient Balance.", "insufficient balance"));
+        for text in ["", "balance", "No balance", "insufficient balance: x", "insufficient balance http://x"]
+        {
+            assert!(!is_phrase(text, "insufficient balance"), "{text}");
+        }
     }
 
     #[test]
