@@ -31,6 +31,9 @@ static KEY_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-goog-api-key"),
 ];
 
+/// The most keys of a request: one in each header. The comparisons are as many as keys times callers.
+const MAX_KEYS: usize = 1 + KEY_HEADERS.len();
+
 impl Callers {
     /// The callers with their limits. A caller with the name and the rules of one of `previous` shares what is used of
     /// that one's limits. Rate limits are shared through `store`.
@@ -64,7 +67,10 @@ impl Callers {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let keys: Vec<&[u8]> = keys(headers).collect();
+        let keys: Vec<&[u8]> = keys(headers).take(MAX_KEYS + 1).collect();
+        if keys.len() > MAX_KEYS {
+            return Err(unauthorized(&format!("keys are more than {MAX_KEYS}")));
+        }
         // Every key is compared with that of every caller, so that the time depends on neither.
         let is_known = |(caller, _): &&(Caller, _)| caller.key.is_among(keys.iter().copied());
         let known: Vec<_> = self.0.iter().filter(is_known).collect();
@@ -155,6 +161,10 @@ mod tests {
         ] {
             assert!(identified(&callers, lines).unwrap_err().starts_with("key "), "{lines:?}");
         }
+        // Regression: a request of one connection had as many keys compared as its head has room for, for each caller.
+        let several = |count: usize| identified(&callers, &vec![("x-api-key", "key-of-ann"); count]);
+        assert_eq!(several(4), Ok(Some("ann".to_owned())));
+        assert_eq!(several(5).unwrap_err(), "keys are more than 4");
         let both = [("x-api-key", "key-of-ann"), ("authorization", "Bearer key-of-ben")];
         assert_eq!(identified(&callers, &both).unwrap_err(), "keys are those of several callers");
         assert_eq!(identified(&Callers::default(), &both), Ok(None));
