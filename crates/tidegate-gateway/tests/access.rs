@@ -310,6 +310,22 @@ async fn a_cached_answer_is_for_its_caller_alone() {
     }
 }
 
+/// Regression: the header was there when it was looked up, and removed before it became the key of the answer.
+#[tokio::test]
+async fn an_answer_is_not_cached_by_a_header_that_belongs_to_the_connection() {
+    let server = Provider::openai().then(Reply::text("the tide")).otherwise(Reply::status(503));
+    let server = server.start().await.unwrap();
+    let file = "policies.default.fallback.cache_by = \"header:x-team\"\n".to_owned()
+        + &openai("p", &server.base_url())
+        + &route("*", &["p/m", "@cached"]);
+    let gateway = gateway(&file).await;
+    for (team, status) in [("a", 200), ("b", 503)] {
+        let response = chat_as(&gateway, None, &[("connection", "x-team"), ("x-team", team)]).await;
+        assert_eq!(response.status(), status, "{team}");
+        response.bytes().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn an_idempotency_key_is_that_of_its_caller_and_the_same_in_all_attempts() {
     let server = scripted(Reply::status(503)).await;

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::config::{Checks, suggest};
-use tidegate::{BackpressureLayer, Priority, RateLimitLayer, backpressure, rate_limit};
+use tidegate::{BackpressureLayer, KeyBy, Priority, RateLimitLayer, backpressure, rate_limit};
 
 use super::access_key::KeySource;
+use super::header::check_seen;
 use super::lists::no_duplicates;
 use super::provider::is_visible;
 use super::{GatewayConfigError, Route};
@@ -127,6 +128,16 @@ impl CallerEntry {
         checks.keep(rate.map_err(|error| within("rate_limiter", error)));
         let inflight = self.backpressure.clone().map(BackpressureLayer::from_settings).transpose();
         checks.keep(inflight.map_err(|error| within("backpressure", error)));
+        let keys = [
+            ("rate_limiter", self.rate_limiter.as_ref().and_then(|it| it.key_by.as_ref())),
+            ("backpressure", self.backpressure.as_ref().and_then(|it| it.key_by.as_ref())),
+        ];
+        for (part, key) in keys {
+            let problem = key.and_then(KeyBy::header_name).and_then(|name| check_seen(name).err());
+            checks.keep(problem.map_or(Ok(()), |problem| {
+                Err(GatewayConfigError::new(format!("callers[{index}].{part}.key_by"), problem))
+            }));
+        }
         if self.routes.as_ref().is_some_and(Vec::is_empty) {
             let problem = "expected at least one, or no `routes` for all of them";
             checks.fail(GatewayConfigError::new(format!("callers[{index}].routes"), problem));

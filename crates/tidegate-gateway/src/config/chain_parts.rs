@@ -9,6 +9,7 @@ use tidegate::group::Affinity;
 
 use super::GatewayConfigError;
 use super::chain_entry::{ChainEntry, GroupEntry, MemberEntry};
+use super::header::check_seen;
 use super::provider::is_visible;
 use super::route::{KnownNames, LastResortName, TargetName};
 use crate::endpoint::Endpoint;
@@ -153,6 +154,10 @@ impl ChainParts {
             let problem =
                 format!("expected a name of visible ASCII that does not begin with `@`, found {name:?}");
             checks.fail(GatewayConfigError::new(format!("{key}.name"), problem));
+        }
+        let affinity_header = affinity.and_then(Affinity::header_name);
+        if let Some(Err(problem)) = affinity_header.map(check_seen) {
+            checks.fail(GatewayConfigError::new(format!("{key}.affinity"), problem));
         }
         checks.finish(())?;
         let default = || members.iter().map(|member| &*member.target.name).collect::<Vec<_>>().join("|");

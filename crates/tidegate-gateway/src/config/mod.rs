@@ -251,6 +251,7 @@ mod restart_only;
 mod route;
 mod schema;
 mod secrets;
+mod header;
 mod serde_error;
 mod shape;
 mod source;

@@ -5,7 +5,7 @@ use http::HeaderName;
 use tidegate::config::{Checks, PolicyFile};
 use tidegate::{KeyBy, ResilienceConfig};
 
-use super::GatewayConfigError;
+use super::{GatewayConfigError, header};
 
 /// The policy of a route that names none. It always exists.
 pub(super) const DEFAULT: &str = "default";
@@ -24,10 +24,15 @@ pub(super) fn check(
         let policy = checks.keep(file.clone().checked().map_err(in_policy)).unwrap_or_default();
         let mut policy = checks.keep(policy.overlay(&env)).unwrap_or_default();
         checks.keep(policy.check().map_err(in_policy));
-        // The credential of a caller is not forwarded. Its digest is the tenant.
-        for key in keys(&mut policy).filter(|key| **key == KeyBy::credential()) {
-            *key = KeyBy::tenant();
+        for (part, by) in keys(&mut policy) {
+            // The credential of a caller is not forwarded. Its digest is the tenant.
+            if *by == KeyBy::credential() {
+                *by = KeyBy::tenant();
+            }
+            checks.keep(check_header(by.header_name(), header::check_forwarded, &name, part));
         }
+        let of_timeout = policy.timeout.header.as_ref().and_then(|header| header.parse().ok());
+        checks.keep(check_header(of_timeout.as_ref(), header::check_seen, &name, "timeout.header"));
         explanations.insert(name.clone(), policy.explain(&file, &env).to_string());
         checked.insert(name, policy);
     }
@@ -49,21 +54,33 @@ pub(super) fn check_store(
     }))
 }
 
-/// The headers that are keys. They are forwarded, because the gates are in front of the provider.
-pub(super) fn key_headers(policies: &mut BTreeMap<String, ResilienceConfig>) -> Vec<HeaderName> {
-    policies.values_mut().flat_map(keys).filter_map(|key| key.header_name().cloned()).collect()
+/// Checks the header in the setting `part` of a policy.
+fn check_header(
+    header: Option<&HeaderName>,
+    check: fn(&HeaderName) -> Result<(), String>,
+    policy: &str,
+    part: &str,
+) -> Result<(), GatewayConfigError> {
+    let invalid = |problem| GatewayConfigError::new(format!("{}.{part}", key(policy)), problem);
+    header.map_or(Ok(()), check).map_err(invalid)
 }
 
-/// All keys of a policy.
-fn keys(policy: &mut ResilienceConfig) -> impl Iterator<Item = &mut KeyBy> {
+/// The headers that are keys. They are forwarded, because the gates are in front of the provider.
+pub(super) fn key_headers(policies: &mut BTreeMap<String, ResilienceConfig>) -> Vec<HeaderName> {
+    let headers = policies.values_mut().flat_map(keys).filter_map(|(_, key)| key.header_name().cloned());
+    headers.filter(|name| header::check_forwarded(name).is_ok()).collect()
+}
+
+/// All keys of a policy, each with its setting.
+fn keys(policy: &mut ResilienceConfig) -> impl Iterator<Item = (&'static str, &mut KeyBy)> {
     let ResilienceConfig { rate_limiter, circuit_breaker, backpressure, fallback, .. } = policy;
     let keys = [
-        rate_limiter.as_mut().and_then(|it| it.key_by.as_mut()),
-        circuit_breaker.as_mut().and_then(|it| it.key_by.as_mut()),
-        backpressure.as_mut().and_then(|it| it.key_by.as_mut()),
-        fallback.cache_by.as_mut(),
+        ("rate_limiter.key_by", rate_limiter.as_mut().and_then(|it| it.key_by.as_mut())),
+        ("circuit_breaker.key_by", circuit_breaker.as_mut().and_then(|it| it.key_by.as_mut())),
+        ("backpressure.key_by", backpressure.as_mut().and_then(|it| it.key_by.as_mut())),
+        ("fallback.cache_by", fallback.cache_by.as_mut()),
     ];
-    keys.into_iter().flatten()
+    keys.into_iter().filter_map(|(setting, key)| Some((setting, key?)))
 }
 
 /// The key of a policy in an error.

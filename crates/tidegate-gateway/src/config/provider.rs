@@ -8,6 +8,7 @@ use tidegate::chain::ProviderSettings;
 use tidegate::config::{Checks, suggest};
 use tidegate::providers::Provider;
 
+use super::header::check_forwarded;
 use super::lists::no_duplicates;
 use super::schema::ProviderKind;
 use super::{GatewayConfigError, ProviderKeys, text_file};
@@ -152,7 +153,9 @@ impl ProviderEntry {
         ));
         let mut forwarded = key_headers.to_vec();
         for header in &self.forward_headers {
-            let name = header_name(header).map_err(|problem| invalid("forward_headers", problem));
+            let name = header_name(header)
+                .and_then(|name| check_forwarded(&name).map(|()| name))
+                .map_err(|problem| invalid("forward_headers", problem));
             forwarded.extend(checks.keep(name));
         }
         settings = settings.only_headers(forwarded);

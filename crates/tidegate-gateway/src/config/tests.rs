@@ -654,7 +654,14 @@ fn hosts_origins_and_forwarded_headers_are_checked() {
         assert_eq!(parse(&format!("hosts = [{host:?}]"), ""), Err(expected));
     }
     assert_eq!(parse("", "forward_headers = [\"x-team\"]"), Ok(()));
-    for header in ["Authorization", "x-goog-user-project", "connection", "content-length"] {
+    for header in [
+        "Authorization",
+        "x-goog-user-project",
+        "connection",
+        "content-length",
+        "accept-encoding",
+        "x-tidegate-a",
+    ] {
         let error = parse("", &format!("forward_headers = [{header:?}]")).unwrap_err();
         assert!(
             error.starts_with("providers.p.forward_headers: `") && error.ends_with("never forwarded"),
@@ -663,6 +670,49 @@ fn hosts_origins_and_forwarded_headers_are_checked() {
     }
     let error = parse("", "forward_headers = [\"a b\"]").unwrap_err();
     assert_eq!(error, "providers.p.forward_headers: expected the name of a header");
+}
+
+/// Regression: `cache_by = "header:x-tidegate-user"` gave one tenant the answers to others, since the header was removed before
+/// the key was computed. Some other headers had no effect, or an error about a setting that the file does not have.
+#[test]
+fn a_header_that_is_never_forwarded_is_no_key() {
+    let keys = ["rate_limiter.key_by", "circuit_breaker.key_by", "backpressure.key_by", "fallback.cache_by"];
+    let errors = |settings: &str| {
+        let config = Config::parse(&format!("{settings}\n{PROVIDERS}{ROUTE}"), env);
+        config.err().map(|error| error.mistakes().map(|it| it.key().to_owned()).collect::<Vec<_>>())
+    };
+    for header in ["authorization", "cookie", "accept-encoding", "content-encoding", "te", "x-tidegate-user"]
+    {
+        for key in keys {
+            let setting = format!("policies.default.{key}");
+            assert_eq!(errors(&format!("{setting} = \"header:{header}\"")), Some(vec![setting]), "{header}");
+        }
+    }
+    for key in keys {
+        assert_eq!(errors(&format!("policies.default.{key} = \"header:x-team\"")), None, "{key}");
+    }
+    for part in ["rate_limiter", "backpressure"] {
+        let caller = |header| {
+            errors(&format!(
+                "callers = [{{ name = \"ann\", key_env = \"ANTHROPIC_API_KEY\", {part}.key_by = \"header:{header}\" }}]"
+            ))
+        };
+        assert_eq!(caller("x-tidegate-user"), Some(vec![format!("callers[0].{part}.key_by")]));
+        assert_eq!(caller("x-team"), None);
+    }
+    let timeout = |header: &str| errors(&format!("policies.default.timeout.header = \"{header}\""));
+    assert_eq!(timeout("x-tidegate-timeout"), Some(vec!["policies.default.timeout.header".to_owned()]));
+    assert_eq!(timeout("x-request-timeout-ms"), None);
+    let affinity = |header: &str| {
+        let route = format!(
+            "[[routes]]\npath = \"/v1/embeddings\"\n\
+             chain = [{{ members = [\"openai/a\", \"openai/b\"], affinity = \"header:{header}\" }}]\n"
+        );
+        let error = Config::parse(&format!("{PROVIDERS}{ROUTE}{route}"), env).err();
+        error.map(|error| error.mistakes().map(|it| it.key().to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(affinity("x-tidegate-user"), Some(vec!["routes[1].chain[0].affinity".to_owned()]));
+    assert_eq!(affinity("x-conversation"), None);
 }
 
 /// The whole message of a file with a mistake of each kind, in the order of the file.

@@ -107,9 +107,14 @@ fn credential(value: &HeaderValue) -> Option<&[u8]> {
     (!is_empty).then_some(value)
 }
 
+/// Whether chains see a header of a caller, unless it is named in `connection`.
+pub(crate) fn reaches_chain(name: &HeaderName) -> bool {
+    !HOP_BY_HOP.contains(name) && !NOT_FORWARDED.contains(name) && !name.as_str().starts_with(OWN_PREFIX)
+}
+
 /// The request headers for the chain. `tenant` is who the request is for.
 pub(super) fn forwarded(mut headers: HeaderMap, tenant: Option<&Tenant>) -> HeaderMap {
-    strip(&mut headers, |name| NOT_FORWARDED.contains(name) || name.as_str().starts_with(OWN_PREFIX));
+    strip(&mut headers, |name| !reaches_chain(name));
     scope_idempotency_keys(&mut headers, tenant);
     headers
 }

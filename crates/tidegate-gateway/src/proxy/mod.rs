@@ -45,6 +45,7 @@ use self::caller_limits::{CallFailure, limit_error};
 use self::error_event_body::ErrorEventBody;
 pub(crate) use self::gateway_error::{CODE, GatewayError};
 pub(crate) use self::redactor::Redactor;
+pub(crate) use self::headers::reaches_chain;
 pub(crate) use self::request_body::BodyLimits;
 pub(crate) use self::route_chain::{CachedFor, RouteChain};
 pub(crate) use self::route_table::RouteTable;
@@ -233,7 +234,8 @@ impl Proxy {
             extensions.insert(traced);
         }
         let tenant = headers::tenant(&head);
-        if !chain.is_cached_for(tenant.as_ref(), &head.headers) {
+        let headers = headers::forwarded(head.headers, tenant.as_ref());
+        if !chain.is_cached_for(tenant.as_ref(), &headers) {
             extensions.insert(Uncached);
         }
         if let Some(tenant) = tenant.clone() {
@@ -249,7 +251,6 @@ impl Proxy {
             Some(_) => Uri::from_static(endpoint.path()),
             None => endpoint_uri(endpoint, &head.uri),
         };
-        let headers = headers::forwarded(head.headers, tenant.as_ref());
         let mut is_rejected = false;
         let mut response = match chain.send(uri, headers, body.into(), extensions, limits).await {
             Ok(response) => {

@@ -84,7 +84,16 @@ pub fn is_provider_header(name: &HeaderName) -> bool {
 }
 
 /// Whether `name` may be sent to a provider at all: it is neither a credential nor one of the connection.
-pub(super) fn can_be_sent(name: &HeaderName) -> bool {
+///
+/// ```
+/// use http::HeaderName;
+/// use tidegate::chain::can_be_sent;
+///
+/// assert!(can_be_sent(&HeaderName::from_static("x-team")));
+/// assert!(!can_be_sent(&HeaderName::from_static("cookie")));
+/// ```
+#[must_use]
+pub fn can_be_sent(name: &HeaderName) -> bool {
     !ACCOUNT_HEADERS.contains(name) && !HOP_BY_HOP.contains(name)
 }
 
