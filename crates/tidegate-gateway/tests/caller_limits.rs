@@ -168,6 +168,81 @@ async fn token_counts_beyond_the_limits_of_a_caller_are_estimated() {
     assert_eq!(counting.log().calls(), 3);
 }
 
+/// Regression: a count waited in the queue of the calls, and took a permit of theirs.
+#[tokio::test]
+async fn a_token_count_neither_waits_for_a_call_nor_takes_its_permit() {
+    let reply = |reply| Provider::anthropic().otherwise(reply).start();
+    let counting = reply(Reply::hang()).await.unwrap();
+    let file =
+        format!("providers.c = {{ base_url = \"{}\", dialect = \"anthropic\" }}\n", counting.base_url())
+            + &route("any", &["c/m"]).replace(CHAT, MESSAGES)
+            + &callers("backpressure = { max_inflight = 1, queue_timeout = \"20s\" }");
+    let gateway = std::sync::Arc::new(gateway(&file).await);
+    let send = |path: &'static str| {
+        let gateway = std::sync::Arc::clone(&gateway);
+        tokio::spawn(async move { post(&gateway, path, ANN_KEY, "any").await })
+    };
+    let call = send(MESSAGES);
+    timeout(BOUND, counting.log().in_flight_is(1)).await.unwrap();
+    // The count is sent beside the call, and a further one is estimated at once.
+    let count = send("/v1/messages/count_tokens");
+    timeout(BOUND, counting.log().in_flight_is(2)).await.unwrap();
+    let estimated =
+        timeout(Duration::from_secs(10), send("/v1/messages/count_tokens")).await.unwrap().unwrap();
+    assert!(estimated.headers().contains_key("x-tidegate-estimated"), "{estimated:?}");
+    call.abort();
+    count.abort();
+}
+
+/// Regression: calls that were refused before the limits cost no quota, whatever was read for them.
+#[tokio::test]
+async fn refused_calls_have_a_limit_before_their_bodies_are_read() {
+    let (server, file) = provider(Reply::ok()).await;
+    let limit = "rate_limiter = { requests_per_minute = 3 }";
+    let gateway = gateway(&(file + &route("a", &["p/a"]) + &callers(limit))).await;
+    let send = async |key: &str, body: &'static str| {
+        let response = chat(&gateway, body).bearer_auth(key).send().await.unwrap();
+        response.status().as_u16()
+    };
+    const GOOD: &str = r#"{"model":"a","messages":[]}"#;
+    for (body, status) in [("x", 400), (r#"{"model":"none"}"#, 404), ("[]", 400), ("x", 429), (GOOD, 429)] {
+        assert_eq!(send(ANN_KEY, body).await, status, "{body}");
+    }
+    assert_eq!(send(BEN_KEY, GOOD).await, 200);
+    assert_eq!(server.log().calls(), 1);
+}
+
+/// Regression: a response in the background was outside of all limits, and `models` outside of the routes of its caller.
+#[tokio::test]
+async fn a_body_does_not_lead_out_of_the_limits_of_its_caller() {
+    const RESPONSES: &str = "/v1/responses";
+    let queued = Reply::raw(r#"{"id":"r","object":"response","status":"queued","output":[]}"#);
+    let responses = Provider::responses().otherwise(queued).start().await.unwrap();
+    let (_chat, file) = provider(Reply::ok()).await;
+    let file = openai("r", &responses.base_url())
+        + &file
+        + &route("a", &["r/a"]).replace(CHAT, RESPONSES)
+        + &route("a", &["p/a"])
+        + &callers("routes = [\"a\"]");
+    let strict = gateway(&file).await;
+    let lenient = gateway(&("allow_background = true\n".to_owned() + &file)).await;
+    let background = r#"{"model":"a","input":"x","background":true}"#;
+    let models = r#"{"model":"a","models":["b"]}"#;
+    for (gateway, path, key, body, status, field) in [
+        (&strict, RESPONSES, ANN_KEY, background, 400, "`background`"),
+        (&strict, RESPONSES, ANN_KEY, r#"{"model":"a","input":"x","background":false}"#, 200, ""),
+        (&lenient, RESPONSES, ANN_KEY, background, 200, ""),
+        (&strict, CHAT, ANN_KEY, models, 403, "`models`"),
+        (&strict, CHAT, BEN_KEY, models, 200, ""),
+    ] {
+        let request = client().post(url(gateway, path)).bearer_auth(key).body(body);
+        let response = request.header("content-type", "application/json").send().await.unwrap();
+        assert_eq!(response.status(), status, "{path} {body}");
+        assert!(response.text().await.unwrap().contains(field), "{path} {body}");
+    }
+    assert_eq!(responses.log().calls(), 2);
+}
+
 /// A provider that is overloaded must not lock its callers out of the other providers.
 #[tokio::test]
 async fn failures_of_a_provider_do_not_change_the_limits_of_a_caller() {

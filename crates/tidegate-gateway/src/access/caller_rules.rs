@@ -46,6 +46,11 @@ impl CallerRules {
         }))
     }
 
+    /// Whether the caller may use some routes only.
+    pub(crate) fn has_routes(&self) -> bool {
+        self.0.routes.is_some()
+    }
+
     /// Whether the caller may use the route for `model` at `endpoint`.
     pub(crate) fn allows(&self, endpoint: Endpoint, model: &str) -> bool {
         let is_route = |route: &String| route == model || route == endpoint.path();

@@ -72,6 +72,10 @@
 //! a gate, and a failure of a chain that repeats attempts. With `stop_client_retries = false` the header is
 //! that of the provider, or is missing.
 //!
+//! # Responses in the background
+//! A call of `/v1/responses` with `background: true` ends at once, and the provider goes on to answer: its tokens and its
+//! time would be in no limit of callers and targets. Such a call is rejected with 400, unless `allow_background = true`.
+//!
 //! # Dialects
 //! A chain under `/v1/chat/completions` or `/v1/messages` may mix providers with the dialects `openai` and
 //! `anthropic`. If a provider has the other dialect, requests and responses are translated (see
@@ -117,14 +121,20 @@
 //!
 //! | key | default | |
 //! |---|---|---|
-//! | `routes` | all | the routes that the caller may use, by their `model` (`"gpt-4o"`, `"*"`) or their `path`; any other request is rejected with 403, and `/v1/models` lists no other model |
+//! | `routes` | all | the routes that the caller may use, by their `model` (`"gpt-4o"`, `"*"`) or their `path`; any other request is rejected with 403, as is one that names further `models`, and `/v1/models` lists no other model |
 //! | `priority` | `"interactive"` | or `"batch"`: its calls are queued as such at every gate |
 //! | `rate_limiter` | none | a limit for the calls of this caller over all routes, with the settings of that part of a policy |
 //! | `backpressure` | none | the same for its calls in flight |
 //!
 //! These limits come before the gates of the targets. A call that does not fit is rejected with 429, E2001 and
-//! `retry-after`, is sent to no target and counts against none. Responses of providers do not change them. Token counts
-//! are not limited.
+//! `retry-after`, is sent to no target and counts against none. Responses of providers do not change them.
+//!
+//! Token counts have limits of the same size of their own, except for tokens. A count beyond them does not wait: it is
+//! estimated. Calls that are refused as invalid, too large, for an unknown model or for a route of others have the limit of
+//! requests of their own, too. A caller beyond it is rejected with 429 before its body is read.
+//!
+//! All callers share the account of the provider, and with it what is kept there: a caller that has the id of a response,
+//! conversation, file or vector store of another one can use it.
 //!
 //! An `idempotency-key` of a caller is replaced by a digest of it and the tenant, since all callers share the account of
 //! the provider. It is the same for the same caller as long as the process runs. Without a tenant it is the same for the
@@ -241,6 +251,7 @@ mod chain_parts;
 mod connections;
 mod explain;
 mod file;
+mod header;
 mod lists;
 mod model;
 mod otlp;
@@ -251,7 +262,6 @@ mod restart_only;
 mod route;
 mod schema;
 mod secrets;
-mod header;
 mod serde_error;
 mod shape;
 mod source;
@@ -320,6 +330,8 @@ pub struct Config {
     pub calls_kept: usize,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub stop_client_retries: bool,
+    /// Whether a call of `/v1/responses` may have `background: true`.
+    pub allow_background: bool,
     /// The answer of `@emergency`.
     pub(crate) emergency_text: String,
     /// Who may use the gateway; everybody if there are none.
@@ -524,6 +536,7 @@ impl Config {
             log: file.log,
             calls_kept: file.calls_kept.unwrap_or(DEFAULT_CALLS_KEPT),
             stop_client_retries: file.stop_client_retries.unwrap_or(true),
+            allow_background: file.allow_background,
             emergency_text: file.emergency_text.unwrap_or_else(|| DEFAULT_EMERGENCY_TEXT.to_owned()),
             callers,
             admin_key,

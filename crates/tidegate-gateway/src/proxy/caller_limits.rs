@@ -27,9 +27,12 @@ use super::token_counter::TokenCounter;
 #[derive(Clone, Debug)]
 pub(crate) struct CallerLimits {
     rate_limit: RateLimitLayer,
-    /// The limit of token counts: as many as requests, and apart from them, as at Anthropic.
-    counts: RateLimitLayer,
     backpressure: BackpressureLayer,
+    /// The limits of token counts: as many as calls, and apart from them, as at Anthropic.
+    counts: RateLimitLayer,
+    counts_in_flight: BackpressureLayer,
+    /// The limit of refused calls: as many as requests, and apart from them.
+    refusals: RateLimitLayer,
 }
 
 /// Why there is no response.
@@ -84,11 +87,19 @@ impl CallerLimits {
                 None => layer,
             }
         };
-        let backpressure = backpressure.and_then(|settings| BackpressureLayer::from_settings(settings).ok());
+        let in_flight = |settings: Option<backpressure::Settings>| {
+            let layer = settings.and_then(|settings| BackpressureLayer::from_settings(settings).ok());
+            layer.unwrap_or_else(BackpressureLayer::disabled)
+        };
+        let without_queue = |settings| backpressure::Settings { max_queued: 0, ..settings };
+        let of_refusals = |settings| rate_limit::Settings { key_by: None, ..requests_alone(settings) };
+        let (counts, refusals) = (format!("{name}/counts"), format!("{name}/refused"));
         Self {
-            counts: rate_limit(rate_limiter.clone().map(of_counts)).name(&format!("{name}/counts")),
+            counts: rate_limit(rate_limiter.clone().map(requests_alone)).name(&counts),
+            counts_in_flight: in_flight(backpressure.clone().map(without_queue)).name(&counts),
+            refusals: rate_limit(rate_limiter.clone().map(of_refusals)).name(&refusals),
             rate_limit: rate_limit(rate_limiter).name(&name),
-            backpressure: backpressure.unwrap_or_else(BackpressureLayer::disabled).name(&name),
+            backpressure: in_flight(backpressure).name(&name),
         }
     }
 
@@ -96,9 +107,33 @@ impl CallerLimits {
     pub(crate) fn none() -> Self {
         Self {
             rate_limit: RateLimitLayer::disabled(),
-            counts: RateLimitLayer::disabled(),
             backpressure: BackpressureLayer::disabled(),
+            counts: RateLimitLayer::disabled(),
+            counts_in_flight: BackpressureLayer::disabled(),
+            refusals: RateLimitLayer::disabled(),
         }
+    }
+
+    /// Checks that the caller may have another call refused. A refused call costs no quota of the limits, and its body was
+    /// received.
+    ///
+    /// # Errors
+    ///
+    /// It had too many.
+    pub(super) fn check_refusals(&self) -> Result<(), Box<GatewayError>> {
+        let rejection = self.refusals.handle().peek(None);
+        rejection.map_or(Ok(()), |rejection| Err(Box::new(limit_error(&rejection))))
+    }
+
+    /// Counts a call that was refused before these limits.
+    pub(super) async fn record_refusal(&self) {
+        let refused = service_fn(async |_: Request<Payload>| {
+            let mut response = Response::new(Payload::empty());
+            response.extensions_mut().insert(Outcome::Neutral);
+            Ok::<_, Infallible>(response)
+        });
+        // An error: others were refused meanwhile.
+        let _ = self.refusals.layer(refused).oneshot(Request::new(Payload::empty())).await;
     }
 
     /// Sends a token count if these limits admit it now. `None` if they do not, or if the provider does not count.
@@ -122,7 +157,7 @@ impl CallerLimits {
                 Ok::<_, Infallible>(response)
             }
         });
-        let service = self.counts.layer(self.backpressure.layer(count));
+        let service = self.counts.layer(self.counts_in_flight.layer(count));
         let response = service.oneshot(request).await.ok()?;
         response.extensions().get::<NotCounted>().is_none().then(|| response.map(Body::new))
     }
@@ -149,9 +184,9 @@ impl CallerLimits {
     }
 }
 
-/// The limit of token counts for these settings of a limit: that of its requests. A count does not wait, since the tokens can be
-/// estimated at once.
-fn of_counts(settings: rate_limit::Settings) -> rate_limit::Settings {
+/// The limit of the requests alone, for what does not wait: the tokens of a prompt can be estimated at once, and a refused call has
+/// its response.
+fn requests_alone(settings: rate_limit::Settings) -> rate_limit::Settings {
     let quotas = settings.quotas.into_iter().filter(|quota| quota.unit == LimitUnit::Requests);
     rate_limit::Settings {
         tokens_per_second: None,

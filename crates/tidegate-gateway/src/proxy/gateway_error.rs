@@ -2,7 +2,7 @@ use std::fmt;
 
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use tidegate::provider::ErrorBody;
+use tidegate::provider::{Category, ErrorBody};
 use tidegate::{Error, ErrorCode};
 
 use crate::endpoint::ApiDialect;
@@ -44,6 +44,11 @@ impl GatewayError {
     /// The status of the response.
     pub(crate) fn http_status(&self) -> StatusCode {
         self.status
+    }
+
+    /// Whether the request is at fault.
+    pub(crate) fn is_of_request(&self) -> bool {
+        self.body.code().category() == Category::Client
     }
 
     /// The message for the caller.

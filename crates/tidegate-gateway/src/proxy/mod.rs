@@ -10,6 +10,7 @@
 //! frame by frame.
 
 mod body_budget;
+mod body_fields;
 mod caller_limits;
 mod content_coding;
 mod details;
@@ -44,8 +45,8 @@ pub(crate) use self::caller_limits::CallerLimits;
 use self::caller_limits::{CallFailure, limit_error};
 use self::error_event_body::ErrorEventBody;
 pub(crate) use self::gateway_error::{CODE, GatewayError};
-pub(crate) use self::redactor::Redactor;
 pub(crate) use self::headers::reaches_chain;
+pub(crate) use self::redactor::Redactor;
 pub(crate) use self::request_body::BodyLimits;
 pub(crate) use self::route_chain::{CachedFor, RouteChain};
 pub(crate) use self::route_table::RouteTable;
@@ -87,6 +88,8 @@ pub(crate) struct Proxy {
     pub(crate) body_limits: BodyLimits,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub(crate) stop_client_retries: bool,
+    /// Whether a call may ask for a response in the background, outside of the limits of calls.
+    pub(crate) allow_background: bool,
     pub(crate) redactor: Arc<Redactor>,
     /// Traces the calls, if they are exported.
     pub(crate) tracer: Option<Arc<dyn CallTracer>>,
@@ -180,8 +183,24 @@ impl Proxy {
         Ok(token_counter::estimated(estimate))
     }
 
-    /// Reads `request`, and selects the chain for its model.
+    /// Reads `request`, and selects the chain for its model, within the limit of refused calls of its caller.
     async fn route(
+        &self,
+        endpoint: Endpoint,
+        request: Request<Body>,
+        call: &CallInFlight,
+    ) -> Result<RoutedRequest<'_>, GatewayError> {
+        let rules = request.extensions().get::<CallerRules>().cloned();
+        let limits = rules.as_ref().map_or(&self.unlimited, CallerRules::limits);
+        limits.check_refusals().map_err(|error| *error)?;
+        let routed = self.read(endpoint, request, call).await;
+        if routed.as_ref().is_err_and(GatewayError::is_of_request) {
+            limits.record_refusal().await;
+        }
+        routed
+    }
+
+    async fn read(
         &self,
         endpoint: Endpoint,
         request: Request<Body>,
@@ -206,6 +225,12 @@ impl Proxy {
         };
         let body = held.into_body(body);
         let model = ModelField::read(&body).map_err(invalid)?;
+        if endpoint == Endpoint::Responses && !self.allow_background {
+            body_fields::check_background(&body).map_err(|error| *error)?;
+        }
+        if rules.is_some_and(CallerRules::has_routes) {
+            body_fields::check_models(&body).map_err(|error| *error)?;
+        }
         let chain = models.pick(model.model());
         if let Some(rules) = rules {
             let route = chain.map(|chain| &**chain.model());

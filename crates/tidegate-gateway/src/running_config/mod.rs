@@ -85,6 +85,7 @@ impl RunningConfig {
                 },
             },
             stop_client_retries: config.stop_client_retries,
+            allow_background: config.allow_background,
             redactor: Arc::new(Redactor::new(config.provider_keys.iter().chain(retired_keys.iter()))),
             tracer: match before {
                 Some(before) => before.tracer.clone(),
