@@ -42,6 +42,11 @@ impl Breaker {
         was_available != self.is_available()
     }
 
+    /// Whether so many operations in a row have failed that few are admitted.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open_until.is_some()
+    }
+
     /// Whether the latest operation succeeded.
     pub(crate) fn is_available(&self) -> bool {
         self.failures == 0

@@ -1,16 +1,30 @@
 //! What other processes publish.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use redis::Client;
+use redis::aio::{PubSub, PubSubSink};
+use redis::{Client, RedisResult, Value};
 use tidegate::store::{CircuitView, StoreListener};
+use tokio::time::timeout;
+
+use crate::store::CONNECT_TIMEOUT;
 
 /// The listeners of each limit.
 #[derive(Default)]
-pub(crate) struct Listeners(Mutex<HashMap<String, Vec<Weak<dyn StoreListener>>>>);
+pub(crate) struct Listeners(Mutex<ListenersByName>);
+
+#[derive(Default)]
+struct ListenersByName {
+    by_name: HashMap<String, Vec<Weak<dyn StoreListener>>>,
+    /// The number of names at which those without a listener are removed.
+    clean_at: usize,
+}
+
+/// The fewest names at which those without a listener are removed.
+const CLEAN_AT: usize = 64;
 
 /// A message of the channel.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,20 +44,31 @@ enum Change {
 /// The shortest and the longest time between two attempts to subscribe.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// How often the connection is tried, and how long the reply may take.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
 impl Listeners {
+    /// Adds a listener. The names are walked only once they have doubled, so that many names cost little each.
     pub(crate) fn add(&self, name: &str, listener: Weak<dyn StoreListener>) {
-        let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.retain(|_, of_name| {
-            of_name.retain(|listener| listener.strong_count() > 0);
-            !of_name.is_empty()
-        });
-        listeners.entry(name.to_owned()).or_default().push(listener);
+        let mut listeners = self.lock();
+        let ListenersByName { by_name, clean_at } = &mut *listeners;
+        if by_name.len() >= *clean_at {
+            by_name.retain(|_, of_name| of_name.iter().any(is_there));
+            *clean_at = (2 * by_name.len()).max(CLEAN_AT);
+        }
+        let of_name = by_name.entry(name.to_owned()).or_default();
+        of_name.retain(is_there);
+        of_name.push(listener);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ListenersByName> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The listeners of `name`, read without the lock.
     fn of(&self, name: &str) -> Vec<std::sync::Arc<dyn StoreListener>> {
-        let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.get(name).into_iter().flatten().filter_map(Weak::upgrade).collect()
+        self.lock().by_name.get(name).into_iter().flatten().filter_map(Weak::upgrade).collect()
     }
 
     fn publish(&self, text: &str, own_process: &str) {
@@ -59,12 +84,13 @@ impl Listeners {
     }
 
     fn on_reconnected(&self) {
-        let all: Vec<_> = {
-            let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            listeners.values().flatten().filter_map(Weak::upgrade).collect()
-        };
+        let all: Vec<_> = self.lock().by_name.values().flatten().filter_map(Weak::upgrade).collect();
         all.iter().for_each(|listener| listener.on_reconnected());
     }
+}
+
+fn is_there(listener: &Weak<dyn StoreListener>) -> bool {
+    listener.strong_count() > 0
 }
 
 impl<'a> Message<'a> {
@@ -89,16 +115,20 @@ impl<'a> Message<'a> {
 pub(crate) async fn listen(client: Client, channel: String, process: String, listeners: &Listeners) {
     let mut wait = RETRY.0;
     loop {
-        if let Ok(mut connection) = client.get_async_pubsub().await
-            && connection.subscribe(&channel).await.is_ok()
-        {
+        if let Ok(Ok(connection)) = timeout(CONNECT_TIMEOUT, subscribe(&client, &channel)).await {
             wait = RETRY.0;
             listeners.on_reconnected();
-            let mut messages = connection.on_message();
-            while let Some(message) = messages.next().await {
-                if let Ok(text) = message.get_payload::<String>() {
-                    listeners.publish(&text, &process);
+            let (mut sink, mut messages) = connection.split();
+            let pass_on = async {
+                while let Some(message) = messages.next().await {
+                    if let Ok(text) = message.get_payload::<String>() {
+                        listeners.publish(&text, &process);
+                    }
                 }
+            };
+            tokio::select! {
+                () = pass_on => {}
+                () = ping(&mut sink) => {}
             }
         }
         tokio::time::sleep(wait).await;
@@ -106,9 +136,65 @@ pub(crate) async fn listen(client: Client, channel: String, process: String, lis
     }
 }
 
+async fn subscribe(client: &Client, channel: &str) -> RedisResult<PubSub> {
+    let mut connection = client.get_async_pubsub().await?;
+    connection.subscribe(channel).await?;
+    Ok(connection)
+}
+
+/// Sends pings until one has no reply. A connection that is read alone may be lost without a sign.
+async fn ping(sink: &mut PubSubSink) {
+    loop {
+        tokio::time::sleep(PING_INTERVAL).await;
+        match timeout(PING_TIMEOUT, sink.ping::<Value>()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
     use super::*;
+
+    struct Deaf;
+
+    impl StoreListener for Deaf {
+        fn on_closed(&self, _: Duration) {}
+    }
+
+    fn add(listeners: &Listeners, name: usize) -> Arc<dyn StoreListener> {
+        let listener: Arc<dyn StoreListener> = Arc::new(Deaf);
+        listeners.add(&name.to_string(), Arc::downgrade(&listener));
+        listener
+    }
+
+    /// Regression: each name walked over all others, which took minutes for these.
+    #[test]
+    fn many_names_cost_little_each() {
+        let (listeners, start) = (Listeners::default(), Instant::now());
+        let _kept: Vec<_> = (0..50_000).map(|name| add(&listeners, name)).collect();
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        assert_eq!(listeners.lock().by_name.len(), 50_000);
+    }
+
+    #[test]
+    fn what_is_dropped_takes_up_no_more_than_what_is_there() {
+        let listeners = Listeners::default();
+        let kept: Vec<_> = (0..1_000).map(|name| add(&listeners, name)).collect();
+        for name in 1_000..20_000 {
+            drop(add(&listeners, name));
+            drop(add(&listeners, 0));
+        }
+        let guard = listeners.lock();
+        assert!(guard.by_name.len() <= 2 * kept.len() + 2, "{}", guard.by_name.len());
+        assert!(guard.by_name["0"].len() <= 2);
+        drop(guard);
+        assert_eq!(listeners.of("0").len(), 1);
+    }
 
     #[test]
     fn a_message_has_four_parts_and_others_are_ignored() {

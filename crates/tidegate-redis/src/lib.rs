@@ -25,6 +25,9 @@
 //! [prefix](RedisSettings::prefix), and expire when they have had no effect for a minute; that of a circuit after an hour, and
 //! that of its window after an hour and its time.
 //!
+//! A connection on which the server has not replied for some seconds is replaced, also if nothing has reported its end. Pings
+//! find that out for the channel, every 2 s.
+//!
 //! | key | holds |
 //! |---|---|
 //! | `tidegate:{rate:<scope>:<name>}:buckets` | a hash: the bucket of each quota, and the time until which the gate is closed |

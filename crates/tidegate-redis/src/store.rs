@@ -3,7 +3,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, ConnectionAddr, RedisError};
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
+use redis::{Client, ConnectionAddr, RedisError, RedisResult};
 use tidegate::store::{
     CircuitChange, CircuitView, LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown,
     SharedStore, SharedWindow, StoreFuture, StoreListener, StoreUnavailable, WindowReport,
@@ -31,15 +33,26 @@ struct Inner {
     /// Names this process.
     process: String,
     channel: String,
-    connection: ConnectionManager,
+    connection: Mutex<CurrentConnection>,
+    client: Client,
     scripts: Scripts,
     breaker: Mutex<Breaker>,
     listeners: Arc<Listeners>,
     events: AbortHandle,
 }
 
-/// How long the first connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The connection of the operations, and since when it is the current one.
+struct CurrentConnection {
+    manager: ConnectionManager,
+    since: Instant,
+}
+
+/// How long a connection may take.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may be without a sign of the other side until it is closed, and how long a new one has to be opened and
+/// to reply.
+const SILENCE: Duration = Duration::from_secs(5);
 
 impl RedisStore {
     /// Connects to the server at `url` with the default settings.
@@ -84,19 +97,15 @@ impl RedisStore {
             let _ = aws_lc_rs::default_provider().install_default();
         }
         let salt = format!("{}:{}", settings.prefix, info.redis_settings().password().unwrap_or_default());
-        let client = Client::open(info).map_err(|_| RedisStoreError::InvalidUrl)?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(None)
-            .set_min_delay(Duration::from_millis(20))
-            .set_max_delay(Duration::from_millis(500));
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), config)
-            .map_err(|_| RedisStoreError::InvalidUrl)?;
+        let client = Client::open(info.set_tcp_settings(tcp_settings()));
+        let client = client.map_err(|_| RedisStoreError::InvalidUrl)?;
+        let connection = CurrentConnection::new(&client).map_err(|_| RedisStoreError::InvalidUrl)?;
         let (process, channel) =
             (format!("{:016x}", fastrand::u64(..)), format!("{}:events", settings.prefix));
         let listeners = Arc::new(Listeners::default());
         let events = {
             let (channel, process, listeners) = (channel.clone(), process.clone(), Arc::clone(&listeners));
+            let client = client.clone();
             runtime.spawn(async move { events::listen(client, channel, process, &listeners).await })
         };
         Ok(Self(Arc::new(Inner {
@@ -106,7 +115,8 @@ impl RedisStore {
             salt,
             process,
             channel,
-            connection,
+            connection: Mutex::new(connection),
+            client,
             scripts: Scripts::new(),
             listeners,
             events: events.abort_handle(),
@@ -119,7 +129,7 @@ impl RedisStore {
     ///
     /// [`RedisStoreError::Unavailable`], with what is wrong: no reply within 5 s, an error, or a cluster of several nodes.
     pub async fn check(&self) -> Result<(), RedisStoreError> {
-        let mut connection = self.0.connection.clone();
+        let mut connection = self.0.connection().manager.clone();
         let nodes = async {
             redis::cmd("PING").query_async::<()>(&mut connection).await?;
             // An error: the server is no node of a cluster, or the user is not permitted to send this.
@@ -165,12 +175,20 @@ impl Inner {
         if !self.breaker().admits(Instant::now().into_std()) {
             return Err(StoreUnavailable);
         }
-        let mut connection = self.connection.clone();
-        let result = match timeout(self.settings.store.timeout, operation(&mut connection)).await {
+        let mut connection = self.connection().manager.clone();
+        let result = timeout(self.settings.store.timeout, operation(&mut connection)).await;
+        let has_timed_out = result.is_err();
+        let result = match result {
             Ok(result) => result.map_err(|error| problem_of(&error)),
             Err(_) => Err("no reply in time".to_owned()),
         };
-        let has_changed = self.breaker().record(result.is_ok(), Instant::now().into_std());
+        let (has_changed, is_open) = {
+            let mut breaker = self.breaker();
+            (breaker.record(result.is_ok(), Instant::now().into_std()), breaker.is_open())
+        };
+        if has_timed_out && is_open {
+            self.reconnect();
+        }
         match &result {
             Err(problem) if has_changed => {
                 let server = &self.server;
@@ -182,6 +200,21 @@ impl Inner {
             _ => {}
         }
         result.map_err(|_| StoreUnavailable)
+    }
+
+    fn connection(&self) -> MutexGuard<'_, CurrentConnection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces a connection on which several replies in a row were late: it may be lost, and the operations that gave up have
+    /// not seen its end.
+    fn reconnect(&self) {
+        let mut connection = self.connection();
+        if connection.since.elapsed() >= SILENCE
+            && let Ok(new) = CurrentConnection::new(&self.client)
+        {
+            *connection = new;
+        }
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -258,6 +291,28 @@ impl fmt::Debug for RedisStore {
             .field("is_available", &self.is_available())
             .finish_non_exhaustive()
     }
+}
+
+impl CurrentConnection {
+    /// A connection that is opened by its first operation.
+    fn new(client: &Client) -> RedisResult<Self> {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(None)
+            .set_min_delay(Duration::from_millis(20))
+            .set_max_delay(Duration::from_millis(500));
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
+        Ok(Self { manager, since: Instant::now() })
+    }
+}
+
+/// The system finds out that the other side has gone without a sign, whether or not something was sent to it.
+fn tcp_settings() -> TcpSettings {
+    let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(Duration::from_secs(1));
+    let settings = TcpSettings::default().set_keepalive(keepalive);
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let settings = settings.set_user_timeout(SILENCE);
+    settings
 }
 
 /// The number of nodes that have keys, in the reply to `CLUSTER INFO`; 0 if it is no such reply.

@@ -4,6 +4,7 @@ mod cases;
 mod circuits;
 mod cluster;
 mod limits;
+mod lost;
 mod processes;
 mod tls;
 mod windows;
