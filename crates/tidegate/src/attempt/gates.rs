@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Request;
 use http_body::Body;
@@ -61,6 +61,7 @@ pub struct AttemptBodyGuards {
 pub struct QueuedAtGates {
     waiting: Waiting,
     admitted: Admitted,
+    waits: Waits,
     gates: AttemptGates,
 }
 
@@ -75,9 +76,14 @@ enum Waiting {
 struct Admitted {
     rate: AdmittedRate,
     permit: Option<Permit>,
-    /// How the attempt comes to the next queue for a permit.
+}
+
+/// What an attempt keeps when it comes back to a queue.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waits {
+    /// How it comes to the next queue for a permit.
     arrival: Arrival,
-    /// Until when it waits for its rate at most, also when it comes back. Set by its first wait.
+    /// Until when it waits for its rate at most. Set by its first wait.
     max_wait: Option<Deadline>,
     /// The same for its permit.
     queue_timeout: Option<Deadline>,
@@ -91,16 +97,32 @@ enum AdmittedRate {
     /// `None` without a rate limit.
     Reserved(Option<Reservation>),
     /// The attempt waits for its permit.
-    Unsent(UnsentReservation),
+    Unsent(Box<UnsentReservation>),
 }
 
-impl AdmittedRate {
-    fn into_unsent(self) -> Self {
-        match self {
-            Self::Reserved(Some(reservation)) => {
-                reservation.into_unsent().map_or(Self::Nothing, Self::Unsent)
-            }
+impl Admitted {
+    /// The attempt waits for its permit now.
+    #[cold]
+    fn mark_unsent(&mut self) {
+        self.rate = match mem::take(&mut self.rate) {
+            AdmittedRate::Reserved(Some(reservation)) => reservation
+                .into_unsent()
+                .map_or(AdmittedRate::Nothing, |unsent| AdmittedRate::Unsent(Box::new(unsent))),
             other => other,
+        };
+    }
+
+    /// The attempt has got its permit.
+    #[cold]
+    fn send_unsent<B>(
+        &mut self,
+        request: &Request<B>,
+        now: Instant,
+    ) -> Admission<Option<Reservation>, QueuedCall> {
+        match mem::take(&mut self.rate) {
+            AdmittedRate::Unsent(reservation) => reservation.send(request, now),
+            AdmittedRate::Nothing => Admission::Admitted(None),
+            AdmittedRate::Reserved(reservation) => Admission::Admitted(reservation),
         }
     }
 }
@@ -205,6 +227,7 @@ impl AttemptGates {
     fn advance<B: Body + 'static>(
         &self,
         mut admitted: Admitted,
+        waits: &mut Waits,
         request: &mut Request<B>,
     ) -> Admission<AttemptGuards, QueuedAtGates> {
         let GateSet { backpressure, rate_limit, circuit_breaker, .. } = &*self.0;
@@ -212,12 +235,12 @@ impl AttemptGates {
         let mut now = Now::default();
         for is_rate in [rate_first, !rate_first] {
             if is_rate && !matches!(admitted.rate, AdmittedRate::Reserved(_)) {
-                let admission = match mem::take(&mut admitted.rate) {
-                    AdmittedRate::Unsent(reservation) => {
-                        admitted.arrival = Arrival::Returning;
-                        reservation.send(request, now.get())
+                let admission = match admitted.rate {
+                    AdmittedRate::Nothing => rate_limit.admit_at(request, &mut now),
+                    _ => {
+                        waits.arrival = Arrival::Returning;
+                        admitted.send_unsent(request, now.get())
                     }
-                    _ => rate_limit.admit_at(request, &mut now),
                 };
                 match admission {
                     Admission::Admitted(reservation) => admitted.rate = AdmittedRate::Reserved(reservation),
@@ -225,12 +248,12 @@ impl AttemptGates {
                         if let Some(permit) = &admitted.permit {
                             queued.leave_time(permit.answer_time());
                         }
-                        queued.end_by(&mut admitted.max_wait);
+                        queued.end_by(&mut waits.max_wait);
                         // A caller that waits for its own rate holds no permit that others need.
                         if rate_first {
                             admitted.permit = None;
                         }
-                        return self.queue(Waiting::Reservation(Box::new(queued)), admitted, request);
+                        return self.queue(Waiting::Reservation(Box::new(queued)), admitted, *waits, request);
                     }
                     Admission::Rejected(rejection) => {
                         return Admission::Rejected(self.or_open(rejection, request));
@@ -238,12 +261,12 @@ impl AttemptGates {
                 }
             }
             if !is_rate && admitted.permit.is_none() {
-                match backpressure.admit_at(request, admitted.arrival) {
+                match backpressure.admit_at(request, waits.arrival) {
                     Admission::Admitted(permit) => admitted.permit = Some(permit),
                     Admission::Queued(mut queued) => {
-                        queued.end_by(&mut admitted.queue_timeout);
-                        admitted.rate = mem::take(&mut admitted.rate).into_unsent();
-                        return self.queue(Waiting::Permit(queued), admitted, request);
+                        queued.end_by(&mut waits.queue_timeout);
+                        admitted.mark_unsent();
+                        return self.queue(Waiting::Permit(queued), admitted, *waits, request);
                     }
                     Admission::Rejected(rejection) => {
                         let has_rate = matches!(admitted.rate, AdmittedRate::Reserved(_));
@@ -279,6 +302,7 @@ impl AttemptGates {
         &self,
         waiting: Waiting,
         admitted: Admitted,
+        waits: Waits,
         request: &Request<B>,
     ) -> Admission<AttemptGuards, QueuedAtGates> {
         let later = match (&waiting, &admitted.rate) {
@@ -286,13 +310,13 @@ impl AttemptGates {
             (Waiting::Permit(_), _) => None,
             (Waiting::Reservation(_), _) if admitted.permit.is_some() => None,
             // It was admitted by both before.
-            (Waiting::Reservation(_), _) if admitted.arrival == Arrival::Returning => None,
+            (Waiting::Reservation(_), _) if waits.arrival == Arrival::Returning => None,
             // The rate comes before the permit: a full queue for a permit rejects now.
             (Waiting::Reservation(_), _) => self.0.backpressure.peek_for(request),
         };
         match self.circuit_breaker().reject(request).or(later) {
             Some(rejection) => Admission::Rejected(rejection),
-            None => Admission::Queued(QueuedAtGates { waiting, admitted, gates: self.clone() }),
+            None => Admission::Queued(QueuedAtGates { waiting, admitted, waits, gates: self.clone() }),
         }
     }
 }
@@ -328,7 +352,7 @@ impl AdmissionGate for AttemptGates {
         {
             return Admission::Rejected(rejection);
         }
-        self.advance(Admitted::default(), request)
+        self.advance(Admitted::default(), &mut Waits::default(), request)
     }
 
     fn target(&self) -> &str {
@@ -372,7 +396,7 @@ impl QueuedAttempt for QueuedAtGates {
                 }
             }
             let admitted = mem::take(&mut self.admitted);
-            match self.gates.advance(admitted, request) {
+            match self.gates.advance(admitted, &mut self.waits, request) {
                 Admission::Admitted(guards) => return Poll::Ready(Ok(guards)),
                 Admission::Rejected(rejection) => return Poll::Ready(Err(rejection)),
                 Admission::Queued(queued) => *self = queued,

@@ -29,9 +29,10 @@ struct AdmittedCall {
     /// `None` once the result is of no consequence for the circuit. It is counted all the same.
     admission: Option<CircuitAdmission>,
     /// The number of the attempt in its call.
-    attempt: AttemptNumber,
-    /// The attempt was a probe, whose result counts whatever its number is.
+    attempt: u32,
     is_probe: bool,
+    /// The call has had its share of failures, and the attempt is no probe: a failure is not counted by the circuit.
+    ignores_failure: bool,
     started: Moment,
     /// When the head of the response arrived, or an error in its place.
     head: Option<Moment>,
@@ -50,10 +51,13 @@ impl CallGuard {
         extensions: &Extensions,
         now: Instant,
     ) -> Self {
+        let AttemptNumber { number, sent } = AttemptNumber::of(extensions);
+        let is_probe = admission.probe.is_some();
         let call = AdmittedCall {
-            is_probe: admission.probe.is_some(),
+            is_probe,
+            ignores_failure: !is_probe && sent > circuit.settings().counted_attempts(),
             admission: Some(admission),
-            attempt: AttemptNumber::of(extensions),
+            attempt: number,
             started: circuit.0.totals.moment(now),
             circuit,
             head: None,
@@ -124,11 +128,6 @@ impl AdmittedCall {
         }
     }
 
-    /// A failure is not counted by the circuit: the call has had its share of failures.
-    fn ignores_failure(&self) -> bool {
-        !self.is_probe && self.attempt.sent > self.circuit.settings().counted_attempts()
-    }
-
     fn record(self, result: AttemptResult, latency: Latency) {
         let (end, error) = match result {
             AttemptResult::Success => (AttemptEnd::Success, None),
@@ -149,7 +148,7 @@ impl AdmittedCall {
         }
         if let Some(admission) = self.admission {
             let result = match result {
-                AttemptResult::Failure(..) if self.ignores_failure() => AttemptResult::Neutral,
+                AttemptResult::Failure(..) if self.ignores_failure => AttemptResult::Neutral,
                 result => result,
             };
             self.circuit.record(admission, result, latency);
@@ -159,7 +158,7 @@ impl AdmittedCall {
     fn emit(&self, end: AttemptEnd, error: Option<ErrorCode>, is_slow: bool) {
         let (circuit, success) = (&self.circuit.0, end == AttemptEnd::Success);
         let summary = AttemptSummary {
-            attempt: self.attempt.number,
+            attempt: self.attempt,
             success,
             code: error,
             duration: self.latency(),
