@@ -6,7 +6,7 @@ use tidegate::store::Store;
 use tidegate::{ErrorCode, Priority};
 
 use crate::endpoint::Endpoint;
-use crate::proxy::{CallerBytes, CallerLimits, GatewayError, shortened};
+use crate::proxy::{CallerBodies, CallerLimits, GatewayError, shortened};
 
 /// What a caller may use, and how much; a request extension.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ struct Rules {
     routes: Option<Vec<String>>,
     priority: Priority,
     limits: CallerLimits,
-    body_bytes: CallerBytes,
+    bodies: CallerBodies,
 }
 
 /// The settings of the rules.
@@ -42,7 +42,7 @@ impl CallerRules {
                 settings.backpressure.clone(),
                 store,
             ),
-            body_bytes: CallerBytes::default(),
+            bodies: CallerBodies::default(),
         }))
     }
 
@@ -85,9 +85,9 @@ impl CallerRules {
         self.0.priority
     }
 
-    /// The bytes that the request bodies of the caller take up.
-    pub(crate) fn body_bytes(&self) -> &CallerBytes {
-        &self.0.body_bytes
+    /// What the request bodies of the caller take up.
+    pub(crate) fn bodies(&self) -> &CallerBodies {
+        &self.0.bodies
     }
 
     pub(crate) fn limits(&self) -> &CallerLimits {

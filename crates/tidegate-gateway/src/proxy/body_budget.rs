@@ -14,7 +14,7 @@ pub(crate) struct BodyBudget {
 
 /// The bytes that the request bodies of a caller take up.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct CallerBytes(Arc<AtomicUsize>);
+pub(super) struct CallerBytes(Arc<AtomicUsize>);
 
 /// A number of bytes with a limit.
 #[derive(Clone)]

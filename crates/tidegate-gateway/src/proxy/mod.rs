@@ -25,6 +25,7 @@ mod route_chain;
 mod route_table;
 mod target;
 mod token_counter;
+mod unpack_permits;
 
 use std::sync::Arc;
 
@@ -40,18 +41,19 @@ use tidegate::provider::{ErrorBody, Estimate, UsageMeter};
 use tidegate::providers::{ModelField, PromptEstimate};
 use tidegate::{Error, ErrorCode, Outcome, Payload, Rejection, Trail};
 
-pub(crate) use self::body_budget::{BodyBudget, CallerBytes};
+pub(crate) use self::body_budget::BodyBudget;
 pub(crate) use self::caller_limits::CallerLimits;
 use self::caller_limits::{CallFailure, limit_error};
 use self::error_event_body::ErrorEventBody;
 pub(crate) use self::gateway_error::{CODE, GatewayError};
 pub(crate) use self::headers::reaches_chain;
 pub(crate) use self::redactor::Redactor;
-pub(crate) use self::request_body::BodyLimits;
+pub(crate) use self::request_body::{BodyLimits, CallerBodies};
 pub(crate) use self::route_chain::{CachedFor, RouteChain};
 pub(crate) use self::route_table::RouteTable;
 pub(crate) use self::target::{AddressedTarget, TargetStack};
 pub(crate) use self::token_counter::TokenCounter;
+pub(crate) use self::unpack_permits::UnpackPermits;
 use crate::access::CallerRules;
 use crate::call_trace::CallTracer;
 use crate::calls::{BodyFailures, CallRecord, OngoingCall, RecentCalls, RecordedBody};
@@ -215,7 +217,7 @@ impl Proxy {
             call.received();
         };
         let rules = head.extensions.get::<CallerRules>();
-        let of_caller = rules.map(|rules| self.body_limits.of_caller(rules.body_bytes()));
+        let of_caller = rules.map(|rules| self.body_limits.of_caller(rules.bodies()));
         let (limits, progressed) = (of_caller.as_ref().unwrap_or(&self.body_limits), || call.progressed());
         let (body, held) = request_body::read(&head.headers, body, limits, progressed, received).await?;
         let invalid = |error| GatewayError::new(ErrorCode::InvalidRequest, error);

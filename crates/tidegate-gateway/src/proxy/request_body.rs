@@ -1,6 +1,5 @@
 //! Reading of the request body, up to the limits of its length, of its time and of all bodies together.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,13 +10,12 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tidegate::ErrorCode;
 use tidegate::provider::ErrorBody;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::GatewayError;
 use super::body_budget::{BodyBudget, BudgetExceeded, CallerBytes, HeldBytes};
-use super::content_coding::ContentCoding;
+use super::content_coding::{ContentCoding, UnpackError};
+use super::unpack_permits::{CallerUnpacking, UnpackPermits};
 
 /// The limits of request bodies.
 #[derive(Clone, Debug)]
@@ -27,13 +25,22 @@ pub(crate) struct BodyLimits {
     /// The least bytes per second that a caller has to send.
     pub(crate) min_rate: usize,
     pub(crate) budget: BodyBudget,
+    pub(crate) permits: UnpackPermits,
+}
+
+/// What the request bodies of a caller take up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallerBodies {
+    bytes: CallerBytes,
+    unpacking: CallerUnpacking,
 }
 
 impl BodyLimits {
-    /// The limits of a caller whose bodies take up `used` bytes: half of the budget, and at least one body.
-    pub(super) fn of_caller(&self, used: &CallerBytes) -> Self {
-        let budget = self.budget.of_caller((self.budget.limit() / 2).max(self.length), used);
-        Self { budget, ..self.clone() }
+    /// The limits of a caller whose bodies take up `used`: half of the budget, and at least one body; one processor.
+    pub(super) fn of_caller(&self, used: &CallerBodies) -> Self {
+        let budget = self.budget.of_caller((self.budget.limit() / 2).max(self.length), &used.bytes);
+        let permits = self.permits.of_caller(&used.unpacking);
+        Self { budget, permits, ..self.clone() }
     }
 }
 
@@ -53,9 +60,11 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time after which a body may fit the budget.
 const BUDGET_WAIT: Duration = Duration::from_secs(1);
 
-/// The bodies that are unpacked at once.
-static UNPACKING: LazyLock<Semaphore> =
-    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+/// The time for unpacking a body, besides that for its bytes.
+const UNPACK_TIME: Duration = Duration::from_secs(1);
+
+/// The bytes per second that are unpacked at least.
+const MIN_UNPACK_RATE: usize = 16 * 1024 * 1024;
 
 /// Reads a body and unpacks it. `progressed` is called for each part, and `received` once the whole body has been
 /// received.
@@ -67,22 +76,29 @@ pub(super) async fn read(
     received: impl FnOnce(),
 ) -> Result<(Bytes, HeldBytes), GatewayError> {
     let codings = ContentCoding::all(headers).map_err(|error| *error)?;
-    let (mut bytes, mut held) = read_packed(headers, body, limits, progressed).await?;
+    let (bytes, held) = read_packed(headers, body, limits, progressed).await?;
     received();
+    if codings.is_empty() {
+        return Ok((bytes, held));
+    }
+    let (length, budget) = (limits.length, limits.budget.clone());
+    let unpack = move || unpack(codings, bytes, held, length, &budget);
+    Ok(limits.permits.run(unpack).await??)
+}
+
+fn unpack(
+    codings: Vec<ContentCoding>,
+    mut bytes: Bytes,
+    mut held: HeldBytes,
+    limit: usize,
+    budget: &BodyBudget,
+) -> Result<(Bytes, HeldBytes), UnpackError> {
+    let time = UNPACK_TIME + Duration::from_secs_f64(limit as f64 / MIN_UNPACK_RATE as f64);
+    let deadline = Instant::now() + time;
     // The last coding was applied to all others.
     for coding in codings.into_iter().rev() {
-        let Ok(permit) = UNPACKING.acquire().await else { break };
-        let (limit, mut unpacked_held) = (limits.length, limits.budget.hold());
-        // Unpacking may take a while, and is not done on a thread of the runtime. It goes on if the caller leaves, so that it has
-        // the permit.
-        let unpacked = spawn_blocking(move || {
-            let _permit = permit;
-            let unpacked = coding.unpack(&bytes, limit, &mut unpacked_held);
-            unpacked.map(|unpacked| (unpacked, unpacked_held))
-        });
-        let unpacked = unpacked.await;
-        let (unpacked, unpacked_held) =
-            unpacked.map_err(|_| GatewayError::new(ErrorCode::ServerError, "body was not unpacked"))??;
+        let mut unpacked_held = budget.hold();
+        let unpacked = coding.unpack(&bytes, limit, deadline, &mut unpacked_held)?;
         (bytes, held) = (unpacked.into(), unpacked_held);
     }
     Ok((bytes, held))
@@ -195,7 +211,8 @@ mod tests {
 
     fn limits(budget: usize) -> BodyLimits {
         let [length, min_rate] = LIMITS;
-        BodyLimits { length, min_rate, budget: BodyBudget::new(budget) }
+        let permits = UnpackPermits::of_process();
+        BodyLimits { length, min_rate, budget: BodyBudget::new(budget), permits }
     }
 
     /// A body of `frames` frames of `size` bytes, with a pause after each.
@@ -236,7 +253,7 @@ mod tests {
     /// Regression: the stalled bodies of one caller took up the whole budget.
     #[tokio::test(start_paused = true)]
     async fn a_caller_has_half_of_the_budget() {
-        let (limits, used) = (BodyLimits { length: 100, ..limits(1000) }, CallerBytes::default());
+        let (limits, used) = (BodyLimits { length: 100, ..limits(1000) }, CallerBodies::default());
         let of_caller = limits.of_caller(&used);
         let bodies: Vec<_> = (0..5)
             .map(|_| {

@@ -18,7 +18,7 @@ use crate::call_trace::CallTracer;
 use crate::calls::RecentCalls;
 use crate::config::{ANY, Config, GatewayConfigError, ProviderKeys, Route};
 use crate::endpoint::Endpoint;
-use crate::proxy::{BodyBudget, BodyLimits, CallerLimits, Proxy, Redactor};
+use crate::proxy::{BodyBudget, BodyLimits, CallerLimits, Proxy, Redactor, UnpackPermits};
 use crate::targets::Targets;
 
 /// A configuration, and what is built from it. It does not change.
@@ -83,6 +83,7 @@ impl RunningConfig {
                     Some(before) => before.body_limits.budget.with_limit(config.body_budget),
                     None => BodyBudget::new(config.body_budget),
                 },
+                permits: UnpackPermits::of_process(),
             },
             stop_client_retries: config.stop_client_retries,
             allow_background: config.allow_background,
