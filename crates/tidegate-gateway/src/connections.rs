@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+
+use crate::slow_reader::TransferProgress;
 
 /// The connections without a call, in the order in which their last call ended.
 ///
@@ -22,8 +24,14 @@ struct IdleQueue {
 
 struct IdleConnection {
     since: Instant,
+    /// Those of a connection that has had a call, the response of which may still be in buffers of the gateway.
+    transfers: Option<TransferProgress>,
     eviction: Arc<Notify>,
 }
+
+/// The longest time for which the rest of a response keeps a connection without a call from being evicted. Pings are written
+/// as well.
+const MAX_SENDING: Duration = Duration::from_secs(60);
 
 /// A connection of a caller; an extension of its requests. Clones are the same connection.
 #[derive(Clone)]
@@ -33,12 +41,17 @@ pub(crate) struct CallerConnection(Arc<ConnectionEntry>);
 struct ConnectionEntry {
     idle: IdleConnections,
     eviction: Arc<Notify>,
+    /// A response was left unread.
+    unread: Notify,
+    transfers: TransferProgress,
     state: Mutex<ConnectionState>,
 }
 
+#[derive(Default)]
 struct ConnectionState {
     calls: usize,
     has_had_request: bool,
+    has_unread: bool,
     /// The position among the idle connections.
     position: Option<u64>,
 }
@@ -50,20 +63,25 @@ impl IdleConnections {
     /// Adds a connection, which is idle.
     pub(crate) fn insert(&self) -> CallerConnection {
         let eviction = Arc::new(Notify::new());
-        let position = Some(self.lock().push(&eviction));
-        let state = Mutex::new(ConnectionState { calls: 0, has_had_request: false, position });
-        CallerConnection(Arc::new(ConnectionEntry { idle: self.clone(), eviction, state }))
+        let position = Some(self.lock().push(&eviction, None));
+        let state = Mutex::new(ConnectionState { position, ..ConnectionState::default() });
+        let (unread, transfers) = (Notify::new(), TransferProgress::default());
+        CallerConnection(Arc::new(ConnectionEntry { idle: self.clone(), eviction, unread, transfers, state }))
     }
 
-    /// Closes the connection that has been idle for longest, and for at least `idle_time`. Returns whether there was one.
+    /// Closes the connection that has been idle for longest, and for at least `idle_time`, without one that still sends a
+    /// response. Returns whether there was one.
     pub(crate) fn evict(&self, idle_time: Duration) -> bool {
         let mut queue = self.lock();
-        let Some(longest) = queue.by_age.first_entry() else { return false };
-        let is_idle = longest.get().since.elapsed() >= idle_time;
-        if is_idle {
-            longest.remove().eviction.notify_one();
+        let mut idle = queue.by_age.iter().take_while(|(_, it)| it.since.elapsed() >= idle_time);
+        let Some(position) = idle.find(|(_, it)| !it.is_sending(idle_time)).map(|(position, _)| *position)
+        else {
+            return false;
+        };
+        if let Some(evicted) = queue.by_age.remove(&position) {
+            evicted.eviction.notify_one();
         }
-        is_idle
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, IdleQueue> {
@@ -72,12 +90,19 @@ impl IdleConnections {
 }
 
 impl IdleQueue {
-    fn push(&mut self, eviction: &Arc<Notify>) -> u64 {
+    fn push(&mut self, eviction: &Arc<Notify>, transfers: Option<&TransferProgress>) -> u64 {
         let position = self.next;
         self.next += 1;
-        self.by_age
-            .insert(position, IdleConnection { since: Instant::now(), eviction: Arc::clone(eviction) });
+        let (eviction, transfers) = (Arc::clone(eviction), transfers.cloned());
+        self.by_age.insert(position, IdleConnection { since: Instant::now(), transfers, eviction });
         position
+    }
+}
+
+impl IdleConnection {
+    fn is_sending(&self, time: Duration) -> bool {
+        let is_sending = self.transfers.as_ref().is_some_and(|transfers| transfers.is_sending(time));
+        is_sending && self.since.elapsed() < MAX_SENDING
     }
 }
 
@@ -85,6 +110,24 @@ impl CallerConnection {
     /// Ready once the connection has to be closed.
     pub(crate) async fn evicted(&self) {
         self.0.eviction.notified().await;
+    }
+
+    /// Ready once a response was left unread, and the connection has been without a call for `idle_time` since then.
+    pub(crate) async fn unread(&self, idle_time: Duration) {
+        self.0.unread.notified().await;
+        while !self.is_idle(idle_time) {
+            sleep(idle_time).await;
+        }
+    }
+
+    /// Whether a response was left unread.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.0.lock().has_unread
+    }
+
+    /// What is read from it and written to it.
+    pub(crate) fn transfers(&self) -> &TransferProgress {
+        &self.0.transfers
     }
 
     /// Whether it has a call.
@@ -106,6 +149,18 @@ impl CallerConnection {
         })
     }
 
+    /// A request, or a part of one, has arrived: of all idle connections this is the youngest.
+    pub(crate) fn touch(&self) {
+        let mut state = self.0.lock();
+        state.has_had_request = true;
+        if let Some(position) = state.position {
+            let mut queue = self.0.idle.lock();
+            if let Some(IdleConnection { transfers, eviction, .. }) = queue.by_age.remove(&position) {
+                state.position = Some(queue.push(&eviction, transfers.as_ref()));
+            }
+        }
+    }
+
     /// Marks the connection as busy until the result is dropped.
     pub(crate) fn busy(&self) -> ConnectionInUse {
         let mut state = self.0.lock();
@@ -118,13 +173,22 @@ impl CallerConnection {
     }
 }
 
+impl ConnectionInUse {
+    /// The response of the call was left unread.
+    pub(crate) fn end_unread(self) {
+        let entry = &self.0.0;
+        entry.lock().has_unread = true;
+        entry.unread.notify_one();
+    }
+}
+
 impl Drop for ConnectionInUse {
     fn drop(&mut self) {
         let entry = &self.0.0;
         let mut state = entry.lock();
         state.calls -= 1;
         if state.calls == 0 {
-            state.position = Some(entry.idle.lock().push(&entry.eviction));
+            state.position = Some(entry.idle.lock().push(&entry.eviction, Some(&entry.transfers)));
         }
     }
 }
@@ -152,8 +216,10 @@ impl fmt::Debug for CallerConnection {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
+    use crate::slow_reader::WriteTimeout;
 
     fn is_evicted(connection: &CallerConnection) -> bool {
         connection.evicted().now_or_never().is_some()
@@ -176,6 +242,67 @@ mod tests {
         drop(other);
         assert!(idle.evict(Duration::ZERO));
         assert!(is_evicted(&second) && !is_evicted(&first));
+    }
+
+    #[test]
+    fn a_request_makes_a_connection_the_youngest() {
+        let idle = IdleConnections::default();
+        let [first, second] = std::array::from_fn(|_| idle.insert());
+        first.touch();
+        assert!(idle.evict(Duration::ZERO));
+        assert!(is_evicted(&second) && !is_evicted(&first));
+        second.touch();
+        assert!(idle.evict(Duration::ZERO));
+        assert!(is_evicted(&first) && !is_evicted(&second), "it is evicted once");
+        assert!(!idle.evict(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_with_an_unread_response_ends_once_it_has_been_without_a_call() {
+        let minute = Duration::from_secs(60);
+        let connection = IdleConnections::default().insert();
+        let (other, unread) = (connection.busy(), connection.busy());
+        unread.end_unread();
+        assert!(connection.has_unread());
+        let (started, ended) = (Instant::now(), connection.unread(minute));
+        let calls = async {
+            sleep(minute * 5).await;
+            drop(other);
+        };
+        tokio::join!(ended, calls);
+        assert!((minute * 6..=minute * 7).contains(&started.elapsed()), "{:?}", started.elapsed());
+
+        let connection = IdleConnections::default().insert();
+        drop(connection.busy());
+        assert!(connection.unread(minute).now_or_never().is_none());
+    }
+
+    /// Pings are written as well, so that writes alone would keep a connection forever.
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_response_keeps_a_connection_for_a_while() {
+        let idle = IdleConnections::default();
+        let (page, call) = (idle.insert(), idle.insert());
+        page.touch();
+        drop(call.busy());
+        let (mut near, _far) = tokio::io::duplex(4096);
+        let mut write = async |connection: &CallerConnection| {
+            let transfers = connection.transfers().clone();
+            let mut stream = WriteTimeout::new(&mut near, MAX_SENDING, transfers);
+            stream.write_all(b"ping").await.unwrap();
+        };
+        let second = Duration::from_secs(1);
+        sleep(second).await;
+        write(&page).await;
+        write(&call).await;
+        assert!(idle.evict(second) && is_evicted(&page), "its response is none of a call");
+        for _ in 1..59 {
+            sleep(second).await;
+            write(&call).await;
+            assert!(!idle.evict(second));
+        }
+        sleep(second).await;
+        write(&call).await;
+        assert!(idle.evict(second) && is_evicted(&call));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -33,8 +33,6 @@ struct CallEntry {
     slot: Arc<CallSlot>,
     /// The connection of the caller.
     connection: Option<CallerConnection>,
-    /// Keeps the connection from being closed as idle, once the request was received.
-    busy: OnceLock<ConnectionInUse>,
 }
 
 /// What a call and [`CallsInFlight`] share.
@@ -45,6 +43,8 @@ struct CallSlot(Mutex<CallState>);
 struct CallState {
     ended: Option<EndReason>,
     waker: Option<Waker>,
+    /// Keeps the connection of the caller from being closed as idle, once the request was received.
+    busy: Option<ConnectionInUse>,
     /// The body of the response. Dropping it releases the permit of the call.
     body: Option<UnsyncBoxBody<Bytes, Error>>,
     /// Since when a frame was not followed by a request for the next one: the caller reads slowly, or not at all.
@@ -76,14 +76,13 @@ impl CallsInFlight {
         let slot = Arc::new(CallSlot::default());
         let key = self.lock().insert(Arc::clone(&slot));
         let (calls, connection) = (self.clone(), connection.cloned());
-        CallInFlight(Arc::new(CallEntry { calls, key, slot, connection, busy: OnceLock::new() }))
+        CallInFlight(Arc::new(CallEntry { calls, key, slot, connection }))
     }
 
     /// Ends all calls in flight, and returns their number.
     pub(crate) fn cut(&self) -> usize {
         let slots = self.slots();
-        slots.iter().for_each(|slot| slot.end(EndReason::Stopping));
-        slots.len()
+        slots.iter().filter(|slot| slot.end(EndReason::Stopping)).count()
     }
 
     /// Ends the calls of callers that do not read: those whose attempt has run out of time, and those that have been
@@ -119,13 +118,13 @@ impl EndReason {
 impl CallInFlight {
     /// A part of the request body has arrived: of all idle connections that of the caller is the youngest.
     pub(crate) fn progressed(&self) {
-        drop(self.0.connection.as_ref().map(CallerConnection::busy));
+        self.0.connection.iter().for_each(CallerConnection::touch);
     }
 
     /// The request is complete. From now on the connection of the caller is not idle.
     pub(crate) fn received(&self) {
         if let Some(connection) = &self.0.connection {
-            self.0.busy.get_or_init(|| connection.busy());
+            self.0.slot.lock().busy.get_or_insert_with(|| connection.busy());
         }
     }
 
@@ -161,22 +160,34 @@ impl CallInFlight {
 impl Drop for CallEntry {
     fn drop(&mut self) {
         drop(self.calls.lock().try_remove(self.key));
-        // The body is dropped here, and not with the last reference.
-        let body = self.slot.lock().body.take();
-        drop(body);
+        // Both are dropped here, and not with the last reference.
+        let mut state = self.slot.lock();
+        let released = (state.body.take(), state.busy.take());
+        drop(state);
+        drop(released);
     }
 }
 
 impl CallSlot {
-    fn end(&self, reason: EndReason) {
+    /// Returns whether the call had not ended before.
+    fn end(&self, reason: EndReason) -> bool {
         let mut state = self.lock();
-        state.ended.get_or_insert(reason);
+        if state.ended.is_some() {
+            return false;
+        }
+        state.ended = Some(reason);
         let (body, waker) = (state.body.take(), state.waker.take());
+        // A caller that does not read may keep the rest of the response, and with it the call, as long as it likes.
+        let unread = state.busy.take_if(|_| reason == EndReason::Unread);
         drop(state);
         drop(body);
+        if let Some(connection) = unread {
+            connection.end_unread();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, CallState> {

@@ -2,12 +2,12 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// A connection with a timeout for writes: it fails when the peer reads nothing for the time of the limit.
 ///
@@ -27,10 +27,13 @@ pub(crate) struct WriteTimeout<T> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TransferProgress(Arc<TransferCounts>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct TransferCounts {
+    begun: Instant,
     transfers: AtomicUsize,
     is_blocked: AtomicBool,
+    /// The milliseconds from `begun` to the latest write.
+    written_ms: AtomicU64,
 }
 
 impl TransferProgress {
@@ -40,20 +43,31 @@ impl TransferProgress {
         (!is_blocked).then(|| self.0.transfers.load(Ordering::Relaxed))
     }
 
+    /// Whether a write is blocked, or the latest was less than `time` ago.
+    pub(crate) fn is_sending(&self, time: Duration) -> bool {
+        let written = Duration::from_millis(self.0.written_ms.load(Ordering::Relaxed));
+        self.0.is_blocked.load(Ordering::Relaxed) || self.0.begun.elapsed().saturating_sub(written) < time
+    }
+
     fn record(&self, is_blocked: bool) {
+        let elapsed = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.written_ms.store(elapsed, Ordering::Relaxed);
         self.0.is_blocked.store(is_blocked, Ordering::Relaxed);
         self.0.transfers.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl<T> WriteTimeout<T> {
-    /// Wraps `inner`. A blocked write fails after `limit`.
-    pub(crate) fn new(inner: T, limit: Duration) -> Self {
-        Self { inner, limit, timer: None, progress: TransferProgress::default() }
+impl Default for TransferCounts {
+    fn default() -> Self {
+        let (transfers, is_blocked, written_ms) = Default::default();
+        Self { begun: Instant::now(), transfers, is_blocked, written_ms }
     }
+}
 
-    pub(crate) fn progress(&self) -> TransferProgress {
-        self.progress.clone()
+impl<T> WriteTimeout<T> {
+    /// Wraps `inner`. A blocked write fails after `limit`. What is read and written is added to `progress`.
+    pub(crate) fn new(inner: T, limit: Duration, progress: TransferProgress) -> Self {
+        Self { inner, limit, timer: None, progress }
     }
 
     pub(crate) fn get_ref(&self) -> &T {
@@ -127,7 +141,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_stops_reading_is_disconnected_and_one_that_reads_slowly_is_not() {
         let (near, mut far) = tokio::io::duplex(4);
-        let mut near = WriteTimeout::new(near, Duration::from_secs(30));
+        let mut near = WriteTimeout::new(near, Duration::from_secs(30), TransferProgress::default());
         near.write_all(b"full").await.unwrap();
         let slow = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(29)).await;

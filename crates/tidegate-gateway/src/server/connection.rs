@@ -22,7 +22,7 @@ use crate::http_version::{self, HttpVersion};
 use crate::paths;
 use crate::service::GatewayService;
 use crate::shared_stream::SharedStream;
-use crate::slow_reader::{TransferProgress, WriteTimeout};
+use crate::slow_reader::WriteTimeout;
 
 /// The time for receiving the head of a request, which is also the idle time of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,8 +61,8 @@ pub(super) async fn serve(
     // Frames of a stream are small and must not be delayed by Nagle's algorithm.
     let _ = stream.set_nodelay(true);
     let socket = Arc::new(stream);
-    let stream = WriteTimeout::new(SharedStream(Arc::clone(&socket)), WRITE_TIMEOUT);
-    let progress = stream.progress();
+    let transfers = connection.transfers().clone();
+    let stream = WriteTimeout::new(SharedStream(Arc::clone(&socket)), WRITE_TIMEOUT, transfers);
     let begun = tokio::select! {
         begun = begin(stream, tls) => begun,
         // Nothing was received, so nothing is lost.
@@ -77,7 +77,9 @@ pub(super) async fn serve(
     tokio::select! {
         () = serve_http(&socket, stream, version, service, &connection, watcher) => {}
         () = connection.evicted() => {}
-        () = idle_while_stopping(stopping, version, &connection, &progress) => {}
+        // Over HTTP/1 a write is blocked then.
+        () = connection.unread(WRITE_TIMEOUT), if version == HttpVersion::Http2 => {}
+        () = idle_while_stopping(stopping, version, &connection) => {}
     }
 }
 
@@ -110,8 +112,7 @@ async fn serve_http(
     let caller = AwaitsResponse::default();
     let (marking, extension) = (caller.clone(), connection.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        // Any request makes the connection the youngest.
-        drop(extension.busy());
+        extension.touch();
         let mut request = marking.mark(paths::normalize(request.map(Body::new)));
         request.extensions_mut().insert(extension.clone());
         service.clone().call(request)
@@ -150,14 +151,15 @@ async fn idle_while_stopping(
     stopping: watch::Receiver<()>,
     version: HttpVersion,
     connection: &CallerConnection,
-    progress: &TransferProgress,
 ) {
     stopped(stopping).await;
     let mut before = None;
     loop {
         // What exceeds the window of a caller is held back without a blocked write. Such a connection ends by itself.
-        let may_hold = version == HttpVersion::Http2 && connection.has_had_request();
-        let transfers = progress.transfers().filter(|_| !may_hold && connection.is_idle(STOPPING_IDLE_TIME));
+        let has_had_request = connection.has_had_request() && !connection.has_unread();
+        let may_hold = version == HttpVersion::Http2 && has_had_request;
+        let transfers = connection.transfers().transfers();
+        let transfers = transfers.filter(|_| !may_hold && connection.is_idle(STOPPING_IDLE_TIME));
         if transfers.is_some() && transfers == before {
             return;
         }
