@@ -6,12 +6,14 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
+use tidegate::ErrorCode;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::access;
 use crate::endpoint::Endpoint;
 use crate::pages::{self, AppState};
+use crate::proxy::GatewayError;
 use crate::running_config::{Entrance, RunningConfig};
 
 /// The gateway as one service: the checks of each request, then the API or the page at its path.
@@ -24,6 +26,9 @@ pub(crate) struct GatewayService {
     entrance: Entrance,
 }
 
+/// The most headers of a request, over HTTP/2 as hyper has it over HTTP/1.
+const MAX_HEADERS: usize = 100;
+
 impl GatewayService {
     pub(crate) fn new(state: Arc<AppState>, entrance: Entrance) -> Self {
         Self { pages: pages::router(Arc::clone(&state)), state, entrance }
@@ -31,6 +36,9 @@ impl GatewayService {
 
     /// Checks the host and the web page of a request, and responds. With origins in the file, responses have CORS headers.
     pub(crate) async fn respond(self, request: Request<Body>) -> Response<Body> {
+        if request.headers().len() > MAX_HEADERS {
+            return access::rejected(too_many_headers(), request).await;
+        }
         let running = &self.state.running();
         let pages = running.pages(self.entrance);
         let checked = pages.check(request.method(), request.uri(), request.headers());
@@ -63,6 +71,11 @@ impl GatewayService {
             }
         }
     }
+}
+
+fn too_many_headers() -> GatewayError {
+    let message = format_args!("request has more than {MAX_HEADERS} headers");
+    GatewayError::new(ErrorCode::InvalidRequest, message).status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
 }
 
 impl Service<Request<Body>> for GatewayService {

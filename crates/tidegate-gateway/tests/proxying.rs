@@ -415,6 +415,29 @@ async fn a_head_that_is_too_large_is_rejected() {
     assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
 }
 
+/// hyper has such a limit over HTTP/1 only.
+#[tokio::test]
+async fn too_many_headers_are_rejected_over_each_version_of_http() {
+    let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    for (version, client) in [("HTTP/1.1", client()), ("HTTP/2.0", http2)] {
+        let send = async |count: usize, name: fn(usize) -> String| {
+            let request = client.post(url(&gateway, "/v1/chat/completions")).body(REQUEST);
+            let request = request.header("content-type", "application/json");
+            let request = (0..count).fold(request, |request, number| request.header(name(number), "1"));
+            let response = request.send().await.unwrap();
+            assert_eq!(format!("{:?}", response.version()), version);
+            response.status()
+        };
+        // The client adds a few of its own.
+        assert_eq!(send(90, |number| format!("x-{number}")).await, 200);
+        assert_eq!(send(100, |number| format!("x-{number}")).await, 431);
+        assert_eq!(send(100, |_| "x-same".to_owned()).await, 431);
+    }
+    assert_eq!(provider.log().calls(), 2);
+}
+
 #[tokio::test]
 async fn the_pages_are_served() {
     let file =

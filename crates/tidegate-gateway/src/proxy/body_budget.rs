@@ -89,6 +89,11 @@ impl HeldBytes {
         Ok(())
     }
 
+    /// Takes over the part of `other`.
+    pub(super) fn join(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// The bytes as a body. They are released with its last clone.
     pub(super) fn into_body(self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         Bytes::from_owner(HeldBody { bytes, _held: self })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::EXPECT;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tidegate::ErrorCode;
@@ -66,7 +66,7 @@ const UNPACK_TIME: Duration = Duration::from_secs(1);
 /// The bytes per second that are unpacked at least.
 const MIN_UNPACK_RATE: usize = 16 * 1024 * 1024;
 
-/// Reads a body and unpacks it. `progressed` is called for each part, and `received` once the whole body has been
+/// Reads a body and unpacks it. The head is a part of what it holds, since it is kept for as long. `progressed` is called for each part, and `received` once the whole body has been
 /// received.
 pub(super) async fn read(
     headers: &HeaderMap,
@@ -76,14 +76,22 @@ pub(super) async fn read(
     received: impl FnOnce(),
 ) -> Result<(Bytes, HeldBytes), GatewayError> {
     let codings = ContentCoding::all(headers).map_err(|error| *error)?;
-    let (bytes, held) = read_packed(headers, body, limits, progressed).await?;
+    let mut head_held = limits.budget.hold();
+    head_held.grow(headers.iter().map(header_size).sum())?;
+    let (mut bytes, mut held) = read_packed(headers, body, limits, progressed).await?;
     received();
-    if codings.is_empty() {
-        return Ok((bytes, held));
+    if !codings.is_empty() {
+        let (length, budget) = (limits.length, limits.budget.clone());
+        let unpack = move || unpack(codings, bytes, held, length, &budget);
+        (bytes, held) = limits.permits.run(unpack).await??;
     }
-    let (length, budget) = (limits.length, limits.budget.clone());
-    let unpack = move || unpack(codings, bytes, held, length, &budget);
-    Ok(limits.permits.run(unpack).await??)
+    held.join(head_held);
+    Ok((bytes, held))
+}
+
+/// The size of a header as RFC 9113 counts it, 6.5.2.
+fn header_size((name, value): (&HeaderName, &HeaderValue)) -> usize {
+    name.as_str().len() + value.len() + 32
 }
 
 fn unpack(
@@ -288,6 +296,22 @@ mod tests {
         assert_eq!((received.first.len(), received.len()), (0, 4));
         assert_eq!(received.into_bytes(), "abcd");
         assert_eq!(Received::default().into_bytes(), "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_head_counts_until_the_body_is_dropped() {
+        let limits = limits(1000);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-long", HeaderValue::from_str(&"x".repeat(562)).unwrap());
+        let read = async |size| {
+            let read = read(&headers, body(1, size, Duration::ZERO), &limits, || {}, || {}).await;
+            read.map(|(bytes, held)| held.into_body(bytes)).map_err(|error| error.http_status())
+        };
+        assert_eq!(read(401).await.unwrap_err(), StatusCode::SERVICE_UNAVAILABLE);
+        let body = read(400).await.unwrap();
+        assert_eq!(read(0).await.unwrap_err(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(body);
+        assert_eq!(read(400).await.unwrap().len(), 400);
     }
 
     #[tokio::test(start_paused = true)]

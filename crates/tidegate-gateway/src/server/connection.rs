@@ -39,7 +39,7 @@ const STOPPING_IDLE_TIME: Duration = Duration::from_millis(500);
 /// The calls that one HTTP/2 connection may have in flight.
 const MAX_STREAMS: u32 = 128;
 
-/// The largest head of a request, in bytes. hyper accepts at most a hundred headers.
+/// The largest head of a request, in bytes.
 const HEAD_LIMIT: usize = 64 * 1024;
 
 /// The bytes of a connection, decrypted.
