@@ -99,7 +99,7 @@
 //! the most calls, a `health_score` from 0 to 1, and a `status`. It is `unhealthy` if the circuit is open for every key;
 //! `degraded` if it is half-open or open for some key, if the provider has closed the rate limit, or if the score is below 0.5;
 //! otherwise `healthy`. `/healthz` is 200 as long as the gateway runs, with `"status": "degraded"` and the names of the
-//! `targets` that are not healthy. After a [reload](config#reload) it has its time and result as `last_reload`.
+//! `targets` that are not healthy, or were not up to a second ago. After a [reload](config#reload) it has its time and result as `last_reload`.
 //!
 //! ```text
 //! curl -X POST localhost:8787/signals/openai/gpt-4o/reset          closes the circuit and refills the quotas
@@ -165,6 +165,7 @@ mod server;
 mod service;
 mod shared_stream;
 mod slow_reader;
+mod target_health;
 mod targets;
 mod times;
 mod transitions;

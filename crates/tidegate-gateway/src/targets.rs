@@ -15,12 +15,14 @@ use tidegate::fallback::Handle;
 use tidegate::group::{self, GroupSnapshot, MemberSnapshot};
 use tidegate::stack::{KeySignals, SignalsSnapshot};
 use tidegate::{ErrorCode, Signals};
+use tokio::time::Instant;
 
 use crate::access::CallerName;
 use crate::config::LastResortName;
 use crate::endpoint::dialect_of_caller;
 use crate::proxy::{GatewayError, shortened};
 use crate::running_config::ConfigOfRequest;
+use crate::target_health::{HealthStatus, RecentHealth, TargetHealth};
 
 /// The targets of all routes.
 #[derive(Debug)]
@@ -44,22 +46,10 @@ pub(crate) struct TargetGates {
     /// Whether a circuit rejects calls if it is open.
     pub(crate) has_circuit: bool,
     pub(crate) signals: Signals,
+    pub(crate) health: RecentHealth,
     pub(crate) chains: Vec<Handle>,
     /// The groups of several members that have it.
     pub(crate) groups: Vec<group::Handle>,
-}
-
-/// The health of a target, for a load balancer or an operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum HealthStatus {
-    /// Calls are admitted, and most of them succeed.
-    Healthy,
-    /// The circuit is half-open, the provider has closed the rate limit, more than half of the latest calls have failed,
-    /// or one of these holds for some key.
-    Degraded,
-    /// The circuit is open; with keys, for every key.
-    Unhealthy,
 }
 
 /// A target as `/signals` shows it.
@@ -67,8 +57,8 @@ enum HealthStatus {
 pub(crate) struct TargetReport<'a> {
     policy: &'a str,
     has_circuit: bool,
-    status: HealthStatus,
-    health_score: f64,
+    #[serde(flatten)]
+    health: TargetHealth,
     #[serde(flatten)]
     snapshot: SignalsSnapshot,
     circuit_metrics: Metrics,
@@ -98,9 +88,6 @@ enum TargetAction {
 
 /// The most keys of a target that are reported.
 const MAX_KEYS: usize = 20;
-
-/// The health score below which most calls fail.
-const DEGRADED_SCORE: f64 = 0.5;
 
 /// The page of the signals, and the changes by hand.
 pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
@@ -161,10 +148,12 @@ impl Targets {
         self.gates.iter().any(|target| *target.policy == *policy && **target.signals.target() == *name)
     }
 
-    /// The names of the targets that are not healthy.
+    /// The names of the targets that are not healthy, or were not up to a second ago.
     pub(crate) fn not_healthy(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        for target in self.gates.iter().filter(|target| target.health().0 != HealthStatus::Healthy) {
+        let now = Instant::now();
+        let recent = |target: &&TargetGates| target.health.recent(&target.signals, now);
+        for target in self.gates.iter().filter(|it| recent(it).status != HealthStatus::Healthy) {
             let name = &**target.signals.target();
             if !names.contains(&name) {
                 names.push(name);
@@ -244,16 +233,6 @@ impl TargetGates {
         }
     }
 
-    fn health(&self) -> (HealthStatus, f64) {
-        let score = self.signals.health_score();
-        let status = match self.signals.is_healthy() {
-            true if score >= DEGRADED_SCORE => HealthStatus::Healthy,
-            false if score == 0.0 => HealthStatus::Unhealthy,
-            _ => HealthStatus::Degraded,
-        };
-        (status, score)
-    }
-
     fn membership(&self, group: &group::Handle) -> Option<Membership> {
         let GroupSnapshot { group, affinity, members } = group.snapshot();
         let member = members.into_iter().find(|member| member.target == *self.signals.target())?;
@@ -277,12 +256,10 @@ impl TargetGates {
                 None => snapshot.fallback.push(more),
             }
         }
-        let (status, health_score) = self.health();
         TargetReport {
             policy: &self.policy,
             has_circuit: self.has_circuit,
-            status,
-            health_score,
+            health: self.health.current(&self.signals, Instant::now()),
             snapshot,
             circuit_metrics: self.signals.circuit_metrics(),
             groups: self.groups.iter().filter_map(|group| self.membership(group)).collect(),

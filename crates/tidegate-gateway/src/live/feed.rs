@@ -168,6 +168,7 @@ mod tests {
 
     use super::*;
     use crate::calls::OngoingCall;
+    use crate::target_health::RecentHealth;
     use crate::targets::TargetGates;
 
     /// No event may take longer, in paused time.
@@ -255,6 +256,7 @@ mod tests {
                     Ok::<_, BoxError>(http::Response::new(axum::body::Body::empty()))
                 }))
                 .signals(),
+            health: RecentHealth::default(),
             chains: Vec::new(),
             groups: Vec::new(),
         };

@@ -8,6 +8,7 @@ use super::gate_layers::{GateLayers, PreviousLayers};
 use crate::client::ProviderClient;
 use crate::config::GatewayConfigError;
 use crate::proxy::TargetStack;
+use crate::target_health::RecentHealth;
 use crate::targets::{TargetGates, rejects_calls};
 
 /// A target under a policy, and what it was built from.
@@ -83,6 +84,7 @@ impl BuiltTarget {
         groups: Vec<group::Handle>,
     ) -> TargetGates {
         let has_circuit = rejects_calls(self.policy.circuit_breaker.as_ref());
-        TargetGates { policy: policy.into(), has_circuit, signals: self.stack.signals(), chains, groups }
+        let (signals, health) = (self.stack.signals(), RecentHealth::default());
+        TargetGates { policy: policy.into(), has_circuit, signals, health, chains, groups }
     }
 }

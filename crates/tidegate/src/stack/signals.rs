@@ -186,7 +186,7 @@ impl Signals {
     #[must_use]
     #[doc(alias = "get_health_status")]
     pub fn is_healthy(&self) -> bool {
-        self.per_key().iter().all(KeySignals::is_healthy)
+        self.health().0
     }
 
     /// The health of the provider, from 0 to 1. It is 0 while the circuit is open. Otherwise it is the share
@@ -194,8 +194,16 @@ impl Signals {
     /// the provider has closed the rate limit. If gates have keys, it is the mean over the keys.
     #[must_use]
     pub fn health_score(&self) -> f64 {
+        self.health().1
+    }
+
+    /// [`is_healthy`](Self::is_healthy) and [`health_score`](Self::health_score) of one moment, at the cost of one of them,
+    /// which grows with the number of keys.
+    #[must_use]
+    pub fn health(&self) -> (bool, f64) {
         let signals = self.per_key();
-        signals.iter().map(KeySignals::health_score).sum::<f64>() / signals.len() as f64
+        let score = signals.iter().map(KeySignals::health_score).sum::<f64>() / signals.len() as f64;
+        (signals.iter().all(KeySignals::is_healthy), score)
     }
 
     /// Subscribes to the decisions about this target from now on; see [`events`](crate::events). They are those of all stacks

@@ -169,6 +169,7 @@ async fn health_covers_every_key_and_its_score_is_the_mean() {
     assert_eq!(signals.of(&of("a")).rate_closed_ms, Some(7_000));
     assert_eq!((signals.of(&of("b")).rate_closed_ms, signals.snapshot().rate_closed_ms), (None, Some(7_000)));
     assert!((signals.health_score() - 0.625).abs() < 1e-9);
+    assert_eq!(signals.health(), (signals.is_healthy(), signals.health_score()));
 }
 
 #[tokio::test(start_paused = true)]
