@@ -217,6 +217,7 @@ impl fmt::Debug for CallerConnection {
 mod tests {
     use futures_util::FutureExt;
     use tokio::io::AsyncWriteExt;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::slow_reader::WriteTimeout;
@@ -264,12 +265,12 @@ mod tests {
         let (other, unread) = (connection.busy(), connection.busy());
         unread.end_unread();
         assert!(connection.has_unread());
-        let (started, ended) = (Instant::now(), connection.unread(minute));
+        let (started, ended) = (Instant::now(), timeout(minute * 20, connection.unread(minute)));
         let calls = async {
             sleep(minute * 5).await;
             drop(other);
         };
-        tokio::join!(ended, calls);
+        tokio::join!(ended, calls).0.unwrap();
         assert!((minute * 6..=minute * 7).contains(&started.elapsed()), "{:?}", started.elapsed());
 
         let connection = IdleConnections::default().insert();
