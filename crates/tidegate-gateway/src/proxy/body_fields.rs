@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tidegate::ErrorCode;
 
 use super::gateway_error::GatewayError;
@@ -31,10 +31,10 @@ pub(super) fn check_models(body: &[u8]) -> Result<(), Box<GatewayError>> {
     }
 }
 
-/// Whether a JSON object has the field `name`, in any case, with a value that is neither `false` nor `null`. Of several such
-/// fields, any may be the one that a provider reads.
+/// Whether a JSON object has the field `name`, in any case, with a value that is neither `false` nor `null` nor empty. Of several
+/// such fields, any may be the one that a provider reads. A body that cannot be read may have it.
 fn has_field(body: &[u8], name: &'static str) -> bool {
-    serde_json::Deserializer::from_slice(body).deserialize_map(FieldVisitor(name)).unwrap_or(false)
+    serde_json::Deserializer::from_slice(body).deserialize_map(FieldVisitor(name)).unwrap_or(true)
 }
 
 struct FieldVisitor(&'static str);
@@ -50,7 +50,8 @@ impl<'de> Visitor<'de> for FieldVisitor {
         let mut has_field = false;
         while let Some(key) = map.next_key::<String>()? {
             if key.eq_ignore_ascii_case(self.0) {
-                has_field |= !matches!(map.next_value()?, Value::Null | Value::Bool(false));
+                // Nothing is built from the value, which may be as long as the body.
+                has_field |= !matches!(map.next_value::<&RawValue>()?.get(), "null" | "false" | "[]");
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -74,10 +75,16 @@ mod tests {
             (r#"{"background":"true"}"#, true),
             (r#"{"background":false}"#, false),
             (r#"{"background":null}"#, false),
+            (r#"{"background": [] }"#, false),
+            (r#"{"background":1e999,"background":true}"#, true),
+            (r#"{"background":"\ud800"}"#, true),
+            (r#"{"background":null,"\ud800":1}"#, true),
             (r#"{"metadata":{"background":true},"input":"background"}"#, false),
             ("{}", false),
         ] {
             assert_eq!(has_field(body.as_bytes(), "background"), has, "{body}");
         }
+        let nested = format!(r#"{{"background":{}{}}}"#, "[".repeat(500), "]".repeat(500));
+        assert!(has_field(nested.as_bytes(), "background"));
     }
 }
