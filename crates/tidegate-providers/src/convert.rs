@@ -78,7 +78,7 @@ pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
 
 /// Parses JSON, of which the numbers will be [written](write) as they are.
 fn parse(json: &[u8]) -> Option<Value> {
-    serde_json::from_str(&exact_numbers::mark(std::str::from_utf8(json).ok()?)).ok()
+    serde_json::from_str(&exact_numbers::mark(std::str::from_utf8(json).ok()?)?).ok()
 }
 
 fn write(json: String) -> Option<Bytes> {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use crate::convert::MAX_CONVERTED;
+use crate::json::exact_numbers::is_marked;
 
 /// An event of a stream: its name, empty in a dialect without names, and its data.
 pub(crate) type NamedEvent = (&'static str, Value);
@@ -28,11 +29,14 @@ pub(crate) fn set_fields(object: &mut Value, fields: &Value) -> Option<()> {
 /// Appends `delta`, a text or an array, to that at `key` of `message`. Other values that are not null replace it. `None` if
 /// `message` is not an object, or if the text or the array would be lost.
 pub(crate) fn append(message: &mut Value, key: &str, delta: &Value) -> Option<()> {
-    let is_text_or_array = |value: &Value| value.is_string() || value.is_array();
+    let is_number = |value: &Value| value.as_str().is_some_and(is_marked);
+    let is_text_or_array = |value: &Value| (value.is_string() && !is_number(value)) || value.is_array();
     match (message.get_mut(key), delta) {
         (_, Value::Null) => {}
         (Some(known), delta) if is_text_or_array(known) && is_empty(delta) => {}
-        (Some(Value::String(text)), Value::String(more)) => text.push_str(more),
+        (Some(Value::String(text)), Value::String(more)) if !is_marked(text) && !is_marked(more) => {
+            text.push_str(more);
+        }
         (Some(Value::Array(items)), Value::Array(more)) => items.extend_from_slice(more),
         (Some(known), _) if is_text_or_array(known) && !is_empty(known) => return None,
         _ => *field(message, key)? = delta.clone(),
@@ -90,5 +94,24 @@ pub(crate) fn arguments_text(arguments: &Value) -> Value {
     match arguments {
         Value::String(_) | Value::Null => arguments.clone(),
         arguments => arguments.to_string().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::exact_numbers::mark;
+
+    /// Regression: numbers that a value would change were appended to each other, as texts are.
+    #[test]
+    fn numbers_replace_each_other_however_they_are_written() {
+        let number = |text: &str| serde_json::from_str::<Value>(&mark(text).unwrap()).unwrap();
+        for [first, second] in [["1e-05", "2e-05"], ["1e-05", "0.5"], ["0.5", "1e-05"]] {
+            let mut message = json!({"score": number(first)});
+            append(&mut message, "score", &number(second)).unwrap();
+            assert_eq!(message["score"], number(second));
+        }
+        let mut message = json!({"text": "a"});
+        assert_eq!(append(&mut message, "text", &number("1e-05")), None, "the text would be lost");
     }
 }

@@ -15,9 +15,17 @@ use serde_json::value::RawValue;
 static MARK: LazyLock<String> =
     LazyLock::new(|| format!("{:016x}#", RandomState::new().build_hasher().finish()));
 
-/// Marks the numbers in a JSON text that a value would change.
-pub(crate) fn mark(json: &str) -> Cow<'_, str> {
-    let (mut marked, mut kept, mut at) = (String::new(), 0, 0);
+/// The most numbers that are marked in one text. Each is a string of its own.
+const MAX_MARKS: usize = 64 * 1024;
+
+/// Whether this string is a number.
+pub(crate) fn is_marked(text: &str) -> bool {
+    text.starts_with(&**MARK)
+}
+
+/// Marks the numbers in a JSON text that a value would change; `None` if there are too many.
+pub(crate) fn mark(json: &str) -> Option<Cow<'_, str>> {
+    let (mut marked, mut kept, mut at, mut marks) = (String::new(), 0, 0, 0);
     while let Some(next) = json.as_bytes()[at..].iter().position(|byte| *byte == b'"' || starts_number(*byte))
     {
         at += next;
@@ -27,16 +35,20 @@ pub(crate) fn mark(json: &str) -> Cow<'_, str> {
         }
         let number = number_at(&json[at..]);
         if !is_exact(number) {
+            marks += 1;
+            if marks > MAX_MARKS {
+                return None;
+            }
             marked.extend([&json[kept..at], "\"", &MARK, number, "\""]);
             kept = at + number.len();
         }
         at += number.len();
     }
     if kept == 0 {
-        return Cow::Borrowed(json);
+        return Some(Cow::Borrowed(json));
     }
     marked.push_str(&json[kept..]);
-    Cow::Owned(marked)
+    Some(Cow::Owned(marked))
 }
 
 /// Replaces the marked strings in a JSON text by their numbers, also within texts of JSON. `None` if a part of one is in
@@ -111,13 +123,19 @@ mod tests {
             "1-1.10",
             "\"1.10",
         ] {
-            assert_eq!(mark(json), json);
+            assert_eq!(mark(json).as_deref(), Some(json));
         }
         for json in ["1.10", r#"{"a":[1.10,"1.10",-0]}"#, "1e400", "{\"a\":1.10"] {
-            let marked = mark(json);
+            let marked = mark(json).unwrap();
             assert!(marked.contains(&*MARK), "{json}");
             assert_eq!(unmark(&marked).as_deref(), Some(json));
         }
+    }
+
+    #[test]
+    fn the_number_of_marks_is_bounded() {
+        let numbers = |count: usize| format!("[0{}]", ",-0".repeat(count));
+        assert!(mark(&numbers(MAX_MARKS)).is_some() && mark(&numbers(MAX_MARKS + 1)).is_none());
     }
 
     #[test]
@@ -131,7 +149,7 @@ mod tests {
         #[test]
         fn text_that_is_not_json_remains_so(text in "[-+.eE0-9\"\\\\\\[\\]{},: aé]{0,12}|\\[[-+.eE0-9]{1,6}(,[-+.eE0-9]{1,6})?\\]") {
             let is_json = |text: &str| serde_json::from_str::<&RawValue>(text).is_ok();
-            let marked = mark(&text);
+            let marked = mark(&text).unwrap();
             prop_assert_eq!(is_json(&marked), is_json(&text), "{}", marked);
             prop_assert!(!is_json(&text) || unmark(&marked) == Some(text.as_str().into()), "{}", marked);
         }
@@ -141,7 +159,7 @@ mod tests {
             number in "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,30})?([eE][-+]?[0-9]{1,4})?",
         ) {
             let json = format!(r#"{{"a":[{number},"{number}"]}}"#);
-            let value: Value = serde_json::from_str(&mark(&json)).unwrap();
+            let value: Value = serde_json::from_str(&mark(&json).unwrap()).unwrap();
             let text = value.to_string();
             prop_assert_eq!(unmark(&text), Some(json.as_str().into()));
             let within = Value::from(text).to_string();

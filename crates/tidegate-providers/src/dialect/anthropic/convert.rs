@@ -51,7 +51,7 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
         fields.remove("index");
         fields.remove("is_ended");
         if let Some(json) = fields.remove("partial_json") {
-            match serde_json::from_str(&mark(json.as_str()?)) {
+            match serde_json::from_str(&mark(json.as_str()?)?) {
                 Ok(input) => _ = fields.insert("input".into(), input),
                 // A call that was cut off is dropped, since its input cannot be parsed.
                 Err(error) if error.is_eof() && is_cut_off => continue,
