@@ -160,14 +160,14 @@ mod tests {
 
     use super::*;
 
-    struct Deaf;
+    struct Ignores;
 
-    impl StoreListener for Deaf {
+    impl StoreListener for Ignores {
         fn on_closed(&self, _: Duration) {}
     }
 
     fn add(listeners: &Listeners, name: usize) -> Arc<dyn StoreListener> {
-        let listener: Arc<dyn StoreListener> = Arc::new(Deaf);
+        let listener: Arc<dyn StoreListener> = Arc::new(Ignores);
         listeners.add(&name.to_string(), Arc::downgrade(&listener));
         listener
     }

@@ -46,7 +46,7 @@ async fn router(server: String) -> (String, watch::Sender<()>) {
     (url, lose)
 }
 
-/// Regression: the operations failed, and the subscription was deaf, until the system gave the connection up after a quarter of
+/// Regression: the operations failed, and the subscription received nothing, until the system gave the connection up after a quarter of
 /// an hour, or for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_lost_without_a_sign_is_replaced() {
