@@ -87,7 +87,7 @@ impl FallbackChain {
                 let members = self.members(group, &providers, is_mixed, &client, &mut signals)?;
                 let built =
                     Group::new(&group.display_name(), members)?.affinity(group.affinity_of().cloned());
-                Ok(built.with_catalog(models))
+                Ok(built.with_catalog(models).with_own_accounts())
             })
             .collect::<Result<_, ConfigError>>()?;
         let handles = groups.iter().map(Group::handle).collect();

@@ -11,7 +11,7 @@ use super::call::record_failure;
 use super::member_state::InFlight;
 use crate::attempt::UnchangedBody;
 use crate::events::Decision;
-use crate::{BoxError, Error, Outcome, UsageMeter, clock};
+use crate::{BoxError, Error, Outcome, StreamOutcome, UsageMeter, clock};
 
 /// The body of a response. Until it ends it counts as a call in flight at its member.
 #[pin_project]
@@ -30,21 +30,20 @@ pub(super) struct CallAtMember {
     pub(super) began: Instant,
     /// Counts the tokens of the attempt, if the group has an affinity.
     pub(super) meter: Option<UsageMeter>,
-    /// Whether the head was no result, so that the end is one.
-    pub(super) is_unproven: bool,
+    /// The outcome of a stream of which the head was no result, so that the end is one.
+    pub(super) unproven: Option<StreamOutcome>,
 }
 
 impl CallAtMember {
-    /// Records the end of the body: with its last frame (`None`), or with an error.
-    fn record_end(&self, error: Option<&Error>) {
-        let (state, now) = (self.in_flight.state(), clock::now());
-        match error.map(|error| Outcome::of_error(&**error)) {
-            Some(Outcome::Failure(failure)) => {
-                record_failure(state, &self.member, &failure, self.began, now);
-            }
-            None if self.is_unproven && state.record_success(self.began, None, now) => {
+    /// Records the end of the body.
+    fn record_end(&mut self, outcome: &Outcome) {
+        let (state, now, unproven) = (self.in_flight.state(), clock::now(), self.unproven.take());
+        match outcome {
+            Outcome::Failure(failure) => record_failure(state, &self.member, failure, self.began, now),
+            Outcome::Success if unproven.is_some() && state.record_success(self.began, None, now) => {
                 Decision::MemberReturned.emit(&self.member, None);
             }
+            Outcome::Neutral if unproven.is_some() => state.record_no_result(Some(self.began), now),
             _ => {}
         }
     }
@@ -52,8 +51,10 @@ impl CallAtMember {
 
 impl Drop for CallAtMember {
     fn drop(&mut self) {
-        if self.is_unproven {
-            self.in_flight.state().record_no_result(Some(self.began), clock::now());
+        // Many readers stop at the last event.
+        if let Some(stream) = &self.unproven {
+            let outcome = stream.outcome().cloned();
+            self.record_end(&outcome.unwrap_or(Outcome::Neutral));
         }
         if let Some(meter) = &self.meter {
             self.in_flight.state().record_prompt(meter.read());
@@ -75,9 +76,10 @@ impl<B: Body> Body for ResponseBody<B> {
         let this = self.project();
         let frame = ready!(this.inner.poll_frame(cx));
         if !matches!(frame, Some(Ok(_)))
-            && let Some(call) = this.call.take()
+            && let Some(mut call) = this.call.take()
         {
-            call.record_end(frame.as_ref().and_then(|frame| frame.as_ref().err()));
+            let error = frame.as_ref().and_then(|frame| frame.as_ref().err());
+            call.record_end(&error.map_or(Outcome::Success, |error| Outcome::of_error(&**error)));
         }
         Poll::Ready(frame)
     }

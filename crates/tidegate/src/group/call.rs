@@ -41,7 +41,7 @@ pub(super) struct GroupCall<S> {
     position: ChainPosition,
     /// At least one attempt was sent to a provider.
     has_reached_provider: bool,
-    /// The request carries a credential of its caller.
+    /// The request carries a credential of its caller to the members.
     has_own_account: bool,
     /// The shortest wait that a failed member reported, and until when it lasts.
     soonest: Option<Instant>,
@@ -59,8 +59,8 @@ struct Current {
     /// Counts the tokens of the attempt, if the group has an affinity: what is read from caches shows whether it pays.
     meter: Option<UsageMeter>,
     has_result: bool,
-    /// The response is a stream without content so far.
-    is_unproven: bool,
+    /// The outcome of a stream that has no content so far.
+    unproven: Option<StreamOutcome>,
 }
 
 /// The failures that another member may not have.
@@ -77,7 +77,7 @@ impl<S: Clone> GroupCall<S> {
             current: None,
             position: ChainPosition::first(extensions),
             has_reached_provider: false,
-            has_own_account: has_credential(request.headers()),
+            has_own_account: !members.have_own_accounts && has_credential(request.headers()),
             soonest: None,
             attempts: AttemptBudget::of(extensions).cloned(),
             trail: Trail::of(extensions).cloned(),
@@ -136,14 +136,8 @@ impl<S: Clone> GroupCall<S> {
         // Counted from the choice on, so that calls that are made at once see each other.
         let in_flight = Some(InFlight::new(&member.state));
         let service = member.service.clone();
-        self.current = Some(Current {
-            choice,
-            in_flight,
-            began: None,
-            meter: None,
-            has_result: false,
-            is_unproven: false,
-        });
+        self.current =
+            Some(Current { choice, in_flight, began: None, meter: None, has_result: false, unproven: None });
         service
     }
 
@@ -202,8 +196,9 @@ impl<S: Clone> GroupCall<S> {
             Ok(_) => POLICY.falls_back(&outcome),
             Err(error) => POLICY.falls_back_from(error),
         };
-        let stream = result.as_ref().ok().and_then(|response| response.extensions().get());
-        self.record(&outcome, result.as_ref().err(), stream.is_some_and(StreamOutcome::is_unproven));
+        let stream: Option<&StreamOutcome> = result.as_ref().ok().and_then(|it| it.extensions().get());
+        let unproven = stream.filter(|stream| stream.is_unproven()).cloned();
+        self.record(&outcome, result.as_ref().err(), unproven);
         if goes_on && let Some(choice) = self.next_choice() {
             drop(result);
             return ControlFlow::Continue(self.enter(choice));
@@ -212,10 +207,11 @@ impl<S: Clone> GroupCall<S> {
     }
 
     /// Records the result of the current member.
-    fn record(&mut self, outcome: &Outcome, error: Option<&Error>, is_unproven: bool) {
+    fn record(&mut self, outcome: &Outcome, error: Option<&Error>, unproven: Option<StreamOutcome>) {
         let Some(current) = &mut self.current else { return };
         current.has_result = true;
-        current.is_unproven = is_unproven;
+        let is_unproven = unproven.is_some();
+        current.unproven = unproven;
         let member = &self.members.members[current.choice.chosen.index];
         let now = clock::now();
         let rejection = error.and_then(Error::rejection);
@@ -303,8 +299,8 @@ impl<S: Clone> GroupCall<S> {
         let member = GroupMember { group: Arc::clone(&self.members.group), member: Arc::clone(name) };
         response.extensions_mut().insert(member);
         let (in_flight, began) = (current.in_flight?, current.began?);
-        let Current { meter, is_unproven, .. } = current;
-        Some(Box::new(CallAtMember { in_flight, member: Arc::clone(name), began, meter, is_unproven }))
+        let Current { meter, unproven, .. } = current;
+        Some(Box::new(CallAtMember { in_flight, member: Arc::clone(name), began, meter, unproven }))
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Members<S> {
     /// The hashed names of the members.
     hashes: Box<[AffinityKey]>,
     pub(super) affinity: Option<Affinity>,
+    /// Whether the members replace the credential of a request by their own.
+    pub(super) have_own_accounts: bool,
     counters: Box<[ChoiceCounters]>,
     pub(super) capabilities: MemberCapabilities,
 }
@@ -61,11 +63,16 @@ impl<S> Members<S> {
             counters: vec![Default::default(); members.len()].into(),
             members: members.into(),
             affinity: None,
+            have_own_accounts: false,
         })
     }
 
     pub(super) fn with_affinity(self, affinity: Option<Affinity>) -> Self {
         Self { affinity, ..self }
+    }
+
+    pub(super) fn with_own_accounts(self) -> Self {
+        Self { have_own_accounts: true, ..self }
     }
 
     pub(super) fn with_catalog(self, catalog: Option<Arc<dyn ModelCatalog>>) -> Self {

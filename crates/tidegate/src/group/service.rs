@@ -60,6 +60,12 @@ impl<S: Clone> Group<S> {
         Self { members: Arc::new(members), ..self }
     }
 
+    /// The members replace the credential of a request by their own.
+    pub(crate) fn with_own_accounts(self) -> Self {
+        let members = Members::clone(&self.members).with_own_accounts();
+        Self { members: Arc::new(members), ..self }
+    }
+
     /// Each member for which `is_unchanged` returns true shares what was learned about that of its name in `other`: for a group
     /// that replaces another one while the program runs.
     #[must_use]

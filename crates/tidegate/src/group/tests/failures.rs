@@ -174,6 +174,19 @@ async fn a_key_that_is_invalid_or_out_of_quota_is_left_out_alone_and_for_longer(
     }
 }
 
+/// Regression: members of a chain, which have keys of their own, were never left out.
+#[tokio::test(start_paused = true)]
+async fn a_member_with_a_key_of_its_own_is_left_out_whatever_the_caller_sends() {
+    let (group, handles) = group::<2>();
+    let mut group = group.with_own_accounts();
+    handles.iter().for_each(|handle| _ = handle.otherwise(Answer::status(401)));
+    let mut request = request();
+    request.headers_mut().insert("authorization", HeaderValue::from_static("Bearer of-the-caller"));
+    send(&mut group, request).await.unwrap();
+    let snapshot = group.handle().snapshot();
+    assert_eq!([0, 1].map(|index| member(&snapshot, index).cooldown_remaining_ms), [Some(60_000); 2]);
+}
+
 /// Regression: a caller with an invalid key took the members away from all others.
 #[tokio::test(start_paused = true)]
 async fn the_account_of_a_caller_leaves_no_member_out() {
@@ -191,13 +204,17 @@ async fn the_account_of_a_caller_leaves_no_member_out() {
 /// The head of a stream that has no content so far is no result. Its end is.
 #[tokio::test(start_paused = true)]
 async fn a_stream_without_content_does_not_end_a_cooldown_before_its_end() {
-    let outcome = StreamOutcome::new();
-    outcome.set_unproven();
-    for (answer, expected, next) in [
-        (Answer::status(200).body("x"), None, 1_000),
-        (Answer::status(200).frame("x").break_off("reset"), Some(2_000), 4_000),
-        (Answer::status(200).stall(), None, 2_000),
+    let failed = Outcome::from(crate::Failure::new(ErrorCode::ServerError));
+    for (answer, last_event, expected, next) in [
+        (Answer::status(200).body("x"), None, None, 1_000),
+        (Answer::status(200).frame("x").break_off("reset"), None, Some(2_000), 4_000),
+        (Answer::status(200).stall(), None, None, 2_000),
+        // The reader stops at the last event.
+        (Answer::status(200).stall(), Some(Outcome::Success), None, 1_000),
+        (Answer::status(200).stall(), Some(failed), Some(2_000), 4_000),
     ] {
+        let outcome = StreamOutcome::new();
+        outcome.set_unproven();
         let (mut group, handles) = group::<2>();
         handles[0].otherwise(Answer::status(503));
         while handles[0].calls() == 0 {
@@ -212,6 +229,7 @@ async fn a_stream_without_content_does_not_end_a_cooldown_before_its_end() {
         let handle = group.handle();
         let left = || member(&handle.snapshot(), 0).cooldown_remaining_ms;
         assert_eq!(left(), Some(60_000), "the attempt has no result yet");
+        last_event.into_iter().for_each(|last| outcome.set(last));
         let _ = tokio::time::timeout(Duration::ZERO, response.into_body().collect()).await;
         assert_eq!(left(), expected);
         tokio::time::advance(secs(2)).await;
