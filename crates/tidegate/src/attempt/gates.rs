@@ -83,10 +83,10 @@ struct Admitted {
 struct Waits {
     /// How it comes to the next queue for a permit.
     arrival: Arrival,
-    /// Until when it waits for its rate at most. Set by its first wait.
-    max_wait: Option<Deadline>,
-    /// The same for its permit.
-    queue_timeout: Option<Deadline>,
+    /// What its waits for its rate have left of `max_wait`.
+    max_wait: Option<Duration>,
+    /// What its waits for a permit have left of `queue_timeout`.
+    queue_timeout: Option<Duration>,
 }
 
 /// What the rate limit has admitted.
@@ -248,7 +248,7 @@ impl AttemptGates {
                         if let Some(permit) = &admitted.permit {
                             queued.leave_time(permit.answer_time());
                         }
-                        queued.end_by(&mut waits.max_wait);
+                        queued.end_after(waits.max_wait);
                         // A caller that waits for its own rate holds no permit that others need.
                         if rate_first {
                             admitted.permit = None;
@@ -264,7 +264,7 @@ impl AttemptGates {
                 match backpressure.admit_at(request, waits.arrival) {
                     Admission::Admitted(permit) => admitted.permit = Some(permit),
                     Admission::Queued(mut queued) => {
-                        queued.end_by(&mut waits.queue_timeout);
+                        queued.end_after(waits.queue_timeout);
                         admitted.mark_unsent();
                         return self.queue(Waiting::Permit(queued), admitted, *waits, request);
                     }
@@ -387,9 +387,11 @@ impl QueuedAttempt for QueuedAtGates {
             match &mut self.waiting {
                 Waiting::Permit(queued) => {
                     self.admitted.permit = Some(ready!(queued.poll_admitted(request, cx))?);
+                    self.waits.queue_timeout = Some(queued.left());
                 }
                 Waiting::Reservation(queued) => {
                     self.admitted.rate = AdmittedRate::Reserved(ready!(queued.poll_admitted(request, cx))?);
+                    self.waits.max_wait = Some(queued.left());
                     if let Some(permit) = &mut self.admitted.permit {
                         permit.restart();
                     }

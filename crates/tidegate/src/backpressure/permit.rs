@@ -149,7 +149,13 @@ impl BodyGuard for Permit {
         let Some(call) = &mut self.call else { return };
         match failure {
             // The answer has taken until now.
-            None => call.answered = Some(clock::now()),
+            None => {
+                let is_first_result = call.answered.replace(clock::now()).is_none();
+                let bytes = call.bytes;
+                if is_first_result {
+                    self.record(SampleOutcome::Success { bytes });
+                }
+            }
             Some(failure) => {
                 call.answered = None;
                 if let Outcome::Failure(failure) = failure {

@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::Request;
 use http_body::Body;
@@ -29,9 +30,15 @@ impl PermitFuture {
         Self { limit, flow, ticket: Some(ticket), deadline, sleep: None }
     }
 
-    /// Ends the wait at `first` at the latest. The first wait of an attempt sets it for those that follow.
-    pub(crate) fn end_by(&mut self, first: &mut Option<Deadline>) {
-        self.deadline.queue = self.deadline.queue.min(*first.get_or_insert(self.deadline.queue));
+    /// Ends the wait after `left` at the latest, which earlier waits of the attempt have left.
+    pub(crate) fn end_after(&mut self, left: Option<Duration>) {
+        let left = left.map(|left| Deadline::after(left, clock::now()));
+        self.deadline.queue = left.map_or(self.deadline.queue, |left| left.min(self.deadline.queue));
+    }
+
+    /// How much longer the call could have waited.
+    pub(crate) fn left(&self) -> Duration {
+        self.deadline.queue.remaining(clock::now())
     }
 
     /// Ready once the permit is acquired, or with the rejection when the wait is over.

@@ -170,7 +170,9 @@ impl ResponseJudge {
             Stage::Converted(mut work, form) => {
                 let Poll::Ready(answer) = Pin::new(&mut work).poll(cx) else {
                     *stage = Some(Stage::Converted(work, form));
-                    return self.poll_out_of_time(cx).map(|error| self.fail(error));
+                    // The provider has sent all of it: the timers of a stream have ended.
+                    let elapsed = ready!(self.timer.poll_elapsed(cx));
+                    return Poll::Ready(self.fail(elapsed.into()));
                 };
                 Poll::Ready(match answer.and_then(|answer| self.on_converted(head, answer, form)) {
                     Ok(body) => ControlFlow::Break(Ok(body)),

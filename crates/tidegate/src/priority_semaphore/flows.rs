@@ -79,6 +79,11 @@ impl Flows {
         self.states.get(&flow).map_or(self.current, |state| self.current.max(state.last_round + 1))
     }
 
+    /// Whether a waiter of this round has returned.
+    pub(super) const fn is_returning(&self, round: u64) -> bool {
+        round < self.current
+    }
+
     /// Records a waiter that joins the queue in this round. One that returns takes no round from its flow.
     pub(super) fn join(&mut self, flow: Flow, round: u64) {
         self.waiters += 1;

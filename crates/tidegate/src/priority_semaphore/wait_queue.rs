@@ -171,6 +171,10 @@ impl<T> WaitQueue<T> {
     }
 
     fn end(&self, priority: Priority) -> ListEnd {
+        let first = self.lists.peek(priority as usize, ListEnd::First);
+        if first.is_some_and(|first| self.flows[priority as usize].is_returning(first.round)) {
+            return ListEnd::First;
+        }
         let overloaded = self.len(priority) > self.max / 2;
         match (self.order, priority) {
             (Order::NewestFirstUnderOverload, Priority::Interactive) if overloaded => ListEnd::Last,

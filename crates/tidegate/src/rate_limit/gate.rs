@@ -109,7 +109,7 @@ impl Handle {
     }
 
     /// The same for a call that comes back since its reservation was returned.
-    pub(super) fn reserve_again(
+    pub(super) fn reserve_returning(
         &self,
         queue: MutexGuard<'_, RateQueue>,
         cost: CallCost,

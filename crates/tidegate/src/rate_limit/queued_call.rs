@@ -58,9 +58,15 @@ impl QueuedCall {
         self.deadline = self.deadline.map(|deadline| Deadline::after(left(deadline), now));
     }
 
-    /// Ends the wait at `first` at the latest. The first wait of an attempt sets it for those that follow.
-    pub(crate) fn end_by(&mut self, first: &mut Option<Deadline>) {
-        self.max_wait = self.max_wait.min(*first.get_or_insert(self.max_wait));
+    /// Ends the wait after `left` at the latest, which earlier waits of the attempt have left.
+    pub(crate) fn end_after(&mut self, left: Option<Duration>) {
+        let left = left.map(|left| Deadline::after(left, clock::now()));
+        self.max_wait = left.map_or(self.max_wait, |left| left.min(self.max_wait));
+    }
+
+    /// How much longer the call could have waited.
+    pub(crate) fn left(&self) -> Duration {
+        self.max_wait.remaining(clock::now())
     }
 
     /// Ready with the reservation, or with the rejection when the time is up.

@@ -56,6 +56,9 @@ impl RateQueue {
 
     /// Returns reservations of waiting calls, the latest first, until there is room for this cost.
     fn return_unsent(&mut self, cost: &CallCost, now: Instant) {
+        if self.limits.closed_for(now).is_some() {
+            return;
+        }
         while !self.limits.has_room(cost, now)
             && let Some((_, latest)) = self.unsent.reserved.pop_last()
         {
@@ -82,7 +85,7 @@ impl UnsentReservation {
             Some(reserved) => RateDecision::Admitted(reserved),
             None => {
                 queue.return_unsent(&self.cost, now);
-                self.handle.reserve_again(queue, self.cost, request.extensions(), now)
+                self.handle.reserve_returning(queue, self.cost, request.extensions(), now)
             }
         };
         match decision {

@@ -214,6 +214,15 @@ fn waiters_that_return_are_served_before_all_others_in_the_order_in_which_they_r
 }
 
 #[test]
+fn waiters_that_return_are_served_next_in_every_order() {
+    let mut queue = WaitQueue::new(4, Order::NewestFirstUnderOverload);
+    (1..=3).for_each(|id| assert!(queue.enqueue(Priority::Interactive, 7, (7, id)).is_some()));
+    let returning = Arrival::Returning.flow(&http::Extensions::new());
+    assert!(queue.enqueue(Priority::Interactive, returning, (returning, 1)).is_some());
+    assert_eq!(served(&mut queue), [(returning, 1), (7, 3), (7, 1), (7, 2)]);
+}
+
+#[test]
 fn a_flow_that_fills_the_queue_makes_room_for_others() {
     let mut queue = WaitQueue::new(4, Order::Fifo);
     for id in 1..=4 {

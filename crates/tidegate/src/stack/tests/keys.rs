@@ -316,11 +316,12 @@ async fn calls_that_wait_for_their_rate_and_a_permit_start_in_the_order_in_which
 /// of a call of another key that comes when it has lost its reservation. `busy` is the answer to another call of its key.
 async fn send_back(
     backpressure: BackpressureLayer,
+    closed_after: Duration,
     busy: Answer,
 ) -> [(Result<u16, RejectionReason>, f64); 2] {
     let (stack, provider, _) =
         service(backpressure, RateLimitLayer::per_second(10).max_wait(5 * SECOND).key_by(KeyBy::tenant()));
-    let limited = Answer::status(429).header("retry-after", "4").after(Duration::from_millis(50));
+    let limited = Answer::status(429).header("retry-after", "4").after(closed_after);
     let other = Answer::status(200).after(6 * SECOND);
     [limited, busy, other].into_iter().for_each(|answer| _ = provider.then(answer));
     provider.otherwise(Answer::status(200).after(10 * SECOND));
@@ -346,10 +347,13 @@ async fn a_call_that_comes_back_to_a_queue_precedes_those_that_came_later_and_wa
 {
     let bulkhead = |timeout: u32| BackpressureLayer::max_inflight(2).queue_timeout(timeout * SECOND);
     let after = |seconds| Answer::status(200).after(Duration::from_secs(seconds));
-    assert_eq!(send_back(bulkhead(60), after(8)).await, [(Ok(200), 18.0), (Ok(200), 19.0)]);
-    let [sent_back, _] = send_back(bulkhead(5), after(60)).await;
-    assert_eq!(sent_back, (Err(RejectionReason::QueueTimeout), 5.0));
-    let limited_again = Answer::status(429).header("retry-after", "3").after(Duration::from_millis(4_300));
-    let [sent_back, _] = send_back(bulkhead(60), limited_again).await;
-    assert_eq!(sent_back, (Err(RejectionReason::MaxWaitExceeded), 4.0));
+    let at_once = Duration::from_millis(50);
+    assert_eq!(send_back(bulkhead(60), at_once, after(8)).await, [(Ok(200), 18.0), (Ok(200), 19.0)]);
+    // Two seconds for a permit, four for the rate, and the other two for a permit.
+    let [sent_back, _] = send_back(bulkhead(4), 2 * SECOND, after(60)).await;
+    assert_eq!(sent_back, (Err(RejectionReason::QueueTimeout), 8.0));
+    // Four seconds for the rate, and no other three.
+    let limited_again = Answer::status(429).header("retry-after", "3").after(Duration::from_millis(6_300));
+    let [sent_back, _] = send_back(bulkhead(60), 2 * SECOND, limited_again).await;
+    assert_eq!(sent_back, (Err(RejectionReason::MaxWaitExceeded), 6.0));
 }
