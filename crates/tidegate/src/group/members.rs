@@ -71,6 +71,7 @@ impl<S> Members<S> {
         Self { affinity, ..self }
     }
 
+    #[cfg(any(test, all(feature = "config", feature = "translate")))]
     pub(super) fn with_own_accounts(self) -> Self {
         Self { have_own_accounts: true, ..self }
     }

@@ -61,6 +61,7 @@ impl<S: Clone> Group<S> {
     }
 
     /// The members replace the credential of a request by their own.
+    #[cfg(any(test, all(feature = "config", feature = "translate")))]
     pub(crate) fn with_own_accounts(self) -> Self {
         let members = Members::clone(&self.members).with_own_accounts();
         Self { members: Arc::new(members), ..self }
