@@ -27,7 +27,7 @@ pub(crate) enum HealthStatus {
     Unhealthy,
 }
 
-/// The latest health of a target. Its cost grows with the number of keys, and anyone may ask for it.
+/// The latest health of a target. Its cost grows with the number of keys, and `/healthz` needs no key.
 #[derive(Debug, Default)]
 pub(crate) struct RecentHealth(Mutex<Option<(Instant, TargetHealth)>>);
 

@@ -90,7 +90,7 @@ pub(crate) struct Proxy {
     pub(crate) body_limits: BodyLimits,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub(crate) stop_client_retries: bool,
-    /// Whether a call may ask for a response in the background, outside of the limits of calls.
+    /// Whether a call may request a response in the background, outside of the limits of calls.
     pub(crate) allow_background: bool,
     pub(crate) redactor: Arc<Redactor>,
     /// Traces the calls, if they are exported.

@@ -24,7 +24,9 @@ use crate::{Deadline, Error, ErrorCode, Gate, Outcome, Rejection, Trail, clock};
 /// The gates of a stack, in their order: Backpressure, RateLimit, CircuitBreaker.
 ///
 /// An attempt that is certain to be rejected further on does not queue. A rate limit with keys comes before the permit,
-/// so that a caller that waits for its own rate holds no permit that others need.
+/// so that a caller that waits for its own rate holds no permit that others need. An attempt that then waits for its permit longer
+/// than its reservation lasts reserves again. It comes back to each queue before the attempts that came after it, and all its waits
+/// in one queue together take no longer than one may.
 #[derive(Clone, Debug)]
 pub struct AttemptGates(Arc<GateSet>);
 

@@ -32,8 +32,9 @@
 //! # The choice of a member
 //! 1. A member that has failed is left out for a while: for a second after the first failure, twice as long after each
 //!    further one up to a minute, or as long as the provider reported; a minute and more if the key is invalid or its quota
-//!    is used up, unless the request carries a key of its caller. After that one attempt is a test of the member: a success ends
-//!    the cooldown, a failure begins the next one, and an attempt that hangs is followed by another one after a minute. If all members are left out, the call goes to the one whose cooldown ends first. The cooldowns of a key are shared with
+//!    is used up, unless the request carries a key of its caller. After that one attempt is a test of the member: a success
+//!    ends the cooldown, a failure begins the next one, and an attempt that hangs is followed by another one after a minute.
+//!    If all members are left out, the call goes to the one whose cooldown ends first. The cooldowns of a key are shared with
 //!    other processes through the [`store`](crate::store#cooldowns) of the member's stack.
 //! 2. Two of the others are drawn at random, by their weights. Of those two, the call goes to the one with the lower expected
 //!    time to the first token, multiplied by its load, and, if less than half of its quota is left, divided by twice that
