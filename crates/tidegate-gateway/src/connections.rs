@@ -142,8 +142,9 @@ impl CallerConnection {
 
     /// Whether it has been without a call for at least `idle_time`.
     pub(crate) fn is_idle(&self, idle_time: Duration) -> bool {
-        let position = self.0.lock().position;
-        position.is_some_and(|position| {
+        // Held meanwhile, so that a call that begins does not take the position out of the queue.
+        let state = self.0.lock();
+        state.position.is_some_and(|position| {
             let queue = self.0.idle.lock();
             queue.by_age.get(&position).is_none_or(|idle| idle.since.elapsed() >= idle_time)
         })

@@ -41,11 +41,11 @@
 //! # Bodies and connections of callers
 //! | key | default | |
 //! |---|---|---|
-//! | `body_limit` | 32 MiB | the largest request body, packed and unpacked; a larger one is rejected with 413 |
+//! | `body_limit` | 32 MiB | the largest request body, packed and unpacked; a larger one is rejected with 413. A packed one of more than 1000 parts is rejected with 400, and one that takes longer than a second and a further one for each 16 MiB of the limit with 503; each of `[[callers]]` unpacks one at a time, and waits for it for up to 10 s |
 //! | `translated_body_limit` | 8 MiB | the largest request body that is translated; a larger one skips targets of the other dialect, and is rejected with 413 if there is no other target. A translation takes up to 28 times the memory of the body |
-//! | `body_budget` | 256 MiB, at least `body_limit` | the request bodies of all calls together, as received and unpacked; each of `[[callers]]` may take up half of it; what does not fit is rejected with 503 and `retry-after` |
+//! | `body_budget` | 256 MiB, at least `body_limit` | the request bodies of all calls together, as received and unpacked, with what their heads exceed 4 KiB by; each of `[[callers]]` may take up half of it; what does not fit is rejected with 503 and `retry-after` |
 //! | `body_min_rate` | 16 KiB/s | a caller that is more than 10 s behind this rate is rejected with 408 |
-//! | `max_connections` | 4096 | a further connection closes the one that has been without a call for longest, whatever bytes it has sent; while all have calls, further ones wait |
+//! | `max_connections` | 4096 | a further connection closes the one that has been without a call for longest, whatever bytes it has sent, but for one that is still being sent a response, for up to a minute; while all have calls, further ones wait. Over HTTP/2 a connection with a response that was left unread is closed after a minute without a call |
 //! | `notice` | `"2s"` | after a stop signal `/readyz` is 503 for this time, and calls are still accepted |
 //! | `drain` | `"10s"` | then the listener is closed, and calls in flight may continue for this time. What is left is cut: streams end in an error event, calls without a response head in a 503. Connections without a complete request are closed as soon as nothing arrives on them |
 //!

@@ -31,7 +31,7 @@ pub(super) fn check_models(body: &[u8]) -> Result<(), Box<GatewayError>> {
     }
 }
 
-/// Whether a JSON object has the field `name`, in any case, with a value that is neither `false` nor `null` nor empty. Of several
+/// Whether a JSON object has the field `name`, in any case, with a value that is not `false`, `null` or an empty array. Of several
 /// such fields, any may be the one that a provider reads. A body that cannot be read may have it.
 fn has_field(body: &[u8], name: &'static str) -> bool {
     serde_json::Deserializer::from_slice(body).deserialize_map(FieldVisitor(name)).unwrap_or(true)
@@ -51,7 +51,10 @@ impl<'de> Visitor<'de> for FieldVisitor {
         while let Some(key) = map.next_key::<String>()? {
             if key.eq_ignore_ascii_case(self.0) {
                 // Nothing is built from the value, which may be as long as the body.
-                has_field |= !matches!(map.next_value::<&RawValue>()?.get(), "null" | "false" | "[]");
+                let value = map.next_value::<&RawValue>()?.get();
+                let items = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+                let is_empty = items.is_some_and(|items| items.trim().is_empty());
+                has_field |= !is_empty && !matches!(value, "null" | "false");
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -76,6 +79,8 @@ mod tests {
             (r#"{"background":false}"#, false),
             (r#"{"background":null}"#, false),
             (r#"{"background": [] }"#, false),
+            ("{\"background\":[\n ]}", false),
+            (r#"{"background":[0]}"#, true),
             (r#"{"background":1e999,"background":true}"#, true),
             (r#"{"background":"\ud800"}"#, true),
             (r#"{"background":null,"\ud800":1}"#, true),

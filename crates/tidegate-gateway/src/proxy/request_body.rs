@@ -66,8 +66,11 @@ const UNPACK_TIME: Duration = Duration::from_secs(1);
 /// The bytes per second that are unpacked at least.
 const MIN_UNPACK_RATE: usize = 16 * 1024 * 1024;
 
-/// Reads a body and unpacks it. The head is a part of what it holds, since it is kept for as long. `progressed` is called for each part, and `received` once the whole body has been
-/// received.
+/// The size of a head that does not count in the budget, so that a body of the largest size fits with a usual head.
+const USUAL_HEAD: usize = 4 * 1024;
+
+/// Reads a body and unpacks it. What a head exceeds [`USUAL_HEAD`] by is a part of what the body holds, since it is kept for as
+/// long. `progressed` is called for each part, and `received` once the whole body has been received.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
@@ -77,8 +80,9 @@ pub(super) async fn read(
 ) -> Result<(Bytes, HeldBytes), GatewayError> {
     let codings = ContentCoding::all(headers).map_err(|error| *error)?;
     let mut head_held = limits.budget.hold();
-    head_held.grow(headers.iter().map(header_size).sum())?;
-    let (mut bytes, mut held) = read_packed(headers, body, limits, progressed).await?;
+    let head: usize = headers.iter().map(header_size).sum();
+    let is_head_held = head_held.grow(head.saturating_sub(USUAL_HEAD));
+    let (mut bytes, mut held) = read_packed(headers, body, limits, is_head_held, progressed).await?;
     received();
     if !codings.is_empty() {
         let (length, budget) = (limits.length, limits.budget.clone());
@@ -116,6 +120,7 @@ async fn read_packed(
     headers: &HeaderMap,
     mut body: Body,
     limits: &BodyLimits,
+    is_head_held: Result<(), BudgetExceeded>,
     progressed: impl Fn(),
 ) -> Result<(Bytes, HeldBytes), GatewayError> {
     let is_long = body.size_hint().lower() > limits.length as u64;
@@ -130,6 +135,9 @@ async fn read_packed(
     let refused = loop {
         if is_long {
             break too_long(limits.length);
+        }
+        if let Err(exceeded) = is_head_held {
+            break exceeded.into();
         }
         let frame = timeout_at(deadline, body.frame()).await.map_err(|_| too_slow(limits.min_rate))?;
         let Some(frame) = frame else { return Ok((received.into_bytes(), held)) };
@@ -208,6 +216,9 @@ impl From<BudgetExceeded> for GatewayError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use futures_util::{StreamExt, stream};
     use http_body::Frame;
     use http_body_util::StreamBody;
@@ -302,7 +313,7 @@ mod tests {
     async fn the_head_counts_until_the_body_is_dropped() {
         let limits = limits(1000);
         let mut headers = HeaderMap::new();
-        headers.insert("x-long", HeaderValue::from_str(&"x".repeat(562)).unwrap());
+        headers.insert("x-long", HeaderValue::from_str(&"x".repeat(USUAL_HEAD + 562)).unwrap());
         let read = async |size| {
             let read = read(&headers, body(1, size, Duration::ZERO), &limits, || {}, || {}).await;
             read.map(|(bytes, held)| held.into_body(bytes)).map_err(|error| error.http_status())
@@ -312,6 +323,34 @@ mod tests {
         assert_eq!(read(0).await.unwrap_err(), StatusCode::SERVICE_UNAVAILABLE);
         drop(body);
         assert_eq!(read(400).await.unwrap().len(), 400);
+    }
+
+    /// Regression: a body as long as the budget did not fit beside its head.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_the_largest_size_fits_with_a_usual_head() {
+        let limits = limits(1000);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-usual", HeaderValue::from_str(&"x".repeat(4_000)).unwrap());
+        let read = read(&headers, body(1, 1000, Duration::ZERO), &limits, || {}, || {}).await;
+        assert_eq!(read.unwrap().0.len(), 1000);
+    }
+
+    /// Regression: the connection was closed while the caller still sent the body.
+    #[tokio::test(start_paused = true)]
+    async fn the_body_of_a_head_that_does_not_fit_is_discarded() {
+        let (limits, parts) = (limits(1000), Arc::new(AtomicUsize::new(0)));
+        let mut headers = HeaderMap::new();
+        headers.insert("x-long", HeaderValue::from_str(&"x".repeat(10_000)).unwrap());
+        let counted = Arc::clone(&parts);
+        let body = stream::iter(0..5).map(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
+        });
+        let error = read(&headers, Body::from_stream(body), &limits, || {}, || {}).await.unwrap_err();
+        assert_eq!(
+            (error.http_status(), parts.load(Ordering::Relaxed)),
+            (StatusCode::SERVICE_UNAVAILABLE, 5)
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -127,10 +127,8 @@ impl Drop for Permit {
 impl AttemptGuard for Permit {
     type Body = Self;
 
-    fn on_head(mut self, head: ResponseHead<'_>, outcome: &Outcome) -> Self {
-        if !head.is_unproven() {
-            self.record_head(outcome);
-        }
+    fn on_head(mut self, _: ResponseHead<'_>, outcome: &Outcome) -> Self {
+        self.record_head(outcome);
         self
     }
 
@@ -149,13 +147,7 @@ impl BodyGuard for Permit {
         let Some(call) = &mut self.call else { return };
         match failure {
             // The answer has taken until now.
-            None => {
-                let is_first_result = call.answered.replace(clock::now()).is_none();
-                let bytes = call.bytes;
-                if is_first_result {
-                    self.record(SampleOutcome::Success { bytes });
-                }
-            }
+            None => call.answered = Some(clock::now()),
             Some(failure) => {
                 call.answered = None;
                 if let Outcome::Failure(failure) = failure {
