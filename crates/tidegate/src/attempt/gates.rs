@@ -1,22 +1,22 @@
 use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Request;
 use http_body::Body;
 
 use super::gate::{
-    Admission, AdmissionGate, AttemptGuard, BodyGuard, QueuedAttempt, ResponseHead, TakeReady, swap_in_clone,
+    Admission, AdmissionGate, AttemptGuard, BodyGuard, ResponseHead, TakeReady, swap_in_clone,
 };
-use crate::backpressure::{self, Permit, PermitFuture};
+use super::queued_at_gates::{Admitted, AdmittedRate, QueuedAtGates, Waiting, Waits};
+use crate::backpressure::{self, Permit};
 use crate::circuit_breaker::{self, CallGuard};
 use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::Arrival;
-use crate::rate_limit::{self, QueuedCall, Reservation, UnsentReservation};
+use crate::rate_limit::{self, Reservation};
 use crate::store::Store;
 use crate::thread_shard::ByThread;
 use crate::{Deadline, Error, ErrorCode, Gate, Outcome, Rejection, Trail, clock};
@@ -56,85 +56,6 @@ pub struct AttemptBodyGuards {
     circuit_breaker: CallGuard,
     reservation: Option<Box<Reservation>>,
     permit: Permit,
-}
-
-/// An attempt in the queue of one of the gates, with what the gates before it have admitted.
-#[derive(Debug)]
-pub struct QueuedAtGates {
-    waiting: Waiting,
-    admitted: Admitted,
-    waits: Waits,
-    gates: AttemptGates,
-}
-
-#[derive(Debug)]
-enum Waiting {
-    Permit(PermitFuture),
-    Reservation(Box<QueuedCall>),
-}
-
-/// What the gates have admitted so far. Dropped before the attempt starts, it is returned in full.
-#[derive(Debug, Default)]
-struct Admitted {
-    rate: AdmittedRate,
-    permit: Option<Permit>,
-}
-
-/// What an attempt keeps when it comes back to a queue.
-#[derive(Clone, Copy, Debug, Default)]
-struct Waits {
-    /// How it comes to the next queue for a permit.
-    arrival: Arrival,
-    /// What its waits for its rate have left of `max_wait`.
-    max_wait: Option<Duration>,
-    /// What its waits for a permit have left of `queue_timeout`.
-    queue_timeout: Option<Duration>,
-}
-
-/// What the rate limit has admitted.
-#[derive(Debug, Default)]
-enum AdmittedRate {
-    #[default]
-    Nothing,
-    /// `None` without a rate limit.
-    Reserved(Option<Reservation>),
-    /// The attempt waits for its permit.
-    Unsent(Box<UnsentReservation>),
-}
-
-impl Admitted {
-    /// The attempt waits for its permit now.
-    #[cold]
-    fn mark_unsent(&mut self) {
-        self.rate = match mem::take(&mut self.rate) {
-            AdmittedRate::Reserved(Some(reservation)) => reservation
-                .into_unsent()
-                .map_or(AdmittedRate::Nothing, |unsent| AdmittedRate::Unsent(Box::new(unsent))),
-            other => other,
-        };
-    }
-
-    /// The attempt has got its permit.
-    #[cold]
-    fn send_unsent<B>(
-        &mut self,
-        request: &Request<B>,
-        now: Instant,
-    ) -> Admission<Option<Reservation>, QueuedCall> {
-        match mem::take(&mut self.rate) {
-            AdmittedRate::Unsent(reservation) => reservation.send(request, now),
-            AdmittedRate::Nothing => Admission::Admitted(None),
-            AdmittedRate::Reserved(reservation) => Admission::Admitted(reservation),
-        }
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        if let AdmittedRate::Reserved(Some(reservation)) = mem::take(&mut self.rate) {
-            reservation.cancel();
-        }
-    }
 }
 
 impl AttemptGuards {
@@ -226,7 +147,7 @@ impl AttemptGates {
 
     /// Passes the remaining gates.
     #[inline]
-    fn advance<B: Body + 'static>(
+    pub(super) fn advance<B: Body + 'static>(
         &self,
         mut admitted: Admitted,
         waits: &mut Waits,
@@ -374,38 +295,6 @@ impl AdmissionGate for AttemptGates {
 impl<S: Clone> TakeReady<S> for AttemptGates {
     fn take_ready(inner: &mut S, _: &QueuedAtGates) -> S {
         swap_in_clone(inner)
-    }
-}
-
-impl QueuedAttempt for QueuedAtGates {
-    type Guard = AttemptGuards;
-
-    fn poll_admitted<B: Body + 'static>(
-        &mut self,
-        request: &mut Request<B>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<AttemptGuards, Rejection>> {
-        loop {
-            match &mut self.waiting {
-                Waiting::Permit(queued) => {
-                    self.admitted.permit = Some(ready!(queued.poll_admitted(request, cx))?);
-                    self.waits.queue_timeout = Some(queued.left());
-                }
-                Waiting::Reservation(queued) => {
-                    self.admitted.rate = AdmittedRate::Reserved(ready!(queued.poll_admitted(request, cx))?);
-                    self.waits.max_wait = Some(queued.left());
-                    if let Some(permit) = &mut self.admitted.permit {
-                        permit.restart();
-                    }
-                }
-            }
-            let admitted = mem::take(&mut self.admitted);
-            match self.gates.advance(admitted, &mut self.waits, request) {
-                Admission::Admitted(guards) => return Poll::Ready(Ok(guards)),
-                Admission::Rejected(rejection) => return Poll::Ready(Err(rejection)),
-                Admission::Queued(queued) => *self = queued,
-            }
-        }
     }
 }
 

@@ -15,6 +15,7 @@ mod body;
 mod future;
 mod gate;
 mod gates;
+mod queued_at_gates;
 mod service;
 mod wire;
 
@@ -26,6 +27,7 @@ pub use gate::{
     Admission, AdmissionGate, AttemptGuard, BodyGuard, BodyGuardOf, NoGate, NoQueue, QueuedAttempt,
     ResponseHead, TakeReady,
 };
-pub use gates::{AttemptBodyGuards, AttemptGates, AttemptGuards, QueuedAtGates};
+pub use gates::{AttemptBodyGuards, AttemptGates, AttemptGuards};
+pub use queued_at_gates::QueuedAtGates;
 pub use service::Attempt;
 pub use wire::{NextStage, NoWire, UnchangedBody, Wire};
