@@ -22,7 +22,7 @@ static RUNNING: LazyLock<Semaphore> =
 /// Work on one document: done at the first poll if the document is short, and else on a thread for blocking work.
 ///
 /// The result is an error if the runtime shuts down, or if the work has panicked. Work that waits for its turn is dropped
-/// with this future.
+/// with this future. The box is one allocation, beside the many of work that parses a document.
 pub struct DocumentWork<T>(SyncWrapper<BoxedWork<T>>);
 
 type BoxedWork<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;

@@ -11,22 +11,24 @@ use super::gateway_error::GatewayError;
 /// Checks that the provider does not answer in the background: the call would end at once, and what it goes on to use would
 /// be in no limit.
 pub(super) fn check_background(body: &[u8]) -> Result<(), Box<GatewayError>> {
-    match has_field(body, "background") {
-        true => {
-            let message = "`background` is not allowed: the response would be outside of all limits, see `allow_background`";
-            Err(Box::new(GatewayError::new(ErrorCode::InvalidRequest, message)))
-        }
-        false => Ok(()),
-    }
+    let reason = "not allowed: the response would be outside of all limits, see `allow_background`";
+    check_absent(body, "background", ErrorCode::InvalidRequest, reason)
 }
 
 /// Checks that no other models are named beside `model`, as OpenRouter's fallbacks: the routes of the caller would not count.
 pub(super) fn check_models(body: &[u8]) -> Result<(), Box<GatewayError>> {
-    match has_field(body, "models") {
-        true => {
-            let message = "`models` is not allowed for this caller, which may not use all routes";
-            Err(Box::new(GatewayError::new(ErrorCode::PermissionDenied, message)))
-        }
+    let reason = "not allowed for this caller, which may not use all routes";
+    check_absent(body, "models", ErrorCode::PermissionDenied, reason)
+}
+
+fn check_absent(
+    body: &[u8],
+    name: &'static str,
+    code: ErrorCode,
+    reason: &str,
+) -> Result<(), Box<GatewayError>> {
+    match has_field(body, name) {
+        true => Err(Box::new(GatewayError::new(code, format!("`{name}` is {reason}")))),
         false => Ok(()),
     }
 }
