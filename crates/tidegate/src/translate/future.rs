@@ -28,12 +28,13 @@ pub struct ResponseFuture<S, F, A: Body, B> {
     answer_cap: usize,
 }
 
+// Rare states are boxed: every outer layer moves this future.
 #[pin_project(project = StateProj)]
 enum State<S, F, A: Body, B> {
     /// The request body is read.
-    Collecting { head: Option<http::request::Parts>, body: Collect<B>, inner: Option<S>, settings: Settings },
+    Collecting(Box<Collecting<S, B>>),
     /// A large request is translated on another thread.
-    Translating { prepared: DocumentWork<PreparedRequest>, inner: S },
+    Translating(Box<(DocumentWork<PreparedRequest>, S)>),
     /// The target is called.
     Calling {
         #[pin]
@@ -41,11 +42,18 @@ enum State<S, F, A: Body, B> {
         translator: Option<Box<dyn ResponseTranslator>>,
     },
     /// The response body is read to its end.
-    Reading(Option<BufferedResponse<A>>),
+    Reading(Option<Box<BufferedResponse<A>>>),
     /// The response is translated, on another thread if it is large.
-    Responding(DocumentWork<Response<Bytes>>),
+    Responding(Box<DocumentWork<Response<Bytes>>>),
     /// The request cannot be expressed in the target's dialect.
     Rejected(Option<Error>),
+}
+
+struct Collecting<S, B> {
+    head: Option<http::request::Parts>,
+    body: Collect<B>,
+    inner: Option<S>,
+    settings: Settings,
 }
 
 impl<S, F, A: Body, B> ResponseFuture<S, F, A, B>
@@ -68,7 +76,8 @@ where
     pub(super) fn collecting(inner: S, request: Request<B>, settings: Settings) -> Self {
         let (head, body) = request.into_parts();
         let (body, answer_cap) = (Payload::collect(body, settings.cap()), settings.answer_cap);
-        Self { state: State::Collecting { head: Some(head), body, inner: Some(inner), settings }, answer_cap }
+        let collecting = Collecting { head: Some(head), body, inner: Some(inner), settings };
+        Self { state: State::Collecting(Box::new(collecting)), answer_cap }
     }
 }
 
@@ -78,7 +87,7 @@ where
 {
     fn translating(inner: S, request: Request<Payload>, settings: Settings) -> Self {
         let len = request.body().bytes().map_or(0, |bytes| bytes.len());
-        Self::Translating { prepared: DocumentWork::new(len, move || settings.translate(request)), inner }
+        Self::Translating(Box::new((DocumentWork::new(len, move || settings.translate(request)), inner)))
     }
 
     fn calling(inner: &mut S, request: Request<Payload>, settings: &Settings) -> Self {
@@ -106,7 +115,8 @@ where
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                StateProj::Collecting { head, body, inner, settings } => {
+                StateProj::Collecting(collecting) => {
+                    let Collecting { head, body, inner, settings } = &mut **collecting;
                     let body = ready!(Pin::new(body).poll(cx))?;
                     let head = head.take().expect("polled after completion");
                     let request = Request::from_parts(head, body);
@@ -117,7 +127,8 @@ where
                     };
                     this.state.set(next);
                 }
-                StateProj::Translating { prepared, inner } => {
+                StateProj::Translating(translating) => {
+                    let (prepared, inner) = &mut **translating;
                     let prepared = ready!(Pin::new(prepared).poll(cx));
                     let next = State::prepared(inner, prepared);
                     this.state.set(next);
@@ -137,7 +148,7 @@ where
                         BodyMode::Events => ResponseBody::events(body, translator),
                         BodyMode::Whole => {
                             let response = BufferedResponse::new(head, body, translator, *this.answer_cap);
-                            this.state.set(State::Reading(Some(response)));
+                            this.state.set(State::Reading(Some(Box::new(response))));
                             continue;
                         }
                     };
@@ -146,10 +157,10 @@ where
                 StateProj::Reading(response) => {
                     ready!(response.as_mut().expect("polled after completion").poll_read(cx))?;
                     let translated = response.take().expect("just read").translate();
-                    this.state.set(State::Responding(translated));
+                    this.state.set(State::Responding(Box::new(translated)));
                 }
                 StateProj::Responding(translated) => {
-                    let translated = ready!(Pin::new(translated).poll(cx));
+                    let translated = ready!(Pin::new(&mut **translated).poll(cx));
                     return Poll::Ready(translated.map(|response| response.map(ResponseBody::whole)));
                 }
                 StateProj::Rejected(error) => {
@@ -163,8 +174,8 @@ where
 impl<S, F, A: Body, B> fmt::Debug for ResponseFuture<S, F, A, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::Collecting { .. } => "collecting",
-            State::Translating { .. } => "translating",
+            State::Collecting(_) => "collecting",
+            State::Translating(_) => "translating",
             State::Calling { .. } => "calling",
             State::Reading(_) => "reading",
             State::Responding(_) => "responding",
