@@ -2,6 +2,7 @@
 //! to another host; no proxy from the environment, since the configuration determines the hosts; no retries, since the
 //! layers count attempts.
 
+use axum::body::Body;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderValue, Response};
 use hyper::body::Incoming;
@@ -12,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tidegate::Payload;
 use tidegate::reconnect::Reconnect;
 use tower::util::MapResponse;
-use tower_http::decompression::Decompression;
+use tower_http::decompression::{Decompression, DecompressionBody};
 use tower_http::set_header::SetRequestHeader;
 
 use crate::call_trace::TraceAttempts;
@@ -20,7 +21,11 @@ use crate::config::{ConnectionSettings, GatewayConfigError};
 
 /// A client that sends a request again if the provider did not process it. It requests responses without
 /// compression, and unpacks those that are compressed anyway.
-pub(crate) type ProviderClient = TraceAttempts<SetRequestHeader<Decompression<NamedCodings>, HeaderValue>>;
+pub(crate) type ProviderClient = TraceAttempts<SetRequestHeader<Unpacked, HeaderValue>>;
+
+/// Boxes the bodies, which are large where they may be compressed, since each layer above moves them.
+type Unpacked = MapResponse<Decompression<NamedCodings>, fn(Response<PackedBody>) -> Response<Body>>;
+type PackedBody = DecompressionBody<Incoming>;
 
 type PooledClient = Client<HttpsConnector<HttpConnector>, Payload>;
 
@@ -53,8 +58,13 @@ pub(crate) fn client(settings: &ConnectionSettings) -> Result<ProviderClient, Ga
     let client = Reconnect::new(pooled.build(connector.clone()), fresh.build(connector));
     let identity = HeaderValue::from_static("identity");
     let client = MapResponse::new(client, name_coding as fn(_) -> _);
-    let client = SetRequestHeader::if_not_present(Decompression::new(client), ACCEPT_ENCODING, identity);
+    let client = MapResponse::new(Decompression::new(client), boxed as fn(_) -> _);
+    let client = SetRequestHeader::if_not_present(client, ACCEPT_ENCODING, identity);
     Ok(TraceAttempts::new(client))
+}
+
+fn boxed(response: Response<PackedBody>) -> Response<Body> {
+    response.map(Body::new)
 }
 
 /// Replaces other spellings of a content coding by its registered name (RFC 9110, 8.4.1). Several codings stay as they

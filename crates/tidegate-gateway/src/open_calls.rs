@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::proxy::BoxedBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use http_body_util::combinators::UnsyncBoxBody;
 use slab::Slab;
 use tidegate::{Error, ErrorCode};
 use tokio::time::Instant;
@@ -46,7 +45,7 @@ struct CallState {
     /// Keeps the connection of the caller from being closed as idle, once the request was received.
     busy: Option<ConnectionInUse>,
     /// The body of the response. Dropping it releases the permit of the call.
-    body: Option<UnsyncBoxBody<Bytes, Error>>,
+    body: Option<BoxedBody>,
     /// Since when a frame was not followed by a request for the next one: the caller reads slowly, or not at all.
     unread_since: Option<Instant>,
     /// When the clock of the attempt has run out. The body cannot observe it while it is not polled.
@@ -145,12 +144,9 @@ impl CallInFlight {
 
     /// Wraps the body of the response, which begins now. It ends in an [`EndReason`] if the call is ended from outside.
     /// `attempt` is the time of an attempt.
-    pub(crate) fn watch<B>(&self, body: B, attempt: Duration) -> WatchedBody
-    where
-        B: Body<Data = Bytes, Error = Error> + Send + 'static,
-    {
+    pub(crate) fn watch(&self, body: BoxedBody, attempt: Duration) -> WatchedBody {
         let mut state = self.0.slot.lock();
-        state.body = Some(body.boxed_unsync());
+        state.body = Some(body);
         state.attempt_ends = Instant::now().checked_add(attempt);
         drop(state);
         WatchedBody { call: self.clone(), has_failed: false }

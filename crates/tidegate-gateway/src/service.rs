@@ -26,6 +26,9 @@ pub(crate) struct GatewayService {
     entrance: Entrance,
 }
 
+/// One allocation for a request, so that an idle connection has not the size of a call.
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
 /// The most headers of a request, over HTTP/2 as hyper has it over HTTP/1.
 const MAX_HEADERS: usize = 100;
 
@@ -35,42 +38,45 @@ impl GatewayService {
     }
 
     /// Checks the host and the web page of a request, and responds. With origins in the file, responses have CORS headers.
-    pub(crate) async fn respond(self, request: Request<Body>) -> Response<Body> {
+    fn respond(&self, request: Request<Body>) -> ResponseFuture {
         if request.headers().len() > MAX_HEADERS {
-            return access::rejected(too_many_headers(), request).await;
+            return rejected(too_many_headers(), request);
         }
-        let running = &self.state.running();
+        let running = self.state.running();
         let pages = running.pages(self.entrance);
         let checked = pages.check(request.method(), request.uri(), request.headers());
         match (checked, pages.cors()) {
             // Without CORS headers a preflight is refused by the browser, whatever its status: 405, with `allow`.
-            (Err(error), _) if request.method() != Method::OPTIONS => access::rejected(*error, request).await,
+            (Err(error), _) if request.method() != Method::OPTIONS => rejected(*error, request),
             (Ok(()), Some(cors)) => {
-                let admit = async |request| Ok::<_, Infallible>(self.admit(running, request).await);
-                let Ok(response) = cors.layer(service_fn(admit)).oneshot(request).await;
-                response
+                let service = self.clone();
+                let admit = service_fn(move |request| service.admit(Arc::clone(&running), request));
+                Box::pin(cors.layer(admit).oneshot(request))
             }
-            _ => self.admit(running, request).await,
+            _ => self.admit(running, request),
         }
     }
 
     /// Checks the key of a request, and responds.
-    async fn admit(&self, running: &Arc<RunningConfig>, mut request: Request<Body>) -> Response<Body> {
+    fn admit(&self, running: Arc<RunningConfig>, mut request: Request<Body>) -> ResponseFuture {
         if let Err(error) = running.keys.admit(&mut request) {
-            return access::rejected(*error, request).await;
+            return rejected(*error, request);
         }
         let path = request.uri().path();
         match Endpoint::ALL.into_iter().find(|endpoint| endpoint.path() == path) {
             Some(endpoint) if request.method() == Method::POST => {
-                running.proxy.handle(endpoint, request).await
+                Box::pin(async move { Ok(running.proxy.handle(endpoint, request).await) })
             }
             _ => {
-                request.extensions_mut().insert(Arc::clone(running));
-                let Ok(response) = self.pages.clone().oneshot(request).await;
-                response
+                request.extensions_mut().insert(running);
+                Box::pin(self.pages.clone().oneshot(request))
             }
         }
     }
+}
+
+fn rejected(error: GatewayError, request: Request<Body>) -> ResponseFuture {
+    Box::pin(async { Ok(access::rejected(error, request).await) })
 }
 
 fn too_many_headers() -> GatewayError {
@@ -81,15 +87,13 @@ fn too_many_headers() -> GatewayError {
 impl Service<Request<Body>> for GatewayService {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let service = self.clone();
-        // One allocation for a request, so that an idle connection has not the size of a call.
-        Box::pin(async move { Ok(service.respond(request).await) })
+        self.respond(request)
     }
 }

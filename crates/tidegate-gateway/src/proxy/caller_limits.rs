@@ -1,22 +1,23 @@
 use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, Response};
-use tidegate::backpressure::{self, Backpressure};
+use http_body_util::BodyExt;
+use tidegate::backpressure;
 use tidegate::fallback::Fallback;
 use tidegate::group::Group;
-use tidegate::provider::{ErrorBody, HttpService, LimitUnit};
-use tidegate::rate_limit::{self, OnLimit, RateLimit};
+use tidegate::provider::{ErrorBody, LimitUnit};
+use tidegate::rate_limit::{self, OnLimit};
 use tidegate::store::Store;
 use tidegate::{BackpressureLayer, Error, ErrorCode, Outcome, Payload, RateLimitLayer, Rejection, Trail};
-use tower::util::{MapRequest, MapResponse};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::gateway_error::GatewayError;
-use super::target::AddressedTarget;
+use super::target::{AddressedTarget, BoxedBody};
 use super::token_counter::TokenCounter;
 
 /// The limits of one caller, in front of the chains of all routes. Clones share what is used of them.
@@ -26,6 +27,8 @@ use super::token_counter::TokenCounter;
 /// ```
 #[derive(Clone, Debug)]
 pub(crate) struct CallerLimits {
+    /// Whether calls are neither counted nor held back.
+    is_unlimited: bool,
     rate_limit: RateLimitLayer,
     backpressure: BackpressureLayer,
     /// The limits of token counts: as many as calls, and apart from them, as at Anthropic.
@@ -44,14 +47,6 @@ pub(super) enum CallFailure {
 }
 
 type Chain = Fallback<Group<AddressedTarget>>;
-type ChainBody = <Chain as HttpService<Payload>>::Body;
-
-/// A chain whose responses are neutral for the limits of a caller: a 429 of one provider must not close them.
-type NeutralChain = MapResponse<
-    MapRequest<Chain, fn(Request<Payload>) -> Request<Payload>>,
-    fn(Response<ChainBody>) -> Response<ChainBody>,
->;
-pub(super) type LimitedBody = <RateLimit<Backpressure<NeutralChain>> as HttpService<Payload>>::Body;
 
 /// A request extension: whether the limits of the caller have admitted the call.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +90,7 @@ impl CallerLimits {
         let of_refusals = |settings| rate_limit::Settings { key_by: None, ..requests_alone(settings) };
         let (counts, refusals) = (format!("{name}/counts"), format!("{name}/refused"));
         Self {
+            is_unlimited: rate_limiter.is_none() && backpressure.is_none(),
             counts: rate_limit(rate_limiter.clone().map(requests_alone)).name(&counts),
             counts_in_flight: in_flight(backpressure.clone().map(without_queue)).name(&counts),
             refusals: rate_limit(rate_limiter.clone().map(of_refusals)).name(&refusals),
@@ -106,6 +102,7 @@ impl CallerLimits {
     /// No limits.
     pub(crate) fn none() -> Self {
         Self {
+            is_unlimited: true,
             rate_limit: RateLimitLayer::disabled(),
             backpressure: BackpressureLayer::disabled(),
             counts: RateLimitLayer::disabled(),
@@ -121,16 +118,22 @@ impl CallerLimits {
     ///
     /// It had too many.
     pub(super) fn check_refusals(&self) -> Result<(), Box<GatewayError>> {
+        if self.is_unlimited {
+            return Ok(());
+        }
         let rejection = self.refusals.handle().peek(None);
         rejection.map_or(Ok(()), |rejection| Err(Box::new(limit_error(&rejection))))
     }
 
     /// Counts a call that was refused before these limits.
     pub(super) async fn record_refusal(&self) {
-        let refused = service_fn(async |_: Request<Payload>| {
+        if self.is_unlimited {
+            return;
+        }
+        let refused = service_fn(|_: Request<Payload>| {
             let mut response = Response::new(Payload::empty());
             response.extensions_mut().insert(Outcome::Neutral);
-            Ok::<_, Infallible>(response)
+            ready(Ok::<_, Infallible>(response))
         });
         // An error: others were refused meanwhile.
         let _ = self.refusals.layer(refused).oneshot(Request::new(Payload::empty())).await;
@@ -166,14 +169,27 @@ impl CallerLimits {
     pub(super) async fn send(
         &self,
         chain: Chain,
+        request: Request<Payload>,
+    ) -> Result<Response<BoxedBody>, CallFailure> {
+        if self.is_unlimited {
+            let response = chain.oneshot(request).await.map_err(CallFailure::OfChain)?;
+            return Ok(response.map(BodyExt::boxed_unsync));
+        }
+        Box::pin(self.send_within(chain, request)).await
+    }
+
+    async fn send_within(
+        &self,
+        chain: Chain,
         mut request: Request<Payload>,
-    ) -> Result<Response<LimitedBody>, CallFailure> {
+    ) -> Result<Response<BoxedBody>, CallFailure> {
         let admitted = Admitted::default();
         request.extensions_mut().insert(admitted.clone());
-        let chain = chain.map_request(admit as fn(_) -> _).map_response(make_neutral as fn(_) -> _);
+        // A 429 of one provider must not close the limits of a caller.
+        let chain = chain.map_request(admit).map_response(make_neutral);
         let service = self.rate_limit.layer(self.backpressure.layer(chain));
         match service.oneshot(request).await {
-            Ok(response) => Ok(restore_outcome(response)),
+            Ok(response) => Ok(restore_outcome(response).map(BodyExt::boxed_unsync)),
             Err(error) => match Rejection::find(&error) {
                 Some(rejection) if !admitted.0.load(Ordering::Relaxed) => {
                     Err(CallFailure::OfCaller(rejection.clone()))

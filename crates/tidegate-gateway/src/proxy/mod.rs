@@ -51,7 +51,7 @@ pub(crate) use self::redactor::Redactor;
 pub(crate) use self::request_body::{BodyLimits, CallerBodies};
 pub(crate) use self::route_chain::{CachedFor, RouteChain};
 pub(crate) use self::route_table::RouteTable;
-pub(crate) use self::target::{AddressedTarget, TargetStack};
+pub(crate) use self::target::{AddressedTarget, BoxedBody, SharedStack, TargetStack};
 pub(crate) use self::token_counter::TokenCounter;
 pub(crate) use self::unpack_permits::UnpackPermits;
 use crate::access::CallerRules;
@@ -192,26 +192,30 @@ impl Proxy {
         request: Request<Body>,
         call: &CallInFlight,
     ) -> Result<RoutedRequest<'_>, GatewayError> {
-        let rules = request.extensions().get::<CallerRules>().cloned();
-        let limits = rules.as_ref().map_or(&self.unlimited, CallerRules::limits);
+        let (head, body) = request.into_parts();
+        let limits = head.extensions.get().map_or(&self.unlimited, CallerRules::limits);
         limits.check_refusals().map_err(|error| *error)?;
-        let routed = self.read(endpoint, request, call).await;
-        if routed.as_ref().is_err_and(GatewayError::is_of_request) {
-            limits.record_refusal().await;
+        match self.read(endpoint, &head, body, call).await {
+            Ok((body, model, chain)) => Ok(RoutedRequest { head, body, model, chain }),
+            Err(error) => {
+                if error.is_of_request() {
+                    limits.record_refusal().await;
+                }
+                Err(error)
+            }
         }
-        routed
     }
 
     async fn read(
         &self,
         endpoint: Endpoint,
-        request: Request<Body>,
+        head: &request::Parts,
+        body: Body,
         call: &CallInFlight,
-    ) -> Result<RoutedRequest<'_>, GatewayError> {
+    ) -> Result<(Bytes, ModelField, &RouteChain), GatewayError> {
         let models = self.routes.models(endpoint).ok_or_else(|| {
             GatewayError::new(ErrorCode::NotFound, format_args!("no model is served at {endpoint}"))
         })?;
-        let (head, body) = request.into_parts();
         let received = || {
             head.extensions.get::<AwaitsResponse>().map(AwaitsResponse::set);
             call.received();
@@ -239,7 +243,7 @@ impl Proxy {
             rules.check(endpoint, route, model.model()).map_err(|error| *error)?;
         }
         let chain = chain.ok_or_else(|| unknown_model(endpoint, model.model(), &models.names()))?;
-        Ok(RoutedRequest { head, body, model, chain })
+        Ok((body, model, chain))
     }
 
     async fn call(
@@ -279,7 +283,11 @@ impl Proxy {
             None => endpoint_uri(endpoint, &head.uri),
         };
         let mut is_rejected = false;
-        let mut response = match chain.send(uri, headers, body.into(), extensions, limits).await {
+        let sent = match chain.request(uri, headers, body.into(), extensions) {
+            Ok(request) => limits.send(chain.service(), request).await,
+            Err(rejection) => Err(CallFailure::OfChain(rejection.into())),
+        };
+        let mut response = match sent {
             Ok(response) => {
                 record.set_response(meter.clone(), response.extensions().get().cloned());
                 let failures = BodyFailures::new(Arc::clone(record), call.clone());

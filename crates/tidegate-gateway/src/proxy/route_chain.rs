@@ -1,15 +1,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap, HeaderName, Method, Request, Response, Uri};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 use tidegate::fallback::{Fallback, Handle};
 use tidegate::group::Group;
 use tidegate::hedge::HedgeLayer;
 use tidegate::stack::CallLimits;
-use tidegate::{FallbackLayer, Payload, Tenant, group};
+use tidegate::{FallbackLayer, Payload, Rejection, Tenant, group};
 use tower::Layer;
 
-use super::caller_limits::{CallFailure, CallerLimits, LimitedBody};
 use super::target::AddressedTarget;
 use super::token_counter::TokenCounter;
 use crate::config::ANY;
@@ -161,22 +160,29 @@ impl RouteChain {
         self.service.handle()
     }
 
-    /// Sends a request along the chain, within the limits of its caller. All decisions are recorded in the trail in
-    /// `extensions`.
-    pub(super) async fn send(
+    /// The service of the chain, which records all decisions in the trail in the extensions of a request.
+    pub(super) fn service(&self) -> Fallback<Group<AddressedTarget>> {
+        self.service.clone()
+    }
+
+    /// A request for the chain, within the limits of its calls.
+    ///
+    /// # Errors
+    ///
+    /// The timeout in `headers` cannot be parsed.
+    pub(super) fn request(
         &self,
         uri: Uri,
         headers: HeaderMap,
         body: Payload,
         extensions: Extensions,
-        limits: &CallerLimits,
-    ) -> Result<Response<LimitedBody>, CallFailure> {
+    ) -> Result<Request<Payload>, Rejection> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         *request.extensions_mut() = extensions;
-        self.limits.apply_to(&mut request).map_err(|rejection| CallFailure::OfChain(rejection.into()))?;
-        limits.send(self.service.clone(), request).await
+        self.limits.apply_to(&mut request)?;
+        Ok(request)
     }
 }

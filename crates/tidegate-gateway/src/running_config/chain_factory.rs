@@ -19,7 +19,7 @@ use crate::config::{
     Config, GatewayConfigError, LastResortName, Route, RouteGroup, TargetName, WeightedTarget,
 };
 use crate::endpoint::{ApiDialect, Endpoint};
-use crate::proxy::{AddressedTarget, CachedFor, RouteChain, RouteTable, TokenCounter};
+use crate::proxy::{AddressedTarget, CachedFor, RouteChain, RouteTable, SharedStack, TokenCounter};
 use crate::targets::{Targets, TargetsOfRoute};
 
 /// Builds the chains of the routes, with one stack per target and policy, so that routes with the same target and
@@ -275,7 +275,7 @@ impl<'a> ChainFactory<'a> {
             let dialect = self.config.providers.get(&other.provider).map(ProviderSettings::dialect);
             dialect == Some(route.endpoint.dialect())
         });
-        let target = named_target(built.stack.clone(), built.address.clone(), is_mixed);
+        let target = named_target(SharedStack::new(built.stack.clone()), built.address.clone(), is_mixed);
         target.body_cap(self.config.translated_body_limit)
     }
 }
