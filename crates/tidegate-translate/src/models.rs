@@ -140,6 +140,12 @@ pub(crate) fn may_continue_assistant_message(target: &str) -> bool {
     !matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
 }
 
+/// Whether the content of a message may have parts. DeepSeek takes only text ("invalid type: sequence, expected
+/// a string").
+pub(crate) fn accepts_parts(target: &str) -> bool {
+    Provider::named(target) != Provider::DeepSeek
+}
+
 /// Whether system messages are accepted after others. OpenAI documents it; chat templates of open models
 /// reject it.
 pub(crate) fn accepts_later_system(target: &str) -> bool {

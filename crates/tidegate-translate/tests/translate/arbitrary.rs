@@ -9,7 +9,8 @@ use tidegate_core::{StreamContinuator, Translator};
 use tidegate_translate::{ChatToMessages, MessagesToChat, StreamContinuation};
 
 use super::hostile::assert_well_formed;
-use super::{for_chat, for_messages, translate, try_stream};
+use super::validator::accepted_by;
+use super::{body, for_chat, for_messages, translate, try_stream};
 
 /// Requests for a chat and for messages.
 fn requests() -> Vec<Value> {
@@ -146,13 +147,13 @@ fn is_in_schema(at: &str) -> bool {
 }
 
 /// Translators in both directions, for targets that accept different requests.
-fn translators() -> Vec<Box<dyn Translator>> {
-    let mut translators: Vec<Box<dyn Translator>> = Vec::new();
+fn translators() -> Vec<(&'static str, Box<dyn Translator>)> {
+    let mut translators: Vec<(_, Box<dyn Translator>)> = Vec::new();
     for target in ["anthropic/claude-opus-4-1", "anthropic/claude-3-5-haiku", "unknown/m"] {
-        translators.push(Box::new(ChatToMessages::new(target)));
+        translators.push((target, Box::new(ChatToMessages::new(target))));
     }
     for target in ["openai/gpt-5.2", "mistral/m", "deepseek/m", "unknown/m"] {
-        translators.push(Box::new(MessagesToChat::new(target)));
+        translators.push((target, Box::new(MessagesToChat::new(target))));
     }
     translators
 }
@@ -164,15 +165,17 @@ proptest! {
     fn any_request_is_rejected_or_satisfies_the_rules_of_the_target(
         request in edited(requests(), |at| !is_in_schema(at)),
     ) {
-        for translator in translators() {
-            let _ = translate(&*translator, &request);
+        for (target, translator) in translators() {
+            if let Ok(sent) = translate(&*translator, &request) {
+                prop_assert_eq!(accepted_by(target, &body(Ok(sent))), Ok(()), "{}", request);
+            }
         }
     }
 
     /// What a schema may contain is left to the target.
     #[test]
     fn any_schema_is_rejected_or_becomes_json(request in edited(requests(), is_in_schema)) {
-        for translator in translators() {
+        for (_, translator) in translators() {
             let translation = translator.request(&mut http::Request::new(()).into_parts().0, request.to_string().as_bytes());
             prop_assert!(translation.is_err() || serde_json::from_slice::<Value>(&translation.unwrap().body).is_ok());
         }

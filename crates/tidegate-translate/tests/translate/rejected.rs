@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tidegate_core::Translator;
 use tidegate_translate::{ChatToMessages, MessagesToChat};
 
+use super::validator::accepted_by;
 use super::{UNKNOWN_TARGET, body, hello, translate};
 
 const OLD: &str = "anthropic/claude-3-5-sonnet-20241022";
@@ -50,6 +51,9 @@ fn messages_become(cases: &[(&str, Value, Result<Value, &str>)]) {
     for (target, fields, expected) in cases {
         let request = with(json!({"max_tokens": 9, "messages": hello()}), fields);
         let actual = translate_to_json(&MessagesToChat::new(target), &request);
+        if let Ok(sent) = &actual {
+            assert_eq!(accepted_by(target, sent), Ok(()), "{fields}");
+        }
         let limit = if target.starts_with("openai") { "max_completion_tokens" } else { "max_tokens" };
         let base = json!({limit: 9, "messages": hello()});
         let expected = expected.as_ref().map(|more| with(base, more)).map_err(|error| (*error).to_owned());
@@ -427,6 +431,41 @@ fn messages_fields_are_adjusted_to_the_model_of_the_chat() {
             Ok(json!({"messages": [message("system", "a\n\nb"), message("user", "Ebb?")]})),
         ),
     ]);
+}
+
+/// Regression: DeepSeek answered lists of texts with a 400, so that long conversations had no fallback there.
+#[test]
+fn the_texts_of_a_message_become_one() {
+    let call = tool_use("a");
+    let result = |content: Value| json!({"type": "tool_result", "tool_use_id": "a", "content": content});
+    let conversation = |content: Value| {
+        json!({"tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}], "messages": [
+            turn("user", &[text("a"), text("b")]),
+            turn("assistant", &[text("c"), text(""), text("d"), call.clone()]),
+            turn("user", &[result(content)]),
+        ]})
+    };
+    let becomes = |content: &str| {
+        let function = json!({"name": "f", "parameters": {"type": "object", "properties": {}}});
+        let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        Ok(json!({"tools": [{"type": "function", "function": function}], "messages": [
+            message("user", "a\n\nb"),
+            {"role": "assistant", "content": "c\n\nd", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "a", "content": content},
+        ]}))
+    };
+    for target in ["deepseek/deepseek-chat", UNKNOWN_TARGET] {
+        messages_become(&[
+            (target, conversation(json!([text("e"), text("f")])), becomes("e\n\nf")),
+            (target, conversation(json!([])), becomes("")),
+        ]);
+    }
+    let image = json!({"type": "image", "source": {"type": "url", "url": "https://a"}});
+    messages_become(&[(
+        "deepseek/deepseek-chat",
+        json!({"messages": [turn("user", &[text("a"), image])]}),
+        Err("`messages[].content` has to be text for the target"),
+    )]);
 }
 
 /// Chat templates of open models reject a system message after others.

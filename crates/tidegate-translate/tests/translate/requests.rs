@@ -141,7 +141,7 @@ fn images_of_tool_results_follow_after_all_tool_messages() {
         to_chat(&request)["messages"].as_array().unwrap()[2..],
         [
             tool("t1", json!("[images of t1 follow]")),
-            tool("t2", json!([text("a buoy"), text("[images of t2 follow]")])),
+            tool("t2", json!("a buoy\n\n[images of t2 follow]")),
             tool("t3", json!("nothing")),
             json!({"role": "user", "content": [
                 text("[images of t1]"), picture("https://a"), picture("https://b"),

@@ -36,13 +36,15 @@ fn text() -> impl Strategy<Value = String> {
 
 fn user() -> impl Strategy<Value = Value> {
     let image = prop_oneof![Just("https://example.org/a.png"), Just("data:image/webp;base64,UklGRg==")];
-    let part = prop_oneof![
-        text().prop_map(|text| json!({"type": "text", "text": text})),
-        image.prop_map(|url| json!({"type": "image_url", "image_url": {"url": url}})),
-    ];
+    let image = || image.clone().prop_map(|url| json!({"type": "image_url", "image_url": {"url": url}}));
+    let part = prop_oneof![text().prop_map(|text| json!({"type": "text", "text": text})), image()];
     prop_oneof![
         text().prop_map(|text| json!([{"role": "user", "content": text}])),
-        prop::collection::vec(part, 2..4).prop_map(|parts| json!([{"role": "user", "content": parts}])),
+        // Without an image, the texts become one.
+        (prop::collection::vec(part, 1..4), image()).prop_map(|(mut parts, image)| {
+            parts.push(image);
+            json!([{"role": "user", "content": parts}])
+        }),
     ]
 }
 
@@ -143,9 +145,8 @@ fn content_summary(chat: &Value) -> Vec<String> {
     for message in chat["messages"].as_array().unwrap() {
         let role = message["role"].as_str().unwrap();
         let texts = match &message["content"] {
-            // System messages at the beginning are joined.
-            Value::String(text) if role == "system" => text.split("\n\n").collect(),
-            Value::String(text) => vec![text.as_str()],
+            // The texts of a message are joined, and so are the system messages at the beginning.
+            Value::String(text) => text.split("\n\n").collect(),
             Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
             _ => Vec::new(),
         };

@@ -175,6 +175,17 @@ fn strict_for_openai(schema: &Value) -> Checked {
         .try_for_each(|(name, _)| ensure(required.iter().any(|it| it == name), "optional property", schema))
 }
 
+/// Rules of the provider of `target` beyond those of [`chat`].
+pub(super) fn accepted_by(target: &str, request: &Value) -> Checked {
+    let messages = list(&request["messages"], "messages")?;
+    match target.split('/').next() {
+        Some("deepseek") => messages
+            .iter()
+            .try_for_each(|message| ensure(!message["content"].is_array(), "a list for DeepSeek", message)),
+        _ => Ok(()),
+    }
+}
+
 /// A request for a chat completion.
 pub(super) fn chat(request: &Value) -> Checked {
     keys(
@@ -224,7 +235,12 @@ pub(super) fn chat(request: &Value) -> Checked {
     for message in messages {
         keys(message, &["role", "content", "refusal", "tool_calls", "tool_call_id", "reasoning_content"])?;
         let role = message["role"].as_str().unwrap_or_default();
-        let has_content = message["content"].is_string() || message["content"].is_array();
+        let content = &message["content"];
+        // Texts alone are one string: some providers reject lists.
+        let has_parts =
+            content.as_array().is_some_and(|parts| parts.iter().any(|part| part["type"] != "text"));
+        ensure(!content.is_array() || has_parts, "only texts in a list", message)?;
+        let has_content = content.is_string() || has_parts;
         let calls = list(&message["tool_calls"], "tool_calls")?;
         match role {
             "system" | "user" => ensure(has_content && calls.is_empty(), "content", message)?,

@@ -15,8 +15,8 @@ use crate::untranslatable::{malformed, unsupported};
 
 /// Translates the system prompt and the messages.
 ///
-/// The system messages at the beginning become one, because many chat templates reject a second one and a
-/// content with parts. Later ones become user messages, unless the target is known to accept them.
+/// The system messages at the beginning become one, because many chat templates reject a second one. The texts
+/// of a message become one as well, because these and some providers reject a content with parts. Later ones become user messages, unless the target is known to accept them.
 pub(super) fn conversation(
     system: Option<Content<ContentBlock>>,
     incoming: Vec<messages::AnthropicMessage>,
@@ -29,9 +29,8 @@ pub(super) fn conversation(
     while let Some(message) = incoming.next_if(|message| message.role == "system") {
         leading.extend(texts(Some(message.content), "messages[].content[].type")?);
     }
-    let leading = leading.join("\n\n");
     if !leading.is_empty() {
-        messages.push(text_message("system", leading));
+        messages.push(text_message("system", join(&leading)));
     }
     let later_role = if accepts_later_system(target) { "system" } else { "user" };
     let mut assistants = AssistantMessages {
@@ -87,6 +86,12 @@ fn texts(system: Option<Content<ContentBlock>>, field: &'static str) -> Result<V
     Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
 }
 
+/// Joins the texts of one message.
+fn join(texts: &[impl AsRef<str>]) -> String {
+    let texts = texts.iter().map(AsRef::as_ref).filter(|text| !text.is_empty());
+    texts.collect::<Vec<&str>>().join("\n\n")
+}
+
 /// Maps the ids of calls and their results to ids that the target accepts.
 struct CallIdMap {
     call_ids: RequestCallIds,
@@ -127,10 +132,10 @@ fn user(
     image_parts.append(&mut parts);
     let parts = image_parts;
     if !parts.is_empty() {
-        let content = match <[ContentPart; 1]>::try_from(parts) {
-            Ok([ContentPart { text: Some(text), .. }]) => Content::Text(text),
-            Ok([part]) => Content::Parts(vec![part]),
-            Err(parts) => Content::Parts(parts),
+        let texts = parts.iter().map(|part| part.text.as_deref()).collect::<Option<Vec<_>>>();
+        let content = match texts {
+            Some(texts) => Content::Text(join(&texts)),
+            None => Content::Parts(parts),
         };
         user_messages.push(ChatMessage { content: Some(content), ..ChatMessage::of("user") });
     }
@@ -212,10 +217,7 @@ fn tool_result(
                 image_parts.push(ContentPart::text(format!("[images of {id}]")));
                 image_parts.append(&mut images);
             }
-            match <[String; 1]>::try_from(texts) {
-                Ok([text]) => Content::Text(text),
-                Err(texts) => Content::Parts(texts.into_iter().map(ContentPart::text).collect()),
-            }
+            Content::Text(join(&texts))
         }
     };
     Ok(ChatMessage { content: Some(content), tool_call_id: Some(id), ..ChatMessage::of("tool") })
@@ -251,11 +253,7 @@ impl AssistantMessages<'_> {
                 _ => return Err(unsupported("messages[].content[].type")),
             }
         }
-        let content = match <[String; 1]>::try_from(texts) {
-            Ok([text]) => Some(Content::Text(text)),
-            Err(texts) if texts.is_empty() => None,
-            Err(texts) => Some(Content::Parts(texts.into_iter().map(ContentPart::text).collect())),
-        };
+        let content = (!texts.is_empty()).then(|| Content::Text(join(&texts)));
         if content.is_none() && calls.is_empty() {
             return Ok(None);
         }

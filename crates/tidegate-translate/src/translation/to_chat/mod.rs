@@ -13,6 +13,8 @@
 //! | `metadata.user_id` above 64 characters, or for Mistral | dropped | OpenAI: "string too long" (maximhq/bifrost#1000); Mistral: "Extra inputs are not permitted" |
 //! | call ids above 40 characters; with Mistral, other than 9 letters and digits | numbered | OpenAI: "maximum length 40"; Mistral: "with a length of 9" |
 //! | a final assistant message, for OpenAI | rejected | the model responds to it instead of continuing it |
+//! | several texts in one message | joined | DeepSeek: "invalid type: sequence, expected a string" |
+//! | images and files, for DeepSeek | rejected | DeepSeek takes only text |
 //! | no message | rejected | OpenAI: "[] is too short" |
 
 mod conversation;
@@ -31,8 +33,9 @@ use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig
 use super::schema::{self, SchemaObject};
 use super::tool_names::ToolNames;
 use crate::models::{
-    EffortWithTools, accepts_reasoning_effort, effort_with_tools, is_reasoning_model, max_output_tokens,
-    max_stop_sequences, may_continue_assistant_message, needs_include_usage, uses_max_completion_tokens,
+    EffortWithTools, accepts_parts, accepts_reasoning_effort, effort_with_tools, is_reasoning_model,
+    max_output_tokens, max_stop_sequences, may_continue_assistant_message, needs_include_usage,
+    uses_max_completion_tokens,
 };
 use crate::request_fields::RawJson;
 use crate::untranslatable::{malformed, unsupported};
@@ -127,6 +130,10 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     if messages.last().is_some_and(|last| last.role == "assistant") && !may_continue_assistant_message(target)
     {
         return Err(Untranslatable::new("messages", "has to end with the user for the target"));
+    }
+    let has_parts = |message: &ChatMessage| matches!(message.content, Some(Content::Parts(_)));
+    if !accepts_parts(target) && messages.iter().any(has_parts) {
+        return Err(Untranslatable::new("messages[].content", "has to be text for the target"));
     }
     let request = ChatRequestBody {
         model: fields.take_raw("model"),
