@@ -140,6 +140,17 @@ pub(crate) fn may_continue_assistant_message(target: &str) -> bool {
     !matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
 }
 
+/// Whether a final assistant message is continued only if it has `prefix: true` (Mistral: "Expected last role
+/// User or Tool (or Assistant with prefix True)").
+pub(crate) fn needs_prefix_flag(target: &str) -> bool {
+    Provider::named(target) == Provider::Mistral
+}
+
+/// Whether a user message may follow a tool result (Mistral: "Unexpected role 'user' after role 'tool'").
+pub(crate) fn accepts_user_after_tool(target: &str) -> bool {
+    Provider::named(target) != Provider::Mistral
+}
+
 /// Whether the content of a message may have parts. DeepSeek takes only text ("invalid type: sequence, expected
 /// a string").
 pub(crate) fn accepts_parts(target: &str) -> bool {

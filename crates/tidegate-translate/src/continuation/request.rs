@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use serde_json::json;
 use serde_json::value::to_raw_value;
-use tidegate_providers::Provider;
 
 use super::delivered::Delivered;
-use crate::models::is_before_claude_4_6;
+use crate::models::{is_before_claude_4_6, needs_prefix_flag};
 use crate::request_fields::RequestFields;
 
 /// The instruction for a model that accepts no prefilled assistant message.
@@ -19,12 +18,8 @@ pub(super) fn chat(target: &str, request: &[u8], delivered: &Delivered) -> Optio
     for limit in ["max_tokens", "max_completion_tokens"] {
         lower(&mut fields, limit, delivered.tokens)?;
     }
-    let takes_prefix = Provider::named(target) == Provider::Mistral;
-    extend(
-        &mut fields,
-        &delivered.text,
-        if takes_prefix { ResumeMode::FlaggedPrefill } else { ResumeMode::Instruction },
-    )
+    let mode = if needs_prefix_flag(target) { ResumeMode::FlaggedPrefill } else { ResumeMode::Instruction };
+    extend(&mut fields, &delivered.text, mode)
 }
 
 /// The continuation request in Anthropic's dialect.

@@ -32,7 +32,7 @@
 //! | text, `image_url` (URL, data URL), PDF `file` | `text`, `image`, `document` | blank text is dropped; back: the title of a document of text becomes its heading |
 //! | consecutive messages of one role | one message | back: unchanged, but the texts of a message are joined |
 //! | `tool_calls` of an assistant | `tool_use` | ids are kept where the target accepts them; the text of arguments is unchanged; in responses, ids of fewer than 20 characters are prefixed with the response id |
-//! | `tool` messages | `tool_result`s, first in the turn | back: one message each, first in the turn; their images go into a user message after all of them |
+//! | `tool` messages | `tool_result`s, first in the turn | back: one message each, first in the turn; their images go into a user message after all of them; for Mistral, the text after them is added to the last one |
 //! | `tools`, `parameters`, `strict` | `tools`, `input_schema`, `strict` | schemas are adapted at every depth, and `strict` is sent only where the target accepts it; names that the target rejects are shortened, and restored in the response; tools that were called but not declared are declared, with `tool_choice` none |
 //! | `tool_choice` auto, none, required, one | auto, none, any, tool | |
 //! | `parallel_tool_calls: false` | `disable_parallel_tool_use` | |

@@ -516,7 +516,56 @@ fn a_prefill_is_sent_only_to_providers_that_continue_it() {
     const REJECTED: &str = "`messages` has to end with the user for the target";
     messages_become(&[
         ("openai/gpt-4o", begun.clone(), Err(REJECTED)),
-        ("deepseek/deepseek-chat", begun.clone(), Ok(begun)),
+        ("deepseek/deepseek-chat", begun.clone(), Ok(begun.clone())),
+        (
+            "mistral/mistral-large",
+            begun,
+            Ok(json!({"messages": [
+                message("user", "JSON, please."),
+                {"role": "assistant", "content": "{", "prefix": true},
+            ]})),
+        ),
+    ]);
+}
+
+/// Regression: Mistral answered a user message after a tool result with a 400, as in every conversation with
+/// reminders.
+#[test]
+fn text_after_tool_results_is_added_to_the_last_one_for_mistral() {
+    let image = json!({"type": "image", "source": {"type": "url", "url": "https://a"}});
+    let conversation = |after: &[Value]| {
+        let results = turn("user", &[&[tool_result("a"), tool_result("b")], after].concat());
+        json!({"messages": [
+            message("user", "hi"),
+            turn("assistant", &[tool_use("a"), tool_use("b")]),
+            results,
+            message("user", "so?"),
+            message("system", "Be brief."),
+            message("assistant", "yes"),
+            message("user", "and?"),
+        ]})
+    };
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let result = |id: &str, text: &str| json!({"role": "tool", "tool_call_id": id, "content": text});
+    let (first, second) = ("000000000", "000000001");
+    messages_become(&[
+        (
+            "mistral/mistral-large",
+            conversation(&[text("hm"), text("oh")]),
+            Ok(json!({"messages": [
+                message("user", "hi"),
+                {"role": "assistant", "content": null, "tool_calls": [call(first), call(second)]},
+                result(first, "7"),
+                result(second, "7\n\nhm\n\noh\n\nso?\n\nBe brief."),
+                message("assistant", "yes"),
+                message("user", "and?"),
+            ]})),
+        ),
+        (
+            "mistral/mistral-large",
+            conversation(&[image]),
+            Err("`messages[].content` has to be text after tool results for the target"),
+        ),
     ]);
 }
 

@@ -178,10 +178,23 @@ fn strict_for_openai(schema: &Value) -> Checked {
 /// Rules of the provider of `target` beyond those of [`chat`].
 pub(super) fn accepted_by(target: &str, request: &Value) -> Checked {
     let messages = list(&request["messages"], "messages")?;
-    match target.split('/').next() {
+    let provider = target.split('/').next();
+    let has_prefix = messages.iter().any(|message| message.get("prefix").is_some());
+    ensure(!has_prefix || provider == Some("mistral"), "prefix", request)?;
+    match provider {
         Some("deepseek") => messages
             .iter()
             .try_for_each(|message| ensure(!message["content"].is_array(), "a list for DeepSeek", message)),
+        Some("mistral") => {
+            let roles: Vec<_> = messages.iter().map(|message| &message["role"]).collect();
+            ensure(
+                !roles.windows(2).any(|pair| pair[0] == "tool" && pair[1] == "user"),
+                "user after tool",
+                request,
+            )?;
+            let last = messages.last().unwrap_or(&Value::Null);
+            ensure((last["role"] == "assistant") == (last["prefix"] == true), "prefix", last)
+        }
         _ => Ok(()),
     }
 }
@@ -233,7 +246,9 @@ pub(super) fn chat(request: &Value) -> Checked {
     let messages = list(&request["messages"], "messages")?;
     ensure(!messages.is_empty(), "no messages", request)?;
     for message in messages {
-        keys(message, &["role", "content", "refusal", "tool_calls", "tool_call_id", "reasoning_content"])?;
+        let allowed =
+            ["role", "content", "refusal", "tool_calls", "tool_call_id", "reasoning_content", "prefix"];
+        keys(message, &allowed)?;
         let role = message["role"].as_str().unwrap_or_default();
         let content = &message["content"];
         // Texts alone are one string: some providers reject lists.

@@ -10,7 +10,7 @@ use super::super::chat::{ChatMessage, ContentPart, FilePart, ImageUrl, ToolCall}
 use super::super::content::Content;
 use super::super::messages::{self, ContentBlock, MediaSource};
 use super::super::tool_names::ToolNames;
-use crate::models::{accepts_later_system, wants_reasoning};
+use crate::models::{accepts_later_system, accepts_user_after_tool, wants_reasoning};
 use crate::untranslatable::{malformed, unsupported};
 
 /// Translates the system prompt and the messages.
@@ -44,7 +44,7 @@ pub(super) fn conversation(
     for message in incoming {
         let role = if message.role == "system" { later_role } else { &*message.role };
         if role != "user" {
-            messages.append(&mut user_messages);
+            end_turn(&mut messages, &mut user_messages, target)?;
         }
         match (&*message.role, message.content) {
             ("user", Content::Text(text)) => user_messages.push(text_message("user", text)),
@@ -62,11 +62,33 @@ pub(super) fn conversation(
             _ => return Err(unsupported("messages[].role")),
         }
     }
-    messages.append(&mut user_messages);
+    end_turn(&mut messages, &mut user_messages, target)?;
     match messages.len() > before {
         true => Ok(messages),
         false => Err(Untranslatable::new("messages", "ends with nothing to answer")),
     }
+}
+
+/// Appends the user messages of a turn to its tool results. Where they must not follow these, their texts are
+/// added to the last result.
+fn end_turn(
+    messages: &mut Vec<ChatMessage>,
+    user_messages: &mut Vec<ChatMessage>,
+    target: &str,
+) -> Result<(), Untranslatable> {
+    match messages.last_mut().filter(|last| last.role == "tool" && !accepts_user_after_tool(target)) {
+        None => messages.append(user_messages),
+        Some(result) => {
+            let contents = std::iter::once(result.content.take())
+                .chain(user_messages.drain(..).map(|user| user.content));
+            let text = |content| if let Some(Content::Text(text)) = content { Some(text) } else { None };
+            let texts = contents.map(text).collect::<Option<Vec<_>>>().ok_or_else(|| {
+                Untranslatable::new("messages[].content", "has to be text after tool results for the target")
+            })?;
+            result.content = Some(Content::Text(join(&texts)));
+        }
+    }
+    Ok(())
 }
 
 fn text_message(role: &str, text: String) -> ChatMessage {
