@@ -81,6 +81,9 @@ const REPLIES: &[Row] = &[
     ("anthropic_request_too_large", 413, &[], "E1005", ContextLength, Momentary, None, Some("request_too_large")),
     ("anthropic_billing", 402, &[], "E2002", FailureKind::Response, Spend, None, Some("billing_error")),
     ("anthropic_low_credit", 400, &[], "E2002", FailureKind::Response, Spend, None, Some("invalid_request_error")),
+    ("anthropic_usage_limit", 400, &[], "E2002", FailureKind::Response, Spend, Some(43_200_000), Some("invalid_request_error")),
+    ("anthropic_workspace_usage_limit", 400, &[], "E2002", FailureKind::Response, Spend, Some(86_400_000), Some("invalid_request_error")),
+    ("anthropic_organization_disabled", 400, &[], "E1002", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
     ("anthropic_authentication", 401, &[], "E1002", FailureKind::Response, Momentary, None, Some("authentication_error")),
     ("anthropic_permission", 403, &[], "E1003", FailureKind::Response, Momentary, None, Some("permission_error")),
     ("anthropic_not_found", 404, &[], "E1004", FailureKind::Response, Momentary, None, Some("not_found_error")),
@@ -340,11 +343,19 @@ fn a_vague_code_overrides_no_status_that_is_more_specific() {
 fn an_exhausted_credit_without_a_code_is_recognised_by_its_whole_sentence() {
     let low = "Your credit balance is too low to access the Claude API. Please go to Plans & Billing to upgrade or \
                purchase credits.";
+    let reached = "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.";
+    let disabled = "This organization has been disabled.";
     let used = "Your team 12 has either used all available credits or reached its monthly spending limit.";
     for (status, message, code) in [
         (400, low, "E2002"),
         (400, "Insufficient Balance", "E2002"),
         (400, "Insufficient balance is no role", "E1001"),
+        (400, reached, "E2002"),
+        (403, reached, "E2002"),
+        (429, reached, "E2002"),
+        (400, &format!("messages.0.role: '{reached}' is no role"), "E1001"),
+        (400, &format!("{disabled} is no role"), "E1001"),
+        (400, disabled, "E1002"),
         (400, used, "E1001"),
         (403, used, "E2002"),
         (429, used, "E2002"),

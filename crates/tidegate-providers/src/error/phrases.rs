@@ -1,7 +1,7 @@
 //! Phrases in error messages, for errors without a specific code. They are matched by whole words; see
 //! [`crate::text::word_match`].
 
-use crate::text::word_match::{contains_any_phrase, contains_phrase, is_phrase};
+use crate::text::word_match::{contains_any_phrase, contains_phrase, is_phrase, starts_with_phrase};
 
 /// The prompt does not fit the model.
 pub(crate) fn is_too_long(text: &str) -> bool {
@@ -91,7 +91,8 @@ pub(crate) fn is_content_refused(text: &str) -> bool {
     )
 }
 
-/// A payment is required, in a message that is nothing but one of these sentences.
+/// A payment is required, in a message that is nothing but one of these sentences, or begins with one that ends
+/// in a date.
 pub(crate) fn is_known_credit_error(text: &str) -> bool {
     [
         "your credit balance is too low",
@@ -108,6 +109,17 @@ pub(crate) fn is_known_credit_error(text: &str) -> bool {
     ]
     .iter()
     .any(|sentence| is_phrase(text, sentence))
+        || [
+            "you have reached your specified api usage limits you will regain access on",
+            "you have reached your specified workspace api usage limits you will regain access on",
+        ]
+        .iter()
+        .any(|lead| starts_with_phrase(text, lead))
+}
+
+/// The account is blocked, in a message that is nothing but this sentence.
+pub(crate) fn is_account_disabled(text: &str) -> bool {
+    is_phrase(text, "this organization has been disabled")
 }
 
 /// The message is about a model or a part of the request, and may contain its name.
@@ -131,7 +143,7 @@ pub(crate) fn is_out_of_credit(text: &str) -> bool {
             "spend limit",
             "spending limit",
         ],
-    )
+    ) || is_known_credit_error(text)
 }
 
 /// A billing term next to a bare 429. Providers also use "quota" for a limit per minute, which is not a

@@ -144,6 +144,9 @@ impl<'a> ErrorResponse<'a> {
             None | Some(400 | 413 | 422) if is_too_long() => FailureClass::CONTEXT,
             None | Some(400 | 403 | 422) if is_content_refused() => FailureClass::FILTER,
             None | Some(400..500) if self.is_out_of_credit(message) => FailureClass::SPEND,
+            None | Some(400) if phrases::is_account_disabled(message) => {
+                FailureClass::of(ErrorCode::Authentication)
+            }
             None | Some(500..) if phrases::is_at_capacity(message) => FailureClass::OVERLOAD,
             _ => return None,
         })
@@ -209,10 +212,12 @@ impl<'a> ErrorResponse<'a> {
     }
 
     /// A wait in the body applies to limits and server errors only. Next to a bad request it would be a
-    /// quotation, as may be one in a message without an error code or a status.
+    /// quotation, as may be one in a message without an error code or a status, unless the sentence is known.
     fn hint(&self, class: FailureClass, is_by_code: bool, now: SystemTime) -> Option<RetryHint> {
-        let is_quoted =
-            |hint: &RetryHint| hint.source == HintSource::Message && !is_by_code && self.may_quote_request();
+        let may_be_quoted = !is_by_code
+            && self.may_quote_request()
+            && !phrases::is_known_credit_error(self.body.whole_message());
+        let is_quoted = |hint: &RetryHint| hint.source == HintSource::Message && may_be_quoted;
         let is_worth_a_wait = matches!(class.code.category(), Category::Rate | Category::Server);
         let mut hint = self
             .reported_hint

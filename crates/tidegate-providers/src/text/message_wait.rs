@@ -46,13 +46,23 @@ pub(crate) fn wait(message: &str) -> Option<Duration> {
 
 /// The point in time in `message` at which a wait ends, if there is one: a date in RFC 3339, or a Unix time.
 pub(crate) fn moment(message: &str) -> Option<Reset> {
-    MOMENT_PHRASES.into_iter().find_map(|lead| {
-        let rest = after_phrase(message, lead)?.trim_start();
-        let end =
-            rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | ')')).unwrap_or(rest.len());
-        let word = rest[..end].trim_matches(['"', '\'', '.']);
-        Reset::read(word).filter(|reset| matches!(reset, Reset::At(_)))
-    })
+    MOMENT_PHRASES
+        .into_iter()
+        .find_map(|lead| {
+            let rest = after_phrase(message, lead)?.trim_start();
+            let end =
+                rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | ')')).unwrap_or(rest.len());
+            let word = rest[..end].trim_matches(['"', '\'', '.']);
+            Reset::read(word).filter(|reset| matches!(reset, Reset::At(_)))
+        })
+        .or_else(|| minute(after_phrase(message, "regain access on")?))
+}
+
+/// Parses Anthropic's `2026-04-01 at 00:00 UTC` at the start of `text`.
+fn minute(text: &str) -> Option<Reset> {
+    let (date, rest) = text.trim_start().split_once(" at ")?;
+    let (time, rest) = rest.split_once(' ')?;
+    rest.starts_with("UTC").then(|| Reset::read(&format!("{date}T{time}:00Z")))?
 }
 
 /// Parses the duration at the start of `text`, in Go's format or spelled out. A number without a unit is
@@ -125,12 +135,19 @@ mod tests {
             "Your quota resets at 1793880000, sorry",
             "blocked until \"2026-11-05T13:00:00+01:00\"",
             "retry after 1793880000000",
+            "You will regain access on 2026-11-05 at 12:00 UTC.",
         ] {
             assert_eq!(moment(message), noon, "{message}");
         }
-        for message in
-            ["try again at 12", "until tomorrow", "retry after 2 hours", "until", "wait until noon"]
-        {
+        for message in [
+            "try again at 12",
+            "until tomorrow",
+            "retry after 2 hours",
+            "until",
+            "wait until noon",
+            "regain access on Monday at noon",
+            "regain access on 2026-11-05 at 12:00 CET",
+        ] {
             assert_eq!(moment(message), None, "{message}");
         }
     }

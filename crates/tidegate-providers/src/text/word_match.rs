@@ -15,8 +15,19 @@ pub(crate) fn contains_any_phrase(text: &str, phrases: &[&str]) -> bool {
 
 /// Whether `text` has the words of `phrase` and no others.
 pub(crate) fn is_phrase(text: &str, phrase: &str) -> bool {
+    words(text).eq(phrase.split(' '))
+}
+
+/// Whether the words of `phrase` are the first of `text`.
+pub(crate) fn starts_with_phrase(text: &str, phrase: &str) -> bool {
+    let mut words = words(text);
+    phrase.split(' ').all(|expected| words.next().is_some_and(|word| word == expected))
+}
+
+/// All words in lower case, those of links included.
+fn words(text: &str) -> impl Iterator<Item = String> {
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(str::to_ascii_lowercase).eq(phrase.split(' '))
+    words.map(str::to_ascii_lowercase)
 }
 
 /// The text after the first occurrence of `phrase`.
@@ -77,6 +88,15 @@ mod tests {
         for text in ["", "balance", "No balance", "insufficient balance: x", "insufficient balance http://x"]
         {
             assert!(!is_phrase(text, "insufficient balance"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_words_of_a_text_are_matched_only_there() {
+        for (text, expected) in
+            [("Per day: 7", true), ("per-day", true), ("7 per day", false), ("per", false), ("", false)]
+        {
+            assert_eq!(starts_with_phrase(text, "per day"), expected, "{text}");
         }
     }
 
