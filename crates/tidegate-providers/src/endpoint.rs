@@ -18,7 +18,7 @@ pub(crate) enum Endpoint {
     Messages,
     /// Google's `generateContent`.
     Gemini,
-    /// Cohere's Chat API. Other servers have OpenAI's dialect at the same path.
+    /// Cohere's Chat API, version 2. Other servers have OpenAI's dialect at the same path.
     Cohere,
     /// Bedrock's Converse API.
     Converse,
@@ -90,7 +90,8 @@ pub(crate) fn answer_at(path: &str, query: &str) -> Option<(Endpoint, AnswerForm
         (_, "completions", _) => (Endpoint::Unknown, AnswerForm::Unknown),
         (_, "responses", _) => (Endpoint::Responses, AnswerForm::Unknown),
         ("v1" | "anthropic", "messages", _) => (Endpoint::Messages, AnswerForm::Unknown),
-        ("v1" | "v2", "chat", _) => (Endpoint::Cohere, AnswerForm::Unknown),
+        // Version 1 of Cohere streams in a dialect of its own, as JSON lines or as events, and so do other servers.
+        ("v2", "chat", _) => (Endpoint::Cohere, AnswerForm::Unknown),
         (_, "embeddings", _) | ("v1" | "v2", "embed", _) => (Endpoint::Embeddings, AnswerForm::Document),
         (_, "converse", _) => (Endpoint::Converse, AnswerForm::Document),
         (_, "converse-stream", _) => (Endpoint::Converse, AnswerForm::OtherEvents),
@@ -154,6 +155,7 @@ mod tests {
             ("/v1/messages/batches", None),
             ("/v1/threads/t/messages", None),
             ("/v1/audio/speech", None),
+            ("/v1/chat", None),
             ("/v1/rerank", None),
             ("/v1/models/gemini-2.5-pro:countTokens", None),
             ("/model/anthropic.claude-v2:1/invoke", None),

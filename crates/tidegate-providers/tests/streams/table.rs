@@ -114,6 +114,7 @@ pub(crate) const STREAMS: &[Row] = &[
     ("cohere_reasoning.sse", true, true, None, Some(Natural), usage(70, 4), (5, 2)),
     ("cohere_keywords_in_text.sse", true, true, None, Some(Natural), usage(70, 4), (6, 3)),
     ("cohere_tool_call.sse", true, true, None, Some(Natural), usage(70, 4), (6, 3)),
+    ("cohere_v1.sse", true, true, None, None, NONE, (4, 4)),
     ("cohere_truncated.sse", true, false, None, None, NONE, (4, 2)),
     ("bedrock_error_after_start.events", false, false, Some("E2001"), None, NONE, (2, 0)),
     ("bedrock_error_first.events", false, false, Some("E3002"), None, NONE, (1, 0)),
