@@ -15,8 +15,10 @@ pub(crate) enum UsageField {
     CacheWritten,
     /// Generated tokens that `Output` does not include.
     Thoughts,
-    /// Prompt and generated tokens together.
+    /// All tokens, in which there may be some that neither `Input` nor `Output` includes.
     Total,
+    /// Prompt and generated tokens together, and no others. xAI counts reasoning only in this total.
+    ExactTotal,
 }
 
 /// The numbers in the usage of one response, or of one event.
@@ -29,6 +31,7 @@ pub(crate) struct UsageCounts {
     cache_written: Option<u64>,
     thoughts: Option<u64>,
     total: Option<u64>,
+    exact_total: Option<u64>,
 }
 
 impl UsageCounts {
@@ -45,14 +48,17 @@ impl UsageCounts {
             UsageField::CacheWritten => &mut self.cache_written,
             UsageField::Thoughts => &mut self.thoughts,
             UsageField::Total => &mut self.total,
+            UsageField::ExactTotal => &mut self.exact_total,
         };
         *count = Some(number);
     }
 
     pub(crate) fn usage(self) -> Usage {
+        // Where the cache is counted apart from the input, the total may include it.
+        let exact = self.exact_total.filter(|_| self.cache_read_apart.or(self.cache_written).is_none());
         let output = match (self.output, self.thoughts) {
             (None, None) => None,
-            (output, thoughts) => Some(sum(output, thoughts)),
+            (output, thoughts) => Some(sum(output, thoughts)).max(self.rest_of(exact)),
         };
         Usage {
             input: self.input.map(|input| sum(Some(input), self.cache_written)),
@@ -65,12 +71,67 @@ impl UsageCounts {
 
     /// The usage of a whole response, where the output may be given by the total alone.
     pub(crate) fn usage_of_whole(self) -> Usage {
-        let rest = self.total.zip(self.input).map(|(total, input)| total.saturating_sub(input));
         let usage = self.usage();
-        Usage { output: if self.output.is_none() { rest.or(usage.output) } else { usage.output }, ..usage }
+        let rest = || self.rest_of(self.total.or(self.exact_total));
+        Usage { output: if self.output.is_none() { rest().or(usage.output) } else { usage.output }, ..usage }
+    }
+
+    /// What is left of a total without the input.
+    fn rest_of(self, total: Option<u64>) -> Option<u64> {
+        total.zip(self.input).map(|(total, input)| total.saturating_sub(input))
     }
 }
 
 fn sum(one: Option<u64>, other: Option<u64>) -> u64 {
     one.unwrap_or_default().saturating_add(other.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::Dialect;
+
+    #[test]
+    fn a_total_adds_output_only_in_the_dialects_in_which_it_has_nothing_else() {
+        for (dialect, counts, output) in [
+            (Dialect::Chat, &[("prompt_tokens", 12), ("completion_tokens", 3), ("total_tokens", 55)][..], 43),
+            (Dialect::Chat, &[("prompt_tokens", 12), ("completion_tokens", 3), ("total_tokens", 0)], 3),
+            (Dialect::Chat, &[("prompt_tokens", 12), ("completion_tokens", 3)], 3),
+            (Dialect::Responses, &[("input_tokens", 12), ("output_tokens", 3), ("total_tokens", 55)], 43),
+            // The tokens of tools are in the total alone.
+            (
+                Dialect::Gemini,
+                &[("promptTokenCount", 12), ("candidatesTokenCount", 3), ("totalTokenCount", 55)],
+                3,
+            ),
+            (
+                Dialect::Converse,
+                &[
+                    ("inputTokens", 12),
+                    ("cacheReadInputTokens", 40),
+                    ("outputTokens", 3),
+                    ("totalTokens", 55),
+                ],
+                3,
+            ),
+        ] {
+            let mut usage = UsageCounts::default();
+            for &(name, number) in counts {
+                usage.set((dialect.rules().usage_field)(&[name]).unwrap(), number);
+            }
+            assert_eq!(usage.usage().output, Some(output), "{counts:?}");
+            assert_eq!(usage.usage_of_whole().output, Some(output), "{counts:?}");
+        }
+        // Anthropic's usage with a total, as other servers have it.
+        let mut usage = UsageCounts::default();
+        for (field, number) in [
+            (UsageField::Input, 5),
+            (UsageField::CacheReadApart, 900),
+            (UsageField::Output, 7),
+            (UsageField::ExactTotal, 912),
+        ] {
+            usage.set(field, number);
+        }
+        assert_eq!(usage.usage_of_whole().output, Some(7));
+    }
 }

@@ -66,6 +66,7 @@ pub(crate) const STREAMS: &[Row] = &[
     ("openrouter_error_midway.sse", true, false, Some("E3001"), None, NONE, (4, 1)),
     ("openrouter_plain.sse", true, true, None, Some(Natural), usage(5, 1), (8, 1)),
     ("openrouter_reasoning.sse", true, true, None, Some(Natural), NONE, (5, 2)),
+    ("xai_reasoning_apart.sse", true, true, None, Some(Natural), usage(12, 43), (4, 2)),
     ("xai_usage_early.sse", true, true, None, Some(Natural), usage(12, 3), (4, 1)),
     ("openai_responses_content_filter.sse", true, true, None, Some(ContentFilter), usage(21, 8), (5, 1)),
     ("openai_responses_error_first.sse", false, false, Some("E2002"), None, NONE, (3, 0)),

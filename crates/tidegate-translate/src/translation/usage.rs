@@ -27,13 +27,15 @@ impl TokenUsage {
     }
 
     /// Updates from OpenAI's `usage` object, where the prompt tokens include the cached ones. DeepSeek and Moonshot report the
-    /// cached tokens in fields of their own.
+    /// cached tokens in fields of their own, and xAI counts reasoning only in the total.
     pub(super) fn update_from_chat(&mut self, usage: &Value) {
         let (Some(prompt), Some(output)) =
             (usage["prompt_tokens"].as_u64(), usage["completion_tokens"].as_u64())
         else {
             return;
         };
+        let total = usage["total_tokens"].as_u64().unwrap_or_default();
+        let output = output.max(total.saturating_sub(prompt));
         let fields = [
             &usage["prompt_tokens_details"]["cached_tokens"],
             &usage["prompt_cache_hit_tokens"],
@@ -66,6 +68,17 @@ impl TokenUsage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasoning_that_only_the_total_includes_is_output() {
+        for (total, output) in [(0, 3), (90, 3), (93, 3), (133, 43)] {
+            let mut usage = TokenUsage::default();
+            usage.update_from_chat(
+                &json!({"prompt_tokens": 90, "completion_tokens": 3, "total_tokens": total}),
+            );
+            assert_eq!(usage.as_messages()["output_tokens"], output, "{total}");
+        }
+    }
 
     #[test]
     fn cached_tokens_have_a_field_in_each_dialect() {
