@@ -38,12 +38,17 @@ pub(super) fn read(body: &[u8]) -> Requirements {
             ],
             Leaf::Text(kind),
         ) => needs.images |= kind.starts_with("image/") || kind.starts_with(r"image\/"),
-        (["response_format", "type"] | ["text", "format", "type"], Leaf::Text(kind)) => {
-            needs.schema |= kind == "json_schema";
-        }
-        (["generationConfig" | "generation_config", "responseSchema" | "response_schema"], Leaf::Object) => {
-            needs.schema = true;
-        }
+        (
+            ["response_format" | "output_format", "type"] | ["text" | "output_config", "format", "type"],
+            Leaf::Text(kind),
+        ) => needs.schema |= kind == "json_schema",
+        (
+            [
+                "generationConfig" | "generation_config",
+                "responseSchema" | "response_schema" | "responseJsonSchema" | "response_json_schema",
+            ],
+            Leaf::Object,
+        ) => needs.schema = true,
         _ => {}
     });
     needs
@@ -81,7 +86,17 @@ mod tests {
             ),
             (r#"{"response_format":{"type":"json_schema"}}"#, Requirements { schema: true, ..NOTHING }),
             (r#"{"text":{"format":{"type":"json_schema"}}}"#, Requirements { schema: true, ..NOTHING }),
+            (
+                r#"{"output_config":{"effort":"low","format":{"type":"json_schema","schema":{}}}}"#,
+                Requirements { schema: true, ..NOTHING },
+            ),
+            (
+                r#"{"output_format":{"type":"json_schema","schema":{"type":"object"}}}"#,
+                Requirements { schema: true, ..NOTHING },
+            ),
+            (r#"{"output_config":{"format":null,"effort":"low"}}"#, NOTHING),
             (r#"{"generationConfig":{"responseSchema":{}}}"#, Requirements { schema: true, ..NOTHING }),
+            (r#"{"generationConfig":{"responseJsonSchema":{}}}"#, Requirements { schema: true, ..NOTHING }),
             (
                 r#"{"response_format":{"type":"json_object"},"max_tokens":7}"#,
                 Requirements { max_output: Some(7), ..NOTHING },
