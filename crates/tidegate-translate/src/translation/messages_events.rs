@@ -20,7 +20,7 @@ use super::exact_arguments::with_argument_text;
 use super::messages_response::message_start;
 use super::repair;
 use super::stop_reason::{is_cut_off, is_of_calls, stop_reason};
-use super::text_digest::TextDigest;
+use super::text_digest::DeliveredText;
 use super::tool_names::ToolNames;
 use super::usage::TokenUsage;
 use crate::sse::write_event;
@@ -35,8 +35,8 @@ pub(super) struct MessagesEvents {
     /// The index of the choice that is translated, once it has content.
     choice: Option<u64>,
     /// The content of the deltas, which some hosts repeat in a whole message.
-    text: TextDigest,
-    thinking: TextDigest,
+    text: DeliveredText,
+    thinking: DeliveredText,
     has_call_deltas: bool,
     pub(super) blocks: BlockQueue,
     reason: Option<String>,
@@ -50,8 +50,8 @@ impl MessagesEvents {
             omits_reasoning,
             has_begun: false,
             choice: None,
-            text: TextDigest::default(),
-            thinking: TextDigest::default(),
+            text: DeliveredText::default(),
+            thinking: DeliveredText::default(),
             has_call_deltas: false,
             blocks: BlockQueue::new(tool_names),
             reason: None,

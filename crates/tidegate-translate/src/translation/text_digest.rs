@@ -22,36 +22,58 @@ impl TextDigest {
     }
 
     pub(super) fn push(&mut self, text: &str) {
-        text.chars().for_each(|char| self.push_char(char));
+        text.chars().filter(is_visible).for_each(|char| self.push_char(char));
     }
 
     /// FNV-1a with 64 bits.
     fn push_char(&mut self, char: char) {
-        if !char.is_whitespace() {
-            self.length += 1;
-            self.hash = (self.hash ^ u64::from(char)).wrapping_mul(0x0000_0100_0000_01b3).wrapping_add(1);
-        }
+        self.length += 1;
+        self.hash = (self.hash ^ u64::from(char)).wrapping_mul(0x0000_0100_0000_01b3).wrapping_add(1);
     }
 
-    /// The part of `whole` that was not delivered: what follows this text if `whole` begins with it, else all.
-    /// If nothing was delivered, nothing is a repetition.
-    pub(super) fn undelivered<'a>(&self, whole: &'a str) -> &'a str {
+    /// What follows this text in `whole`, of which only the characters that `counts` are compared. `None` if `whole`
+    /// does not begin with this text, or if this text is empty.
+    fn rest_of<'a>(&self, whole: &'a str, counts: fn(&char) -> bool) -> Option<&'a str> {
         if self.is_empty() {
-            return whole;
+            return None;
         }
         let mut digest = Self::default();
-        for (at, char) in whole.char_indices() {
+        whole.char_indices().filter(|(_, char)| counts(char)).find_map(|(at, char)| {
             digest.push_char(char);
-            if digest == *self {
-                return &whole[at + char.len_utf8()..];
-            }
-        }
-        whole
+            (digest == *self).then(|| &whole[at + char.len_utf8()..])
+        })
+    }
+}
+
+fn is_visible(char: &char) -> bool {
+    !char.is_whitespace()
+}
+
+/// The delivered text of a stream.
+#[derive(Default)]
+pub(super) struct DeliveredText {
+    exact: TextDigest,
+    visible: TextDigest,
+}
+
+impl DeliveredText {
+    pub(super) fn push(&mut self, text: &str) {
+        text.chars().for_each(|char| self.exact.push_char(char));
+        self.visible.push(text);
+    }
+
+    /// The part of `whole` that was not delivered: what follows the delivered text if `whole` begins with it, with this
+    /// white space or with another, else all. If nothing was delivered, nothing is a repetition.
+    pub(super) fn undelivered<'a>(&self, whole: &'a str) -> &'a str {
+        let exact = self.exact.rest_of(whole, |_| true);
+        exact.or_else(|| self.visible.rest_of(whole, is_visible)).unwrap_or(whole)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -59,7 +81,10 @@ mod tests {
         for (delivered, whole, rest) in [
             ("", "fine", "fine"),
             ("", "\n    x = 1", "\n    x = 1"),
-            (" ", " fine", " fine"),
+            (" ", " fine", "fine"),
+            (" ", "fine", "fine"),
+            ("fine\n", "fine\n", ""),
+            ("fine\n", "fine\n\n", "\n"),
             ("fi", "fine", "ne"),
             ("fine", "fine", ""),
             (" fine\n", "fine", ""),
@@ -68,7 +93,19 @@ mod tests {
             ("fi", "ne", "ne"),
             ("é", "é😀", "😀"),
         ] {
-            assert_eq!(TextDigest::of(delivered).undelivered(whole), rest, "{delivered:?} {whole:?}");
+            let mut text = DeliveredText::default();
+            text.push(delivered);
+            assert_eq!(text.undelivered(whole), rest, "{delivered:?} {whole:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_follows_the_delivered_text_is_undelivered(delivered in "[ab\n ]{1,6}", rest in "[ab\n ]{0,6}") {
+            let mut text = DeliveredText::default();
+            text.push(&delivered);
+            let whole = format!("{delivered}{rest}");
+            prop_assert_eq!(text.undelivered(&whole), rest);
         }
     }
 }

@@ -155,6 +155,21 @@ fn text_of_messages_is_translated_from_all_forms() {
 }
 
 proptest! {
+    /// Perplexity sends the whole text so far beside each delta.
+    #[test]
+    fn text_that_each_chunk_repeats_is_delivered_once(pieces in prop::collection::vec("[ab \n]{1,3}", 1..8)) {
+        let mut whole = String::new();
+        let events: Vec<_> = pieces
+            .iter()
+            .map(|piece| {
+                whole += piece;
+                json!({"choices": [{"delta": {"content": piece}, "message": {"content": whole}}]})
+            })
+            .collect();
+        let received = blocks(&stream(for_messages(), sse(&events).as_bytes(), &[]));
+        prop_assert_eq!(received, [("text".to_owned(), whole)]);
+    }
+
     /// Whatever form the pieces of a text have, all of them are delivered, for any chunks.
     #[test]
     fn no_piece_of_a_text_is_lost(
