@@ -311,7 +311,8 @@ impl StreamReader {
             self.state.has_started = true;
         }
         match parsed.end {
-            EndSignal::None => {}
+            // Another choice goes on.
+            EndSignal::None => self.may_end &= !parsed.is_token,
             EndSignal::Allowed => {
                 let rules = self.dialect.map_or(&DialectRules::UNKNOWN, Dialect::rules);
                 self.may_end = !(rules.needs_terminator)(self.provider);
@@ -411,6 +412,42 @@ mod tests {
             scanner.push(format!("error: {error}\n\ndata: [DONE]\n\n").as_bytes());
             scanner.finish();
             assert_eq!(scanner.state().failure.as_ref().map(|failure| failure.code), Some(code), "{error}");
+        }
+    }
+
+    /// Regression: a stream that broke off in one choice was complete if another choice had ended before.
+    #[test]
+    fn a_choice_that_goes_on_is_not_ended_by_the_stop_reason_of_another() {
+        let chat = |index: u32, text: &str, reason: &str| {
+            format!(
+                r#"{{"choices":[{{"index":{index},"delta":{{"content":"{text}"}},"finish_reason":"{reason}"}}]}}"#
+            )
+        };
+        let gemini = |index: u32, text: &str, reason: &str| {
+            format!(
+                r#"{{"candidates":[{{"index":{index},"content":{{"parts":[{{"text":"{text}"}}]}},"finishReason":"{reason}"}}]}}"#
+            )
+        };
+        let dialects: [&dyn Fn(u32, &str, &str) -> String; 2] = [&chat, &gemini];
+        for event in dialects {
+            let mut events = vec![
+                event(0, "a", ""),
+                event(1, "b", ""),
+                event(0, "", "stop"),
+                event(1, "c", ""),
+                event(1, "d", ""),
+            ];
+            for is_complete in [false, true] {
+                if is_complete {
+                    events.push(event(1, "", "stop"));
+                }
+                let mut scanner = Scanner::sse(Provider::Other).for_answer();
+                for event in &events {
+                    scanner.push(format!("data: {event}\n\n").as_bytes());
+                }
+                scanner.finish();
+                assert_eq!(scanner.state().has_finished, is_complete, "{events:?}");
+            }
         }
     }
 
