@@ -156,16 +156,19 @@ impl ResponseTranslator for ResponseConverter {
     }
 
     fn end(&mut self, out: &mut BytesMut) {
+        let mut result = Ok(());
         std::mem::take(&mut self.framer).finish(|event| {
-            // An incomplete event is ignored. The failure of an oversized event can no longer be returned
-            // here. It sets `has_ended`, so that no end of the stream is written.
-            if event.is_complete() || event.is_cut {
-                self.has_ended |= self.convert_event(event, out).is_err();
+            // An incomplete event is ignored. After an oversized one the stream is truncated, whatever came before.
+            self.has_ended |= event.is_cut;
+            if result.is_ok() && event.is_complete() {
+                result = self.convert_event(event, out);
             }
         });
-        if !self.has_ended
-            && let Err(failure) = self.encoder.events().end_of_stream(out)
-        {
+        if result.is_ok() && !self.has_ended {
+            result = self.encoder.events().end_of_stream(out);
+        }
+        // A failure can no longer be returned here.
+        if let Err(failure) = result {
             let error = self.encoder.error(&TranslatedError::from_failure(failure));
             self.encoder.events().fail(error, out);
         }

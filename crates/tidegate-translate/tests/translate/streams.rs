@@ -246,6 +246,32 @@ fn a_truncated_stream_gets_no_end() {
     }
 }
 
+/// Regression: a call with incomplete arguments was followed by no end and no error if the empty line after the last event
+/// was missing.
+#[test]
+fn a_failure_in_the_last_event_is_an_error_even_without_an_empty_line() {
+    let call = json!({"id": "c", "function": {"name": "f", "arguments": "{\"a\""}});
+    let chat = json!({"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]});
+    let block = json!({"type": "tool_use", "id": "c", "name": "f", "input": {}});
+    let start = json!({"type": "content_block_start", "index": 0, "content_block": block});
+    let delta = json!({"type": "content_block_delta", "index": 0,
+        "delta": {"type": "input_json_delta", "partial_json": "{\"a\""}});
+    let reason = json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}});
+    type New = fn() -> Box<dyn ResponseTranslator>;
+    for (new_translator, events, end) in [
+        (for_messages as New, format!("data: {chat}"), "data: [DONE]".to_owned()),
+        (for_chat, format!("data: {start}\n\ndata: {delta}"), format!("data: {reason}")),
+    ] {
+        let (_, failure) = try_stream(new_translator(), format!("{events}\n\n{end}\n\n").as_bytes(), &[]);
+        assert!(failure.is_some(), "{events}");
+        for last in ["", "\n"] {
+            let text = stream(new_translator(), format!("{events}\n\n{end}{last}").as_bytes(), &[]);
+            assert!(text.matches("\"error\":").count() == 1, "{text}");
+            assert!(!text.contains("message_stop") && !text.contains("[DONE]"), "{text}");
+        }
+    }
+}
+
 #[test]
 fn usage_is_sent_to_a_chat_only_if_requested() {
     let request = json!({"messages": hello(), "stream": true});
