@@ -154,9 +154,12 @@ fn thinking_is_off_if_a_tool_call_is_required() {
 
 #[test]
 fn a_schema_is_sent_only_to_models_that_support_it() {
-    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}});
-    let closed = json!({"type": "object", "additionalProperties": false});
-    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {}, "strict": true}}]);
+    let (open, closed) = (
+        json!({"type": "object", "properties": {}}),
+        json!({"type": "object", "properties": {}, "additionalProperties": false}),
+    );
+    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": open}});
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": open, "strict": true}}]);
     let config = json!({"output_config": {"format": {"type": "json_schema", "schema": closed}}});
     chat_becomes(&[
         (ONE_OF_BOTH, json!({"response_format": format}), Ok(config)),
@@ -165,11 +168,7 @@ fn a_schema_is_sent_only_to_models_that_support_it() {
             json!({"response_format": format}),
             Err("`response_format` has no counterpart in the dialect of the target"),
         ),
-        (
-            OLD,
-            json!({"tools": tools}),
-            Ok(json!({"tools": [{"name": "f", "input_schema": {"type": "object"}}]})),
-        ),
+        (OLD, json!({"tools": tools}), Ok(json!({"tools": [{"name": "f", "input_schema": open}]}))),
         (
             NEWEST,
             json!({"tools": tools}),
@@ -180,7 +179,8 @@ fn a_schema_is_sent_only_to_models_that_support_it() {
 
 #[test]
 fn above_the_limit_of_strict_tools_none_is_strict() {
-    let tool = |at: usize| json!({"type": "function", "function": {"name": format!("f{at}"), "parameters": {}, "strict": true}});
+    let parameters = json!({"type": "object", "properties": {}});
+    let tool = |at: usize| json!({"type": "function", "function": {"name": format!("f{at}"), "parameters": parameters, "strict": true}});
     for (count, strict) in [(20, 20), (21, 0)] {
         let mut tools: Vec<_> = (0..count).map(tool).collect();
         tools.push(json!({"type": "function", "function": {"name": "loose"}}));

@@ -96,11 +96,11 @@ fn enforced_objects_are_closed_and_limits_are_described() {
             "depth": {"type": "number", "minimum": 0, "exclusiveMaximum": 100},
             "site": {"type": "string", "format": "uri"},
             "code": {"type": "string", "format": "regex"},
-            "tides": {"type": "array", "minItems": 1, "maxItems": 4, "items": {"type": "object", "additionalProperties": true}},
+            "tides": {"type": "array", "minItems": 1, "maxItems": 4, "items": {"type": "object", "properties": {"at": {}}, "additionalProperties": true}},
             "one": {"oneOf": [{"type": "object", "properties": {}}, {"type": "null"}]},
         },
         "required": ["name"],
-        "$defs": {"d": {"type": "object"}},
+        "$defs": {"d": {"type": "object", "additionalProperties": false}},
     });
     assert_eq!(
         enforced(&schema).unwrap(),
@@ -112,7 +112,7 @@ fn enforced_objects_are_closed_and_limits_are_described() {
                 "site": {"type": "string", "format": "uri"},
                 "code": {"type": "string", "description": "{format: \"regex\"}"},
                 "tides": {"type": "array", "minItems": 1, "description": "{maxItems: 4}",
-                    "items": {"type": "object", "additionalProperties": false}},
+                    "items": {"type": "object", "properties": {"at": {}}, "additionalProperties": false}},
                 "one": {"anyOf": [{"type": "object", "properties": {}, "additionalProperties": false}, {"type": "null"}]},
             },
             "required": ["name"],
@@ -127,6 +127,7 @@ fn enforced_objects_are_closed_and_limits_are_described() {
 fn only_strict_tools_are_adapted() {
     let schema = json!({"type": "object", "properties": {"n": {"type": "number", "minimum": 0}}});
     let map = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let open = json!({"type": "object"});
     let tool = |schema: &Value, strict: bool| {
         let tools =
             json!([{"type": "function", "function": {"name": "f", "parameters": schema, "strict": strict}}]);
@@ -135,6 +136,7 @@ fn only_strict_tools_are_adapted() {
     };
     assert_eq!(tool(&schema, false), json!({"name": "f", "input_schema": schema}));
     assert_eq!(tool(&map, true), json!({"name": "f", "input_schema": map}));
+    assert_eq!(tool(&open, true), json!({"name": "f", "input_schema": open}));
     let adapted = json!({"type": "object", "additionalProperties": false,
         "properties": {"n": {"type": "number", "description": "{minimum: 0}"}}});
     assert_eq!(tool(&schema, true), json!({"name": "f", "input_schema": adapted, "strict": true}));
@@ -149,8 +151,13 @@ fn a_response_schema_that_cannot_be_enforced_is_rejected_by_name() {
         "c": {"type": "null"},
     }});
     let own = json!({"type": "object", "properties": {"next": {"$ref": "#"}}});
+    let items = |object: Value| json!({"type": "array", "items": object});
     for (schema, problem) in [
         (map, "has an object with arbitrary keys"),
+        (json!({"type": "object"}), "has an object with arbitrary keys"),
+        (items(json!({"type": ["object", "null"]})), "has an object with arbitrary keys"),
+        (items(json!({"type": "object", "additionalProperties": true})), "has an object with arbitrary keys"),
+        (items(json!({"type": "object", "minProperties": 1})), "has an object with arbitrary keys"),
         (tree, "contains itself"),
         (own, "contains itself"),
         (json!(true), "is not in the form of its dialect"),
@@ -166,7 +173,7 @@ fn a_response_schema_that_cannot_be_enforced_is_rejected_by_name() {
 /// The model reads the description of a response format.
 #[test]
 fn the_description_of_a_response_format_is_kept() {
-    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "description": "A tide.", "schema": {"type": "object"}}});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "description": "A tide.", "schema": {"type": "object", "properties": {}}}});
     let request = json!({"messages": hello(), "response_format": format});
     let messages = body(translate(&ChatToMessages::new(CLAUDE), &request));
     assert_eq!(messages["output_config"]["format"]["schema"]["description"], "A tide.");
@@ -185,5 +192,5 @@ fn schemas_of_any_depth_and_size_are_read_or_rejected() {
     assert_eq!(error.field(), "tools[].input_schema");
     let chain: serde_json::Map<String, Value> =
         (0..20_000).map(|at| (format!("d{at}"), json!({"$ref": format!("#/$defs/d{}", at + 1)}))).collect();
-    assert!(enforced(&json!({"type": "object", "$defs": chain})).is_ok());
+    assert!(enforced(&json!({"type": "object", "properties": {}, "$defs": chain})).is_ok());
 }

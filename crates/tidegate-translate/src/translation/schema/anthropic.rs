@@ -29,6 +29,9 @@ const ENFORCED_KEYWORDS: [&str; 16] = [
 const ENFORCED_FORMATS: [&str; 10] =
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
 
+/// Keywords that may declare the properties of an object.
+const DECLARING: [&str; 7] = ["properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"];
+
 /// Keywords about the schema and not about the value.
 const REMARKS: [&str; 3] = ["$schema", "$id", "$comment"];
 
@@ -60,12 +63,13 @@ pub(in super::super) fn enforced(mut schema: SchemaObject) -> Result<SchemaObjec
     Ok(schema)
 }
 
-/// Whether other keys than the declared ones have values of a certain form: a map. Without such keys, a map
-/// is always empty.
+/// Whether the object is a map: other keys than the declared ones have values of a certain form, or none is declared. Without
+/// such keys, a map is always empty.
 fn has_arbitrary_keys(schema: &SchemaObject) -> bool {
     match schema.get("additionalProperties") {
-        Some(Keyword::One(more)) => !more.is(true) && !more.is(false),
-        _ => false,
+        Some(Keyword::One(more)) if more.is(false) => false,
+        Some(Keyword::One(more)) if !more.is(true) => true,
+        _ => schema.is_type("object") && !DECLARING.iter().any(|name| schema.has(name)),
     }
 }
 
