@@ -397,6 +397,23 @@ fn below_400_no_body_is_needed_and_only_that_of_a_2xx_may_be_an_error() {
     }
 }
 
+#[test]
+fn no_recorded_answer_contains_a_failure() {
+    let mut seen = 0;
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/streams")).unwrap() {
+        let path = file.unwrap().path();
+        if !path.to_str().unwrap().ends_with("plain.sse") {
+            continue;
+        }
+        let stream = std::fs::read(&path).unwrap();
+        if let Some(answer) = ProviderClassifier::default().events_to_document(&stream) {
+            assert_eq!(ProviderClassifier::default().failure_in(&answer), None, "{path:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 4, "{seen}");
+}
+
 /// A server that sends status 200 before an error does so before any error.
 #[test]
 fn every_recorded_error_is_detected_by_the_probe() {
@@ -435,12 +452,18 @@ fn an_error_without_a_status_is_classified_by_its_body() {
         (r#"{"error":{"type":"invalid_request_error","message":"prompt is too long"}}"#, "E1005"),
         (r#"{"error":{"type":"invalid_request_error","message":"no"}}"#, "E1001"),
         (r#"{"error":"something"}"#, "E3001"),
+        (r#"{"object":"error","message":{"detail":[{"msg":"no"}]},"type":"invalid_request_error"}"#, "E1001"),
+        (r#"{"choices":[{"error":{"code":429}}]}"#, "E2001"),
         (r#"{"error":{}}"#, "E3001"),
     ] {
         assert_eq!(code(body), Some(expected), "{body}");
     }
     for body in [
         r#"{"choices":[{"delta":{"content":"error"}}]}"#,
+        r#"{"choices":[{"message":{"role":"assistant","content":"Ebb."},"finish_reason":"stop"}]}"#,
+        r#"{"message":{"role":"assistant","content":[{"type":"text","text":"Ebb."}]},"finish_reason":"COMPLETE"}"#,
+        r#"{"error":"","message":{"content":"Ebb."}}"#,
+        r#"{"error":" "}"#,
         r#"{"id":"resp_1","error":null,"status":"completed"}"#,
         r#"{"type":"content_block_delta","delta":{"text":"{\"error\":1}"}}"#,
         "[DONE]",

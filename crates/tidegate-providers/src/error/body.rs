@@ -98,13 +98,13 @@ impl<'a> ParsedErrorBody<'a> {
                 self.code.get_or_insert(name);
             }
             // Anthropic's envelope and OpenAI's event have the type "error".
-            (S::Top, F::Type) if text == "error" => self.is_error = true,
+            (S::Top, F::Type | F::Object) if text == "error" => self.is_error = true,
             (S::Top | S::Error, F::Type) => _ = self.kind.get_or_insert(text),
             (S::Error, F::Status) => _ = self.status.get_or_insert(text),
             (S::Outside, _) | (S::Top | S::Error, F::Message) => {
                 self.message.get_or_insert(clip(text));
             }
-            (S::Top, F::Error) => {
+            (S::Top, F::Error) if !text.trim().is_empty() => {
                 self.is_error = true;
                 self.message.get_or_insert(clip(text));
             }
@@ -221,6 +221,7 @@ enum ErrorField {
     Exception,
     #[serde(alias = "error_type")]
     Type,
+    Object,
     Status,
     #[serde(alias = "Message", alias = "msg", alias = "detail")]
     Message,
@@ -288,7 +289,8 @@ impl<'de> Visitor<'de> for ErrorBodyVisitor<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let section = self.section.child(self.field);
-        if section == Section::Error {
+        // The message of an answer is an object as well.
+        if section == Section::Error && self.field == ErrorField::Error {
             self.body.enter_error();
         }
         while let Some(field) = map.next_key()? {

@@ -27,9 +27,7 @@ impl TranslatedError {
 
     /// The failure, if the body of a response with a success status is an error.
     pub(super) fn failure_in_success(provider: Provider, body: &[u8]) -> Option<Failure> {
-        let value: Value = serde_json::from_slice(body).ok()?;
-        let is_error = !value["error"].is_null() || value["type"] == "error" || value["object"] == "error";
-        ProviderClassifier::new(provider).failure_in(body).filter(|_| is_error)
+        ProviderClassifier::new(provider).failure_in(body)
     }
 
     /// `{"error":{"message":...,"type":...,"param":null,"code":...}}`
