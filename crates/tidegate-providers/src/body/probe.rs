@@ -339,6 +339,7 @@ mod tests {
         r#"{"object":"chat.completion","choices":[{"finish_reason":"error","error":{"code":502}}]}"#,
         r#"{"choices":[{"message":{"role":"assistant","content":""},"finish_reason":"error"}]}"#,
         r#"{"choices":[{"message":{"content":null},"finish_reason":"insufficient_system_resource"}]}"#,
+        r#"{"choices":[{"finish_reason":"abort","message":{"content":"x"}}]}"#,
         r#"{"choices":[{"index":0,"error":{"message":"upstream"},"message":{"content":"so far"}}]}"#,
     ];
 

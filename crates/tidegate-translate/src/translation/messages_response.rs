@@ -29,14 +29,15 @@ struct OutgoingMessage<'a> {
     usage: Value,
 }
 
-/// Returns `None` if `body` is not a completion, or if not all of its content can be translated: a call that
+/// Returns `None` if `body` is not a completion, if it reports an error, or if not all of its content can be translated: a call that
 /// is missing, or is incomplete although the response was not cut off, or content in an unknown form.
 pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -> Option<Vec<u8>> {
     let completion: Value = serde_json::from_str(&with_argument_text(repair::decode(body))).ok()?;
     let choice = choice(&completion, None)?;
     let reason = choice["finish_reason"].as_str().unwrap_or_default();
-    // These finish reasons report a failure.
-    if matches!(reason, "error" | "insufficient_system_resource") {
+    let parsed = Dialect::Chat.read(Event { data: body, ..Event::default() });
+    // An error, or a finish reason that reports one.
+    if parsed.error.is_some() {
         return None;
     }
     // A delta, and a text of the older completions API, instead of the message.
@@ -72,8 +73,7 @@ pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -
             }
         });
     }
-    let is_token = Dialect::Chat.read(Event { data: body, ..Event::default() }).is_token;
-    if is_of_calls(reason) && !has_calls || is_token && !has_content {
+    if is_of_calls(reason) && !has_calls || parsed.is_token && !has_content {
         return None;
     }
     let mut token_usage = TokenUsage::default();

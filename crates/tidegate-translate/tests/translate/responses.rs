@@ -105,6 +105,17 @@ fn an_unreadable_response_is_a_failure_and_not_an_empty_response() {
         let failure = for_chat().whole(StatusCode::OK, body.as_bytes()).unwrap_err();
         assert_eq!(failure.provider_code.as_deref(), Some("unreadable_answer"), "{body}");
     }
+    // A response that reports a failure beside its content.
+    for reason in ["error", "abort", "insufficient_system_resource"] {
+        let body = format!(r#"{{"choices":[{{"message":{{"content":"Ebb"}},"finish_reason":"{reason}"}}]}}"#);
+        assert_eq!(
+            for_messages().whole(StatusCode::OK, body.as_bytes()).unwrap_err().code.code(),
+            "E3001",
+            "{body}"
+        );
+    }
+    let error = br#"{"choices":[{"message":{"content":"Ebb"}}],"error":{"code":"rate_limit_exceeded"}}"#;
+    assert_eq!(for_messages().whole(StatusCode::OK, error).unwrap_err().code.code(), "E2001");
     // An error body under a success status is classified by its content.
     let error = br#"{"error":{"message":"no credit","code":"insufficient_quota"}}"#;
     assert_eq!(for_messages().whole(StatusCode::OK, error).unwrap_err().code.code(), "E2002");

@@ -33,13 +33,14 @@ pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
 struct ContentKeys {
     choices: JsonKey,
     content: JsonKey,
-    error_keywords: [Finder<'static>; 3],
+    error_keywords: [Finder<'static>; 4],
 }
 
 static KEYS: LazyLock<ContentKeys> = LazyLock::new(|| ContentKeys {
     choices: JsonKey::new(r#""choices""#),
     content: JsonKey::new(r#""content""#),
-    error_keywords: [r#""error""#, r#""failed""#, r#""insufficient_system_resource""#].map(Finder::new),
+    error_keywords: [r#""error""#, r#""failed""#, r#""abort""#, r#""insufficient_system_resource""#]
+        .map(Finder::new),
 });
 
 /// Whether the response has content and no error before it. Choices within another field are no answer.
