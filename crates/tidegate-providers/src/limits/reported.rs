@@ -28,11 +28,18 @@ pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> ReportedLimits {
             limits.has_invalid = true;
         }
     }
-    match limits.is_empty() {
-        // Headers in another format, such as those of a gateway.
-        true if is_plain => ReportedLimits::from_headers_with(headers, go_duration::reset),
-        _ => limits.reported(),
+    let mut reported = limits.reported();
+    if is_plain {
+        // Headers in another format, such as those of a gateway. Together has them for requests, beside its own for tokens.
+        let plain = ReportedLimits::from_headers_with(headers, go_duration::reset);
+        reported.has_invalid |= plain.has_invalid;
+        for (unit, status) in plain.iter() {
+            if reported.get(unit).is_none() {
+                *reported.entry(unit) = *status;
+            }
+        }
     }
+    reported
 }
 
 /// Stores the value of a header, and returns whether it is valid.
@@ -62,10 +69,6 @@ struct ParsedLimit<'a> {
 }
 
 impl<'a> ParsedLimits<'a> {
-    fn is_empty(&self) -> bool {
-        self.limits[0].is_none()
-    }
-
     /// The status of the limit that `header` is about.
     fn status(&mut self, header: &LimitHeader<'a>) -> Option<&mut LimitStatus> {
         let is_slot =
@@ -211,9 +214,16 @@ mod tests {
         let limits = get(Provider::Cerebras, &cerebras, LimitUnit::Requests).unwrap();
         assert_eq!((limits.limit, limits.period, limits.reset), (Some(30), MINUTE, within(11_380)));
 
-        let together =
-            [("x-ratelimit-limit", "10"), ("x-tokenlimit-limit", "3000"), ("x-tokenlimit-remaining", "7")];
+        let together = [
+            ("x-ratelimit-limit", "10"),
+            ("x-ratelimit-remaining", "4"),
+            ("x-ratelimit-reset", "6"),
+            ("x-tokenlimit-limit", "3000"),
+            ("x-tokenlimit-remaining", "7"),
+        ];
         assert_eq!(get(Provider::Together, &together, LimitUnit::Tokens).unwrap().remaining, Some(7));
+        let limits = get(Provider::Together, &together, LimitUnit::Requests).unwrap();
+        assert_eq!((limits.limit, limits.remaining, limits.reset), (Some(10), Some(4), within(6_000)));
 
         let gateway = [("ratelimit", "\"default\";r=5;t=3"), ("x-request-id", "1")];
         assert_eq!(get(Provider::Other, &gateway, LimitUnit::Requests).unwrap().remaining, Some(5));
@@ -252,6 +262,33 @@ mod tests {
         }
         let minute = reported(Provider::OpenAi, &[("x-ratelimit-reset-tokens", "1m")]);
         assert_eq!(minute.get(LimitUnit::Tokens).unwrap().reset, within(60_000));
+    }
+
+    /// A limit is read wherever the other one is.
+    #[test]
+    fn each_limit_is_read_beside_those_in_another_format() {
+        let requests = [
+            ("ratelimit-remaining", "4"),
+            ("x-ratelimit-remaining", "4"),
+            ("x-ratelimit-remaining-requests", "4"),
+        ];
+        let tokens = [
+            ("x-tokenlimit-remaining", "7"),
+            ("x-ratelimit-remaining-tokens", "7"),
+            ("ratelimit-remaining-tokens", "7"),
+        ];
+        for (of_requests, of_tokens) in requests.into_iter().flat_map(|one| tokens.map(|other| (one, other)))
+        {
+            for provider in [Provider::Together, Provider::OpenAi, Provider::Other] {
+                let limits = reported(provider, &[of_requests, of_tokens]);
+                let remaining = |unit| limits.get(unit).and_then(|status| status.remaining);
+                assert_eq!(
+                    (remaining(LimitUnit::Requests), remaining(LimitUnit::Tokens), limits.has_invalid),
+                    (Some(4), Some(7), false),
+                    "{of_requests:?} {of_tokens:?}"
+                );
+            }
+        }
     }
 
     proptest! {
