@@ -418,35 +418,27 @@ mod tests {
     /// Regression: a stream that broke off in one choice was complete if another choice had ended before.
     #[test]
     fn a_choice_that_goes_on_is_not_ended_by_the_stop_reason_of_another() {
-        let chat = |index: u32, text: &str, reason: &str| {
-            format!(
-                r#"{{"choices":[{{"index":{index},"delta":{{"content":"{text}"}},"finish_reason":"{reason}"}}]}}"#
-            )
-        };
-        let gemini = |index: u32, text: &str, reason: &str| {
-            format!(
-                r#"{{"candidates":[{{"index":{index},"content":{{"parts":[{{"text":"{text}"}}]}},"finishReason":"{reason}"}}]}}"#
-            )
-        };
-        let dialects: [&dyn Fn(u32, &str, &str) -> String; 2] = [&chat, &gemini];
-        for event in dialects {
-            let mut events = vec![
-                event(0, "a", ""),
-                event(1, "b", ""),
-                event(0, "", "stop"),
-                event(1, "c", ""),
-                event(1, "d", ""),
+        for template in [
+            r#"{"choices":[{"index":INDEX,"delta":{"content":"TEXT"},"finish_reason":"REASON"}]}"#,
+            r#"{"candidates":[{"index":INDEX,"content":{"parts":[{"text":"TEXT"}]},"finishReason":"REASON"}]}"#,
+        ] {
+            let event = |&(index, text, reason): &(&str, &str, &str)| {
+                let data = template.replace("INDEX", index).replace("TEXT", text).replace("REASON", reason);
+                format!("data: {data}\n\n")
+            };
+            let events = [
+                ("0", "a", ""),
+                ("1", "b", ""),
+                ("0", "", "stop"),
+                ("1", "c", ""),
+                ("1", "d", ""),
+                ("1", "", "stop"),
             ];
-            for is_complete in [false, true] {
-                if is_complete {
-                    events.push(event(1, "", "stop"));
-                }
+            for (count, is_complete) in [(4, false), (5, false), (6, true)] {
                 let mut scanner = Scanner::sse(Provider::Other).for_answer();
-                for event in &events {
-                    scanner.push(format!("data: {event}\n\n").as_bytes());
-                }
+                scanner.push(events[..count].iter().map(event).collect::<String>().as_bytes());
                 scanner.finish();
-                assert_eq!(scanner.state().has_finished, is_complete, "{events:?}");
+                assert_eq!(scanner.state().has_finished, is_complete, "{count} of {template}");
             }
         }
     }
