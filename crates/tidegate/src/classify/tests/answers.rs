@@ -168,6 +168,25 @@ async fn the_answer_of_another_endpoint_is_a_failure_of_the_provider() {
     }
 }
 
+/// Regression: every stream of version 1 was a failure.
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_the_first_version_of_cohere_is_complete_as_lines_and_as_events() {
+    let events = [
+        r#"{"is_finished":false,"event_type":"stream-start","generation_id":"g"}"#,
+        r#"{"is_finished":false,"event_type":"text-generation","text":"a b"}"#,
+        r#"{"is_finished":true,"event_type":"stream-end","finish_reason":"COMPLETE","response":{"text":"a b"}}"#,
+    ];
+    for (label, start, end) in [
+        ("application/stream+json", "", "\n"),
+        ("application/json", "", "\n"),
+        ("text/event-stream", "data: ", "\n\n"),
+    ] {
+        let lines = events.map(|event| format!("{start}{event}{end}"));
+        let answer = pieces(Some(label), &lines.each_ref().map(|line| &**line), false);
+        assert_eq!(seen(asked("/v1/chat", true), answer).await, Seen::Complete(lines.concat()), "{label}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_packed_answer_counts_only_if_it_was_asked_for() {
     let packed = |body: &str| pieces(None, &[body], false).header("content-encoding", "deflate");
