@@ -50,13 +50,15 @@ const MAX_USAGE: usize = 4 * 1024;
 impl Scan for UsageScan {
     fn push(&mut self, bytes: &[u8]) -> ScanProgress {
         let mut rest = bytes;
-        while let Some(length) = self.next_step(rest) {
-            let (passed, after) = rest.split_at(length);
-            self.buffer_usage(passed);
-            self.step(passed[length - 1]);
-            rest = after;
+        while !rest.is_empty() {
+            let length = match self.at {
+                ScanPosition::Outside => self.pass_outside(rest),
+                ScanPosition::Text { is_escaped: false } => self.pass_text(rest),
+                ScanPosition::Usage { in_text, is_escaped: false, .. } => self.pass_usage(rest, in_text),
+                _ => self.pass(rest, Some(0)),
+            };
+            rest = &rest[length..];
         }
-        self.buffer_usage(rest);
         ScanProgress::default()
     }
 
@@ -73,6 +75,7 @@ impl Scan for UsageScan {
 const NEAR: usize = 16;
 
 /// The position of the first byte that is wanted. `search` finds it among those that are not near.
+#[inline]
 fn position(
     bytes: &[u8],
     is_wanted: impl Fn(u8) -> bool,
@@ -82,23 +85,44 @@ fn position(
     near.iter().position(|byte| is_wanted(*byte)).or_else(|| search(far).map(|at| near.len() + at))
 }
 
+/// The position of the next byte outside of strings that opens or closes something.
+fn structure(bytes: &[u8]) -> Option<usize> {
+    position(bytes, |byte| matches!(byte, b'"' | b'{' | b'}'), |far| memchr3(b'"', b'{', b'}', far))
+}
+
+/// The position of the next byte of a string that ends it, or begins an escape.
+fn text_end(bytes: &[u8]) -> Option<usize> {
+    position(bytes, |byte| matches!(byte, b'"' | b'\\'), |far| memchr2(b'"', b'\\', far))
+}
+
 impl UsageScan {
-    /// The number of bytes up to the next one that changes the position. Most of a response is text or numbers, which are passed
-    /// over.
-    fn next_step(&self, bytes: &[u8]) -> Option<usize> {
-        let at = match self.at {
-            ScanPosition::Outside | ScanPosition::Usage { in_text: false, .. } => position(
-                bytes,
-                |byte| matches!(byte, b'"' | b'{' | b'}'),
-                |far| memchr3(b'"', b'{', b'}', far),
-            ),
-            ScanPosition::Text { is_escaped: false }
-            | ScanPosition::Usage { in_text: true, is_escaped: false, .. } => {
-                position(bytes, |byte| matches!(byte, b'"' | b'\\'), |far| memchr2(b'"', b'\\', far))
-            }
-            _ => (!bytes.is_empty()).then_some(0),
+    /// Passes the bytes up to the next one that changes the position, and returns their number.
+    fn pass_outside(&mut self, bytes: &[u8]) -> usize {
+        let Some(at) = structure(bytes) else { return bytes.len() };
+        self.at = self.outside_text(bytes[at]);
+        at + 1
+    }
+
+    fn pass_text(&mut self, bytes: &[u8]) -> usize {
+        let Some(at) = text_end(bytes) else { return bytes.len() };
+        self.at = match bytes[at] {
+            b'"' => ScanPosition::Outside,
+            _ => ScanPosition::Text { is_escaped: true },
         };
-        at.map(|at| at + 1)
+        at + 1
+    }
+
+    fn pass_usage(&mut self, bytes: &[u8], in_text: bool) -> usize {
+        self.pass(bytes, if in_text { text_end(bytes) } else { structure(bytes) })
+    }
+
+    fn pass(&mut self, bytes: &[u8], changes_at: Option<usize>) -> usize {
+        let length = changes_at.map_or(bytes.len(), |at| at + 1);
+        self.buffer_usage(&bytes[..length]);
+        if let Some(at) = changes_at {
+            self.step(bytes[at]);
+        }
+        length
     }
 
     /// Buffers bytes of a usage object. One that is too long to be a usage counts as any other object from then on.
@@ -113,10 +137,8 @@ impl UsageScan {
 
     fn step(&mut self, byte: u8) {
         self.at = match (self.at, byte) {
-            (ScanPosition::Text { is_escaped: false }, b'"') => ScanPosition::Outside,
-            (ScanPosition::Text { is_escaped }, byte) => {
-                ScanPosition::Text { is_escaped: !is_escaped && byte == b'\\' }
-            }
+            // What is escaped.
+            (ScanPosition::Text { .. }, _) => ScanPosition::Text { is_escaped: false },
             (ScanPosition::Key(SHORT_KEY), b'"') => ScanPosition::Colon,
             (ScanPosition::Key(matched), b'"') if matched == KEY.len() => ScanPosition::Colon,
             (ScanPosition::Key(_), b'"') => ScanPosition::Outside,
