@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memchr::memchr_iter;
 use tracing::Level;
 
 use crate::log_format::LogFormat;
@@ -176,7 +177,7 @@ fn write(messages: &Receiver<Message>, mut output: impl Write, format: LogFormat
         let (length, result) = write_until_error(&mut output, &batch.bytes);
         counts.queued_bytes.fetch_sub(queued, Ordering::Relaxed);
         let written = &batch.bytes[..length];
-        let ends = written.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let ends = memchr_iter(b'\n', written).count() as u64;
         let lines = ends.saturating_sub(ends_line.into());
         counts.lost_lines.fetch_add(batch.lines.saturating_sub(lines), Ordering::Relaxed);
         is_torn = written.last().map_or(is_torn, |last| *last != b'\n');

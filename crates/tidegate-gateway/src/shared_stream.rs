@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A connection whose readiness can be observed while a server owns it.
@@ -13,6 +13,21 @@ use tokio::net::TcpStream;
 pub(crate) struct SharedStream(pub(crate) Arc<TcpStream>);
 
 impl SharedStream {
+    /// Reads what has arrived. If that is less than the buffer can hold, the socket is empty (`epoll(7)`, on edge-triggered
+    /// events): the readiness from before the read is cleared, so that the next read makes no system call. Tokio's own streams do
+    /// the same.
+    fn try_read(&self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+        let mut is_empty = false;
+        let read = self.0.try_io(Interest::READABLE, || {
+            let room = buf.remaining();
+            let length = self.0.try_read_buf(buf)?;
+            is_empty = cfg!(unix) && (1..room).contains(&length);
+            // Clears the readiness.
+            if is_empty { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        if is_empty { Ok(()) } else { read }
+    }
+
     /// Writes once the socket is ready.
     fn poll_try_write(
         &self,
@@ -33,9 +48,9 @@ impl AsyncRead for SharedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read_buf(buf) {
+            match self.try_read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read.map(|_| ())),
+                read => return Poll::Ready(read),
             }
         }
     }

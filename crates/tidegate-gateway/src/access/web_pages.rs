@@ -141,9 +141,9 @@ fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
 /// The name of a host without its port, in lower case; `None` if it is no host.
 fn host_name(host: &[u8]) -> Option<String> {
     let authority = Authority::try_from(host).ok().filter(|authority| !authority.as_str().contains('@'))?;
-    let name = authority.host().to_ascii_lowercase();
-    let name = name.strip_suffix('.').unwrap_or(&name);
-    (!name.is_empty()).then(|| name.to_owned())
+    let host = authority.host();
+    let name = host.strip_suffix('.').unwrap_or(host);
+    (!name.is_empty()).then(|| name.to_ascii_lowercase())
 }
 
 /// Whether a host is a name without a dot, as those of containers and side-cars are. No public name server answers for

@@ -118,6 +118,7 @@ impl Proxy {
         let call = self.calls.begin(request.extensions().get());
         let has_details = details::are_wanted(request.headers());
         let response = tokio::select! {
+            biased;
             response = self.call(endpoint, request, recorded.record(), &call) => response,
             reason = call.ended() => Err(reason.into()),
         };
@@ -130,6 +131,7 @@ impl Proxy {
         let call = self.calls.begin(request.extensions().get());
         let has_details = details::are_wanted(request.headers());
         let response = tokio::select! {
+            biased;
             response = self.token_count(request, recorded.record(), &call) => response,
             reason = call.ended() => Err(reason.into()),
         };

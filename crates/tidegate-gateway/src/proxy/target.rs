@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::TryFutureExt;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -45,6 +46,6 @@ impl Service<Request<Payload>> for SharedStack {
     // The clone that is called is made ready first.
     fn call(&mut self, request: Request<Payload>) -> Self::Future {
         let call = self.0.send(request);
-        Box::pin(async { Ok(call.await?.map(BodyExt::boxed_unsync)) })
+        Box::pin(call.map_ok(|response| response.map(BodyExt::boxed_unsync)))
     }
 }

@@ -75,6 +75,7 @@ pub(super) async fn serve(
         Err(error) => return tracing::debug!(layer = "gateway", %error, "connection ended without a request"),
     };
     tokio::select! {
+        biased;
         () = serve_http(&socket, stream, version, service, &connection, watcher) => {}
         () = connection.evicted() => {}
         // Over HTTP/1 a write is blocked then.
@@ -126,6 +127,7 @@ async fn serve_http(
                 .max_header_size(HEAD_LIMIT)
                 .serve_connection(stream, service);
             tokio::select! {
+                biased;
                 result = watcher.watch(serving) => result,
                 () = caller.left(socket, connection) => Ok(()),
             }
