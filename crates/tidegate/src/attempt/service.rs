@@ -9,6 +9,7 @@ use super::future::ResponseFuture;
 use super::gate::{Admission, BodyGuardOf, TakeReady};
 use super::wire::{NoWire, Wire};
 use crate::send::{SendFuture, send};
+use crate::thread_shard::ByThread;
 use crate::{Error, HttpService};
 
 /// A service behind a gate and a wire. Every call is one attempt: it starts when the gate admits it, the wire looks at
@@ -46,10 +47,6 @@ impl<S, G, W> Attempt<S, G, W> {
         self.inner
     }
 
-    pub(crate) const fn gate(&self) -> &G {
-        &self.gate
-    }
-
     /// Sends one request through a clone of this service, which is made ready first.
     pub fn send<B>(
         &self,
@@ -59,6 +56,14 @@ impl<S, G, W> Attempt<S, G, W> {
         Self: Service<Request<B>> + Clone,
     {
         send(self, request)
+    }
+}
+
+impl<S, H: Clone, W> Attempt<S, ByThread<H>, W> {
+    /// The handle of the state that this service shares with its clones.
+    #[must_use]
+    pub fn handle(&self) -> H {
+        (*self.gate).clone()
     }
 }
 

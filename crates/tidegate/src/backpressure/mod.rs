@@ -153,13 +153,5 @@ pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, ByThread<
 /// The response body, which holds the permit of its call.
 pub type ResponseBody<B> = attempt::GuardedBody<UnchangedBody<B>, Permit>;
 
-impl<S> Backpressure<S> {
-    /// The limit that this service shares with its clones.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        (**self.gate()).clone()
-    }
-}
-
 #[cfg(test)]
 mod tests;

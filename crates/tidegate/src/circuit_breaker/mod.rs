@@ -206,13 +206,5 @@ pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, ByThread<
 /// The body of a response. Its end decides the outcome.
 pub type ResponseBody<B> = attempt::GuardedBody<UnchangedBody<B>, CallGuard>;
 
-impl<S> CircuitBreaker<S> {
-    /// The circuit that this service shares with its clones.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        (**self.gate()).clone()
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -216,13 +216,5 @@ pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, ByThread<
 /// The body of a response. It settles the reservation when it ends.
 pub type ResponseBody<B> = attempt::GuardedBody<UnchangedBody<B>, Option<Box<Reservation>>>;
 
-impl<S> RateLimit<S> {
-    /// The limit that this service shares with its clones.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        (**self.gate()).clone()
-    }
-}
-
 #[cfg(test)]
 mod tests;
