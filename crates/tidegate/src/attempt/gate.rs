@@ -47,6 +47,18 @@ pub enum Admission<G, Q> {
     Rejected(Rejection),
 }
 
+impl<G, Q> Admission<G, Q> {
+    /// The same decision, with what `map` makes of an admitted attempt's guard.
+    #[inline]
+    pub(crate) fn map<H>(self, map: impl FnOnce(G) -> H) -> Admission<H, Q> {
+        match self {
+            Self::Admitted(guard) => Admission::Admitted(map(guard)),
+            Self::Queued(queued) => Admission::Queued(queued),
+            Self::Rejected(rejection) => Admission::Rejected(rejection),
+        }
+    }
+}
+
 /// An attempt in the queue of a gate. Dropping it leaves the queue.
 pub trait QueuedAttempt {
     /// What the attempt holds once it is admitted.

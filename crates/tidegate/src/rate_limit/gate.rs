@@ -22,11 +22,7 @@ use crate::thread_shard::ByThread;
 use crate::{Deadline, Estimated, Payload, Priority, Rejection};
 
 /// The decision on a new call.
-pub(super) enum RateDecision {
-    Admitted(Reserved),
-    Queued(QueuedCall),
-    Rejected(Rejection),
-}
+pub(super) type RateDecision = Admission<Reserved, QueuedCall>;
 
 /// The longest prompt that an estimate may report: ten times the context of the largest models.
 const MAX_INPUT_TOKENS: u64 = 10_000_000;
@@ -82,13 +78,8 @@ impl Handle {
         request: &mut Request<B>,
         now: &mut Now,
     ) -> Admission<Option<Reservation>, QueuedCall> {
-        match self.reserve(self.cost(request), request.extensions(), now.get()) {
-            RateDecision::Admitted(reserved) => {
-                Admission::Admitted(Some(Reservation::new(self, reserved, request)))
-            }
-            RateDecision::Queued(queued) => Admission::Queued(queued),
-            RateDecision::Rejected(rejection) => Admission::Rejected(rejection),
-        }
+        let decision = self.reserve(self.cost(request), request.extensions(), now.get());
+        decision.map(|reserved| Some(Reservation::new(self, reserved, request)))
     }
 
     /// Reserves room for a call, queues it, or rejects it.
@@ -99,7 +90,7 @@ impl Handle {
             true => match self.0.queue.admit_on_credit(now) {
                 Ok(number) => {
                     let total_spent = CallCost { calls: number, ..CallCost::default() };
-                    return RateDecision::Admitted(Reserved { cost, at: now, total_spent });
+                    return Admission::Admitted(Reserved { cost, at: now, total_spent });
                 }
                 Err(queue) => queue,
             },
@@ -146,7 +137,7 @@ impl Handle {
                     self.follow_up(&mut queue, now);
                     drop(queue);
                     granted.wake();
-                    return RateDecision::Admitted(reserved);
+                    return Admission::Admitted(reserved);
                 }
                 Err(shortfall) => (call(), shortfall),
             },
@@ -173,10 +164,10 @@ impl Handle {
         granted.wake();
         match (ticket, rejection) {
             (Some(ticket), _) => {
-                RateDecision::Queued(QueuedCall::new(self.clone(), ticket, &shortfall, deadline, now))
+                Admission::Queued(QueuedCall::new(self.clone(), ticket, &shortfall, deadline, now))
             }
-            (None, Some(rejection)) => RateDecision::Rejected(rejection),
-            (None, None) => RateDecision::Rejected(shortfall.annotate(too_many_waiting())),
+            (None, Some(rejection)) => Admission::Rejected(rejection),
+            (None, None) => Admission::Rejected(shortfall.annotate(too_many_waiting())),
         }
     }
 

@@ -10,7 +10,6 @@ use std::time::Instant;
 use http::Request;
 
 use super::cost::{CallCost, Reserved};
-use super::gate::RateDecision;
 use super::handle::Handle;
 use super::queue::{GRANT_LIFETIME, RateQueue};
 use super::queued_call::QueuedCall;
@@ -82,20 +81,16 @@ impl UnsentReservation {
     ) -> Admission<Option<Reservation>, QueuedCall> {
         let mut queue = self.handle.lock();
         let decision = match queue.take_unsent(self.number, now) {
-            Some(reserved) => RateDecision::Admitted(reserved),
+            Some(reserved) => Admission::Admitted(reserved),
             None => {
                 queue.return_unsent(&self.cost, now);
                 self.handle.reserve_returning(queue, self.cost, request.extensions(), now)
             }
         };
-        match decision {
-            RateDecision::Admitted(reserved) => {
-                let meter = mem::take(&mut self.meter);
-                Admission::Admitted(Some(Reservation::with_meter(self.handle.clone(), reserved, meter)))
-            }
-            RateDecision::Queued(queued) => Admission::Queued(queued),
-            RateDecision::Rejected(rejection) => Admission::Rejected(rejection),
-        }
+        decision.map(|reserved| {
+            let meter = mem::take(&mut self.meter);
+            Some(Reservation::with_meter(self.handle.clone(), reserved, meter))
+        })
     }
 }
 
