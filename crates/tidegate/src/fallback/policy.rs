@@ -1,6 +1,6 @@
 //! Decides, as plain code, whether another target may succeed.
 
-use crate::{Error, ErrorCode, FailureKind, Gate, Outcome, Rejection};
+use crate::{Error, ErrorCode, FailureKind, Gate, Outcome};
 
 /// The failures that cause a fallback.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,7 +22,7 @@ impl FallbackPolicy {
     /// Whether an error causes a fallback. Rejections by tidegate's gates do, because another target may have
     /// the time or capacity, or understand the request; rejections for a mistake of the caller do not.
     pub(crate) fn falls_back_from(self, error: &Error) -> bool {
-        match Rejection::find(&**error) {
+        match error.rejection() {
             Some(rejection) => {
                 rejection.gate() == Gate::Translate || rejection.code() != ErrorCode::InvalidRequest
             }
@@ -34,7 +34,7 @@ impl FallbackPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Failure;
+    use crate::{Failure, Rejection};
 
     /// Seed item 17.
     #[test]

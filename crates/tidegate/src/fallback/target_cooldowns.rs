@@ -45,7 +45,7 @@ impl TargetCooldowns {
     ) {
         self.targets.retain(|failed| failed.target_index != target_index);
         let failure = outcome.failure();
-        let rejection = error.and_then(|error| Rejection::find(&**error));
+        let rejection = error.and_then(Error::rejection);
         let (wait, is_only_cooling_down) = match rejection {
             Some(rejection) => (rejection.retry_after(), rejection.retry_after().is_some()),
             None => (failure.and_then(Failure::wait), is_cooling_down(outcome)),

@@ -37,7 +37,7 @@ pub(super) struct RetryCall<S> {
     /// When this attempt began; only set where response times are measured.
     began: Option<Instant>,
     pub(super) deadline_timer: DeadlineTimer,
-    attempts: Option<AttemptBudget>,
+    attempt_budget: Option<AttemptBudget>,
     /// The fallback chain re-sent this request: exactly one attempt, no retries.
     is_resend: bool,
     /// Boxed, since few calls have an override.
@@ -59,7 +59,7 @@ impl<S> RetryCall<S> {
         let is_resend = ChainPosition::of(extensions).is_some_and(|position| position.is_resend);
         let trail_source = Trail::of(extensions).cloned().map_or(TrailSource::Own(None), TrailSource::Caller);
         let deadline_timer = DeadlineTimer::new(Deadline::of(extensions));
-        let attempts = AttemptBudget::of(extensions).cloned();
+        let attempt_budget = AttemptBudget::of(extensions).cloned();
         let override_policy = RetryOverride::of(extensions)
             .map(|retry_override| Box::new(retry_override.apply(handle.0.policy)));
         Self {
@@ -71,7 +71,7 @@ impl<S> RetryCall<S> {
             previous: Duration::ZERO,
             began: None,
             deadline_timer,
-            attempts,
+            attempt_budget,
             is_resend,
             trail_source,
             saved: None,
@@ -120,7 +120,7 @@ impl<S> RetryCall<S> {
     pub(super) fn begin_attempt(&mut self) -> bool {
         self.attempt += 1;
         self.began = self.shared.handle.0.recent.is_some().then(clock::now);
-        let is_last = self.attempts.as_ref().is_some_and(|attempts| attempts.remaining() == 0);
+        let is_last = self.attempt_budget.as_ref().is_some_and(|budget| budget.remaining() == 0);
         // A gate that rejects it gives its attempt back.
         let is_last = is_last && !self.policy().retry_rejections;
         self.attempt <= self.policy().max_retries && !is_last && !self.is_resend
@@ -152,8 +152,8 @@ impl<S> RetryCall<S> {
     /// No service became ready for the next attempt, which is returned to the attempt budget.
     pub(super) fn fail_readiness(&mut self, mut error: Error) -> Error {
         self.note_error(&mut error);
-        if let Some(attempts) = &self.attempts {
-            attempts.give_back();
+        if let Some(attempt_budget) = &self.attempt_budget {
+            attempt_budget.give_back();
         }
         self.finish(&Outcome::Neutral);
         error
@@ -218,13 +218,13 @@ impl<S> RetryCall<S> {
     fn can_afford_another(&self, rejection: Option<&Rejection>) -> bool {
         let was_unsent = rejection.is_some_and(|rejection| !rejection.follows_attempt());
         let withdraw = || was_unsent || self.shared.handle.withdraw();
-        let Some(attempts) = &self.attempts else { return withdraw() };
-        if !attempts.take() {
+        let Some(attempt_budget) = &self.attempt_budget else { return withdraw() };
+        if !attempt_budget.take() {
             return false;
         }
         let is_affordable = withdraw();
         if !is_affordable {
-            attempts.give_back();
+            attempt_budget.give_back();
         }
         is_affordable
     }

@@ -64,11 +64,11 @@ impl ChainState {
     /// Ends the attempt at the current target. If the target was not called, the attempt is returned to the
     /// budget.
     pub(super) fn finish_attempt(&mut self, error: Option<&Error>) -> Reach {
-        let rejection = error.and_then(super::rejection);
+        let rejection = error.and_then(Error::rejection);
         let was_called = mem::take(&mut self.is_in_flight);
         self.has_reached_provider |= was_called && rejection.is_none_or(Rejection::follows_attempt);
-        if !was_called && let Some(attempts) = &self.attempts {
-            attempts.give_back();
+        if !was_called {
+            self.give_back_attempt();
         }
         Reach::of(rejection, was_called)
     }

@@ -22,7 +22,7 @@ use crate::fallback::Handle;
 use crate::fallback::target::TargetService;
 use crate::group::LateMember;
 use crate::hedge::{HedgeInfo, HedgePlan, HedgeUsage};
-use crate::{Error, Outcome, Payload, Rejection, Trail, Verdict, clock};
+use crate::{Error, Outcome, Payload, Trail, Verdict, clock};
 
 /// The hedge of one call.
 pub(super) struct CallHedge {
@@ -137,7 +137,7 @@ impl ChainState {
 
     /// The service of the target at `target_index`, which is not the first.
     pub(in crate::fallback) fn service_at(&self, target_index: usize) -> Option<TargetService> {
-        Some(self.handle.targets().get(target_index.checked_sub(1)?)?.service.clone())
+        Some(self.target_at(target_index)?.service.clone())
     }
 
     /// The request of the hedge at `target_index`, and its trail. Its tokens are metered in the call and apart.
@@ -186,13 +186,6 @@ impl ChainState {
     pub(in crate::fallback) fn give_up_hedge(&self) {
         if let Some(hedge) = &self.hedge {
             hedge.plan.refund();
-        }
-    }
-
-    /// The attempt that was taken for a hedge was not made.
-    pub(in crate::fallback) fn give_back_attempt(&self) {
-        if let Some(attempts) = &self.attempts {
-            attempts.give_back();
         }
     }
 
@@ -284,5 +277,5 @@ impl ChainState {
 
 /// Whether a hedge that ended at once was not sent.
 pub(in crate::fallback) fn is_unsent(error: &Error) -> bool {
-    error.rejection().is_some_and(|rejection: &Rejection| !rejection.follows_attempt())
+    error.rejection().is_some_and(|rejection| !rejection.follows_attempt())
 }

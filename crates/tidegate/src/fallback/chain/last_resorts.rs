@@ -1,8 +1,6 @@
 //! Selects the next last resort when all targets have failed.
 
-use bytes::Bytes;
-
-use super::{ChainState, ChainStep, NextTarget};
+use super::{ChainState, ChainStep, NextTarget, SimplifiedRequest};
 use crate::fallback::capability_filter::CapabilityFilter;
 use crate::fallback::last_resort::{LastResort, LastResortKind, ParsedRequest};
 use crate::fallback::target::Target;
@@ -84,7 +82,7 @@ impl ChainState {
             .any(|last_resort| matches!(last_resort.kind, LastResortKind::Simplified))
     }
 
-    pub(super) fn simplified(&self) -> Option<&(Bytes, usize)> {
+    pub(super) fn simplified(&self) -> Option<&SimplifiedRequest> {
         self.failures.as_ref()?.simplified.as_ref()
     }
 
@@ -93,7 +91,7 @@ impl ChainState {
     /// their account.
     fn next_simplified_target(&mut self, parsed: &ParsedRequest) -> Option<NextTarget> {
         let (body, target_index) = match self.simplified() {
-            Some((body, target_index)) => (body.clone(), *target_index),
+            Some(SimplifiedRequest { body, next_target }) => (body.clone(), *next_target),
             None => (parsed.with_simplified_prompt(self.template.as_ref()?.body().bytes()?)?, 0),
         };
         let models = self.settings.hooks.models.as_deref();
@@ -104,18 +102,17 @@ impl ChainState {
             if failures.is_some_and(|failures| !failures.cooldowns.allows(target_index, now)) {
                 return false;
             }
-            let target =
-                target_index.checked_sub(1).and_then(|target_index| self.handle.targets().get(target_index));
             let mut missing =
                 |target: &Target| filter.missing_in_all(models, target.model_names(), Some(&body));
-            target.is_none_or(|target| missing(target).is_none())
+            self.target_at(target_index).is_none_or(|target| missing(target).is_none())
         };
         let target_index =
             (target_index..=self.handle.targets().len()).find(|target_index| is_eligible(*target_index))?;
         if !self.try_take_attempt() {
             return None;
         }
-        self.failures.get_or_insert_default().simplified = Some((body, target_index + 1));
+        self.failures.get_or_insert_default().simplified =
+            Some(SimplifiedRequest { body, next_target: target_index + 1 });
         Some(self.select_target(target_index))
     }
 }

@@ -54,7 +54,7 @@ pub(in crate::fallback) struct ChainState {
     /// Present once a target has failed.
     failures: Option<Box<FailureState>>,
     /// The attempts that are left to the call.
-    attempts: Option<AttemptBudget>,
+    attempt_budget: Option<AttemptBudget>,
     /// The caller's request, as long as another target may be called.
     template: Option<Request<Payload>>,
     pub(in crate::fallback) deadline_timer: DeadlineTimer,
@@ -84,8 +84,15 @@ struct FailureState {
     last_resort: usize,
     /// The caller's request, parsed when the first last resort was tried.
     parsed: Option<Box<ParsedRequest>>,
-    /// The body of the simplified request, and the index of the target that it is sent to next.
-    simplified: Option<(Bytes, usize)>,
+    /// Present while a last resort sends a simplified request.
+    simplified: Option<SimplifiedRequest>,
+}
+
+/// A request with a simplified prompt, which is sent to one target after the other.
+struct SimplifiedRequest {
+    body: Bytes,
+    /// The index of the target that it is sent to next.
+    next_target: usize,
 }
 
 /// The response or error of a target.
@@ -133,7 +140,7 @@ impl ChainState {
             is_in_flight: false,
             has_reached_provider: false,
             failures: None,
-            attempts: AttemptBudget::of(extensions).cloned(),
+            attempt_budget: AttemptBudget::of(extensions).cloned(),
             template: None,
             deadline_timer: DeadlineTimer::new(deadline),
             deadline_guard: DeadlineGuard::new(deadline),
@@ -311,12 +318,7 @@ fn outcome<B: Body>(result: &TargetResult<B>) -> Outcome {
     }
 }
 
-/// The rejection by one of tidegate's gates, if the error is one.
-fn rejection(error: &Error) -> Option<&Rejection> {
-    error.rejection()
-}
-
 fn code(outcome: &Outcome, error: Option<&Error>) -> Option<ErrorCode> {
-    let rejected = error.and_then(rejection).map(Rejection::code);
+    let rejected = error.and_then(Error::rejection).map(Rejection::code);
     rejected.or(outcome.failure().map(|failure| failure.code))
 }

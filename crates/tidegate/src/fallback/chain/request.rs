@@ -5,7 +5,7 @@ use http::Request;
 use http::header::CONTENT_LENGTH;
 use tidegate_core::BodyRewritten;
 
-use super::ChainState;
+use super::{ChainState, SimplifiedRequest};
 use crate::Payload;
 use crate::chain_position::{ChainPosition, IDEMPOTENCY_KEY};
 use crate::clone_request::clone_request;
@@ -42,7 +42,7 @@ impl ChainState {
         }
         request.extensions_mut().insert(position);
         match self.simplified() {
-            Some((body, _)) => with_body(request, body.clone()),
+            Some(SimplifiedRequest { body, .. }) => with_body(request, body.clone()),
             None => request,
         }
     }
@@ -50,7 +50,7 @@ impl ChainState {
     /// The position of the current target.
     pub(super) fn chain_position(&mut self) -> ChainPosition {
         let is_last = match self.simplified() {
-            Some((_, next)) => *next > self.handle.targets().len(),
+            Some(simplified) => simplified.next_target > self.handle.targets().len(),
             // A simplified prompt would need time as well.
             None => !self.has_simplified_resort() && self.has_no_capable_target(),
         };
@@ -60,9 +60,7 @@ impl ChainState {
         position.is_resend |= is_resend;
         position
     }
-}
 
-impl ChainState {
     /// Whether the target has had its attempts at this call.
     pub(super) fn is_resend(&self) -> bool {
         self.simplified().is_some()

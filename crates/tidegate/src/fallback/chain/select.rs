@@ -77,7 +77,7 @@ impl ChainState {
     pub(super) fn next_target_after_wait(&mut self) -> Option<Target> {
         let cooldowns = &self.failures.as_ref()?.cooldowns;
         let target_index = cooldowns.next_after_rejection(self.target_index, clock::now())?;
-        let target = self.handle.targets().get(target_index - 1)?.clone();
+        let target = self.target_at(target_index)?.clone();
         if !self.try_take_attempt() {
             return None;
         }
@@ -115,7 +115,14 @@ impl ChainState {
 
     /// Whether there is time for another target and an attempt left in the budget; the attempt is then taken.
     pub(in crate::fallback) fn try_take_attempt(&self) -> bool {
-        !self.is_past_deadline() && self.attempts.as_ref().is_none_or(AttemptBudget::take)
+        !self.is_past_deadline() && self.attempt_budget.as_ref().is_none_or(AttemptBudget::take)
+    }
+
+    /// Returns an attempt that was taken and not made to the budget.
+    pub(in crate::fallback) fn give_back_attempt(&self) {
+        if let Some(attempt_budget) = &self.attempt_budget {
+            attempt_budget.give_back();
+        }
     }
 
     /// Whether the deadline has passed.
