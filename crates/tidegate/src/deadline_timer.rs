@@ -1,7 +1,8 @@
 use std::task::{Context, Poll};
 
 use crate::lazy_sleep::LazySleep;
-use crate::{Deadline, ErrorCode, Gate, Rejection};
+use crate::rejected::deadline_passed;
+use crate::{Deadline, Rejection};
 
 /// A timer for the deadline of a call, for waits inside of a layer: when it expires, the wait ends in a
 /// rejection.
@@ -24,6 +25,6 @@ impl DeadlineTimer {
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
         let expired = self.sleep.poll_until(deadline.instant(), cx);
-        expired.map(|()| Rejection::new(Gate::Deadline, ErrorCode::Timeout))
+        expired.map(|()| deadline_passed())
     }
 }

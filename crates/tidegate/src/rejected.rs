@@ -9,7 +9,7 @@ use crate::attempt_number::AttemptNumber;
 use crate::chain_position::ChainPosition;
 use crate::events::Decision;
 use crate::key::KeyId;
-use crate::{AttemptBudget, Error, Rejection, Trail};
+use crate::{AttemptBudget, Error, ErrorCode, Gate, Rejection, Trail};
 
 /// Records in the trail of the call and emits that a gate of `target` rejected, by the state of `key` where it has keys, and
 /// returns the rejection.
@@ -31,6 +31,11 @@ pub(crate) fn record_rejection(
         Decision::emit_rejected(&rejection, || AttemptNumber::of(extensions).number, target, key);
     }
     rejection
+}
+
+/// The rejection of a call whose deadline has passed.
+pub(crate) fn deadline_passed() -> Rejection {
+    Rejection::new(Gate::Deadline, ErrorCode::Timeout)
 }
 
 /// A call that was rejected at once.

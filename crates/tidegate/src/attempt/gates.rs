@@ -17,9 +17,10 @@ use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::Arrival;
 use crate::rate_limit::{self, Reservation};
+use crate::rejected::deadline_passed;
 use crate::store::Store;
 use crate::thread_shard::ByThread;
-use crate::{Deadline, Error, ErrorCode, Gate, Outcome, Rejection, Trail, clock};
+use crate::{Deadline, Error, Gate, Outcome, Rejection, Trail, clock};
 
 /// The gates of a stack, in their order: Backpressure, RateLimit, CircuitBreaker.
 ///
@@ -244,10 +245,10 @@ impl AttemptGates {
     }
 }
 
-/// The rejection of a call whose deadline has passed.
+/// The rejection of a call, if its deadline has passed.
 fn past_deadline(deadline: Option<Deadline>) -> Option<Rejection> {
     let is_past = deadline.is_some_and(|deadline| deadline.is_past(clock::now()));
-    is_past.then(|| Rejection::new(Gate::Deadline, ErrorCode::Timeout))
+    is_past.then(deadline_passed)
 }
 
 impl AdmissionGate for AttemptGates {

@@ -1,16 +1,14 @@
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Request;
 use http_body::Body;
-use tokio::time::Sleep;
 
 use super::Handle;
 use super::permit::Permit;
 use super::wait_deadline::{WaitDeadline, queue_is_full, queue_timeout};
 use crate::attempt::QueuedAttempt;
+use crate::lazy_sleep::LazySleep;
 use crate::priority_semaphore::{Flow, SWEEP_INTERVAL, Ticket, TryAcquire};
 use crate::{Deadline, Priority, Rejection, clock};
 
@@ -21,13 +19,12 @@ pub struct PermitFuture {
     flow: Flow,
     ticket: Option<Ticket>,
     deadline: WaitDeadline,
-    // Created at the first poll, because a runtime is guaranteed only there.
-    sleep: Option<Pin<Box<Sleep>>>,
+    sleep: LazySleep,
 }
 
 impl PermitFuture {
-    pub(super) const fn new(limit: Handle, flow: Flow, ticket: Ticket, deadline: WaitDeadline) -> Self {
-        Self { limit, flow, ticket: Some(ticket), deadline, sleep: None }
+    pub(super) fn new(limit: Handle, flow: Flow, ticket: Ticket, deadline: WaitDeadline) -> Self {
+        Self { limit, flow, ticket: Some(ticket), deadline, sleep: LazySleep::default() }
     }
 
     /// Ends the wait after `left` at the latest, which earlier waits of the attempt have left.
@@ -73,12 +70,7 @@ impl PermitFuture {
                 return Poll::Ready(Err(rejection));
             }
             semaphore.sweep(now);
-            let wake_at = until.min(now + SWEEP_INTERVAL).into();
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wake_at)));
-            if sleep.deadline() < wake_at {
-                sleep.as_mut().reset(wake_at);
-            }
-            ready!(sleep.as_mut().poll(cx));
+            ready!(self.sleep.poll_until(until.min(now + SWEEP_INTERVAL), cx));
         }
     }
 }

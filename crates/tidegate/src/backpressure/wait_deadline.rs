@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use crate::rejected::deadline_passed;
 use crate::{Deadline, ErrorCode, Gate, Rejection, RejectionReason};
 
 /// The end of a queued call's wait: the queue timeout, or when too little time is left until the deadline of the call,
@@ -30,9 +31,7 @@ impl WaitDeadline {
             return None;
         }
         Some(match self.call {
-            Some(call) if call < self.queue && call.instant() <= now => {
-                Rejection::new(Gate::Deadline, ErrorCode::Timeout)
-            }
+            Some(call) if call < self.queue && call.instant() <= now => deadline_passed(),
             // Another target may be faster.
             _ => queue_timeout(),
         })

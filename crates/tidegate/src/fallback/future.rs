@@ -21,7 +21,8 @@ use super::hedge_future::HedgeFuture;
 use super::settings::FallbackSettings;
 use super::target::{TargetFuture, TargetService};
 use super::{FallbackOverride, Handle, ResponseBody};
-use crate::{BoxError, Error, ErrorCode, Gate, HttpService, Payload, Rejection};
+use crate::rejected::deadline_passed;
+use crate::{BoxError, Error, HttpService, Payload};
 
 /// Calls the first target, and falls back along the chain when it fails.
 #[pin_project]
@@ -176,9 +177,7 @@ where
                     this.state.set(state);
                     continue;
                 }
-                StateProj::PastDeadline => {
-                    Poll::Ready(Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into()))
-                }
+                StateProj::PastDeadline => Poll::Ready(Err(deadline_passed().into())),
                 StateProj::CallingFirst(future) => {
                     chain.poll_response(future, cx).map_ok(|response| response.map(BodySource::first))
                 }

@@ -1,10 +1,8 @@
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::Request;
 use http_body::Body;
-use tokio::time::Sleep;
 
 use super::cost::{CallCost, Reserved};
 use super::handle::Handle;
@@ -14,6 +12,7 @@ use super::rejections::{past_deadline, rejected_because, too_many_waiting};
 use super::reservation::Reservation;
 use super::settings::OnLimit;
 use crate::attempt::QueuedAttempt;
+use crate::lazy_sleep::LazySleep;
 use crate::priority_semaphore::Ticket;
 use crate::{Deadline, Rejection, RejectionReason, clock};
 
@@ -26,7 +25,7 @@ pub struct QueuedCall {
     quota: Option<&'static str>,
     max_wait: Deadline,
     deadline: Option<Deadline>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    sleep: LazySleep,
 }
 
 /// The time in which the reply of a store, or its timeout, reaches a call on a busy machine.
@@ -48,7 +47,8 @@ impl QueuedCall {
         let max_wait =
             if shortfall.is_pending { max_wait.max(shortfall.wait + REPLY_GRACE) } else { max_wait };
         let max_wait = Deadline::after(max_wait, now);
-        Self { handle, ticket: Some(ticket), quota: shortfall.quota, max_wait, deadline, sleep: None }
+        let (ticket, quota, sleep) = (Some(ticket), shortfall.quota, LazySleep::default());
+        Self { handle, ticket, quota, max_wait, deadline, sleep }
     }
 
     /// Ends the wait so early that `answer_time` is left until the deadline of the call.
@@ -140,12 +140,7 @@ impl QueuedCall {
             drop(stale);
             wakers.wake();
             // A timer may fire a little early, and a slot may have passed while an earlier call waits.
-            let wake_at = slot.max(now + MIN_SLEEP).min(until).into();
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wake_at)));
-            if sleep.deadline() != wake_at {
-                sleep.as_mut().reset(wake_at);
-            }
-            ready!(sleep.as_mut().poll(cx));
+            ready!(self.sleep.poll_until(slot.max(now + MIN_SLEEP).min(until), cx));
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::quota_set::Shortfall;
 use super::settings::{OnLimit, Settings};
+use crate::rejected::deadline_passed;
 use crate::{Deadline, ErrorCode, Gate, Rejection, RejectionReason};
 
 impl Shortfall {
@@ -47,7 +48,7 @@ pub(super) fn no_room() -> Rejection {
 }
 
 pub(super) fn past_deadline() -> Rejection {
-    Rejection::new(Gate::Deadline, ErrorCode::Timeout).because(RejectionReason::RateLimitPastDeadline)
+    deadline_passed().because(RejectionReason::RateLimitPastDeadline)
 }
 
 pub(super) fn too_many_waiting() -> Rejection {

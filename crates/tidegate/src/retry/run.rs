@@ -15,9 +15,9 @@ use super::call::RetryCall;
 use super::errors::{retry_marker, with_should_retry};
 use super::policy::RetryDecision;
 use super::shared::RetryShared;
+use crate::rejected::deadline_passed;
 use crate::{
-    BoxError, Clock, Deadline, Elapsed, ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, Trail,
-    clock,
+    BoxError, Clock, Deadline, Elapsed, ErrorCode, Failure, FailureKind, Outcome, Rejection, Trail, clock,
 };
 
 impl RetryLayer {
@@ -81,7 +81,7 @@ impl RetryLayer {
         let mut extensions = extensions.clone();
         let began = clock::now();
         if Deadline::of(&extensions).is_some_and(|deadline| deadline.is_past(began)) {
-            return Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into());
+            return Err(deadline_passed().into());
         }
         // The function itself is retried, so no service is kept.
         let shared = RetryShared::<()>::new(self.share(), self.gates_below.clone());
