@@ -19,7 +19,7 @@ use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::Arrival;
 use crate::sync::MutexGuard;
 use crate::thread_shard::ByThread;
-use crate::{Deadline, Estimated, Payload, Priority, Rejection};
+use crate::{Deadline, Estimated, Payload, Rejection};
 
 /// The decision on a new call.
 pub(super) type RateDecision = Admission<Reserved, QueuedCall>;
@@ -99,18 +99,9 @@ impl Handle {
         self.reserve_in(queue, cost, extensions, Arrival::First, now)
     }
 
-    /// The same for a call that comes back since its reservation was returned.
-    pub(super) fn reserve_returning(
-        &self,
-        queue: MutexGuard<'_, RateQueue>,
-        cost: CallCost,
-        extensions: &Extensions,
-        now: Instant,
-    ) -> RateDecision {
-        self.reserve_in(queue, cost, extensions, Arrival::Returning, now)
-    }
-
-    fn reserve_in(
+    /// Reserves room for a call in the locked queue, queues the call, or rejects it. A call whose reservation was returned
+    /// comes as [`Arrival::Returning`].
+    pub(super) fn reserve_in(
         &self,
         mut queue: MutexGuard<'_, RateQueue>,
         cost: CallCost,
@@ -118,7 +109,7 @@ impl Handle {
         arrival: Arrival,
         now: Instant,
     ) -> RateDecision {
-        let call = || RateCall { cost, priority: Priority::of(extensions), flow: arrival.flow(extensions) };
+        let call = || RateCall::of(cost, extensions, arrival);
         self.0.queue.take_certain(1);
         let is_returning = arrival == Arrival::Returning;
         let mut granted = match queue.backlog.total() {

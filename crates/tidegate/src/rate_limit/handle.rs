@@ -18,7 +18,7 @@ use crate::key::KeyId;
 use crate::key::RequestHead;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
-use crate::priority_semaphore::{NEW_FLOW, flow_of};
+use crate::priority_semaphore::{Arrival, NEW_FLOW};
 use crate::store::Store;
 use crate::sync::MutexGuard;
 use crate::thread_shard::{ByThread, SHARDS};
@@ -214,8 +214,7 @@ impl Handle {
         }
         let limit = self.met_by(request);
         let extensions = request.extensions();
-        let (priority, flow) = (Priority::of(extensions), flow_of(extensions));
-        let call = RateCall { cost: limit.cost(request), priority, flow };
+        let call = RateCall::of(limit.cost(request), extensions, Arrival::First);
         limit.peek_call(&call, Deadline::of(extensions))
     }
 

@@ -6,8 +6,8 @@ use super::Handle;
 use super::cost::CallCost;
 use super::queue::RateCall;
 use crate::keyed::KeyedHandle;
-use crate::priority_semaphore::flow_of;
-use crate::{Deadline, Priority, Rejection};
+use crate::priority_semaphore::Arrival;
+use crate::{Deadline, Rejection};
 
 /// What a rate limit would do with a request now, for a choice between several limits.
 #[derive(Debug)]
@@ -55,8 +55,7 @@ impl Handle {
             return RateOutlook { left, ..RateOutlook::default() };
         }
         let extensions = request.extensions();
-        let (priority, flow) = (Priority::of(extensions), flow_of(extensions));
-        let call = RateCall { cost, priority, flow };
+        let call = RateCall::of(cost, extensions, Arrival::First);
         let shortfall = queue.shortfall(&call, now);
         let rejection =
             limit.0.settings().reject_early(queue.is_full(&call), &shortfall, Deadline::of(extensions), now);

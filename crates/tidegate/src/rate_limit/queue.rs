@@ -15,6 +15,8 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use http::Extensions;
+
 use super::backlog::Backlog;
 use super::cost::{CallCost, Reserved};
 use super::lease_demand::WaitingCalls;
@@ -22,7 +24,7 @@ use super::quota_set::QuotaSet;
 use super::quota_set::Shortfall;
 use super::thread_credits::CreditBook;
 use super::unsent::UnsentReservations;
-use crate::priority_semaphore::{Flow, Order, Ticket, WaitQueue};
+use crate::priority_semaphore::{Arrival, Flow, Order, Ticket, WaitQueue};
 use crate::{Deadline, Priority};
 
 /// The quotas of one gate and the calls that wait for them. It is read and changed under one lock, which is held for a
@@ -56,6 +58,13 @@ pub(super) struct RateCall {
     pub(super) cost: CallCost,
     pub(super) priority: Priority,
     pub(super) flow: Flow,
+}
+
+impl RateCall {
+    /// The call of a request with these extensions.
+    pub(super) fn of(cost: CallCost, extensions: &Extensions, arrival: Arrival) -> Self {
+        Self { cost, priority: Priority::of(extensions), flow: arrival.flow(extensions) }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

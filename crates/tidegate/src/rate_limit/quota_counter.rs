@@ -2,7 +2,6 @@ use std::num::NonZeroU64;
 use std::time::Instant;
 
 use super::quota::Quota;
-use crate::LimitUnit;
 use crate::bucket::Bucket;
 
 /// A quota and the amount spent of it.
@@ -15,9 +14,5 @@ pub(super) struct QuotaCounter {
 impl QuotaCounter {
     pub(super) fn new(quota: Quota, burst: Option<NonZeroU64>, now: Instant) -> Self {
         Self { quota, bucket: Bucket::new(quota.rate(burst), now) }
-    }
-
-    pub(super) fn unit(&self) -> LimitUnit {
-        self.quota.unit
     }
 }

@@ -175,7 +175,7 @@ impl QuotaSet {
             _ => &self.configured,
         };
         for counter in configured.iter().chain(self.reported.counters()) {
-            let unit = counter.unit();
+            let unit = counter.quota.unit;
             let wait = counter.bucket.wait(ahead.of(unit), cost.of(unit), now);
             if wait > shortfall.wait {
                 shortfall = Shortfall { wait, quota: Some(counter.quota.name()), is_pending: false };
@@ -270,7 +270,7 @@ impl QuotaSet {
     fn buckets(&self, now: Instant) -> impl Iterator<Item = (LimitUnit, u64, u64)> {
         let shared = self.shared.as_ref().filter(|shared| shared.is_available());
         let of = move |counter: &QuotaCounter| {
-            (counter.unit(), counter.bucket.remaining(now), counter.bucket.capacity())
+            (counter.quota.unit, counter.bucket.remaining(now), counter.bucket.capacity())
         };
         let configured = self.configured.iter().enumerate().map(move |(index, counter)| match shared {
             Some(shared) => shared.bucket(index, now),
@@ -307,7 +307,7 @@ impl QuotaSet {
 
     /// Returns whether any quota counts tokens.
     pub(super) fn has_token_quota(&self) -> bool {
-        self.configured.iter().chain(self.reported.counters()).any(|counter| counter.unit().is_tokens())
+        self.configured.iter().chain(self.reported.counters()).any(|counter| counter.quota.unit.is_tokens())
     }
 
     /// Returns whether the set equals a new one: every bucket is full and no report or closing time is in

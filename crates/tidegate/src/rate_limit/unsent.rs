@@ -16,6 +16,7 @@ use super::queued_call::QueuedCall;
 use super::reservation::Reservation;
 use crate::UsageMeter;
 use crate::attempt::Admission;
+use crate::priority_semaphore::Arrival;
 
 /// The reservation of a call that waits for a permit. Dropping it returns it.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl UnsentReservation {
             Some(reserved) => Admission::Admitted(reserved),
             None => {
                 queue.return_unsent(&self.cost, now);
-                self.handle.reserve_returning(queue, self.cost, request.extensions(), now)
+                self.handle.reserve_in(queue, self.cost, request.extensions(), Arrival::Returning, now)
             }
         };
         decision.map(|reserved| {
