@@ -122,7 +122,7 @@ where
     ) -> Self {
         let handle = handle.for_call(FallbackOverride::take_from(request.extensions_mut()));
         // Without further targets the body need not be kept.
-        let body_cap = if handle.is_empty() { 0 } else { settings.body_cap };
+        let body_cap = if handle.is_idle() { 0 } else { settings.body_cap };
         let chain = ChainState::new(request.extensions_mut(), handle, Arc::clone(settings));
         let (head, body) = request.into_parts();
         let collecting =
@@ -165,7 +165,7 @@ where
                     let body = body?;
                     let head = head.take().expect("polled after completion");
                     let request = Request::from_parts(head, body);
-                    if chain.has_no_fallback() {
+                    if chain.is_idle() {
                         let future = first.call(request);
                         this.state.set(State::CallingFirst(future));
                         *this.call = None;

@@ -78,7 +78,7 @@ impl Handle {
     }
 
     /// Whether a call consists of the call to the first target.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         !self.has_fallbacks() && self.0.hedge.is_none()
     }
 

@@ -52,9 +52,10 @@ impl<S> Fallback<S> {
         send(self, request)
     }
 
-    /// Whether there are further targets, last resorts or hedges, or an answer to this call.
-    pub(crate) fn has_fallbacks(&self, extensions: &Extensions) -> bool {
-        !self.handle.is_empty() || FallbackOverride::has_answer(extensions)
+    /// Whether this call consists of the call to the first target: there are no further targets, last resorts or hedges, and
+    /// it has no answer of its own.
+    pub(crate) fn is_idle(&self, extensions: &Extensions) -> bool {
+        self.handle.is_idle() && !FallbackOverride::has_answer(extensions)
     }
 
     /// The handle of the chain that this service shares with its clones.
@@ -82,7 +83,7 @@ where
         match buffered(body) {
             Ok(body) => {
                 let request = Request::from_parts(head, body);
-                if !self.has_fallbacks(request.extensions()) {
+                if self.is_idle(request.extensions()) {
                     return ResponseFuture::without_fallback(self.inner.call(request));
                 }
                 ResponseFuture::calling(&mut self.inner, request, self.handle.clone(), &self.settings)

@@ -95,7 +95,7 @@ impl<S> Resilience<S> {
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         let metrics = CallMetrics::start(self.metrics);
-        if self.stack.has_fallbacks(request.extensions()) {
+        if !self.stack.is_idle(request.extensions()) {
             return ResponseFuture::of_fallback(self.stack.call(request), metrics);
         }
         let (head, body) = request.into_parts();

@@ -128,8 +128,8 @@ impl ChainState {
         }
         let deadline = Deadline::of(extensions);
         let body_deadline = Deadline::of_body(extensions);
-        let has_no_fallback = handle.is_empty();
-        if trail.is_none() && !has_no_fallback {
+        let is_idle = handle.is_idle();
+        if trail.is_none() && !is_idle {
             extensions.insert(trail.insert(Trail::new()).clone());
         }
         let mut chain = Self {
@@ -150,15 +150,15 @@ impl ChainState {
             is_hedging,
             hedge: None,
         };
-        if !has_no_fallback {
+        if !is_idle {
             extensions.insert(chain.chain_position());
         }
         chain
     }
 
     /// Whether the chain has neither further targets nor last resorts, and does not hedge.
-    pub(in crate::fallback) fn has_no_fallback(&self) -> bool {
-        self.handle.is_empty()
+    pub(in crate::fallback) fn is_idle(&self) -> bool {
+        self.handle.is_idle()
     }
 
     /// Decides what follows the result of the current target: return it to the caller, or another step.

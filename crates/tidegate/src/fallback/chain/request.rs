@@ -13,7 +13,7 @@ use crate::clone_request::clone_request;
 impl ChainState {
     /// Keeps a copy of the caller's request, unless no other target can follow.
     pub(in crate::fallback) fn keep_request(&mut self, request: &Request<Payload>) {
-        self.template = if self.handle.is_empty() { None } else { clone_request(request) };
+        self.template = if self.handle.is_idle() { None } else { clone_request(request) };
         self.prepare_hedge(request);
     }
 
