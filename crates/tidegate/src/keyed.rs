@@ -199,7 +199,7 @@ impl<T: KeyedHandle> Keyed<T> {
     }
 }
 
-/// A key that cannot be read is no key that requests share: the limit of one model would become that of all.
+/// The rejection of a request without a key. One state for all such requests would make them share the limit of one model.
 #[cold]
 fn no_key(gate: Gate) -> Rejection {
     Rejection::new(gate, ErrorCode::InvalidRequest).because(RejectionReason::NoModel)

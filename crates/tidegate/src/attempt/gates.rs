@@ -265,7 +265,7 @@ impl AdmissionGate for AttemptGates {
                 return Admission::Rejected(rejection);
             }
         }
-        // One that is off may be forced open.
+        // A circuit breaker that is disabled may still be forced open.
         let circuit = self.circuit_breaker();
         if !self.0.is_on && circuit.admits_all() {
             return Admission::Admitted(AttemptGuards::none());

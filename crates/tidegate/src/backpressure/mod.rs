@@ -108,7 +108,8 @@
 //!
 //! # Streams
 //! The permit moves into the response body and is released when the body ends, fails or is dropped. An
-//! adaptive limit records a stream at its head, and once more only if the stream breaks off.
+//! adaptive limit records a stream at its head, again as served when its body ends or is dropped, and as a loss if it
+//! breaks off.
 //!
 //! # Common mistakes
 //! - Releasing the permit at the response head: fifty live streams then pass through a limit of one.

@@ -197,8 +197,8 @@ impl Handle {
         }
     }
 
-    /// Returns the totals since the start, and the settings that decide. With keys they are those of none of them: read
-    /// the circuit of a key with [`of`](Self::of).
+    /// Returns the totals since the start, and the settings that decide. With keys, each key has totals of its
+    /// own: read the circuit of a key with [`of`](Self::of).
     #[must_use]
     #[doc(alias = "get_metrics")]
     pub fn metrics(&self) -> Metrics {

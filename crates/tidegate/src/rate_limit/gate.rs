@@ -85,7 +85,7 @@ impl Handle {
     /// Reserves room for a call, queues it, or rejects it.
     #[inline]
     pub(super) fn reserve(&self, cost: CallCost, extensions: &Extensions, now: Instant) -> RateDecision {
-        // One that costs tokens, too, meets several quotas.
+        // A call that costs tokens needs room in several quotas, and is not admitted on credit.
         let queue = match cost == CallCost::ONE_CALL {
             true => match self.0.queue.admit_on_credit(now) {
                 Ok(number) => {

@@ -35,7 +35,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Handle(pub(super) LayerState<RateLimitSettings, RateState>);
 
-/// What has become of the settings.
+/// What is made from the settings.
 #[derive(Debug)]
 pub(super) struct RateState {
     pub(super) queue: SharedQueue,

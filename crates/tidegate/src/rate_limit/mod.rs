@@ -145,10 +145,7 @@
 //! batch calls. Only the first call in the queue sleeps, so no call wakes in vain and none overtakes another
 //! of its priority and tenant.
 //!
-//! All decisions are made on plain values under a lock that is held for some dozen nanoseconds. The
-//! operations on the quotas are `try_reserve`, `settle`, `refund`, `apply_report` and `close`, each with data
-//! in and a verdict out. They do not depend on where the numbers are kept: in one process, per key, or, for a
-//! limit shared by many processes, in a store.
+//! All decisions are made on plain values under a lock that is held for some dozen nanoseconds.
 //!
 //! From 80 000 requests a second on, a thread admits up to 64 calls on credit without the lock, within what is left of the
 //! quota. They are charged before any call waits or is rejected, and before anything is read. Because they are charged
