@@ -27,7 +27,7 @@ pub(super) struct AdaptiveLimit {
     threshold: f64,
     has_succeeded_since_loss: bool,
     /// The limit at the first of the losses that go on.
-    before_losses: f64,
+    limit_before_losses: f64,
     served: ServedCalls,
 }
 
@@ -100,7 +100,7 @@ impl AdaptiveLimit {
             last_loss: None,
             lost_in_probe: 0,
             has_succeeded_since_loss: true,
-            before_losses: 0.0,
+            limit_before_losses: 0.0,
             served: ServedCalls::default(),
         }
     }
@@ -142,7 +142,7 @@ impl AdaptiveLimit {
     fn raise(&mut self, in_flight: usize, now: Instant) {
         self.has_succeeded_since_loss = true;
         if in_flight as f64 >= self.limit.floor() * MIN_UTILIZATION {
-            let raised = (self.limit + 1.0).min(self.threshold).max(self.least(now));
+            let raised = (self.limit + 1.0).min(self.threshold).max(self.floor(now));
             self.limit = self.bounds.clamp(raised.max(self.limit));
         }
     }
@@ -150,12 +150,12 @@ impl AdaptiveLimit {
     /// One more than the calls in flight that succeed, as long as losses go on: failures whatever the load neither lower the
     /// limit on and on nor keep it there. It is at most the limit before them, since calls in a queue at the provider succeed
     /// as well.
-    fn least(&self, now: Instant) -> f64 {
-        if self.has_losses(now) { (self.served.mean(now) + 1.0).min(self.before_losses) } else { 0.0 }
+    fn floor(&self, now: Instant) -> f64 {
+        if self.is_losing(now) { (self.served.mean(now) + 1.0).min(self.limit_before_losses) } else { 0.0 }
     }
 
-    /// Whether losses go on: the latest is not older than the mean of what is served.
-    fn has_losses(&self, now: Instant) -> bool {
+    /// Whether losses go on: the mean of the calls that succeed still covers the time of the latest.
+    fn is_losing(&self, now: Instant) -> bool {
         self.last_loss.is_some_and(|loss| self.served.covers(loss, now))
     }
 
@@ -168,14 +168,14 @@ impl AdaptiveLimit {
         let round_trip =
             self.round.trimmed_mean().map(|round| round.low).or(self.unloaded).unwrap_or_default();
         let unloaded = self.unloaded.unwrap_or(round_trip);
-        if !self.has_losses(now) {
-            self.before_losses = self.limit;
+        if !self.is_losing(now) {
+            self.limit_before_losses = self.limit;
         }
         let lowered = self.next_limit(&Round::new(round_trip, unloaded, sample.in_flight, true));
         // Slow start has not found the capacity before: back to what was in use for certain.
         let is_first = self.threshold.is_infinite();
         let lowered = if is_first { lowered.min(self.limit * MIN_UTILIZATION) } else { lowered };
-        self.limit = lowered.max(self.least(now)).min(self.limit);
+        self.limit = lowered.max(self.floor(now)).min(self.limit);
         if std::mem::take(&mut self.has_succeeded_since_loss) {
             self.threshold = self.limit;
         }

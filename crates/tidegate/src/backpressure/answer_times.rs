@@ -50,9 +50,9 @@ impl AnswerTimes {
         recent.recorded = recent.recorded.wrapping_add(1).max(1);
         recent.latest = now;
         let times = &recent.times[..recent.recorded.min(SAMPLES)];
-        recent.typical = most(times.iter().map(|time| time.expected())).unwrap_or_default();
+        recent.typical = typical_of(times.iter().map(|time| time.expected())).unwrap_or_default();
         recent.typical_whole =
-            most(times.iter().filter_map(|time| time.whole())).unwrap_or(recent.typical_whole);
+            typical_of(times.iter().filter_map(|time| time.whole())).unwrap_or(recent.typical_whole);
     }
 
     /// The time within which most answers end; zero if it is unknown.
@@ -110,8 +110,8 @@ impl AnswerTime {
     }
 }
 
-/// The time that one in [`LONGER`] exceeds.
-fn most(times: impl Iterator<Item = Duration>) -> Option<Duration> {
+/// The typical one of these times, which one in [`LONGER`] exceeds.
+fn typical_of(times: impl Iterator<Item = Duration>) -> Option<Duration> {
     let (mut sorted, mut len) = ([Duration::ZERO; SAMPLES], 0);
     for (place, time) in sorted.iter_mut().zip(times) {
         *place = time;

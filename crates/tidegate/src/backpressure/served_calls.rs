@@ -6,17 +6,21 @@ use std::time::{Duration, Instant};
 /// overload, whatever else fails.
 #[derive(Debug, Default)]
 pub(super) struct ServedCalls {
-    /// The time that a call holds its permit, in seconds.
+    /// The moving average of the time that a call holds its permit, in seconds.
     held: f64,
-    /// Both means are decayed sums; `weight` is that of the time that they are of.
+    /// The decayed sum of the times that successful calls held their permits, in windows.
     sum: f64,
+    /// The decayed sum of the time that has passed meanwhile, in windows.
     weight: f64,
+    /// When the latest successful call ended.
     at: Option<Instant>,
 }
 
-/// The time constant of the mean, in times that calls hold their permits, and its least and most, in seconds.
-const WINDOW: f64 = 4.0;
-const WINDOWS: (f64, f64) = (2.0, 120.0);
+/// The window, the time constant of the mean, as a multiple of the time that a call holds its permit.
+const HOLD_TIMES_PER_WINDOW: f64 = 4.0;
+
+/// The shortest and the longest window, in seconds.
+const WINDOW_SECONDS: (f64, f64) = (2.0, 120.0);
 
 impl ServedCalls {
     /// Records a successful call that held its permit for `held` until now.
@@ -45,7 +49,7 @@ impl ServedCalls {
     }
 
     fn window(&self) -> f64 {
-        (WINDOW * self.held).clamp(WINDOWS.0, WINDOWS.1)
+        (HOLD_TIMES_PER_WINDOW * self.held).clamp(WINDOW_SECONDS.0, WINDOW_SECONDS.1)
     }
 }
 

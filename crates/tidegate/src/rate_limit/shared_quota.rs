@@ -87,7 +87,8 @@ impl SharedQuota {
         self.debt.saturating_sub(now.saturating_duration_since(self.seen))
     }
 
-    pub(super) fn see(&mut self, debt: Duration, now: Instant) {
+    /// Records the debt of all processes, as it was at `now`.
+    pub(super) fn record_debt(&mut self, debt: Duration, now: Instant) {
         (self.debt, self.seen) = (debt, now);
     }
 

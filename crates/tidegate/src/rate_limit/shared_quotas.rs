@@ -285,7 +285,7 @@ impl SharedQuotas {
         self.seen_processes.store(grant.processes, Ordering::Relaxed);
         for ((quota, requested), debt) in self.quotas.iter_mut().zip(&request.quotas).zip(&grant.debts) {
             quota.charged = quota.charged.saturating_sub(requested.charged);
-            quota.see(*debt, now);
+            quota.record_debt(*debt, now);
         }
         let amounts: Vec<u64> = request.quotas.iter().map(|quota| quota.amount).collect();
         if amounts.iter().all(|amount| *amount == 0) {

@@ -159,12 +159,12 @@ impl<S> RetryCall<S> {
         error
     }
 
-    /// Decides about the result of the attempt. `can_follow`: another attempt may follow.
+    /// Decides about the result of the attempt. `may_follow`: another attempt may follow.
     pub(super) fn decide(
         &mut self,
         outcome: &Outcome,
         rejection: Option<&Rejection>,
-        can_follow: bool,
+        may_follow: bool,
     ) -> RetryDecision {
         // A rejected attempt caused no load.
         if rejection.is_some_and(|rejection| !rejection.follows_attempt()) {
@@ -176,7 +176,7 @@ impl<S> RetryCall<S> {
         if let Some(began) = self.began {
             self.shared.handle.record(outcome, began);
         }
-        if *outcome == Outcome::Success || !can_follow {
+        if *outcome == Outcome::Success || !may_follow {
             return self.finish(outcome);
         }
         let context = RetryContext {
@@ -189,17 +189,17 @@ impl<S> RetryCall<S> {
             now: clock::now(),
             random: self.shared.handle.random(),
         };
-        let verdict = match rejection {
+        let decision = match rejection {
             Some(rejection) => self.policy().decide_on_rejection(rejection, context),
             None => self.policy().decide(outcome, context),
         };
-        match verdict {
+        match decision {
             RetryDecision::RetryAfter(wait)
                 if !self.stays_open(wait) && self.can_afford_another(rejection) =>
             {
                 self.previous = wait;
                 self.record_retry(outcome, rejection, wait);
-                verdict
+                decision
             }
             RetryDecision::RetryAfter(_) | RetryDecision::Return => self.finish(outcome),
         }

@@ -88,7 +88,7 @@ impl RetryLayer {
         let mut call = RetryCall::new(&mut extensions, Arc::new(shared));
         let deadline = call.deadline_timer.deadline();
         loop {
-            let can_follow = call.begin_attempt();
+            let may_follow = call.begin_attempt();
             let result = match deadline {
                 None => operation().await.map_err(Into::into),
                 Some(deadline) => match tokio::time::timeout_at(deadline.instant().into(), operation()).await
@@ -104,7 +104,7 @@ impl RetryLayer {
             if let Some(trail) = Trail::of(&extensions) {
                 trail.attempt(&outcome);
             }
-            match call.decide(&outcome, rejection, can_follow) {
+            match call.decide(&outcome, rejection, may_follow) {
                 RetryDecision::Return => return result,
                 RetryDecision::RetryAfter(wait) => {
                     // Dropped before the wait, since it may hold a resource.
