@@ -42,4 +42,13 @@ impl AttemptResult {
             _ => Self::Neutral,
         }
     }
+
+    /// The error code of a failure.
+    pub(super) fn error_code(self) -> Option<ErrorCode> {
+        match self {
+            Self::Failure(code, _) => Some(code),
+            Self::Quota(_) => Some(ErrorCode::QuotaExhausted),
+            Self::Success | Self::Neutral => None,
+        }
+    }
 }

@@ -4,13 +4,13 @@ use http::Extensions;
 
 use super::admission::CircuitAdmission;
 use super::attempt_result::{AttemptResult, Latency};
-use super::call_totals::{AttemptEnd, Moment};
+use super::call_totals::Moment;
 use super::open_attempts::Opening;
 use super::{CallResult, Handle};
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::attempt_number::AttemptNumber;
 use crate::events::{AttemptSummary, Decision};
-use crate::{Error, ErrorCode, Outcome, StreamOutcome, clock};
+use crate::{Error, Outcome, StreamOutcome, clock};
 
 /// Guards one admitted attempt, and records its result in the circuit. Dropped without a result, it records
 /// nothing, because the caller dropped the call. There are two exceptions: the stream had reached its final
@@ -129,21 +129,13 @@ impl AdmittedCall {
     }
 
     fn record(self, result: AttemptResult, latency: Latency) {
-        let (end, error) = match result {
-            AttemptResult::Success => (AttemptEnd::Success, None),
-            AttemptResult::Failure(code, _) => (AttemptEnd::Failure, Some(code)),
-            AttemptResult::Quota(_) => (AttemptEnd::Failure, Some(ErrorCode::QuotaExhausted)),
-            AttemptResult::Neutral => (AttemptEnd::Neutral, None),
-        };
+        let is_failure = result.error_code().is_some();
         let is_slow = latency == Latency::Slow || self.judge(self.latency()) == Latency::Slow;
         // Only a failure is dated by its end, which spares the others a look at the clock.
-        let at = match (end, self.head) {
-            (AttemptEnd::Failure, _) => self.now(),
-            (_, head) => head.unwrap_or(self.started),
-        };
-        self.circuit.0.totals.record(end, self.latency(), is_slow, at);
-        self.emit(end, error, is_slow);
-        if let (Some(opening), AttemptEnd::Failure) = (self.added_attempts, end) {
+        let at = if is_failure { self.now() } else { self.head.unwrap_or(self.started) };
+        self.circuit.0.totals.record(result, self.latency(), is_slow, at);
+        self.emit(result, is_slow);
+        if let Some(opening) = self.added_attempts.filter(|_| is_failure) {
             self.circuit.take_back_open_attempts(opening);
         }
         if let Some(admission) = self.admission {
@@ -155,12 +147,12 @@ impl AdmittedCall {
         }
     }
 
-    fn emit(&self, end: AttemptEnd, error: Option<ErrorCode>, is_slow: bool) {
-        let (circuit, success) = (&self.circuit.0, end == AttemptEnd::Success);
+    fn emit(&self, result: AttemptResult, is_slow: bool) {
+        let circuit = &self.circuit.0;
         let summary = AttemptSummary {
             attempt: self.attempt,
-            success,
-            code: error,
+            success: result == AttemptResult::Success,
+            code: result.error_code(),
             duration: self.latency(),
             slow: is_slow,
             response_size: self.response_size,

@@ -2,6 +2,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::attempt_result::AttemptResult;
 use crate::thread_shard::{PerThread, SHARDS};
 
 /// The calls of a circuit since the start. Every thread counts for itself; a reader adds the counts up.
@@ -40,14 +41,6 @@ struct CountShard {
     nanos: AtomicU64,
     /// The [`Moment`] of the latest success; 0 if there was none.
     last_success: AtomicU64,
-}
-
-/// How a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AttemptEnd {
-    Success,
-    Failure,
-    Neutral,
 }
 
 /// The sums of all threads.
@@ -89,14 +82,14 @@ impl CallTotals {
         Moment(NonZeroU64::MIN.saturating_add(nanos))
     }
 
-    /// Counts the end of a call. `latency` is that of its response head, or of an error in its place.
-    pub(super) fn record(&self, end: AttemptEnd, latency: Option<Duration>, is_slow: bool, at: Moment) {
+    /// Counts the result of a call. `latency` is that of its response head, or of an error in its place.
+    pub(super) fn record(&self, result: AttemptResult, latency: Option<Duration>, is_slow: bool, at: Moment) {
         let shard = self.shards.of_thread();
         if is_slow {
             shard.slow.fetch_add(1, Ordering::Relaxed);
         }
-        match end {
-            AttemptEnd::Success => {
+        match result {
+            AttemptResult::Success => {
                 shard.successes.fetch_add(1, Ordering::Relaxed);
                 shard.last_success.store(at.0.get(), Ordering::Relaxed);
                 // A load leaves the cache line where it is.
@@ -104,13 +97,13 @@ impl CallTotals {
                     self.failure_streak.store(0, Ordering::Relaxed);
                 }
             }
-            AttemptEnd::Failure => {
+            AttemptResult::Failure(..) | AttemptResult::Quota(_) => {
                 shard.failures.fetch_add(1, Ordering::Relaxed);
                 self.last_failure.fetch_max(at.0.get(), Ordering::Relaxed);
                 self.failure_streak.fetch_add(1, Ordering::Relaxed);
                 self.successes_before.store(self.sum(|shard| &shard.successes), Ordering::Relaxed);
             }
-            AttemptEnd::Neutral => {
+            AttemptResult::Neutral => {
                 shard.neutral.fetch_add(1, Ordering::Relaxed);
                 return;
             }
@@ -154,11 +147,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ErrorCode;
 
     proptest! {
         /// The sums are those of a list of the same calls.
         #[test]
-        fn counts_like_a_list(ends in prop::collection::vec((0..4, 0..5_000u64, any::<bool>()), 0..100)) {
+        fn counts_like_a_list(ends in prop::collection::vec((0..5, 0..5_000u64, any::<bool>()), 0..100)) {
             let origin = Instant::now();
             let totals = CallTotals::new(false, origin);
             let mut expected = Totals::default();
@@ -166,35 +160,36 @@ mod tests {
             for (step, (kind, millis, is_slow)) in ends.into_iter().enumerate() {
                 let now = origin + Duration::from_secs(step as u64);
                 let latency = Duration::from_millis(millis);
-                let end = match kind {
-                    0 => AttemptEnd::Success,
-                    1 => AttemptEnd::Failure,
-                    2 => AttemptEnd::Neutral,
+                let result = match kind {
+                    0 => AttemptResult::Success,
+                    1 => AttemptResult::Failure(ErrorCode::ServerError, None),
+                    2 => AttemptResult::Quota(None),
+                    3 => AttemptResult::Neutral,
                     _ => {
                         totals.record_rejected();
                         expected.rejected += 1;
                         continue;
                     }
                 };
-                totals.record(end, Some(latency), is_slow, totals.moment(now));
-                if end != AttemptEnd::Neutral {
+                totals.record(result, Some(latency), is_slow, totals.moment(now));
+                if result != AttemptResult::Neutral {
                     latencies.push(latency);
                 }
                 expected.slow += u64::from(is_slow);
-                match end {
-                    AttemptEnd::Success => {
+                match result {
+                    AttemptResult::Success => {
                         expected.successes += 1;
                         expected.last_success = Some(now);
                         expected.consecutive_successes += 1;
                         expected.consecutive_failures = 0;
                     }
-                    AttemptEnd::Failure => {
+                    AttemptResult::Failure(..) | AttemptResult::Quota(_) => {
                         expected.failures += 1;
                         expected.last_failure = Some(now);
                         expected.consecutive_failures += 1;
                         expected.consecutive_successes = 0;
                     }
-                    AttemptEnd::Neutral => expected.neutral += 1,
+                    AttemptResult::Neutral => expected.neutral += 1,
                 }
             }
             let average = latencies.iter().sum::<Duration>().as_nanos().checked_div(latencies.len() as u128);

@@ -210,14 +210,12 @@ impl Circuit {
         if admission.generation != self.generation || ignores_results {
             return;
         }
-        let (code, retry_after) = match result {
-            AttemptResult::Failure(code, retry_after) => (Some(code), retry_after),
-            AttemptResult::Quota(retry_after) => {
-                (Some(ErrorCode::QuotaExhausted), retry_after.filter(|wait| !wait.is_zero()))
-            }
-            AttemptResult::Success | AttemptResult::Neutral => (None, None),
+        let retry_after = match result {
+            AttemptResult::Failure(_, retry_after) => retry_after,
+            AttemptResult::Quota(retry_after) => retry_after.filter(|wait| !wait.is_zero()),
+            AttemptResult::Success | AttemptResult::Neutral => None,
         };
-        self.last_failure = code.map(|code| (code, now)).or(self.last_failure);
+        self.last_failure = result.error_code().map(|code| (code, now)).or(self.last_failure);
         if let Some(shared) = self.statistics.shared() {
             shared.note_retry_after(retry_after);
         }
