@@ -95,7 +95,7 @@ impl Handle {
         self.is_enabled().then(|| self.0.semaphore.limit())
     }
 
-    /// Changes the limit at run time, with keys that of each key; zero is treated as one. A higher limit
+    /// Changes the limit at run time, with keys that of each key; zero is raised to one. A higher limit
     /// admits queued calls at once; a lower one takes effect as calls end. Does nothing if there is no limit
     /// or if it is adaptive.
     pub fn set_limit(&self, calls: usize) {

@@ -10,7 +10,7 @@ use crate::settings::ConfigError;
 
 /// Limits the number of calls in flight; see the [module page](crate::backpressure).
 ///
-/// One layer value is one limit: every service made from it, and every clone of those, shares it, unless
+/// One layer value is one limit: every service it makes, and every clone of those, shares it, unless
 /// [`per_service`](Self::per_service) is set. A setter creates a new limit, and the handles that were
 /// given out follow it; a clone of the layer and the services made before keep theirs.
 #[derive(Clone, Debug)]
@@ -46,11 +46,17 @@ impl BackpressureLayer {
         Self { handle: Handle(LayerState::new(settings.into())), per_service: false }
     }
 
-    /// At most `calls` in flight, from the call to the end of its response body. Zero is treated as one. It
+    /// At most `calls` in flight, from the call to the end of its response body. Zero is raised to one. It
     /// is the upper bound of an adaptive limit.
     #[must_use]
     pub fn max_inflight(calls: usize) -> Self {
         Self::new().set(|settings| settings.max_inflight = calls.max(1))
+    }
+
+    /// No limit and no queue; the cost is one branch.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self::new().set(|settings| settings.enabled = false)
     }
 
     /// Adjusts the limit between [`min_inflight`](Self::min_inflight) and
@@ -70,12 +76,6 @@ impl BackpressureLayer {
     #[must_use]
     pub fn min_inflight(self, calls: usize) -> Self {
         self.set(|settings| settings.min_inflight = calls)
-    }
-
-    /// No limit and no queue; the cost is one branch.
-    #[must_use]
-    pub fn disabled() -> Self {
-        Self::new().set(|settings| settings.enabled = false)
     }
 
     /// At most `calls` of each [`Priority`](crate::Priority) are queued for a permit. If the queue is full, the last
@@ -107,21 +107,21 @@ impl BackpressureLayer {
         self.set(|settings| settings.key_by = Some(key))
     }
 
-    /// The most keys that are kept, 10 000 by default; keys in use are kept beyond that. Zero is treated as
+    /// The most keys that are kept, 10 000 by default; keys in use are kept beyond that. Zero is raised to
     /// one.
     #[must_use]
     pub fn max_keys(self, keys: usize) -> Self {
-        self.set(|settings| settings.max_keys = keys)
+        self.set(|settings| settings.max_keys = keys.max(1))
     }
 
-    /// The name in events, usually `provider/model`. The first name that is set is kept.
+    /// The name in events, usually `provider/model`. The first name set is kept.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.handle.0.name(name);
         self
     }
 
-    /// Gives every service made from this layer a limit of its own.
+    /// Gives every service that this layer makes its own limit.
     #[must_use]
     pub fn per_service(self) -> Self {
         Self { per_service: true, ..self }
@@ -134,12 +134,12 @@ impl BackpressureLayer {
         Handle(self.handle.0.to_hand_out())
     }
 
-    /// The handle for another service or stack.
+    /// The handle for one more service or stack.
     pub(crate) fn share(&self) -> Handle {
         if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
-    /// This layer for a single stack; all parts of the stack share one handle.
+    /// This layer for one stack, all parts of which share one handle.
     pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false }
     }

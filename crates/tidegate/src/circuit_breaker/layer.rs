@@ -42,7 +42,7 @@ impl CircuitBreakerLayer {
     /// probe.
     #[must_use]
     pub fn new() -> Self {
-        Self { handle: Handle(LayerState::new(CircuitBreakerSettings::default())), per_service: false }
+        Self::of(CircuitBreakerSettings::default())
     }
 
     /// Creates a layer with these settings.
@@ -56,7 +56,7 @@ impl CircuitBreakerLayer {
         if settings.shared_window {
             return Err(ConfigError::expected("shared_window", "a store of shared limits", "none"));
         }
-        Ok(Self { handle: Handle(LayerState::new(settings.into())), per_service: false })
+        Ok(Self::of(settings.into()))
     }
 
     /// Creates a layer with these settings whose circuit is shared through `store`; see [`store`](Self::store).
@@ -66,8 +66,11 @@ impl CircuitBreakerLayer {
     /// A setting is out of its range.
     pub fn from_settings_with_store(settings: Settings, store: Store) -> Result<Self, ConfigError> {
         settings.check()?;
-        let layer = Self { handle: Handle(LayerState::new(settings.into())), per_service: false };
-        Ok(layer.store(store))
+        Ok(Self::of(settings.into()).store(store))
+    }
+
+    fn of(settings: CircuitBreakerSettings) -> Self {
+        Self { handle: Handle(LayerState::new(settings)), per_service: false }
     }
 
     /// Creates a layer that never opens, at the cost of a branch.
@@ -226,6 +229,7 @@ impl CircuitBreakerLayer {
     /// Counts the failures of a call up to its attempt of this number; later attempts change nothing unless they succeed or
     /// are probes. By default one fewer than the [`failure_threshold`](Self::failure_threshold), which the retries of one
     /// call do not reach then, and all attempts if that is 1. With 1, it takes as many calls as the threshold.
+    /// Zero is raised to one.
     ///
     /// The number is that of the [`RetryLayer`](crate::RetryLayer) outside of this layer.
     #[must_use]
@@ -250,7 +254,7 @@ impl CircuitBreakerLayer {
     }
 
     /// The most keys that have a circuit; the default is 10 000. Circuits in their initial state are dropped
-    /// first, then the least used.
+    /// first, then the least used. Zero is raised to one.
     #[must_use]
     pub fn max_keys(self, keys: usize) -> Self {
         self.set(|settings| settings.max_keys = keys.max(1))
@@ -278,7 +282,7 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.shared_window = shared)
     }
 
-    /// The name in events, usually `provider/model`. Only the first name that is set counts.
+    /// The name in events, usually `provider/model`. The first name set is kept.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.handle.0.name(name);

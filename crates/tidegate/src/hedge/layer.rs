@@ -123,8 +123,8 @@ impl HedgeLayer {
         if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
-    /// The same layer, or one of its own for each service.
-    pub(super) fn for_service(&self) -> Self {
+    /// This layer for one service, all parts of which share one handle.
+    pub(super) fn for_stack(&self) -> Self {
         Self { handle: self.share(), per_service: false }
     }
 

@@ -355,7 +355,7 @@ impl Handle {
 
     /// Sets the classifier that reads limits in response headers, unless the layer has one. Only the first
     /// call has an effect.
-    pub(super) fn set_default_classifier(&self, classifier: &Arc<dyn Classifier>) {
+    pub(crate) fn set_default_classifier(&self, classifier: &Arc<dyn Classifier>) {
         let _ = self.0.classifier.set(HeaderClassifier(Arc::clone(classifier)));
     }
 }
@@ -375,7 +375,7 @@ impl KeyedHandle for Handle {
             }))
         };
         let fresh = match &self.0.settings().hooks.per_key {
-            Some(per_key) => fresh(&per_key.0(head, RateLimitLayer::of(fresh(self))).handle()),
+            Some(per_key) => fresh(&per_key.0(head, RateLimitLayer::of_handle(fresh(self))).handle()),
             None => fresh(self),
         };
         if let Some(classifier) = self.0.classifier.get() {

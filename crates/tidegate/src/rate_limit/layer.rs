@@ -35,7 +35,7 @@ impl RateLimitLayer {
     /// closes after a 429.
     #[must_use]
     pub fn new() -> Self {
-        Self::of(Handle(LayerState::new(RateLimitSettings::default())))
+        Self::of_handle(Handle(LayerState::new(RateLimitSettings::default())))
     }
 
     /// Creates a layer with these settings.
@@ -45,7 +45,7 @@ impl RateLimitLayer {
     /// A setting is out of its range.
     pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
         settings.check()?;
-        Ok(Self::of(Handle(LayerState::new(settings.into()))))
+        Ok(Self::of_handle(Handle(LayerState::new(settings.into()))))
     }
 
     /// At most `requests` a second. Zero is raised to one.
@@ -237,7 +237,7 @@ impl RateLimitLayer {
         self.set(|settings| settings.hooks.store = Some(store))
     }
 
-    /// The name in events, usually `provider/model`. Only the first name that is set counts.
+    /// The name in events, usually `provider/model`. The first name set is kept.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.handle.0.name(name);
@@ -264,7 +264,7 @@ impl RateLimitLayer {
     }
 
     /// Creates a layer that shares this limit.
-    pub(super) fn of(handle: Handle) -> Self {
+    pub(super) fn of_handle(handle: Handle) -> Self {
         Self { handle, per_service: false }
     }
 
@@ -276,12 +276,6 @@ impl RateLimitLayer {
     /// Returns this layer for one stack, all parts of which share one handle.
     pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false }
-    }
-
-    /// Lets `classifier` read the limits in response headers, unless the layer has its own classifier.
-    pub(crate) fn with_default_classifier(self, classifier: &Arc<dyn Classifier>) -> Self {
-        self.handle.set_default_classifier(classifier);
-        self
     }
 
     fn set(self, change: impl FnOnce(&mut RateLimitSettings)) -> Self {

@@ -208,7 +208,7 @@ impl RetryLayer {
         if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
-    /// This layer for one stack; all parts of the stack use the same handle.
+    /// This layer for one stack, all parts of which share one handle.
     pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false, ..self }
     }

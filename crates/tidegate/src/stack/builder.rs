@@ -141,7 +141,7 @@ impl ResilienceBuilder {
     }
 
     /// The attempts of the whole call, retries and fallbacks together. It sets the
-    /// [`AttemptBudget`](crate::AttemptBudget) of a request that has none. 0 is taken as 1. By default each
+    /// [`AttemptBudget`](crate::AttemptBudget) of a request that has none. Zero is raised to one. By default each
     /// layer counts its own attempts.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.call_limits = self.call_limits.max_attempts(attempts);
@@ -184,13 +184,13 @@ impl ResilienceBuilder {
         let (retry, backpressure) =
             (self.retry.for_stack().name(name), self.backpressure.for_stack().name(name));
         let (rate_limit, circuit_breaker) =
-            (self.rate_limit.for_stack().name(name), self.circuit_breaker.for_stack().name(name));
+            (self.rate_limit.for_stack().name(name).share(), self.circuit_breaker.for_stack().name(name));
         let classify = self.classify.unwrap_or_else(|| default_classifier(name)).clocks(self.stream_clocks);
-        let rate_limit = rate_limit.with_default_classifier(classify.classifier());
+        rate_limit.set_default_classifier(classify.classifier());
         let gates = AttemptGates::new(
             Arc::clone(&self.name),
             backpressure.share(),
-            rate_limit.share(),
+            rate_limit,
             circuit_breaker.share(),
         );
         let retry = retry.gates_below(gates.clone());

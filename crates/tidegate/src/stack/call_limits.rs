@@ -28,7 +28,7 @@ impl CallLimits {
         Self { time: Some(time), ..self }
     }
 
-    /// The attempts of the call, retries and fallbacks together. 0 is taken as 1.
+    /// The attempts of the call, retries and fallbacks together. Zero is raised to one.
     pub fn max_attempts(self, attempts: u32) -> Self {
         Self { attempts: Some(attempts), ..self }
     }
