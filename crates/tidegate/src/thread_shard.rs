@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 /// The number of shards. Beyond this number of threads some share a shard.
 pub(crate) const SHARDS: usize = if cfg!(tidegate_loom) { 2 } else { 32 };
 
-/// Returns the number of the shard of this thread, less than [`SHARDS`].
+/// The number of the shard of this thread, less than [`SHARDS`].
 #[inline]
 pub(crate) fn thread_shard() -> usize {
     #[cfg(test)]

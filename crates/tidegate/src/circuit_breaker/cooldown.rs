@@ -18,7 +18,7 @@ pub(super) struct Cooldown {
 }
 
 impl Cooldown {
-    /// Returns how long the circuit stays open from now. `random` is from 0 to 1.
+    /// How long the circuit stays open from now. `random` is from 0 to 1.
     ///
     /// A wait that the provider sent is never shortened, not even by the cap. Jitter is added on top of such
     /// a wait and of the cap as well: clients that got the same wait must not all come back at once.
@@ -53,7 +53,7 @@ impl Cooldown {
         self.closed_at = Some(now);
     }
 
-    /// Returns whether the circuit has been closed for so long that the next cooldown starts without growth.
+    /// Whether the circuit has been closed for so long that the next cooldown starts without growth.
     pub(super) fn has_decayed(&self, now: Instant) -> bool {
         self.consecutive_openings == 0
             || self

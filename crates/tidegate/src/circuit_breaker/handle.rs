@@ -130,13 +130,13 @@ impl Handle {
         self.settings().enabled
     }
 
-    /// Returns the current state: `closed`, `open` or `half_open`.
+    /// The current state: `closed`, `open` or `half_open`.
     #[must_use]
     pub fn state(&self) -> State {
         self.0.circuit.with_circuit(|circuit| circuit.state(clock::now()))
     }
 
-    /// Returns how long until an open circuit admits a probe. Returns `None` in shadow mode, which admits
+    /// How long until an open circuit admits a probe. `None` in shadow mode, which admits
     /// every call.
     #[must_use]
     pub fn cooldown_remaining(&self) -> Option<Duration> {
@@ -158,7 +158,7 @@ impl Handle {
         }
     }
 
-    /// Returns the state in which the circuit is kept by [`force_open`](Self::force_open) or
+    /// The state in which the circuit is kept by [`force_open`](Self::force_open) or
     /// [`force_closed`](Self::force_closed), if it is.
     #[must_use]
     pub fn forced(&self) -> Option<State> {
@@ -166,20 +166,20 @@ impl Handle {
         Some(if is_open { State::Open } else { State::Closed })
     }
 
-    /// Returns the circuit of the key of this request, if it exists already. Without keys, returns this
+    /// The circuit of the key of this request, if it exists already. Without keys, this
     /// circuit. The key is not dropped as long as the returned handle exists.
     #[must_use]
     pub fn of<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
         self.find(request)
     }
 
-    /// Returns how many keys have a circuit, or zero if the layer has no keys.
+    /// How many keys have a circuit, or zero if the layer has no keys.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.by_key().map_or(0, Keyed::len)
     }
 
-    /// Returns the state and the statistics of the circuit, all of the same moment.
+    /// The state and the statistics of the circuit, all of the same moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let would_have_rejected = self.sum(|it| it.0.shadow_admitted.load(Ordering::Relaxed));
@@ -197,7 +197,7 @@ impl Handle {
         }
     }
 
-    /// Returns the totals since the start, and the settings that decide. With keys, each key has totals of its
+    /// The totals since the start, and the settings that decide. With keys, each key has totals of its
     /// own: read the circuit of a key with [`of`](Self::of).
     #[must_use]
     #[doc(alias = "get_metrics")]
@@ -206,21 +206,21 @@ impl Handle {
         Metrics::new(self.0.target(), &snapshot, &totals, self.settings(), clock::now())
     }
 
-    /// Returns the result of every attempt from now on, with its key. An attempt never waits for a listener, for which the
+    /// The result of every attempt from now on, with its key. An attempt never waits for a listener, for which the
     /// latest 64 are kept. Rejections are no attempts.
     #[must_use]
     pub fn subscribe_to_calls(&self) -> CallResults {
         self.0.settings().hooks.call_listeners.subscribe(KEPT)
     }
 
-    /// Returns every change of state from now on, with its key. The circuit never waits for a listener, for which the
+    /// Every change of state from now on, with its key. The circuit never waits for a listener, for which the
     /// latest 64 are kept. Without a listener nothing is stored.
     #[must_use]
     pub fn subscribe(&self) -> Transitions {
         self.0.settings().hooks.listeners.subscribe(KEPT)
     }
 
-    /// Returns the rejection that a call would get if it arrived now. Acquires nothing.
+    /// The rejection that a call would get if it arrived now. Acquires nothing.
     ///
     /// While the traffic ramps up this returns `None`: which calls are admitted is decided only when a call
     /// arrives.
@@ -229,7 +229,7 @@ impl Handle {
         self.current_rejection(None).map(Rejection::from)
     }
 
-    /// Returns the rejection that this call would get if it arrived now, by the circuit of its key if there
+    /// The rejection that this call would get if it arrived now, by the circuit of its key if there
     /// are keys. Acquires nothing.
     #[must_use]
     pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
@@ -364,7 +364,7 @@ impl Handle {
         self.0.settings()
     }
 
-    /// Returns the rejection that a call with these extensions would get now; without, one that other targets can take.
+    /// The rejection that a call with these extensions would get now; without, one that other targets can take.
     #[inline]
     fn current_rejection(&self, extensions: Option<&Extensions>) -> Option<CircuitRejection> {
         let rejection = self.0.circuit.peek(clock::now)?;

@@ -295,19 +295,19 @@ impl CircuitBreakerLayer {
         Self { per_service: true, ..self }
     }
 
-    /// Returns the circuit shared by the services of this layer (the template, after
+    /// The circuit shared by the services of this layer (the template, after
     /// [`per_service`](Self::per_service)).
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle(self.handle.0.to_hand_out())
     }
 
-    /// Returns the handle for one more service or stack.
+    /// The handle for one more service or stack.
     pub(crate) fn share(&self) -> Handle {
         if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
-    /// Returns this layer for one stack, all parts of which share one handle.
+    /// This layer for one stack, all parts of which share one handle.
     pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false }
     }

@@ -19,7 +19,7 @@ struct Probe {
 }
 
 impl Probes {
-    /// Returns how long until the lease of one probe ends, if `max` probes are in flight. A probe with an
+    /// How long until the lease of one probe ends, if `max` probes are in flight. A probe with an
     /// expired lease is not waited for.
     pub(super) fn full_for(&self, max: u32, now: Instant) -> Option<Duration> {
         let live = self.in_flight.iter().filter(|probe| now < probe.lease_ends);
@@ -42,7 +42,7 @@ impl Probes {
         at.is_some_and(|at| self.in_flight.swap_remove(at).number == number)
     }
 
-    /// Returns how many probes are in flight, including those with an expired lease.
+    /// How many probes are in flight, including those with an expired lease.
     pub(super) fn len(&self) -> usize {
         self.in_flight.len()
     }

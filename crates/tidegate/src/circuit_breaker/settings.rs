@@ -185,7 +185,7 @@ impl Settings {
         self.max_cooldown.unwrap_or(Duration::from_secs(300)).max(self.cooldown)
     }
 
-    /// Returns the number of calls from which a rate over `window` is evaluated: at most as many as a window by count
+    /// The number of calls from which a rate over `window` is evaluated: at most as many as a window by count
     /// can hold.
     pub(super) fn enough_calls(&self, window: WindowSpan) -> u64 {
         match window {

@@ -88,7 +88,7 @@ impl SharedCircuit {
         }
     }
 
-    /// Returns the rejection that a call would get. Acquires nothing.
+    /// The rejection that a call would get. Acquires nothing.
     pub(super) fn peek(&self, now: impl FnOnce() -> Instant) -> Option<CircuitRejection> {
         let fast_state = self.fast_state();
         if fast_state.admits_all() {
@@ -98,7 +98,7 @@ impl SharedCircuit {
         self.fast_rejection(fast_state, now).or_else(|| self.with_circuit(|circuit| circuit.peek(now)))
     }
 
-    /// Returns the rejection if the fast state is open, so that threads do not queue for the lock during an
+    /// The rejection if the fast state is open, so that threads do not queue for the lock during an
     /// outage either.
     fn fast_rejection(&self, fast_state: FastState, now: Instant) -> Option<CircuitRejection> {
         let cause = fast_state.cause()?;
@@ -201,7 +201,7 @@ impl FastState {
         Self(generation << FLAGS | ADMITS_ALL | IGNORES_SUCCESS)
     }
 
-    /// Returns why all calls are rejected, if they are. The cooldown may have passed since.
+    /// Why all calls are rejected, if they are. The cooldown may have passed since.
     const fn cause(self) -> Option<RejectionCause> {
         match self.0 & REJECTS_FORCED {
             REJECTS_FORCED => Some(RejectionCause::ForcedOpen),

@@ -78,12 +78,12 @@ impl Circuit {
         self.generation
     }
 
-    /// Returns whether every call is admitted, so that none needs the lock.
+    /// Whether every call is admitted, so that none needs the lock.
     pub(super) fn admits_all(&self) -> bool {
         matches!(self.phase, Phase::Closed { ramp_up: None } | Phase::Forced { open: false })
     }
 
-    /// Returns whether every call is admitted and a success would change nothing.
+    /// Whether every call is admitted and a success would change nothing.
     pub(super) fn ignores_success(&self) -> bool {
         match self.phase {
             Phase::Closed { ramp_up: None } => self.statistics.ignores_success(),
@@ -92,7 +92,7 @@ impl Circuit {
         }
     }
 
-    /// Returns whether a success of this generation can be [recorded](Self::record_successes) later than it ended.
+    /// Whether a success of this generation can be [recorded](Self::record_successes) later than it ended.
     pub(super) fn defers_success(&self) -> bool {
         matches!(self.phase, Phase::Closed { .. }) && self.statistics.defers_success()
     }
@@ -102,7 +102,7 @@ impl Circuit {
         self.statistics.record_successes(calls);
     }
 
-    /// Returns why every call is rejected, and until when, if all are.
+    /// Why every call is rejected, and until when, if all are.
     pub(super) fn rejects_all(&self) -> Option<(RejectionCause, Option<Instant>)> {
         match self.phase {
             Phase::Open { until, cause } => Some((cause, Some(until))),
@@ -111,7 +111,7 @@ impl Circuit {
         }
     }
 
-    /// Returns whether the state equals that of a new circuit, so that it can be dropped.
+    /// Whether the state equals that of a new circuit, so that it can be dropped.
     pub(super) fn is_pristine(&mut self, now: Instant) -> bool {
         let is_closed = match &self.phase {
             Phase::Closed { ramp_up } => ramp_up.as_ref().is_none_or(|ramp_up| ramp_up.is_over(now)),
@@ -120,7 +120,7 @@ impl Circuit {
         is_closed && self.cooldown.has_decayed(now) && self.statistics.is_clean(now)
     }
 
-    /// Returns the state at `now`. An open circuit is half-open once its cooldown has passed, even before the
+    /// The state at `now`. An open circuit is half-open once its cooldown has passed, even before the
     /// first call arrives.
     pub(super) fn state(&self, now: Instant) -> State {
         match self.phase {
@@ -129,7 +129,7 @@ impl Circuit {
         }
     }
 
-    /// Returns the rejection that a call would get at `now`. Acquires nothing. A ramp never rejects here:
+    /// The rejection that a call would get at `now`. Acquires nothing. A ramp never rejects here:
     /// which calls it admits is decided only when a call arrives.
     pub(super) fn peek(&self, now: Instant) -> Option<CircuitRejection> {
         match &self.phase {
@@ -229,7 +229,7 @@ impl Circuit {
         }
     }
 
-    /// Returns the reason to open the circuit, if the result is one. Closes the circuit after enough
+    /// The reason to open the circuit, if the result is one. Closes the circuit after enough
     /// successful probes.
     fn evaluate(
         &mut self,
@@ -415,7 +415,7 @@ impl Circuit {
         self.transition_to(Phase::Forced { open }, Reason::Forced, now);
     }
 
-    /// Returns whether the circuit is forced, and whether open.
+    /// Whether the circuit is forced, and whether open.
     pub(super) fn forced(&self) -> Option<bool> {
         match self.phase {
             Phase::Forced { open } => Some(open),
@@ -423,13 +423,13 @@ impl Circuit {
         }
     }
 
-    /// Returns how long until an open circuit admits a probe.
+    /// How long until an open circuit admits a probe.
     pub(super) fn cooldown_remaining(&self, now: Instant) -> Option<Duration> {
         let open = self.peek(now).filter(|rejection| rejection.cause != RejectionCause::Probing);
         open.and_then(|rejection| rejection.retry_after)
     }
 
-    /// Returns how many probes are in flight.
+    /// How many probes are in flight.
     pub(super) fn probes(&self) -> usize {
         match &self.phase {
             Phase::HalfOpen { probes } => probes.len(),
@@ -437,22 +437,22 @@ impl Circuit {
         }
     }
 
-    /// Returns the latest change of state, if there was one.
+    /// The latest change of state, if there was one.
     pub(super) fn last_transition(&self) -> Option<Transition> {
         self.last_transition
     }
 
-    /// Returns how long the circuit was not closed, the last time.
+    /// How long the circuit was not closed, the last time.
     pub(super) fn last_recovery(&self) -> Option<Duration> {
         self.last_recovery
     }
 
-    /// Returns the code and the time of the latest failure that counted.
+    /// The code and the time of the latest failure that counted.
     pub(super) fn last_failure(&self) -> Option<(ErrorCode, Instant)> {
         self.last_failure
     }
 
-    /// Returns how many calls in the window failed, and how many of those with a known latency were slow.
+    /// How many calls in the window failed, and how many of those with a known latency were slow.
     pub(super) fn window_totals(&mut self, now: Instant) -> [WindowTotals; 2] {
         self.statistics.totals(&self.settings, now)
     }
@@ -495,7 +495,7 @@ impl Circuit {
         self.last_transition = Some(Transition { from, to, reason, cooldown, at: now, recovery, key: None });
     }
 
-    /// Returns the state that was last reported to listeners. An open circuit stays open there until a call
+    /// The state that was last reported to listeners. An open circuit stays open there until a call
     /// arrives.
     fn last_reported_state(&self) -> State {
         match self.phase {

@@ -51,17 +51,17 @@ impl CircuitStatistics {
         self.shared.as_deref_mut()
     }
 
-    /// Returns whether a success would change nothing.
+    /// Whether a success would change nothing.
     pub(super) fn ignores_success(&self) -> bool {
         self.streak.is_none() && self.outcomes.is_none()
     }
 
-    /// Returns whether successes can be [recorded](Self::record_successes) later than they ended.
+    /// Whether successes can be [recorded](Self::record_successes) later than they ended.
     pub(super) fn defers_success(&self) -> bool {
         self.shared.is_none() && self.outcomes.as_ref().is_some_and(Window::is_by_calls)
     }
 
-    /// Returns whether no failure and no slow call is recorded.
+    /// Whether no failure and no slow call is recorded.
     pub(super) fn is_clean(&mut self, now: Instant) -> bool {
         self.streak.is_none() && self.local_failures(now).bad == 0 && self.local_slow_calls(now).bad == 0
     }
@@ -108,7 +108,7 @@ impl CircuitStatistics {
         if self.is_decided_by_all() { None } else { failure_rate_reason(totals?, settings) }
     }
 
-    /// Returns whether the rates are those of all processes, and are evaluated when the store returns them.
+    /// Whether the rates are those of all processes, and are evaluated when the store returns them.
     pub(super) fn is_decided_by_all(&self) -> bool {
         self.shared.as_ref().is_some_and(|shared| shared.window().is_some())
     }
@@ -158,7 +158,7 @@ impl CircuitStatistics {
         if slow && !self.is_decided_by_all() { slow_call_rate_reason(totals, settings) } else { None }
     }
 
-    /// Returns the totals of the windows of results and of latencies: those of all processes, or the local ones.
+    /// The totals of the windows of results and of latencies: those of all processes, or the local ones.
     pub(super) fn totals(&mut self, settings: &Settings, now: Instant) -> [WindowTotals; 2] {
         match self.shared.as_ref().and_then(|shared| shared.window_at(settings, now)) {
             Some(window) => [window.results, window.latencies],
@@ -196,7 +196,7 @@ fn slow_call_rate_reason(totals: WindowTotals, settings: &Settings) -> Option<Re
         .then_some(Reason::SlowCallRate { slow: bad, calls })
 }
 
-/// Returns whether there are enough calls to evaluate, and the share of bad ones reaches the threshold.
+/// Whether there are enough calls to evaluate, and the share of bad ones reaches the threshold.
 fn reaches_threshold(totals: &WindowTotals, threshold: f64, enough: u64) -> bool {
     totals.calls >= enough && totals.rate().is_some_and(|rate| rate >= threshold)
 }

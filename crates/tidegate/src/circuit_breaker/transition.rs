@@ -47,7 +47,7 @@ impl Transition {
 }
 
 impl State {
-    /// Returns the name in the protocol: `closed`, `open`, `half_open`.
+    /// The name in the protocol: `closed`, `open`, `half_open`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

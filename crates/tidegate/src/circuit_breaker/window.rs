@@ -61,7 +61,7 @@ impl Window {
         }
     }
 
-    /// Returns whether good calls can be added later than they ended: the window does not depend on their time.
+    /// Whether good calls can be added later than they ended: the window does not depend on their time.
     pub(super) fn is_by_calls(&self) -> bool {
         matches!(self, Self::Calls(_))
     }
@@ -76,7 +76,7 @@ impl Window {
         }
     }
 
-    /// Returns the totals of the window at `now`.
+    /// The totals of the window at `now`.
     pub(super) fn totals(&mut self, now: Instant) -> WindowTotals {
         match self {
             Self::Calls(window) => window.totals,

@@ -20,22 +20,22 @@ impl Backlog {
         self.costs[priority as usize].subtract(cost);
     }
 
-    /// Returns how many calls of this priority wait.
+    /// How many calls of this priority wait.
     pub(super) fn count(&self, priority: Priority) -> usize {
         self.counts[priority as usize]
     }
 
-    /// Returns how many calls wait.
+    /// How many calls wait.
     pub(super) fn total(&self) -> usize {
         self.counts[0] + self.counts[1]
     }
 
-    /// Returns the cost of the calls of this priority.
+    /// The cost of the calls of this priority.
     pub(super) fn cost(&self, priority: Priority) -> CallCost {
         self.costs[priority as usize]
     }
 
-    /// Returns the cost of the queue ahead of a call: that of the calls of its own priority before it, `own`, plus the calls
+    /// The cost of the queue ahead of a call: that of the calls of its own priority before it, `own`, plus the calls
     /// of the other priority that are served before the last of those.
     pub(super) fn ahead_of(&self, priority: Priority, own: CallCost) -> CallCost {
         let other = match priority {

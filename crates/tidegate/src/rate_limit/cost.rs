@@ -26,7 +26,7 @@ impl CallCost {
     /// The cost of one call without tokens.
     pub(super) const ONE_CALL: Self = Self { calls: 1, input: 0, output: 0 };
 
-    /// Returns the cost in `unit`.
+    /// The cost in `unit`.
     pub(super) fn of(&self, unit: LimitUnit) -> u64 {
         match unit {
             LimitUnit::Requests => self.calls,
@@ -36,7 +36,7 @@ impl CallCost {
         }
     }
 
-    /// Returns the share of `some` out of `all` calls that have this cost together. Returns all of it if
+    /// The share of `some` out of `all` calls that have this cost together. All of it if
     /// `some` is at least `all`.
     pub(super) fn part(&self, some: u64, all: u64) -> Self {
         if some >= all {

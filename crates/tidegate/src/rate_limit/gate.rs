@@ -162,7 +162,7 @@ impl Handle {
         }
     }
 
-    /// Returns the cost of a request. Without a token quota nothing is read or counted.
+    /// The cost of a request. Without a token quota nothing is read or counted.
     pub(super) fn cost<B: 'static>(&self, request: &Request<B>) -> CallCost {
         if !self.is_enabled() || !self.has_token_quota() {
             return CallCost::ONE_CALL;

@@ -102,14 +102,14 @@ impl Handle {
         self.0.settings().hooks.store.as_ref()
     }
 
-    /// Returns how many requests could be sent at once now, or `None` without a quota.
+    /// How many requests could be sent at once now, or `None` without a quota.
     #[must_use]
     pub fn remaining(&self) -> Option<u32> {
         let left = self.lock().limits.remaining(|unit| unit == LimitUnit::Requests, clock::now());
         left.map(|left| u32::try_from(left).unwrap_or(u32::MAX))
     }
 
-    /// Returns how many tokens could be spent at once now, or `None` without a token quota. Where input and
+    /// How many tokens could be spent at once now, or `None` without a token quota. Where input and
     /// output are counted separately, this is the lesser of the two.
     #[must_use]
     pub fn tokens_remaining(&self) -> Option<u64> {
@@ -117,7 +117,7 @@ impl Handle {
         state.limits.remaining(LimitUnit::is_tokens, clock::now()).filter(|_| state.limits.has_token_quota())
     }
 
-    /// Returns how many requests could be sent at once with a full quota, or `None` without a quota. Of several quotas it
+    /// How many requests could be sent at once with a full quota, or `None` without a quota. Of several quotas it
     /// is the one with the least [remaining](Self::remaining).
     #[must_use]
     pub fn capacity(&self) -> Option<u32> {
@@ -125,14 +125,14 @@ impl Handle {
         capacity.map(|capacity| u32::try_from(capacity).unwrap_or(u32::MAX))
     }
 
-    /// Returns how many tokens could be spent at once with a full quota, or `None` without a token quota. Of several quotas
+    /// How many tokens could be spent at once with a full quota, or `None` without a token quota. Of several quotas
     /// it is the one with the least [remaining](Self::tokens_remaining).
     #[must_use]
     pub fn tokens_capacity(&self) -> Option<u64> {
         self.lock().limits.capacity(LimitUnit::is_tokens, clock::now())
     }
 
-    /// Returns how the limit is shared with other processes, or `None` if it is not. With keys it is that of the key for
+    /// How the limit is shared with other processes, or `None` if it is not. With keys it is that of the key for
     /// which the store was unavailable, if there is one.
     #[must_use]
     pub fn shared(&self) -> Option<SharedRate> {
@@ -145,13 +145,13 @@ impl Handle {
         }
     }
 
-    /// Returns how much longer the provider keeps the gate closed, if it does.
+    /// How much longer the provider keeps the gate closed, if it does.
     #[must_use]
     pub fn closed_for(&self) -> Option<Duration> {
         self.lock().limits.closed_for(clock::now())
     }
 
-    /// Returns how many calls wait in the queue.
+    /// How many calls wait in the queue.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.sum(Self::own_waiting)
@@ -162,20 +162,20 @@ impl Handle {
         self.lock().backlog.total()
     }
 
-    /// Returns the limit of the key of this request, if it exists already. Without keys, returns this limit. The key is
+    /// The limit of the key of this request, if it exists already. Without keys, this limit. The key is
     /// not dropped as long as the returned handle exists.
     #[must_use]
     pub fn of<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
         self.find(request)
     }
 
-    /// Returns how many keys have a limit, or zero if the layer has no keys.
+    /// How many keys have a limit, or zero if the layer has no keys.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.by_key().map_or(0, Keyed::len)
     }
 
-    /// Returns how many of the provider's reports about its limits were ignored: stale, contradictory or
+    /// How many of the provider's reports about its limits were ignored: stale, contradictory or
     /// implausible.
     #[must_use]
     pub fn ignored(&self) -> u64 {
@@ -197,7 +197,7 @@ impl Handle {
         });
     }
 
-    /// Returns the rejection that a call would get if it arrived now. Acquires nothing. The cost of the call
+    /// The rejection that a call would get if it arrived now. Acquires nothing. The cost of the call
     /// is not known here: an interactive call without tokens is assumed.
     #[must_use]
     pub fn peek(&self, deadline: Option<Deadline>) -> Option<Rejection> {
@@ -205,7 +205,7 @@ impl Handle {
         self.peek_call(&call, deadline)
     }
 
-    /// Returns the rejection that this request would get if it arrived now, with its cost, priority and deadline, by the
+    /// The rejection that this request would get if it arrived now, with its cost, priority and deadline, by the
     /// limit of its key if there are keys. Acquires nothing.
     #[must_use]
     pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
@@ -232,7 +232,7 @@ impl Handle {
         self.0.settings().reject_early(state.is_full(call), &shortfall, deadline, now)
     }
 
-    /// Returns whether any quota counts tokens.
+    /// Whether any quota counts tokens.
     pub(super) fn has_token_quota(&self) -> bool {
         self.0.has_token_quota.load(Ordering::Relaxed)
     }

@@ -52,7 +52,7 @@ impl Quota {
         Rate::new(self.amount, self.period, burst.unwrap_or(self.amount))
     }
 
-    /// Returns the name, such as `tokens per minute`.
+    /// The name, such as `tokens per minute`.
     pub(super) fn name(&self) -> &'static str {
         let names = match self.unit {
             LimitUnit::Requests => {

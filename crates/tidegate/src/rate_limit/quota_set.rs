@@ -158,7 +158,7 @@ impl QuotaSet {
         }
     }
 
-    /// Returns how long until there is room for a call of `cost` behind calls that cost `ahead`, and which
+    /// How long until there is room for a call of `cost` behind calls that cost `ahead`, and which
     /// quota lacks the room if the wait is not zero.
     pub(super) fn shortfall(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Shortfall {
         let closed = self.closed_for(now).unwrap_or_default();
@@ -244,12 +244,12 @@ impl QuotaSet {
         }
     }
 
-    /// Returns how much longer the provider keeps the gate closed.
+    /// How much longer the provider keeps the gate closed.
     pub(super) fn closed_for(&self, now: Instant) -> Option<Duration> {
         self.closed_until.map(|until| until.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
 
-    /// Returns the least amount that can be spent now of the units that `counts` accepts, or `None` if no
+    /// The least amount that can be spent now of the units that `counts` accepts, or `None` if no
     /// quota counts such a unit.
     pub(super) fn remaining(&self, counts: impl Fn(LimitUnit) -> bool, now: Instant) -> Option<u64> {
         let least = self.buckets(now).filter(|(unit, ..)| counts(*unit)).map(|(_, left, _)| left).min();
@@ -259,7 +259,7 @@ impl QuotaSet {
         }
     }
 
-    /// Returns the capacity of the quota with the least [remaining](Self::remaining).
+    /// The capacity of the quota with the least [remaining](Self::remaining).
     pub(super) fn capacity(&self, counts: impl Fn(LimitUnit) -> bool, now: Instant) -> Option<u64> {
         let counted = self.buckets(now).filter(|(unit, ..)| counts(*unit));
         counted.map(|(_, left, capacity)| (left, capacity)).min().map(|(_, capacity)| capacity)
@@ -279,7 +279,7 @@ impl QuotaSet {
         configured.chain(self.reported.counters().map(of))
     }
 
-    /// Returns the part that is left of the quota with the least, from 0 to 1; 1 without quotas.
+    /// The part that is left of the quota with the least, from 0 to 1; 1 without quotas.
     pub(super) fn part_left(&self, now: Instant) -> f32 {
         let shared = self.shared.as_ref().filter(|shared| shared.is_available());
         let part = |counter: &QuotaCounter| counter.bucket.part_left(now);
@@ -291,7 +291,7 @@ impl QuotaSet {
         configured.chain(self.reported.counters().map(part)).fold(1.0, f32::min)
     }
 
-    /// Returns how many calls certainly leave half of every quota: time only adds room. It is 0 if that depends on more than
+    /// How many calls certainly leave half of every quota: time only adds room. It is 0 if that depends on more than
     /// their number.
     pub(super) fn calls_to_half(&self, now: Instant) -> u32 {
         let is_closed = self.closed_for(now).is_some() || self.ramp.is_some();
@@ -305,12 +305,12 @@ impl QuotaSet {
         counters.map(above_half).min().map_or(u32::MAX, |calls| u32::try_from(calls).unwrap_or(u32::MAX))
     }
 
-    /// Returns whether any quota counts tokens.
+    /// Whether any quota counts tokens.
     pub(super) fn has_token_quota(&self) -> bool {
         self.configured.iter().chain(self.reported.counters()).any(|counter| counter.quota.unit.is_tokens())
     }
 
-    /// Returns whether the set equals a new one: every bucket is full and no report or closing time is in
+    /// Whether the set equals a new one: every bucket is full and no report or closing time is in
     /// effect.
     pub(super) fn is_pristine(&self, now: Instant) -> bool {
         // Reported quotas would have to be reported again.
@@ -360,12 +360,12 @@ impl QuotaSet {
         self.shared.as_ref().map(|shared| shared.cooldown(wait, pacing, now))
     }
 
-    /// Returns the configured quota of `unit` with the shortest period.
+    /// The configured quota of `unit` with the shortest period.
     pub(super) fn finest(&self, unit: LimitUnit) -> Option<Quota> {
         self.configured.iter().map(|configured| configured.quota).find(|quota| quota.unit == unit)
     }
 
-    /// Returns whether a quota of this unit and period is configured.
+    /// Whether a quota of this unit and period is configured.
     pub(super) fn is_configured(&self, unit: LimitUnit, period: Duration) -> bool {
         self.configured
             .iter()
@@ -382,7 +382,7 @@ impl QuotaSet {
         *self = fresh;
     }
 
-    /// Returns the total cost reserved since the start.
+    /// The total cost reserved since the start.
     pub(super) fn total_spent(&self) -> CallCost {
         self.total_spent
     }

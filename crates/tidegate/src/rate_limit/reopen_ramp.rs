@@ -25,13 +25,13 @@ impl ReopenRamp {
         Self { next: later(spread.mul_f64(random.clamp(0.0, 1.0) / 2.0)), ends: later(spread) }
     }
 
-    /// Returns the ramp in which each call passes at the later of two times. The rest of a closed time, as the store has it, is
+    /// The ramp in which each call passes at the later of two times. The rest of a closed time, as the store has it, is
     /// short at its end: the ramp that belongs to all of it stays.
     pub(super) fn later(self, other: Self) -> Self {
         Self { next: self.next.max(other.next), ends: self.ends.max(other.ends) }
     }
 
-    /// Returns how long until the next call may pass.
+    /// How long until the next call may pass.
     pub(super) fn wait(&self, now: Instant) -> Duration {
         self.next.saturating_duration_since(now)
     }

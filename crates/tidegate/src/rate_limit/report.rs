@@ -17,7 +17,7 @@ pub(super) struct ReportEffect {
 }
 
 impl QuotaSet {
-    /// Returns whether any reported quota is kept.
+    /// Whether any reported quota is kept.
     pub(super) fn has_reported_quotas(&self) -> bool {
         !self.reported.is_empty()
     }
@@ -65,7 +65,7 @@ impl QuotaSet {
         effect
     }
 
-    /// Returns the quota that a reported status refers to.
+    /// The quota that a reported status refers to.
     fn quota_for(&mut self, unit: LimitUnit, status: &LimitStatus, adopt: bool) -> Option<Quota> {
         let whole = status.limit.zip(status.period_of_refill());
         match whole {
@@ -99,7 +99,7 @@ impl QuotaSet {
     }
 }
 
-/// Returns whether a reset is as far away as a refill of the whole quota takes. Such a quota refills evenly,
+/// Whether a reset is as far away as a refill of the whole quota takes. Such a quota refills evenly,
 /// and the gate need not be closed for all that time.
 fn refills_evenly(wait: Duration, quota: Quota) -> bool {
     const SLACK: f64 = 0.2;

@@ -31,7 +31,7 @@ struct ReportedQuota {
     unreported_since: Option<Instant>,
 }
 
-/// Returns how much of a quota may be spent at once: all of a request quota, and a twentieth less of a token
+/// How much of a quota may be spent at once: all of a request quota, and a twentieth less of a token
 /// quota.
 ///
 /// Both sides count requests alike. For tokens the provider counts requests in flight by its own estimate, so
@@ -58,20 +58,20 @@ impl ReportedQuotas {
         self.quotas.iter_mut().map(|quota| &mut quota.counter)
     }
 
-    /// Returns the reported quota of `unit`, and of this `limit` if one is given.
+    /// The reported quota of `unit`, and of this `limit` if one is given.
     pub(super) fn find(&self, unit: LimitUnit, limit: Option<u64>) -> Option<Quota> {
         let is_it =
             |quota: &Quota| quota.unit == unit && limit.is_none_or(|limit| limit == quota.amount.get());
         self.counters().map(|counter| counter.quota).find(is_it)
     }
 
-    /// Returns whether the same period was inferred from the previous report as well.
+    /// Whether the same period was inferred from the previous report as well.
     pub(super) fn is_confirmed(&mut self, unit: LimitUnit, limit: u64, period: Duration) -> bool {
         let inferred = &mut self.inferred[unit as usize];
         inferred.replace((limit, period)) == Some((limit, period))
     }
 
-    /// Returns the counter of a reported quota, and creates it if it is new.
+    /// The counter of a reported quota, which is created if it is new.
     pub(super) fn counter_for(&mut self, quota: Quota, now: Instant) -> Option<&mut QuotaCounter> {
         let is_it = |reported: &ReportedQuota| {
             let known = reported.counter.quota;

@@ -79,7 +79,7 @@ impl Reservation {
     }
 }
 
-/// Returns what was used in the end. The reserved output stands for each attempt with unknown use.
+/// What was used in the end. The reserved output stands for each attempt with unknown use.
 fn used(metered: &UsageTotals, reserved: &CallCost) -> CallCost {
     let output = metered.output.saturating_add(unknown_output(metered, reserved));
     CallCost {

@@ -108,7 +108,7 @@ pub(super) struct Estimator(pub(super) Arc<dyn Estimate>);
 #[derive(Clone)]
 pub(super) struct HeaderClassifier(pub(super) Arc<dyn Classifier>);
 
-/// Returns the settings of one key.
+/// Makes the settings of one key.
 #[derive(Clone)]
 pub(super) struct PerKey(pub(super) Arc<ForHead>);
 
