@@ -5,7 +5,7 @@ use http::Extensions;
 pub(crate) struct AttemptNumber {
     /// From 1, those that a gate rejected included.
     pub(crate) number: u32,
-    /// The same without those that a gate rejected before.
+    /// From 1, without those before it that a gate rejected.
     pub(crate) sent: u32,
 }
 

@@ -138,7 +138,7 @@ pub(crate) const DEFAULT_MAX_KEYS: usize = 10_000;
 /// negligible.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The same while the map is full, so that pristine states are dropped before states with counts are evicted.
+/// The interval between sweeps while the map is full, so that pristine states are dropped before states with counts are evicted.
 const SWEEP_INTERVAL_WHEN_FULL: Duration = Duration::from_secs(1);
 
 impl<T: KeyedHandle> Keyed<T> {

@@ -122,7 +122,7 @@ impl AttemptGates {
             .or_else(|| self.0.backpressure.peek_for(request))
     }
 
-    /// The same for any attempt with this deadline; with keys, for one with a new key.
+    /// The rejection that any attempt with this deadline would get now; with keys, one with a new key. Acquires nothing.
     pub(crate) fn peek_any(&self, deadline: Option<Deadline>) -> Option<Rejection> {
         past_deadline(deadline)
             .or_else(|| self.circuit_breaker().peek())

@@ -21,8 +21,9 @@ pub(super) enum AnswerTime {
 struct RecentTimes {
     times: [AnswerTime; SAMPLES],
     recorded: usize,
+    /// The typical time of all answers.
     typical: Duration,
-    /// The same of the answers that were not cut off; as long as there are none, that of earlier ones.
+    /// The typical time of the answers that were not cut off; as long as there are none, that of earlier ones.
     typical_whole: Duration,
     /// When the latest answer ended.
     latest: Instant,
@@ -61,8 +62,8 @@ impl AnswerTimes {
         typical.saturating_add(typical / MARGIN)
     }
 
-    /// The same without the answers that were cut off: an attempt that had this time had its share. Otherwise a provider
-    /// that hangs would have no failures.
+    /// The time within which most answers end that are not cut off; zero if it is unknown. An attempt that had this time had
+    /// its share: otherwise a provider that hangs would have no failures.
     pub(super) fn typical_whole(&self, now: Instant) -> Duration {
         self.valid(now).map_or(Duration::ZERO, |recent| recent.typical_whole)
     }

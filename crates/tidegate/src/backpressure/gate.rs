@@ -40,7 +40,7 @@ impl<S: Clone> TakeReady<S> for ByThread<Handle> {
 }
 
 impl ByThread<Handle> {
-    /// The same as `admit`, for an attempt that may have waited before.
+    /// Admits, queues or rejects the call. An attempt that has waited before comes as [`Arrival::Returning`].
     #[inline]
     pub(crate) fn admit_at<B: Body + 'static>(
         &self,

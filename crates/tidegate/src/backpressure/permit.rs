@@ -43,7 +43,7 @@ impl Permit {
         }
     }
 
-    /// The same for a call that was queued, which is measured under a fixed limit, too.
+    /// Wraps the permit of a call that was queued, and starts its measurement, also under a fixed limit.
     pub(super) fn start_queued(limit: Handle, body: &impl Body) -> Self {
         let (bytes, in_flight) = (body.size_hint().exact(), limit.0.semaphore.in_use());
         let call = Box::new(MeasuredCall { started: clock::now(), bytes, in_flight, answered: None });

@@ -20,7 +20,7 @@ pub(super) struct CallReports {
 /// The time between two reports.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// The same if the unreported calls could open the circuit.
+/// The time between two reports if the unreported calls could open the circuit.
 const URGENT_INTERVAL: Duration = Duration::from_millis(10);
 
 impl CallReports {

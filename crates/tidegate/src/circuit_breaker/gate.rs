@@ -13,7 +13,7 @@ use crate::keyed::KeyedHandle;
 use crate::thread_shard::ByThread;
 
 impl ByThread<Handle> {
-    /// The same as `admit`, for a gate behind others that need the time, too.
+    /// Admits or rejects the call. The gates of one attempt read the clock at most once, into `now`.
     #[inline]
     pub(crate) fn admit_at<B: 'static>(
         &self,

@@ -187,7 +187,7 @@ impl Handle {
         Snapshot { would_have_rejected, admitted_while_open, ..self.own_snapshot() }
     }
 
-    /// The same without the counts of the keys.
+    /// The state and the statistics of this circuit, without the counts of the keys.
     pub(crate) fn own_snapshot(&self) -> Snapshot {
         let snapshot = self.0.circuit.with_circuit(|circuit| Snapshot::of(circuit, clock::now()));
         Snapshot {
@@ -238,7 +238,8 @@ impl Handle {
         })
     }
 
-    /// The same for a call that other targets can take.
+    /// The rejection that a call would get if it arrived now and other targets could take it, by the circuit of its key if
+    /// there are keys. Acquires nothing.
     pub(crate) fn peek_beside_others<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
         self.missing_key(request).or_else(|| self.met_by(request).peek())
     }

@@ -63,7 +63,7 @@ impl Decision {
         }
     }
 
-    /// The same for [`Rejected`](Self::Rejected), which is copied only for a subscription: an open circuit rejects at a high
+    /// Emits a [`Rejected`](Self::Rejected), which is copied only for a subscription: an open circuit rejects at a high
     /// rate.
     #[inline]
     pub(crate) fn emit_rejected(

@@ -41,7 +41,7 @@ impl Executor {
         Self::named("", config)
     }
 
-    /// The same with a name for events and signals.
+    /// An executor with this configuration, and a name for events and signals.
     ///
     /// # Errors
     ///

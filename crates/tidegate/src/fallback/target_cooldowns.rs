@@ -81,7 +81,8 @@ impl TargetCooldowns {
         targets.map(|failed| failed.target_index).min().filter(|_| self.waits > 0)
     }
 
-    /// The same for the targets after `current`, if a gate of that has rejected the call: a wait is for one attempt.
+    /// Of the targets after `current`, the first that may be called after a wait, if a gate of `current` has rejected the
+    /// call: a wait is for one attempt.
     pub(super) fn next_after_rejection(&self, current: usize, now: Instant) -> Option<usize> {
         let failed = self.targets.iter().find(|failed| failed.target_index == current)?;
         self.next_after_wait(current + 1, now).filter(|_| failed.rejected_by.is_some())

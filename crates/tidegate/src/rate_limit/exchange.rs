@@ -21,8 +21,8 @@ impl Handle {
         }
     }
 
-    /// The same for a call that a look at the queue has rejected, if the store cannot be reached: it is tried again while there
-    /// are calls.
+    /// Starts or wakes the exchange for a call that a look at the queue has rejected, if the store cannot be reached: it is
+    /// tried again while there are calls.
     pub(super) fn follow_up_peek(&self, queue: &mut RateQueue, now: Instant) {
         if queue.limits.shared().is_some_and(|shared| !shared.is_available()) {
             self.follow_up_shared(queue, now);

@@ -55,7 +55,7 @@ impl<S: Clone> TakeReady<S> for ByThread<Handle> {
 }
 
 impl ByThread<Handle> {
-    /// The same as `admit`, for a gate in front of others that need the time, too.
+    /// Admits, queues or rejects the call. The gates of one attempt read the clock at most once, into `now`.
     #[inline]
     pub(crate) fn admit_at<B: Body + 'static>(
         &self,

@@ -157,7 +157,7 @@ impl Handle {
         self.sum(Self::own_waiting)
     }
 
-    /// The same without those of the keys.
+    /// How many calls wait in the queue of this limit, without those of the keys.
     pub(crate) fn own_waiting(&self) -> usize {
         self.lock().backlog.total()
     }

@@ -122,7 +122,7 @@ impl RateQueue {
         Wakers(wakers)
     }
 
-    /// The same after room was returned, which the first call in the queue did not expect.
+    /// Grants reservations in turn after room was returned, which the first call in the queue did not expect.
     pub(super) fn grant_returned(&mut self, now: Instant) -> Wakers {
         if let Some(first) = self.waiters.peek_mut() {
             first.is_first = false;

@@ -157,7 +157,7 @@ impl Settings {
         ]
     }
 
-    /// The same for tokens, with their unit.
+    /// The token quotas that have a setting of their own: its key, the amount, the unit and the period.
     fn token_rates(&self) -> [(&'static str, Option<u64>, LimitUnit, Duration); 5] {
         [
             ("tokens_per_second", self.tokens_per_second, LimitUnit::Tokens, SECOND),

@@ -39,7 +39,7 @@ impl<S> Reconnect<S> {
         Self::with(inner, fresh, true)
     }
 
-    /// The same for a client that does not report the connection of a request.
+    /// Sends requests as [`new`](Self::new) does, with a client that does not report the connection of a request.
     #[cfg(feature = "reqwest")]
     pub(crate) fn without_report(inner: S, fresh: S) -> Self {
         Self::with(inner, fresh, false)

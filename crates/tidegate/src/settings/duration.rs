@@ -57,7 +57,7 @@ impl Visitor<'_> for Seconds {
     }
 }
 
-/// The same for an optional duration.
+/// For `#[serde(with = "OptionalDurationText")]`.
 pub(crate) struct OptionalDurationText;
 
 impl OptionalDurationText {

@@ -108,7 +108,8 @@ impl Signals {
         self.0.gates.peek_any(deadline).map_or(Ok(()), Err)
     }
 
-    /// The same for one request, with its deadline, its priority, its cost, and its key where a gate has keys.
+    /// Whether this request would now pass the gates, by its deadline, priority and cost, and its key where a gate has keys.
+    /// Acquires nothing.
     ///
     /// # Errors
     ///

@@ -60,7 +60,7 @@ pub struct Round {
     /// token), normalized to a prompt of the reference size. The trimmed mean of the round, less a margin for
     /// chance.
     pub round_trip: Duration,
-    /// The same of the unloaded provider, as measured recently with half of the limit in flight.
+    /// The round trip of the unloaded provider, as measured recently with half of the limit in flight.
     pub unloaded: Duration,
     /// The most calls that were in flight at the same time.
     pub in_flight: usize,
