@@ -6,7 +6,7 @@ use http_body::Body;
 use super::handle::Handle;
 use super::permit::Permit;
 use super::permit_future::PermitFuture;
-use super::wait_deadline::queue_is_full;
+use super::rejections::queue_is_full;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
 use crate::chain_position::ChainPosition;
 use crate::key::KeyId;

@@ -5,8 +5,9 @@ use std::time::Instant;
 use http::Request;
 
 use super::bulkhead::Bulkhead;
+use super::rejections::queue_is_full;
 use super::settings::BackpressureSettings;
-use super::wait_deadline::{WaitDeadline, queue_is_full};
+use super::wait_deadline::WaitDeadline;
 use crate::events::Decision;
 use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};

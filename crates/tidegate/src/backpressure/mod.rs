@@ -129,6 +129,7 @@ mod limit;
 mod permit;
 mod permit_future;
 mod prompt_size;
+mod rejections;
 mod served_calls;
 mod settings;
 mod trimmed_mean;

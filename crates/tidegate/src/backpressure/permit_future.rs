@@ -6,7 +6,8 @@ use http_body::Body;
 
 use super::Handle;
 use super::permit::Permit;
-use super::wait_deadline::{WaitDeadline, queue_is_full, queue_timeout};
+use super::rejections::{queue_is_full, queue_timeout};
+use super::wait_deadline::WaitDeadline;
 use crate::attempt::QueuedAttempt;
 use crate::lazy_sleep::LazySleep;
 use crate::priority_semaphore::{Flow, SWEEP_INTERVAL, Ticket, TryAcquire};

@@ -1,7 +1,8 @@
 use std::time::{Duration, Instant};
 
+use super::rejections::queue_timeout;
 use crate::rejected::deadline_passed;
-use crate::{Deadline, ErrorCode, Gate, Rejection, RejectionReason};
+use crate::{Deadline, Rejection};
 
 /// The end of a queued call's wait: the queue timeout, or when too little time is left until the deadline of the call,
 /// whichever comes first.
@@ -40,16 +41,4 @@ impl WaitDeadline {
     fn latest_start(self, call: Deadline) -> Instant {
         call.instant().checked_sub(self.answer_time).unwrap_or(call.instant())
     }
-}
-
-pub(super) fn queue_is_full() -> Rejection {
-    rejection(RejectionReason::QueueFull)
-}
-
-pub(super) fn queue_timeout() -> Rejection {
-    rejection(RejectionReason::QueueTimeout)
-}
-
-fn rejection(reason: RejectionReason) -> Rejection {
-    Rejection::new(Gate::Backpressure, ErrorCode::Overloaded).because(reason)
 }

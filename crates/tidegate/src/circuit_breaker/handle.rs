@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use http::{Extensions, Request};
 
-use super::admission::{CircuitAdmission, CircuitRejection, RejectionCause};
+use super::admission::CircuitAdmission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::CallTotals;
 use super::open_attempts::OpenAttempts;
+use super::rejections::{CircuitRejection, RejectionCause};
 use super::settings::{CircuitBreakerSettings, Settings};
 use super::shared_circuit::{SharedCircuit, WithTransition};
 use super::state::Circuit;

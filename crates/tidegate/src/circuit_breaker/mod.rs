@@ -173,6 +173,7 @@ mod open_budget;
 mod probes;
 mod ramp_up;
 mod reason;
+mod rejections;
 mod settings;
 mod shared_circuit;
 mod shared_statistics;

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use http::Extensions;
 
-use super::admission::{CircuitAdmission, CircuitRejection, RejectionCause};
+use super::admission::CircuitAdmission;
 use super::attempt_result::Latency;
 use super::open_attempts::{OpenAttempts, Opening};
+use super::rejections::{CircuitRejection, RejectionCause};
 use super::{Handle, State, Transition};
 use crate::chain_position::ChainPosition;
 use crate::clock;

@@ -1,8 +1,9 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::admission::{CircuitAdmission, CircuitRejection, RejectionCause};
+use super::admission::CircuitAdmission;
 use super::attempt_result::{AttemptResult, Latency};
+use super::rejections::{CircuitRejection, RejectionCause};
 use super::settings::CircuitBreakerSettings;
 use super::state::Circuit;
 use super::success_counts::SuccessCounts;

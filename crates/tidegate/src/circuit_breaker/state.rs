@@ -20,13 +20,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::admission::{CircuitAdmission, CircuitRejection, RejectionCause};
+use super::admission::CircuitAdmission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::cooldown::{Cooldown, jittered};
 use super::local_turn::LocalTurn;
 use super::probes::Probes;
 use super::ramp_up::RampUp;
 use super::reason::Reason;
+use super::rejections::{CircuitRejection, RejectionCause};
 use super::settings::Settings;
 use super::shared_statistics::SentReport;
 use super::statistics::CircuitStatistics;

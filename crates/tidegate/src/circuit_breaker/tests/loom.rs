@@ -12,8 +12,9 @@ use ::loom::thread;
 
 use crate::ErrorCode;
 use crate::circuit_breaker::State;
-use crate::circuit_breaker::admission::{CircuitAdmission, RejectionCause};
+use crate::circuit_breaker::admission::CircuitAdmission;
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
+use crate::circuit_breaker::rejections::RejectionCause;
 use crate::circuit_breaker::settings::{CircuitBreakerSettings, Settings};
 use crate::circuit_breaker::shared_circuit::SharedCircuit;
 use crate::thread_shard::TEST_SHARD;

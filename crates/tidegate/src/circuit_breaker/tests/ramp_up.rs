@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use super::SECOND;
 use super::state::{FAILURE, RecordExt, circuit, half_open};
 use crate::circuit_breaker::State;
-use crate::circuit_breaker::admission::RejectionCause;
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::ramp_up::RampUp;
+use crate::circuit_breaker::rejections::RejectionCause;
 use crate::circuit_breaker::state::Circuit;
 
 /// Returns a circuit that has just closed, and the time at which it closed.
