@@ -1,16 +1,46 @@
 //! The admission of calls by a circuit, or with keys by the circuit of each key.
 
-use http::Request;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::{Extensions, Request};
 use http_body::Body;
 
+use super::admission::CircuitAdmission;
+use super::rejections::{CircuitRejection, RejectionCause};
 use super::{CallGuard, Handle};
-use crate::Rejection;
 use crate::attempt::{Admission, AdmissionGate, NoQueue, TakeReady};
 use crate::chain_position::ChainPosition;
 use crate::clock::Now;
+use crate::events::Decision;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::thread_shard::ByThread;
+use crate::{Deadline, Rejection, clock};
+
+impl AdmissionGate for ByThread<Handle> {
+    type Guard = CallGuard;
+    type Queued = NoQueue<CallGuard>;
+
+    #[inline]
+    fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<CallGuard, Self::Queued> {
+        self.admit_at(request, &mut Now::default())
+    }
+
+    fn target(&self) -> &str {
+        self.0.target()
+    }
+
+    fn key_of_rejection<B: 'static>(&self, _: &Rejection, request: &Request<B>) -> Option<KeyId> {
+        self.key_of(request)
+    }
+}
+
+impl<S> TakeReady<S> for ByThread<Handle> {
+    fn take_ready(_: &mut S, queued: &Self::Queued) -> S {
+        queued.never()
+    }
+}
 
 impl ByThread<Handle> {
     /// Admits or rejects the call. The gates of one attempt read the clock at most once, into `now`.
@@ -41,26 +71,108 @@ impl ByThread<Handle> {
     }
 }
 
-impl AdmissionGate for ByThread<Handle> {
-    type Guard = CallGuard;
-    type Queued = NoQueue<CallGuard>;
-
+impl Handle {
+    /// Whether every call is admitted, because the circuit is closed.
     #[inline]
-    fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<CallGuard, Self::Queued> {
-        self.admit_at(request, &mut Now::default())
+    pub(crate) fn admits_all(&self) -> bool {
+        self.0.circuit.fast_state().admits_all()
     }
 
-    fn target(&self) -> &str {
-        self.0.target()
+    /// Admits an attempt or rejects it. The admission is `None` if the result of the attempt is not recorded.
+    fn admit(&self, extensions: &Extensions, now: &mut Now) -> Result<Option<CircuitAdmission>, Rejection> {
+        if !self.is_enabled() && self.admits_all() {
+            return Ok(None);
+        }
+        if let Some(link) = &self.0.store {
+            link.join(self);
+        }
+        let admitted = self.emit_transition(self.0.circuit.admit(|| now.get()));
+        let admitted = admitted.inspect_err(|rejection| self.request_turn_after(rejection));
+        let admitted = match admitted {
+            Err(rejection) if self.0.open_attempts.is_some() => {
+                self.admit_while_open(rejection, extensions, now.get())
+            }
+            admitted => admitted,
+        };
+        match admitted {
+            Ok(admission) => Ok(Some(admission)),
+            Err(rejection) if self.is_shadowed(&rejection) => {
+                self.admit_in_shadow(rejection);
+                Ok(None)
+            }
+            Err(rejection) => {
+                self.0.totals.record_rejected();
+                Err(rejection.into())
+            }
+        }
     }
 
-    fn key_of_rejection<B: 'static>(&self, _: &Rejection, request: &Request<B>) -> Option<KeyId> {
-        self.key_of(request)
+    /// The rejection that a call with these extensions would get now; without, one that other targets can take.
+    #[inline]
+    pub(super) fn current_rejection(&self, extensions: Option<&Extensions>) -> Option<CircuitRejection> {
+        let rejection = self.0.circuit.peek(clock::now)?;
+        if self.is_shadowed(&rejection) {
+            return None;
+        }
+        let open = extensions.and_then(|extensions| self.open_attempts(rejection.cause, extensions));
+        (!open.is_some_and(|open| open.has_any(clock::now()))).then_some(rejection)
     }
-}
 
-impl<S> TakeReady<S> for ByThread<Handle> {
-    fn take_ready(_: &mut S, queued: &Self::Queued) -> S {
-        queued.never()
+    /// Whether a call is admitted all the same.
+    fn is_shadowed(&self, rejection: &CircuitRejection) -> bool {
+        self.settings().shadow && rejection.cause != RejectionCause::ForcedOpen
+    }
+
+    /// Admits a call in shadow mode that would have been rejected. Its result is not recorded, because the
+    /// call would not have been made.
+    fn admit_in_shadow(&self, rejection: CircuitRejection) {
+        self.0.shadow_admitted.fetch_add(1, Ordering::Relaxed);
+        Decision::AdmittedInShadow(rejection.into()).emit(self.0.target(), self.0.key());
+    }
+
+    /// The rejection of this call now, which is counted.
+    pub(crate) fn reject<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
+        self.missing_key(request).or_else(|| self.met_by(request).reject_by(request.extensions()))
+    }
+
+    /// The rejection of a call with these extensions now, which is counted.
+    #[inline]
+    pub(crate) fn reject_by(&self, extensions: &Extensions) -> Option<Rejection> {
+        let mut rejection = self.current_rejection(None)?;
+        if let Some(open) = self.open_attempts(rejection.cause, extensions) {
+            rejection = rejection.or_after(open.reject(clock::now())?);
+        }
+        self.0.totals.record_rejected();
+        Some(rejection.into())
+    }
+
+    /// Whether the circuit would reject an attempt with these extensions even after `wait`.
+    pub(crate) fn stays_open(&self, wait: Duration, extensions: Option<&Extensions>) -> bool {
+        let Some(rejection) = self.current_rejection(None) else { return false };
+        let open = extensions.and_then(|extensions| self.open_attempts(rejection.cause, extensions));
+        if open.is_some_and(|open| open.has_any(Deadline::after(wait, clock::now()).instant())) {
+            return false;
+        }
+        match rejection.cause {
+            RejectionCause::ForcedOpen => true,
+            RejectionCause::Probing => false,
+            _ => rejection.retry_after.is_some_and(|open| open > wait),
+        }
+    }
+
+    /// The rejection of a hedge, unless every call is admitted: the result of one that is cancelled would be no use as
+    /// that of a probe.
+    #[cold]
+    fn rejection_of_hedge(&self) -> Rejection {
+        let probing = CircuitRejection { cause: RejectionCause::Probing, retry_after: None };
+        self.current_rejection(None).unwrap_or(probing).into()
+    }
+
+    /// Requests the turn to probe, if the call would have been a probe and the circuit is shared.
+    #[cold]
+    fn request_turn_after(&self, rejection: &CircuitRejection) {
+        if let (RejectionCause::Probing, Some(link)) = (rejection.cause, &self.0.store) {
+            link.request_turn(self);
+        }
     }
 }

@@ -2,26 +2,25 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::{Extensions, Request};
+use http::Request;
 
 use super::admission::CircuitAdmission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::CallTotals;
 use super::open_attempts::OpenAttempts;
-use super::rejections::{CircuitRejection, RejectionCause};
+use super::rejections::RejectionCause;
 use super::settings::{CircuitBreakerSettings, Settings};
 use super::shared_circuit::{SharedCircuit, WithTransition};
 use super::state::Circuit;
 use super::store_link::CircuitLink;
 use super::{CallResult, Metrics, Snapshot, State, Transition};
-use crate::clock::Now;
 use crate::events::{Decision, Subscription};
 use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::store::Store;
 use crate::thread_shard::ByThread;
-use crate::{Deadline, Gate, Rejection, RequestHead, clock};
+use crate::{Gate, Rejection, RequestHead, clock};
 
 /// The changes of state of a circuit; see [`Handle::subscribe`].
 pub type Transitions = Subscription<Transition>;
@@ -42,9 +41,9 @@ const KEPT: usize = 64;
 pub struct Handle(pub(super) LayerState<CircuitBreakerSettings, CircuitState>);
 
 pub(super) struct CircuitState {
-    circuit: SharedCircuit,
+    pub(super) circuit: SharedCircuit,
     /// The number of calls that shadow mode admitted.
-    shadow_admitted: AtomicU64,
+    pub(super) shadow_admitted: AtomicU64,
     /// What the circuit admits while it is not closed, if it has a budget for that.
     pub(super) open_attempts: Option<OpenAttempts>,
     /// The number of attempts that were admitted from it.
@@ -143,20 +142,6 @@ impl Handle {
     pub fn cooldown_remaining(&self) -> Option<Duration> {
         let rejection = self.current_rejection(None)?;
         rejection.retry_after.filter(|_| rejection.cause != RejectionCause::Probing)
-    }
-
-    /// Whether the circuit would reject an attempt with these extensions even after `wait`.
-    pub(crate) fn stays_open(&self, wait: Duration, extensions: Option<&Extensions>) -> bool {
-        let Some(rejection) = self.current_rejection(None) else { return false };
-        let open = extensions.and_then(|extensions| self.open_attempts(rejection.cause, extensions));
-        if open.is_some_and(|open| open.has_any(Deadline::after(wait, clock::now()).instant())) {
-            return false;
-        }
-        match rejection.cause {
-            RejectionCause::ForcedOpen => true,
-            RejectionCause::Probing => false,
-            _ => rejection.retry_after.is_some_and(|open| open > wait),
-        }
     }
 
     /// The state in which the circuit is kept by [`force_open`](Self::force_open) or
@@ -262,77 +247,6 @@ impl Handle {
         self.change_all(|it| it.update(|circuit, now| circuit.force(false, now)));
     }
 
-    /// The rejection of this call now, which is counted.
-    pub(crate) fn reject<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
-        self.missing_key(request).or_else(|| self.met_by(request).reject_by(request.extensions()))
-    }
-
-    /// The rejection of a call with these extensions now, which is counted.
-    #[inline]
-    pub(crate) fn reject_by(&self, extensions: &Extensions) -> Option<Rejection> {
-        let mut rejection = self.current_rejection(None)?;
-        if let Some(open) = self.open_attempts(rejection.cause, extensions) {
-            rejection = rejection.or_after(open.reject(clock::now())?);
-        }
-        self.0.totals.record_rejected();
-        Some(rejection.into())
-    }
-
-    /// Admits an attempt or rejects it. The admission is `None` if the result of the attempt is not recorded.
-    pub(super) fn admit(
-        &self,
-        extensions: &Extensions,
-        now: &mut Now,
-    ) -> Result<Option<CircuitAdmission>, Rejection> {
-        if !self.is_enabled() && self.admits_all() {
-            return Ok(None);
-        }
-        if let Some(link) = &self.0.store {
-            link.join(self);
-        }
-        let admitted = self.emit_transition(self.0.circuit.admit(|| now.get()));
-        let admitted = admitted.inspect_err(|rejection| self.request_turn_after(rejection));
-        let admitted = match admitted {
-            Err(rejection) if self.0.open_attempts.is_some() => {
-                self.admit_while_open(rejection, extensions, now.get())
-            }
-            admitted => admitted,
-        };
-        match admitted {
-            Ok(admission) => Ok(Some(admission)),
-            Err(rejection) if self.is_shadowed(&rejection) => {
-                self.admit_in_shadow(rejection);
-                Ok(None)
-            }
-            Err(rejection) => {
-                self.0.totals.record_rejected();
-                Err(rejection.into())
-            }
-        }
-    }
-
-    /// Whether every call is admitted, because the circuit is closed.
-    #[inline]
-    pub(crate) fn admits_all(&self) -> bool {
-        self.0.circuit.fast_state().admits_all()
-    }
-
-    /// The rejection of a hedge, unless every call is admitted: the result of one that is cancelled would be no use as
-    /// that of a probe.
-    #[cold]
-    pub(super) fn rejection_of_hedge(&self) -> Rejection {
-        let probing = CircuitRejection { cause: RejectionCause::Probing, retry_after: None };
-        self.current_rejection(None).unwrap_or(probing).into()
-    }
-
-    /// Requests the turn to probe, if the call would have been a probe and the circuit is shared.
-    #[cold]
-    fn request_turn_after(&self, rejection: &CircuitRejection) {
-        if let (RejectionCause::Probing, Some(link)) = (rejection.cause, &self.0.store) {
-            link.request_turn(self);
-        }
-    }
-
     /// Handles the head of a successful response.
     pub(super) fn commit(&self, admission: CircuitAdmission, latency: Latency) -> Option<CircuitAdmission> {
         let admission = self.emit_transition(self.0.circuit.commit(admission, latency, clock::now));
@@ -366,29 +280,6 @@ impl Handle {
         self.0.settings()
     }
 
-    /// The rejection that a call with these extensions would get now; without, one that other targets can take.
-    #[inline]
-    fn current_rejection(&self, extensions: Option<&Extensions>) -> Option<CircuitRejection> {
-        let rejection = self.0.circuit.peek(clock::now)?;
-        if self.is_shadowed(&rejection) {
-            return None;
-        }
-        let open = extensions.and_then(|extensions| self.open_attempts(rejection.cause, extensions));
-        (!open.is_some_and(|open| open.has_any(clock::now()))).then_some(rejection)
-    }
-
-    /// Whether a call is admitted all the same.
-    fn is_shadowed(&self, rejection: &CircuitRejection) -> bool {
-        self.settings().shadow && rejection.cause != RejectionCause::ForcedOpen
-    }
-
-    /// Admits a call in shadow mode that would have been rejected. Its result is not recorded, because the
-    /// call would not have been made.
-    fn admit_in_shadow(&self, rejection: CircuitRejection) {
-        self.0.shadow_admitted.fetch_add(1, Ordering::Relaxed);
-        Decision::AdmittedInShadow(rejection.into()).emit(self.0.target(), self.0.key());
-    }
-
     pub(super) fn update(&self, update: impl FnOnce(&mut Circuit, Instant)) {
         self.emit_transition(self.0.circuit.update(|circuit, _| update(circuit, clock::now())));
     }
@@ -399,7 +290,7 @@ impl Handle {
     }
 
     /// Emits a change of state. The lock is not held, because a listener may read the state.
-    fn emit_transition<T>(&self, (result, transition): WithTransition<T>) -> T {
+    pub(super) fn emit_transition<T>(&self, (result, transition): WithTransition<T>) -> T {
         let Some(transition) = transition else { return result };
         self.renew_open_attempts(&transition);
         let transition = Transition { key: self.0.key(), ..transition };

@@ -87,6 +87,41 @@ impl From<&RateLimitSettings> for RateState {
     }
 }
 
+impl KeyedHandle for Handle {
+    const GATE: Gate = Gate::RateLimit;
+
+    fn by_key(&self) -> Option<&Keyed<Self>> {
+        self.0.keys.as_ref()
+    }
+
+    fn for_key(&self, key: Option<KeyId>, head: &RequestHead<'_>) -> Self {
+        let fresh = |limit: &Self| {
+            Self(limit.0.fresh_for_key(key, |settings| {
+                settings.key_by = None;
+                settings.hooks.is_of_key = true;
+            }))
+        };
+        let fresh = match &self.0.settings().hooks.per_key {
+            Some(per_key) => fresh(&per_key.0(head, RateLimitLayer::of_handle(fresh(self))).handle()),
+            None => fresh(self),
+        };
+        if let Some(classifier) = self.0.classifier.get() {
+            fresh.set_default_classifier(&classifier.0);
+        }
+        fresh
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.0.is_in_use()
+    }
+
+    /// A key is dropped once its quotas are full again.
+    fn is_pristine(&self, now: Instant) -> bool {
+        let state = self.lock();
+        state.backlog.total() == 0 && state.limits.is_pristine(now)
+    }
+}
+
 impl Handle {
     /// The handle as the services hold it.
     pub(crate) fn by_thread(self) -> ByThread<Self> {
@@ -357,41 +392,6 @@ impl Handle {
     /// call has an effect.
     pub(crate) fn set_default_classifier(&self, classifier: &Arc<dyn Classifier>) {
         let _ = self.0.classifier.set(HeaderClassifier(Arc::clone(classifier)));
-    }
-}
-
-impl KeyedHandle for Handle {
-    const GATE: Gate = Gate::RateLimit;
-
-    fn by_key(&self) -> Option<&Keyed<Self>> {
-        self.0.keys.as_ref()
-    }
-
-    fn for_key(&self, key: Option<KeyId>, head: &RequestHead<'_>) -> Self {
-        let fresh = |limit: &Self| {
-            Self(limit.0.fresh_for_key(key, |settings| {
-                settings.key_by = None;
-                settings.hooks.is_of_key = true;
-            }))
-        };
-        let fresh = match &self.0.settings().hooks.per_key {
-            Some(per_key) => fresh(&per_key.0(head, RateLimitLayer::of_handle(fresh(self))).handle()),
-            None => fresh(self),
-        };
-        if let Some(classifier) = self.0.classifier.get() {
-            fresh.set_default_classifier(&classifier.0);
-        }
-        fresh
-    }
-
-    fn is_in_use(&self) -> bool {
-        self.0.is_in_use()
-    }
-
-    /// A key is dropped once its quotas are full again.
-    fn is_pristine(&self, now: Instant) -> bool {
-        let state = self.lock();
-        state.backlog.total() == 0 && state.limits.is_pristine(now)
     }
 }
 
