@@ -18,6 +18,9 @@
 //! Every change of state begins a new generation. A result carries the generation in which its attempt was
 //! admitted. A result of an earlier generation changes nothing. Nothing counts while a state is forced.
 
+mod sharing;
+
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::admission::CircuitAdmission;
@@ -29,10 +32,9 @@ use super::ramp_up::RampUp;
 use super::reason::Reason;
 use super::rejections::{CircuitRejection, RejectionCause};
 use super::settings::Settings;
-use super::shared_statistics::SentReport;
 use super::statistics::CircuitStatistics;
 use super::transition::{State, Transition};
-use crate::store::{SharedWindow, WindowReport, WindowTotals};
+use crate::store::WindowTotals;
 use crate::{Deadline, ErrorCode};
 
 #[derive(Debug)]
@@ -230,8 +232,7 @@ impl Circuit {
         }
     }
 
-    /// The reason to open the circuit, if the result is one. Closes the circuit after enough
-    /// successful probes.
+    /// The reason to open the circuit, if the result is one.
     fn evaluate(
         &mut self,
         admission: CircuitAdmission,
@@ -239,169 +240,67 @@ impl Circuit {
         latency: Latency,
         now: Instant,
     ) -> Option<Reason> {
+        match self.phase {
+            Phase::Closed { .. } => self.evaluate_closed(result, latency, now),
+            Phase::HalfOpen { .. } => self.evaluate_probe(admission.probe, result, latency, now),
+            Phase::Open { .. } | Phase::Forced { .. } => None,
+        }
+    }
+
+    /// The reason to open the closed circuit, if the result is one.
+    fn evaluate_closed(&mut self, result: AttemptResult, latency: Latency, now: Instant) -> Option<Reason> {
         let Self { statistics, settings, .. } = self;
-        match (&mut self.phase, result) {
-            (Phase::Closed { .. }, result) => {
-                let failed = match result {
-                    AttemptResult::Failure(code, _) => statistics.record_failure(code, settings, now),
-                    AttemptResult::Success => {
-                        statistics.record_success(now);
-                        None
-                    }
-                    AttemptResult::Neutral | AttemptResult::Quota(_) => None,
-                };
-                let slow = match latency {
-                    Latency::Slow | Latency::Fast => {
-                        statistics.record_latency(latency == Latency::Slow, settings, now)
-                    }
-                    Latency::Unknown => None,
-                };
-                failed.or(slow)
-            }
-            (Phase::HalfOpen { probes }, result) => {
-                // A probe with an expired lease has been replaced. If it was slow or failed, that adds no
-                // information. If it succeeded after all, it counts; otherwise a provider slower than the
-                // lease would never be admitted again.
-                let in_time = admission.probe.is_some_and(|probe| probes.complete(probe));
-                match (result, latency) {
-                    // Without a probe this is the response body of a probe that had succeeded, and broke off.
-                    (AttemptResult::Failure(code, _), _) if in_time || admission.probe.is_none() => {
-                        return Some(Reason::ProbeFailed(code));
-                    }
-                    (AttemptResult::Success | AttemptResult::Neutral, Latency::Slow) => {
-                        return in_time.then_some(Reason::ProbeSlow);
-                    }
-                    (AttemptResult::Success, _) if admission.probe.is_some() => probes.successes += 1,
-                    (
-                        AttemptResult::Success
-                        | AttemptResult::Failure(..)
-                        | AttemptResult::Neutral
-                        | AttemptResult::Quota(_),
-                        _,
-                    ) => {}
-                }
-                let successes = probes.successes;
-                if successes >= settings.success_threshold {
-                    let ramp_up = settings.ramp_up.map(|over| RampUp::new(over, now));
-                    self.close(ramp_up, Reason::ProbesSucceeded(successes), now);
-                }
+        let failed = match result {
+            AttemptResult::Failure(code, _) => statistics.record_failure(code, settings, now),
+            AttemptResult::Success => {
+                statistics.record_success(now);
                 None
             }
-            (Phase::Open { .. } | Phase::Forced { .. }, _) => None,
-        }
+            AttemptResult::Neutral | AttemptResult::Quota(_) => None,
+        };
+        let slow = match latency {
+            Latency::Slow | Latency::Fast => {
+                statistics.record_latency(latency == Latency::Slow, settings, now)
+            }
+            Latency::Unknown => None,
+        };
+        failed.or(slow)
     }
 
-    /// Lets one of several processes probe at a time, and none before its turn has [begun](Self::begin_turn).
-    pub(super) fn share(&mut self) {
-        self.turn = Some(LocalTurn::default());
-        if self.settings.shared_window {
-            self.statistics.share();
-        }
-    }
-
-    /// Begins or renews the turn of this process to probe.
-    pub(super) fn begin_turn(&mut self, until: Instant) {
-        self.turn.iter_mut().for_each(|turn| turn.begin(until));
-    }
-
-    /// Another process may have the turn to probe. Probes in flight stay.
-    pub(super) fn end_turn(&mut self) {
-        self.turn.iter_mut().for_each(LocalTurn::end);
-    }
-
-    /// Ends the turn of this process to probe if it has no probe in flight. Returns whether it had the turn and has none now.
-    pub(super) fn end_idle_turn(&mut self) -> bool {
-        let is_idle = self.has_turn() && self.probes() == 0;
-        if is_idle {
-            self.end_turn();
-        }
-        is_idle
-    }
-
-    /// Whether it is the turn of this process to probe.
-    pub(super) fn has_turn(&self) -> bool {
-        self.turn.as_ref().is_some_and(LocalTurn::is_held)
-    }
-
-    /// Whether it is the turn of this process, and a probe may begin at `now`.
-    pub(super) fn may_probe(&self, now: Instant) -> bool {
-        self.turn.as_ref().is_some_and(|turn| turn.admits(now))
-    }
-
-    /// Changes whenever the turn of this process begins or ends.
-    pub(super) fn turn_revision(&self) -> u64 {
-        self.turn.as_ref().map_or(0, LocalTurn::revision)
-    }
-
-    /// Whether there are calls that are not reported to the store yet, if the window is shared.
-    pub(super) fn has_unreported(&mut self) -> bool {
-        self.statistics.shared().is_some_and(|shared| shared.has_unreported())
-    }
-
-    /// Whether the calls that are not reported yet could open the circuit by themselves.
-    pub(super) fn is_report_urgent(&mut self) -> bool {
-        let Self { statistics, settings, .. } = self;
-        statistics.shared().is_some_and(|shared| shared.is_urgent(settings))
-    }
-
-    /// Takes the calls that are not reported yet, if there are any.
-    pub(super) fn take_report(&mut self, now: Instant) -> Option<(SentReport, WindowReport)> {
-        self.statistics.take_report(&self.settings, now)
-    }
-
-    /// Handles the reply of the store to a report; `None` if there was none in time. Opens the circuit if a rate of all
-    /// processes has become too large.
-    pub(super) fn on_report_reply(
+    /// The reason to open the half-open circuit again, if the result of this probe is one. Closes the circuit after enough
+    /// successful probes. Without a probe it is the response body of a probe that had succeeded.
+    fn evaluate_probe(
         &mut self,
-        sent: &SentReport,
-        reply: Option<SharedWindow>,
+        probe: Option<NonZeroU64>,
+        result: AttemptResult,
+        latency: Latency,
         now: Instant,
-        random: f64,
-    ) {
-        let reason = self.statistics.on_reply(sent, reply, &self.settings, now);
-        if let (Some(reason), Phase::Closed { .. }) = (reason, &self.phase) {
-            let wait = self.cooldown.next_cooldown(sent.calls.retry_after, &self.settings, now, random);
-            self.open(wait, reason, now);
-        }
-    }
-
-    /// Whether the rates are those of all processes; `None` if the window is not shared.
-    pub(super) fn is_window_of_all(&mut self) -> Option<bool> {
-        let is_decided_by_all = self.statistics.is_decided_by_all();
-        self.statistics.shared().map(|_| is_decided_by_all)
-    }
-
-    /// The rest of the cooldown of an open circuit, and whether the quota is exhausted.
-    pub(super) fn remaining_cooldown(&self, now: Instant) -> Option<(Duration, bool)> {
-        match self.phase {
-            Phase::Open { until, cause } if now < until => {
-                Some((until - now, cause == RejectionCause::Quota))
+    ) -> Option<Reason> {
+        let Phase::HalfOpen { probes } = &mut self.phase else { return None };
+        // A probe with an expired lease has been replaced. If it was slow or failed, that adds no information. If it
+        // succeeded after all, it counts; otherwise a provider slower than the lease would never be admitted again.
+        let in_time = probe.is_some_and(|probe| probes.complete(probe));
+        match (result, latency) {
+            (AttemptResult::Failure(code, _), _) if in_time || probe.is_none() => {
+                return Some(Reason::ProbeFailed(code));
             }
-            _ => None,
-        }
-    }
-
-    /// Another process has opened the circuit for `wait`. The later of two times holds.
-    pub(super) fn open_elsewhere(&mut self, wait: Duration, is_quota: bool, now: Instant) {
-        let end = Deadline::after(wait, now).instant();
-        // A circuit that opens ends every turn.
-        self.end_turn();
-        match &mut self.phase {
-            Phase::Forced { .. } => {}
-            Phase::Open { until, .. } => *until = end.max(*until),
-            Phase::Closed { .. } | Phase::HalfOpen { .. } => {
-                let cause = if is_quota { RejectionCause::Quota } else { RejectionCause::Failing };
-                self.transition_to(Phase::Open { until: end, cause }, Reason::OpenElsewhere, now);
+            (AttemptResult::Success | AttemptResult::Neutral, Latency::Slow) => {
+                return in_time.then_some(Reason::ProbeSlow);
             }
+            (AttemptResult::Success, _) if probe.is_some() => probes.successes += 1,
+            (
+                AttemptResult::Success
+                | AttemptResult::Failure(..)
+                | AttemptResult::Neutral
+                | AttemptResult::Quota(_),
+                _,
+            ) => {}
         }
-    }
-
-    /// Another process has closed the circuit.
-    pub(super) fn close_elsewhere(&mut self, now: Instant) {
-        if let Phase::Open { .. } | Phase::HalfOpen { .. } = self.phase {
-            let ramp_up = self.settings.ramp_up.map(|over| RampUp::new(over, now));
-            self.close(ramp_up, Reason::ClosedElsewhere, now);
+        let successes = probes.successes;
+        if successes >= self.settings.success_threshold {
+            self.close(self.new_ramp_up(now), Reason::ProbesSucceeded(successes), now);
         }
+        None
     }
 
     /// Closes the circuit and clears its statistics.
@@ -456,6 +355,11 @@ impl Circuit {
     /// How many calls in the window failed, and how many of those with a known latency were slow.
     pub(super) fn window_totals(&mut self, now: Instant) -> [WindowTotals; 2] {
         self.statistics.totals(&self.settings, now)
+    }
+
+    /// The ramp of a circuit that closes now, unless all its traffic comes back at once.
+    fn new_ramp_up(&self, now: Instant) -> Option<RampUp> {
+        self.settings.ramp_up.map(|over| RampUp::new(over, now))
     }
 
     fn close(&mut self, ramp_up: Option<RampUp>, reason: Reason, now: Instant) {

@@ -1,0 +1,133 @@
+//! What a circuit does that several processes share: turns to probe, reports of calls, and changes of state elsewhere.
+
+use std::time::{Duration, Instant};
+
+use super::{Circuit, Phase};
+use crate::Deadline;
+use crate::circuit_breaker::local_turn::LocalTurn;
+use crate::circuit_breaker::reason::Reason;
+use crate::circuit_breaker::rejections::RejectionCause;
+use crate::circuit_breaker::shared_statistics::SentReport;
+use crate::store::{SharedWindow, WindowReport};
+
+impl Circuit {
+    /// Lets one of several processes probe at a time, and none before its turn has [begun](Self::begin_turn).
+    pub(in crate::circuit_breaker) fn share(&mut self) {
+        self.turn = Some(LocalTurn::default());
+        if self.settings.shared_window {
+            self.statistics.share();
+        }
+    }
+
+    /// Begins or renews the turn of this process to probe.
+    pub(in crate::circuit_breaker) fn begin_turn(&mut self, until: Instant) {
+        self.turn.iter_mut().for_each(|turn| turn.begin(until));
+    }
+
+    /// Another process may have the turn to probe. Probes in flight stay.
+    pub(in crate::circuit_breaker) fn end_turn(&mut self) {
+        self.turn.iter_mut().for_each(LocalTurn::end);
+    }
+
+    /// Ends the turn of this process to probe if it has no probe in flight. Returns whether it had the turn and has none now.
+    pub(in crate::circuit_breaker) fn end_idle_turn(&mut self) -> bool {
+        let is_idle = self.has_turn() && self.probes() == 0;
+        if is_idle {
+            self.end_turn();
+        }
+        is_idle
+    }
+
+    /// Whether it is the turn of this process to probe.
+    pub(in crate::circuit_breaker) fn has_turn(&self) -> bool {
+        self.turn.as_ref().is_some_and(LocalTurn::is_held)
+    }
+
+    /// Whether it is the turn of this process, and a probe may begin at `now`.
+    pub(in crate::circuit_breaker) fn may_probe(&self, now: Instant) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.admits(now))
+    }
+
+    /// Changes whenever the turn of this process begins or ends.
+    pub(in crate::circuit_breaker) fn turn_revision(&self) -> u64 {
+        self.turn.as_ref().map_or(0, LocalTurn::revision)
+    }
+
+    /// Whether there are calls that are not reported to the store yet, if the window is shared.
+    pub(in crate::circuit_breaker) fn has_unreported(&mut self) -> bool {
+        self.statistics.shared().is_some_and(|shared| shared.has_unreported())
+    }
+
+    /// Whether the calls that are not reported yet could open the circuit by themselves.
+    pub(in crate::circuit_breaker) fn is_report_urgent(&mut self) -> bool {
+        let Self { statistics, settings, .. } = self;
+        statistics.shared().is_some_and(|shared| shared.is_urgent(settings))
+    }
+
+    /// Takes the calls that are not reported yet, if there are any.
+    pub(in crate::circuit_breaker) fn take_report(
+        &mut self,
+        now: Instant,
+    ) -> Option<(SentReport, WindowReport)> {
+        self.statistics.take_report(&self.settings, now)
+    }
+
+    /// Handles the reply of the store to a report; `None` if there was none in time. Opens the circuit if a rate of all
+    /// processes has become too large.
+    pub(in crate::circuit_breaker) fn on_report_reply(
+        &mut self,
+        sent: &SentReport,
+        reply: Option<SharedWindow>,
+        now: Instant,
+        random: f64,
+    ) {
+        let reason = self.statistics.on_reply(sent, reply, &self.settings, now);
+        if let (Some(reason), Phase::Closed { .. }) = (reason, &self.phase) {
+            let wait = self.cooldown.next_cooldown(sent.calls.retry_after, &self.settings, now, random);
+            self.open(wait, reason, now);
+        }
+    }
+
+    /// Whether the rates are those of all processes; `None` if the window is not shared.
+    pub(in crate::circuit_breaker) fn is_window_of_all(&mut self) -> Option<bool> {
+        let is_decided_by_all = self.statistics.is_decided_by_all();
+        self.statistics.shared().map(|_| is_decided_by_all)
+    }
+
+    /// The rest of the cooldown of an open circuit, and whether the quota is exhausted.
+    pub(in crate::circuit_breaker) fn remaining_cooldown(&self, now: Instant) -> Option<(Duration, bool)> {
+        match self.phase {
+            Phase::Open { until, cause } if now < until => {
+                Some((until - now, cause == RejectionCause::Quota))
+            }
+            _ => None,
+        }
+    }
+
+    /// Another process has opened the circuit for `wait`. The later of two times holds.
+    pub(in crate::circuit_breaker) fn open_elsewhere(
+        &mut self,
+        wait: Duration,
+        is_quota: bool,
+        now: Instant,
+    ) {
+        let end = Deadline::after(wait, now).instant();
+        // A circuit that opens ends every turn.
+        self.end_turn();
+        match &mut self.phase {
+            Phase::Forced { .. } => {}
+            Phase::Open { until, .. } => *until = end.max(*until),
+            Phase::Closed { .. } | Phase::HalfOpen { .. } => {
+                let cause = if is_quota { RejectionCause::Quota } else { RejectionCause::Failing };
+                self.transition_to(Phase::Open { until: end, cause }, Reason::OpenElsewhere, now);
+            }
+        }
+    }
+
+    /// Another process has closed the circuit.
+    pub(in crate::circuit_breaker) fn close_elsewhere(&mut self, now: Instant) {
+        if let Phase::Open { .. } | Phase::HalfOpen { .. } = self.phase {
+            self.close(self.new_ramp_up(now), Reason::ClosedElsewhere, now);
+        }
+    }
+}
