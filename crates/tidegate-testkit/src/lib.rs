@@ -1,6 +1,7 @@
 //! Test doubles for tidegate: a strict inner service, a contract suite and scripted model providers.
 //!
 //! - [`strict`]: an inner service that panics when a layer breaks Tower's contract.
+//! - [`calls`]: calls to a service under test, and what they end in.
 //! - [`contract`]: a suite that checks the contract that every layer keeps, as one call.
 //! - [`provider`]: a model provider that follows a script, over TCP or in memory.
 //! - [`ConnectionServer`]: a server whose connections fail between requests.
@@ -27,6 +28,7 @@
 //! # }
 //! ```
 
+pub mod calls;
 mod connection_server;
 pub mod contract;
 mod fault;
