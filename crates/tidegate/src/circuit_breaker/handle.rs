@@ -7,10 +7,10 @@ use http::Request;
 use super::admission::CircuitAdmission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::CallTotals;
+use super::concurrent_circuit::{ConcurrentCircuit, WithTransition};
 use super::open_attempts::OpenAttempts;
 use super::rejections::RejectionCause;
 use super::settings::{CircuitBreakerSettings, Settings};
-use super::shared_circuit::{SharedCircuit, WithTransition};
 use super::state::Circuit;
 use super::store_link::CircuitLink;
 use super::{CallResult, Metrics, Snapshot, State, Transition};
@@ -41,7 +41,7 @@ const KEPT: usize = 64;
 pub struct Handle(pub(super) LayerState<CircuitBreakerSettings, CircuitState>);
 
 pub(super) struct CircuitState {
-    pub(super) circuit: SharedCircuit,
+    pub(super) circuit: ConcurrentCircuit,
     /// The number of calls that shadow mode admitted.
     pub(super) shadow_admitted: AtomicU64,
     /// What the circuit admits while it is not closed, if it has a budget for that.
@@ -57,7 +57,7 @@ pub(super) struct CircuitState {
 impl From<&CircuitBreakerSettings> for CircuitState {
     fn from(settings: &CircuitBreakerSettings) -> Self {
         Self {
-            circuit: SharedCircuit::new(settings, clock::now()),
+            circuit: ConcurrentCircuit::new(settings, clock::now()),
             shadow_admitted: AtomicU64::new(0),
             open_attempts: settings
                 .open_budget

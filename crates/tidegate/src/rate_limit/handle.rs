@@ -6,12 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderMap, Request};
 
 use super::RateLimitLayer;
+use super::concurrent_queue::ConcurrentQueue;
 use super::cost::{CallCost, Reserved};
 use super::overload_hints::OverloadHints;
 use super::queue::{RateCall, RateQueue};
 use super::reopen_ramp::ReopenRamp;
 use super::settings::{HeaderClassifier, RateLimitSettings};
-use super::shared_queue::SharedQueue;
 use super::shared_quotas::SharedRate;
 use super::store_link::StoreLink;
 use crate::key::KeyId;
@@ -38,7 +38,7 @@ pub struct Handle(pub(super) LayerState<RateLimitSettings, RateState>);
 /// What is made from the settings.
 #[derive(Debug)]
 pub(super) struct RateState {
-    pub(super) queue: SharedQueue,
+    pub(super) queue: ConcurrentQueue,
     /// Some quota counts tokens, so calls have to be estimated and metered.
     pub(super) has_token_quota: AtomicBool,
     /// The provider has reported a limit.
@@ -68,7 +68,7 @@ impl From<&RateLimitSettings> for RateState {
         let is_sharded = settings.enabled && settings.key_by.is_none() && !settings.hooks.is_of_key;
         let threads = if is_sharded { SHARDS } else { 0 };
         let has_token_quota = AtomicBool::new(limits.has_token_quota());
-        let queue = SharedQueue::new(limits, settings.max_waiting, threads, now);
+        let queue = ConcurrentQueue::new(limits, settings.max_waiting, threads, now);
         Self {
             store: shared.cloned().map(StoreLink::new),
             has_token_quota,

@@ -164,6 +164,7 @@
 //!   credential.
 
 mod backlog;
+mod concurrent_queue;
 mod cost;
 mod exchange;
 mod gate;
@@ -184,7 +185,6 @@ mod report;
 mod reported_quotas;
 mod reservation;
 mod settings;
-mod shared_queue;
 mod shared_quota;
 mod shared_quotas;
 mod store_link;

@@ -14,9 +14,9 @@ use crate::ErrorCode;
 use crate::circuit_breaker::State;
 use crate::circuit_breaker::admission::CircuitAdmission;
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
+use crate::circuit_breaker::concurrent_circuit::ConcurrentCircuit;
 use crate::circuit_breaker::rejections::RejectionCause;
 use crate::circuit_breaker::settings::{CircuitBreakerSettings, Settings};
-use crate::circuit_breaker::shared_circuit::SharedCircuit;
 use crate::thread_shard::TEST_SHARD;
 
 const FAILURE: AttemptResult = AttemptResult::Failure(ErrorCode::Overloaded, None);
@@ -25,7 +25,7 @@ const COOLDOWN: Duration = Duration::from_secs(10);
 /// Explores every interleaving of `run`, which gets a circuit that opens at the first failure, and a time.
 fn explore(
     update: impl Fn(&mut Settings) + Sync + Send + 'static,
-    run: impl Fn(Arc<SharedCircuit>, Instant) + Sync + Send + 'static,
+    run: impl Fn(Arc<ConcurrentCircuit>, Instant) + Sync + Send + 'static,
 ) {
     explore_some(None, update, run);
 }
@@ -34,7 +34,7 @@ fn explore(
 fn explore_some(
     preemptions: Option<usize>,
     update: impl Fn(&mut Settings) + Sync + Send + 'static,
-    run: impl Fn(Arc<SharedCircuit>, Instant) + Sync + Send + 'static,
+    run: impl Fn(Arc<ConcurrentCircuit>, Instant) + Sync + Send + 'static,
 ) {
     let now = Instant::now();
     let mut model = ::loom::model::Builder::new();
@@ -44,19 +44,19 @@ fn explore_some(
         let mut settings = CircuitBreakerSettings::from(settings);
         settings.hooks.seed = Some(0);
         update(&mut settings);
-        run(Arc::new(SharedCircuit::new(&settings, now)), now);
+        run(Arc::new(ConcurrentCircuit::new(&settings, now)), now);
     });
 }
 
-fn admit(circuit: &SharedCircuit, now: Instant) -> Option<CircuitAdmission> {
+fn admit(circuit: &ConcurrentCircuit, now: Instant) -> Option<CircuitAdmission> {
     circuit.admit(|| now).0.ok()
 }
 
-fn record(circuit: &SharedCircuit, admission: CircuitAdmission, result: AttemptResult, now: Instant) {
+fn record(circuit: &ConcurrentCircuit, admission: CircuitAdmission, result: AttemptResult, now: Instant) {
     circuit.record(admission, result, Latency::Unknown, || now);
 }
 
-fn state(circuit: &SharedCircuit, now: Instant) -> State {
+fn state(circuit: &ConcurrentCircuit, now: Instant) -> State {
     circuit.with_circuit(|circuit| circuit.state(now))
 }
 
@@ -184,7 +184,7 @@ fn no_failure_is_lost() {
             settings.failure_rate_threshold = Some(1.0);
         },
         |circuit, now| {
-            let fail = move |circuit: &SharedCircuit| {
+            let fail = move |circuit: &ConcurrentCircuit| {
                 let admission = admit(circuit, now).unwrap();
                 record(circuit, admission, FAILURE, now);
             };
@@ -260,8 +260,9 @@ fn a_fast_rejection_belongs_to_one_opening() {
     explore(
         |_| (),
         |circuit, now| {
-            let open =
-                |circuit: &SharedCircuit, result| record(circuit, admit(circuit, now).unwrap(), result, now);
+            let open = |circuit: &ConcurrentCircuit, result| {
+                record(circuit, admit(circuit, now).unwrap(), result, now)
+            };
             open(&circuit, FAILURE);
             let caller = {
                 let circuit = Arc::clone(&circuit);

@@ -9,10 +9,10 @@ use ::loom::sync::atomic::{AtomicU64, Ordering};
 use ::loom::thread;
 
 use crate::LimitUnit;
+use crate::rate_limit::concurrent_queue::ConcurrentQueue;
 use crate::rate_limit::cost::CallCost;
 use crate::rate_limit::quota::Quota;
 use crate::rate_limit::quota_set::QuotaSet;
-use crate::rate_limit::shared_queue::SharedQueue;
 use crate::thread_shard::TEST_SHARD;
 
 /// Credits of two calls.
@@ -20,7 +20,7 @@ const CALLS: u64 = 32;
 
 /// The queue, and an independent count of the admitted calls.
 struct CheckedQueue {
-    queue: SharedQueue,
+    queue: ConcurrentQueue,
     admitted: AtomicU64,
     now: Instant,
 }
@@ -29,7 +29,7 @@ impl CheckedQueue {
     fn new() -> Arc<Self> {
         let now = Instant::now();
         let quota = Quota::new(LimitUnit::Requests, CALLS, Duration::from_micros(1));
-        let queue = SharedQueue::new(QuotaSet::new(&[quota], None, now), 4, 2, now);
+        let queue = ConcurrentQueue::new(QuotaSet::new(&[quota], None, now), 4, 2, now);
         Arc::new(Self { queue, admitted: AtomicU64::new(0), now })
     }
 

@@ -10,7 +10,7 @@ use crate::thread_shard::thread_shard;
 
 /// The queue that many threads use at once. At high rates a thread takes the lock once for many calls.
 #[derive(Debug)]
-pub(super) struct SharedQueue {
+pub(super) struct ConcurrentQueue {
     queue: Mutex<RateQueue>,
     credits: ThreadCredits,
     /// The next calls that certainly leave half of every quota, and find no queue. Read without the lock, written under it. 0 if
@@ -21,7 +21,7 @@ pub(super) struct SharedQueue {
 /// The certain calls of a limit that is off.
 const ALL_CALLS: u32 = u32::MAX;
 
-impl SharedQueue {
+impl ConcurrentQueue {
     /// A queue of at most `max_waiting` calls of each priority. So many threads may admit calls without the lock.
     pub(super) fn new(limits: QuotaSet, max_waiting: usize, threads: usize, now: Instant) -> Self {
         let credits = ThreadCredits::new(threads, &limits, now);

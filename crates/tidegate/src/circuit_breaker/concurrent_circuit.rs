@@ -14,7 +14,7 @@ use crate::thread_shard::{SHARDS, thread_shard};
 
 /// A circuit that many threads use at once. While the provider is healthy they take no lock, and do not write
 /// to shared memory. A circuit with a failure rate over a number of calls takes the lock once for many successes.
-pub(super) struct SharedCircuit {
+pub(super) struct ConcurrentCircuit {
     locked: Mutex<LockedCircuit>,
     /// The [`FastState`], read without the lock while all calls or none are admitted.
     fast_state: AtomicU64,
@@ -47,7 +47,7 @@ const FLAGS: u32 = 4;
 /// The result of a change, and the change of state that it caused, to be emitted.
 pub(super) type WithTransition<T> = (T, Option<Transition>);
 
-impl SharedCircuit {
+impl ConcurrentCircuit {
     /// Creates a closed circuit that begins at `origin`.
     pub(super) fn new(settings: &CircuitBreakerSettings, origin: Instant) -> Self {
         let mut circuit = Circuit::new(settings.settings.clone());
