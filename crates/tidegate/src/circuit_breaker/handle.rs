@@ -38,9 +38,9 @@ const KEPT: usize = 64;
 /// [`force_open`](Self::force_open), [`force_closed`](Self::force_closed) and [`subscribe`](Self::subscribe)
 /// apply to all keys together.
 #[derive(Clone)]
-pub struct Handle(pub(super) LayerState<CircuitBreakerSettings, CircuitState>);
+pub struct Handle(pub(super) LayerState<CircuitBreakerSettings, CircuitBreakerState>);
 
-pub(super) struct CircuitState {
+pub(super) struct CircuitBreakerState {
     pub(super) circuit: ConcurrentCircuit,
     /// The number of calls that shadow mode admitted.
     pub(super) shadow_admitted: AtomicU64,
@@ -54,7 +54,7 @@ pub(super) struct CircuitState {
     keys: Option<Keyed<Handle>>,
 }
 
-impl From<&CircuitBreakerSettings> for CircuitState {
+impl From<&CircuitBreakerSettings> for CircuitBreakerState {
     fn from(settings: &CircuitBreakerSettings) -> Self {
         Self {
             circuit: ConcurrentCircuit::new(settings, clock::now()),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::call_reports::CallReports;
-use super::handle::{CircuitState, Handle};
+use super::handle::{CircuitBreakerState, Handle};
 use super::settings::CircuitBreakerSettings;
 use super::state::Circuit;
 use super::{Reason, State, Transition};
@@ -28,7 +28,7 @@ pub(super) struct CircuitLink {
 }
 
 /// Applies changes of the circuit that other processes publish.
-struct CircuitListener(WeakLayerState<CircuitBreakerSettings, CircuitState>);
+struct CircuitListener(WeakLayerState<CircuitBreakerSettings, CircuitBreakerState>);
 
 /// When a request was sent to the store, and the [revision](Circuit::turn_revision) of the turn then.
 #[derive(Clone, Copy)]

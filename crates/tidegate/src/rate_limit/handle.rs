@@ -33,11 +33,11 @@ use crate::{
 /// shows what a new key has left; [`waiting`](Self::waiting), [`ignored`](Self::ignored) and [`reset`](Self::reset) apply
 /// to all keys together.
 #[derive(Clone)]
-pub struct Handle(pub(super) LayerState<RateLimitSettings, RateState>);
+pub struct Handle(pub(super) LayerState<RateLimitSettings, RateLimitState>);
 
 /// What is made from the settings.
 #[derive(Debug)]
-pub(super) struct RateState {
+pub(super) struct RateLimitState {
     pub(super) queue: ConcurrentQueue,
     /// Some quota counts tokens, so calls have to be estimated and metered.
     pub(super) has_token_quota: AtomicBool,
@@ -55,7 +55,7 @@ pub(super) struct RateState {
     keys: Option<Keyed<Handle>>,
 }
 
-impl From<&RateLimitSettings> for RateState {
+impl From<&RateLimitSettings> for RateLimitState {
     fn from(settings: &RateLimitSettings) -> Self {
         let now = clock::now();
         let mut limits = settings.quota_set(now);

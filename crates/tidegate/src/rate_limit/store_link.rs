@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::handle::{Handle, RateState};
+use super::handle::{Handle, RateLimitState};
 use super::settings::RateLimitSettings;
 use crate::layer_state::WeakLayerState;
 use crate::store::link_task::TaskFlag;
@@ -21,7 +21,7 @@ pub(super) struct StoreLink {
 }
 
 /// Closes the gate when another process does.
-struct LimitListener(WeakLayerState<RateLimitSettings, RateState>);
+struct LimitListener(WeakLayerState<RateLimitSettings, RateLimitState>);
 
 impl StoreLink {
     pub(super) fn new(store: Store) -> Self {
