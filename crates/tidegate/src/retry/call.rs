@@ -7,8 +7,8 @@ use http::request::Parts;
 use http::{Extensions, Request};
 
 use super::backoff::AttemptHistory;
-use super::override_policy::OverriddenPolicy;
 use super::policy::{RetryContext, RetryDecision, RetryPolicy};
+use super::retry_override::OverriddenPolicy;
 use super::saved_request::SavedRequest;
 use super::shared::RetryShared;
 use super::{LoadSignals, RetryOverride, Strategy};
