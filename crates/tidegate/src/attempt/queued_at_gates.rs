@@ -10,9 +10,9 @@ use http_body::Body;
 use super::gate::{Admission, QueuedAttempt};
 use super::gates::{AttemptGates, AttemptGuards};
 use crate::Rejection;
-use crate::backpressure::{Permit, PermitFuture};
+use crate::backpressure::{PendingPermit, Permit};
 use crate::priority_semaphore::Arrival;
-use crate::rate_limit::{QueuedCall, Reservation, UnsentReservation};
+use crate::rate_limit::{PendingReservation, Reservation, UnsentReservation};
 
 /// An attempt in the queue of one of the gates, with what the gates before it have admitted.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub struct QueuedAtGates {
 
 #[derive(Debug)]
 pub(super) enum Waiting {
-    Permit(PermitFuture),
-    Reservation(Box<QueuedCall>),
+    Permit(PendingPermit),
+    Reservation(Box<PendingReservation>),
 }
 
 /// What the gates have admitted so far. Dropped before the attempt starts, it is returned in full.
@@ -76,7 +76,7 @@ impl Admitted {
         &mut self,
         request: &Request<B>,
         now: Instant,
-    ) -> Admission<Option<Reservation>, QueuedCall> {
+    ) -> Admission<Option<Reservation>, PendingReservation> {
         match mem::take(&mut self.rate) {
             AdmittedRate::Unsent(reservation) => reservation.send(request, now),
             AdmittedRate::Nothing => Admission::Admitted(None),

@@ -4,8 +4,8 @@ use http::Request;
 use http_body::Body;
 
 use super::handle::Handle;
+use super::pending_permit::PendingPermit;
 use super::permit::Permit;
-use super::permit_future::PermitFuture;
 use super::rejections::queue_is_full;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
 use crate::chain_position::ChainPosition;
@@ -17,10 +17,10 @@ use crate::{Deadline, Priority, Rejection, clock};
 
 impl AdmissionGate for ByThread<Handle> {
     type Guard = Permit;
-    type Queued = PermitFuture;
+    type Queued = PendingPermit;
 
     #[inline]
-    fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<Permit, PermitFuture> {
+    fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<Permit, PendingPermit> {
         self.admit_at(request, Arrival::First)
     }
 
@@ -34,7 +34,7 @@ impl AdmissionGate for ByThread<Handle> {
 }
 
 impl<S: Clone> TakeReady<S> for ByThread<Handle> {
-    fn take_ready(inner: &mut S, _: &PermitFuture) -> S {
+    fn take_ready(inner: &mut S, _: &PendingPermit) -> S {
         swap_in_clone(inner)
     }
 }
@@ -46,7 +46,7 @@ impl ByThread<Handle> {
         &self,
         request: &Request<B>,
         arrival: Arrival,
-    ) -> Admission<Permit, PermitFuture> {
+    ) -> Admission<Permit, PendingPermit> {
         if !self.is_enabled() {
             return Admission::Admitted(Permit::unlimited());
         }
@@ -59,7 +59,7 @@ impl ByThread<Handle> {
 
 impl Handle {
     #[inline]
-    fn acquire<B: Body>(self, request: &Request<B>, arrival: Arrival) -> Admission<Permit, PermitFuture> {
+    fn acquire<B: Body>(self, request: &Request<B>, arrival: Arrival) -> Admission<Permit, PendingPermit> {
         match self.0.semaphore.try_acquire() {
             true => Admission::Admitted(Permit::start(self, request.body())),
             false => self.enqueue(request, arrival),
@@ -67,7 +67,7 @@ impl Handle {
     }
 
     #[cold]
-    fn enqueue<B: Body>(self, request: &Request<B>, arrival: Arrival) -> Admission<Permit, PermitFuture> {
+    fn enqueue<B: Body>(self, request: &Request<B>, arrival: Arrival) -> Admission<Permit, PendingPermit> {
         // Without a queue a rejection does not read the clock.
         if self.0.settings().max_queued == 0 || ChainPosition::is_of_hedge(request.extensions()) {
             return Admission::Rejected(queue_is_full());
@@ -83,7 +83,7 @@ impl Handle {
         match self.0.semaphore.try_acquire_or_enqueue(priority, flow, wait_deadline.instant()) {
             TryAcquire::Acquired => Admission::Admitted(Permit::start(self, request.body())),
             TryAcquire::Queued(ticket) => {
-                Admission::Queued(PermitFuture::new(self, flow, ticket, wait_deadline))
+                Admission::Queued(PendingPermit::new(self, flow, ticket, wait_deadline))
             }
             TryAcquire::QueueFull => Admission::Rejected(queue_is_full()),
         }

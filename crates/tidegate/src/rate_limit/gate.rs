@@ -7,8 +7,8 @@ use http_body::Body;
 
 use super::cost::{CallCost, Reserved};
 use super::handle::Handle;
+use super::pending_reservation::PendingReservation;
 use super::queue::{RateCall, RateQueue, Wakers};
-use super::queued_call::QueuedCall;
 use super::rejections::{no_room, too_many_waiting};
 use super::reservation::Reservation;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
@@ -22,20 +22,20 @@ use crate::thread_shard::ByThread;
 use crate::{Deadline, Estimated, Payload, Rejection};
 
 /// The decision on a new call.
-pub(super) type RateDecision = Admission<Reserved, QueuedCall>;
+pub(super) type RateDecision = Admission<Reserved, PendingReservation>;
 
 /// The longest prompt that an estimate may report: ten times the context of the largest models.
 const MAX_INPUT_TOKENS: u64 = 10_000_000;
 
 impl AdmissionGate for ByThread<Handle> {
     type Guard = Option<Reservation>;
-    type Queued = QueuedCall;
+    type Queued = PendingReservation;
 
     #[inline]
     fn admit<B: Body + 'static>(
         &self,
         request: &mut Request<B>,
-    ) -> Admission<Option<Reservation>, QueuedCall> {
+    ) -> Admission<Option<Reservation>, PendingReservation> {
         self.admit_at(request, &mut Now::default())
     }
 
@@ -49,7 +49,7 @@ impl AdmissionGate for ByThread<Handle> {
 }
 
 impl<S: Clone> TakeReady<S> for ByThread<Handle> {
-    fn take_ready(inner: &mut S, _: &QueuedCall) -> S {
+    fn take_ready(inner: &mut S, _: &PendingReservation) -> S {
         swap_in_clone(inner)
     }
 }
@@ -61,7 +61,7 @@ impl ByThread<Handle> {
         &self,
         request: &mut Request<B>,
         now: &mut Now,
-    ) -> Admission<Option<Reservation>, QueuedCall> {
+    ) -> Admission<Option<Reservation>, PendingReservation> {
         if !self.is_enabled() {
             return Admission::Admitted(None);
         }
@@ -77,7 +77,7 @@ impl Handle {
         self,
         request: &mut Request<B>,
         now: &mut Now,
-    ) -> Admission<Option<Reservation>, QueuedCall> {
+    ) -> Admission<Option<Reservation>, PendingReservation> {
         let decision = self.reserve(self.cost(request), request.extensions(), now.get());
         decision.map(|reserved| Some(Reservation::new(self, reserved, request)))
     }
@@ -155,7 +155,7 @@ impl Handle {
         granted.wake();
         match (ticket, rejection) {
             (Some(ticket), _) => {
-                Admission::Queued(QueuedCall::new(self.clone(), ticket, &shortfall, deadline, now))
+                Admission::Queued(PendingReservation::new(self.clone(), ticket, &shortfall, deadline, now))
             }
             (None, Some(rejection)) => Admission::Rejected(rejection),
             (None, None) => Admission::Rejected(shortfall.annotate(too_many_waiting())),

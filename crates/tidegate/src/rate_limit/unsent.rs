@@ -11,8 +11,8 @@ use http::Request;
 
 use super::cost::{CallCost, Reserved};
 use super::handle::Handle;
+use super::pending_reservation::PendingReservation;
 use super::queue::{GRANT_LIFETIME, RateQueue};
-use super::queued_call::QueuedCall;
 use super::reservation::Reservation;
 use crate::UsageMeter;
 use crate::attempt::Admission;
@@ -79,7 +79,7 @@ impl UnsentReservation {
         mut self,
         request: &Request<B>,
         now: Instant,
-    ) -> Admission<Option<Reservation>, QueuedCall> {
+    ) -> Admission<Option<Reservation>, PendingReservation> {
         let mut queue = self.handle.lock();
         let decision = match queue.take_unsent(self.number, now) {
             Some(reserved) => Admission::Admitted(reserved),

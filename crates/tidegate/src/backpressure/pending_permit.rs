@@ -15,7 +15,7 @@ use crate::{Deadline, Priority, Rejection, clock};
 
 /// A queued call: waits for a permit until its wait deadline. Dropping it leaves the queue.
 #[derive(Debug)]
-pub struct PermitFuture {
+pub struct PendingPermit {
     limit: Handle,
     flow: Flow,
     ticket: Option<Ticket>,
@@ -23,7 +23,7 @@ pub struct PermitFuture {
     sleep: LazySleep,
 }
 
-impl PermitFuture {
+impl PendingPermit {
     pub(super) fn new(limit: Handle, flow: Flow, ticket: Ticket, deadline: WaitDeadline) -> Self {
         Self { limit, flow, ticket: Some(ticket), deadline, sleep: LazySleep::default() }
     }
@@ -76,7 +76,7 @@ impl PermitFuture {
     }
 }
 
-impl QueuedAttempt for PermitFuture {
+impl QueuedAttempt for PendingPermit {
     type Guard = Permit;
 
     fn poll_admitted<B: Body + 'static>(
@@ -89,7 +89,7 @@ impl QueuedAttempt for PermitFuture {
     }
 }
 
-impl Drop for PermitFuture {
+impl Drop for PendingPermit {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.limit.0.semaphore.cancel(ticket);

@@ -18,7 +18,7 @@ use crate::{Deadline, Rejection, RejectionReason, clock};
 
 /// A call that waits for room. Dropping it leaves the queue, and refunds a reservation that was granted meanwhile.
 #[derive(Debug)]
-pub struct QueuedCall {
+pub struct PendingReservation {
     handle: Handle,
     ticket: Option<Ticket>,
     /// The quota that lacked room when the call arrived.
@@ -34,7 +34,7 @@ const REPLY_GRACE: Duration = Duration::from_secs(1);
 /// The shortest sleep between two looks at the queue.
 const MIN_SLEEP: Duration = Duration::from_millis(1);
 
-impl QueuedCall {
+impl PendingReservation {
     pub(super) fn new(
         handle: Handle,
         ticket: Ticket,
@@ -208,7 +208,7 @@ impl QueuedCall {
     }
 }
 
-impl QueuedAttempt for QueuedCall {
+impl QueuedAttempt for PendingReservation {
     type Guard = Option<Reservation>;
 
     fn poll_admitted<B: Body + 'static>(
@@ -221,7 +221,7 @@ impl QueuedAttempt for QueuedCall {
     }
 }
 
-impl Drop for QueuedCall {
+impl Drop for PendingReservation {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket.take() else { return };
         let now = clock::now();
