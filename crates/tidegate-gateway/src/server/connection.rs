@@ -1,8 +1,12 @@
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -74,13 +78,20 @@ pub(super) async fn serve(
         // The caller has left, sends nothing, or speaks another protocol.
         Err(error) => return tracing::debug!(layer = "gateway", %error, "connection ended without a request"),
     };
+    let caller = AwaitsResponse::default();
+    // One of these is polled only when it is woken, and not with each part of a response.
+    let mut ends = FuturesUnordered::<Pin<Box<dyn Future<Output = ()> + Send>>>::new();
+    ends.push(Box::pin(connection.evicted()));
+    ends.push(Box::pin(idle_while_stopping(stopping, version, &connection)));
+    ends.push(match version {
+        HttpVersion::Http1 => Box::pin(caller.left(&socket, &connection)),
+        // Over HTTP/1 a write is blocked then.
+        HttpVersion::Http2 => Box::pin(connection.unread(WRITE_TIMEOUT)),
+    });
     tokio::select! {
         biased;
-        () = serve_http(&socket, stream, version, service, &connection, watcher) => {}
-        () = connection.evicted() => {}
-        // Over HTTP/1 a write is blocked then.
-        () = connection.unread(WRITE_TIMEOUT), if version == HttpVersion::Http2 => {}
-        () = idle_while_stopping(stopping, version, &connection) => {}
+        () = serve_http(stream, version, service, caller.clone(), &connection, watcher) => {}
+        _ = ends.next() => {}
     }
 }
 
@@ -103,14 +114,13 @@ async fn begin(
 }
 
 async fn serve_http(
-    socket: &TcpStream,
     stream: ByteStream,
     version: HttpVersion,
     service: GatewayService,
+    caller: AwaitsResponse,
     connection: &CallerConnection,
     watcher: Watcher,
 ) {
-    let caller = AwaitsResponse::default();
     let (marking, extension) = (caller.clone(), connection.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         extension.touch();
@@ -118,7 +128,7 @@ async fn serve_http(
         request.extensions_mut().insert(extension.clone());
         service.clone().call(request)
     });
-    let stream = TokioIo::new(HalfClose::new(stream, caller.clone()));
+    let stream = TokioIo::new(HalfClose::new(stream, caller));
     let result = match version {
         HttpVersion::Http1 => {
             let serving = http1::Builder::new()
@@ -126,11 +136,7 @@ async fn serve_http(
                 .header_read_timeout(HEAD_TIMEOUT)
                 .max_header_size(HEAD_LIMIT)
                 .serve_connection(stream, service);
-            tokio::select! {
-                biased;
-                result = watcher.watch(serving) => result,
-                () = caller.left(socket, connection) => Ok(()),
-            }
+            watcher.watch(serving).await
         }
         HttpVersion::Http2 => {
             let serving = http2::Builder::new(TokioExecutor::new())
