@@ -113,6 +113,59 @@ async fn a_circuit_opens_by_the_calls_of_all_gateways() {
     }
 }
 
+/// Regression: a rotated key inherited the open circuit and the cooldown of the old one from the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_learned_about_a_key_ends_with_it_in_the_store_as_well() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let limit = "rate_limiter = { requests_per_minute = 600 }";
+    for policy in [limit.to_owned(), format!("{limit}\ncircuit_breaker = {{}}"), "retry = {}".to_owned()] {
+        let exhausted = Reply::error(429, "insufficient_quota");
+        let provider = Provider::openai().otherwise(exhausted).start().await.unwrap();
+        let file = format!(
+            "providers.p = {{ base_url = {:?}, dialect = \"openai\", api_keys_env = [\"A\", \"B\"] }}\n\
+             [policies.default]\n{policy}\n[store]\nurl = {:?}\nprefix = {:?}\ntimeout = \"1s\"\n{}",
+            provider.base_url(),
+            server.url(),
+            policy.len().to_string(),
+            route("*", &["p/m"]),
+        );
+        let config = |keys: &'static str| {
+            let key = move |variable: &str| {
+                matches!(variable, "A" | "B").then(|| format!("sk-{keys}-{variable}").into())
+            };
+            let mut config = Config::parse(&file, key).unwrap();
+            config.listen = "127.0.0.1:0".parse().unwrap();
+            config.notice = Duration::ZERO;
+            config
+        };
+        let start = async |keys| Gateway::new(config(keys)).unwrap().bind().await.unwrap();
+        let (one, other) = (start("old").await, start("old").await);
+        let is_left_out = async |gateway: &RunningGateway| {
+            let _ = status(gateway, "").await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let response = client().get(url(gateway, "/signals")).send().await.unwrap();
+            let targets = json(response).await;
+            let mut targets = targets.as_array().unwrap().iter();
+            targets.any(|it| {
+                !it["groups"][0]["cooldown_remaining_ms"].is_null() || it["circuit_state"] == "open"
+            })
+        };
+        assert!(is_left_out(&one).await);
+        provider.script().otherwise(Reply::ok());
+        let begun = Instant::now();
+        while !is_left_out(&other).await {
+            assert!(begun.elapsed() < BOUND, "{policy}: the gateways share nothing");
+        }
+        one.reload(config("new")).unwrap();
+        for _ in 0..10 {
+            assert!(!is_left_out(&one).await, "{policy}");
+        }
+        assert!(is_left_out(&other).await, "{policy}");
+        one.stop().await;
+        other.stop().await;
+    }
+}
+
 #[test]
 fn a_shared_window_without_a_store_is_a_mistake_with_its_key() {
     let file = openai("p", "http://localhost:1/v1")

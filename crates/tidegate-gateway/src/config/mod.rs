@@ -234,7 +234,8 @@
 //! # Several gateways
 //! With a table `[store]`, gateways with the same Redis server and the same `prefix` share the quotas of their targets under a
 //! policy, the times for which providers closed them, the rate limits of `[[callers]]`, and the states of the circuits, with
-//! [`shared_window`](tidegate::circuit_breaker#defaults) also their rates; see [`tidegate::store`]. A gateway
+//! [`shared_window`](tidegate::circuit_breaker#defaults) also their rates; see [`tidegate::store`]. Circuits, and the cooldowns of
+//! keys, are shared by gateways with the same server and account alone: those of a rotated key end with it. A gateway
 //! starts without its server: in the mode `fail_open` with a warning, and decides by its share of the quotas until the server
 //! is there. In the mode `fail_closed` it does not start.
 //!

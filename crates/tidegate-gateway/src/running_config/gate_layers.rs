@@ -79,7 +79,11 @@ impl GateLayers {
                     force_as_before(&layer, before);
                     layer
                 }
-                (None, None) => CircuitBreakerLayer::disabled(),
+                // The group of the target shares its cooldowns through the store of the circuit.
+                (None, None) => {
+                    let layer = CircuitBreakerLayer::disabled();
+                    store.into_iter().fold(layer, CircuitBreakerLayer::store)
+                }
             },
         })
     }

@@ -94,9 +94,10 @@ impl AttemptGates {
         &self.0.circuit_breaker
     }
 
-    /// The store with which they are shared, if they are.
+    /// The store with which they are shared, if they are. That of the circuit comes first: a rate limit
+    /// outlives its account.
     pub(crate) fn store(&self) -> Option<&Store> {
-        self.0.rate_limit.store().or_else(|| self.circuit_breaker().store())
+        self.0.circuit_breaker.store().or_else(|| self.0.rate_limit.store())
     }
 
     pub(crate) fn target(&self) -> &Arc<str> {

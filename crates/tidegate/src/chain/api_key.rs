@@ -4,7 +4,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 /// An API key. It is never printed: neither [`Debug`] nor an error shows it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ApiKey(Arc<str>);
 
 impl ApiKey {

@@ -1,4 +1,6 @@
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::hash::Hash;
 use std::iter;
 
 use http::header::{AUTHORIZATION, HeaderName};
@@ -38,7 +40,7 @@ pub struct ProviderSettings {
 }
 
 /// Where the API key is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum ApiKeySource {
     Given(ApiKey),
     /// In a variable of the environment, which has not been read.
@@ -135,6 +137,15 @@ impl ProviderSettings {
             0 | 1 => vec![(target.to_owned(), self.clone())],
             _ => self.keys.iter().enumerate().map(of_key).collect(),
         }
+    }
+
+    /// The server and the account that requests reach, for [`Store::account`](crate::store::Store::account): the URL, the query,
+    /// the keys and the headers.
+    #[must_use]
+    pub fn account(&self) -> impl Hash {
+        let headers: BTreeMap<_, _> =
+            self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        (&self.base_url, &self.query, &self.keys, &self.key_header, headers)
     }
 
     /// The variable of the environment that may contain another base URL, and the path that is added to it.

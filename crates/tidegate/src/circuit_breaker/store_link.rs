@@ -12,7 +12,9 @@ use super::state::Circuit;
 use super::{Reason, State, Transition};
 use crate::layer_state::WeakLayerState;
 use crate::store::link_task::{TaskFlag, spawn};
-use crate::store::{CircuitChange, CircuitView, OnUnavailable, Store, StoreListener, StoreUnavailable};
+use crate::store::{
+    CircuitChange, CircuitView, OnUnavailable, SharedPart, Store, StoreListener, StoreUnavailable,
+};
 use crate::{Deadline, clock};
 
 /// The store through which one circuit is shared.
@@ -119,7 +121,7 @@ impl CircuitLink {
     }
 
     pub(super) fn name(&self, circuit: &Handle) -> String {
-        self.store.name_of("circuit", circuit.0.target(), circuit.0.key().map(|key| key.number()))
+        self.store.name_of(SharedPart::Circuit, circuit.0.target(), circuit.0.key().map(|key| key.number()))
     }
 }
 

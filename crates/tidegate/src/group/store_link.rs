@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime;
 
 use super::member_state::MemberState;
-use crate::store::{LeaseRequest, SharedCooldown, Store, StoreListener};
+use crate::store::{LeaseRequest, SharedCooldown, SharedPart, Store, StoreListener};
 
 /// The store through which a member shares the cooldowns that follow failures of its account.
 ///
@@ -29,7 +29,7 @@ struct CooldownListener {
 impl MemberLink {
     pub(super) fn new(store: &Store, member: &str) -> Self {
         Self {
-            name: store.name_of("member", member, None).into(),
+            name: store.name_of(SharedPart::Member, member, None).into(),
             store: store.clone(),
             has_joined: AtomicBool::new(false),
             listener: OnceLock::new(),

@@ -10,7 +10,7 @@ use super::shared_quotas::ExchangeStep;
 use super::store_link::StoreLink;
 use crate::clock;
 use crate::store::link_task::{TaskGuard, spawn};
-use crate::store::{LeaseGrant, LeaseRequest, StoreUnavailable};
+use crate::store::{LeaseGrant, LeaseRequest, SharedPart, StoreUnavailable};
 
 impl Handle {
     /// Starts or wakes the exchange with the store, if there is a store and something to do.
@@ -50,7 +50,7 @@ impl Handle {
 
     /// The name of the shared state.
     fn shared_name(&self, link: &StoreLink) -> String {
-        link.store.name_of("rate", self.0.target(), self.0.key().map(|key| key.number()))
+        link.store.name_of(SharedPart::Rate, self.0.target(), self.0.key().map(|key| key.number()))
     }
 
     /// Closes the gate of the other processes.

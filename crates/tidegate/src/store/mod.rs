@@ -86,7 +86,8 @@
 //!
 //! # Common mistakes
 //! A layer without a name: the name is that of the shared state. Two policies for one target: give each a
-//! [scope](Store::scope).
+//! [scope](Store::scope). A rotated key under the same name: give the store its [account](Store::account), or the cooldown of the
+//! old key is that of the new one.
 
 mod circuit;
 mod circuit_record;
@@ -105,6 +106,7 @@ use std::time::Duration;
 
 pub use circuit::{CircuitChange, CircuitView};
 pub use circuit_record::CircuitRecord;
+pub(crate) use handle::SharedPart;
 pub use handle::Store;
 pub use lease::{LeaseGrant, LeaseRequest, QuotaRequest, SharedCooldown};
 pub use settings::{OnUnavailable, Settings};

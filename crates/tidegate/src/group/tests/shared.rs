@@ -95,8 +95,12 @@ type Process = (Group<Resilience<Strict<Payload>>>, [StrictHandle; 2]);
 
 /// A process with the group of `a/m` and `b/m`.
 fn process(memory: &Arc<Mutex<Memory>>, process: usize) -> Process {
+    process_with(memory, process, |store| store)
+}
+
+fn process_with(memory: &Arc<Mutex<Memory>>, process: usize, change: impl FnOnce(Store) -> Store) -> Process {
     let store = ProcessStore { memory: Arc::clone(memory), process, settings: Settings::default() };
-    let store = Store::new(store);
+    let store = change(Store::new(store));
     let [(one, first), (two, second)] = [strict(), strict()];
     let stack = |name, service| ResilienceBuilder::new(name).store(store.clone()).service(service);
     (Group::new("group", [stack("a/m", one), stack("b/m", two)]).unwrap(), [first, second])
@@ -150,6 +154,19 @@ async fn a_key_that_fails_in_one_process_is_left_out_in_all() {
         make_calls(&mut other).await;
         assert!(other.1[0].calls() > before && cooldown(&other).is_none());
     }
+}
+
+/// Regression: a key that was rotated in all processes inherited the cooldown of the old one.
+#[tokio::test(start_paused = true)]
+async fn a_cooldown_is_that_of_one_account_under_the_same_name() {
+    let memory = Arc::default();
+    let mut processes =
+        ["old", "old", "new"].map(|account| process_with(&memory, 0, |store| store.account(account)));
+    fail(&processes[0].1[0], 401, None);
+    for process in &mut processes {
+        make_calls(process).await;
+    }
+    assert_eq!(processes.each_ref().map(cooldown), [Some(60), Some(60), None]);
 }
 
 #[tokio::test(start_paused = true)]
