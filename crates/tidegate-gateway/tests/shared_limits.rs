@@ -5,6 +5,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+#[cfg(unix)]
+use support::process::GatewayProcess;
 use support::*;
 use tidegate_gateway::{Config, Gateway, RunningGateway};
 use tidegate_testkit::{Provider, RedisServer, Reply};
@@ -163,6 +165,33 @@ async fn what_was_learned_about_a_key_ends_with_it_in_the_store_as_well() {
         assert!(is_left_out(&other).await, "{policy}");
         one.stop().await;
         other.stop().await;
+    }
+}
+
+/// Regression: each gateway hashed the credentials of callers without an entry with a secret of its own, and had a quota for
+/// each.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_for_each_credential_is_one_of_all_gateways() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    for key_by in ["credential", "tenant"] {
+        let limit = format!("{{ requests_per_minute = 3, on_limit = \"reject\", key_by = {key_by:?} }}");
+        let file = openai("p", &provider.base_url())
+            + &format!("policies.default.rate_limiter = {limit}\n")
+            + &format!("[store]\nurl = {:?}\nprefix = {key_by:?}\ntimeout = \"1s\"\n", server.url())
+            + &route("*", &["p/m"]);
+        // Each has secrets of its own.
+        let gateways = ["one", "other"].map(|name| GatewayProcess::start(&format!("{key_by}-{name}"), &file));
+        for key in ["sk-one", "sk-two"] {
+            let mut admitted = 0;
+            for gateway in gateways.iter().cycle().take(6) {
+                let url = gateway.url("/v1/chat/completions");
+                let call = client().post(url).header("content-type", "application/json").body(BODY);
+                admitted += u32::from(call.bearer_auth(key).send().await.unwrap().status() == 200);
+            }
+            assert_eq!(admitted, 3, "{key_by} {key}");
+        }
     }
 }
 

@@ -234,10 +234,11 @@
 //! # Several gateways
 //! With a table `[store]`, gateways with the same Redis server and the same `prefix` share the quotas of their targets under a
 //! policy, the times for which providers closed them, the rate limits of `[[callers]]`, and the states of the circuits, with
-//! [`shared_window`](tidegate::circuit_breaker#defaults) also their rates; see [`tidegate::store`]. Circuits, and the cooldowns of
-//! keys, are shared by gateways with the same server and account alone: those of a rotated key end with it. A gateway
-//! starts without its server: in the mode `fail_open` with a warning, and decides by its share of the quotas until the server
-//! is there. In the mode `fail_closed` it does not start.
+//! [`shared_window`](tidegate::circuit_breaker#defaults) also their rates; see [`tidegate::store`]. Circuits, and the cooldowns
+//! of keys, are shared by gateways with the same server and account alone: those of a rotated key end with it. Limits with a
+//! `key_by` are shared for each key; the credentials of callers without an entry are hashed with the `prefix` and the password
+//! of the server. A gateway starts without its server: in the mode `fail_open` with a warning, and decides by its share of the
+//! quotas until the server is there. In the mode `fail_closed` it does not start.
 //!
 //! # Common mistakes
 //! A base URL without its version: `https://api.openai.com` instead of `https://api.openai.com/v1`.

@@ -1,15 +1,12 @@
 //! The headers that are forwarded, and those that are removed.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 
 use http::header::{self, Entry};
-use http::{HeaderMap, HeaderName, HeaderValue, request};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate::Tenant;
 
-use crate::access::CallerName;
+use super::tenants::digest;
 
 /// Headers of a single connection, which are never forwarded.
 static HOP_BY_HOP: [HeaderName; 8] = [
@@ -70,42 +67,8 @@ static OF_THE_ORIGIN: [HeaderName; 5] = [
     HeaderName::from_static("report-to"),
 ];
 
-/// The headers that identify a caller. They are read before they are removed.
-static CREDENTIALS: [HeaderName; 4] = [
-    header::AUTHORIZATION,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-goog-api-key"),
-];
-
-/// Hashes credentials and idempotency keys with random keys, so that no caller can construct a collision and no
-/// credential is stored.
-static SECRETS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
-
 /// Numbers the calls of callers without an identity.
 static ANONYMOUS_CALLS: AtomicU64 = AtomicU64::new(0);
-
-/// 128 bits that another value has with a negligible probability.
-fn digest(value: impl Hash) -> String {
-    SECRETS.each_ref().map(|secret| format!("{:016x}", secret.hash_one(&value))).concat()
-}
-
-/// The tenant of a request: the caller of its key, or else a digest of its credentials.
-pub(super) fn tenant(head: &request::Parts) -> Option<Tenant> {
-    if let Some(CallerName(name)) = head.extensions.get() {
-        return Some(Tenant(Arc::clone(name)));
-    }
-    let values = CREDENTIALS.each_ref().map(|name| head.headers.get(name).and_then(credential));
-    values.iter().any(Option::is_some).then(|| Tenant(digest(values).into()))
-}
-
-/// The credential in a header, unless it is empty, as that of a client without a key.
-fn credential(value: &HeaderValue) -> Option<&[u8]> {
-    let value = value.as_bytes().trim_ascii();
-    let is_empty =
-        [&b""[..], b"bearer", b"basic", b"basic og=="].iter().any(|it| value.eq_ignore_ascii_case(it));
-    (!is_empty).then_some(value)
-}
 
 /// Whether chains see a header of a caller, unless it is named in `connection`.
 pub(crate) fn reaches_chain(name: &HeaderName) -> bool {
@@ -197,22 +160,6 @@ mod tests {
             ("x-tidegate-target", "p/m"),
         ]);
         assert_eq!(forwarded(ours, None), HeaderMap::new());
-    }
-
-    #[test]
-    fn an_empty_credential_names_nobody() {
-        let tenant_of = |name: &'static str, value: &'static str| {
-            let (mut head, ()) = http::Request::new(()).into_parts();
-            head.headers = headers(&[(name, value)]);
-            tenant(&head)
-        };
-        for value in ["", " ", "Bearer", "Bearer ", "bearer   ", "Basic", "Basic Og=="] {
-            assert!(tenant_of("authorization", value).is_none(), "{value:?}");
-        }
-        for name in ["x-api-key", "api-key", "x-goog-api-key"] {
-            assert!(tenant_of(name, "\t").is_none() && tenant_of(name, "k").is_some(), "{name}");
-        }
-        assert_ne!(tenant_of("authorization", "Bearer a"), tenant_of("authorization", "Bearer b"));
     }
 
     /// Regression: the key passed unchanged under the account that all callers share.

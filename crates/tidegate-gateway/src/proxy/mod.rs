@@ -24,6 +24,7 @@ mod responses_progress;
 mod route_chain;
 mod route_table;
 mod target;
+mod tenants;
 mod token_counter;
 mod unpack_permits;
 
@@ -52,6 +53,7 @@ pub(crate) use self::request_body::{BodyLimits, CallerBodies};
 pub(crate) use self::route_chain::{CachedFor, RouteChain};
 pub(crate) use self::route_table::RouteTable;
 pub(crate) use self::target::{AddressedTarget, BoxedBody, SharedStack, TargetStack};
+pub(crate) use self::tenants::Tenants;
 pub(crate) use self::token_counter::TokenCounter;
 pub(crate) use self::unpack_permits::UnpackPermits;
 use crate::access::CallerRules;
@@ -95,6 +97,8 @@ pub(crate) struct Proxy {
     pub(crate) redactor: Arc<Redactor>,
     /// Traces the calls, if they are exported.
     pub(crate) tracer: Option<Arc<dyn CallTracer>>,
+    /// On whose behalf requests are.
+    pub(crate) tenants: Tenants,
     /// The limits of callers without any.
     pub(crate) unlimited: CallerLimits,
 }
@@ -173,7 +177,7 @@ impl Proxy {
         if let Some(counter) = chain.token_counter() {
             let mut request = Request::new(Payload::from(body));
             *request.uri_mut() = endpoint_uri(Endpoint::Messages, &head.uri);
-            let tenant = headers::tenant(&head);
+            let tenant = self.tenants.of(&head);
             *request.headers_mut() = headers::forwarded(head.headers, tenant.as_ref());
             request.extensions_mut().insert(model.span().clone());
             if let Some(traced) = record.traced(&UsageMeter::new(0)) {
@@ -266,7 +270,7 @@ impl Proxy {
         if let Some(traced) = record.traced(&meter) {
             extensions.insert(traced);
         }
-        let tenant = headers::tenant(&head);
+        let tenant = self.tenants.of(&head);
         let headers = headers::forwarded(head.headers, tenant.as_ref());
         if !chain.is_cached_for(tenant.as_ref(), &headers) {
             extensions.insert(Uncached);

@@ -53,6 +53,11 @@ impl BuiltChains {
         self.store.as_ref().map(SharedLimits::store)
     }
 
+    /// The secret that gateways with this store have in common.
+    pub(super) fn salt(&self) -> Option<&str> {
+        self.store.as_ref().map(SharedLimits::salt)
+    }
+
     pub(super) async fn check_store(&self) -> Result<(), RedisStoreError> {
         match &self.store {
             Some(store) => store.check().await,

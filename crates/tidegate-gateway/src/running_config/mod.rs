@@ -18,7 +18,7 @@ use crate::call_trace::CallTracer;
 use crate::calls::RecentCalls;
 use crate::config::{ANY, Config, GatewayConfigError, ProviderKeys, Route};
 use crate::endpoint::Endpoint;
-use crate::proxy::{BodyBudget, BodyLimits, CallerLimits, Proxy, Redactor, UnpackPermits};
+use crate::proxy::{BodyBudget, BodyLimits, CallerLimits, Proxy, Redactor, Tenants, UnpackPermits};
 use crate::targets::Targets;
 
 /// A configuration, and what is built from it. It does not change.
@@ -92,6 +92,7 @@ impl RunningConfig {
                 Some(before) => before.tracer.clone(),
                 None => tracer(&config)?,
             },
+            tenants: Tenants::new(built.salt()),
             unlimited: CallerLimits::none(),
         };
         Ok(Self {

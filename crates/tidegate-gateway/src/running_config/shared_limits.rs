@@ -1,4 +1,4 @@
-use tidegate::store::{OnUnavailable, Store};
+use tidegate::store::{OnUnavailable, SharedStore, Store};
 use tidegate_redis::{RedisSettings, RedisStore, RedisStoreError};
 
 use crate::config::GatewayConfigError;
@@ -23,6 +23,11 @@ impl SharedLimits {
 
     pub(super) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The secret of all gateways with this store.
+    pub(super) fn salt(&self) -> &str {
+        self.redis.salt()
     }
 
     /// Whether the server can be used. In the mode `fail_open` the answer is a line of the log.
