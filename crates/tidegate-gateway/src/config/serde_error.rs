@@ -4,23 +4,17 @@ use std::borrow::Cow;
 
 use tidegate::config::ConfigError;
 
-/// The tables into which a key may have been entered by mistake.
-const WITH_KEYS: [&str; 5] = ["providers", "callers", "admin", "alerts", "tls"];
-
 /// Converts the serde error `message` about the key at `path`.
 pub(super) fn from_serde(path: &str, message: &str) -> ConfigError {
-    let message = match WITH_KEYS.iter().any(|table| path.starts_with(table)) {
-        true => without_value(message),
-        false => message.into(),
-    };
-    ConfigError::from_serde(path, &message)
+    ConfigError::from_serde(path, &without_text(message))
 }
 
-/// The message with the type of the found value only: `invalid type: string "x", expected a table`.
-fn without_value(message: &str) -> Cow<'_, str> {
+/// The message without the text that was found, which may be a key, or a URL with a password, in the wrong place. Its type is
+/// left: `invalid type: string "x", expected a table`.
+fn without_text(message: &str) -> Cow<'_, str> {
     match message.rsplit_once(", expected ") {
-        Some((found, expected)) if found.starts_with("invalid ") => {
-            let kind = found.split(['"', '`']).next().unwrap_or_default().trim_end();
+        Some((found, expected)) if found.starts_with("invalid ") && found.contains('"') => {
+            let kind = found.split('"').next().unwrap_or_default().trim_end();
             format!("{kind}, expected {expected}").into()
         }
         _ => message.into(),
