@@ -28,6 +28,8 @@ pub(super) struct CallAtMember {
     pub(super) in_flight: InFlight,
     pub(super) member: Arc<str>,
     pub(super) began: Instant,
+    /// The request has the credential of its caller.
+    pub(super) has_own_account: bool,
     /// Counts the tokens of the attempt, if the group has an affinity.
     pub(super) meter: Option<UsageMeter>,
     /// The outcome of a stream of which the head was no result, so that the end is one.
@@ -39,7 +41,9 @@ impl CallAtMember {
     fn record_end(&mut self, outcome: &Outcome) {
         let (state, now, unproven) = (self.in_flight.state(), clock::now(), self.unproven.take());
         match outcome {
-            Outcome::Failure(failure) => record_failure(state, &self.member, failure, self.began, now),
+            Outcome::Failure(failure) => {
+                record_failure(state, &self.member, failure, self.has_own_account, self.began, now);
+            }
             Outcome::Success if unproven.is_some() && state.record_success(self.began, None, now) => {
                 Decision::MemberReturned.emit(&self.member, None);
             }

@@ -238,11 +238,9 @@ impl<S: Clone> GroupCall<S> {
                     Decision::MemberReturned.emit(&member.name, None);
                 }
             }
-            // That of the caller alone, and no reason to leave the member out for others.
-            Outcome::Failure(failure) if self.has_own_account && is_of_account(failure.code) => {
-                member.state.record_no_result(Some(began), now);
+            Outcome::Failure(failure) => {
+                record_failure(&member.state, &member.name, failure, self.has_own_account, began, now);
             }
-            Outcome::Failure(failure) => record_failure(&member.state, &member.name, failure, began, now),
             Outcome::Neutral => member.state.record_no_result(Some(began), now),
         }
     }
@@ -300,7 +298,8 @@ impl<S: Clone> GroupCall<S> {
         response.extensions_mut().insert(member);
         let (in_flight, began) = (current.in_flight?, current.began?);
         let Current { meter, unproven, .. } = current;
-        Some(Box::new(CallAtMember { in_flight, member: Arc::clone(name), began, meter, unproven }))
+        let (member, has_own_account) = (Arc::clone(name), self.has_own_account);
+        Some(Box::new(CallAtMember { in_flight, member, began, has_own_account, meter, unproven }))
     }
 }
 
@@ -322,14 +321,19 @@ fn shorter(soonest: Option<Duration>, wait: Option<Duration>) -> Option<Duration
     soonest.filter(|soonest| wait.is_some_and(|wait| *soonest < wait))
 }
 
-/// Records a failure of a member that was called at `began`.
+/// Records a failure of a member that was called at `began`. One of the account of the caller is no reason to leave the member
+/// out for others.
 pub(super) fn record_failure(
     state: &MemberState,
     member: &str,
     failure: &Failure,
+    has_own_account: bool,
     began: Instant,
     now: Instant,
 ) {
+    if has_own_account && is_of_account(failure.code) {
+        return state.record_no_result(Some(began), now);
+    }
     if let Some(cooldown) = state.record_failure(failure, began, now) {
         Decision::MemberLeftOut { code: failure.code, cooldown }.emit(member, None);
     }

@@ -201,6 +201,33 @@ async fn the_account_of_a_caller_leaves_no_member_out() {
     }
 }
 
+/// Regression: a key of a caller that failed within a stream took the member away from all others.
+#[tokio::test(start_paused = true)]
+async fn the_account_of_a_caller_leaves_no_member_out_at_the_end_of_a_stream() {
+    for (credential, code, is_left_out) in [
+        (true, ErrorCode::Authentication, false),
+        (true, ErrorCode::QuotaExhausted, false),
+        (true, ErrorCode::ServerError, true),
+        (false, ErrorCode::QuotaExhausted, true),
+    ] {
+        let outcome = StreamOutcome::new();
+        outcome.set_unproven();
+        let (mut group, handles) = group::<2>();
+        let answer = Answer::status(200).stall().extension(outcome.clone());
+        handles.iter().for_each(|handle| _ = handle.otherwise(answer.clone()));
+        let mut request = request();
+        if credential {
+            request.headers_mut().insert("authorization", HeaderValue::from_static("Bearer of-the-caller"));
+        }
+        let response = send(&mut group, request).await.unwrap();
+        outcome.set(Outcome::from(crate::Failure::new(code)));
+        drop(response);
+        let snapshot = group.handle().snapshot();
+        let is_any = [0, 1].iter().any(|index| member(&snapshot, *index).cooldown_remaining_ms.is_some());
+        assert_eq!(is_any, is_left_out, "{credential} {code}");
+    }
+}
+
 /// The head of a stream that has no content so far is no result. Its end is.
 #[tokio::test(start_paused = true)]
 async fn a_stream_without_content_does_not_end_a_cooldown_before_its_end() {
