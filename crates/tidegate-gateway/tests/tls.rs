@@ -256,10 +256,25 @@ async fn connections_without_a_request_do_not_delay_the_stop() {
 
 #[tokio::test]
 async fn a_certificate_that_the_file_names_no_more_is_still_renewed() {
-    let mut files = CertificateFiles::new("unnamed");
+    let log = log_of_a_renewal("unnamed", "ok", |_, file| file.to_owned()).await;
+    assert!(log.contains("changed by a restart only") && log.contains("tls"), "{log}");
+}
+
+/// Regression: the certificate expired, because the file had a mistake that changed nothing.
+#[tokio::test]
+async fn a_certificate_is_renewed_while_the_file_has_mistakes() {
+    log_of_a_renewal("syntax", "error", |tls, file| format!("{tls}{file}[")).await;
+    log_of_a_renewal("mistake", "error", |tls, file| format!("{tls}max_connections = 0\n{file}")).await;
+    log_of_a_renewal("without-tls", "error", |_, file| format!("max_connections = 0\n{file}")).await;
+}
+
+/// The log of a gateway whose file is changed, with this result, before its certificate is renewed. `change` gets the setting
+/// of the certificate and the rest of the file.
+async fn log_of_a_renewal(name: &str, result: &str, change: impl Fn(&str, &str) -> String) -> String {
+    let mut files = CertificateFiles::new(name);
     let (_server, file) = provider(Reply::ok()).await;
     let file = "notice = \"0s\"\n".to_owned() + &file;
-    let gateway = support::process::GatewayProcess::start("unnamed", &(files.setting() + &file));
+    let gateway = support::process::GatewayProcess::start(name, &(files.setting() + &file));
     let health = format!("https://{}/healthz", gateway.addr());
     let until = async |is_done: &dyn Fn(&serde_json::Value) -> bool, client: reqwest::Client| {
         let started = Instant::now();
@@ -274,13 +289,12 @@ async fn a_certificate_that_the_file_names_no_more_is_still_renewed() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    std::fs::write(gateway.file(), &file).unwrap();
-    until(&|health| health["last_reload"]["result"] == "ok", files.client()).await;
+    std::fs::write(gateway.file(), change(&files.setting(), &file)).unwrap();
+    until(&|health| health["last_reload"]["result"] == result, files.client()).await;
     files.renew();
     until(&|_| true, files.client()).await;
     gateway.signal("TERM");
-    let (_, log) = gateway.end().await;
-    assert!(log.contains("changed by a restart only") && log.contains("tls"), "{log}");
+    gateway.end().await.1
 }
 
 #[tokio::test]

@@ -228,7 +228,7 @@
 //! | a removed route | its model is unknown to new calls |
 //! | a caller | its limits start anew if one of its settings but the key has changed |
 //! | `alerts` | the new thresholds apply to what is raised as well |
-//! | a certificate | is that of new connections; open ones are not affected. Without `tls` in the file the one in use is still renewed |
+//! | a certificate | is that of new connections; open ones are not affected. Without `tls` in the file, and while the file has mistakes, the one in use is still renewed |
 //! | `listen`, `max_connections`, `notice`, `drain`, `log`, `otlp`, whether there is `tls` | nothing before a restart, with a warning |
 //!
 //! # Several gateways

@@ -7,6 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::{Config, ConfigSource, TlsCertificate};
 use crate::pages::AppState;
+use crate::server::ServerTls;
 
 /// The time between two looks at the files. Notifications of the system would come sooner, but not from a network or an
 /// overlay file system, and not for the links by which Kubernetes replaces files.
@@ -36,8 +37,8 @@ pub(crate) async fn follow(
             let (mut read, certificate) = (source.clone(), state.running().config.tls.clone());
             let (read, config) = blocking(move || {
                 let config = read.read();
-                // Without a restart it stays in use.
-                if config.as_ref().is_ok_and(|config| config.tls.is_none()) {
+                // It stays in use: without a restart, or because of the mistakes in the file.
+                if config.as_ref().map_or(true, |config| config.tls.is_none()) {
                     read.keep(certificate.iter().flat_map(TlsCertificate::paths));
                 }
                 (read, config)
@@ -49,9 +50,18 @@ pub(crate) async fn follow(
                 adjust(&mut config);
                 config
             });
-            // The mistakes are in the log.
-            let _ = state.reload(adjusted);
+            // The mistakes are in the log. The certificate in use does not depend on them.
+            if let (Err(_), Some(tls)) = (state.reload(adjusted), state.tls.clone()) {
+                blocking(move || renew(&tls)).await;
+            }
         }
+    }
+}
+
+/// Reads the files of the certificate in use again.
+fn renew(tls: &ServerTls) {
+    if let Err(error) = tls.reload() {
+        tracing::error!(layer = "gateway", %error, "certificate is invalid, the one before stays in use");
     }
 }
 
