@@ -90,7 +90,7 @@ async fn alerts_and_changes_by_hand_are_events() {
     client().post(url(&gateway, "/signals/p/alerts/reset")).send().await.unwrap();
     let change = json!({"policy": "default", "action": "reset"});
     log.event("WARN", "changed by hand", &target(change)).await;
-    let reason = json!({"reason": "p/alerts: circuit closed again for 0s"});
+    let reason = json!({"reason": "p/alerts: circuit no longer open for 0s"});
     log.event("INFO", "alert cleared", &target(reason)).await;
 }
 

@@ -73,7 +73,7 @@ impl fmt::Display for Alert {
                 write!(f, "only {} of the calls are slow", percent.unwrap_or("few"))?;
             }
             (AlertKind::CircuitOpen, AlertState::Raised) => f.write_str("circuit not closed")?,
-            (AlertKind::CircuitOpen, AlertState::Cleared) => f.write_str("circuit closed again")?,
+            (AlertKind::CircuitOpen, AlertState::Cleared) => f.write_str("circuit no longer open")?,
             (AlertKind::QuotaNearlySpent, AlertState::Raised) => {
                 write!(f, "{} of a quota left", percent.unwrap_or("little"))?;
             }

@@ -25,15 +25,19 @@ impl Condition {
         self == Self::default()
     }
 
-    /// Observes whether the condition holds at `now`. Returns the new state if it changes, and for how long the
-    /// condition has been so.
+    /// Observes whether the condition holds at `now`; `None` if that is not known, which raises nothing and clears what is raised
+    /// in time. Returns the new state if it changes, and for how long the condition has been so.
     pub(super) fn observe(
         &mut self,
-        holds: bool,
+        holds: Option<bool>,
         raise_after: Duration,
         clear_after: Duration,
         now: Instant,
     ) -> Option<(AlertState, Duration)> {
+        if holds.is_none() && !self.is_raised {
+            return None;
+        }
+        let holds = holds.unwrap_or(false);
         if holds == self.is_raised {
             self.differs_since = None;
             return None;

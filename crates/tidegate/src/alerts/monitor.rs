@@ -14,10 +14,10 @@ pub(super) struct Monitor {
     conditions: BTreeMap<(AlertKind, Arc<str>), Condition>,
 }
 
-/// What is observed of one condition: whether it holds, and the share that decides.
+/// What is observed of one condition: whether it holds, if that is certain, and the share that decides.
 #[derive(Clone, Copy, Debug)]
 struct Observation {
-    holds: bool,
+    holds: Option<bool>,
     value: Option<f64>,
 }
 
@@ -53,34 +53,35 @@ impl Monitor {
             for (name, signals) in chains.iter().map(|it| (&it.name, &*it.targets)).chain([all]) {
                 let holds = !signals.is_empty() && signals.iter().all(is_cooling);
                 let key = (AlertKind::AllTargetsCooling, Arc::clone(name));
-                observations.insert(key, Observation { holds, value: None });
+                observations.insert(key, Observation { holds: Some(holds), value: None });
             }
         }
         for key in self.conditions.keys() {
-            observations.entry(key.clone()).or_insert(Observation { holds: false, value: None });
+            observations.entry(key.clone()).or_insert(Observation { holds: Some(false), value: None });
         }
         observations.into_iter().filter_map(|(key, observation)| self.decide(key, observation, now)).collect()
     }
 
     fn observe_target(&self, signals: &SignalsSnapshot, observations: &mut Observations) {
-        let settings = &self.settings;
-        let succeeded = signals.failure_rate.map(|rate| 1.0 - rate);
-        let shares = [
-            (AlertKind::SuccessRate, succeeded, succeeded.is_some_and(|rate| rate < settings.success_rate)),
-            (
-                AlertKind::SlowRate,
-                signals.slow_call_rate,
-                signals.slow_call_rate.is_some_and(|rate| rate > settings.slow_rate),
-            ),
-            (AlertKind::CircuitOpen, None, signals.circuit_state != State::Closed),
-        ];
-        let left = quota_left(signals);
-        let quota = left.is_some_and(|share| share < self.settings.quota_left);
-        for (kind, value, holds) in shares.into_iter().chain([(AlertKind::QuotaNearlySpent, left, quota)]) {
+        let (settings, circuit) = (&self.settings, signals.for_alerts);
+        let succeeded = circuit.rates.failures.map(|rate| 1.0 - rate);
+        let (slow, left) = (circuit.rates.slow_calls, quota_left(signals));
+        // Without a probe nothing shows whether the target has recovered, and the rates are those from before the cooldown.
+        let is_certain = signals.circuit_state != State::HalfOpen || circuit.is_probing;
+        let of_circuit = |holds: bool| (is_certain || !holds).then_some(holds);
+        let is_low = |share: Option<f64>, least| share.is_some_and(|share| share < least);
+        for (kind, value, holds) in [
+            (AlertKind::SuccessRate, succeeded, of_circuit(is_low(succeeded, settings.success_rate))),
+            (AlertKind::SlowRate, slow, of_circuit(slow.is_some_and(|rate| rate > settings.slow_rate))),
+            (AlertKind::CircuitOpen, None, of_circuit(signals.circuit_state != State::Closed)),
+            (AlertKind::QuotaNearlySpent, left, Some(is_low(left, settings.quota_left))),
+        ] {
             let observation = Observation { holds, value };
-            // Of stacks of one name, one that has degraded decides.
+            // Of stacks of one name, one that has degraded decides, else one that may have.
             let known = observations.entry((kind, Arc::clone(&signals.target))).or_insert(observation);
-            if holds && !known.holds {
+            let rank =
+                |holds: Option<bool>| [Some(false), None, Some(true)].iter().position(|it| *it == holds);
+            if rank(holds) > rank(known.holds) {
                 *known = observation;
             }
         }

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::condition::Condition;
 use super::monitor::Monitor;
 use super::{Alert, AlertKind, AlertState, ChainSignals, Settings};
-use crate::circuit_breaker::State;
-use crate::stack::SignalsSnapshot;
+use crate::circuit_breaker::{EvaluatedRates, State};
+use crate::stack::{CircuitForAlerts, SignalsSnapshot};
 use crate::testing::{send, strict};
 use crate::{CircuitBreakerLayer, Payload, RateLimitLayer, ResilienceBuilder};
 
@@ -17,6 +17,12 @@ const SECOND: Duration = Duration::from_secs(1);
 fn healthy(target: &str) -> SignalsSnapshot {
     let layer = ResilienceBuilder::new(target).build();
     layer.signals().snapshot()
+}
+
+/// A circuit with these rates of enough calls.
+fn circuit(failures: f64, slow_calls: f64, is_probing: bool) -> CircuitForAlerts {
+    let rates = EvaluatedRates { failures: Some(failures), slow_calls: Some(slow_calls) };
+    CircuitForAlerts { rates, is_probing }
 }
 
 /// The alerts of a monitor that reads `signals` every second for `seconds`.
@@ -39,18 +45,24 @@ fn observe(
 fn each_threshold_raises_its_alert_and_clears_it() {
     use AlertKind::{AllTargetsCooling, CircuitOpen, QuotaNearlySpent, SlowRate, SuccessRate};
     let good = || SignalsSnapshot {
-        failure_rate: Some(0.05),
-        slow_call_rate: Some(0.1),
+        for_alerts: circuit(0.05, 0.1, false),
         tokens_remaining: Some(1_000),
         tokens_capacity: Some(1_000),
         ..healthy("a/b")
     };
     let open = SignalsSnapshot { circuit_state: State::Open, ..good() };
     let cases: [(SignalsSnapshot, &[(AlertKind, u64)]); 6] = [
-        (SignalsSnapshot { failure_rate: Some(0.11), ..good() }, &[(SuccessRate, 30)]),
-        (SignalsSnapshot { slow_call_rate: Some(0.51), ..good() }, &[(SlowRate, 30)]),
+        (SignalsSnapshot { for_alerts: circuit(0.11, 0.1, false), ..good() }, &[(SuccessRate, 30)]),
+        (SignalsSnapshot { for_alerts: circuit(0.05, 0.51, false), ..good() }, &[(SlowRate, 30)]),
         (SignalsSnapshot { tokens_remaining: Some(99), ..good() }, &[(QuotaNearlySpent, 30)]),
-        (SignalsSnapshot { circuit_state: State::HalfOpen, ..good() }, &[(CircuitOpen, 60)]),
+        (
+            SignalsSnapshot {
+                circuit_state: State::HalfOpen,
+                for_alerts: circuit(0.05, 0.1, true),
+                ..good()
+            },
+            &[(CircuitOpen, 60)],
+        ),
         (SignalsSnapshot { rate_closed_ms: Some(10), ..good() }, &[(AllTargetsCooling, 30)]),
         (open, &[(AllTargetsCooling, 30), (CircuitOpen, 60)]),
     ];
@@ -133,7 +145,7 @@ fn the_text_of_a_cleared_alert_does_not_contradict_itself() {
         (SuccessRate, None, "too few of the calls succeed", "enough of the calls succeed again"),
         (SlowRate, Some(0.2), "20 % of the calls are slow", "only 20 % of the calls are slow"),
         (SlowRate, None, "too many of the calls are slow", "only few of the calls are slow"),
-        (CircuitOpen, None, "circuit not closed", "circuit closed again"),
+        (CircuitOpen, None, "circuit not closed", "circuit no longer open"),
         (QuotaNearlySpent, Some(0.05), "5 % of a quota left", "5 % of each quota left again"),
         (QuotaNearlySpent, None, "little of a quota left", "enough of each quota left again"),
         (AllTargetsCooling, None, "no target admits calls", "a target admits calls again"),
@@ -168,7 +180,7 @@ async fn the_signals_of_a_stack_raise_alerts_as_time_passes() {
         let _ = send(&mut stack, http::Request::post("http://p/").body(Payload::empty()).unwrap()).await;
     }
     let mut received = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..2 {
         let alert = alerts.next().await;
         received.push((alert.alert, alert.state, started.elapsed().as_secs()));
     }
@@ -176,11 +188,53 @@ async fn the_signals_of_a_stack_raise_alerts_as_time_passes() {
     let alert = alerts.next().await;
     assert_eq!((alert.state, started.elapsed().as_secs() >= 120), (AlertState::Cleared, true));
     let raised = AlertState::Raised;
-    let expected =
-        [(AlertKind::SuccessRate, 30), (AlertKind::AllTargetsCooling, 30), (AlertKind::CircuitOpen, 60)];
+    let expected = [(AlertKind::AllTargetsCooling, 30), (AlertKind::CircuitOpen, 60)];
     assert_eq!(received, expected.map(|(kind, seconds)| (kind, raised, seconds)));
     let json = serde_json::to_value(&alert).unwrap();
     assert_eq!((&json["state"], &json["for_ms"]), (&"cleared".into(), &60_000.into()), "{json}");
+}
+
+/// Regression: the one call at a target that was rarely used raised an alert for a day.
+#[tokio::test(start_paused = true)]
+async fn a_rate_raises_an_alert_from_as_many_calls_as_the_circuit_evaluates() {
+    for (calls, is_raised) in [(1, false), (19, false), (20, true)] {
+        let (inner, provider) = strict();
+        let circuit = CircuitBreakerLayer::new().failure_threshold(100).minimum_throughput(20);
+        let mut stack = ResilienceBuilder::new("a/b").circuit_breaker(circuit).service(inner);
+        (0..calls).for_each(|_| _ = provider.answer(503));
+        for _ in 0..calls {
+            let _ = send(&mut stack, http::Request::post("http://p/").body(Payload::empty()).unwrap()).await;
+        }
+        let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
+        let alerts = observe(&mut monitor, &mut now, 100, &[stack.signals().snapshot()]);
+        let expected = [(AlertKind::SuccessRate, AlertState::Raised, 30 * SECOND)];
+        assert_eq!(alerts, &expected[..usize::from(is_raised)], "{calls} calls");
+    }
+}
+
+/// Regression: the alerts of a circuit to which no call came after its cooldown were never cleared.
+#[test]
+fn a_half_open_circuit_without_a_call_clears_its_alerts_and_raises_none() {
+    use AlertKind::{AllTargetsCooling, CircuitOpen, SlowRate, SuccessRate};
+    let signals = |circuit_state, is_probing| SignalsSnapshot {
+        circuit_state,
+        for_alerts: circuit(0.5, 0.6, is_probing),
+        ..healthy("a/b")
+    };
+    let (open, idle) = (signals(State::Open, false), signals(State::HalfOpen, false));
+    let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
+    let raised = observe(&mut monitor, &mut now, 100, std::slice::from_ref(&open));
+    assert_eq!(raised.len(), 4);
+    let mut cleared = observe(&mut monitor, &mut now, 1_000, std::slice::from_ref(&idle));
+    cleared.sort_unstable_by_key(|(kind, ..)| *kind);
+    let kinds = [SuccessRate, SlowRate, CircuitOpen, AllTargetsCooling];
+    assert_eq!(cleared, kinds.map(|kind| (kind, AlertState::Cleared, 60 * SECOND)));
+    // With few calls, the circuit has not been closed for all of the time in which it was half-open as well.
+    let mut raised = observe(&mut monitor, &mut now, 30, std::slice::from_ref(&open));
+    raised.extend(observe(&mut monitor, &mut now, 25, &[idle]));
+    assert_eq!(raised, []);
+    let raised = observe(&mut monitor, &mut now, 10, &[open]);
+    assert!(raised.contains(&(CircuitOpen, AlertState::Raised, 60 * SECOND)), "{raised:?}");
 }
 
 #[test]
@@ -200,7 +254,7 @@ proptest! {
         let mut is_raised = false;
         for (second, holds_now) in holds.iter().enumerate() {
             let now = start + SECOND * u32::try_from(second).unwrap();
-            let change = condition.observe(*holds_now, Duration::from_secs(raise), Duration::from_secs(clear), now);
+            let change = condition.observe(Some(*holds_now), Duration::from_secs(raise), Duration::from_secs(clear), now);
             let steady = holds[..=second].iter().rev().take_while(|value| *value == holds_now).count() as u64 - 1;
             let needed = if *holds_now { raise } else { clear };
             match change {

@@ -38,6 +38,16 @@ pub struct Snapshot {
     pub would_have_rejected: u64,
     /// The number of attempts that were admitted from the `open_budget`, since the start.
     pub admitted_while_open: u64,
+    /// The shares by which alerts are raised.
+    #[serde(skip)]
+    pub(crate) evaluated: EvaluatedRates,
+}
+
+/// The shares of windows with enough calls for a decision, which is at least `minimum_throughput`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct EvaluatedRates {
+    pub(crate) failures: Option<f64>,
+    pub(crate) slow_calls: Option<f64>,
 }
 
 /// A failure that counted against a circuit.
@@ -67,6 +77,7 @@ impl Snapshot {
             last_failure: circuit.last_failure().map(|(code, at)| LastFailure { code, ago_ms: ago(at) }),
             would_have_rejected: 0,
             admitted_while_open: 0,
+            evaluated: circuit.evaluated_rates([failures, slow_calls]),
         }
     }
 }

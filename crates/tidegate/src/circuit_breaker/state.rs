@@ -32,6 +32,7 @@ use super::ramp_up::RampUp;
 use super::reason::Reason;
 use super::rejections::{CircuitRejection, RejectionCause};
 use super::settings::Settings;
+use super::snapshot::EvaluatedRates;
 use super::statistics::CircuitStatistics;
 use super::transition::{State, Transition};
 use crate::store::WindowTotals;
@@ -355,6 +356,17 @@ impl Circuit {
     /// How many calls in the window failed, and how many of those with a known latency were slow.
     pub(super) fn window_totals(&mut self, now: Instant) -> [WindowTotals; 2] {
         self.statistics.totals(&self.settings, now)
+    }
+
+    /// Returns the rates of these totals, of results and of latencies, where there are enough calls to evaluate.
+    pub(super) fn evaluated_rates(&self, [failures, slow_calls]: [WindowTotals; 2]) -> EvaluatedRates {
+        let rate = |totals: WindowTotals, window| {
+            totals.rate().filter(|_| totals.calls >= self.settings.enough_calls(window))
+        };
+        EvaluatedRates {
+            failures: rate(failures, self.settings.window()),
+            slow_calls: rate(slow_calls, self.settings.slow_call_window()),
+        }
     }
 
     /// The ramp of a circuit that closes now, unless all its traffic comes back at once.

@@ -5,7 +5,7 @@ use http::Request;
 use serde::Serialize;
 
 use crate::attempt::AttemptGates;
-use crate::circuit_breaker::{LastFailure, State};
+use crate::circuit_breaker::{EvaluatedRates, LastFailure, State};
 use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::{backpressure, circuit_breaker, rate_limit};
@@ -24,9 +24,10 @@ pub struct KeySignals {
     pub circuit_state: State,
     /// The time until an open circuit admits a probe.
     pub cooldown_remaining_ms: Option<u64>,
-    /// The share of the latest calls that failed, from 0 to 1; `None` if no failure rate is configured.
+    /// The share of failed calls in the window, from 0 to 1. `None` without calls, or if the window is a time and there is
+    /// no `failure_rate_threshold`. While the circuit is open, the share when it opened.
     pub failure_rate: Option<f64>,
-    /// The share of the latest calls that were slow, from 0 to 1; `None` if no slow-call threshold is configured.
+    /// The share of slow calls in the window, from 0 to 1; `None` without a `slow_call_threshold`.
     pub slow_call_rate: Option<f64>,
     /// Whether the two shares are those of all processes, through a store; `false` while the store does not reply, and `None`
     /// if each process has a window of its own.
@@ -51,6 +52,16 @@ pub struct KeySignals {
     pub rate_closed_ms: Option<u64>,
     /// Calls that wait in the queue of the rate limit.
     pub rate_waiting: usize,
+    #[serde(skip)]
+    pub(super) for_alerts: CircuitForAlerts,
+}
+
+/// What alerts evaluate of a circuit, or of the worst one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct CircuitForAlerts {
+    pub(crate) rates: EvaluatedRates,
+    /// Whether probes are in flight.
+    pub(crate) is_probing: bool,
 }
 
 impl KeySignals {
@@ -67,6 +78,8 @@ impl KeySignals {
             slow_call_rate,
             window_shared,
             last_failure,
+            probes,
+            evaluated: rates,
             ..
         } = circuit_breaker.own_snapshot();
         let (current_inflight, queued) = backpressure.own_calls();
@@ -87,6 +100,7 @@ impl KeySignals {
             tokens_capacity: rate_limit.tokens_capacity(),
             rate_closed_ms: rate_limit.closed_for().map(millis),
             rate_waiting: rate_limit.own_waiting(),
+            for_alerts: CircuitForAlerts { rates, is_probing: probes > 0 },
         }
     }
 
@@ -184,7 +198,21 @@ impl KeySignals {
             tokens_remaining: tokens.0,
             tokens_capacity: tokens.1,
             rate_closed_ms: self.rate_closed_ms.max(other.rate_closed_ms),
+            for_alerts: self.for_alerts.worst_of(other.for_alerts),
             ..self
+        }
+    }
+}
+
+impl CircuitForAlerts {
+    fn worst_of(self, other: Self) -> Self {
+        let (own, others) = (self.rates, other.rates);
+        Self {
+            rates: EvaluatedRates {
+                failures: highest(own.failures, others.failures),
+                slow_calls: highest(own.slow_calls, others.slow_calls),
+            },
+            is_probing: self.is_probing || other.is_probing,
         }
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::Request;
 use serde::Serialize;
 
-use super::KeySignals;
+use super::key_signals::{CircuitForAlerts, KeySignals};
 use crate::alerts::{self, Alerts};
 use crate::attempt::AttemptGates;
 use crate::circuit_breaker::{LastFailure, Metrics, State};
@@ -31,6 +31,7 @@ struct GateHandles {
 /// gate is that of the key that is worst off in it: one open circuit shows as `open`. `keys` and `unhealthy_keys`
 /// count all keys and those that are affected.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SignalsSnapshot {
     /// The name of the stack, usually `provider/model`.
     pub target: Arc<str>,
@@ -38,10 +39,10 @@ pub struct SignalsSnapshot {
     pub circuit_state: State,
     /// The time until an open circuit admits a probe.
     pub cooldown_remaining_ms: Option<u64>,
-    /// The share of the latest calls that failed, from 0 to 1; `None` if no failure rate is configured.
+    /// The share of failed calls in the window, from 0 to 1. `None` without calls, or if the window is a time and there is
+    /// no `failure_rate_threshold`. While the circuit is open, the share when it opened.
     pub failure_rate: Option<f64>,
-    /// The share of the latest calls that were slow, from 0 to 1; `None` if no slow-call threshold is
-    /// configured.
+    /// The share of slow calls in the window, from 0 to 1; `None` without a `slow_call_threshold`.
     pub slow_call_rate: Option<f64>,
     /// Whether the two shares are those of all processes, through a store; `false` while the store does not reply, and `None`
     /// if each process has a window of its own.
@@ -81,6 +82,8 @@ pub struct SignalsSnapshot {
     /// The statistics of the hedges; `None` if calls are not hedged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hedge: Option<hedge::HedgeStatistics>,
+    #[serde(skip)]
+    pub(crate) for_alerts: CircuitForAlerts,
 }
 
 impl Signals {
@@ -149,6 +152,7 @@ impl Signals {
             unhealthy_keys,
             retry: retry.statistics(),
             fallback: fallback.statistics(),
+            for_alerts: worst.for_alerts,
             hedge: fallback.hedges(),
         }
     }
