@@ -73,23 +73,29 @@ impl ResilienceConfig {
         let mut vars = Variables { lookup, checks: Checks::default() };
         let is_rate = |count: &f64| Quota::of_requests(*count, Duration::from_secs(1)).is_some();
         if let Some(rps) = vars.number("AI_LIB_RPS", Quota::EXPECTED_REQUESTS, is_rate) {
-            self.rate_limiter.get_or_insert_default().requests_per_second = Some(rps);
+            let part = self.rate_limiter.get_or_insert_default();
+            (part.enabled, part.requests_per_second) = (true, Some(rps));
         }
         if let Some(rpm) = vars.number("AI_LIB_RPM", Quota::EXPECTED_REQUESTS, is_rate) {
-            self.rate_limiter.get_or_insert_default().requests_per_minute = Some(rpm);
+            let part = self.rate_limiter.get_or_insert_default();
+            (part.enabled, part.requests_per_minute) = (true, Some(rpm));
         }
         let count = "a whole number of at least 1";
         if let Some(failures) = vars.number("AI_LIB_BREAKER_FAILURE_THRESHOLD", count, |n| *n > 0) {
-            self.circuit_breaker.get_or_insert_default().failure_threshold = failures;
+            let part = self.circuit_breaker.get_or_insert_default();
+            (part.enabled, part.failure_threshold) = (true, failures);
         }
         if let Some(cooldown) = vars.duration("AI_LIB_BREAKER_COOLDOWN_SECS", "a number of seconds") {
-            self.circuit_breaker.get_or_insert_default().cooldown = cooldown;
+            let part = self.circuit_breaker.get_or_insert_default();
+            (part.enabled, part.cooldown) = (true, cooldown);
         }
         if let Some(calls) = vars.number("AI_LIB_MAX_INFLIGHT", count, |n| *n > 0) {
-            self.backpressure.get_or_insert_default().max_inflight = calls;
+            let part = self.backpressure.get_or_insert_default();
+            (part.enabled, part.max_inflight) = (true, calls);
         }
         if let Some(timeout) = vars.duration("AI_LIB_QUEUE_TIMEOUT", "a number of seconds or a duration") {
-            self.backpressure.get_or_insert_default().queue_timeout = timeout;
+            let part = self.backpressure.get_or_insert_default();
+            (part.enabled, part.queue_timeout) = (true, timeout);
         }
         let millis = "a whole number of milliseconds, at least 1";
         if let Some(limit) = vars.number("AI_LIB_ATTEMPT_TIMEOUT_MS", millis, |ms| *ms > 0) {

@@ -161,7 +161,9 @@ impl<F: Fn(&str) -> Option<OsString>> Sources<F> {
         let is_default = is_of(&self.defaults);
         let is_in_environment =
             VARIABLES.iter().any(|(name, of)| *of == key && (self.lookup)(name).is_some());
-        let origin = if is_in_environment && is_of(&self.of_environment) {
+        // A variable turns on a part that the file turns off.
+        let is_changed = || self.of_file.contains_key(key) && !is_of(&self.of_file);
+        let origin = if (is_in_environment || is_changed()) && is_of(&self.of_environment) {
             Origin::Environment
         } else if is_of(&self.of_file) && self.written.iter().any(|written| written == key) {
             Origin::File

@@ -317,6 +317,25 @@ fn every_variable_turns_its_part_on_and_overrides_the_file() {
     assert!(ResilienceBuilder::from_config(&config).is_ok());
 }
 
+/// Regression: the variables of a part that the file turns off had no effect.
+#[test]
+fn a_variable_turns_on_a_part_that_the_file_turns_off() {
+    for (name, key) in super::env::VARIABLES {
+        let (part, _) = key.split_once('.').unwrap();
+        if part == "timeout" {
+            continue;
+        }
+        let file = file(&format!("{part} = {{ enabled = false }}"));
+        let env = |variable: &str| (variable == name).then(|| "5".into());
+        let config = file.clone().checked().unwrap().overlay(env).unwrap();
+        let enabled = serde_json::to_value(&config).unwrap()[part]["enabled"].clone();
+        assert_eq!(enabled, true, "{name}");
+        let explanation = config.explain(&file, env);
+        let enabled = (&*format!("{part}.enabled"), "true", Origin::Environment);
+        assert!(origins(&explanation).contains(&enabled), "{name}: {explanation}");
+    }
+}
+
 #[test]
 fn without_variables_nothing_is_on() {
     assert_eq!(overlay(ResilienceConfig::default(), &[]).unwrap(), ResilienceConfig::default());
