@@ -3,7 +3,6 @@
 use std::mem;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use super::cost::{CallCost, Reserved};
@@ -14,7 +13,7 @@ use super::reopen_ramp::ReopenRamp;
 use super::reported_quotas::ReportedQuotas;
 use super::shared_quotas::{ExchangeStep, SharedQuotas};
 use super::thread_credits::UsedCredit;
-use crate::store::SharedCooldown;
+use crate::store::{SeenProcesses, SharedCooldown};
 use crate::{LimitUnit, store};
 
 /// All quotas of one gate, and the time until which the provider closed it.
@@ -71,7 +70,7 @@ impl QuotaSet {
     pub(super) fn share(
         &mut self,
         settings: &store::Settings,
-        seen_processes: &Arc<AtomicU32>,
+        seen_processes: &Arc<SeenProcesses>,
         max_wait: Duration,
         now: Instant,
     ) {

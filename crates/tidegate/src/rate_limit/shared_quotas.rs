@@ -9,7 +9,6 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::cost::{CallCost, Reserved};
@@ -20,7 +19,7 @@ use super::quota_set::Shortfall;
 use super::shared_quota::SharedQuota;
 use super::store_outage::StoreOutage;
 use crate::bucket::Bucket;
-use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown};
+use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, SeenProcesses, Settings, SharedCooldown};
 use crate::{Deadline, LimitUnit};
 
 #[derive(Clone, Debug)]
@@ -36,8 +35,8 @@ pub(super) struct SharedQuotas {
     demand: LeaseDemand,
     /// Those that share these quotas, as of the latest reply.
     processes: Option<u32>,
-    /// The most that share any quotas of this store.
-    seen_processes: Arc<AtomicU32>,
+    /// Those that share any quotas of this store.
+    seen_processes: Arc<SeenProcesses>,
 }
 
 /// How a rate limit is shared, ready to be serialised.
@@ -70,7 +69,7 @@ impl SharedQuotas {
     pub(super) fn new(
         counters: &[QuotaCounter],
         settings: &Settings,
-        seen_processes: &Arc<AtomicU32>,
+        seen_processes: &Arc<SeenProcesses>,
         max_wait: Duration,
         now: Instant,
     ) -> Self {
@@ -98,9 +97,9 @@ impl SharedQuotas {
         SharedRate { available: self.is_available(), processes: self.processes(), leased }
     }
 
-    /// The processes that share the quotas: as configured, else as of the latest reply, else of that about any other limit.
+    /// The processes that share the quotas: as configured, else as of the latest reply, else the most of another limit.
     fn processes(&self) -> u32 {
-        let seen = || self.seen_processes.load(Ordering::Relaxed);
+        let seen = || self.seen_processes.largest();
         self.settings.processes.or(self.processes).unwrap_or_else(seen).max(1)
     }
 
@@ -282,7 +281,7 @@ impl SharedQuotas {
             self.outage.forget();
         }
         self.processes = Some(grant.processes);
-        self.seen_processes.store(grant.processes, Ordering::Relaxed);
+        self.seen_processes.record(grant.processes, now);
         for ((quota, requested), debt) in self.quotas.iter_mut().zip(&request.quotas).zip(&grant.debts) {
             quota.charged = quota.charged.saturating_sub(requested.charged);
             quota.record_debt(*debt, now);

@@ -1,16 +1,14 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
-use super::SharedStore;
+use super::{SeenProcesses, SharedStore};
 use crate::key::shared_hasher;
 
 /// A store as layers hold it, and the scope of its names. Clones share the store.
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(crate) shared: Arc<dyn SharedStore>,
-    /// The most processes that have been seen to share a limit. The next limit has as many, until its own number is known.
-    pub(crate) seen_processes: Arc<AtomicU32>,
+    pub(crate) seen_processes: Arc<SeenProcesses>,
     scope: Arc<str>,
     account: Option<u64>,
 }

@@ -22,8 +22,8 @@ pub struct Settings {
     #[serde(with = "DurationText")]
     pub lease: Duration,
     /// The number of processes, by which quotas are divided while the store is unavailable. By default the number that took
-    /// a lease of the same limit within the last minute, or else the largest number that took one of another limit; 1 in a
-    /// process that has not reached the store since it started, which then takes whole quotas.
+    /// a lease of the same limit within the last minute, or else the largest such number of another limit that this process has
+    /// seen lately; 1 in a process that has not reached the store since it started, which then takes whole quotas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u32>,
 }
