@@ -227,9 +227,8 @@ async fn metrics(
         return GatewayError::new(ErrorCode::NotFound, "this gateway serves no metrics")
             .into_response(dialect_of_caller(uri.path(), &headers));
     };
-    running.targets.record_metrics();
-    metrics.retain_targets(|target, policy| running.targets.has(target, policy));
-    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.render()).into_response()
+    let text = metrics.render_targets(|| running.targets.record_metrics());
+    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], text).into_response()
 }
 
 async fn healthz(

@@ -143,11 +143,6 @@ impl Targets {
             || LastResortName::ALL.iter().any(|resort| resort.name() == name)
     }
 
-    /// Whether there is this target under this policy.
-    pub(crate) fn has(&self, name: &str, policy: &str) -> bool {
-        self.gates.iter().any(|target| *target.policy == *policy && **target.signals.target() == *name)
-    }
-
     /// The names of the targets that are not healthy, or were not up to a second ago.
     pub(crate) fn not_healthy(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();

@@ -18,6 +18,7 @@ async fn metrics_are_served_where_they_are_asked_for() {
         + &openai("up", &up.base_url())
         + "policies.default.circuit_breaker.failure_threshold = 1\n"
         + "policies.default.retry.max_retries = 0\n"
+        + "policies.default.backpressure.max_inflight = 9\n"
         + &route("*", &["down/m", "up/m"]);
     let mut config = Config::parse(&file, support::env).unwrap();
     config.listen = "127.0.0.1:0".parse().unwrap();
@@ -54,12 +55,14 @@ async fn metrics_are_served_where_they_are_asked_for() {
     assert!(
         text.contains("# HELP tidegate_gateway_config_reloads_total Reloads of the gateway's configuration")
     );
+    assert!(text.contains(r#"tidegate_inflight_limit{target="up/m",policy="default"} 9"#), "{text}");
     let rest = openai("up", &up.base_url()) + &route("*", &["up/m"]);
     served.reload(Config::parse(&rest, support::env).unwrap()).unwrap();
     let text = client().get(url(&served, "/metrics")).send().await.unwrap().text().await.unwrap();
     assert!(text.contains(&reloads("ok", 1)) && text.contains(&reloads("error", 0)), "{text}");
     assert!(text.contains(r#"tidegate_circuit_state{target="up/m",policy="default"} 0"#), "{text}");
     assert!(!text.contains(r#"tidegate_circuit_state{target="down/m""#), "{text}");
+    assert!(!text.contains("tidegate_inflight_limit{"), "a part that is gone has no limit: {text}");
     assert!(text.contains(r#"tidegate_attempts_total{target="down/m",code="E3002"} 1"#), "{text}");
 
     // Without `Gateway::metrics` there is no page.

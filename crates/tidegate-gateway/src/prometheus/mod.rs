@@ -15,7 +15,11 @@ use self::series::{Families, FamilyKind};
 /// The names are those of `docs/metrics.md`, with `_` for every other character, the unit if it is seconds, and
 /// `_total` for counters: `tidegate_calls_total`, `gen_ai_client_operation_duration_seconds`.
 #[derive(Clone, Debug, Default)]
-pub struct PrometheusMetrics(Arc<Mutex<Families>>);
+pub struct PrometheusMetrics {
+    families: Arc<Mutex<Families>>,
+    /// Held while the gauges of the targets are set.
+    scrape: Arc<Mutex<()>>,
+}
 
 /// The process has a recorder of metrics already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,16 +45,20 @@ impl PrometheusMetrics {
         text::render(&self.lock())
     }
 
-    /// Removes the gauges of targets that are no longer there, so that their last values do not stay.
-    pub(crate) fn retain_targets(&self, is_kept: impl Fn(&str, &str) -> bool) {
+    /// The text of all metrics, after `record` has set the gauges of the targets. Those that it does not set are removed: a
+    /// target, or a part of its policy, is no longer there.
+    pub(crate) fn render_targets(&self, record: impl FnOnce()) -> String {
+        let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.lock().retain_gauges(|labels| {
-            let label = |name| labels.iter().find(|(label, _)| label == name).map(|(_, value)| &**value);
-            label("target").zip(label("policy")).is_none_or(|(target, policy)| is_kept(target, policy))
+            let has_label = |name| labels.iter().any(|(label, _)| label == name);
+            !(has_label("target") && has_label("policy"))
         });
+        record();
+        self.render()
     }
 
     fn lock(&self) -> MutexGuard<'_, Families> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.families.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
