@@ -54,6 +54,46 @@ async fn an_open_circuit_is_posted_and_its_recovery_too() {
     assert_eq!((&alert["alert"], &alert["state"]), (&json!("circuit_open"), &json!("cleared")));
 }
 
+/// Regression: an alert stayed raised at the receiver for ever.
+#[tokio::test]
+async fn what_is_raised_is_cleared_at_a_receiver_that_the_file_names_no_more() {
+    let bound = Duration::from_secs(30);
+    for (is_moved, has_alerts) in [(false, false), (false, true), (true, true)] {
+        let provider = Provider::openai().otherwise(Reply::status(500)).start().await.unwrap();
+        let (old_url, mut old) = webhook().await;
+        let (new_url, mut new) = webhook().await;
+        let thresholds = r#"thresholds = { circuit_open = "0s", interval = "20ms", all_targets = false }"#;
+        let targets = format!(
+            "policies.default.circuit_breaker = {{ failure_threshold = 1, cooldown_seconds = 60 }}\n{}{}",
+            openai("p", &provider.base_url()),
+            route("*", &["p/a/m"]),
+        );
+        let with_webhook = |url: &str| {
+            format!(
+                "alerts = {{ webhook = {url:?}, webhook_token_env = \"PROVIDER_KEY\", {thresholds} }}\n{targets}"
+            )
+        };
+        let gateway = gateway(&with_webhook(&old_url)).await;
+        chat(&gateway, REQUEST).send().await.unwrap();
+        let (_, alert) = timeout(bound, old.recv()).await.expect("an alert").unwrap();
+        assert_eq!(alert["state"], "raised");
+        let changed = match (is_moved, has_alerts) {
+            (true, _) => with_webhook(&new_url),
+            (false, true) => format!("alerts = {{ {thresholds} }}\n{targets}"),
+            (false, false) => targets.clone(),
+        };
+        gateway.reload(tidegate_gateway::Config::parse(&changed, env).unwrap()).unwrap();
+        let (_, alert) = timeout(bound, old.recv()).await.expect("its end").unwrap();
+        assert_eq!((&alert["alert"], &alert["state"]), (&json!("circuit_open"), &json!("cleared")));
+        if is_moved {
+            let (_, alert) = timeout(bound, new.recv()).await.expect("an alert").unwrap();
+            assert_eq!(alert["state"], "raised");
+        }
+        gateway.stop().await;
+        assert!(old.try_recv().is_err(), "nothing else is posted there");
+    }
+}
+
 fn url_of_reset(gateway: &tidegate_gateway::RunningGateway) -> String {
     url(gateway, "/signals/p/a/m/reset")
 }

@@ -24,10 +24,13 @@ use tidegate::{BoxError, Payload};
 use tokio::sync::{mpsc, watch};
 
 use self::webhook::Webhook;
-use crate::config::AlertSettings;
+use crate::config::{AlertSettings, WebhookAddress};
 
 /// The alerts that wait for the webhook.
 const QUEUE: usize = 64;
+
+/// An alert, and where it is posted to.
+type PostedAlert = (WebhookAddress, Alert);
 
 /// The number of alerts that were not posted.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +64,8 @@ pub(crate) struct AlertTask {
 }
 
 impl AlertTask {
-    /// The alerts by the latest `settings`; none while there are no settings. What is raised stays so when they change.
+    /// The alerts by the latest `settings`; none while there are no settings. What is raised stays so when they
+    /// change, and is cleared when they, or the webhook that it was posted to, are removed.
     pub(crate) fn new<S>(
         settings: watch::Receiver<Option<AlertSettings>>,
         signals: impl SignalsSource,
@@ -81,30 +85,43 @@ impl AlertTask {
 async fn observe(
     mut settings: watch::Receiver<Option<AlertSettings>>,
     signals: impl SignalsSource,
-    queue: mpsc::Sender<Alert>,
+    queue: mpsc::Sender<PostedAlert>,
     lost: LostAlerts,
 ) -> Infallible {
     let mut alerts: Option<Alerts> = None;
+    let mut webhook: Option<WebhookAddress> = None;
+    let emit = |alert: Alert, webhook: Option<&WebhookAddress>| {
+        log(&alert);
+        if let Some(address) = webhook
+            && queue.try_send((address.clone(), alert)).is_err()
+        {
+            lost.add();
+        }
+    };
     loop {
         let current = settings.borrow_and_update().clone();
-        match (&mut alerts, &current) {
-            (Some(alerts), Some(current)) => alerts.set_settings(current.thresholds.clone()),
+        let before = webhook.take();
+        webhook = current.as_ref().and_then(|current| current.webhook.clone());
+        // The receiver of an alert receives its end, too.
+        let is_left = before.as_ref().is_some_and(|before| !before.is_same_receiver(webhook.as_ref()));
+        if (is_left || current.is_none())
+            && let Some(alerts) = &mut alerts
+        {
+            alerts.clear().into_iter().for_each(|alert| emit(alert, before.as_ref()));
+        }
+        match (&mut alerts, current) {
+            (Some(alerts), Some(current)) => alerts.set_settings(current.thresholds),
             (none, Some(current)) => {
                 let (targets, chains) = (signals.clone(), signals.clone());
-                let new = Alerts::new(current.thresholds.clone(), move || targets.targets());
+                let new = Alerts::new(current.thresholds, move || targets.targets());
                 *none = Some(new.chains(move || chains.chains()));
             }
             (alerts, None) => *alerts = None,
         }
-        let is_posted = current.is_some_and(|current| current.webhook.is_some());
         let next = async {
             let Some(alerts) = &mut alerts else { return pending().await };
             loop {
-                let alert = alerts.next().await;
-                log(&alert);
-                if is_posted && queue.try_send(alert).is_err() {
-                    lost.add();
-                }
+                emit(alerts.next().await, webhook.as_ref());
             }
         };
         tokio::select! {
@@ -118,16 +135,17 @@ async fn observe(
 
 async fn post<S>(
     settings: watch::Receiver<Option<AlertSettings>>,
-    mut queued: mpsc::Receiver<Alert>,
+    mut queued: mpsc::Receiver<PostedAlert>,
     client: S,
     lost: LostAlerts,
 ) where
     S: HttpService<Payload> + Clone,
     S::Error: Into<BoxError>,
 {
-    while let Some(alert) = queued.recv().await {
-        let address = settings.borrow().as_ref().and_then(|settings| settings.webhook.clone());
-        let Some(address) = address else { continue };
+    while let Some((address, alert)) = queued.recv().await {
+        // With the current token.
+        let current = settings.borrow().as_ref().and_then(|settings| settings.webhook.clone());
+        let address = current.filter(|current| address.is_same_receiver(Some(current))).unwrap_or(address);
         if let Err(failure) = Webhook::new(address, client.clone()).post(&alert).await {
             lost.add();
             let (target, error) = (&*alert.target, failure.to_string());

@@ -72,6 +72,13 @@ fn bearer(token: &str) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
+impl WebhookAddress {
+    /// Whether `other` is the same receiver. Its token may be another one.
+    pub(crate) fn is_same_receiver(&self, other: Option<&Self>) -> bool {
+        other.is_some_and(|other| self.uri == other.uri)
+    }
+}
+
 impl fmt::Debug for WebhookAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookAddress").field("host", &self.uri.host()).finish_non_exhaustive()

@@ -25,6 +25,12 @@ impl Condition {
         self == Self::default()
     }
 
+    /// For how long the condition has not held, if its alert is raised.
+    pub(super) fn raised(self, now: Instant) -> Option<Duration> {
+        let since = self.differs_since.unwrap_or(now);
+        self.is_raised.then(|| now.saturating_duration_since(since))
+    }
+
     /// Observes whether the condition holds at `now`; `None` if that is not known, which raises nothing and clears what is raised
     /// in time. Returns the new state if it changes, and for how long the condition has been so.
     pub(super) fn observe(

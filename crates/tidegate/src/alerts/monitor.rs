@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::condition::Condition;
-use super::{Alert, AlertKind, ChainSignals, Settings};
+use super::{Alert, AlertKind, AlertState, ChainSignals, Settings};
 use crate::circuit_breaker::State;
 use crate::stack::SignalsSnapshot;
 
@@ -62,6 +62,13 @@ impl Monitor {
         observations.into_iter().filter_map(|(key, observation)| self.decide(key, observation, now)).collect()
     }
 
+    /// Forgets all conditions, and returns the ends of the alerts that are raised.
+    pub(super) fn clear(&mut self, now: Instant) -> Vec<Alert> {
+        let conditions = std::mem::take(&mut self.conditions).into_iter();
+        let raised = conditions.filter_map(|(key, condition)| Some((key, condition.raised(now)?)));
+        raised.map(|(key, held)| alert(key, AlertState::Cleared, None, held)).collect()
+    }
+
     fn observe_target(&self, signals: &SignalsSnapshot, observations: &mut Observations) {
         let (settings, circuit) = (&self.settings, signals.for_alerts);
         let succeeded = circuit.rates.failures.map(|rate| 1.0 - rate);
@@ -100,16 +107,17 @@ impl Monitor {
             true => _ = self.conditions.remove(&key),
             false => _ = self.conditions.insert(key.clone(), condition),
         }
-        let (kind, target) = key;
-        change.map(|(state, held): (_, Duration)| Alert {
-            at: SystemTime::now(),
-            target,
-            alert: kind,
-            state,
-            value: observation.value,
-            held,
-        })
+        change.map(|(state, held)| alert(key, state, observation.value, held))
     }
+}
+
+fn alert(
+    (alert, target): (AlertKind, Arc<str>),
+    state: AlertState,
+    value: Option<f64>,
+    held: Duration,
+) -> Alert {
+    Alert { at: SystemTime::now(), target, alert, state, value, held }
 }
 
 /// The share that is left of the quota that is used most.

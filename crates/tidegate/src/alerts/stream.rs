@@ -66,6 +66,14 @@ impl Alerts {
         self.monitor.set_settings(settings);
     }
 
+    /// Ends all alerts that are raised, as if their targets had recovered, and returns what [`next`](Self::next) has not
+    /// returned.
+    pub fn clear(&mut self) -> Vec<Alert> {
+        let mut alerts = Vec::from(std::mem::take(&mut self.pending));
+        alerts.extend(self.monitor.clear(clock::now()));
+        alerts
+    }
+
     /// Waits for the next alert. Cancel safe.
     pub async fn next(&mut self) -> Alert {
         loop {

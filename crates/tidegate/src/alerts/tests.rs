@@ -238,6 +238,19 @@ fn a_half_open_circuit_without_a_call_clears_its_alerts_and_raises_none() {
 }
 
 #[test]
+fn what_is_raised_can_be_cleared_at_once() {
+    let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
+    let open = SignalsSnapshot { circuit_state: State::Open, ..healthy("a/b") };
+    let raised = observe(&mut monitor, &mut now, 50, std::slice::from_ref(&open));
+    assert_eq!(raised, [(AlertKind::AllTargetsCooling, AlertState::Raised, 30 * SECOND)]);
+    let cleared = monitor.clear(now);
+    assert_eq!(cleared.len(), 1, "the circuit was not raised yet: {cleared:?}");
+    assert_eq!((cleared[0].alert, cleared[0].state), (AlertKind::AllTargetsCooling, AlertState::Cleared));
+    assert_eq!(monitor.clear(now), []);
+    assert_eq!(observe(&mut monitor, &mut now, 29, &[open]), [], "as new");
+}
+
+#[test]
 fn settings_out_of_range_are_rejected_by_name() {
     let invalid = Settings { success_rate: 90.0, interval: Duration::ZERO, ..Settings::default() };
     let error = invalid.check().unwrap_err().to_string();
