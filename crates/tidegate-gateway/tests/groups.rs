@@ -242,6 +242,43 @@ fn mistakes_are_named_with_their_keys() {
     }
 }
 
+/// Regression: such a group was rejected later, without the name of its route.
+#[test]
+fn a_member_for_each_key_counts() {
+    let key = |variable: &str| variable.strip_prefix("KEY").map(|number| format!("sk-{number}").into());
+    for (keys, chain, problem) in [
+        (2, r#"["p/0"]"#.to_owned(), None),
+        (64, r#"["p/0"]"#.to_owned(), None),
+        (65, r#"["p/0"]"#.to_owned(), Some("chain[0]: expected from 1 to 64 members, found 65")),
+        (2, format!("[{:?}]", targets(32)), None),
+        (2, format!("[{:?}]", targets(33)), Some("chain[0]: expected from 1 to 64 members, found 66")),
+        (1, format!("[{:?}]", targets(65)), Some("chain[0]: expected from 1 to 64 members, found 65")),
+        (
+            3,
+            format!("[\"p/m\", {{ members = {:?} }}]", targets(22)),
+            Some("chain[1].members: expected from 1 to 64 members, found 66, one for each key"),
+        ),
+    ] {
+        let keys: Vec<_> = (0..keys).map(|number| format!("KEY{number}")).collect();
+        let file = format!(
+            "providers.p = {{ base_url = \"https://p.test/v1\", dialect = \"openai\", api_keys_env = {keys:?} }}\n\
+             [[routes]]\npath = \"/v1/chat/completions\"\nchain = {chain}\n"
+        );
+        match (Config::parse(&file, key), problem) {
+            (Ok(config), None) => assert!(Gateway::new(config).is_ok(), "{chain}"),
+            (Err(error), Some(problem)) => {
+                let error = error.to_string();
+                assert!(error.contains(&format!("routes[0].{problem}")), "{error}");
+            }
+            (config, _) => panic!("{chain}: {:?}", config.map(drop)),
+        }
+    }
+}
+
+fn targets(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("p/{number}")).collect()
+}
+
 #[tokio::test]
 async fn the_page_has_the_groups() {
     let servers = [healthy().await, healthy().await, healthy().await];

@@ -72,6 +72,7 @@ impl ChainParts {
             }
             ChainEntry::Name(name) => {
                 let target = self.target(name, endpoint, known).map_err(invalid)?;
+                check_size(1, known.members_of(&target)).map_err(invalid)?;
                 let (name, members) =
                     (Arc::clone(&target.name), vec![WeightedTarget { target, weight: 1.0 }]);
                 self.groups.push(RouteGroup { name, members, affinity: None });
@@ -124,10 +125,6 @@ impl ChainParts {
         known: &KnownNames<'_>,
     ) -> Result<(), GatewayConfigError> {
         let mut checks = Checks::default();
-        if entries.is_empty() || entries.len() > MAX_MEMBERS {
-            let problem = format!("expected from 1 to {MAX_MEMBERS} members, found {}", entries.len());
-            checks.fail(GatewayConfigError::new(key_of_members, problem));
-        }
         let mut members: Vec<WeightedTarget> = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             let (target, weight) = entry.parts();
@@ -150,6 +147,9 @@ impl ChainParts {
             }
             members.extend(target.map(|target| WeightedTarget { target, weight }));
         }
+        let by_key = members.iter().map(|member| known.members_of(&member.target)).sum();
+        let size = check_size(entries.len(), by_key);
+        checks.keep(size.map_err(|problem| GatewayConfigError::new(key_of_members, problem)));
         if let Some(name) = name.filter(|name| !is_visible(name) || name.starts_with('@')) {
             let problem =
                 format!("expected a name of visible ASCII that does not begin with `@`, found {name:?}");
@@ -168,5 +168,15 @@ impl ChainParts {
         }
         self.groups.push(RouteGroup { name: name.into(), members, affinity: affinity.cloned() });
         Ok(())
+    }
+}
+
+/// Checks the number of members of a group with so many `targets`, which has a member for each key of one.
+fn check_size(targets: usize, members: usize) -> Result<(), String> {
+    let found = targets.max(members);
+    let of_keys = if members > targets { ", one for each key of a target" } else { "" };
+    match (1..=MAX_MEMBERS).contains(&found) {
+        true => Ok(()),
+        false => Err(format!("expected from 1 to {MAX_MEMBERS} members, found {found}{of_keys}")),
     }
 }

@@ -80,6 +80,14 @@ pub(super) struct KnownNames<'a> {
     pub(super) removed: &'a Removed,
 }
 
+impl KnownNames<'_> {
+    /// The number of members that `target` is in a group: one for each key of its provider.
+    pub(super) fn members_of(&self, target: &TargetName) -> usize {
+        let settings = self.providers.get(&target.provider).and_then(Option::as_ref);
+        settings.map_or(1, |settings| settings.by_key(&target.name).len())
+    }
+}
+
 fn any_model() -> String {
     ANY.to_owned()
 }
