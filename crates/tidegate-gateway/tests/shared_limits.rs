@@ -195,6 +195,25 @@ async fn a_quota_for_each_credential_is_one_of_all_gateways() {
     }
 }
 
+/// Regression: the refused calls of `ann` used up the quota of a caller with the name `ann/refused`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limits_of_a_caller_are_apart_from_those_of_another_whatever_its_name() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let limit = "rate_limiter = { requests_per_minute = 2, on_limit = \"reject\" }\n";
+    let callers = CALLERS.replace("_KEY\"\n", &format!("_KEY\"\n{limit}"));
+    let file = openai("p", &provider.base_url())
+        + &format!("[store]\nurl = {:?}\ntimeout = \"1s\"\n", server.url())
+        + &route("m", &["p/m"])
+        + &callers.replace("\"ben\"", "\"ann/refused\"");
+    let gateway = gateway(&file).await;
+    for _ in 0..4 {
+        let refused = chat(&gateway, BODY.replace("\"m\"", "\"unknown\"")).bearer_auth(ANN_KEY);
+        assert!(refused.send().await.unwrap().status().is_client_error());
+    }
+    assert_eq!(status(&gateway, BEN_KEY).await, 200);
+}
+
 #[test]
 fn a_shared_window_without_a_store_is_a_mistake_with_its_key() {
     let file = openai("p", "http://localhost:1/v1")

@@ -37,6 +37,10 @@
 //! | `tidegate:{member:<scope>:<name>}:buckets`, `..:processes` | the same, of a member of a group whose key is left out: without buckets |
 //! | `tidegate:events` | a channel: what one process changes and the others need to have at once |
 //!
+//! `<name>` is that of the layer, for a circuit and a member followed by `:account=<hash>` if the store has an
+//! [account](tidegate::store::Store::account), and by `:<hash>` if the layer has keys. Colons, braces and `%` in scopes and
+//! names are percent-encoded.
+//!
 //! # URLs
 //! `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, `unix:///path` for a socket. The URL is in no message,
 //! log line or `Debug` output.

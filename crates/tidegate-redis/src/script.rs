@@ -141,8 +141,8 @@ impl Scripts {
 
 impl Keys {
     pub(crate) fn new(prefix: &str, name: &str) -> Self {
-        // A brace in a name would end the hash tag.
-        let name: String = name.chars().filter(|char| !matches!(char, '{' | '}')).collect();
+        // A brace in a name would end the hash tag. The names of layers have no other `%` than in `%25` and `%3A`.
+        let name = name.replace('{', "%7B").replace('}', "%7D");
         Self {
             buckets: format!("{prefix}:{{{name}}}:buckets"),
             processes: format!("{prefix}:{{{name}}}:processes"),
@@ -212,4 +212,21 @@ fn field(quota: &QuotaRequest, earlier: usize) -> String {
 /// The time in which one unit refills.
 fn unit_micros(quota: &QuotaRequest) -> f64 {
     micros(quota.period) as f64 / quota.count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression: `a{b}` had the keys of `ab`.
+    #[test]
+    fn a_brace_in_a_name_does_not_end_the_hash_tag() {
+        for (name, key) in [
+            ("rate::a/b", "p:{rate::a/b}:buckets"),
+            ("rate::{a}/b", "p:{rate::%7Ba%7D/b}:buckets"),
+            ("rate::a/b:8%3A", "p:{rate::a/b:8%3A}:buckets"),
+        ] {
+            assert_eq!(Keys::new("p", name).buckets, key);
+        }
+    }
 }

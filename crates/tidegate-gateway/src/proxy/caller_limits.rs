@@ -74,11 +74,12 @@ impl CallerLimits {
     ) -> Self {
         // In events and metrics.
         let name = format!("caller:{name}");
-        let rate_limit = |settings: Option<rate_limit::Settings>| {
+        // The scopes of the store: another caller may have the name of the counts of this one.
+        let rate_limit = |scope: &str, settings: Option<rate_limit::Settings>| {
             let layer = settings.and_then(|settings| RateLimitLayer::from_settings(settings).ok());
             let layer = layer.unwrap_or_else(RateLimitLayer::disabled).follow_headers(false);
             match store {
-                Some(store) => layer.store(store.clone()),
+                Some(store) => layer.store(store.scope(scope)),
                 None => layer,
             }
         };
@@ -91,10 +92,10 @@ impl CallerLimits {
         let (counts, refusals) = (format!("{name}/counts"), format!("{name}/refused"));
         Self {
             is_unlimited: rate_limiter.is_none() && backpressure.is_none(),
-            counts: rate_limit(rate_limiter.clone().map(requests_alone)).name(&counts),
+            counts: rate_limit("counts", rate_limiter.clone().map(requests_alone)).name(&counts),
             counts_in_flight: in_flight(backpressure.clone().map(without_queue)).name(&counts),
-            refusals: rate_limit(rate_limiter.clone().map(of_refusals)).name(&refusals),
-            rate_limit: rate_limit(rate_limiter).name(&name),
+            refusals: rate_limit("refused", rate_limiter.clone().map(of_refusals)).name(&refusals),
+            rate_limit: rate_limit("", rate_limiter).name(&name),
             backpressure: in_flight(backpressure).name(&name),
         }
     }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -47,12 +48,30 @@ impl Store {
 
     /// The name of the shared state of a layer.
     pub(crate) fn name_of(&self, part: SharedPart, layer: &str, key: Option<u64>) -> String {
-        let (scope, part_name) = (&self.scope, part.name());
         let account = self.account.filter(|_| part != SharedPart::Rate);
-        let account = account.map_or_else(String::new, |account| format!(":account={account:016x}"));
-        let key = key.map_or_else(String::new, |key| format!(":{key:016x}"));
-        format!("{part_name}:{scope}:{layer}{account}{key}")
+        shared_name(part, &self.scope, layer, account, key)
     }
+}
+
+/// The parts of a name with `:` between, which differs for different parts.
+fn shared_name(part: SharedPart, scope: &str, layer: &str, account: Option<u64>, key: Option<u64>) -> String {
+    let part = part.name();
+    let account = account.map_or_else(String::new, |account| format!(":account={account:016x}"));
+    let key = key.map_or_else(String::new, |key| format!(":{key:016x}"));
+    format!("{part}:{}:{}{account}{key}", encoded(scope), encoded(layer))
+}
+
+/// The text with percent-encoded colons.
+fn encoded(text: &str) -> Cow<'_, str> {
+    const RESERVED: [char; 2] = [':', '%'];
+    if !text.contains(RESERVED) {
+        return text.into();
+    }
+    let encode = |char: char| match RESERVED.contains(&char) {
+        true => format!("%{:02X}", u32::from(char)),
+        false => char.to_string(),
+    };
+    text.chars().map(encode).collect()
 }
 
 impl SharedPart {
@@ -70,5 +89,43 @@ impl PartialEq for Store {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
             && (&self.scope, self.account) == (&other.scope, other.account)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Parts = (SharedPart, String, String, Option<u64>, Option<u64>);
+
+    fn parts() -> impl Strategy<Value = Parts> {
+        let part = prop::sample::select(vec![SharedPart::Rate, SharedPart::Circuit, SharedPart::Member]);
+        (part, "[a:%3A]{0,3}", "[a:%3A]{0,3}", prop::option::of(0..2_u64), prop::option::of(0..2_u64))
+    }
+
+    /// The text that was encoded.
+    fn decoded(text: &str) -> String {
+        text.replace("%3A", ":").replace("%25", "%")
+    }
+
+    proptest! {
+        /// Regression: the scope `a` with the layer `b:c` had the state of the scope `a:b` with the layer `c`.
+        #[test]
+        fn the_parts_of_a_name_can_be_read_from_it((part, scope, layer, account, key) in parts()) {
+            let name = shared_name(part, &scope, &layer, account, key);
+            let fields: Vec<_> = name.split(':').collect();
+            prop_assert_eq!(fields.len(), 3 + account.iter().len() + key.iter().len(), "{}", name);
+            prop_assert_eq!((fields[0], decoded(fields[1]), decoded(fields[2])), (part.name(), scope, layer));
+        }
+    }
+
+    #[test]
+    fn a_usual_name_is_plain() {
+        let plain = shared_name(SharedPart::Rate, "default", "openai/gpt-4o#1", None, Some(10));
+        assert_eq!(plain, "rate:default:openai/gpt-4o#1:000000000000000a");
+        let encoded = shared_name(SharedPart::Circuit, "", "ollama/llama3:8b", Some(11), None);
+        assert_eq!(encoded, "circuit::ollama/llama3%3A8b:account=000000000000000b");
     }
 }
