@@ -107,7 +107,7 @@ impl JsonSchema for KeyBy {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(tenant|credential|model|path|host|header:.+)$" })
+        json_schema!({ "type": "string", "pattern": "^(tenant|caller|credential|model|path|host|header:.+)$" })
     }
 }
 
@@ -135,5 +135,23 @@ impl JsonSchema for LimitUnitName {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let units = [LimitUnit::Requests, LimitUnit::Tokens, LimitUnit::InputTokens, LimitUnit::OutputTokens];
         json_schema!({ "enum": units })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pattern_of_a_key_has_every_name_of_one() {
+        let schema = KeyBy::json_schema(&mut SchemaGenerator::default());
+        let pattern = schema.get("pattern").and_then(Value::as_str).unwrap();
+        let mut names: Vec<_> = pattern.trim_matches(['^', '(', ')', '$']).split('|').collect();
+        names.sort_unstable();
+        assert_eq!(names, ["caller", "credential", "header:.+", "host", "model", "path", "tenant"]);
+        for name in names {
+            let name = name.replace(".+", "x-user");
+            assert!(serde_json::from_value::<KeyBy>(name.clone().into()).is_ok(), "{name}");
+        }
     }
 }
