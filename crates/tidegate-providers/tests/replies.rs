@@ -537,6 +537,7 @@ fn any_quotation() -> impl Strategy<Value = String> {
         "daily limit of requests per day",
         "service tier capacity exceeded",
         "overloaded",
+        "You have reached your specified API usage limits. You will regain access on 2099-01-01 at 00:00 UTC",
     ];
     let wait = prop_oneof![Just(""), Just(", try again in 24h"), Just(" retry after 3600 seconds")];
     (prop::sample::select(claims.to_vec()), wait).prop_map(|(claim, wait)| format!("{claim}{wait}"))

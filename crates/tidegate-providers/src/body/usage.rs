@@ -137,8 +137,11 @@ impl UsageScan {
 
     fn step(&mut self, byte: u8) {
         self.at = match (self.at, byte) {
-            // What is escaped.
-            (ScanPosition::Text { .. }, _) => ScanPosition::Text { is_escaped: false },
+            // Also behind a usage that is too long.
+            (ScanPosition::Text { is_escaped: false }, b'"') => ScanPosition::Outside,
+            (ScanPosition::Text { is_escaped }, byte) => {
+                ScanPosition::Text { is_escaped: !is_escaped && byte == b'\\' }
+            }
             (ScanPosition::Key(SHORT_KEY), b'"') => ScanPosition::Colon,
             (ScanPosition::Key(matched), b'"') if matched == KEY.len() => ScanPosition::Colon,
             (ScanPosition::Key(_), b'"') => ScanPosition::Outside,
@@ -372,6 +375,19 @@ mod tests {
         assert!(scan.buffer.capacity() <= 2 * MAX_USAGE);
         scan.push(br#""}, "usage":{"prompt_tokens":1}}"#);
         assert_eq!(scan.state().usage.and_then(|usage| usage.input), Some(1));
+    }
+
+    /// Regression: the quote after the longest usage was passed over, and the rest was read as text.
+    #[test]
+    fn what_follows_a_long_usage_is_found_however_it_is_cut() {
+        let long = "x".repeat(MAX_USAGE);
+        for text in [long.clone(), long.clone() + r#"\""#, long + r"\\"] {
+            let body = format!(r#"{{"usage":{{"x":"{text}"}},"usage":{{"prompt_tokens":1}}}}"#);
+            for cut in [0, 20, MAX_USAGE, MAX_USAGE + 15, MAX_USAGE + 16, MAX_USAGE + 17] {
+                let (head, tail) = body.as_bytes().split_at(cut);
+                assert_eq!(usage_of([head, tail]), Some((Some(1), None)), "{cut}");
+            }
+        }
     }
 
     proptest! {

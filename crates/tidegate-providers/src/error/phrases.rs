@@ -1,7 +1,7 @@
 //! Phrases in error messages, for errors without a specific code. They are matched by whole words; see
 //! [`crate::text::word_match`].
 
-use crate::text::word_match::{contains_any_phrase, contains_phrase, is_phrase, starts_with_phrase};
+use crate::text::word_match::{contains_any_phrase, contains_phrase, is_phrase};
 
 /// The prompt does not fit the model.
 pub(crate) fn is_too_long(text: &str) -> bool {
@@ -91,8 +91,7 @@ pub(crate) fn is_content_refused(text: &str) -> bool {
     )
 }
 
-/// A payment is required, in a message that is nothing but one of these sentences, or begins with one that ends
-/// in a date.
+/// A payment is required, in a message that is nothing but one of these sentences.
 pub(crate) fn is_known_credit_error(text: &str) -> bool {
     [
         "your credit balance is too low",
@@ -106,15 +105,11 @@ pub(crate) fn is_known_credit_error(text: &str) -> bool {
         "insufficient credits",
         "insufficient funds",
         "out of credits",
+        "you have reached your specified api usage limits you will regain access on # # # at # # utc",
+        "you have reached your specified workspace api usage limits you will regain access on # # # at # # utc",
     ]
     .iter()
     .any(|sentence| is_phrase(text, sentence))
-        || [
-            "you have reached your specified api usage limits you will regain access on",
-            "you have reached your specified workspace api usage limits you will regain access on",
-        ]
-        .iter()
-        .any(|lead| starts_with_phrase(text, lead))
 }
 
 /// The account is blocked, in a message that is nothing but this sentence.
