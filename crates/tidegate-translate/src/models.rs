@@ -133,17 +133,11 @@ pub(crate) fn uses_max_completion_tokens(target: &str) -> bool {
     matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
 }
 
-/// Whether a final assistant message may be the beginning of the response. OpenAI's models respond to it as
-/// to a finished message, so that the caller would receive the beginning twice. For other providers this is
-/// unknown.
+/// Whether a final assistant message may be the beginning of the response. The caller would receive the beginning twice from
+/// OpenAI's models, which respond to it as to a finished message, and from Mistral's, which repeat it. For other providers this
+/// is unknown.
 pub(crate) fn may_continue_assistant_message(target: &str) -> bool {
-    !matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
-}
-
-/// Whether a final assistant message is continued only if it has `prefix: true` (Mistral: "Expected last role
-/// User or Tool (or Assistant with prefix True)").
-pub(crate) fn needs_prefix_flag(target: &str) -> bool {
-    Provider::named(target) == Provider::Mistral
+    !matches!(Provider::named(target), Provider::OpenAi | Provider::Azure | Provider::Mistral)
 }
 
 /// Whether a user message may follow a tool result (Mistral: "Unexpected role 'user' after role 'tool'").

@@ -22,7 +22,8 @@
 //!
 //! let request = br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"A tale."}]}"#;
 //! let body = splicer.continuation_request("mistral/mistral-large", request).unwrap();
-//! assert!(body.ends_with(br#"{"content":"Once ","prefix":true,"role":"assistant"}],"model":"m","stream":true}"#));
+//! let body = String::from_utf8(body.into()).unwrap();
+//! assert!(body.contains(r#"{"content":"Once ","role":"assistant"}"#), "the model goes on from there");
 //!
 //! splicer.switch_to("mistral/mistral-large");
 //! let more = Bytes::from("data: {\"id\":\"b\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"upon\"}}]}\n\n");
@@ -44,9 +45,8 @@
 //!
 //! # The continuation request
 //!
-//! Where the model accepts a prefilled assistant message (Mistral's `prefix`; Claude up to 4.5, without
-//! thinking), the delivered text becomes the start of that message and the model continues it exactly. All
-//! other models get the delivered text as an assistant message, followed by a user message with the
+//! Where the model continues a prefilled assistant message exactly (Claude up to 4.5, without thinking), the
+//! delivered text becomes that message. All other models get the delivered text as an assistant message, followed by a user message with the
 //! instruction to continue. This usually works, but a model may repeat some text or comment on the
 //! interruption. The token limit is lowered by what was delivered.
 //!

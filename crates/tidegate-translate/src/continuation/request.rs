@@ -5,7 +5,7 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 
 use super::delivered::Delivered;
-use crate::models::{is_before_claude_4_6, needs_prefix_flag};
+use crate::models::is_before_claude_4_6;
 use crate::request_fields::RequestFields;
 
 /// The instruction for a model that accepts no prefilled assistant message.
@@ -13,13 +13,13 @@ const INSTRUCTION: &str = "Your last message was cut off in the middle by a lost
     stopped, with the very next character. Repeat nothing of it, and say nothing about the interruption.";
 
 /// The continuation request in OpenAI's chat dialect.
-pub(super) fn chat(target: &str, request: &[u8], delivered: &Delivered) -> Option<Bytes> {
+pub(super) fn chat(request: &[u8], delivered: &Delivered) -> Option<Bytes> {
     let mut fields = read(request, delivered)?;
     for limit in ["max_tokens", "max_completion_tokens"] {
         lower(&mut fields, limit, delivered.tokens)?;
     }
-    let mode = if needs_prefix_flag(target) { ResumeMode::FlaggedPrefill } else { ResumeMode::Instruction };
-    extend(&mut fields, &delivered.text, mode)
+    // Mistral continues a message with `prefix: true`, but repeats it first.
+    extend(&mut fields, &delivered.text, ResumeMode::Instruction)
 }
 
 /// The continuation request in Anthropic's dialect.
@@ -41,8 +41,6 @@ pub(super) fn messages(target: &str, request: &[u8], delivered: &Delivered) -> O
 enum ResumeMode {
     /// As the final assistant message.
     Prefill,
-    /// As the final assistant message, with `prefix: true`.
-    FlaggedPrefill,
     /// As an assistant message, followed by a user message with the instruction to continue.
     Instruction,
 }
@@ -75,10 +73,7 @@ fn extend(fields: &mut RequestFields, text: &str, mode: ResumeMode) -> Option<By
             }
             _ => String::new(),
         };
-        let mut message = json!({ "role": "assistant", "content": prefill + text });
-        if mode == ResumeMode::FlaggedPrefill {
-            message["prefix"] = true.into();
-        }
+        let message = json!({ "role": "assistant", "content": prefill + text });
         messages.push(to_raw_value(&message).ok()?);
         if mode == ResumeMode::Instruction {
             messages.push(to_raw_value(&json!({ "role": "user", "content": INSTRUCTION })).ok()?);

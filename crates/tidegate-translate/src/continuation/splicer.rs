@@ -235,7 +235,7 @@ impl StreamSplicer for Splicer {
 
     fn continuation_request(&self, target: &str, request: &[u8]) -> Option<Bytes> {
         match &self.state {
-            DialectState::Chat(chat) => request::chat(target, request, &chat.delivered),
+            DialectState::Chat(chat) => request::chat(request, &chat.delivered),
             DialectState::Messages(messages) => request::messages(target, request, &messages.delivered),
             DialectState::Undetermined | DialectState::Unsupported => None,
         }

@@ -20,9 +20,6 @@ pub(super) struct ChatMessage {
     pub(super) tool_calls: Option<Vec<ToolCall>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tool_call_id: Option<String>,
-    /// Only sent: Mistral's flag of an assistant message that the model continues.
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
-    pub(super) prefix: Option<bool>,
     #[serde(skip_serializing)]
     pub(super) function_call: Option<RawJson>,
     #[serde(skip_serializing)]

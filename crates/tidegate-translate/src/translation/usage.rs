@@ -34,7 +34,11 @@ impl TokenUsage {
         else {
             return;
         };
-        let total = usage["total_tokens"].as_u64().unwrap_or_default();
+        // Some servers count what is read from a cache or written there in the total alone.
+        let has_cache_apart = ["cache_read_input_tokens", "cache_creation_input_tokens"]
+            .iter()
+            .any(|name| !usage[name].is_null());
+        let total = usage["total_tokens"].as_u64().filter(|_| !has_cache_apart).unwrap_or_default();
         let output = output.max(total.saturating_sub(prompt));
         let fields = [
             &usage["prompt_tokens_details"]["cached_tokens"],

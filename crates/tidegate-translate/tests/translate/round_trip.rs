@@ -158,7 +158,7 @@ fn content_summary(chat: &Value) -> Vec<String> {
             continue;
         }
         let blanks = |text: &&str| !text.trim().is_empty() && *text != "(The assistant speaks first.)";
-        summary.extend(texts.into_iter().filter(blanks).map(|text| format!("{role}: {text:?}")));
+        summary.extend(texts.into_iter().filter(blanks).map(|text| format!("{role}: {text}")));
         for call in message["tool_calls"].as_array().into_iter().flatten() {
             summary.push(format!("call of {}", call["function"]));
             open.push((call["id"].as_str().unwrap(), calls));
@@ -167,7 +167,15 @@ fn content_summary(chat: &Value) -> Vec<String> {
     }
     // Anthropic has a separate place for system messages.
     summary.sort_by_key(|text| !text.starts_with("system: "));
-    summary
+    let mut joined: Vec<String> = Vec::new();
+    for text in summary {
+        match joined.last_mut().filter(|last| last.starts_with("assistant: ")) {
+            // The texts of an answer become one.
+            Some(last) if text.starts_with("assistant: ") => *last += &text["assistant: ".len()..],
+            _ => joined.push(text),
+        }
+    }
+    joined
 }
 
 /// Changes system messages after a final assistant message into user messages, as the translator does.

@@ -275,7 +275,8 @@ impl AssistantMessages<'_> {
                 _ => return Err(unsupported("messages[].content[].type")),
             }
         }
-        let content = (!texts.is_empty()).then(|| Content::Text(join(&texts)));
+        // Citations divide an answer within its sentences.
+        let content = (!texts.is_empty()).then(|| Content::Text(texts.concat()));
         if content.is_none() && calls.is_empty() {
             return Ok(None);
         }

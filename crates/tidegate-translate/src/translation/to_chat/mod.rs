@@ -13,7 +13,7 @@
 //! | `metadata.user_id` above 64 characters, or for Mistral | dropped | OpenAI: "string too long" (maximhq/bifrost#1000); Mistral: "Extra inputs are not permitted" |
 //! | call ids above 40 characters; with Mistral, other than 9 letters and digits | numbered | OpenAI: "maximum length 40"; Mistral: "with a length of 9" |
 //! | a final assistant message, for OpenAI | rejected | the model responds to it instead of continuing it |
-//! | a final assistant message, for Mistral | `prefix: true` | Mistral: "Expected last role User or Tool (or Assistant with prefix True)" |
+//! | a final assistant message, for Mistral | rejected | the response would repeat it (Mistral's guide "Prefix") |
 //! | a user message after tool results, for Mistral | its text is added to the last result | Mistral: "Unexpected role 'user' after role 'tool'" |
 //! | an image in such a message | rejected | a tool message can hold only text |
 //! | several texts in one message | joined | DeepSeek: "invalid type: sequence, expected a string" |
@@ -38,7 +38,7 @@ use super::tool_names::ToolNames;
 use crate::models::{
     EffortWithTools, accepts_parts, accepts_reasoning_effort, effort_with_tools, is_reasoning_model,
     max_output_tokens, max_stop_sequences, may_continue_assistant_message, needs_include_usage,
-    needs_prefix_flag, uses_max_completion_tokens,
+    uses_max_completion_tokens,
 };
 use crate::request_fields::RawJson;
 use crate::untranslatable::{malformed, unsupported};
@@ -129,12 +129,10 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     let is_single = choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
     let is_mistral = Provider::named(target) == Provider::Mistral;
     let user = metadata.and_then(|metadata| metadata.user_id);
-    let mut messages = conversation(system, incoming, target, &mut tool_names)?;
-    if let Some(prefill) = messages.last_mut().filter(|last| last.role == "assistant") {
-        if !may_continue_assistant_message(target) {
-            return Err(Untranslatable::new("messages", "has to end with the user for the target"));
-        }
-        prefill.prefix = needs_prefix_flag(target).then_some(true);
+    let messages = conversation(system, incoming, target, &mut tool_names)?;
+    let has_prefill = messages.last().is_some_and(|last| last.role == "assistant");
+    if has_prefill && !may_continue_assistant_message(target) {
+        return Err(Untranslatable::new("messages", "has to end with the user for the target"));
     }
     let has_parts = |message: &ChatMessage| matches!(message.content, Some(Content::Parts(_)));
     if !accepts_parts(target) && messages.iter().any(has_parts) {
