@@ -146,7 +146,8 @@ impl CallInFlight {
     /// `attempt` is the time of an attempt.
     pub(crate) fn watch(&self, body: BoxedBody, attempt: Duration) -> WatchedBody {
         let mut state = self.0.slot.lock();
-        state.body = Some(body);
+        // A call that has ended meanwhile has no body.
+        state.body = state.ended.is_none().then_some(body);
         state.attempt_ends = Instant::now().checked_add(attempt);
         drop(state);
         WatchedBody { call: self.clone(), has_failed: false }
@@ -255,5 +256,24 @@ impl From<EndReason> for Error {
 impl fmt::Debug for CallsInFlight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("CallsInFlight").field(&self.lock().len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+
+    /// Regression: the body of a response whose head arrived together with the end of its call was not cut.
+    #[tokio::test]
+    async fn the_body_of_a_call_that_has_ended_is_an_error_at_once() {
+        let calls = CallsInFlight::default();
+        let call = calls.begin(None);
+        assert_eq!(calls.cut(), 1);
+        let body = Full::new(Bytes::from("data")).map_err(|never| match never {}).boxed_unsync();
+        let mut body = call.watch(body, Duration::MAX);
+        assert!(body.frame().await.unwrap().is_err());
+        assert!(body.frame().await.is_none());
     }
 }
