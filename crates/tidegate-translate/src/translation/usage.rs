@@ -37,7 +37,7 @@ impl TokenUsage {
         // Some servers count what is read from a cache or written there in the total alone.
         let has_cache_apart = ["cache_read_input_tokens", "cache_creation_input_tokens"]
             .iter()
-            .any(|name| !usage[name].is_null());
+            .any(|name| usage[name].as_u64().is_some_and(|tokens| tokens > 0));
         let total = usage["total_tokens"].as_u64().filter(|_| !has_cache_apart).unwrap_or_default();
         let output = output.max(total.saturating_sub(prompt));
         let fields = [

@@ -256,11 +256,20 @@ impl AssistantMessages<'_> {
     /// Thinking with a signature is dropped, because the signature is valid only for the provider that issued
     /// it. Thinking without one was translated from a chat, and is sent back to targets that want it.
     fn translate(&mut self, blocks: Vec<ContentBlock>) -> Result<Option<ChatMessage>, Untranslatable> {
-        let (mut texts, mut calls, mut reasoning) = (Vec::new(), Vec::new(), String::new());
+        let (mut texts, mut calls, mut reasoning) = (Vec::<String>::new(), Vec::new(), String::new());
+        let mut follows_text = false;
         for block in blocks {
             reject_title(&block)?;
+            let is_next = std::mem::replace(&mut follows_text, block.kind == "text");
             match &*block.kind {
-                "text" => texts.push(block.text.ok_or_else(|| malformed("messages[].content[].text"))?),
+                "text" => {
+                    let text = block.text.ok_or_else(|| malformed("messages[].content[].text"))?;
+                    match texts.last_mut().filter(|_| is_next) {
+                        // Citations divide an answer within its sentences.
+                        Some(before) => *before += &text,
+                        None => texts.push(text),
+                    }
+                }
                 "tool_use" => match (block.id, block.name, block.input) {
                     (Some(id), Some(name), Some(input)) => {
                         let (id, name) = (self.id_map.target_id(id), self.tool_names.assign(name)?);
@@ -275,8 +284,7 @@ impl AssistantMessages<'_> {
                 _ => return Err(unsupported("messages[].content[].type")),
             }
         }
-        // Citations divide an answer within its sentences.
-        let content = (!texts.is_empty()).then(|| Content::Text(texts.concat()));
+        let content = (!texts.is_empty()).then(|| Content::Text(join(&texts)));
         if content.is_none() && calls.is_empty() {
             return Ok(None);
         }
