@@ -17,7 +17,13 @@ pub(super) struct Condition {
     is_raised: bool,
     /// Since when the condition differs from the state; `None` if it agrees.
     differs_since: Option<Instant>,
+    /// Since when it is not known whether the condition holds.
+    unknown_since: Option<Instant>,
 }
+
+/// The least time without any knowledge after which an alert is cleared: calls that come more often than every hour show whether
+/// their target has recovered.
+const MIN_UNKNOWN: Duration = Duration::from_secs(3_600);
 
 impl Condition {
     /// Whether nothing is remembered, as of a new condition.
@@ -31,8 +37,8 @@ impl Condition {
         self.is_raised.then(|| now.saturating_duration_since(since))
     }
 
-    /// Observes whether the condition holds at `now`; `None` if that is not known, which raises nothing and clears what is raised
-    /// in time. Returns the new state if it changes, and for how long the condition has been so.
+    /// Observes whether the condition holds at `now`; `None` if that is not known: what was observed before is forgotten after
+    /// `clear_after`, and what is raised is cleared after an hour. Returns the new state if it changes, and for how long the condition has been so.
     pub(super) fn observe(
         &mut self,
         holds: Option<bool>,
@@ -40,10 +46,8 @@ impl Condition {
         clear_after: Duration,
         now: Instant,
     ) -> Option<(AlertState, Duration)> {
-        if holds.is_none() && !self.is_raised {
-            return None;
-        }
-        let holds = holds.unwrap_or(false);
+        let Some(holds) = holds else { return self.observe_unknown(clear_after, now) };
+        self.unknown_since = None;
         if holds == self.is_raised {
             self.differs_since = None;
             return None;
@@ -56,7 +60,19 @@ impl Condition {
         if held < needed {
             return None;
         }
-        *self = Self { is_raised: holds, differs_since: None };
+        *self = Self { is_raised: holds, ..Self::default() };
         Some((state, held))
+    }
+
+    fn observe_unknown(&mut self, clear_after: Duration, now: Instant) -> Option<(AlertState, Duration)> {
+        if self.is_pristine() {
+            return None;
+        }
+        let unknown = now.saturating_duration_since(*self.unknown_since.get_or_insert(now));
+        let most = if self.is_raised { clear_after.max(MIN_UNKNOWN) } else { clear_after };
+        if unknown < most {
+            return None;
+        }
+        std::mem::take(self).is_raised.then_some((AlertState::Cleared, unknown))
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::condition::Condition;
 use super::{Alert, AlertKind, AlertState, ChainSignals, Settings};
-use crate::circuit_breaker::State;
+use crate::circuit_breaker::{EvaluatedRates, State};
 use crate::stack::SignalsSnapshot;
 
 /// Turns signals into alerts. The state is bounded by the number of targets.
@@ -71,16 +71,19 @@ impl Monitor {
 
     fn observe_target(&self, signals: &SignalsSnapshot, observations: &mut Observations) {
         let (settings, circuit) = (&self.settings, signals.for_alerts);
-        let succeeded = circuit.rates.failures.map(|rate| 1.0 - rate);
+        let succeeded = |rates: EvaluatedRates| rates.failures.map(|rate| 1.0 - rate);
         let (slow, left) = (circuit.rates.slow_calls, quota_left(signals));
-        // Without a probe nothing shows whether the target has recovered, and the rates are those from before the cooldown.
-        let is_certain = signals.circuit_state != State::HalfOpen || circuit.is_probing;
-        let of_circuit = |holds: bool| (is_certain || !holds).then_some(holds);
         let is_low = |share: Option<f64>, least| share.is_some_and(|share| share < least);
+        let is_failing = |rates: EvaluatedRates| is_low(succeeded(rates), settings.success_rate);
+        let is_slow =
+            |rates: EvaluatedRates| rates.slow_calls.is_some_and(|share| share > settings.slow_rate);
+        // What a circuit without a probe shows may be over.
+        let known = |holds: bool, may_hold: bool| if !holds && may_hold { None } else { Some(holds) };
+        let failing = known(is_failing(circuit.rates), is_failing(circuit.idle_rates));
         for (kind, value, holds) in [
-            (AlertKind::SuccessRate, succeeded, of_circuit(is_low(succeeded, settings.success_rate))),
-            (AlertKind::SlowRate, slow, of_circuit(slow.is_some_and(|rate| rate > settings.slow_rate))),
-            (AlertKind::CircuitOpen, None, of_circuit(signals.circuit_state != State::Closed)),
+            (AlertKind::SuccessRate, succeeded(circuit.rates), failing),
+            (AlertKind::SlowRate, slow, known(is_slow(circuit.rates), is_slow(circuit.idle_rates))),
+            (AlertKind::CircuitOpen, None, known(circuit.is_open, circuit.is_idle)),
             (AlertKind::QuotaNearlySpent, left, Some(is_low(left, settings.quota_left))),
         ] {
             let observation = Observation { holds, value };

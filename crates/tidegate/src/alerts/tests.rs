@@ -19,10 +19,15 @@ fn healthy(target: &str) -> SignalsSnapshot {
     layer.signals().snapshot()
 }
 
+fn open(target: &str) -> SignalsSnapshot {
+    let for_alerts = circuit(State::Open, 0.05, 0.1, false);
+    SignalsSnapshot { circuit_state: State::Open, for_alerts, ..healthy(target) }
+}
+
 /// A circuit with these rates of enough calls.
-fn circuit(failures: f64, slow_calls: f64, is_probing: bool) -> CircuitForAlerts {
+fn circuit(state: State, failures: f64, slow_calls: f64, is_probing: bool) -> CircuitForAlerts {
     let rates = EvaluatedRates { failures: Some(failures), slow_calls: Some(slow_calls) };
-    CircuitForAlerts { rates, is_probing }
+    CircuitForAlerts::of(state, is_probing, rates)
 }
 
 /// The alerts of a monitor that reads `signals` every second for `seconds`.
@@ -45,20 +50,27 @@ fn observe(
 fn each_threshold_raises_its_alert_and_clears_it() {
     use AlertKind::{AllTargetsCooling, CircuitOpen, QuotaNearlySpent, SlowRate, SuccessRate};
     let good = || SignalsSnapshot {
-        for_alerts: circuit(0.05, 0.1, false),
+        for_alerts: circuit(State::Closed, 0.05, 0.1, false),
         tokens_remaining: Some(1_000),
         tokens_capacity: Some(1_000),
         ..healthy("a/b")
     };
-    let open = SignalsSnapshot { circuit_state: State::Open, ..good() };
+    let for_alerts = circuit(State::Open, 0.05, 0.1, false);
+    let open = SignalsSnapshot { circuit_state: State::Open, for_alerts, ..good() };
     let cases: [(SignalsSnapshot, &[(AlertKind, u64)]); 6] = [
-        (SignalsSnapshot { for_alerts: circuit(0.11, 0.1, false), ..good() }, &[(SuccessRate, 30)]),
-        (SignalsSnapshot { for_alerts: circuit(0.05, 0.51, false), ..good() }, &[(SlowRate, 30)]),
+        (
+            SignalsSnapshot { for_alerts: circuit(State::Closed, 0.11, 0.1, false), ..good() },
+            &[(SuccessRate, 30)],
+        ),
+        (
+            SignalsSnapshot { for_alerts: circuit(State::Closed, 0.05, 0.51, false), ..good() },
+            &[(SlowRate, 30)],
+        ),
         (SignalsSnapshot { tokens_remaining: Some(99), ..good() }, &[(QuotaNearlySpent, 30)]),
         (
             SignalsSnapshot {
                 circuit_state: State::HalfOpen,
-                for_alerts: circuit(0.05, 0.1, true),
+                for_alerts: circuit(State::HalfOpen, 0.05, 0.1, true),
                 ..good()
             },
             &[(CircuitOpen, 60)],
@@ -84,7 +96,7 @@ fn each_threshold_raises_its_alert_and_clears_it() {
 #[test]
 fn one_target_that_admits_calls_is_enough() {
     let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
-    let open = SignalsSnapshot { circuit_state: State::Open, ..healthy("a/b") };
+    let open = open("a/b");
     let alerts = observe(&mut monitor, &mut now, 300, &[open, healthy("c/d")]);
     assert_eq!(alerts, [(AlertKind::CircuitOpen, AlertState::Raised, 60 * SECOND)]);
     let nothing = observe(&mut Monitor::new(Settings::default()), &mut now, 300, &[]);
@@ -94,7 +106,7 @@ fn one_target_that_admits_calls_is_enough() {
 #[test]
 fn a_chain_without_a_target_that_admits_calls_has_an_alert_of_its_own() {
     let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
-    let open = SignalsSnapshot { circuit_state: State::Open, ..healthy("a/b") };
+    let open = open("a/b");
     let signals = [open.clone(), healthy("c/d")];
     let chain = |name: &str, targets: &[SignalsSnapshot]| ChainSignals {
         name: name.into(),
@@ -161,7 +173,7 @@ fn the_text_of_a_cleared_alert_does_not_contradict_itself() {
 #[test]
 fn the_alert_of_a_target_that_is_gone_is_cleared() {
     let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
-    let open = SignalsSnapshot { circuit_state: State::Open, ..healthy("a/b") };
+    let open = open("a/b");
     observe(&mut monitor, &mut now, 100, &[open, healthy("c/d")]);
     let alerts = observe(&mut monitor, &mut now, 100, &[healthy("c/d")]);
     assert_eq!(alerts, [(AlertKind::CircuitOpen, AlertState::Cleared, 60 * SECOND)]);
@@ -218,29 +230,58 @@ fn a_half_open_circuit_without_a_call_clears_its_alerts_and_raises_none() {
     use AlertKind::{AllTargetsCooling, CircuitOpen, SlowRate, SuccessRate};
     let signals = |circuit_state, is_probing| SignalsSnapshot {
         circuit_state,
-        for_alerts: circuit(0.5, 0.6, is_probing),
+        for_alerts: circuit(circuit_state, 0.5, 0.6, is_probing),
         ..healthy("a/b")
     };
     let (open, idle) = (signals(State::Open, false), signals(State::HalfOpen, false));
     let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
     let raised = observe(&mut monitor, &mut now, 100, std::slice::from_ref(&open));
     assert_eq!(raised.len(), 4);
-    let mut cleared = observe(&mut monitor, &mut now, 1_000, std::slice::from_ref(&idle));
+    // A call now and then that fails: the target has not recovered, and what is known of its circuit stays.
+    let mut changes = Vec::new();
+    for _ in 0..3 {
+        changes.extend(observe(&mut monitor, &mut now, 300, std::slice::from_ref(&idle)));
+        changes.extend(observe(&mut monitor, &mut now, 30, std::slice::from_ref(&open)));
+    }
+    changes.retain(|(kind, ..)| *kind != AllTargetsCooling);
+    assert_eq!(changes, []);
+    let mut cleared = observe(&mut monitor, &mut now, 4_000, std::slice::from_ref(&idle));
+    cleared.retain(|(kind, ..)| *kind != AllTargetsCooling);
     cleared.sort_unstable_by_key(|(kind, ..)| *kind);
-    let kinds = [SuccessRate, SlowRate, CircuitOpen, AllTargetsCooling];
-    assert_eq!(cleared, kinds.map(|kind| (kind, AlertState::Cleared, 60 * SECOND)));
+    assert_eq!(
+        cleared,
+        [SuccessRate, SlowRate, CircuitOpen].map(|kind| (kind, AlertState::Cleared, 3_600 * SECOND))
+    );
     // With few calls, the circuit has not been closed for all of the time in which it was half-open as well.
     let mut raised = observe(&mut monitor, &mut now, 30, std::slice::from_ref(&open));
-    raised.extend(observe(&mut monitor, &mut now, 25, &[idle]));
+    raised.extend(observe(&mut monitor, &mut now, 25, std::slice::from_ref(&idle)));
     assert_eq!(raised, []);
-    let raised = observe(&mut monitor, &mut now, 10, &[open]);
+    let raised = observe(&mut monitor, &mut now, 10, std::slice::from_ref(&open));
     assert!(raised.contains(&(CircuitOpen, AlertState::Raised, 60 * SECOND)), "{raised:?}");
+    // After a long time without a call, what was observed before it is forgotten.
+    let mut monitor = Monitor::new(Settings::default());
+    let mut raised = observe(&mut monitor, &mut now, 20, std::slice::from_ref(&open));
+    raised.extend(observe(&mut monitor, &mut now, 20_000, &[idle]));
+    raised.extend(observe(&mut monitor, &mut now, 20, &[open]));
+    assert_eq!(raised, []);
+}
+
+/// Regression: the circuit of a key that is no longer used hid the failures of all others.
+#[test]
+fn an_idle_circuit_of_one_key_hides_no_failing_one() {
+    let worst = circuit(State::HalfOpen, 0.0, 0.0, false).worst_of(circuit(State::Closed, 0.5, 0.6, false));
+    let signals = SignalsSnapshot { circuit_state: State::HalfOpen, for_alerts: worst, ..healthy("a/b") };
+    let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
+    let mut raised = observe(&mut monitor, &mut now, 100, &[signals]);
+    raised.sort_unstable_by_key(|(kind, ..)| *kind);
+    let kinds = [AlertKind::SuccessRate, AlertKind::SlowRate];
+    assert_eq!(raised, kinds.map(|kind| (kind, AlertState::Raised, 30 * SECOND)));
 }
 
 #[test]
 fn what_is_raised_can_be_cleared_at_once() {
     let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
-    let open = SignalsSnapshot { circuit_state: State::Open, ..healthy("a/b") };
+    let open = open("a/b");
     let raised = observe(&mut monitor, &mut now, 50, std::slice::from_ref(&open));
     assert_eq!(raised, [(AlertKind::AllTargetsCooling, AlertState::Raised, 30 * SECOND)]);
     let cleared = monitor.clear(now);

@@ -60,8 +60,13 @@ pub struct KeySignals {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct CircuitForAlerts {
     pub(crate) rates: EvaluatedRates,
-    /// Whether probes are in flight.
-    pub(crate) is_probing: bool,
+    /// The rates from before the cooldown of a circuit that is half-open without a probe: nothing shows whether its target has
+    /// recovered.
+    pub(crate) idle_rates: EvaluatedRates,
+    /// Whether it is open, or half-open with a probe.
+    pub(crate) is_open: bool,
+    /// Whether it is half-open without a probe.
+    pub(crate) is_idle: bool,
 }
 
 impl KeySignals {
@@ -100,7 +105,7 @@ impl KeySignals {
             tokens_capacity: rate_limit.tokens_capacity(),
             rate_closed_ms: rate_limit.closed_for().map(millis),
             rate_waiting: rate_limit.own_waiting(),
-            for_alerts: CircuitForAlerts { rates, is_probing: probes > 0 },
+            for_alerts: CircuitForAlerts::of(state, probes > 0, rates),
         }
     }
 
@@ -205,14 +210,23 @@ impl KeySignals {
 }
 
 impl CircuitForAlerts {
-    fn worst_of(self, other: Self) -> Self {
-        let (own, others) = (self.rates, other.rates);
+    pub(crate) fn of(state: State, is_probing: bool, rates: EvaluatedRates) -> Self {
+        let is_idle = state == State::HalfOpen && !is_probing;
+        let none = EvaluatedRates::default();
+        let (rates, idle_rates) = if is_idle { (none, rates) } else { (rates, none) };
+        Self { rates, idle_rates, is_open: state != State::Closed && !is_idle, is_idle }
+    }
+
+    pub(crate) fn worst_of(self, other: Self) -> Self {
+        let worst = |own: EvaluatedRates, other: EvaluatedRates| EvaluatedRates {
+            failures: highest(own.failures, other.failures),
+            slow_calls: highest(own.slow_calls, other.slow_calls),
+        };
         Self {
-            rates: EvaluatedRates {
-                failures: highest(own.failures, others.failures),
-                slow_calls: highest(own.slow_calls, others.slow_calls),
-            },
-            is_probing: self.is_probing || other.is_probing,
+            rates: worst(self.rates, other.rates),
+            idle_rates: worst(self.idle_rates, other.idle_rates),
+            is_open: self.is_open || other.is_open,
+            is_idle: self.is_idle || other.is_idle,
         }
     }
 }
