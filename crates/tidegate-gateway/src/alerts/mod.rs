@@ -145,8 +145,12 @@ async fn post<S>(
     while let Some((address, alert)) = queued.recv().await {
         // With the current token.
         let current = settings.borrow().as_ref().and_then(|settings| settings.webhook.clone());
-        let address = current.filter(|current| address.is_same_receiver(Some(current))).unwrap_or(address);
-        if let Err(failure) = Webhook::new(address, client.clone()).post(&alert).await {
+        let current = current.filter(|current| address.is_same_receiver(Some(current)));
+        // One that is left may be left since it does not answer, and holds back the alerts for the other.
+        let has_retries = current.is_some();
+        let webhook = Webhook::new(current.unwrap_or(address), client.clone());
+        let posted = if has_retries { webhook.post(&alert).await } else { webhook.post_once(&alert).await };
+        if let Err(failure) = posted {
             lost.add();
             let (target, error) = (&*alert.target, failure.to_string());
             tracing::warn!(layer = "gateway", target, error, "an alert could not be posted");

@@ -66,7 +66,8 @@ where
         result
     }
 
-    async fn post_once(&self, alert: &Alert) -> Result<(), PostError> {
+    /// Posts an alert once.
+    pub(super) async fn post_once(&self, alert: &Alert) -> Result<(), PostError> {
         let response = timeout(TIMEOUT, self.client.clone().oneshot(self.request(alert)));
         let response = response.await.map_err(|_| PostError::Timeout)?.map_err(|_| PostError::Transport)?;
         match response.status() {

@@ -37,10 +37,8 @@ pub(crate) async fn follow(
             let (mut read, certificate) = (source.clone(), state.running().config.tls.clone());
             let (read, config) = blocking(move || {
                 let config = read.read();
-                // It stays in use: without a restart, or because of the mistakes in the file.
-                if config.as_ref().map_or(true, |config| config.tls.is_none()) {
-                    read.keep(certificate.iter().flat_map(TlsCertificate::paths));
-                }
+                // It may stay in use: without a restart, or because of the mistakes in the file.
+                read.keep(certificate.iter().flat_map(TlsCertificate::paths));
                 (read, config)
             })
             .await;
