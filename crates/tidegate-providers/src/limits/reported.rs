@@ -28,15 +28,20 @@ pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> ReportedLimits {
             limits.has_invalid = true;
         }
     }
-    let mut reported = limits.reported();
-    if is_plain {
-        // Headers in another format, such as those of a gateway. Together has them for requests, beside its own for tokens.
-        let plain = ReportedLimits::from_headers_with(headers, go_duration::reset);
-        reported.has_invalid |= plain.has_invalid;
-        for (unit, status) in plain.iter() {
-            if reported.get(unit).is_none() {
-                *reported.entry(unit) = *status;
-            }
+    match is_plain {
+        true => with_plain(limits.reported(), headers),
+        false => limits.reported(),
+    }
+}
+
+/// Adds the limits in another format, such as that of a gateway. Together has it for requests, beside its own for tokens.
+#[cold]
+fn with_plain(mut reported: ReportedLimits, headers: &HeaderMap) -> ReportedLimits {
+    let plain = ReportedLimits::from_headers_with(headers, go_duration::reset);
+    reported.has_invalid |= plain.has_invalid;
+    for (unit, status) in plain.iter() {
+        if reported.get(unit).is_none() {
+            *reported.entry(unit) = *status;
         }
     }
     reported
