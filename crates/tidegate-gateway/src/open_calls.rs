@@ -146,10 +146,14 @@ impl CallInFlight {
     /// `attempt` is the time of an attempt.
     pub(crate) fn watch(&self, body: BoxedBody, attempt: Duration) -> WatchedBody {
         let mut state = self.0.slot.lock();
-        // A call that has ended meanwhile has no body.
-        state.body = state.ended.is_none().then_some(body);
+        // The body of a call that has ended meanwhile is dropped, without the lock.
+        let ended = match state.ended {
+            None => state.body.replace(body),
+            Some(_) => Some(body),
+        };
         state.attempt_ends = Instant::now().checked_add(attempt);
         drop(state);
+        drop(ended);
         WatchedBody { call: self.clone(), has_failed: false }
     }
 }

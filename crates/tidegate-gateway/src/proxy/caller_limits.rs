@@ -176,6 +176,7 @@ impl CallerLimits {
             let response = chain.oneshot(request).await.map_err(CallFailure::OfChain)?;
             return Ok(response.map(BodyExt::boxed_unsync));
         }
+        // Boxed for callers with limits alone, so that the future of the others has not its 2 KiB.
         Box::pin(self.send_within(chain, request)).await
     }
 

@@ -79,7 +79,7 @@ pub(super) async fn serve(
         Err(error) => return tracing::debug!(layer = "gateway", %error, "connection ended without a request"),
     };
     let caller = AwaitsResponse::default();
-    // One of these is polled only when it is woken, and not with each part of a response.
+    // One of these is polled only when it is woken, and not with each part of a response. They are boxed once per connection.
     let mut ends = FuturesUnordered::<Pin<Box<dyn Future<Output = ()> + Send>>>::new();
     ends.push(Box::pin(connection.evicted()));
     ends.push(Box::pin(idle_while_stopping(stopping, version, &connection)));
