@@ -10,6 +10,7 @@
 //! | `pace` | 1 000 requests a second, whatever the answers do |
 //! | `streams` | 64 events, each written alone, and all at once |
 //! | `memory` | per open stream and idle connection, and after sixteen bodies of 8 MiB at once |
+//! | `peers` | other gateways, as far as they are installed |
 //! | `instructions` | per call and per event, by valgrind |
 //!
 //! The measured process has the first core for itself and one worker thread; the provider and the callers share the second.
@@ -23,6 +24,7 @@
 mod callers;
 mod instructions;
 mod memory;
+mod peers;
 mod plain_proxy;
 mod provider;
 mod rounds;
@@ -43,7 +45,7 @@ const MEASURED_CORE: usize = 0;
 /// The core of the provider and of the callers.
 const OTHER_CORE: usize = 1;
 
-const TABLES: [&str; 5] = ["calls", "pace", "streams", "memory", "instructions"];
+const TABLES: [&str; 6] = ["calls", "pace", "streams", "memory", "peers", "instructions"];
 
 async fn print(tables: &[&str]) -> Result<(), BoxError> {
     let is_printed = |table| tables.is_empty() || tables.contains(&table);
@@ -59,6 +61,9 @@ async fn print(tables: &[&str]) -> Result<(), BoxError> {
     }
     if is_printed("memory") {
         memory::print(&provider).await?;
+    }
+    if is_printed("peers") {
+        rounds::print_peers(&provider).await?;
     }
     if is_printed("instructions") {
         instructions::print(&provider).await?;

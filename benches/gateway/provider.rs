@@ -46,8 +46,11 @@ struct Answer {
     is_open: bool,
 }
 
+/// The text of the document.
+pub(crate) static TEXT: LazyLock<String> = LazyLock::new(|| "The tide rises, the tide falls. ".repeat(60));
+
 pub(crate) static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
-    let text = "The tide rises, the tide falls. ".repeat(60);
+    let text = TEXT.as_str();
     format!(
         r#"{{"id":"c-1","object":"chat.completion","created":1,"model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":500,"completion_tokens":480,"total_tokens":980}}}}"#
     )

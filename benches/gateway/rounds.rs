@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tidegate::BoxError;
 
 use crate::callers::{Question, closed_loop, open_loop};
+use crate::peers::Peer;
 use crate::provider::{EVENTS, Model, Provider};
 use crate::subject::{Kind, Subject, build_gateway};
 
@@ -29,10 +30,10 @@ struct Workload {
     units: usize,
 }
 
-async fn start_all(provider: &Provider) -> Result<Vec<Subject>, BoxError> {
+async fn start_all(provider: &Provider, kinds: &[Kind]) -> Result<Vec<Subject>, BoxError> {
     build_gateway()?;
     let mut subjects = Vec::new();
-    for kind in Kind::ALL {
+    for &kind in kinds {
         subjects.push(Subject::start(kind, provider, &[]).await?);
     }
     Ok(subjects)
@@ -56,7 +57,7 @@ pub(crate) async fn print_calls(provider: &Provider) -> Result<(), BoxError> {
         calls,
         units: 1,
     });
-    print_closed(provider, "calls", &workloads).await
+    print_closed(provider, "calls", &Kind::ALL, &workloads).await
 }
 
 /// Streams, per event.
@@ -69,11 +70,34 @@ pub(crate) async fn print_streams(provider: &Provider) -> Result<(), BoxError> {
         calls,
         units: EVENTS,
     });
-    print_closed(provider, "streams", &workloads).await
+    print_closed(provider, "streams", &Kind::ALL, &workloads).await
 }
 
-async fn print_closed(provider: &Provider, title: &str, workloads: &[Workload]) -> Result<(), BoxError> {
-    let subjects = start_all(provider).await?;
+/// Calls of a document, beside other gateways.
+pub(crate) async fn print_peers(provider: &Provider) -> Result<(), BoxError> {
+    let (installed, missing): (Vec<Peer>, Vec<Peer>) =
+        Peer::ALL.into_iter().partition(|peer| peer.program().is_some());
+    for peer in missing {
+        println!("not installed: {}", peer.name());
+    }
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().chain(installed.into_iter().map(Kind::Peer)).collect();
+    let workload = Workload {
+        name: "2 KiB, 16 callers".to_owned(),
+        question: Question::new(Model::Document, 2_048).with_text_only(),
+        callers: 16,
+        calls: 500,
+        units: 1,
+    };
+    print_closed(provider, "peers", &kinds, &[workload]).await
+}
+
+async fn print_closed(
+    provider: &Provider,
+    title: &str,
+    kinds: &[Kind],
+    workloads: &[Workload],
+) -> Result<(), BoxError> {
+    let subjects = start_all(provider, kinds).await?;
     println!(
         "\n| {title} | | units/s | CPU per unit, us | p50, us | p99, us | units/s, of streaming | CPU, of streaming | CPU, of collecting |"
     );
@@ -113,7 +137,7 @@ async fn print_closed(provider: &Provider, title: &str, workloads: &[Workload]) 
 
 /// A request every millisecond.
 pub(crate) async fn print_pace(provider: &Provider) -> Result<(), BoxError> {
-    let subjects = start_all(provider).await?;
+    let subjects = start_all(provider, &Kind::ALL).await?;
     let question = Question::new(Model::Document, 2_048);
     let mut samples: Vec<Vec<Sample>> = subjects.iter().map(|_| Vec::new()).collect();
     for round in 0..=ROUNDS {

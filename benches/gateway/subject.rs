@@ -12,6 +12,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use tidegate::BoxError;
 
 use crate::MEASURED_CORE;
+use crate::peers::Peer;
 use crate::provider::{Model, Provider};
 
 /// What is measured.
@@ -22,6 +23,7 @@ pub(crate) enum Kind {
     Streaming,
     /// A plain proxy that collects it first.
     Collecting,
+    Peer(Peer),
 }
 
 impl Kind {
@@ -32,6 +34,7 @@ impl Kind {
             Self::Gateway => "tidegate",
             Self::Streaming => "streaming proxy",
             Self::Collecting => "collecting proxy",
+            Self::Peer(peer) => peer.name(),
         }
     }
 
@@ -89,7 +92,8 @@ impl Subject {
                 command.arg(folder().join("tidegate-gateway"));
                 command.arg("--config").arg(file).args(["--listen", &addr.to_string()]);
             }
-            _ => {
+            Kind::Peer(peer) => peer.add_to(&mut command, &folder(), addr, provider.addr)?,
+            Kind::Streaming | Kind::Collecting => {
                 command.arg(env::current_exe()?);
                 command.args(["proxy", kind.name(), &addr.to_string(), &provider.addr.to_string()]);
             }
