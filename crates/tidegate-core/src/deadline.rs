@@ -17,7 +17,10 @@ use http::Extensions;
 /// assert!(!deadline.allows(Duration::from_secs(30), now));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline(Instant);
+pub struct Deadline {
+    at: Instant,
+    is_of_caller: bool,
+}
 
 /// The deadline of a response body, when a part of the time of the request is reserved.
 #[derive(Clone, Copy)]
@@ -27,14 +30,27 @@ impl Deadline {
     /// A deadline at `at`.
     #[must_use]
     pub const fn at(at: Instant) -> Self {
-        Self(at)
+        Self { at, is_of_caller: false }
     }
 
     /// A deadline `budget` after `now`. A budget that overflows the clock counts as a century.
     #[must_use]
     pub fn after(budget: Duration, now: Instant) -> Self {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-        Self(now.checked_add(budget).or_else(|| now.checked_add(CENTURY)).unwrap_or(now))
+        Self::at(now.checked_add(budget).or_else(|| now.checked_add(CENTURY)).unwrap_or(now))
+    }
+
+    /// The same deadline, set by the caller. An attempt that it cuts off is neutral for the health of the provider, as if
+    /// the caller had left ([`Clock::CallerDeadline`](crate::Clock::CallerDeadline)).
+    #[must_use]
+    pub const fn of_caller(self) -> Self {
+        Self { is_of_caller: true, ..self }
+    }
+
+    /// Whether the caller has set the deadline.
+    #[must_use]
+    pub const fn is_of_caller(self) -> bool {
+        self.is_of_caller
     }
 
     /// The deadline of this request, if it has one.
@@ -69,28 +85,28 @@ impl Deadline {
     pub fn reserve(reserve: Duration, extensions: &mut Extensions, now: Instant) {
         let Some(deadline) = Self::of(extensions).filter(|_| !reserve.is_zero()) else { return };
         let reserve = reserve.min(deadline.remaining(now) / 2);
-        if let Some(earlier) = deadline.0.checked_sub(reserve) {
+        if let Some(at) = deadline.at.checked_sub(reserve) {
             extensions.get_or_insert_with(|| BodyDeadline(deadline));
-            extensions.insert(Self(earlier));
+            extensions.insert(Self { at, ..deadline });
         }
     }
 
     /// The instant of the deadline.
     #[must_use]
     pub const fn instant(self) -> Instant {
-        self.0
+        self.at
     }
 
     /// The time that is left at `now`. Zero once the deadline has passed.
     #[must_use]
     pub fn remaining(self, now: Instant) -> Duration {
-        self.0.saturating_duration_since(now)
+        self.at.saturating_duration_since(now)
     }
 
     /// Whether the deadline has passed at `now`.
     #[must_use]
     pub fn is_past(self, now: Instant) -> bool {
-        self.0 <= now
+        self.at <= now
     }
 
     /// Whether a wait that begins at `now` ends before the deadline, so that time is left for an attempt.

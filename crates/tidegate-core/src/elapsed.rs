@@ -1,8 +1,10 @@
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crate::Deadline;
 
 /// One of tidegate's timers expired while it was waiting for the provider. Counts as E3003 against the
-/// provider.
+/// provider, but for [`Clock::CallerDeadline`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[doc(alias = "CircuitBreakerTimeoutException")]
 pub struct Elapsed {
@@ -17,6 +19,8 @@ pub enum Clock {
     Attempt,
     /// The time for the whole call.
     Deadline,
+    /// The time for the whole call, as its caller has set it.
+    CallerDeadline,
     /// The time from the start of the call to the first token of a stream.
     FirstToken,
     /// The time between two tokens of a stream. A ping does not reset it.
@@ -32,6 +36,13 @@ impl Elapsed {
     #[must_use]
     pub const fn new(clock: Clock, limit: Duration) -> Self {
         Self { clock, limit }
+    }
+
+    /// `deadline` passed during an attempt that began at `began`.
+    #[must_use]
+    pub fn of_deadline(deadline: Deadline, began: Instant) -> Self {
+        let clock = if deadline.is_of_caller() { Clock::CallerDeadline } else { Clock::Deadline };
+        Self::new(clock, deadline.remaining(began))
     }
 
     /// The timer that expired.
@@ -51,7 +62,9 @@ impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.clock {
             Clock::Attempt => write!(f, "attempt timed out after {:?}", self.limit),
-            Clock::Deadline => write!(f, "deadline passed {:?} into the attempt", self.limit),
+            Clock::Deadline | Clock::CallerDeadline => {
+                write!(f, "deadline passed {:?} into the attempt", self.limit)
+            }
             Clock::FirstToken => write!(f, "no first token within {:?}", self.limit),
             Clock::TokenGap => write!(f, "no token for {:?}", self.limit),
             Clock::FrameGap => write!(f, "no event for {:?}", self.limit),

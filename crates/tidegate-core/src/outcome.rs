@@ -6,7 +6,7 @@ use std::{fmt, io};
 use http::response::Parts;
 use http::{Extensions, HeaderMap, Response, StatusCode};
 
-use crate::{Elapsed, ErrorCode, NotProcessed, Rejection, RetryHint, UploadError, chain};
+use crate::{Clock, Elapsed, ErrorCode, NotProcessed, Rejection, RetryHint, UploadError, chain};
 
 /// The result of one attempt. The layers base their decisions on it alone.
 ///
@@ -55,6 +55,9 @@ pub enum FailureKind {
     Request,
     /// One of tidegate's timers expired.
     Timeout,
+    /// The time passed that the caller has set for the call. Neutral for the health of the provider, as if the caller had
+    /// left.
+    CallerTimeout,
     /// The response ended before its terminator.
     Truncated,
     /// The provider reported a failure inside the body of a response that had begun.
@@ -107,7 +110,8 @@ impl Outcome {
     /// The outcome of an attempt, or of a response body, that ended in an error.
     ///
     /// The first match in the chain of sources decides. A [`Rejection`] is neutral. A [`Failure`] is used as
-    /// it is. An [`Elapsed`] and an I/O timeout are E3003. An [`UploadError`] is attributed to the caller,
+    /// it is. An [`Elapsed`] and an I/O timeout are E3003; the former is neutral for the
+    /// health of the provider if the caller has set the time. An [`UploadError`] is attributed to the caller,
     /// E1001. A [`NotProcessed`] is E3001. An I/O error that reports that this process has run out of file
     /// descriptors, ports or memory is E3002 and neutral for the health of the provider, since the request was not
     /// sent. All other errors, which are transport errors, are E3001.
@@ -132,7 +136,14 @@ impl Outcome {
                 let kind = FailureKind::NotProcessed;
                 return Failure { kind, ..Failure::new(ErrorCode::Overloaded) }.into();
             }
-            if error.is::<Elapsed>() || is_io_timeout(error) {
+            if let Some(elapsed) = error.downcast_ref::<Elapsed>() {
+                let kind = match elapsed.clock() {
+                    Clock::CallerDeadline => FailureKind::CallerTimeout,
+                    _ => FailureKind::Timeout,
+                };
+                return Failure { kind, ..Failure::new(ErrorCode::Timeout) }.into();
+            }
+            if is_io_timeout(error) {
                 return Failure { kind: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
             }
         }
@@ -156,11 +167,18 @@ impl Failure {
         Self { code, kind: FailureKind::Response, retry_hint: None, provider_code: None }
     }
 
-    /// Whether the failure counts against the health of the provider: by its code, unless the provider did not
-    /// process the request.
+    /// Whether the failure counts against the health of the provider: by its code, unless it is
+    /// [neutral](Self::is_neutral).
     #[must_use]
     pub fn counts_against_health(&self) -> bool {
-        self.kind != FailureKind::NotProcessed && self.code.counts_against_health()
+        !self.is_neutral() && self.code.counts_against_health()
+    }
+
+    /// Whether the failure shows nothing about the provider, whatever its code: it did not process the request, or the
+    /// caller has set the time that passed.
+    #[must_use]
+    pub const fn is_neutral(&self) -> bool {
+        matches!(self.kind, FailureKind::NotProcessed | FailureKind::CallerTimeout)
     }
 
     /// The failure of a response that has the status of a success and contains no answer.
@@ -197,7 +215,9 @@ impl fmt::Display for Failure {
             FailureKind::Transport => write!(f, "no answer from the provider: {}", self.code),
             FailureKind::NotProcessed => write!(f, "request was not processed: {}", self.code),
             FailureKind::Request => write!(f, "request could not be sent: {}", self.code),
-            FailureKind::Timeout => write!(f, "no answer in time: {}", self.code),
+            FailureKind::Timeout | FailureKind::CallerTimeout => {
+                write!(f, "no answer in time: {}", self.code)
+            }
             FailureKind::Truncated => write!(f, "answer broke off: {}", self.code),
             FailureKind::InBand => write!(f, "provider failed in the middle of its answer: {}", self.code),
             FailureKind::NoAnswer => write!(f, "provider sent a success without an answer: {}", self.code),

@@ -54,7 +54,7 @@ impl CallEnd {
     pub(super) fn of_failure(failure: &Failure) -> Self {
         match failure.kind {
             FailureKind::InBand => Self::Failed,
-            FailureKind::Timeout => Self::Stalled,
+            FailureKind::Timeout | FailureKind::CallerTimeout => Self::Stalled,
             _ => Self::Cut,
         }
     }

@@ -6,7 +6,7 @@ use super::Handle;
 use super::adaptive::{Sample, SampleOutcome};
 use super::answer_times::AnswerTime;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
-use crate::{Clock, Elapsed, Error, ErrorCode, Failure, FailureKind, Outcome, clock};
+use crate::{Clock, Elapsed, Error, ErrorCode, Failure, Outcome, clock};
 
 /// A permit for one call in flight, which is released on drop.
 #[derive(Debug)]
@@ -164,6 +164,6 @@ impl BodyGuard for Permit {
 /// Whether a failure indicates overload by too many calls at once. A 500 does not, because it is independent
 /// of the load. A request that the provider did not process indicates nothing.
 fn is_overload(failure: &Failure) -> bool {
-    failure.kind != FailureKind::NotProcessed
+    !failure.is_neutral()
         && matches!(failure.code, ErrorCode::RateLimited | ErrorCode::Overloaded | ErrorCode::Timeout)
 }

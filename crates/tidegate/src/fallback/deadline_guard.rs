@@ -2,7 +2,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crate::lazy_sleep::LazySleep;
-use crate::{Clock, Deadline, Elapsed};
+use crate::{Deadline, Elapsed};
 
 /// Cancels a target that does not enforce the deadline of the call by itself.
 ///
@@ -43,7 +43,6 @@ impl DeadlineGuard {
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
         ready!(self.sleep.poll_until(Deadline::after(TICK, deadline.instant()).instant(), cx));
-        let limit = self.started.map(|started| deadline.remaining(started)).unwrap_or_default();
-        Poll::Ready(Elapsed::new(Clock::Deadline, limit))
+        Poll::Ready(Elapsed::of_deadline(deadline, self.started.unwrap_or(deadline.instant())))
     }
 }

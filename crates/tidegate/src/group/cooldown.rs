@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Deadline, ErrorCode, Failure, FailureKind};
+use crate::{Deadline, ErrorCode, Failure};
 
 /// The failures of a member since its last success.
 ///
@@ -67,7 +67,7 @@ impl MemberCooldown {
     ) -> Option<Duration> {
         let is_of_account = is_of_account(failure.code);
         let counts = failure.code.counts_against_health() || failure.code == ErrorCode::RateLimited;
-        if failure.kind == FailureKind::NotProcessed || (!counts && !is_of_account) {
+        if failure.is_neutral() || (!counts && !is_of_account) {
             self.record_no_result(Some(began), now);
             return None;
         }

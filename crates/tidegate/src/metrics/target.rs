@@ -264,6 +264,7 @@ const fn failure_kind(kind: FailureKind) -> &'static str {
         FailureKind::NotProcessed => "not_processed",
         FailureKind::Request => "request",
         FailureKind::Timeout => "timeout",
+        FailureKind::CallerTimeout => "caller_timeout",
         FailureKind::Truncated => "truncated",
         FailureKind::InBand => "in_band",
         FailureKind::NoAnswer => "no_answer",

@@ -109,6 +109,7 @@ impl Handle {
         arrival: Arrival,
         now: Instant,
     ) -> RateDecision {
+        let cost = queue.limits.bounded(cost);
         let call = || RateCall::of(cost, extensions, arrival);
         self.0.queue.take_certain(1);
         let is_returning = arrival == Arrival::Returning;

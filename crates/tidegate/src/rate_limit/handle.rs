@@ -249,8 +249,9 @@ impl Handle {
         }
         let limit = self.met_by(request);
         let extensions = request.extensions();
-        let call = RateCall::of(limit.cost(request), extensions, Arrival::First);
-        limit.peek_call(&call, Deadline::of(extensions))
+        let cost = limit.cost(request);
+        let cost = limit.lock().limits.bounded(cost);
+        limit.peek_call(&RateCall::of(cost, extensions, Arrival::First), Deadline::of(extensions))
     }
 
     fn peek_call(&self, call: &RateCall, deadline: Option<Deadline>) -> Option<Rejection> {

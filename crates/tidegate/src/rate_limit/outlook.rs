@@ -46,6 +46,7 @@ impl Handle {
         let limit = self.met_by(request);
         let cost = limit.cost(request);
         let mut queue = limit.lock();
+        let cost = queue.limits.bounded(cost);
         limit.follow_up_peek(&mut queue, now);
         let left = queue.limits.part_left(now);
         let is_idle = queue.backlog.total() == 0;

@@ -183,20 +183,36 @@ impl QuotaSet {
         shortfall
     }
 
-    /// Replaces what a call reserved by what it used. Unused cost is returned to the configured quotas only:
-    /// the provider's next report shows how the provider counted it. Cost above the reservation is charged to
-    /// both.
+    /// The cost that is reserved: of the output, which only few calls use whole, at most a full quota. Otherwise one call that
+    /// is cut off, and whose use is unknown, would close a limit for as long as the caller's `max_tokens` takes to refill. What
+    /// is used beyond the reservation is charged when it is known.
+    pub(super) fn bounded(&self, cost: CallCost) -> CallCost {
+        let counters = self.configured.iter().chain(self.reported.counters());
+        let of_output = counters
+            .filter(|counter| matches!(counter.quota.unit, LimitUnit::Tokens | LimitUnit::OutputTokens));
+        let output = of_output.map(|counter| counter.bucket.capacity()).fold(cost.output, u64::min);
+        CallCost { output, ..cost }
+    }
+
+    /// Replaces what a call reserved by what it used. A reported quota gets unused cost back only if no report has come
+    /// with this call or a later one, since a report shows how the provider counted it. Cost above the reservation is
+    /// charged to all.
     pub(super) fn settle(&mut self, reserved: &Reserved, used: &CallCost, now: Instant) {
         self.settle_shared(reserved, used);
         let is_local = self.is_local();
         let configured = self.configured.iter_mut().filter(|_| is_local).map(|counter| (counter, true));
-        let reported = self.reported.counters_mut().map(|counter| (counter, false));
-        for (counter, is_configured) in configured.chain(reported) {
+        let latest_call = self.reported.latest_call;
+        let is_reported = |unit| latest_call[unit as usize] >= reserved.total_spent.calls;
+        let reported = self.reported.counters_mut().map(|counter| {
+            let is_refunded = !is_reported(counter.quota.unit);
+            (counter, is_refunded)
+        });
+        for (counter, is_refunded) in configured.chain(reported) {
             let unit = counter.quota.unit;
             let (before, after) = (reserved.cost.of(unit), used.of(unit));
             if after > before {
                 counter.bucket.take(after - before, now);
-            } else if is_configured {
+            } else if is_refunded {
                 counter.bucket.refund(before - after, reserved.at, now);
             }
         }

@@ -54,12 +54,17 @@ impl QuotaSet {
             if status.remaining == Some(0)
                 && let Some(reset) = status.reset
             {
-                let wait = reset.wait(wall);
-                let is_paced =
-                    status.refills_evenly && quota.is_some_and(|quota| refills_evenly(wait, quota));
-                if !is_paced {
-                    effect.closed_for = effect.closed_for.max(Some(wait));
-                }
+                let whole = reset.wait(wall);
+                let wait = match quota {
+                    // The counter keeps the rate.
+                    Some(quota) if status.refills_evenly && refills_evenly(whole, quota) => continue,
+                    // Without a counter, until there is room for another call.
+                    None if status.period_of_refill().is_some() => {
+                        whole.mul_f64(part_for_a_call(unit, status.limit, reserved))
+                    }
+                    _ => whole,
+                };
+                effect.closed_for = effect.closed_for.max(Some(wait));
             }
         }
         effect
@@ -97,6 +102,14 @@ impl QuotaSet {
             counter.bucket.set_spent(spent.saturating_add(since), reserved.at);
         }
     }
+}
+
+/// The part of an empty limit that the next call needs: the cost of the last one. The tokens of a call are unknown as long
+/// as no quota counts them.
+fn part_for_a_call(unit: LimitUnit, limit: Option<u64>, last: &Reserved) -> f64 {
+    const LEAST_OF_TOKENS: f64 = 0.05;
+    let part = limit.map_or(1.0, |limit| last.cost.of(unit) as f64 / limit as f64);
+    part.max(if unit.is_tokens() { LEAST_OF_TOKENS } else { 0.0 }).min(1.0)
 }
 
 /// Whether a reset is as far away as a refill of the whole quota takes. Such a quota refills evenly,

@@ -100,7 +100,7 @@ const MAX_TOKENS: u64 = 10_000_000;
 
 /// `None` if the layer is disabled.
 impl AttemptGuard for Option<Reservation> {
-    // Boxed, so that the body of a response without a meter is hardly larger for it.
+    // Boxed, so that the body of a response that needs none is hardly larger for it.
     type Body = Option<Box<Reservation>>;
 
     #[inline]
@@ -112,9 +112,12 @@ impl AttemptGuard for Option<Reservation> {
             }
             reservation.handle.on_headers(head.headers, *outcome == Outcome::Success, reserved);
         }
-        // A response without a recorded attempt: no wire records the use, and the reservation stands.
-        if reservation.meter.as_ref()?.read().attempts == 0 {
-            reservation.reserved = None;
+        match &reservation.meter {
+            // Nothing is left to do but to see how a stream ends.
+            None if head.stream_outcome.is_none() => return None,
+            // A response without a recorded attempt: no wire records the use, and the reservation stands.
+            Some(meter) if meter.read().attempts == 0 => reservation.reserved = None,
+            _ => {}
         }
         Some(Box::new(reservation))
     }
@@ -137,7 +140,11 @@ impl AttemptGuard for Option<Reservation> {
 
 impl BodyGuard for Option<Box<Reservation>> {
     /// The meter holds the use, however the body ended. [`Drop`] settles it.
-    fn on_end(self, _: Option<&Outcome>) {}
+    fn on_end(self, failure: Option<&Outcome>) {
+        if let (Some(reservation), Some(Outcome::Failure(failure))) = (self, failure) {
+            reservation.handle.on_failure(failure);
+        }
+    }
 }
 
 impl Drop for Reservation {

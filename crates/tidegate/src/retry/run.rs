@@ -16,9 +16,7 @@ use super::errors::{retry_marker, with_should_retry};
 use super::policy::RetryDecision;
 use super::shared::RetryShared;
 use crate::rejected::deadline_passed;
-use crate::{
-    BoxError, Clock, Deadline, Elapsed, ErrorCode, Failure, FailureKind, Outcome, Rejection, Trail, clock,
-};
+use crate::{BoxError, Deadline, Elapsed, ErrorCode, Failure, FailureKind, Outcome, Rejection, Trail, clock};
 
 impl RetryLayer {
     /// Runs `operation` until it succeeds or may not be retried, by the policy, the retry budget and the statistics
@@ -94,7 +92,7 @@ impl RetryLayer {
                 Some(deadline) => match tokio::time::timeout_at(deadline.instant().into(), operation()).await
                 {
                     Ok(result) => result.map_err(Into::into),
-                    Err(_) => Err(Elapsed::new(Clock::Deadline, deadline.remaining(began)).into()),
+                    Err(_) => Err(Elapsed::of_deadline(deadline, began).into()),
                 },
             };
             let (outcome, rejection) = match &result {

@@ -33,7 +33,7 @@ impl CallLimits {
         Self { attempts: Some(attempts), ..self }
     }
 
-    /// The caller may shorten the time with this header.
+    /// The caller may shorten the time with this header. A time of the caller that passes is no failure of the provider.
     pub fn timeout_header(self, header: TimeoutHeader) -> Self {
         Self { header: Some(header), ..self }
     }
@@ -55,8 +55,13 @@ impl CallLimits {
         let from_header =
             self.header.as_ref().map_or(Ok(None), |header| header.take(request.headers_mut()))?;
         let extensions = request.extensions_mut();
-        if let Some(time) = self.time.into_iter().chain(from_header).min() {
-            Deadline::after(time, clock::now()).tighten(extensions);
+        if self.time.is_some() || from_header.is_some() {
+            let now = clock::now();
+            let own = self.time.map(|time| Deadline::after(time, now));
+            let of_caller = from_header.map(|time| Deadline::after(time, now).of_caller());
+            own.into_iter().chain(of_caller).for_each(|deadline| {
+                deadline.tighten(extensions);
+            });
         }
         if let Some(attempts) = self.attempts {
             extensions.get_or_insert_with(|| AttemptBudget::new(attempts));

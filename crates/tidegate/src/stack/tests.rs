@@ -105,6 +105,33 @@ async fn a_timeout_header_can_shorten_the_total_timeout_and_not_lengthen_it() {
     }
 }
 
+/// A caller that asks for a millisecond is no different from one that leaves after it: otherwise a few such calls opened the
+/// circuit for every caller.
+#[tokio::test(start_paused = true)]
+async fn a_time_that_the_caller_has_set_is_neutral_for_the_provider() {
+    let started = || Answer::status(200).header("content-type", "text/event-stream").frame(": ping\n\n");
+    for answer in [Answer::hang(), started().stall()] {
+        for (header, expected) in [("1", State::Closed), ("2900", State::Closed), ("9000", State::Open)] {
+            let (inner, provider) = strict();
+            let breaker = CircuitBreakerLayer::new().failure_threshold(2);
+            let mut service = full("")
+                .circuit_breaker(breaker.clone())
+                .total_timeout(3 * SECOND)
+                .timeout_header(TimeoutHeader::millis("x-request-timeout-ms".parse().unwrap()))
+                .service(inner);
+            provider.otherwise(answer.clone());
+            for _ in 0..4 {
+                let mut request = request();
+                request.headers_mut().insert("x-request-timeout-ms", header.parse().unwrap());
+                if let Ok(response) = send(&mut service, request).await {
+                    let _ = response.into_body().collect().await.unwrap_err();
+                }
+            }
+            assert_eq!(breaker.handle().state(), expected, "{header}");
+        }
+    }
+}
+
 /// Pitfall P32 (docs/pitfalls.md).
 #[tokio::test(start_paused = true)]
 async fn an_invalid_timeout_header_is_rejected_before_any_attempt() {

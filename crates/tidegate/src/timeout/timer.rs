@@ -64,7 +64,7 @@ impl AttemptTimer {
         let attempt = Deadline::after(limit.unwrap_or(Duration::MAX), since);
         Some(match *state.deadline {
             Some(deadline) if deadline < attempt => {
-                (deadline.instant(), Elapsed::new(Clock::Deadline, deadline.remaining(since)))
+                (deadline.instant(), Elapsed::of_deadline(deadline, since))
             }
             _ => (attempt.instant(), Elapsed::new(Clock::Attempt, limit.unwrap_or_default())),
         })

@@ -10,7 +10,7 @@ use tower::{Layer, ServiceExt};
 use crate::providers::{Provider as ProviderName, ProviderClassifier};
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::testing::{complete, rejection, request, strict};
-use crate::{Gate, LimitUnit, Payload, clock};
+use crate::{ClassifyLayer, Gate, LimitUnit, Payload, clock};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -78,6 +78,53 @@ async fn a_limit_that_refills_evenly_sets_the_pace_and_does_not_close() {
     complete(&mut service).await.unwrap();
     let waited = clock::now() - start;
     assert!(waited >= ms(119) && waited < ms(125), "{waited:?}");
+}
+
+/// Regression: the first report of such a limit, whose period is not yet confirmed, closed the gate for all of it.
+#[tokio::test(start_paused = true)]
+async fn the_first_report_of_a_limit_that_refills_evenly_closes_until_the_next_call_has_room() {
+    let tokens = Answer::status(200)
+        .header("x-ratelimit-limit-tokens", "30000")
+        .header("x-ratelimit-remaining-tokens", "0")
+        .header("x-ratelimit-reset-tokens", "60s");
+    for (answer, expected) in [
+        (reporting("200", "0", "24h0m0s"), ms(432_000)),
+        (reporting("500", "0", "60s"), ms(120)),
+        (tokens, ms(3_000)),
+    ] {
+        let (mut service, provider, layer) = limited(RateLimitLayer::new());
+        provider.then(answer);
+        complete(&mut service).await.unwrap();
+        let closed = layer.handle().closed_for().unwrap_or_default();
+        assert!(closed > expected.mul_f64(0.99) && closed <= expected, "{closed:?} of {expected:?}");
+    }
+}
+
+/// Regression: what a call had reserved and not used was returned to configured quotas only, so that a few failures without
+/// a report closed the limit.
+#[tokio::test(start_paused = true)]
+async fn an_adopted_quota_gets_back_what_a_call_without_a_report_has_not_used() {
+    for (failure, used) in [(529, 44), (500, 44), (400, 0)] {
+        let (inner, provider) = strict();
+        let layer = RateLimitLayer::new().classifier(ProviderClassifier::new(ProviderName::Anthropic));
+        let wire = ClassifyLayer::new(ProviderClassifier::new(ProviderName::Anthropic));
+        let mut service = layer.layer(wire.layer(inner));
+        let report = Answer::status(200)
+            .header("anthropic-ratelimit-tokens-limit", "8000")
+            .header("anthropic-ratelimit-tokens-remaining", "8000");
+        provider.then(report);
+        complete(&mut service).await.unwrap();
+        let before = layer.handle().tokens_remaining().unwrap();
+        provider.then(Answer::status(failure).body("{}"));
+        let body = format!(
+            r#"{{"max_tokens":4096,"messages":[{{"role":"user","content":"{}"}}]}}"#,
+            "four".repeat(40)
+        );
+        let request = Request::post("/v1/messages").body(Payload::from(body)).unwrap();
+        let response = service.clone().oneshot(request).await;
+        drop(response);
+        assert_eq!(before - layer.handle().tokens_remaining().unwrap(), used, "{failure}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -122,6 +122,22 @@ async fn a_stream_that_breaks_or_is_dropped_is_settled_by_the_tokens_seen() {
     }
 }
 
+/// Regression: the gate stayed open, and every caller was sent out to fail.
+#[tokio::test(start_paused = true)]
+async fn a_rate_limit_inside_a_stream_closes_the_gate() {
+    let limited =
+        r#"data: {"error":{"message":"Rate limit reached, try again in 20s","code":"rate_limit_exceeded"}}"#;
+    for layer in [limit(1_000), RateLimitLayer::per_second(9), RateLimitLayer::new()] {
+        let (wire, inner, provider) = wire();
+        let service = layer.layer(wire.layer(inner));
+        provider.then(stream().frame(token()).frame(format!("{limited}\n\n")));
+        let response = service.oneshot(streamed_request()).await.unwrap();
+        assert_eq!(layer.handle().closed_for(), None);
+        assert!(response.into_body().collect().await.is_err());
+        assert_eq!(layer.handle().closed_for(), Some(Duration::from_secs(20)), "{layer:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_4xx_costs_no_tokens_and_a_5xx_costs_the_prompt() {
     for (status, taken) in [(400, 0), (429, 0), (500, PROMPT)] {
@@ -275,6 +291,24 @@ async fn a_call_above_the_whole_quota_passes_when_the_quota_is_full() {
     );
     tokio::time::advance(Duration::from_millis(86_400)).await;
     assert!(service.oneshot(chat_request()).await.is_ok());
+}
+
+/// A call that is cut off before its response has an unknown use, for which its reservation stands.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_cut_off_closes_the_limit_for_one_period_whatever_output_it_allows() {
+    for max_tokens in [1_000, 128_000, u64::MAX] {
+        let (wire, inner, provider) = wire();
+        let layer = limit(1_000);
+        let service = layer.layer(wire.layer(inner));
+        provider.hang();
+        let mut call = tokio_test::task::spawn(service.clone().oneshot(chat_request_with_max(max_tokens)));
+        assert!(call.poll().is_pending());
+        drop(call);
+        assert_eq!(provider.calls(), 1);
+        assert_eq!(layer.handle().tokens_remaining(), Some(0));
+        tokio::time::advance(Duration::from_secs(63)).await;
+        assert_eq!(layer.handle().tokens_remaining(), Some(1_000), "max_tokens = {max_tokens}");
+    }
 }
 
 /// Pitfall P04 (docs/pitfalls.md), in tokens: the cost of the calls ahead in the queue counts.
