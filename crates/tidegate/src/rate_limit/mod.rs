@@ -75,7 +75,7 @@
 //!
 //! # Tokens
 //! A call *reserves* before it is sent: one request, the prompt tokens according to the
-//! [`Estimate`](crate::Estimate), and the most tokens that its response may have. When the response has
+//! [`Estimate`](crate::Estimate), and the most tokens that its response may have, up to a full quota. When the response has
 //! ended, the reservation is settled to the real use: the rest is returned, and use beyond the reservation is
 //! charged, so that later calls wait for it. However wrong the estimate is, a quota is therefore neither
 //! overrun for long nor left unused, and concurrent calls cannot each spend the same tokens. A call that
@@ -105,7 +105,7 @@
 //!
 //! # Streams
 //! A reservation settles when the last byte of the response has been read, or when its body is dropped.
-//! Bodies pass through unchanged.
+//! Bodies pass through unchanged. A rate limit that is reported inside a stream closes the gate as a 429 does.
 //!
 //! # Tenants
 //! In the queue the [tenants](crate::Tenant) take turns, as in that of [`backpressure`](crate::backpressure#tenants), and
@@ -126,7 +126,8 @@
 //! count lowers what may be sent, and a higher one never raises it above the configured quota. Calls sent
 //! after the one that is answered are subtracted. A twentieth of a token limit is held back, because the
 //! provider estimates tokens in its own way. "Nothing left, reset in 1.5 s" closes the gate for 1.5 s, unless
-//! the limit is known to refill evenly; in that case its rate is kept. A reported quota that is not
+//! the limit is known to refill evenly; in that case its rate is kept, or, as long as the quota is not adopted, the gate
+//! closes until the next call has room. A reported quota that is not
 //! configured is adopted: at once if its period is reported, else once two responses imply the same period.
 //!
 //! A reported limit holds as long as it is reported. It expires when successful responses have not reported
