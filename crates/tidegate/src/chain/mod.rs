@@ -34,12 +34,12 @@
 //! model in its body is replaced, and may be absent. A request that a target cannot be sent, since its dialect has no
 //! counterpart, is rejected for that target alone, and the chain goes on.
 //!
-//! # Streams
-//! As with [`FallbackLayer`](crate::FallbackLayer): a stream that fails before its first token falls back.
-//!
 //! # Rejections
 //! None but those of its stacks and of its [`FallbackLayer`](crate::FallbackLayer); `E1001` for a path that is that of no
 //! endpoint, and for a body that is not a JSON object.
+//!
+//! # Streams
+//! As with [`FallbackLayer`](crate::FallbackLayer): a stream that fails before its first token falls back.
 //!
 //! # Common mistakes
 //! A chain per call: the circuits and limits of the targets would be new each time. Clone one chain.

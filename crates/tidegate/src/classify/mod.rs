@@ -95,6 +95,10 @@
 //! - Relying on the end of the body: a truncated stream ends like a complete one.
 //! - Treating a ping as progress of the model.
 //! - Waiting for an error body without a timeout: add a [`TimeoutLayer`](crate::TimeoutLayer) outside.
+//!
+//! # Cost
+//! A document is read as it passes, up to its answer; it is held until then, in two allocations. An event of a stream
+//! takes some 800 instructions, and nothing is allocated. An error response is read whole.
 
 mod attempt_trail;
 mod body;

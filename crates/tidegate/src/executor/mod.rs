@@ -25,11 +25,11 @@
 //! its own code, a timeout is E3003, and any other error E3001, which is retried and counts against the circuit.
 //! [`run_classified`](Executor::run_classified) takes a classification for one kind of result instead.
 //!
-//! # Streams
-//! There are none: a call ends with its future. A future that is cut off by a timeout is dropped.
-//!
 //! # Rejections
 //! Those of the gates, and of the deadline. They are found with [`Rejection::find`](crate::Rejection::find).
+//!
+//! # Streams
+//! There are none: a call ends with its future. A future that is cut off by a timeout is dropped.
 //!
 //! # Common mistakes
 //! An executor per call: its circuit and its limits would be new each time. Clone one executor.

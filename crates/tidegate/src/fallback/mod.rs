@@ -104,6 +104,10 @@
 //! request then fails once per target, and is paid for each time. One cache for all callers: a similar prompt
 //! of another caller is not the same prompt, so answers are kept per credential and per
 //! [`Tenant`](crate::Tenant). Callers with neither share their answers, unless their requests are [`Uncached`].
+//!
+//! # Cost
+//! A call for which there is another target has a copy of the head of its request, made before the first target is
+//! called. A body in memory is shared and not copied.
 
 mod body;
 mod body_source;

@@ -92,6 +92,11 @@
 //! # Common mistakes
 //! Retrying `insufficient_quota`. Retrying earlier than `retry-after` allows. Retrying in the client below and here as
 //! well.
+//!
+//! # Cost
+//! A call that may be repeated has one allocation: its state, with a copy of the request, which is made before it is
+//! sent, since a service consumes its request. A body in memory is shared and not copied. A call that succeeds takes
+//! no lock.
 
 mod backoff;
 mod budget;

@@ -51,6 +51,9 @@
 //!
 //! # Common mistakes
 //! A timeout for the whole call only: one attempt without a response then uses up the time of all the others.
+//!
+//! # Cost
+//! An attempt that is pending, or that has a deadline, has one timer, in one allocation, which its body takes over.
 
 mod body;
 mod layer;

@@ -32,15 +32,15 @@
 //! # }
 //! ```
 //!
-//! # Position in the stack
-//! Outside of the stack of its target, which classifies the response in the provider's own dialect, and
-//! inside of the fallback, which sends every target the caller's own request. Retries below it send the
-//! translated body again.
-//!
 //! # Defaults
 //! A request body of up to 32 MiB is read, and a buffered response of as much; of a failed response 64 KiB
 //! are read, for at most 5 s. A request or response body of 256 KiB or more is translated on a thread for blocking work,
 //! one per processor at a time.
+//!
+//! # Position in the stack
+//! Outside of the stack of its target, which classifies the response in the provider's own dialect, and
+//! inside of the fallback, which sends every target the caller's own request. Retries below it send the
+//! translated body again.
 //!
 //! # Rejections
 //! A request that cannot be expressed in the other dialect is an [`Untranslatable`](crate::Untranslatable),
