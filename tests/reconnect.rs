@@ -14,6 +14,7 @@ use tidegate::{
     RetryLayer, Trail,
 };
 use tidegate_testkit::{ConnectionServer, Reaction};
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 type Hyper = Reconnect<Client<HttpConnector, Payload>>;
@@ -205,4 +206,36 @@ async fn no_call_follows_on_an_http2_connection_after_a_timeout() {
     assert_eq!(call(&stack, &server).await.status, Err(FailureKind::Timeout));
     assert_eq!(call(&stack, &server).await.status, Ok(200));
     assert_eq!(server.connections(), 2);
+}
+
+/// Otherwise each caller that leaves would cost the others a handshake.
+#[tokio::test]
+async fn a_caller_that_leaves_at_once_takes_no_connection_from_the_others() {
+    let server = ConnectionServer::http2([Reaction::Answer, Reaction::Hang]).await.unwrap();
+    let stack = ResilienceBuilder::new("openai/gpt-4o").service(hyper(true));
+    assert_eq!(call(&stack, &server).await.status, Ok(200));
+    assert!(timeout(Duration::from_millis(20), call(&stack, &server)).await.is_err());
+    let next = timeout(Duration::from_secs(10), call(&stack, &server)).await.expect("a response");
+    assert_eq!(next.status, Ok(200));
+    assert_eq!((server.requests(), server.connections()), (3, 1));
+}
+
+/// As in a hedge that loses: the connection is alive.
+#[tokio::test]
+async fn a_connection_that_serves_others_stays_in_use_after_a_timeout() {
+    let server = ConnectionServer::http2([Reaction::Answer, Reaction::Hang]).await.unwrap();
+    let stack = ResilienceBuilder::new("openai/gpt-4o").service(hyper(true));
+    assert_eq!(call(&stack, &server).await.status, Ok(200));
+    let slow = timeout(Duration::from_millis(300), call(&stack, &server));
+    let other = async {
+        while server.requests() < 2 {
+            tokio::task::yield_now().await;
+        }
+        call(&stack, &server).await
+    };
+    let both = timeout(Duration::from_secs(10), async { tokio::join!(slow, other) });
+    let (slow, other) = both.await.expect("the second request arrives");
+    assert!(slow.is_err() && other.status == Ok(200));
+    assert_eq!(call(&stack, &server).await.status, Ok(200));
+    assert_eq!(server.connections(), 1);
 }

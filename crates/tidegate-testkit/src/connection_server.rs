@@ -46,6 +46,8 @@ pub enum Reaction {
     GoAway,
     /// The connection stays open, and is never read or written again.
     Silence,
+    /// The request has no response; those after it are served. HTTP/2 only.
+    Hang,
 }
 
 struct ServerState {
@@ -173,7 +175,7 @@ async fn http1(mut stream: TcpStream, state: &ServerState) -> io::Result<()> {
                 stream.write_all(response.as_bytes()).await?;
             }
             Reaction::Reset => return stream.set_zero_linger(),
-            Reaction::Silence => std::future::pending::<()>().await,
+            Reaction::Silence | Reaction::Hang => std::future::pending::<()>().await,
             Reaction::Close | Reaction::Refuse | Reaction::GoAway => return stream.shutdown().await,
         }
     }
@@ -227,7 +229,7 @@ async fn http2(mut stream: TcpStream, state: &ServerState) -> io::Result<()> {
                 reaction = state.next(number);
                 number += 1;
                 match reaction {
-                    Reaction::Answer => {}
+                    Reaction::Answer | Reaction::Hang => {}
                     Reaction::Refuse => {
                         write_frame(&mut stream, RST_STREAM, 0, id, &REFUSED_STREAM.to_be_bytes()).await?;
                     }

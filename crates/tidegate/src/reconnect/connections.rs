@@ -1,13 +1,17 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use http::Extensions;
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, HttpInfo};
 use lru::LruCache;
 
-/// The connections that have served a response, by their addresses; the most recent ones.
-pub(super) struct UsedConnections(Mutex<LruCache<Addresses, ()>>);
+use crate::clock;
+
+/// When each connection, by its addresses, last served a response; the most recent ones.
+#[derive(Clone)]
+pub(super) struct UsedConnections(Arc<Mutex<LruCache<Addresses, Instant>>>);
 
 /// The local and the remote address of a connection.
 type Addresses = (SocketAddr, SocketAddr);
@@ -16,27 +20,36 @@ const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(4096).expect("above zero
 
 impl UsedConnections {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(LruCache::new(MAX_CONNECTIONS)))
+        Self(Arc::new(Mutex::new(LruCache::new(MAX_CONNECTIONS))))
     }
 
     /// Records that the connection with the [`HttpInfo`] in these extensions of a response has served it.
     pub(super) fn record(&self, extensions: &Extensions) {
         if let Some(addresses) = addresses(extensions) {
-            self.lock().put(addresses, ());
+            self.lock().put(addresses, clock::now());
         }
     }
 
     /// Whether `connection`, which has failed, had served a response. It is forgotten: its addresses may be those of a
     /// fresh connection later.
     pub(super) fn take(&self, connection: &Connected) -> bool {
-        let mut extensions = Extensions::new();
-        connection.get_extras(&mut extensions);
-        addresses(&extensions).is_some_and(|addresses| self.lock().pop(&addresses).is_some())
+        addresses_of(connection).is_some_and(|addresses| self.lock().pop(&addresses).is_some())
     }
 
-    fn lock(&self) -> MutexGuard<'_, LruCache<Addresses, ()>> {
+    fn has_served_since(&self, since: Instant, connection: &Connected) -> bool {
+        let served = addresses_of(connection).and_then(|addresses| self.lock().peek(&addresses).copied());
+        served.is_some_and(|served| served > since)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LruCache<Addresses, Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn addresses_of(connection: &Connected) -> Option<Addresses> {
+    let mut extensions = Extensions::new();
+    connection.get_extras(&mut extensions);
+    addresses(&extensions)
 }
 
 fn addresses(extensions: &Extensions) -> Option<Addresses> {
@@ -44,13 +57,25 @@ fn addresses(extensions: &Extensions) -> Option<Addresses> {
     Some((info.local_addr(), info.remote_addr()))
 }
 
-/// The connection of a request in progress. If it is dropped before the response head, the connection takes no new
-/// requests: its last one was not answered in time.
-pub(super) struct BusyConnection(Option<CaptureConnection>);
+/// The connection of a request in progress. If it is dropped before the response head, the connection may have died
+/// silently, and takes no new requests; unless it has served another response meanwhile, or was given up at once.
+pub(super) struct BusyConnection(Option<SentRequest>);
+
+struct SentRequest {
+    connection: CaptureConnection,
+    sent: Instant,
+    used: UsedConnections,
+}
+
+/// A caller that leaves earlier has waited too little to learn anything about the connection. Otherwise each caller that
+/// leaves would cost the others a handshake.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
 
 impl BusyConnection {
-    pub(super) const fn new(connection: Option<CaptureConnection>) -> Self {
-        Self(connection)
+    /// The request is sent now. `None` if the client does not report its connection.
+    pub(super) fn new(connection: Option<CaptureConnection>, used: &UsedConnections) -> Self {
+        let request = |connection| SentRequest { connection, sent: clock::now(), used: used.clone() };
+        Self(connection.map(request))
     }
 
     /// The request has ended.
@@ -59,10 +84,18 @@ impl BusyConnection {
     }
 }
 
+impl SentRequest {
+    fn shows_silence(&self, connection: &Connected) -> bool {
+        clock::now().saturating_duration_since(self.sent) >= LEAST_WAIT
+            && !self.used.has_served_since(self.sent, connection)
+    }
+}
+
 impl Drop for BusyConnection {
     fn drop(&mut self) {
-        if let Some(connection) = &self.0
-            && let Some(connection) = &*connection.connection_metadata()
+        if let Some(request) = &self.0
+            && let Some(connection) = &*request.connection.connection_metadata()
+            && request.shows_silence(connection)
         {
             connection.poison();
         }

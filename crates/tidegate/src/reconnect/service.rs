@@ -68,7 +68,7 @@ impl<S> Reconnect<S> {
 impl<S> Shared<S> {
     /// Makes the client report the connection of this request.
     pub(super) fn capture(&self, request: &mut Request<Payload>) -> BusyConnection {
-        BusyConnection::new(self.reports_connection.then(|| capture_connection(request)))
+        BusyConnection::new(self.reports_connection.then(|| capture_connection(request)), &self.used)
     }
 }
 
