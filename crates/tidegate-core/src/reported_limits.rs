@@ -101,6 +101,7 @@ impl ReportedLimits {
     #[must_use]
     pub fn from_headers_with(headers: &HeaderMap, read_reset: fn(&str) -> Option<Reset>) -> Self {
         let mut limits = Self::default();
+        let mut has_lists = false;
         for (name, value) in headers {
             let name = name.as_str();
             let Some(rest) = name.strip_prefix("x-ratelimit").or_else(|| name.strip_prefix("ratelimit"))
@@ -111,7 +112,11 @@ impl ReportedLimits {
                 limits.has_invalid = true;
                 continue;
             };
+            has_lists |= matches!(rest, "" | "-policy") || value.contains(';');
             limits.read(rest, value.trim(), read_reset);
+        }
+        if has_lists {
+            limits.read_lists(headers);
         }
         limits
     }
@@ -121,54 +126,66 @@ impl ReportedLimits {
             Some(field) => (field, LimitUnit::Tokens),
             None => (name.strip_suffix("-requests").unwrap_or(name), LimitUnit::Requests),
         };
-        let is_read = match field {
-            "" => self.read_structured(value),
-            "-policy" => self.read_policy(value),
+        match field {
             // The older drafts append the policy: `100, 100;w=60`.
             "-limit" => {
-                self.set(unit, value.split([',', ';']).next().and_then(number), LimitStatus::set_limit)
+                self.set(unit, value.split([',', ';']).next().and_then(number), LimitStatus::set_limit);
             }
             "-remaining" => self.set(unit, number(value), LimitStatus::set_remaining),
             "-reset" => self.set(unit, read_reset(value), LimitStatus::set_reset),
-            _ => true,
+            _ => {}
+        }
+    }
+
+    /// Parses the lists of the IETF drafts, which may be divided among several headers: `"default";r=50;t=30` with
+    /// `"default";q=100;w=60`, or `limit=100, remaining=50, reset=30` with `100;w=60`. Of several limits the first
+    /// one in requests is used, with the policy of the same name or quota.
+    fn read_lists(&mut self, headers: &HeaderMap) {
+        const POLICIES: [&str; 4] =
+            ["ratelimit-policy", "x-ratelimit-policy", "ratelimit-limit", "x-ratelimit-limit"];
+        // A number alone is no policy.
+        let policies = || items(headers, POLICIES).filter(|item| number(item).is_none());
+        let is_in_requests = |item: &&str| {
+            let is_other = |(key, unit): (&str, &str)| key == "qu" && unit.trim_matches('"') != "requests";
+            let is_own = |policy: &&str| name_of(policy) == name_of(item);
+            !policies().filter(is_own).flat_map(parameters).any(is_other)
         };
-        self.has_invalid |= !is_read;
-    }
-
-    /// Parses `"default";r=50;t=30`. Of several items the first one is used.
-    fn read_structured(&mut self, value: &str) -> bool {
-        let mut is_read = true;
-        for (key, value) in parameters(value) {
-            is_read &= match key {
-                "r" => self.set(LimitUnit::Requests, number(value), LimitStatus::set_remaining),
-                "t" => self.set(LimitUnit::Requests, Reset::read(value), LimitStatus::set_reset),
-                _ => true,
-            };
+        let mut states = items(headers, ["ratelimit", "x-ratelimit"]).filter(is_in_requests);
+        let first = states.next();
+        // The numbers of draft 07 are items of their own.
+        let rest = states.take_while(|state| first.is_some_and(is_member) && is_member(state));
+        for (key, value) in first.into_iter().chain(rest).flat_map(parameters) {
+            match key {
+                "limit" => self.set(LimitUnit::Requests, number(value), LimitStatus::set_limit),
+                "remaining" | "r" => self.set(LimitUnit::Requests, number(value), LimitStatus::set_remaining),
+                "reset" | "t" => self.set(LimitUnit::Requests, Reset::read(value), LimitStatus::set_reset),
+                _ => {}
+            }
         }
-        is_read
-    }
-
-    /// Parses `"default";q=100;w=60`, or `100;w=60`.
-    fn read_policy(&mut self, value: &str) -> bool {
-        let mut is_read = true;
-        for (key, value) in parameters(value) {
-            is_read &= match key {
+        let limit = self.get(LimitUnit::Requests).and_then(|status| status.limit);
+        let is_applied = |policy: &&str| match (first.map(name_of), limit) {
+            (None, None) => true,
+            (name, limit) => {
+                name == Some(name_of(policy)) || limit.is_some() && limit == number(name_of(policy))
+            }
+        };
+        let policy = policies().filter(is_in_requests).find(is_applied);
+        for (key, value) in policy.into_iter().flat_map(parameters) {
+            let seconds = || number(value).map(Duration::from_secs);
+            match key {
                 "q" => self.set(LimitUnit::Requests, number(value), LimitStatus::set_limit),
-                "w" => self.set(
-                    LimitUnit::Requests,
-                    number(value).map(Duration::from_secs),
-                    LimitStatus::set_period,
-                ),
-                _ => true,
-            };
+                "w" => self.set(LimitUnit::Requests, seconds(), LimitStatus::set_period),
+                _ => {}
+            }
         }
-        is_read
     }
 
-    fn set<T>(&mut self, unit: LimitUnit, value: Option<T>, set: impl FnOnce(&mut LimitStatus, T)) -> bool {
-        let Some(value) = value else { return false };
-        set(self.entry(unit), value);
-        true
+    /// Sets a value, or records that it could not be parsed.
+    fn set<T>(&mut self, unit: LimitUnit, value: Option<T>, set: impl FnOnce(&mut LimitStatus, T)) {
+        match value {
+            Some(value) => set(self.entry(unit), value),
+            None => self.has_invalid = true,
+        }
     }
 }
 
@@ -288,12 +305,43 @@ fn number(value: &str) -> Option<u64> {
     is_number.then(|| value.parse().ok())?
 }
 
-/// The parameters of the first item of a structured list. A bare number before them is a quota.
-fn parameters(value: &str) -> impl Iterator<Item = (&str, &str)> {
-    let item = value.split(',').next().unwrap_or_default();
-    item.split(';').filter_map(|part| match part.trim().split_once('=') {
+/// Maximum number of items that are read of lists. There are one or two, usually.
+const MAX_ITEMS: usize = 32;
+
+/// The items of the lists in the headers of these names.
+fn items<'a, const N: usize>(
+    headers: &'a HeaderMap,
+    names: [&'static str; N],
+) -> impl Iterator<Item = &'a str> {
+    let values = names.into_iter().flat_map(|name| headers.get_all(name));
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| split(value, ',')).take(MAX_ITEMS)
+}
+
+/// The parts of `text` between the separators that are not in quotes.
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    let parts = text.split(move |c| {
+        is_quoted ^= c == '"';
+        c == separator && !is_quoted
+    });
+    parts.map(str::trim)
+}
+
+/// The part of an item before its parameters: `"default"`, or a bare number, which is a quota.
+fn name_of(item: &str) -> &str {
+    split(item, ';').next().unwrap_or_default()
+}
+
+/// Whether an item is a number of draft 07: `limit=100`.
+fn is_member(item: &str) -> bool {
+    !item.starts_with('"') && name_of(item).contains('=')
+}
+
+/// The parameters of an item, with the quota before them.
+fn parameters(item: &str) -> impl Iterator<Item = (&str, &str)> {
+    split(item, ';').filter_map(|part| match part.split_once('=') {
         Some((key, value)) => Some((key.trim(), value.trim())),
-        None => number(part.trim()).map(|_| ("q", part.trim())),
+        None => number(part).map(|_| ("q", part)),
     })
 }
 
@@ -362,6 +410,77 @@ mod tests {
             ("ratelimit-reset", "30"),
         ];
         assert_eq!(read(&older).get(LimitUnit::Requests), Some(&whole));
+    }
+
+    /// Every form of the drafts, for one request left of ten per minute.
+    #[test]
+    fn every_form_of_the_ietf_drafts_is_parsed() {
+        let minute = Duration::from_secs(60);
+        let all = LimitStatus {
+            limit: Some(10),
+            remaining: Some(1),
+            reset: SECS(6),
+            period: Some(minute),
+            ..LimitStatus::default()
+        };
+        let older = |limit, policy| {
+            vec![("ratelimit-limit", limit), ("ratelimit-remaining", "1"), ("ratelimit-reset", "6"), policy]
+        };
+        let combined = |limits, policy| vec![("ratelimit", limits), ("ratelimit-policy", policy)];
+        for headers in [
+            // Drafts 00 to 06.
+            older("10", ("ratelimit-policy", "10;w=60")),
+            older("10, 10;w=60;comment=\"a, b\", 1000;w=3600", ("x", "")),
+            older("10", ("ratelimit-policy", "1000;w=3600;burst=5, 10;w=60")),
+            // Draft 07.
+            combined("limit=10, remaining=1, reset=6", "10;w=60"),
+            combined("limit=10,remaining=1,reset=6", "1000;w=3600,10;w=60;comment=\"10;w=1\""),
+            combined(" reset=6 , limit=10 , remaining=1 ", "1000;w=3600;name=\"a,b\", 10 ; w=60"),
+            combined("limit=10;x=\"y, limit=7\", remaining=1;x, reset=6", "10;w=60"),
+            // Drafts 08 to 10.
+            combined("\"default\";r=1;t=6", "\"default\";q=10;w=60"),
+            combined(
+                "\"min\"; r=1; t=6, \"hour\";r=900;t=3000",
+                "\"hour\";q=1000;w=3600, \"min\"; q=10; w=60",
+            ),
+            combined("\"10,in;1=min\"; r=1; t=6; pk=:bQ==:", "\"10,in;1=min\"; q=10; w=60; pk=:bQ==:"),
+            combined("default;r=1;t=6;pk=\"r=9\"", "default;q=10;w=60;qu=\"requests\""),
+            combined(
+                "\"size\";r=5000;t=9, \"min\";r=1;t=6",
+                "\"size\";q=9000;qu=\"content-bytes\";w=9, \"min\";q=10;w=60",
+            ),
+        ] {
+            let limits = read(&headers);
+            assert_eq!(limits.get(LimitUnit::Requests), Some(&all), "{headers:?}");
+            assert!(!limits.has_invalid, "{headers:?}");
+        }
+        // A list may be divided among several headers.
+        let divided = [
+            ("ratelimit", "\"min\";r=1;t=6"),
+            ("ratelimit", "\"hour\";r=900;t=3000"),
+            ("ratelimit-policy", "\"hour\";q=1000;w=3600"),
+            ("ratelimit-policy", "\"min\";q=10;w=60"),
+        ];
+        let mut headers = HeaderMap::new();
+        for (name, value) in divided {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        assert_eq!(ReportedLimits::from_headers(&headers).get(LimitUnit::Requests), Some(&all));
+    }
+
+    #[test]
+    fn an_invalid_part_of_a_list_is_ignored_and_reported() {
+        for (limits, remaining) in [
+            ("limit=10, remaining=-1, reset=6", None),
+            ("limit=99999999999999999999, remaining=1, reset=6", Some(1)),
+            ("limit=10, remaining=1, reset=soon", Some(1)),
+            ("\"default\";r=1;t=-6", Some(1)),
+            ("\"default\";r=99999999999999999999;t=6", None),
+        ] {
+            let limits = read(&[("ratelimit", limits)]);
+            assert_eq!(limits.get(LimitUnit::Requests).and_then(|it| it.remaining), remaining);
+            assert!(limits.has_invalid);
+        }
     }
 
     #[test]
@@ -438,10 +557,77 @@ mod tests {
         assert_eq!(period(60, 58, 59_000), None);
     }
 
+    /// What may be in a list of the drafts.
+    fn list() -> impl Strategy<Value = String> {
+        let part = prop::sample::select(vec![
+            "\"",
+            "\\",
+            ",",
+            ";",
+            "=",
+            " ",
+            "\"a\"",
+            "\"a,b;r=1\"",
+            "limit=",
+            "remaining=",
+            "reset=",
+            "r=",
+            "t=",
+            "q=",
+            "w=",
+            "qu=",
+            "0",
+            "7",
+            "-1",
+            "1.5",
+            "18446744073709551616",
+            "99999999999999999999999999",
+            "requests",
+        ]);
+        prop::collection::vec(part, 0..16).prop_map(|parts| parts.concat())
+    }
+
     proptest! {
+        #[test]
+        fn the_numbers_of_a_list_are_found_in_any_order_and_beside_other_lists(
+            (limit, remaining, reset, period) in (any::<u64>(), any::<u64>(), 0..86_400_u64, any::<u64>()),
+            name in "[a-z,;= ]{0,9}",
+            is_named: bool,
+            is_reversed: bool,
+        ) {
+            let (own, other) = (format!("\"{name}\""), format!("\"{name}x\""));
+            let (limits, own, other) = match is_named {
+                true => (
+                    vec![format!("{own};r={remaining};t={reset}")],
+                    format!("{own};q={limit};w={period}"),
+                    format!("{other};q=1;w=1"),
+                ),
+                false => (
+                    vec![format!("limit={limit}"), format!("remaining={remaining}"), format!("reset={reset}")],
+                    format!("{limit};w={period};comment={own}"),
+                    format!("{};w=1;comment={other}", limit ^ 1),
+                ),
+            };
+            let (mut limits, mut policies) = (limits, [own, other]);
+            if is_reversed {
+                limits.reverse();
+                policies.reverse();
+            }
+            let limits = read(&[("ratelimit", &limits.join(", ")), ("ratelimit-policy", &policies.join(", "))]);
+            let expected = LimitStatus {
+                limit: Some(limit),
+                remaining: Some(remaining),
+                reset: SECS(reset),
+                period: Some(Duration::from_secs(period)),
+                refills_evenly: false,
+            };
+            prop_assert_eq!(limits.get(LimitUnit::Requests), Some(&expected));
+            prop_assert!(!limits.has_invalid);
+        }
+
         // Pitfall P32 (docs/pitfalls.md).
         #[test]
-        fn no_header_value_panics(value in "[ -~]{0,40}") {
+        fn no_header_value_panics(value in prop_oneof!["[ -~]{0,40}", list()]) {
             for name in ["ratelimit", "ratelimit-policy", "ratelimit-limit", "x-ratelimit-reset", "x-ratelimit-remaining-tokens"] {
                 for (_, status) in read(&[(name, &value)]).iter() {
                     let _ = (status.is_implausible(SystemTime::UNIX_EPOCH), status.period_of_refill());
