@@ -6,45 +6,58 @@ use crate::json::walk::{Leaf, walk};
 /// to the end of the first one of the user. Later calls of the conversation repeat them, so they have the same hash.
 ///
 /// The dialects of OpenAI (chat completions and responses), Anthropic and Gemini are read. `None` if there is no text of a
-/// user, or the body is not JSON. The hash is 64-bit FNV-1a over the texts as they are written, the same in every process.
-/// Nothing is allocated.
+/// user, or the body is not JSON. The hash is 64-bit FNV-1a over the texts of the content as they are written, the same in
+/// every process. Types, roles, and marks for the cache of a prompt are left out, since clients move them from call to
+/// call. Nothing is allocated.
 #[must_use]
 pub fn first_messages_digest(body: &[u8]) -> Option<u64> {
     let mut system = Fnv::default();
     let mut messages = FirstMessages::default();
     walk(body, |path, leaf| match (path, leaf) {
-        (["system" | "instructions" | "systemInstruction" | "system_instruction", ..], Leaf::Text(text)) => {
-            system.write(text);
-        }
-        (["messages" | "input" | "contents"], Leaf::Object) => messages.begin_message(),
+        (["messages" | "input"], Leaf::Object) => messages.begin_message(false),
+        // Google's default.
+        (["contents"], Leaf::Object) => messages.begin_message(true),
+        (["messages" | "input" | "contents", "role"], Leaf::Text(role)) => messages.set_role(role),
         (["input"], Leaf::Text(text)) => {
             messages.is_of_user = true;
             messages.add(text);
         }
-        (["messages" | "input" | "contents", "role"], Leaf::Text(role)) => {
-            messages.is_of_user |= role == "user";
-            messages.add(role);
-        }
-        (["messages" | "input" | "contents", ..], Leaf::Text(text)) => messages.add(text),
+        (path, Leaf::Text(text)) if is_content(path) => match path[0] {
+            "system" | "instructions" | "systemInstruction" | "system_instruction" => system.write(text),
+            "messages" | "input" | "contents" => messages.add(text),
+            _ => {}
+        },
         _ => {}
     });
     (messages.is_of_user && messages.has_text).then(|| system.0.rotate_left(32) ^ messages.hash.0)
+}
+
+/// Whether the text at this path is generated or written for the model, and not about the message that has it.
+fn is_content(path: &[&str]) -> bool {
+    let is_cache_mark = |field: &&str| matches!(*field, "cache_control" | "cachePoint");
+    !matches!(path, [] | [.., "type"] | [_, "id" | "status"]) && !path.iter().any(is_cache_mark)
 }
 
 /// The messages up to the first one of the user.
 #[derive(Default)]
 struct FirstMessages {
     hash: Fnv,
-    /// The first message of the user has begun.
+    /// The current message is the first one of the user, or it was before the current one.
     is_of_user: bool,
     has_text: bool,
-    /// It has ended.
+    /// The first message of the user has ended.
     is_complete: bool,
 }
 
 impl FirstMessages {
-    fn begin_message(&mut self) {
+    /// Begins a message, which is the user's unless a role follows.
+    fn begin_message(&mut self, is_of_user: bool) {
         self.is_complete |= self.is_of_user;
+        self.is_of_user |= is_of_user;
+    }
+
+    fn set_role(&mut self, role: &str) {
+        self.is_of_user = self.is_complete || role == "user";
     }
 
     fn add(&mut self, text: &str) {
@@ -75,6 +88,9 @@ impl Fnv {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn digest(body: &str) -> Option<u64> {
@@ -117,6 +133,88 @@ mod tests {
             ["", "{}", "[]", "hi", r#"{"messages":[]}"#, r#"{"messages":[{"role":"system","content":"x"}]}"#]
         {
             assert_eq!(digest(body), None, "{body}");
+        }
+    }
+
+    /// Regression: each of these moved a conversation to another member of a group.
+    #[test]
+    fn what_is_not_content_may_change_between_the_calls_of_a_conversation() {
+        for (first, later) in [
+            (
+                r#"{"system":[{"type":"text","text":"be brief","cache_control":{"type":"ephemeral","ttl":"1h"}}],
+                    "messages":[{"role":"user","content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}]}]}"#,
+                r#"{"system":"be brief","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"x"}]}"#,
+            ),
+            (
+                r#"{"system":[{"text":"be brief"}],"messages":[{"role":"user","content":[{"text":"hi"},{"cachePoint":{"type":"default"}}]}]}"#,
+                r#"{"system":[{"text":"be brief"},{"cachePoint":{"type":"default"}}],"messages":[{"role":"user","content":[{"text":"hi"}]}]}"#,
+            ),
+            (
+                r#"{"input":"hi"}"#,
+                r#"{"input":[{"id":"msg_1","type":"message","status":"completed","role":"user","content":[{"type":"input_text","text":"hi"}]},
+                    {"type":"reasoning","id":"rs_1","summary":[]}]}"#,
+            ),
+            (
+                r#"{"contents":[{"parts":[{"text":"hi"}]}]}"#,
+                r#"{"contents":[{"parts":[{"text":"hi"}],"role":"user"},{"role":"model","parts":[{"text":"x"}]},{"parts":[{"text":"y"}]}]}"#,
+            ),
+        ] {
+            assert!(digest(first).is_some(), "{first}");
+            assert_eq!(digest(first), digest(later), "{first}");
+        }
+        let other_models = r#"{"contents":[{"role":"model","parts":[{"text":"hi"}]}]}"#;
+        assert_eq!(digest(other_models), None);
+    }
+
+    #[test]
+    fn whatever_the_first_message_has_in_it_distinguishes_it() {
+        let contents = [
+            json!("hi"),
+            json!("hi "),
+            json!([{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "https://a/1"}}]),
+            json!([{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "https://a/2"}}]),
+            json!([{"type": "image", "source": {"type": "base64", "data": "AA"}}]),
+            json!([{"type": "image", "source": {"type": "base64", "data": "AB"}}]),
+            json!([{"type": "file", "file": {"file_id": "f1"}}]),
+            json!([{"type": "file", "file": {"file_id": "f2"}}]),
+        ];
+        let of = |content: &Value| {
+            digest(&json!({"messages": [{"role": "user", "content": content}]}).to_string())
+        };
+        let digests: std::collections::HashSet<_> = contents.iter().map(of).collect();
+        assert!(digests.len() == contents.len() && !digests.contains(&None));
+    }
+
+    /// Adds `cache_control` to those objects of `value` that `marks` has, one after the other.
+    fn mark(value: &mut Value, marks: &mut impl Iterator<Item = bool>) {
+        match value {
+            Value::Object(fields) => {
+                fields.values_mut().for_each(|field| mark(field, marks));
+                if marks.next().unwrap_or(false) {
+                    fields.insert("cache_control".into(), json!({"type": "ephemeral", "ttl": "5m"}));
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| mark(item, marks)),
+            _ => {}
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_mark_of_the_cache_changes_no_digest(marks: Vec<bool>, text in "[a-z ]{0,9}") {
+            let body = json!({
+                "tools": [{"name": "f", "input_schema": {}}],
+                "system": [{"type": "text", "text": "be brief"}, {"type": "text", "text": text}],
+                "messages": [
+                    {"role": "user", "content": [{"type": "text", "text": text}, {
+                        "type": "tool_result", "content": [{"type": "image", "source": {"type": "url", "url": "u"}}],
+                    }]},
+                    {"role": "assistant", "content": [{"type": "text", "text": "x"}]},
+                ],
+            });
+            let mut marked = body.clone();
+            mark(&mut marked, &mut marks.into_iter());
+            prop_assert_eq!(digest(&body.to_string()), digest(&marked.to_string()));
         }
     }
 }
