@@ -69,20 +69,31 @@ type Row = (&'static str, Option<u64>, Option<u64>, Option<bool>, Option<bool>, 
 const YES: Option<bool> = Some(true);
 const NO: Option<bool> = Some(false);
 
-/// The capabilities of `model`, from the row with its longest name.
+/// The capabilities of `model`.
 pub(super) fn card(model: &str) -> Option<ModelCapabilities> {
-    let fits = |name: &str| model.strip_prefix(name).is_some_and(is_version);
-    let row = KNOWN.iter().filter(|row| fits(row.0)).max_by_key(|row| row.0.len())?;
-    let &(_, context_tokens, max_output_tokens, tools, vision, json_schema) = row;
+    let &(_, context_tokens, max_output_tokens, tools, vision, json_schema) = row_of(model)?;
     Some(ModelCapabilities { context_tokens, max_output_tokens, tools, vision, json_schema })
 }
 
-/// Whether the rest of a name is only a version: empty, `latest`, a date, or a number of at least three
-/// digits. A single digit is another model: Claude Opus 4-5 is not Claude Opus 4.
+/// The row of `model` with the longest name.
+fn row_of(model: &str) -> Option<&'static Row> {
+    let fits = |name: &str| model.strip_prefix(name).is_some_and(is_version);
+    KNOWN.iter().filter(|row| fits(row.0)).max_by_key(|row| row.0.len())
+}
+
+/// Whether the rest of a name is only a version: empty, `latest`, a number of at least three digits, or a date. A shorter
+/// number is another model: Claude Opus 4-5 is not Claude Opus 4, and 4-5-20251101 is the version of another as well.
 fn is_version(rest: &str) -> bool {
     let Some(version) = rest.strip_prefix(['-', '@']) else { return rest.is_empty() };
-    let is_numeric = version.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-    version == "latest" || (is_numeric && version.bytes().filter(u8::is_ascii_digit).count() >= 3)
+    let mut lengths = [0; 3];
+    for (index, number) in version.split('-').enumerate() {
+        if index == lengths.len() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return version == "latest";
+        }
+        lengths[index] = number.len();
+    }
+    // A number, a day, or a month.
+    matches!(lengths, [3..=usize::MAX, 0, 0] | [4, 2, 2] | [2, 4, 0])
 }
 
 #[cfg(test)]
@@ -100,6 +111,7 @@ mod tests {
             ("claude-3-5-sonnet@20241022", Some(200_000)),
             ("gemini-2.0-flash-001", Some(1_056_768)),
             ("command-r-plus-08-2024", Some(128_000)),
+            ("claude-opus-4-20250514", Some(200_000)),
             ("gpt-4-new", None),
             ("gpt-4o-audio-preview", None),
             ("gpt-4omni", None),
@@ -117,6 +129,90 @@ mod tests {
         for (index, row) in KNOWN.iter().enumerate() {
             assert!(KNOWN[..index].iter().all(|other| other.0 != row.0), "{}", row.0);
             assert!(row.1.is_none() || row.2 <= row.1, "{}", row.0);
+        }
+    }
+
+    /// The rows of names as the providers use them, with the name of the row.
+    #[test]
+    fn no_model_is_taken_for_another() {
+        for (row, versions, others) in [
+            ("gpt-3.5-turbo", &["-0125", "-1106"][..], &["-16k", "-instruct", "-instruct-0914"][..]),
+            (
+                "gpt-4",
+                &["-0613", "-0314"],
+                &[
+                    "-32k",
+                    "-32k-0613",
+                    "-turbo",
+                    "o",
+                    "o-mini",
+                    ".1",
+                    ".5-preview",
+                    "-vision-preview",
+                    "-0125-preview",
+                ],
+            ),
+            ("gpt-4-turbo", &["-2024-04-09"], &["-preview"]),
+            (
+                "gpt-4o",
+                &["-2024-11-20", "-latest"],
+                &["-mini", "-mini-2024-07-18", "-audio-preview", "-search-preview", "-2024-05-13"],
+            ),
+            ("gpt-4.1", &["-2025-04-14"], &["-mini", "-nano", "-mini-2025-04-14"]),
+            (
+                "gpt-5",
+                &["-2025-08-07"],
+                &[
+                    "-mini",
+                    "-nano",
+                    "-codex",
+                    "-pro",
+                    "-pro-2025-10-06",
+                    "-chat-latest",
+                    ".1",
+                    ".1-2025-11-13",
+                    "-2",
+                ],
+            ),
+            (
+                "o1",
+                &["-2024-12-17"],
+                &["-mini", "-mini-2024-09-12", "-preview", "-preview-2024-09-12", "-pro", "-pro-2025-03-19"],
+            ),
+            (
+                "o3",
+                &["-2025-04-16"],
+                &["-mini", "-mini-2025-01-31", "-pro", "-deep-research", "-deep-research-2025-06-26"],
+            ),
+            ("claude-3-haiku", &["-20240307", "@20240307"], &["-5"]),
+            ("claude-3-5-haiku", &["-20241022", "-latest"], &[]),
+            ("claude-3-5-sonnet", &["-20240620", "@20240620"], &["-v2@20241022"]),
+            (
+                "claude-sonnet-4",
+                &["-20250514", "@20250514"],
+                &["-5", "-5-20250929", "-5@20250929", "-6", "-6-20260301", "-10-20270101"],
+            ),
+            (
+                "claude-opus-4",
+                &["-20250514"],
+                &["-1", "-1-20250805", "-5", "-5-20251101", "-5@20251101", "-6-20260201"],
+            ),
+            ("claude-haiku-4-5", &["-20251001"], &["-1-20260101"]),
+            ("gemini-1.5-flash", &["-001", "-002", "-latest"], &["-8b", "-8b-001"]),
+            ("gemini-2.0-flash", &["-001"], &["-lite", "-lite-001", "-exp", "-thinking-exp-01-21"]),
+            ("gemini-2.5-flash", &[], &["-lite", "-image", "-preview-09-2025", "-preview-05-20"]),
+            ("gemini-2.5-pro", &[], &["-preview-05-06", "-preview-tts"]),
+            ("command-r", &["-08-2024", "-03-2024"], &["-plus", "-plus-08-2024", "7b-12-2024"]),
+            ("grok-3", &["-latest"], &["-mini", "-fast", "-mini-fast"]),
+            ("deepseek-chat", &[], &["-v2", "-v3.1"]),
+        ] {
+            let is_row = |ending: &str| row_of(&format!("{row}{ending}")).is_some_and(|found| found.0 == row);
+            for version in versions.iter().chain(&[""]) {
+                assert!(is_row(version), "{row}{version}");
+            }
+            for other in others {
+                assert!(!is_row(other), "{row}{other}");
+            }
         }
     }
 }
