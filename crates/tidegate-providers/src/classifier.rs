@@ -120,10 +120,15 @@ impl Classifier for ProviderClassifier {
     /// By the path of the endpoint, and where that leaves the form open by `stream` in the body. A body without
     /// fields shows no form.
     fn expected_answer(&self, uri: &Uri, headers: &HeaderMap, body: Option<&[u8]>) -> Option<ExpectedAnswer> {
-        let (endpoint, form) = endpoint::answer_at(uri.path(), uri.query().unwrap_or_default())?;
+        let is_anthropic = headers.contains_key(&ANTHROPIC_VERSION);
+        let (endpoint, form) =
+            endpoint::answer_at(uri.path(), uri.query().unwrap_or_default()).or_else(|| {
+                let is_answer = is_anthropic && endpoint::is_messages(uri.path());
+                is_answer.then_some((Endpoint::Messages, AnswerForm::Unknown))
+            })?;
         // A translated request may get its address behind the classification. Its path is still that of the caller, and
         // its headers are those of the target.
-        let endpoint = match (endpoint, headers.contains_key(&ANTHROPIC_VERSION)) {
+        let endpoint = match (endpoint, is_anthropic) {
             (Endpoint::Chat, true) => Endpoint::Messages,
             (Endpoint::Messages, false) => Endpoint::Unknown,
             (endpoint, _) => endpoint,

@@ -109,6 +109,12 @@ pub(crate) fn answer_at(path: &str, query: &str) -> Option<(Endpoint, AnswerForm
     })
 }
 
+/// Whether `path` is that of messages below any other path, for a request that has a header of Anthropic's dialect. The
+/// messages of a thread of OpenAI's are a list.
+pub(crate) fn is_messages(path: &str) -> bool {
+    path.trim_end_matches('/').ends_with("/messages") && !path.contains("/threads/")
+}
+
 /// `rsplit_once` for the short segments of a path: the search of the standard library for a `char` begins with more
 /// work than a segment has bytes.
 fn split_last(path: &str, separator: u8) -> Option<(&str, &str)> {
@@ -154,6 +160,7 @@ mod tests {
             ("/v1/messages/count_tokens", None),
             ("/v1/messages/batches", None),
             ("/v1/threads/t/messages", None),
+            ("/api/messages", None),
             ("/v1/audio/speech", None),
             ("/v1/chat", None),
             ("/v1/rerank", None),

@@ -176,6 +176,28 @@ fn expected_with(path: &str, headers: &HeaderMap) -> ExpectedAnswer {
 /// The header that every request of Anthropic's dialect has.
 const VERSION: http::HeaderName = http::HeaderName::from_static("anthropic-version");
 
+/// Regression: below any other path a web page or an empty body was a success.
+#[test]
+fn the_endpoint_of_messages_is_known_below_any_path_by_the_version_of_the_request() {
+    let versioned = head(&[(VERSION, "2023-06-01")]).headers;
+    let classifier = ProviderClassifier::default();
+    let of = |path: &str, headers: &HeaderMap| {
+        classifier.expected_answer(&path.parse().unwrap(), headers, Some(br#"{"model":"m"}"#))
+    };
+    for path in ["/messages", "/api/messages", "/v1beta/proxy/messages/", "/anthropic/v1/messages"] {
+        assert_eq!(of(path, &versioned), of(MESSAGES, &versioned), "{path}");
+    }
+    for path in ["/v1/threads/t/messages", "/v1/messages/batches", "/api/messages/count_tokens"] {
+        assert_eq!(of(path, &versioned), None, "{path}");
+    }
+    // Without the version any list of messages may be meant.
+    for (path, is_known) in
+        [("/v1/messages", true), ("/anthropic/messages", true), ("/rooms/7/messages", false)]
+    {
+        assert_eq!(of(path, &HeaderMap::new()).is_some(), is_known, "{path}");
+    }
+}
+
 /// The address of its target is set behind the classification.
 #[test]
 fn a_translated_request_has_the_path_of_the_caller_and_the_headers_of_the_target() {
