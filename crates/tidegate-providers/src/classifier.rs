@@ -103,12 +103,16 @@ impl Classifier for ProviderClassifier {
             let response = ErrorResponse::read(self.provider, Some(head.status), &head.headers, body, now);
             return response.failure(now).into();
         }
+        if !head.status.is_success() {
+            return Outcome::Success;
+        }
         match probe::read(body, Expected::Resource) {
-            ProbeResult::Error(error) if head.status.is_success() => {
+            ProbeResult::Error(error) => {
                 in_band::failure_of_body(self.provider, error, &head.headers, body, now).into()
             }
-            _ if head.status.is_success() && probe::is_filtered(body) => Failure::content_filter().into(),
-            _ => Outcome::Success,
+            _ if probe::is_filtered(body) => Failure::content_filter().into(),
+            _ => in_band::rate_limit_in(self.provider, &head.headers, body, now)
+                .map_or(Outcome::Success, Outcome::from),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What an answer is at each endpoint, as the wire judges it: by the first bytes of a body, and at its end.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
@@ -175,6 +175,22 @@ fn expected_with(path: &str, headers: &HeaderMap) -> ExpectedAnswer {
 
 /// The header that every request of Anthropic's dialect has.
 const VERSION: http::HeaderName = http::HeaderName::from_static("anthropic-version");
+
+#[test]
+fn a_sentence_about_a_rate_limit_is_one_whatever_its_status_is() {
+    for body in [
+        "Rate limit reached, try again in 5s",
+        r#""Rate limit reached, try again in 5s""#,
+        r#"{"message":"Rate limit reached, try again in 5s"}"#,
+    ] {
+        let head = head(&[(CONTENT_TYPE, "text/plain")]);
+        assert_ne!(probe(CHAT, body.as_bytes()), BodyProbe::Success, "{body}");
+        let outcome = ProviderClassifier::default().classify(&head, body.as_bytes(), SystemTime::UNIX_EPOCH);
+        let failure = outcome.failure().expect(body);
+        let wait = Some(Duration::from_secs(5));
+        assert_eq!((failure.code, failure.wait()), (ErrorCode::RateLimited, wait), "{body}");
+    }
+}
 
 /// Regression: below any other path a web page or an empty body was a success.
 #[test]

@@ -17,6 +17,17 @@ pub(crate) fn failure_in(provider: Provider, body: &[u8]) -> Option<Failure> {
     response.is_error().then(|| response.failure(now))
 }
 
+/// The rate limit in a `body` that is no answer, and may be nothing but a sentence.
+pub(crate) fn rate_limit_in(
+    provider: Provider,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: SystemTime,
+) -> Option<Failure> {
+    let response = ErrorResponse::read(provider, None, headers, body, now);
+    response.is_rate_limit().then(|| response.failure(now))
+}
+
 /// The failure in a `body` that is known to be an error.
 pub(crate) fn failure_of(provider: Provider, status: Option<StatusCode>, body: &[u8]) -> Failure {
     let (headers, now) = (HeaderMap::new(), NO_CLOCK);
@@ -49,6 +60,8 @@ pub(crate) fn failure_of_body(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tidegate_core::ErrorCode;
 
     use super::*;
@@ -75,6 +88,47 @@ mod tests {
             let failure = failure_of(Provider::Other, None, body.as_bytes());
             assert_eq!(failure.code, ErrorCode::ServerError, "{body}");
             assert!(failure.code.is_fallbackable() && failure.code.is_retryable(), "{body}");
+        }
+    }
+
+    /// Regression: it was counted against the circuit of the provider, and its wait was ignored.
+    #[test]
+    fn a_rate_limit_that_only_its_sentence_shows_is_one() {
+        let secs = |secs| Some(Duration::from_secs(secs));
+        for (sentence, code, wait) in [
+            (
+                "Rate limit reached for model `m` in organization `o` on tokens per minute (TPM): Limit 6000, Used 5900, \
+                 Requested 700. Please try again in 5s. Visit https://console.example.com/settings/billing for more.",
+                ErrorCode::RateLimited,
+                secs(5),
+            ),
+            ("Rate limit reached, try again in 5s", ErrorCode::RateLimited, secs(5)),
+            ("rate limit exceeded", ErrorCode::RateLimited, None),
+            ("Rate limited: retry after 7 seconds.", ErrorCode::RateLimited, secs(7)),
+            ("Too many requests. Please wait 3 seconds", ErrorCode::RateLimited, secs(3)),
+            ("429 Too Many Requests", ErrorCode::RateLimited, None),
+            (
+                "Rate limit reached on tokens per day (TPD). Please try again in 9h",
+                ErrorCode::QuotaExhausted,
+                secs(32_400),
+            ),
+            // These words may be quoted from the request.
+            ("Unknown tool: rate limit reached, try again in 90s", ErrorCode::ServerError, None),
+            ("The tool `too many requests, retry in 90s` is not known", ErrorCode::ServerError, None),
+            ("Rate limits are part of the plan", ErrorCode::ServerError, None),
+        ] {
+            let quoted = serde_json::to_string(sentence).unwrap();
+            for body in [
+                sentence.to_owned(),
+                quoted.clone(),
+                format!(r#"{{"error":{quoted}}}"#),
+                format!(r#"{{"error":{{"message":{quoted}}}}}"#),
+                format!(r#"[{{"error":{{"message":{quoted},"code":null}}}}]"#),
+                format!(r#"{{"type":"error","message":{quoted}}}"#),
+            ] {
+                let failure = failure_of(Provider::Groq, None, body.as_bytes());
+                assert_eq!((failure.code, failure.wait()), (code, wait), "{body}");
+            }
         }
     }
 

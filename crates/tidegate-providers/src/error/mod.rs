@@ -8,4 +8,4 @@ pub(crate) mod in_band;
 mod limit_kind;
 mod phrases;
 pub(crate) mod response;
-mod retry_after;
+pub(crate) mod retry_after;

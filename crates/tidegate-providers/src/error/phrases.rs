@@ -1,7 +1,7 @@
 //! Phrases in error messages, for errors without a specific code. They are matched by whole words; see
 //! [`crate::text::word_match`].
 
-use crate::text::word_match::{contains_any_phrase, contains_phrase, is_phrase};
+use crate::text::word_match::{begins_with, contains_any_phrase, contains_phrase, is_phrase};
 
 /// The prompt does not fit the model.
 pub(crate) fn is_too_long(text: &str) -> bool {
@@ -110,6 +110,23 @@ pub(crate) fn is_known_credit_error(text: &str) -> bool {
     ]
     .iter()
     .any(|sentence| is_phrase(text, sentence))
+}
+
+/// A rate limit, in a message that begins with it. What a request says would be quoted further on.
+pub(crate) fn is_rate_limit(text: &str) -> bool {
+    [
+        "rate limit reached",
+        "rate limit exceeded",
+        "rate limit hit",
+        "rate limited",
+        "api rate limit exceeded",
+        "ratelimit reached",
+        "ratelimit exceeded",
+        "too many requests",
+        "429 too many requests",
+    ]
+    .iter()
+    .any(|beginning| begins_with(text, beginning))
 }
 
 /// The account is blocked, in a message that is nothing but this sentence.

@@ -59,6 +59,11 @@ impl<'a> ErrorResponse<'a> {
         self.body.is_error
     }
 
+    /// Whether its message alone shows that it is a rate limit.
+    pub(crate) fn is_rate_limit(&self) -> bool {
+        phrases::is_rate_limit(self.body.whole_message())
+    }
+
     pub(crate) fn failure(&self, now: SystemTime) -> Failure {
         let classification = self.classification();
         let class = self.refined(&classification);
@@ -141,6 +146,7 @@ impl<'a> ErrorResponse<'a> {
         };
         let is_content_refused = || phrases::is_content_refused(message) || self.body.is_flagged;
         Some(match status {
+            None if self.is_rate_limit() => FailureClass::RATE,
             None | Some(400 | 413 | 422) if is_too_long() => FailureClass::CONTEXT,
             None | Some(400 | 403 | 422) if is_content_refused() => FailureClass::FILTER,
             None | Some(400..500) if self.is_out_of_credit(message) => FailureClass::SPEND,
@@ -216,7 +222,8 @@ impl<'a> ErrorResponse<'a> {
     fn hint(&self, class: FailureClass, is_by_code: bool, now: SystemTime) -> Option<RetryHint> {
         let may_be_quoted = !is_by_code
             && self.may_quote_request()
-            && !phrases::is_known_credit_error(self.body.whole_message());
+            && !phrases::is_known_credit_error(self.body.whole_message())
+            && !self.is_rate_limit();
         let is_quoted = |hint: &RetryHint| hint.source == HintSource::Message && may_be_quoted;
         let is_worth_a_wait = matches!(class.code.category(), Category::Rate | Category::Server);
         let mut hint = self

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::time::SystemTime;
 
 use http::HeaderMap;
 use tidegate_core::{ErrorCode, Failure, Scan, ScanProgress, StreamState, Usage};
@@ -15,6 +14,7 @@ use crate::dialect::rules::DialectRules;
 use crate::dialect::{Dialect, DialectGuess};
 use crate::endpoint::Endpoint;
 use crate::error::in_band;
+use crate::error::retry_after::NO_CLOCK;
 use crate::event::{Event, prefix};
 use crate::provider::Provider;
 
@@ -217,8 +217,8 @@ impl StreamReader {
     fn finish_json(&mut self, beginning: &[u8]) {
         match probe::read(beginning, Expected::Resource) {
             ProbeResult::Error(error) => {
-                let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
-                let failure = in_band::failure_of_body(self.provider, error, &headers, beginning, now);
+                let failure =
+                    in_band::failure_of_body(self.provider, error, &HeaderMap::new(), beginning, NO_CLOCK);
                 self.state.failure = Some(failure);
             }
             ProbeResult::Filtered => self.state.failure = Some(Failure::content_filter()),
@@ -260,7 +260,11 @@ impl StreamReader {
                     return self.fail(event, StreamError::Event);
                 }
                 DialectGuess::Undecided => return,
-                DialectGuess::Unknown if self.is_answer => return,
+                DialectGuess::Unknown if self.is_answer => {
+                    self.state.failure =
+                        in_band::rate_limit_in(self.provider, &HeaderMap::new(), event.data, NO_CLOCK);
+                    return;
+                }
                 DialectGuess::Unknown => (DialectRules::UNKNOWN.read)(event),
             },
         };
@@ -412,6 +416,23 @@ mod tests {
             scanner.push(format!("error: {error}\n\ndata: [DONE]\n\n").as_bytes());
             scanner.finish();
             assert_eq!(scanner.state().failure.as_ref().map(|failure| failure.code), Some(code), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_rate_limit_in_a_sentence_alone_ends_an_answer() {
+        for event in [
+            "data: Rate limit reached, try again in 5s",
+            r#"data: "Rate limit reached, try again in 5s""#,
+            r#"data: {"error":"Rate limit reached, try again in 5s"}"#,
+            "event: error\ndata: Rate limit reached, try again in 5s",
+        ] {
+            let mut scanner = Scanner::sse(Provider::Groq).for_answer();
+            scanner.push(format!("{event}\n\n").as_bytes());
+            scanner.finish();
+            let failure = scanner.state().failure.clone().expect(event);
+            assert_eq!(failure.code, ErrorCode::RateLimited, "{event}");
+            assert_eq!(failure.wait(), Some(std::time::Duration::from_secs(5)), "{event}");
         }
     }
 

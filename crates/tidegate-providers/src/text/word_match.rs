@@ -26,6 +26,12 @@ pub(crate) fn is_phrase(text: &str, phrase: &str) -> bool {
     }
 }
 
+/// Whether the first words of `text` are those of `phrase`.
+pub(crate) fn begins_with(text: &str, phrase: &str) -> bool {
+    let mut words = words(text);
+    phrase.split(' ').all(|expected| words.next().is_some_and(|word| word == expected))
+}
+
 /// All words in lower case, those of links included.
 fn words(text: &str) -> impl Iterator<Item = String> {
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
