@@ -1,4 +1,4 @@
-use crate::json::walk::walk;
+use crate::json::walk::{walk, walk_while};
 
 /// One event of a stream, in any framing.
 #[derive(Clone, Copy, Default)]
@@ -23,6 +23,16 @@ impl Event<'_> {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.data.trim_ascii() == DONE || walk(self.data, |_, _| {})
+    }
+
+    /// Whether the data is a message of JSON-RPC, or a list of them.
+    pub(crate) fn is_json_rpc(&self) -> bool {
+        let mut is_found = false;
+        walk_while(self.data, |path, _| {
+            is_found = path == ["jsonrpc"];
+            !is_found
+        });
+        is_found
     }
 }
 

@@ -3,7 +3,8 @@
 //! OpenRouter and many proxies send status 200 before they call the provider behind them. So do servers that
 //! send whitespace to keep the connection alive. A later error can then only be in the body: an `error` at
 //! the top level, an `error` or the finish reason `error` inside a choice, or a `status` of `failed`.
-//! OpenAI's successful responses also contain an `error` field, which is `null`.
+//! OpenAI's successful responses also contain an `error` field, which is `null`. In a message of JSON-RPC it is about the
+//! method, and the provider has not failed.
 //!
 //! An answer is an object of the endpoint of its request: a list of models, a document in another dialect, or an
 //! object of a few words under an unknown key is none. Where the endpoint is not known, every field in which some
@@ -139,6 +140,10 @@ impl<'a> Probe<'a> {
                 Expected::Resource => ProbeResult::Success,
                 Expected::Answer(_) => ProbeResult::Unclear,
             };
+        }
+        // The error of a method that the caller has named.
+        if path == ["jsonrpc"] && self.expected == Expected::Resource {
+            return ProbeResult::Success;
         }
         if is_shared_error(path, leaf) || self.is_cancelled(path, leaf) {
             return ProbeResult::Error(StreamError::Event);
@@ -361,6 +366,9 @@ mod tests {
         r#"{"embeddings":[[0.1,0.2]],"error":{"a":"b"}}"#,
         // The job failed, but the request for its status succeeded.
         r#"{"object":"fine_tuning.job","status":"failed","error":{"code":"invalid"}}"#,
+        // The method failed, which the caller has named.
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Method not found"}}"#,
+        r#"[{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Method not found"}}]"#,
         "[[0.1,0.2]]",
         "[0.1]",
         r#""error""#,

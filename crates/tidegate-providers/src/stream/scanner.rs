@@ -256,6 +256,8 @@ impl StreamReader {
                     }
                     return;
                 }
+                // The error of a method that the caller has named.
+                _ if !self.is_answer && event.is_json_rpc() => (DialectRules::UNKNOWN.read)(event),
                 _ if in_band::failure_in(self.provider, event.data).is_some() => {
                     return self.fail(event, StreamError::Event);
                 }
@@ -433,6 +435,31 @@ mod tests {
             let failure = scanner.state().failure.clone().expect(event);
             assert_eq!(failure.code, ErrorCode::RateLimited, "{event}");
             assert_eq!(failure.wait(), Some(std::time::Duration::from_secs(5)), "{event}");
+        }
+    }
+
+    /// The error of a JSON-RPC message is one of the method, which the caller has named.
+    #[test]
+    fn an_error_in_a_json_rpc_message_is_no_failure_of_the_provider() {
+        for message in [
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"unknown tool"}}"#,
+            r#"{"error":{"code":-32000,"message":"rate limit reached","data":{"type":"rate_limit_error"}},"id":1,"jsonrpc":"2.0"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"x"}],"isError":true}}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":"x"}}"#,
+            r#"[{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"x"}}]"#,
+        ] {
+            for name in ["", "event: message\n"] {
+                let mut scanner = Scanner::sse(Provider::Other);
+                scanner.push(format!("{name}data: {message}\n\n").as_bytes());
+                scanner.finish();
+                let state = scanner.state();
+                assert!(state.failure.is_none() && state.has_started && state.has_finished, "{message}");
+                // Where a model has to answer it is none.
+                let mut scanner = Scanner::sse(Provider::Other).for_answer();
+                scanner.push(format!("{name}data: {message}\n\n").as_bytes());
+                scanner.finish();
+                assert!(!scanner.state().has_finished, "{message}");
+            }
         }
     }
 
