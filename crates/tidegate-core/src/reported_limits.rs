@@ -139,7 +139,7 @@ impl ReportedLimits {
 
     /// Parses the lists of the IETF drafts, which may be divided among several headers: `"default";r=50;t=30` with
     /// `"default";q=100;w=60`, or `limit=100, remaining=50, reset=30` with `100;w=60`. Of several limits the first
-    /// one in requests is used, with the policy of the same name or quota.
+    /// one in requests is used, with the policy of the same name or quota; if the quota is not known, else with the first.
     fn read_lists(&mut self, headers: &HeaderMap) {
         const POLICIES: [&str; 4] =
             ["ratelimit-policy", "x-ratelimit-policy", "ratelimit-limit", "x-ratelimit-limit"];
@@ -163,13 +163,12 @@ impl ReportedLimits {
             }
         }
         let limit = self.get(LimitUnit::Requests).and_then(|status| status.limit);
-        let is_applied = |policy: &&str| match (first.map(name_of), limit) {
-            (None, None) => true,
-            (name, limit) => {
-                name == Some(name_of(policy)) || limit.is_some() && limit == number(name_of(policy))
-            }
+        let is_own = |policy: &&str| {
+            let (name, quota) = (name_of(policy), number(name_of(policy)));
+            first.map(name_of) == Some(name) || quota.is_some() && quota == limit
         };
-        let policy = policies().filter(is_in_requests).find(is_applied);
+        let any = || policies().find(is_in_requests).filter(|_| limit.is_none());
+        let policy = policies().filter(is_in_requests).find(is_own).or_else(any);
         for (key, value) in policy.into_iter().flat_map(parameters) {
             let seconds = || number(value).map(Duration::from_secs);
             match key {
@@ -454,6 +453,9 @@ mod tests {
             assert_eq!(limits.get(LimitUnit::Requests), Some(&all), "{headers:?}");
             assert!(!limits.has_invalid, "{headers:?}");
         }
+        // The only quota is that of the limit, whatever its name.
+        let limits = read(&combined("\"default\";r=1;t=6", "10;w=60"));
+        assert_eq!(limits.get(LimitUnit::Requests), Some(&all));
         // A list may be divided among several headers.
         let divided = [
             ("ratelimit", "\"min\";r=1;t=6"),
