@@ -79,7 +79,9 @@ impl MemberCooldown {
         }
         self.is_of_account = is_of_account;
         self.count = if is_late { self.count.max(1) } else { self.count.saturating_add(1) };
-        let cooldown = failure.wait().unwrap_or_else(|| self.step());
+        // A failure without a time does not shorten a cooldown. Only the result of the attempt after one ends it.
+        let current = self.remaining(now).filter(|_| self.attempt.is_none()).unwrap_or_default();
+        let cooldown = failure.wait().unwrap_or_else(|| self.step().max(current));
         let until = Deadline::after(cooldown, now).instant();
         if is_late && self.until.is_some_and(|current| current >= until) {
             return None;
@@ -118,6 +120,8 @@ impl MemberCooldown {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::RetryHint;
 
@@ -201,11 +205,56 @@ mod tests {
         assert!(!cooldown.record_success(start), "it began before the failure");
         assert_eq!(cooldown.remaining(start + secs(1)), Some(secs(1)));
         // A time that the provider reports extends it, and an account that fails is another matter.
-        let mut busy = fail(ErrorCode::RateLimited);
-        busy.retry_hint = Some(RetryHint { wait: Some(secs(30)), ..RetryHint::default() });
-        assert_eq!(cooldown.record_failure(&busy, start, start + secs(1)), Some(secs(30)));
+        assert_eq!(cooldown.record_failure(&busy(30), start, start + secs(1)), Some(secs(30)));
         let revoked = cooldown.record_failure(&fail(ErrorCode::Authentication), start, start + secs(1));
         assert_eq!(revoked, Some(secs(60)));
+    }
+
+    fn busy(wait: u64) -> Failure {
+        let retry_hint = Some(RetryHint { wait: Some(secs(wait)), ..RetryHint::default() });
+        Failure { retry_hint, ..fail(ErrorCode::RateLimited) }
+    }
+
+    /// Pitfall P28 (docs/pitfalls.md): a failure without a time left two seconds of an hour.
+    #[test]
+    fn a_failure_without_a_time_does_not_shorten_a_reported_one() {
+        let start = Instant::now();
+        for code in [ErrorCode::Overloaded, ErrorCode::RateLimited, ErrorCode::Authentication] {
+            let mut cooldown = MemberCooldown::default();
+            assert_eq!(cooldown.record_failure(&busy(3_600), start, start), Some(secs(3_600)));
+            // All members were left out, so that it got a call all the same.
+            let began = start + secs(60);
+            cooldown.start_attempt(began);
+            assert_eq!(cooldown.record_failure(&fail(code), began, began), Some(secs(3_540)), "{code}");
+            assert_eq!(cooldown.remaining(began), Some(secs(3_540)), "{code}");
+            // What the provider reports last applies.
+            assert_eq!(cooldown.record_failure(&busy(5), began + secs(1), began + secs(1)), Some(secs(5)));
+            assert_eq!(cooldown.remaining(began + secs(1)), Some(secs(5)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_failure_without_a_time_ends_a_cooldown_earlier(
+            steps in prop::collection::vec((1..200_u64, 0..100_u64, prop::option::of(1..4_000_u64)), 1..12),
+        ) {
+            let (mut now, mut cooldown) = (Instant::now(), MemberCooldown::default());
+            for (pause, duration, wait) in steps {
+                now += secs(pause);
+                let left = cooldown.remaining(now);
+                cooldown.start_attempt(now);
+                let (began, ended) = (now, now + secs(duration));
+                now = ended;
+                match wait {
+                    Some(wait) => _ = cooldown.record_failure(&busy(wait), began, now),
+                    None => {
+                        _ = cooldown.record_failure(&fail(ErrorCode::Overloaded), began, now);
+                        prop_assert!(cooldown.remaining(now) >= left.map(|left| left.saturating_sub(secs(duration))));
+                        prop_assert!(cooldown.remaining(now) >= Some(secs(1)));
+                    }
+                }
+            }
+        }
     }
 
     #[test]
