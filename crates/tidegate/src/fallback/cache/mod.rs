@@ -54,7 +54,8 @@ use self::store::CacheStore;
 use self::word_set::WordSet;
 
 /// Stores complete answers, and finds those to the same or a similar prompt. Prompts are similar if they have the same
-/// words in the same order; only words without a meaning of their own (`the`, `please`), case and punctuation may differ.
+/// words and signs in the same order; only case, the mark at the end, and courtesies before and after (`Hello,`, `please`)
+/// may differ.
 ///
 /// A handle: clones share one cache, so that several routes may use it. Bounded by
 /// [`max_bytes`](Self::max_bytes) and [`max_age`](Self::max_age). The lookup of a similar prompt costs the
@@ -144,7 +145,7 @@ impl AnswerCache {
     }
 
     /// The least similarity of two prompts for the answer to one to be used for the other: the number of
-    /// words in both, divided by the number of words in either, if all words with a meaning are the same. 1 requires the
+    /// words in both, divided by the number of words in either, if all but courtesies are the same. 1 requires the
     /// same words; a value above 1 requires the exact prompt. Starts an empty cache.
     #[must_use]
     #[doc(alias = "similarity_threshold")]

@@ -145,7 +145,7 @@ fn an_answer_longer_than_the_token_limit_is_not_found() {
             &"0123456789".repeat(50)
         };
         cache.insert(CacheKey { limit: stored, ..key("tell me") }, text, now);
-        for prompt in ["tell me", "Tell me!"] {
+        for prompt in ["tell me", "Tell me."] {
             let found = cache.find(CacheKey { limit: requested, ..key(prompt) }, now);
             assert_eq!(found.is_some(), is_usable, "stored {stored:?}, requested {requested:?}");
         }
@@ -178,9 +178,7 @@ fn questions(seed: u64) -> impl FnMut() -> Vec<String> {
 
 /// The same prompt with one word more, which does not change its meaning.
 fn changed(question: &[String]) -> String {
-    let mut changed = question.to_vec();
-    changed.insert(3, "please".to_owned());
-    changed.join(" ")
+    format!("{} please", question.join(" "))
 }
 
 /// Regression: nine of ten were not found, because the index held 16 384 of the 200 000 stored answers.
@@ -217,15 +215,15 @@ fn finds_similar_prompts_among_a_hundred_thousand() {
 #[test]
 fn the_latest_of_equally_similar_prompts_is_found() {
     let (cache, start) = (AnswerCache::new(), Instant::now());
-    let fillers = ["please", "kindly", "hello", "hi", "hey", "ok", "okay", "thanks", "the", "an"];
     let template = "write a short and friendly letter that says no";
-    for (number, filler) in fillers.iter().enumerate() {
+    let before = ["please", "hello,", "hi!", "hey,", "ok.", "thanks,"];
+    for (number, courtesy) in before.iter().enumerate() {
         let now = start + Duration::from_secs(number as u64);
-        cache.insert(key(&format!("{template} {filler}")), filler, now);
+        cache.insert(key(&format!("{courtesy} {template}")), courtesy, now);
     }
-    let requested = format!("hallo {template}");
+    let requested = format!("hallo, {template}");
     let found = cache.find(key(&requested), start + Duration::from_secs(1_000)).unwrap();
-    assert_eq!(found.text(), "an");
+    assert_eq!(found.text(), "thanks,");
 }
 
 #[test]
@@ -308,14 +306,13 @@ proptest! {
             (0..words).map(|_| letters(random.u32(0..5_000))).collect()
         };
         let (cache, now) = (AnswerCache::new(), Instant::now());
-        let mut original = sentence(length);
+        let original = sentence(length);
         cache.insert(key(&original.join(" ")), "found", now);
         for _ in 0..crowd {
             cache.insert(key(&sentence(length).join(" ")), "crowd", now);
         }
         let before = WordSet::of(&original.join(" "), &cache.0.secret);
-        original.extend(["please", "hello", "kindly"].into_iter().take(changed).map(str::to_owned));
-        let requested = original.join(" ");
+        let requested = format!("{}{}", ["Hello, ", "hey, ", "please "][..changed].concat(), original.join(" "));
         let similarity = before.similarity(&WordSet::of(&requested, &cache.0.secret));
         let found = text(&cache, &requested, now);
         if similarity >= 0.9 {

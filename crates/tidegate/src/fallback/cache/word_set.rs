@@ -1,24 +1,27 @@
 //! The similarity of two prompts.
 
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::iter;
 
 /// Quotes and brackets before words, and punctuation after them, that are not part of them.
 const BEFORE: &[char] = &['"', '\'', '“', '„', '‘', '«', '(', '[', '¿', '¡'];
 const AFTER: &[char] =
     &['.', ',', ';', ':', '!', '?', '"', '\'', '“', '”', '’', '»', ')', ']', '…', '。', '、', '？', '！'];
 
-/// What may follow any other token, or stand alone, without a meaning.
-const END_OF_SENTENCE: &[char] = &['.', ',', ';', ':', '?', '…', '–', '—', '。', '、', '？'];
+/// What may end a prompt without a meaning: one of these.
+const END: &[char] = &['.', '?', ',', '…', '。', '？', '、'];
 
-/// Words that do not change the meaning of a prompt.
-const FILLERS: [&str; 12] =
-    ["an", "hallo", "hello", "hey", "hi", "kindly", "ok", "okay", "please", "thanks", "thank-you", "the"];
+/// What divides a courtesy from the prompt.
+const DIVIDERS: &[char] = &[',', '.', '?', '!', '…', '。', '？', '！'];
+
+/// Words that do not change the meaning of a prompt, if they are divided from its beginning or end.
+const COURTESIES: [&str; 7] = ["hallo", "hello", "hey", "hi", "ok", "okay", "thanks"];
 
 /// The words of a prompt as a set of sorted hashes, in lower case and without surrounding punctuation.
 ///
 /// One word may turn a prompt into another one: a name, a number, "without" for "with", and so may the order of two
-/// words. All tokens but [`FILLERS`] therefore have to be equal and in the same order. That includes tokens that are not
-/// plain words, such as an operator, an emoji, `C++` or `.5`.
+/// words, a sign, a bracket in code, or how far a line is indented. All tokens therefore have to be equal and in the same
+/// order, but for [`COURTESIES`] around them and for the mark at the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WordSet {
     plain: Box<[u64]>,
@@ -27,25 +30,17 @@ pub(super) struct WordSet {
 
 impl WordSet {
     pub(super) fn of(text: &str, secret: &impl BuildHasher) -> Self {
-        let (mut plain, mut exact) = (Vec::new(), secret.build_hasher());
-        for token in text.to_lowercase().split_whitespace() {
-            match plain_word(token) {
-                Some(word) => {
-                    plain.push(secret.hash_one(word));
-                    if !FILLERS.contains(&word) {
-                        word.hash(&mut exact);
-                    }
-                }
-                None => {
-                    let token = token.trim_end_matches(END_OF_SENTENCE);
-                    if !token.is_empty() {
-                        token.hash(&mut exact);
-                    }
-                }
-            }
-        }
+        let text = text.to_lowercase();
+        let tokens: Vec<&str> = text.trim().lines().flat_map(tokens_of).collect();
+        let mut plain: Vec<u64> =
+            tokens.iter().filter_map(|token| plain_word(token)).map(|word| secret.hash_one(word)).collect();
         plain.sort_unstable();
         plain.dedup();
+        let mut exact = secret.build_hasher();
+        if let Some((last, before)) = without_courtesies(&tokens).split_last() {
+            before.iter().for_each(|token| token.hash(&mut exact));
+            last.strip_suffix(END).filter(|rest| !rest.is_empty()).unwrap_or(last).hash(&mut exact);
+        }
         Self { plain: plain.into(), exact: exact.finish() }
     }
 
@@ -89,17 +84,48 @@ impl WordSet {
     }
 }
 
+/// The tokens of a line. The first one begins with the indentation.
+fn tokens_of(line: &str) -> impl Iterator<Item = &str> {
+    let indentation = line.len() - line.trim_start().len();
+    let end = line[indentation..].find(char::is_whitespace).map_or(line.len(), |end| indentation + end);
+    let (first, rest) = line.split_at(end);
+    iter::once(first).filter(|first| !first.trim().is_empty()).chain(rest.split_whitespace())
+}
+
+/// The tokens of a prompt without the courtesies around it. One token is left at least.
+fn without_courtesies<'a, 'b>(mut tokens: &'a [&'b str]) -> &'a [&'b str] {
+    while let [first, rest @ ..] = tokens
+        && !rest.is_empty()
+        && is_courtesy(first, first.ends_with(DIVIDERS))
+    {
+        tokens = rest;
+    }
+    while let [rest @ .., last] = tokens
+        && let Some(before) = rest.last()
+        && is_courtesy(last, before.ends_with(DIVIDERS) && !before.ends_with(','))
+    {
+        tokens = rest;
+    }
+    tokens
+}
+
+/// Whether `token` is a courtesy. Where it is not divided from the prompt, another one may be what the prompt is about; a
+/// prompt from which `please` is missing makes no sense then.
+fn is_courtesy(token: &str, is_divided: bool) -> bool {
+    let word = token.trim_end_matches(DIVIDERS);
+    word == "please" || is_divided && COURTESIES.contains(&word)
+}
+
 /// The word in `token`, if that is a plain one. A single letter may be a variable or a grade, and signs around it belong
 /// to it.
 fn plain_word(token: &str) -> Option<&str> {
-    let word = token.trim_start_matches(BEFORE).trim_end_matches(AFTER);
+    let word = token.trim_start().trim_start_matches(BEFORE).trim_end_matches(AFTER);
     let is_plain = word.chars().all(|c| c.is_alphabetic() || c == '\'' || c == '-');
     (is_plain && word.starts_with(char::is_alphabetic) && word.chars().nth(1).is_some()).then_some(word)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::collections::hash_map::RandomState;
 
     use proptest::prelude::*;
@@ -115,11 +141,14 @@ mod tests {
             ("", "", 1.0),
             ("", "word", 0.0),
             ("word", "", 0.0),
-            ("?", " ", 1.0),
+            ("?", " ", 0.0),
             ("What is Rust?", "what is  rust", 1.0),
             ("please tell me the time", "Tell me the time, please!", 1.0),
             ("tell me the time", "Please tell me the time.", 0.8),
-            ("(hello) tell us", "tell us", 2.0 / 3.0),
+            ("Hello, tell us", "tell us", 2.0 / 3.0),
+            ("Hi! OK, tell us. Thanks!", "tell us", 2.0 / 5.0),
+            ("Hello.", "hello", 1.0),
+            ("tell\tus\nthis", "tell us this", 1.0),
             ("ÄPFEL und Birnen", "äpfel UND birnen", 1.0),
             ("What is 20 + 30?", "what is 20 + 30", 1.0),
             ("It costs 5.", "it costs 5", 1.0),
@@ -156,6 +185,20 @@ mod tests {
             ("learn C", "learn C++"),
             ("is x > y", "is x < y"),
             ("I feel 👍", "I feel 👎"),
+            ("what does the ? operator do in Rust", "what does the : operator do in Rust"),
+            ("what does the ... operator do", "what does the operator do"),
+            ("what does … mean", "what does — mean"),
+            ("what is (abc)", "what is [abc]"),
+            ("what is \"abc\"", "what is 'abc'"),
+            ("what does empty? return", "what does empty! return"),
+            ("what does sort! do", "what does sort do"),
+            ("what does else: do", "what does else; do"),
+            ("translate the word hello", "translate the word thanks"),
+            ("translate the word please", "translate the word kindly"),
+            ("is it okay to leave", "is it to leave"),
+            ("translate the", "translate an"),
+            ("Hello: a title", "Thanks: a title"),
+            ("say hello", "say hi"),
             ("before midnight", "after midnight"),
             ("translate no", "translate no no"),
             ("always", "never"),
@@ -165,45 +208,52 @@ mod tests {
         }
     }
 
-    fn is_filler(word: &String) -> bool {
-        FILLERS.contains(&&**word)
+    #[test]
+    fn a_courtesy_that_may_be_the_subject_makes_a_difference() {
+        let secret = RandomState::new();
+        for (a, b) in [
+            ("Hello in French?", "Thanks in French?"),
+            ("What is the German word for please?", "What is the German word for thanks?"),
+            ("How do you say hello", "How do you say hi"),
+            ("Hello!", "Thanks!"),
+            ("Is it ok", "Is it"),
+            ("Translate: yes, thanks", "Translate: yes, hello"),
+            ("Explain ?", "Explain :"),
+            ("Explain sort!", "Explain sort"),
+            ("if x:\n  a\nb", "if x:\n  a\n  b"),
+        ] {
+            let [one, other] = [a, b].map(|prompt| WordSet::of(prompt, &secret));
+            assert!(one.exact() != other.exact(), "{a:?} {b:?}");
+        }
+    }
+
+    /// Words, signs, and words with signs around them, courtesies among them.
+    fn tokens() -> impl Strategy<Value = Vec<String>> {
+        let token = "[(\\[\"'.:?!,;—]{0,2}(hello|thanks|please|ok|the|an|[ab]{0,2}|[0-9]|[а-в])[)\\]\"'.:?!,;—…]{0,2}";
+        prop::collection::vec(token, 0..6)
+            .prop_map(|tokens| tokens.into_iter().filter(|token| !token.is_empty()).collect())
     }
 
     proptest! {
-        /// Words of any script, numbers, signs and fillers, in any order.
         #[test]
-        fn agrees_with_sets_of_words_if_the_rest_is_equal(
-            a in prop::collection::vec("an|the|please|not|[a-f]{2}|[0-9]|[+-]|[а-я]{2}", 0..12),
-            b in prop::collection::vec("an|the|please|not|[a-f]{2}|[0-9]|[+-]|[а-я]{2}", 0..12),
-            replaced in any::<prop::sample::Index>(),
+        fn all_tokens_between_the_first_and_the_last_make_a_difference(a in tokens(), b in tokens()) {
+            let secret = RandomState::new();
+            let of = |tokens: &[String]| WordSet::of(&format!("explain {} now", tokens.join(" ")), &secret);
+            prop_assert_eq!(of(&a).exact() == of(&b).exact(), a == b, "{:?} {:?}", a, b);
+            prop_assert_eq!(of(&a).similarity(&of(&b)) > 0.0, a == b);
+        }
+
+        #[test]
+        fn the_end_of_the_sentence_and_courtesies_around_it_make_none(
+            middle in tokens(),
+            before in prop::sample::select(vec!["", "Hello, ", "hi! ", "Hey, please ", "PLEASE ", "OK. Thanks, "]),
+            after in prop::sample::select(vec!["", ".", "?", " please", ", please!", ". Thanks!", "? OK, please"]),
         ) {
             let secret = RandomState::new();
-            let similarity = |a: &[String], b: &[String]| {
-                WordSet::of(&a.join(" "), &secret).similarity(&WordSet::of(&b.join(" ").to_uppercase(), &secret))
-            };
-            let meaning = |words: &[String]| -> Vec<String> {
-                words.iter().filter(|word| !is_filler(word)).cloned().collect()
-            };
-            // The same words with other fillers, and any two prompts.
-            let same = [&b.iter().filter(|word| is_filler(word)).cloned().collect::<Vec<_>>()[..], &meaning(&a)].concat();
-            for other in [&same, &b] {
-                let set = |words: &[String]| -> BTreeSet<String> {
-                    words.iter().filter(|word| word.chars().all(char::is_alphabetic)).cloned().collect()
-                };
-                let either = set(&a).union(&set(other)).count();
-                let share = set(&a).intersection(&set(other)).count() as f64 / either.max(1) as f64;
-                let expected = match meaning(&a) == meaning(other) {
-                    true if either == 0 => 1.0,
-                    true => share,
-                    false => 0.0,
-                };
-                prop_assert!((similarity(&a, other) - expected).abs() < 1e-9, "{:?} {:?}", a, other);
-            }
-            // One token that is no filler makes a difference, wherever it is.
-            if let Some(word) = a.get(replaced.index(a.len().max(1))).filter(|word| !is_filler(word)) {
-                let other: Vec<String> = a.iter().map(|it| if it == word { format!("{it}x") } else { it.clone() }).collect();
-                prop_assert!(similarity(&a, &other) < 1e-9, "{:?} {:?}", a, other);
-            }
+            let prompt = format!("explain {} now", middle.join(" "));
+            let [one, other] =
+                [prompt.clone(), format!("{before}{prompt}{after}")].map(|prompt| WordSet::of(&prompt, &secret));
+            prop_assert_eq!(one.exact(), other.exact());
         }
     }
 }
