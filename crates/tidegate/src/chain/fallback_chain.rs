@@ -100,7 +100,7 @@ impl FallbackChain {
             }
             None => fallback,
         };
-        let fallback = groups.fold(fallback, FallbackLayer::then_group);
+        let fallback = fallback.groups_first(groups);
         Ok(Chain::new(fallback.layer(first), self.policy.call_limits()?, signals, handles))
     }
 
@@ -178,4 +178,67 @@ impl FallbackChain {
 
 fn no_target() -> ConfigError {
     ConfigError::new("chain", "expected at least one \"provider/model\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use serde_json::{Value, json};
+    use tidegate_testkit::strict::{Answer, Handle};
+
+    use super::super::{ProviderSettings, group};
+    use super::*;
+    use crate::testing::strict;
+    use crate::Payload;
+
+    /// The providers of these names, each with so many keys.
+    fn providers(names: &[(&str, usize)]) -> Providers {
+        names.iter().fold(Providers::empty(), |providers, (name, keys)| {
+            let keys = (0..*keys).map(|key| format!("key-{key}"));
+            providers.with(*name, ProviderSettings::openai(format!("http://{name}.test/v1")).api_keys(keys))
+        })
+    }
+
+    fn chat(prompt: &str) -> Request<Payload> {
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": prompt}]});
+        Request::post("http://any/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
+    }
+
+    /// The models that were asked for.
+    fn models(provider: &Handle) -> Vec<String> {
+        let model = |body: Option<bytes::Bytes>| {
+            let body: Value = serde_json::from_slice(&body?).ok()?;
+            Some(body["model"].as_str()?.to_owned())
+        };
+        provider.requests().into_iter().filter_map(|request| model(request.body)).collect()
+    }
+
+    fn answered() -> Answer {
+        let body = r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#;
+        Answer::status(200).header("content-type", "application/json").body(body)
+    }
+
+    /// Regression: they came before the second target of the chain.
+    #[tokio::test(start_paused = true)]
+    async fn targets_of_the_layer_come_after_those_of_the_chain() {
+        for is_hedged in [false, true] {
+            let [(client, provider), (own, last)] = [strict(), strict()];
+            provider.otherwise(Answer::status(503));
+            last.otherwise(answered());
+            let fallback = FallbackLayer::new().then_addressed("own", own).then_emergency("sorry");
+            let fallback = if is_hedged { fallback.hedge(HedgeLayer::new()) } else { fallback };
+            let chain = FallbackChain::new(["a/one".into(), group(["a/two", "b/two"]), "b/three".into()])
+                .providers(providers(&[("a", 1), ("b", 1)]))
+                .fallback(fallback)
+                .service(client)
+                .unwrap();
+            assert_eq!(chain.send(chat("hi")).await.unwrap().status(), 200);
+            assert_eq!(
+                (models(&provider), last.calls()),
+                (["one", "two", "two", "three"].map(str::to_owned).to_vec(), 1)
+            );
+            let names: Vec<_> = chain.handle().statistics().iter().map(|it| it.target.to_string()).collect();
+            assert_eq!(names, ["a/two|b/two", "b/three", "own", "@emergency"]);
+        }
+    }
 }

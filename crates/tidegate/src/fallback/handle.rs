@@ -133,9 +133,38 @@ impl Handle {
         Self(self.0.replace(links))
     }
 
+    /// The same chain, with `targets` before its own.
+    #[cfg(all(feature = "config", feature = "translate"))]
+    pub(super) fn with_targets_first(&self, targets: &[Target]) -> Self {
+        let mut links = Links::clone(&self.0);
+        links.targets.splice(..0, targets.iter().cloned());
+        if let Some(ChainHedge { handle, times }) = &mut links.hedge {
+            times.splice(1..1, targets.iter().map(|target| handle.times_of(&target.name)));
+        }
+        Self(self.0.replace(links))
+    }
+
     pub(super) fn with_last_resort(&self, last_resort: LastResort) -> Self {
         let mut links = Links::clone(&self.0);
         links.last_resorts.push(last_resort);
         Self(self.0.replace(links))
+    }
+}
+
+#[cfg(all(test, feature = "config", feature = "translate"))]
+mod tests {
+    use super::*;
+    use crate::testing::strict;
+
+    #[test]
+    fn each_target_keeps_the_times_of_its_name_when_others_come_before_it() {
+        let target = |name| Target::new(name, strict().0);
+        let chain = Handle::default().with_target(target("c")).with_hedge(&HedgeLayer::new().name("a"));
+        let chain = chain.with_targets_first(&[target("b")]).with_target(target("d"));
+        let ChainHedge { handle, times } = chain.hedge().unwrap();
+        assert_eq!(times.len(), 4);
+        for (times, name) in times.iter().zip(["a", "b", "c", "d"]) {
+            assert!(Arc::ptr_eq(times, &handle.times_of(name)), "{name}");
+        }
     }
 }

@@ -110,6 +110,17 @@ impl FallbackLayer {
         Self { handle: self.handle.with_target(target), ..self }
     }
 
+    /// Adds groups like [`then_group`](Self::then_group), before all targets that were added.
+    #[cfg(all(feature = "config", feature = "translate"))]
+    pub(crate) fn groups_first<S>(self, groups: impl Iterator<Item = Group<S>>) -> Self
+    where
+        S: AsTarget,
+        Group<S>: AsTarget,
+    {
+        let groups = groups.fold(Self::new(), Self::then_group);
+        Self { handle: self.handle.with_targets_first(groups.handle.targets()), ..self }
+    }
+
     /// Last resort: the stored answer to the same or a similar prompt of the same caller. Successful answers
     /// are recorded in `cache` as they pass.
     ///
