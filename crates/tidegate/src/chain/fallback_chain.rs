@@ -189,7 +189,7 @@ mod tests {
     use super::super::{ProviderSettings, group};
     use super::*;
     use crate::testing::strict;
-    use crate::Payload;
+    use crate::{Payload, Verdict};
 
     /// The providers of these names, each with so many keys.
     fn providers(names: &[(&str, usize)]) -> Providers {
@@ -239,6 +239,64 @@ mod tests {
             );
             let names: Vec<_> = chain.handle().statistics().iter().map(|it| it.target.to_string()).collect();
             assert_eq!(names, ["a/two|b/two", "b/three", "own", "@emergency"]);
+        }
+    }
+
+    /// Pitfall P31 (docs/pitfalls.md): with more than one key, no target was skipped.
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_cannot_take_the_request_is_skipped_whatever_the_number_of_its_keys() {
+        for keys in 1..=3 {
+            let (client, provider) = strict();
+            provider.then(Answer::status(503));
+            provider.otherwise(answered());
+            let chain = FallbackChain::new(["down/m", "openai/gpt-4", "openai/gpt-4o"])
+                .providers(providers(&[("down", 1), ("openai", keys)]))
+                .service(client)
+                .unwrap();
+            assert_eq!(chain.send(chat(&"word ".repeat(9_000))).await.unwrap().status(), 200);
+            assert_eq!(models(&provider), ["m", "gpt-4o"], "{keys}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_cannot_take_the_request_is_left_out_whatever_the_number_of_its_keys() {
+        for keys in 1..=3 {
+            let (client, provider) = strict();
+            provider.otherwise(answered());
+            let chain = FallbackChain::new([group(["openai/gpt-4", "openai/gpt-4o"])])
+                .providers(providers(&[("openai", keys)]))
+                .service(client)
+                .unwrap();
+            for _ in 0..20 {
+                assert_eq!(chain.send(chat(&"word ".repeat(9_000))).await.unwrap().status(), 200);
+            }
+            assert!(models(&provider).iter().all(|model| model == "gpt-4o"), "{keys}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_prompt_that_was_too_long_is_sent_to_larger_models_whatever_the_number_of_the_keys() {
+        let targets = ["down/m", "openai/gpt-4o", "azure/gpt-4o-mini", "openai/gpt-4.1"];
+        for (first, keys) in [(1, 1), (1, 2), (0, 2)] {
+            let (client, provider) = strict();
+            if first == 0 {
+                provider.then(Answer::status(503));
+            }
+            let body = r#"{"error":{"message":"too long","code":"context_length_exceeded"}}"#;
+            provider.then(Answer::status(400).header("content-type", "application/json").body(body));
+            provider.otherwise(answered());
+            let chain = FallbackChain::new(&targets[first..])
+                .providers(providers(&[("openai", keys), ("azure", 1), ("down", 1)]))
+                .fallback(FallbackLayer::new().on_context_length(true))
+                .service(client)
+                .unwrap();
+            let response = chain.send(chat("hi")).await.unwrap();
+            let trail = crate::Trail::of(response.extensions()).unwrap();
+            let is_skipped = trail.steps().iter().any(
+                |step| matches!(&step.verdict, Verdict::Skipped { target, .. } if **target == *targets[2]),
+            );
+            assert!(is_skipped, "{first}, {keys}");
+            assert_eq!(models(&provider).last().map(String::as_str), Some("gpt-4.1"));
         }
     }
 }

@@ -2,7 +2,15 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{FailureKind, MissingCapability, ModelCatalog, Outcome, Requirements};
+use tidegate_core::{FailureKind, MissingCapability, ModelCapabilities, ModelCatalog, Outcome, Requirements};
+
+/// The capabilities of the model of a target with this name. The number of its key, as in `openai/gpt-4o#1`, is no part of
+/// the name of the model.
+pub(crate) fn capabilities_of(models: &dyn ModelCatalog, target: &str) -> Option<ModelCapabilities> {
+    let is_number = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
+    let (model, _) = target.rsplit_once('#').filter(|(_, key)| is_number(key)).unwrap_or((target, ""));
+    models.capabilities(model)
+}
 
 /// The requirements of the request, as far as they are known during a call.
 #[derive(Debug, Default)]
@@ -37,7 +45,7 @@ impl CapabilityFilter {
         body: Option<&[u8]>,
     ) -> Option<MissingCapability> {
         let models = models?;
-        let capabilities = models.capabilities(target)?;
+        let capabilities = capabilities_of(models, target)?;
         let parse = || body.map(|body| models.requirements(body)).unwrap_or_default();
         let mut requirements = *self.requirements.get_or_insert_with(parse);
         if self.largest_insufficient_context > 0 {
@@ -54,7 +62,7 @@ impl CapabilityFilter {
         outcome: &Outcome,
     ) {
         let is_too_long = outcome.failure().is_some_and(|failure| failure.kind == FailureKind::ContextLength);
-        let capabilities = models.filter(|_| is_too_long).and_then(|models| models.capabilities(target));
+        let capabilities = models.filter(|_| is_too_long).and_then(|models| capabilities_of(models, target));
         if let Some(context) = capabilities.and_then(|capabilities| capabilities.context_tokens) {
             self.largest_insufficient_context = self.largest_insufficient_context.max(context);
         }
@@ -66,7 +74,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::{ErrorCode, Failure, ModelCapabilities};
+    use crate::{ErrorCode, Failure};
 
     /// The name of a model is its context length. Counts how often the request is parsed.
     struct SizedByName;

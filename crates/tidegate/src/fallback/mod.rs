@@ -137,6 +137,7 @@ mod target_cooldowns;
 pub use body::ResponseBody;
 pub use cache::AnswerCache;
 pub use cache_scope::Uncached;
+pub(crate) use capability_filter::capabilities_of;
 pub use fallback_override::FallbackOverride;
 pub use future::ResponseFuture;
 pub use handle::Handle;

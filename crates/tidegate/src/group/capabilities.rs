@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use tidegate_core::{MissingCapability, ModelCapabilities, ModelCatalog};
 
+use crate::fallback::capabilities_of;
+
 /// What the models of the members can do, if that differs between them.
 ///
 /// The requirements of a request are parsed only then: members with the same model can take the same requests.
@@ -22,7 +24,7 @@ impl MemberCapabilities {
         members: impl Iterator<Item = &'a str>,
     ) -> Self {
         let Some(catalog) = catalog else { return Self::default() };
-        let capabilities: Box<[_]> = members.map(|name| catalog.capabilities(name)).collect();
+        let capabilities: Box<[_]> = members.map(|name| capabilities_of(&*catalog, name)).collect();
         let differ = capabilities.windows(2).any(|two| two[0] != two[1]);
         Self(differ.then_some(Differing { catalog, capabilities }))
     }
