@@ -154,6 +154,11 @@ impl Bucket {
         }
     }
 
+    /// The time in which `cost` is refilled.
+    pub(crate) fn time_to_refill(&self, cost: u64) -> Duration {
+        self.rate.time_to_refill(self.rate.debt_for(cost))
+    }
+
     /// The number of tokens that are refilled in `time`.
     pub(crate) fn refilled_in(&self, time: Duration) -> u64 {
         let refilled = self.rate.refilled_in(time).checked_div(u128::from(self.rate.period));

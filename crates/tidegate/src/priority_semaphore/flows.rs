@@ -1,4 +1,10 @@
-//! The rounds in which flows take turns: fair queueing with one call per flow and round (Nagle, RFC 970).
+//! The order in which flows are served: start-time fair queueing (Goyal, Vin and Cheng, "Start-time Fair Queueing: A
+//! Scheduling Algorithm for Integrated Services Packet Switching Networks", SIGCOMM 1996).
+//!
+//! A waiter starts when the one before it in its flow ends, and that is as much later as the waiter costs. The waiter with
+//! the earliest start is served next, so that flows with waiters get the same cost each, in however many calls. A flow
+//! cannot save what it did not use: the first waiter of a flow starts now, which is the start of the latest grant. Where
+//! all calls cost the same, this is one call per flow and round (Nagle, RFC 970).
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -44,85 +50,103 @@ pub(crate) fn flow_of(extensions: &Extensions) -> Flow {
     hasher.finish()
 }
 
-/// The rounds of the waiters of one list.
+/// The starts of the waiters of one list.
 #[derive(Debug)]
 pub(super) struct Flows {
-    /// The round of the latest grant, from 1 on.
+    /// The start of the latest grant, from 1 on.
     current: u64,
-    /// The flows with waiters, and those whose latest round is not over.
+    /// The flows with waiters, and those whose latest waiter has not ended.
     states: HashMap<Flow, FlowState>,
     waiters: usize,
+    /// The number of states from which on those that have ended are dropped.
+    most_states: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct FlowState {
     waiters: usize,
-    last_round: u64,
+    /// The end of its latest waiter, and that of the latest to which a grant was made.
+    end: u64,
+    granted_end: u64,
 }
 
-/// The most states beside those of waiters, and as many more as there are waiters, before the others are dropped.
+/// The most states, beside twice those that were left the last time, before those that have ended are dropped.
 const SPARE_STATES: usize = 8;
+
+/// The most flows without waiters that have not ended and are remembered: if more are served at once, they are like new ones.
+const MAX_REMEMBERED: usize = 10_000;
 
 impl Default for Flows {
     fn default() -> Self {
-        Self { current: 1, states: HashMap::new(), waiters: 0 }
+        Self { current: 1, states: HashMap::new(), waiters: 0, most_states: SPARE_STATES }
     }
 }
 
 impl Flows {
-    /// The round in which the next arrival of `flow` is served: each of its waiters has one of its own, and those that return
-    /// the one before the rounds of all others.
-    pub(super) fn next_round(&self, flow: Flow) -> u64 {
+    /// The start of the next arrival of `flow`. Those that return start before all others.
+    pub(super) fn next_start(&self, flow: Flow) -> u64 {
         if flow == RETURNING {
             return self.current - 1;
         }
-        self.states.get(&flow).map_or(self.current, |state| self.current.max(state.last_round + 1))
+        self.states.get(&flow).map_or(self.current, |state| self.current.max(state.end))
     }
 
-    /// Whether a waiter of this round has returned.
-    pub(super) const fn is_returning(&self, round: u64) -> bool {
-        round < self.current
+    /// Whether a waiter with this start has returned.
+    pub(super) const fn is_returning(&self, start: u64) -> bool {
+        start < self.current
     }
 
-    /// Records a waiter that joins the queue in this round. One that returns takes no round from its flow.
-    pub(super) fn join(&mut self, flow: Flow, round: u64) {
+    /// Records a waiter that joins the queue. One that returns costs its flow nothing.
+    pub(super) fn join(&mut self, flow: Flow, start: u64, cost: u64) {
         self.waiters += 1;
         if flow == RETURNING {
             return;
         }
-        let state = self.states.entry(flow).or_insert(FlowState { waiters: 0, last_round: round });
+        let state = self.states.entry(flow).or_default();
         state.waiters += 1;
-        state.last_round = round;
+        state.end = start.saturating_add(cost);
     }
 
-    /// Records a waiter that leaves the queue without a grant. Its round is free for the next arrival, if it was the last.
-    pub(super) fn leave(&mut self, flow: Flow, round: u64) {
+    /// Records a waiter that leaves the queue without a grant. The next arrival starts in its place, if it was the last.
+    pub(super) fn leave(&mut self, flow: Flow, start: u64, cost: u64) {
         self.waiters -= 1;
         if let Some(state) = self.states.get_mut(&flow) {
             state.waiters -= 1;
             if state.waiters == 0 {
-                state.last_round = state.last_round.min(self.current);
-            } else if state.last_round == round {
-                state.last_round -= 1;
+                state.end = state.granted_end;
+            } else if state.end == start.saturating_add(cost) {
+                state.end = start;
             }
         }
         self.drop_spare_states();
     }
 
-    /// Records a grant to a waiter of this round.
-    pub(super) fn grant(&mut self, flow: Flow, round: u64) {
+    /// Records a grant to a waiter.
+    pub(super) fn grant(&mut self, flow: Flow, start: u64, cost: u64) {
         self.waiters -= 1;
-        self.current = self.current.max(round);
+        self.current = self.current.max(start);
         if let Some(state) = self.states.get_mut(&flow) {
             state.waiters -= 1;
+            state.granted_end = start.saturating_add(cost);
         }
         self.drop_spare_states();
     }
 
-    /// Drops the states whose round is over, which are like that of a new flow.
+    /// Drops the states of flows without waiters that have ended, which are like that of a new flow.
     fn drop_spare_states(&mut self) {
-        if self.states.len() > 2 * self.waiters + SPARE_STATES {
-            self.states.retain(|_, state| state.waiters > 0 || state.last_round >= self.current);
+        if self.states.len() <= self.most_states {
+            return;
         }
+        self.states.retain(|_, state| state.waiters > 0 || state.end > self.current);
+        if self.states.len() > self.waiters + MAX_REMEMBERED {
+            self.states.retain(|_, state| state.waiters > 0);
+        }
+        self.most_states = 2 * self.states.len() + SPARE_STATES;
+    }
+
+    /// How many flows are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.states.len()
     }
 }

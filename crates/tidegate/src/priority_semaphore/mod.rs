@@ -49,7 +49,7 @@ mod slab_lists;
 mod wait_queue;
 
 pub(crate) use self::flows::{Arrival, Flow, NEW_FLOW, flow_of};
-pub(crate) use self::priority_shares::granted_before;
+pub(crate) use self::priority_shares::{PriorityShares, other_than};
 pub use self::wait_queue::Order;
 pub(crate) use self::wait_queue::{Ticket, WaitQueue};
 
@@ -89,6 +89,9 @@ enum WaiterState {
 
 /// The least time between two sweeps.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Every waiter costs one permit.
+const COST: u64 = 1;
 
 /// The result of [`PrioritySemaphore::try_acquire_or_enqueue`].
 #[derive(Debug)]
@@ -202,7 +205,7 @@ impl PrioritySemaphore {
         self.return_kept(&queue);
         let is_first = queue.is_empty();
         let waiter = Waiter { state: WaiterState::Waiting, until, waker: None };
-        let Some((ticket, displaced)) = queue.enqueue(priority, flow, waiter) else {
+        let Some((ticket, displaced)) = queue.enqueue(priority, flow, COST, waiter) else {
             return TryAcquire::QueueFull;
         };
         let displaced = displaced.and_then(|waiter| {

@@ -1,15 +1,16 @@
 //! The queue discipline: which waiter is granted the next permit. Plain code; every operation is O(1), except that an
-//! arrival passes the waiters of flows that have had more turns.
+//! arrival passes the waiters of flows that have had more.
 
 use super::flows::{Flow, Flows};
-use super::priority_shares::PriorityShares;
+use super::priority_shares::{PriorityShares, other_than};
 use super::slab_lists::{ListEnd, SlabLists};
 use crate::Priority;
 
 /// The waiters, in one list per priority. Each list has the same capacity, so that neither priority can
 /// fill the queue of the other.
 ///
-/// In a list the flows take turns, and an arrival whose turn comes sooner displaces the last waiter of a full list: a flow
+/// Every waiter has a cost. The lists share what is granted four to one, and the flows of a list share it in equal parts. An
+/// arrival whose turn comes sooner displaces the last waiter of a full list: a flow
 /// with many waiters can neither delay nor keep out the waiters of another. The waiters of one flow alone are served first
 /// come, first served.
 #[derive(Debug)]
@@ -25,7 +26,8 @@ pub(crate) struct WaitQueue<T> {
 struct Queued<T> {
     waiter: T,
     flow: Flow,
-    round: u64,
+    start: u64,
+    cost: u64,
 }
 
 /// The order in which queued interactive calls are granted permits. Batch calls are always served first come,
@@ -69,12 +71,13 @@ impl<T> WaitQueue<T> {
         self.len(priority) >= self.max && !self.displaces(priority, flow)
     }
 
-    /// Adds a waiter to the list of its priority; `None` if that list is full. The waiter that it displaces, if any, leaves
-    /// its list; its ticket stays valid until it is removed.
+    /// Adds a waiter of this cost to the list of its priority; `None` if that list is full. The waiter that it displaces, if
+    /// any, leaves its list; its ticket stays valid until it is removed.
     pub(crate) fn enqueue(
         &mut self,
         priority: Priority,
         flow: Flow,
+        cost: u64,
         waiter: T,
     ) -> Option<(Ticket, Option<&mut T>)> {
         if self.is_full(priority, flow) {
@@ -84,20 +87,21 @@ impl<T> WaitQueue<T> {
         let is_displacing = self.len(priority) >= self.max;
         let displaced = is_displacing.then(|| self.lists.detach(list, ListEnd::Last)).flatten();
         if let Some(index) = displaced {
-            let &mut Queued { flow, round, .. } = self.lists.get_mut(index);
-            self.flows[list].leave(flow, round);
+            let &mut Queued { flow, start, cost, .. } = self.lists.get_mut(index);
+            self.flows[list].leave(flow, start, cost);
         }
-        let round = self.flows[list].next_round(flow);
-        self.flows[list].join(flow, round);
-        let index = self.lists.insert(list, Queued { waiter, flow, round }, |other| other.round <= round);
+        let start = self.flows[list].next_start(flow);
+        self.flows[list].join(flow, start, cost);
+        let queued = Queued { waiter, flow, start, cost };
+        let index = self.lists.insert(list, queued, |other| other.start <= start);
         let displaced = displaced.map(|index| &mut self.lists.get_mut(index).waiter);
         Some((Ticket(index), displaced))
     }
 
     /// The waiters behind which an arrival of this flow would not be served, the last first.
     pub(crate) fn passed_by(&self, priority: Priority, flow: Flow) -> impl Iterator<Item = &T> {
-        let round = self.flows[priority as usize].next_round(flow);
-        let passed = self.lists.iter_rev(priority as usize).take_while(move |queued| queued.round > round);
+        let start = self.flows[priority as usize].next_start(flow);
+        let passed = self.lists.iter_rev(priority as usize).take_while(move |queued| queued.start > start);
         passed.map(|queued| &queued.waiter)
     }
 
@@ -120,15 +124,16 @@ impl<T> WaitQueue<T> {
     /// Takes the next waiter out of its list. Its ticket stays valid until it is removed.
     pub(crate) fn pop(&mut self) -> Option<&mut T> {
         let priority = self.next_priority()?;
-        self.shares.record(priority, self.len(Priority::Batch));
+        let other_waits = self.len(other_than(priority)) > 0;
         let end = self.end(priority);
         let index = self.lists.detach(priority as usize, end)?;
         let queued = self.lists.get_mut(index);
+        self.shares.record(priority, queued.cost, other_waits);
         let flows = &mut self.flows[priority as usize];
         match end {
-            ListEnd::First => flows.grant(queued.flow, queued.round),
-            // The rounds before it are still to come.
-            ListEnd::Last => flows.leave(queued.flow, queued.round),
+            ListEnd::First => flows.grant(queued.flow, queued.start, queued.cost),
+            // The starts before it are still to come.
+            ListEnd::Last => flows.leave(queued.flow, queued.start, queued.cost),
         }
         Some(&mut queued.waiter)
     }
@@ -140,9 +145,9 @@ impl<T> WaitQueue<T> {
     /// Removes the waiter of a ticket, whether it is still queued or already popped.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> T {
         let list = self.lists.list_of(ticket.0);
-        let Queued { waiter, flow, round } = self.lists.remove(ticket.0);
+        let Queued { waiter, flow, start, cost } = self.lists.remove(ticket.0);
         if let Some(list) = list {
-            self.flows[list].leave(flow, round);
+            self.flows[list].leave(flow, start, cost);
         }
         waiter
     }
@@ -154,7 +159,7 @@ impl<T> WaitQueue<T> {
         lists.detach_unless(|queued, list| {
             let keeps = keep(&mut queued.waiter);
             if let (false, Some(list)) = (keeps, list) {
-                flows[list].leave(queued.flow, queued.round);
+                flows[list].leave(queued.flow, queued.start, queued.cost);
             }
             keeps
         });
@@ -163,16 +168,24 @@ impl<T> WaitQueue<T> {
     /// Whether the turn of an arrival of this flow comes before that of the last waiter.
     fn displaces(&self, priority: Priority, flow: Flow) -> bool {
         let last = self.lists.peek(priority as usize, ListEnd::Last);
-        last.is_some_and(|last| last.round > self.flows[priority as usize].next_round(flow))
+        last.is_some_and(|last| last.start > self.flows[priority as usize].next_start(flow))
+    }
+
+    /// How what is granted next is shared between the priorities.
+    pub(crate) const fn shares(&self) -> PriorityShares {
+        self.shares
     }
 
     fn next_priority(&self) -> Option<Priority> {
-        self.shares.next(self.len(Priority::Interactive), self.len(Priority::Batch))
+        let cost = |priority: Priority| {
+            self.lists.peek(priority as usize, self.end(priority)).map(|first| first.cost)
+        };
+        self.shares.next(cost(Priority::Interactive), cost(Priority::Batch))
     }
 
     fn end(&self, priority: Priority) -> ListEnd {
         let first = self.lists.peek(priority as usize, ListEnd::First);
-        if first.is_some_and(|first| self.flows[priority as usize].is_returning(first.round)) {
+        if first.is_some_and(|first| self.flows[priority as usize].is_returning(first.start)) {
             return ListEnd::First;
         }
         let overloaded = self.len(priority) > self.max / 2;

@@ -1,81 +1,73 @@
 use super::cost::CallCost;
 use crate::Priority;
-use crate::priority_semaphore::granted_before;
+use crate::priority_semaphore::{PriorityShares, other_than};
 
-/// The calls that wait: their number and their total cost, per priority.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Backlog {
-    counts: [usize; 2],
-    costs: [CallCost; 2],
+/// What calls cost, and how long the quotas that are short take to refill it, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct QueuedCost {
+    pub(super) cost: CallCost,
+    pub(super) refill: u64,
 }
 
+impl QueuedCost {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.cost.add(&other.cost);
+        self.refill = self.refill.saturating_add(other.refill);
+    }
+
+    pub(super) fn subtract(&mut self, other: &Self) {
+        self.cost.subtract(&other.cost);
+        self.refill = self.refill.saturating_sub(other.refill);
+    }
+
+    /// The part of the cost that is refilled in `time`.
+    pub(super) fn part(&self, time: u64) -> CallCost {
+        self.cost.part(time, self.refill)
+    }
+}
+
+/// The calls that wait: their total cost, per priority.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Backlog([QueuedCost; 2]);
+
 impl Backlog {
-    pub(super) fn push(&mut self, priority: Priority, cost: &CallCost) {
-        self.counts[priority as usize] += 1;
-        self.costs[priority as usize].add(cost);
+    pub(super) fn push(&mut self, priority: Priority, call: &QueuedCost) {
+        self.0[priority as usize].add(call);
     }
 
-    pub(super) fn remove(&mut self, priority: Priority, cost: &CallCost) {
-        self.counts[priority as usize] = self.counts[priority as usize].saturating_sub(1);
-        self.costs[priority as usize].subtract(cost);
-    }
-
-    /// How many calls of this priority wait.
-    pub(super) fn count(&self, priority: Priority) -> usize {
-        self.counts[priority as usize]
+    pub(super) fn remove(&mut self, priority: Priority, call: &QueuedCost) {
+        self.0[priority as usize].subtract(call);
     }
 
     /// How many calls wait.
     pub(super) fn total(&self) -> usize {
-        self.counts[0] + self.counts[1]
+        usize::try_from(self.all().calls).unwrap_or(usize::MAX)
     }
 
     /// The cost of the calls of this priority.
-    pub(super) fn cost(&self, priority: Priority) -> CallCost {
-        self.costs[priority as usize]
+    pub(super) fn cost(&self, priority: Priority) -> QueuedCost {
+        self.0[priority as usize]
     }
 
-    /// The cost of the queue ahead of a call: that of the calls of its own priority before it, `own`, plus the calls
-    /// of the other priority that are served before the last of those.
-    pub(super) fn ahead_of(&self, priority: Priority, own: CallCost) -> CallCost {
-        let other = match priority {
-            Priority::Interactive => Priority::Batch,
-            Priority::Batch => Priority::Interactive,
-        };
-        let served_before = granted_before(priority, own.calls + 1);
-        let mut cost = own;
-        cost.add(&self.costs[other as usize].part(served_before, self.count(other) as u64));
-        cost
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ahead_of(backlog: &Backlog, priority: Priority) -> CallCost {
-        backlog.ahead_of(priority, backlog.cost(priority))
+    /// The cost of the queue ahead of a call of this cost: that of the calls of its own priority up to it, `own`, without
+    /// itself, and what is granted to the other priority before it.
+    pub(super) fn ahead_of(
+        &self,
+        priority: Priority,
+        mut own: QueuedCost,
+        call: &QueuedCost,
+        shares: PriorityShares,
+    ) -> CallCost {
+        let other = shares.granted_before(priority, own.refill);
+        own.subtract(call);
+        own.cost.add(&self.cost(other_than(priority)).part(other));
+        own.cost
     }
 
-    #[test]
-    fn each_priority_waits_for_its_own_class_and_for_the_share_of_the_other() {
-        let mut backlog = Backlog::default();
-        let cost = CallCost { calls: 1, input: 10, output: 0 };
-        (0..8).for_each(|_| backlog.push(Priority::Interactive, &cost));
-        (0..4).for_each(|_| backlog.push(Priority::Batch, &cost));
-        assert_eq!(ahead_of(&backlog, Priority::Interactive), CallCost { calls: 9, input: 90, output: 0 });
-        assert_eq!(ahead_of(&backlog, Priority::Batch), CallCost { calls: 12, input: 120, output: 0 });
-        (0..92).for_each(|_| backlog.push(Priority::Interactive, &cost));
-        assert_eq!(ahead_of(&backlog, Priority::Interactive).calls, 104);
-        assert_eq!(ahead_of(&backlog, Priority::Batch).calls, 24);
-        (0..4).for_each(|_| backlog.remove(Priority::Batch, &cost));
-        assert_eq!(
-            (
-                backlog.total(),
-                ahead_of(&backlog, Priority::Interactive).calls,
-                ahead_of(&backlog, Priority::Batch).calls
-            ),
-            (100, 100, 4)
-        );
+    /// The cost of all calls.
+    pub(super) fn all(&self) -> CallCost {
+        let mut all = self.0[0].cost;
+        all.add(&self.0[1].cost);
+        all
     }
 }

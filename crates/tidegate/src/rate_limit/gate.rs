@@ -118,7 +118,7 @@ impl Handle {
             _ => Wakers::default(),
         };
         let behind = queue.backlog.total();
-        let is_next = behind == 0 || (is_returning && queue.is_next(&call()));
+        let is_next = behind == 0 || (is_returning && queue.is_next(&call(), now));
         let (call, shortfall) = match is_next {
             true => match queue.limits.try_reserve(&cost, behind, now) {
                 Ok(reserved) => {

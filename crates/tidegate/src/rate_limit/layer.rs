@@ -190,7 +190,8 @@ impl RateLimitLayer {
     }
 
     /// At most `calls` of each [`Priority`](crate::Priority) wait in the queue. If it is full, the call that would be served
-    /// last is rejected at once: the new one, unless its tenant has fewer of them. While both priorities wait, every fifth grant goes to a batch call.
+    /// last is rejected at once: the new one, unless its tenant has less in the queue. While both priorities wait, a fifth of
+    /// the quota goes to batch calls.
     #[must_use]
     pub fn max_waiting(self, calls: usize) -> Self {
         self.set(|settings| settings.max_waiting = calls)

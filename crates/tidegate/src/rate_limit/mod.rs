@@ -109,7 +109,8 @@
 //!
 //! # Tenants
 //! In the queue the [tenants](crate::Tenant) take turns, as in that of [`backpressure`](crate::backpressure#tenants), and
-//! all requests without one are one tenant: a call is rejected because of the calls that are served before it, not because
+//! all requests without one are one tenant. They get equal parts of the quota that is short, in however many calls: of
+//! tokens, if those are short. A call is rejected because of the calls that are served before it, not because
 //! of those of a flood. The calls that it passes wait longer than they expected when they arrived, and are rejected when
 //! their wait exceeds `max_wait`.
 //!
@@ -142,8 +143,9 @@
 //! # The algorithm
 //! The generic cell rate algorithm, a token bucket in one number: no window, of any offset, admits more than
 //! burst plus rate times time (a fixed window admits twice its limit across the boundary). Callers wait in a
-//! queue, first come, first served within their [`Priority`](crate::Priority), with every fifth grant for
-//! batch calls. Only the first call in the queue sleeps, so no call wakes in vain and none overtakes another
+//! queue, first come, first served within their [`Priority`](crate::Priority) and tenant. While both priorities wait, batch
+//! calls get a fifth of the quota that is short, by what the calls cost and not by their number. A large batch call collects
+//! its part while interactive calls pass it, and holds up none of them. Only the first call in the queue sleeps, so no call wakes in vain and none overtakes another
 //! of its priority and tenant.
 //!
 //! All decisions are made on plain values under a lock that is held for some dozen nanoseconds.

@@ -115,7 +115,7 @@ impl PendingReservation {
                         Some(Err(queue.shortfall(&call, now).annotate(too_many_waiting())))
                     }
                     RateWaiterState::Waiting => {
-                        queue.backlog.remove(call.priority, &call.cost);
+                        queue.backlog.remove(call.priority, &waiter.queued);
                         Some(Err(self.rejection(&queue, &call, now)))
                     }
                 };
@@ -229,7 +229,7 @@ impl Drop for PendingReservation {
         let waiter = queue.waiters.remove(ticket);
         match &waiter.state {
             RateWaiterState::Granted(reserved) => queue.limits.refund(reserved, now),
-            RateWaiterState::Waiting => queue.backlog.remove(waiter.call.priority, &waiter.call.cost),
+            RateWaiterState::Waiting => queue.backlog.remove(waiter.call.priority, &waiter.queued),
             RateWaiterState::Displaced => {}
         }
         let granted = queue.grant_returned(now);

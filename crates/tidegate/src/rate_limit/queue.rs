@@ -5,6 +5,12 @@
 //! therefore delays no other call. The first call in the queue sleeps until it has room; each of the others until its
 //! own slot, so that they wake one after the other.
 //!
+//! The priorities and the tenants share the quotas by what their calls cost, and not by the number of calls. A call costs
+//! the time in which the quotas that are short refill it, and where several are short, the longest: the dominant resource
+//! (Ghodsi, Sekar, Zaharia and Stoica, "Multi-Resource Fair Queueing for Packet Processing", SIGCOMM 2012). While a large
+//! batch call waits, interactive calls pass it and leave room for the part of it that is due by then. It has room when its
+//! turn comes, and no interactive call waits while the whole of it refills.
+//!
 //! ```text
 //!           no room                 its slot comes, or a call ends, or another call looks
 //!   enter ───────────▶ queued ─────────────────────────────────────────────────────────▶ granted ──▶ admitted
@@ -17,9 +23,10 @@ use std::time::{Duration, Instant};
 
 use http::Extensions;
 
-use super::backlog::Backlog;
+use super::backlog::{Backlog, QueuedCost};
 use super::cost::{CallCost, Reserved};
 use super::lease_demand::WaitingCalls;
+use super::quota::DAY;
 use super::quota_set::QuotaSet;
 use super::quota_set::Shortfall;
 use super::thread_credits::CreditBook;
@@ -42,6 +49,7 @@ pub(super) struct RateQueue {
 #[derive(Debug)]
 pub(super) struct RateWaiter {
     pub(super) call: RateCall,
+    pub(super) queued: QueuedCost,
     pub(super) state: RateWaiterState,
     /// The instant at which there was going to be room when the call arrived.
     pub(super) slot: Instant,
@@ -105,21 +113,36 @@ impl RateQueue {
     /// Grants a reservation to every call in turn, until one has no room.
     pub(super) fn grant_ready(&mut self, now: Instant) -> Wakers {
         let mut wakers = Vec::new();
-        while let Some(first) = self.waiters.peek_mut() {
-            let RateCall { cost, priority, .. } = first.call;
+        while let Some(RateCall { cost, priority, .. }) = self.waiters.peek_mut().map(|first| first.call) {
             let behind = self.backlog.total().saturating_sub(1);
-            let Ok(reserved) = self.limits.try_reserve(&cost, behind, now) else {
+            let needed = self.needed_by_first(priority);
+            let has_room = needed == Some(cost) || needed.is_some_and(|it| self.limits.has_room(&it, now));
+            let reserved = has_room.then(|| self.limits.try_reserve(&cost, behind, now)).and_then(Result::ok);
+            let Some(reserved) = reserved else {
+                let first = self.waiters.peek_mut().expect("peeked above");
                 if !std::mem::replace(&mut first.is_first, true) {
                     wakers.extend(first.waker.take());
                 }
                 break;
             };
-            self.backlog.remove(priority, &cost);
             let waiter = self.waiters.pop().expect("peeked above");
+            self.backlog.remove(priority, &waiter.queued);
             waiter.state = RateWaiterState::Granted(reserved);
             wakers.extend(waiter.waker.take());
         }
         Wakers(wakers)
+    }
+
+    /// The room that the first call of this priority needs: for its cost, and for the part of the first batch call that is due
+    /// before it. The room in a shared quota cannot be kept.
+    fn needed_by_first(&mut self, priority: Priority) -> Option<CallCost> {
+        let RateWaiter { queued: QueuedCost { mut cost, refill }, .. } = *self.waiters.first_of(priority)?;
+        if priority == Priority::Interactive && !self.limits.is_shared() {
+            let due = self.waiters.shares().granted_before(priority, refill);
+            let batch = self.waiters.first_of(Priority::Batch).map(|batch| batch.queued.part(due));
+            cost.add(&batch.unwrap_or_default());
+        }
+        Some(cost)
     }
 
     /// Grants reservations in turn after room was returned, which the first call in the queue did not expect.
@@ -132,33 +155,36 @@ impl RateQueue {
 
     /// The cost of the calls that wait, and that of the first.
     pub(super) fn waiting(&mut self) -> WaitingCalls {
-        let mut all = self.backlog.cost(Priority::Interactive);
-        all.add(&self.backlog.cost(Priority::Batch));
         let first = self.waiters.peek_mut().map_or_else(CallCost::default, |first| first.call.cost);
-        WaitingCalls { all, first }
+        WaitingCalls { all: self.backlog.all(), first }
     }
 
     /// When the first call in the queue will have room.
     pub(super) fn first_slot(&mut self, now: Instant) -> Option<Instant> {
-        let first = self.waiters.peek_mut()?;
-        let wait = self.limits.shortfall(&CallCost::default(), &first.call.cost, now).wait;
-        Some(Deadline::after(wait, now).instant())
+        let priority = self.waiters.peek_mut()?.call.priority;
+        self.slot_of_first(priority, now)
     }
 
     /// How much later the first call of this priority will have room than it expected.
     pub(super) fn lateness(&mut self, priority: Priority, now: Instant) -> Duration {
-        let Some(first) = self.waiters.first_of(priority) else { return Duration::ZERO };
-        let wait = self.limits.shortfall(&CallCost::default(), &first.call.cost, now).wait;
-        Deadline::after(wait, now).instant().saturating_duration_since(first.slot)
+        let (slot, first) = (self.slot_of_first(priority, now), self.waiters.first_of(priority));
+        slot.zip(first).map_or(Duration::ZERO, |(slot, first)| slot.saturating_duration_since(first.slot))
+    }
+
+    /// When the first call of this priority will have room, if it is next.
+    fn slot_of_first(&mut self, priority: Priority, now: Instant) -> Option<Instant> {
+        let needed = self.needed_by_first(priority)?;
+        let wait = self.limits.shortfall(&CallCost::default(), &needed, now).wait;
+        Some(Deadline::after(wait, now).instant())
     }
 
     /// Computes the slot of a waiting call anew.
     pub(super) fn find_slot(&mut self, ticket: &Ticket, lateness: Duration, now: Instant) -> Instant {
-        let RateCall { cost, priority, .. } = self.waiters.get_mut(ticket).call;
-        let mut own_ahead = self.backlog.cost(priority);
-        own_ahead.subtract(&cost);
-        self.waiters.for_each_behind(ticket, |behind| own_ahead.subtract(&behind.call.cost));
-        let wait = self.limits.shortfall(&self.backlog.ahead_of(priority, own_ahead), &cost, now).wait;
+        let RateWaiter { call: RateCall { cost, priority, .. }, queued, .. } = *self.waiters.get_mut(ticket);
+        let mut own = self.backlog.cost(priority);
+        self.waiters.for_each_behind(ticket, |behind| own.subtract(&behind.queued));
+        let ahead = self.backlog.ahead_of(priority, own, &queued, self.waiters.shares());
+        let wait = self.limits.shortfall(&ahead, &cost, now).wait;
         let waiter = self.waiters.get_mut(ticket);
         (waiter.slot, waiter.lateness) = (Deadline::after(wait, now).instant(), lateness);
         waiter.slot
@@ -166,18 +192,32 @@ impl RateQueue {
 
     /// The room that a call lacks behind the calls that are served before it.
     pub(super) fn shortfall(&self, call: &RateCall, now: Instant) -> Shortfall {
-        self.limits.shortfall(&self.backlog.ahead_of(call.priority, self.own_ahead(call)), &call.cost, now)
+        self.limits.shortfall(&self.ahead_of_arrival(call, now), &call.cost, now)
     }
 
     /// Whether no call would be served before this arrival.
-    pub(super) fn is_next(&self, call: &RateCall) -> bool {
-        self.backlog.ahead_of(call.priority, self.own_ahead(call)) == CallCost::default()
+    pub(super) fn is_next(&self, call: &RateCall, now: Instant) -> bool {
+        self.ahead_of_arrival(call, now) == CallCost::default()
+    }
+
+    fn ahead_of_arrival(&self, call: &RateCall, now: Instant) -> CallCost {
+        let queued = self.queued_cost(call, now);
+        let mut own = self.own_ahead(call);
+        own.add(&queued);
+        self.backlog.ahead_of(call.priority, own, &queued, self.waiters.shares())
+    }
+
+    /// What an arrival costs if it waits behind all the calls that wait.
+    fn queued_cost(&self, call: &RateCall, now: Instant) -> QueuedCost {
+        let refill = self.limits.refill_time(&self.backlog.all(), &call.cost, now);
+        let refill = refill.clamp(Duration::from_nanos(1), MAX_REFILL);
+        QueuedCost { cost: call.cost, refill: u64::try_from(refill.as_nanos()).unwrap_or(u64::MAX) }
     }
 
     /// The cost of the calls of the same priority that are served before this arrival.
-    fn own_ahead(&self, call: &RateCall) -> CallCost {
+    fn own_ahead(&self, call: &RateCall) -> QueuedCost {
         let mut ahead = self.backlog.cost(call.priority);
-        self.waiters.passed_by(call.priority, call.flow).for_each(|passed| ahead.subtract(&passed.call.cost));
+        self.waiters.passed_by(call.priority, call.flow).for_each(|passed| ahead.subtract(&passed.queued));
         ahead
     }
 
@@ -195,34 +235,41 @@ impl RateQueue {
         now: Instant,
         wakers: &mut Wakers,
     ) -> Option<Ticket> {
-        let RateCall { cost, priority, flow } = call;
+        let RateCall { priority, flow, .. } = call;
         let lateness = self.lateness(priority, now);
-        let mut own_ahead = self.own_ahead(&call);
+        let queued = self.queued_cost(&call, now);
+        let mut own = self.own_ahead(&call);
         let waiter = RateWaiter {
             call,
+            queued,
             state: RateWaiterState::Waiting,
             slot: Deadline::after(wait, now).instant(),
             lateness,
             is_first: false,
             waker: None,
         };
-        let (ticket, displaced) = self.waiters.enqueue(priority, flow, waiter)?;
+        let (ticket, displaced) = self.waiters.enqueue(priority, flow, queued.refill, waiter)?;
         if let Some(displaced) = displaced {
             displaced.state = RateWaiterState::Displaced;
             wakers.0.extend(displaced.waker.take());
-            self.backlog.remove(priority, &displaced.call.cost);
+            self.backlog.remove(priority, &displaced.queued);
         }
-        self.backlog.push(priority, &cost);
-        own_ahead.add(&cost);
+        self.backlog.push(priority, &queued);
+        own.add(&queued);
         let Self { limits, backlog, waiters, .. } = self;
+        let shares = waiters.shares();
         waiters.for_each_behind(&ticket, |passed| {
-            let wait = limits.shortfall(&backlog.ahead_of(priority, own_ahead), &passed.call.cost, now).wait;
+            own.add(&passed.queued);
+            let ahead = backlog.ahead_of(priority, own, &passed.queued, shares);
+            let wait = limits.shortfall(&ahead, &passed.call.cost, now).wait;
             (passed.slot, passed.lateness) = (Deadline::after(wait, now).instant(), lateness);
-            own_ahead.add(&passed.call.cost);
         });
         Some(ticket)
     }
 }
+
+/// The most that a call counts for in the order of the queue.
+const MAX_REFILL: Duration = DAY;
 
 /// How long a granted reservation waits for its call to be polled. A call that comes later reserves again.
 pub(super) const GRANT_LIFETIME: Duration = Duration::from_millis(100);

@@ -183,6 +183,21 @@ impl QuotaSet {
         shortfall
     }
 
+    /// How long the quotas that have no room for a call of `cost` behind calls that cost `ahead` take to refill the cost, the
+    /// slowest of them; zero if all have room.
+    pub(super) fn refill_time(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Duration {
+        let lacks_room = |counter: &&QuotaCounter| {
+            let unit = counter.quota.unit;
+            !counter.bucket.wait(ahead.of(unit), cost.of(unit), now).is_zero()
+        };
+        let refill = |counter: &QuotaCounter| counter.bucket.time_to_refill(cost.of(counter.quota.unit));
+        let shared = self.shared.as_ref().filter(|shared| !shared.is_local());
+        let configured = if shared.is_some() { &[][..] } else { &self.configured };
+        let counters = configured.iter().chain(self.reported.counters()).filter(lacks_room);
+        let shared = shared.map(|shared| shared.refill_time(ahead, cost, now));
+        counters.map(refill).chain(shared).max().unwrap_or_default()
+    }
+
     /// The cost that is reserved: of the output, which only few calls use whole, at most a full quota. Otherwise one call that
     /// is cut off, and whose use is unknown, would close a limit for as long as the caller's `max_tokens` takes to refill. What
     /// is used beyond the reservation is charged when it is known.

@@ -146,6 +146,16 @@ impl SharedQuotas {
         }
     }
 
+    /// How long the quotas without room for a call of `cost` behind calls that cost `ahead` take to refill the cost, the
+    /// slowest of them.
+    pub(super) fn refill_time(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Duration {
+        let quotas = self.quotas.iter().enumerate().filter(|(index, quota)| {
+            let room = quota.room(now).saturating_add(self.leases.left(*index, now));
+            ahead.of(quota.unit).saturating_add(cost.of(quota.unit)) > room
+        });
+        quotas.map(|(_, quota)| quota.time_for(cost.of(quota.unit))).max().unwrap_or_default()
+    }
+
     /// Spends the cost of a call from the leases, in which it has room.
     pub(super) fn spend(&mut self, cost: &CallCost, now: Instant) {
         self.demand.record_admission(cost);

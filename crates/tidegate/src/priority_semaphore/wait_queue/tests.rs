@@ -79,7 +79,7 @@ proptest! {
         for (id, operation) in (0u32..).zip(operations) {
             match operation {
                 Operation::Enqueue(priority) => {
-                    let ticket = queue.enqueue(priority, 0, id).map(|(ticket, displaced)| {
+                    let ticket = queue.enqueue(priority, 0, 1, id).map(|(ticket, displaced)| {
                         assert_eq!(displaced, None);
                         ticket
                     });
@@ -113,10 +113,10 @@ proptest! {
         let (mut batch_lost, mut interactive_lost) = (0, 0);
         for (interactive, batch) in arrivals {
             for _ in 0..interactive {
-                queue.enqueue(Priority::Interactive, 0, Priority::Interactive);
+                queue.enqueue(Priority::Interactive, 0, 1, Priority::Interactive);
             }
             for _ in 0..batch {
-                queue.enqueue(Priority::Batch, 0, Priority::Batch);
+                queue.enqueue(Priority::Batch, 0, 1, Priority::Batch);
             }
             let waited = |priority| queue.len(priority) > 0;
             let (interactive, batch) = (waited(Priority::Interactive), waited(Priority::Batch));
@@ -135,7 +135,7 @@ proptest! {
 fn newest_first_applies_only_while_the_queue_is_more_than_half_full() {
     let mut queue = WaitQueue::new(4, Order::NewestFirstUnderOverload);
     for id in 1..=4 {
-        queue.enqueue(Priority::Interactive, 0, id).unwrap();
+        queue.enqueue(Priority::Interactive, 0, 1, id).unwrap();
     }
     let served: Vec<_> = std::iter::from_fn(|| queue.pop().copied()).collect();
     assert_eq!(served, [4, 3, 1, 2]);
@@ -145,9 +145,9 @@ fn newest_first_applies_only_while_the_queue_is_more_than_half_full() {
 #[test]
 fn newest_first_leaves_the_turns_of_flows_as_they_are() {
     let mut queue = WaitQueue::new(8, Order::NewestFirstUnderOverload);
-    (1..=6).for_each(|id| assert!(queue.enqueue(Priority::Interactive, 1, (1, id)).is_some()));
+    (1..=6).for_each(|id| assert!(queue.enqueue(Priority::Interactive, 1, 1, (1, id)).is_some()));
     assert_eq!([queue.pop().copied(), queue.pop().copied()], [Some((1, 6)), Some((1, 5))]);
-    (1..=2).for_each(|id| assert!(queue.enqueue(Priority::Interactive, 2, (2, id)).is_some()));
+    (1..=2).for_each(|id| assert!(queue.enqueue(Priority::Interactive, 2, 1, (2, id)).is_some()));
     queue.max = 100;
     assert_eq!(served(&mut queue), [(1, 1), (2, 1), (1, 2), (2, 2), (1, 3), (1, 4)]);
 }
@@ -155,10 +155,10 @@ fn newest_first_leaves_the_turns_of_flows_as_they_are() {
 #[test]
 fn neither_priority_uses_the_capacity_of_the_other() {
     let mut queue = WaitQueue::new(1, Order::Fifo);
-    assert!(queue.enqueue(Priority::Batch, 0, ()).is_some());
-    assert!(queue.enqueue(Priority::Batch, 0, ()).is_none());
-    assert!(queue.enqueue(Priority::Interactive, 0, ()).is_some());
-    assert!(queue.enqueue(Priority::Interactive, 0, ()).is_none());
+    assert!(queue.enqueue(Priority::Batch, 0, 1, ()).is_some());
+    assert!(queue.enqueue(Priority::Batch, 0, 1, ()).is_none());
+    assert!(queue.enqueue(Priority::Interactive, 0, 1, ()).is_some());
+    assert!(queue.enqueue(Priority::Interactive, 0, 1, ()).is_none());
 }
 
 /// The waiters of one flow, in the order in which they are served.
@@ -170,7 +170,7 @@ fn served(queue: &mut WaitQueue<(Flow, u32)>) -> Vec<(Flow, u32)> {
 fn flows_take_turns_and_a_late_one_does_not_wait_for_the_others() {
     let mut queue = WaitQueue::new(8, Order::Fifo);
     let add = |queue: &mut WaitQueue<_>, flow, id| {
-        _ = queue.enqueue(Priority::Interactive, flow, (flow, id)).unwrap()
+        _ = queue.enqueue(Priority::Interactive, flow, 1, (flow, id)).unwrap()
     };
     (1..=5).for_each(|id| add(&mut queue, 1, id));
     (1..=2).for_each(|id| add(&mut queue, 2, id));
@@ -193,7 +193,7 @@ fn waiters_that_return_are_served_before_all_others_in_the_order_in_which_they_r
     let returning = Arrival::Returning.flow(&extensions);
     let mut queue = WaitQueue::new(6, Order::Fifo);
     let enqueue = |queue: &mut WaitQueue<(Flow, u32)>, flow, id| {
-        let (ticket, displaced) = queue.enqueue(Priority::Interactive, flow, (flow, id))?;
+        let (ticket, displaced) = queue.enqueue(Priority::Interactive, flow, 1, (flow, id))?;
         Some((ticket, displaced.copied()))
     };
     let (ticket, _) = enqueue(&mut queue, returning, 0).unwrap();
@@ -216,22 +216,33 @@ fn waiters_that_return_are_served_before_all_others_in_the_order_in_which_they_r
 #[test]
 fn waiters_that_return_are_served_next_in_every_order() {
     let mut queue = WaitQueue::new(4, Order::NewestFirstUnderOverload);
-    (1..=3).for_each(|id| assert!(queue.enqueue(Priority::Interactive, 7, (7, id)).is_some()));
+    (1..=3).for_each(|id| assert!(queue.enqueue(Priority::Interactive, 7, 1, (7, id)).is_some()));
     let returning = Arrival::Returning.flow(&http::Extensions::new());
-    assert!(queue.enqueue(Priority::Interactive, returning, (returning, 1)).is_some());
+    assert!(queue.enqueue(Priority::Interactive, returning, 1, (returning, 1)).is_some());
     assert_eq!(served(&mut queue), [(returning, 1), (7, 3), (7, 1), (7, 2)]);
+}
+
+/// Regression: while no flow had a second call, every flow was remembered for ever.
+#[test]
+fn the_flows_that_are_remembered_are_bounded() {
+    let mut queue = WaitQueue::new(8, Order::Fifo);
+    for flow in 1..50_000 {
+        assert!(queue.enqueue(Priority::Interactive, flow, 1, flow).is_some());
+        assert_eq!(queue.pop().copied(), Some(flow));
+    }
+    assert!(queue.flows[0].remembered() <= 20_010, "{}", queue.flows[0].remembered());
 }
 
 #[test]
 fn a_flow_that_fills_the_queue_makes_room_for_others() {
     let mut queue = WaitQueue::new(4, Order::Fifo);
     for id in 1..=4 {
-        assert!(queue.enqueue(Priority::Interactive, 1, (1, id)).is_some());
+        assert!(queue.enqueue(Priority::Interactive, 1, 1, (1, id)).is_some());
     }
     assert!(queue.is_full(Priority::Interactive, 1) && !queue.is_full(Priority::Interactive, 2));
-    assert!(queue.enqueue(Priority::Interactive, 1, (1, 5)).is_none());
+    assert!(queue.enqueue(Priority::Interactive, 1, 1, (1, 5)).is_none());
     for (flow, id, displaced) in [(2, 1, (1, 4)), (2, 2, (1, 3))] {
-        let (_, found) = queue.enqueue(Priority::Interactive, flow, (flow, id)).unwrap();
+        let (_, found) = queue.enqueue(Priority::Interactive, flow, 1, (flow, id)).unwrap();
         assert_eq!(found.copied(), Some(displaced));
     }
     // Each has its half now.
@@ -254,7 +265,7 @@ proptest! {
         for (id, (operation, flow)) in (0u32..).zip(operations) {
             match operation {
                 0 | 1 => {
-                    if let Some((ticket, displaced)) = queue.enqueue(Priority::Interactive, flow, (flow, id)) {
+                    if let Some((ticket, displaced)) = queue.enqueue(Priority::Interactive, flow, 1, (flow, id)) {
                         if let Some((other, id)) = displaced.copied() {
                             prop_assert!(other != flow, "it displaced its own");
                             waiting.retain(|waiter| *waiter != (other, id));

@@ -5,6 +5,7 @@ mod loom;
 mod properties;
 mod reported_quotas;
 mod shared;
+mod shares;
 mod tenants;
 mod tokens;
 
