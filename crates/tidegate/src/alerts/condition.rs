@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::AlertState;
+use crate::circuit_breaker::RATES_LIFETIME;
 
 /// One condition over time, with hysteresis: an alert is raised once the condition has held for a while, and cleared
 /// once it has not held for a while.
@@ -20,10 +21,6 @@ pub(super) struct Condition {
     /// Since when it is not known whether the condition holds.
     unknown_since: Option<Instant>,
 }
-
-/// The least time without any knowledge after which an alert is cleared: calls that come more often than every hour show whether
-/// their target has recovered.
-const MIN_UNKNOWN: Duration = Duration::from_secs(3_600);
 
 impl Condition {
     /// Whether nothing is remembered, as of a new condition.
@@ -69,7 +66,7 @@ impl Condition {
             return None;
         }
         let unknown = now.saturating_duration_since(*self.unknown_since.get_or_insert(now));
-        let most = if self.is_raised { clear_after.max(MIN_UNKNOWN) } else { clear_after };
+        let most = if self.is_raised { clear_after.max(RATES_LIFETIME) } else { clear_after };
         if unknown < most {
             return None;
         }

@@ -224,6 +224,32 @@ async fn a_rate_raises_an_alert_from_as_many_calls_as_the_circuit_evaluates() {
     }
 }
 
+/// Regression: a window by calls does not age, so that the alert of a closed circuit without calls was never cleared.
+#[tokio::test(start_paused = true)]
+async fn the_rate_of_a_closed_circuit_counts_for_an_hour_after_its_latest_call() {
+    let (inner, provider) = strict();
+    let circuit = CircuitBreakerLayer::new().failure_threshold(100).failure_rate_threshold(1.0);
+    let mut stack = ResilienceBuilder::new("a/b").circuit_breaker(circuit.clone()).service(inner);
+    let (mut monitor, start) = (Monitor::new(Settings::default()), tokio::time::Instant::now());
+    provider.answer(200);
+    let mut changes = Vec::new();
+    for minute in 0..240_u64 {
+        // Thirty calls at first, then one in half an hour, which may be a success, and none after two hours.
+        let calls = if minute == 0 { 30 } else { u64::from(minute % 30 == 0 && minute <= 120) };
+        for call in 0..calls {
+            provider.answer(if call == 0 && minute % 60 == 30 { 200 } else { 503 });
+            let _ = send(&mut stack, http::Request::post("http://p/").body(Payload::empty()).unwrap()).await;
+        }
+        tokio::time::advance(60 * SECOND).await;
+        let alerts = monitor.observe(&[stack.signals().snapshot()], &[], crate::clock::now());
+        changes.extend(alerts.into_iter().map(|it| (it.alert, it.state, start.elapsed().as_secs() / 60)));
+    }
+    let raised = (AlertKind::SuccessRate, AlertState::Raised, 2);
+    assert_eq!(changes, [raised, (AlertKind::SuccessRate, AlertState::Cleared, 182)]);
+    assert_eq!(circuit.handle().state(), State::Closed);
+    assert!(circuit.handle().snapshot().failure_rate > Some(0.5), "it is shown nevertheless");
+}
+
 /// Regression: the alerts of a circuit to which no call came after its cooldown were never cleared.
 #[test]
 fn a_half_open_circuit_without_a_call_clears_its_alerts_and_raises_none() {

@@ -8,6 +8,7 @@ use super::settings::CircuitBreakerSettings;
 use super::state::Circuit;
 use super::success_counts::SuccessCounts;
 use super::transition::Transition;
+use crate::clock;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::thread_shard::{SHARDS, thread_shard};
@@ -180,7 +181,10 @@ impl ConcurrentCircuit {
     /// Locks the circuit, and records the successes that were counted without the lock.
     fn lock(&self) -> MutexGuard<'_, LockedCircuit> {
         let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
-        locked.circuit.record_successes(self.successes.take());
+        let successes = self.successes.take();
+        if successes > 0 {
+            locked.circuit.record_successes(successes, clock::now());
+        }
         locked
     }
 }

@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -43,6 +43,10 @@ pub struct Snapshot {
     pub(crate) evaluated: EvaluatedRates,
 }
 
+/// The time without any call after which nothing is known of a target: calls that come more often show whether it has
+/// recovered.
+pub(crate) const RATES_LIFETIME: Duration = Duration::from_secs(3_600);
+
 /// The shares of windows with enough calls for a decision, which is at least `minimum_throughput`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct EvaluatedRates {
@@ -77,7 +81,7 @@ impl Snapshot {
             last_failure: circuit.last_failure().map(|(code, at)| LastFailure { code, ago_ms: ago(at) }),
             would_have_rejected: 0,
             admitted_while_open: 0,
-            evaluated: circuit.evaluated_rates([failures, slow_calls]),
+            evaluated: circuit.evaluated_rates([failures, slow_calls], now),
         }
     }
 }

@@ -32,7 +32,7 @@ use super::ramp_up::RampUp;
 use super::reason::Reason;
 use super::rejections::{CircuitRejection, RejectionCause};
 use super::settings::Settings;
-use super::snapshot::EvaluatedRates;
+use super::snapshot::{EvaluatedRates, RATES_LIFETIME};
 use super::statistics::CircuitStatistics;
 use super::transition::{State, Transition};
 use crate::store::WindowTotals;
@@ -44,6 +44,8 @@ pub(super) struct Circuit {
     generation: u64,
     phase: Phase,
     statistics: CircuitStatistics,
+    /// When the latest call of the closed circuit ended.
+    last_result: Option<Instant>,
     cooldown: Cooldown,
     last_transition: Option<Transition>,
     last_failure: Option<(ErrorCode, Instant)>,
@@ -68,6 +70,7 @@ impl Circuit {
             generation: 0,
             phase: Phase::Closed { ramp_up: None },
             statistics: CircuitStatistics::new(&settings),
+            last_result: None,
             cooldown: Cooldown::default(),
             last_transition: None,
             last_failure: None,
@@ -102,7 +105,8 @@ impl Circuit {
     }
 
     /// Records successes that were deferred in this generation.
-    pub(super) fn record_successes(&mut self, calls: u64) {
+    pub(super) fn record_successes(&mut self, calls: u64, now: Instant) {
+        self.last_result = Some(now);
         self.statistics.record_successes(calls);
     }
 
@@ -250,6 +254,7 @@ impl Circuit {
 
     /// The reason to open the closed circuit, if the result is one.
     fn evaluate_closed(&mut self, result: AttemptResult, latency: Latency, now: Instant) -> Option<Reason> {
+        self.last_result = Some(now);
         let Self { statistics, settings, .. } = self;
         let failed = match result {
             AttemptResult::Failure(code, _) => statistics.record_failure(code, settings, now),
@@ -358,8 +363,17 @@ impl Circuit {
         self.statistics.totals(&self.settings, now)
     }
 
-    /// Returns the rates of these totals, of results and of latencies, where there are enough calls to evaluate.
-    pub(super) fn evaluated_rates(&self, [failures, slow_calls]: [WindowTotals; 2]) -> EvaluatedRates {
+    /// Returns the rates of these totals, of results and of latencies, where there are enough calls to evaluate. A closed
+    /// circuit without a call for an hour has none: a window by calls does not age.
+    pub(super) fn evaluated_rates(
+        &self,
+        [failures, slow_calls]: [WindowTotals; 2],
+        now: Instant,
+    ) -> EvaluatedRates {
+        let age = self.last_result.map(|last| now.saturating_duration_since(last));
+        if matches!(self.phase, Phase::Closed { .. }) && age.is_some_and(|age| age >= RATES_LIFETIME) {
+            return EvaluatedRates::default();
+        }
         let rate = |totals: WindowTotals, window| {
             totals.rate().filter(|_| totals.calls >= self.settings.enough_calls(window))
         };

@@ -76,11 +76,9 @@ impl CircuitStatistics {
 
     /// Records deferred successes.
     pub(super) fn record_successes(&mut self, calls: u64) {
-        if calls > 0 {
-            self.streak = None;
-            if let Some(outcomes) = &mut self.outcomes {
-                outcomes.push_good(calls);
-            }
+        self.streak = None;
+        if let Some(outcomes) = &mut self.outcomes {
+            outcomes.push_good(calls);
         }
     }
 
