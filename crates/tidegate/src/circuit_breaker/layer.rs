@@ -8,7 +8,7 @@ use super::{CircuitBreaker, Handle, OpenBudget};
 use crate::KeyBy;
 use crate::layer_state::LayerState;
 use crate::settings::ConfigError;
-use crate::store::{Store, WindowSpan};
+use crate::store::{ServiceNumbers, Store, WindowSpan};
 
 /// Rejects calls to a provider that keeps failing; see the [module page](crate::circuit_breaker).
 ///
@@ -19,7 +19,8 @@ use crate::store::{Store, WindowSpan};
 #[doc(alias = "AdvancedCircuitBreaker")]
 pub struct CircuitBreakerLayer {
     handle: Handle,
-    per_service: bool,
+    /// Present if each service has its own state.
+    per_service: Option<ServiceNumbers>,
 }
 
 impl Default for CircuitBreakerLayer {
@@ -70,7 +71,7 @@ impl CircuitBreakerLayer {
     }
 
     fn of(settings: CircuitBreakerSettings) -> Self {
-        Self { handle: Handle(LayerState::new(settings)), per_service: false }
+        Self { handle: Handle(LayerState::new(settings)), per_service: None }
     }
 
     /// Creates a layer that never opens, at the cost of a branch.
@@ -289,10 +290,11 @@ impl CircuitBreakerLayer {
         self
     }
 
-    /// Gives every service that this layer makes its own circuit.
+    /// Gives every service that this layer makes its own circuit. With a [`store`](Self::store) the services of one name are
+    /// numbered in the order in which they are made, and processes share the circuit of each number.
     #[must_use]
     pub fn per_service(self) -> Self {
-        Self { per_service: true, ..self }
+        Self { per_service: Some(ServiceNumbers::default()), ..self }
     }
 
     /// The circuit shared by the services of this layer (the template, after
@@ -302,14 +304,24 @@ impl CircuitBreakerLayer {
         Handle(self.handle.0.to_hand_out())
     }
 
-    /// The handle for one more service or stack.
+    /// The handle for one more service.
     pub(crate) fn share(&self) -> Handle {
-        if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
+        self.share_as("")
     }
 
-    /// This layer for one stack, all parts of which share one handle.
-    pub(crate) fn for_stack(self) -> Self {
-        Self { handle: self.share(), per_service: false }
+    /// This layer for one stack of this name, all parts of which share one handle.
+    pub(crate) fn for_stack(self, name: &str) -> Self {
+        Self { handle: self.share_as(name), per_service: None }.name(name)
+    }
+
+    /// The handle for one more service or stack, which gets this name if the layer has none.
+    fn share_as(&self, name: &str) -> Handle {
+        let Some(numbers) = &self.per_service else { return self.handle.clone() };
+        let name = Some(self.handle.0.target()).filter(|own| !own.is_empty()).unwrap_or(name);
+        Handle(self.handle.0.fresh(|settings| {
+            let store = &mut settings.hooks.store;
+            *store = store.take().map(|store| numbers.next(name, &store));
+        }))
     }
 
     fn set(self, change: impl FnOnce(&mut CircuitBreakerSettings)) -> Self {

@@ -8,7 +8,7 @@ use super::settings::{Estimator, HeaderClassifier, OnLimit, PerKey, RateLimitSet
 use super::{Handle, RateLimit};
 use crate::layer_state::LayerState;
 use crate::settings::ConfigError;
-use crate::store::Store;
+use crate::store::{ServiceNumbers, Store};
 use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 
 /// Limits the rate of requests to a provider; see the [module page](crate::rate_limit).
@@ -20,7 +20,8 @@ use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 #[doc(alias = "RateLimiter")]
 pub struct RateLimitLayer {
     handle: Handle,
-    per_service: bool,
+    /// Present if each service has its own state.
+    per_service: Option<ServiceNumbers>,
 }
 
 impl Default for RateLimitLayer {
@@ -245,10 +246,11 @@ impl RateLimitLayer {
         self
     }
 
-    /// Gives every service that this layer makes its own limit.
+    /// Gives every service that this layer makes its own limit. With a [`store`](Self::store) the services of one name are
+    /// numbered in the order in which they are made, and processes share the limit of each number.
     #[must_use]
     pub fn per_service(self) -> Self {
-        Self { per_service: true, ..self }
+        Self { per_service: Some(ServiceNumbers::default()), ..self }
     }
 
     /// The limit shared by the services of this layer (the template, after
@@ -266,17 +268,27 @@ impl RateLimitLayer {
 
     /// Creates a layer that shares this limit.
     pub(super) fn of_handle(handle: Handle) -> Self {
-        Self { handle, per_service: false }
+        Self { handle, per_service: None }
     }
 
-    /// The handle for one more service or stack.
+    /// The handle for one more service.
     pub(crate) fn share(&self) -> Handle {
-        if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
+        self.share_as("")
     }
 
-    /// This layer for one stack, all parts of which share one handle.
-    pub(crate) fn for_stack(self) -> Self {
-        Self { handle: self.share(), per_service: false }
+    /// This layer for one stack of this name, all parts of which share one handle.
+    pub(crate) fn for_stack(self, name: &str) -> Self {
+        Self { handle: self.share_as(name), per_service: None }.name(name)
+    }
+
+    /// The handle for one more service or stack, which gets this name if the layer has none.
+    fn share_as(&self, name: &str) -> Handle {
+        let Some(numbers) = &self.per_service else { return self.handle.clone() };
+        let name = Some(self.handle.0.target()).filter(|own| !own.is_empty()).unwrap_or(name);
+        Handle(self.handle.0.fresh(|settings| {
+            let store = &mut settings.hooks.store;
+            *store = store.take().map(|store| numbers.next(name, &store));
+        }))
     }
 
     fn set(self, change: impl FnOnce(&mut RateLimitSettings)) -> Self {

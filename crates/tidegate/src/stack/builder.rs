@@ -184,7 +184,7 @@ impl ResilienceBuilder {
         let (retry, backpressure) =
             (self.retry.for_stack().name(name), self.backpressure.for_stack().name(name));
         let (rate_limit, circuit_breaker) =
-            (self.rate_limit.for_stack().name(name).share(), self.circuit_breaker.for_stack().name(name));
+            (self.rate_limit.for_stack(name).share(), self.circuit_breaker.for_stack(name));
         let classify = self.classify.unwrap_or_else(|| default_classifier(name)).clocks(self.stream_clocks);
         rate_limit.set_default_classifier(classify.classifier());
         let gates = AttemptGates::new(

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::{SeenProcesses, SharedStore};
@@ -12,6 +13,8 @@ pub struct Store {
     pub(crate) seen_processes: Arc<SeenProcesses>,
     scope: Arc<str>,
     account: Option<u64>,
+    /// The number of a service that has a state of its own among those of one name.
+    service: Option<NonZeroU32>,
 }
 
 /// The part of a stack whose state is shared.
@@ -26,7 +29,13 @@ impl Store {
     /// Limits shared through `store`, without a scope.
     #[must_use]
     pub fn new(store: impl SharedStore) -> Self {
-        Self { shared: Arc::new(store), seen_processes: Arc::default(), scope: "".into(), account: None }
+        Self {
+            shared: Arc::new(store),
+            seen_processes: Arc::default(),
+            scope: "".into(),
+            account: None,
+            service: None,
+        }
     }
 
     /// The same store for other states: those of layers with the same name and another scope are apart.
@@ -46,10 +55,19 @@ impl Store {
         Self { account: Some(hasher.finish()), ..self.clone() }
     }
 
+    /// The same store for the service of this number, the state of which is apart from those of the others of its name.
+    pub(crate) fn service(&self, number: NonZeroU32) -> Self {
+        Self { service: Some(number), ..self.clone() }
+    }
+
     /// The name of the shared state of a layer.
     pub(crate) fn name_of(&self, part: SharedPart, layer: &str, key: Option<u64>) -> String {
         let account = self.account.filter(|_| part != SharedPart::Rate);
-        shared_name(part, &self.scope, layer, account, key)
+        let name = shared_name(part, &self.scope, layer, account, key);
+        match self.service {
+            Some(service) => format!("{name}:service={service}"),
+            None => name,
+        }
     }
 }
 
@@ -88,7 +106,7 @@ impl SharedPart {
 impl PartialEq for Store {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
-            && (&self.scope, self.account) == (&other.scope, other.account)
+            && (&self.scope, self.account, self.service) == (&other.scope, other.account, other.service)
     }
 }
 

@@ -14,7 +14,8 @@ use super::server::{Delays, Server};
 use super::{SECOND, State};
 use crate::circuit_breaker::CircuitBreakerLayer;
 use crate::store::OnUnavailable;
-use crate::{Payload, clock};
+use crate::testing::{request, strict};
+use crate::{Payload, ResilienceBuilder, clock};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -260,4 +261,30 @@ async fn probes_never_exceed_their_number_whatever_the_delays_and_restarts() {
         full += u32::from(provider.most() == 2);
     }
     assert!(full > 200, "{full}");
+}
+
+/// Regression: the services of a layer that is `per_service()` shared their circuit through the store, and so did the stacks of
+/// one builder.
+#[tokio::test(start_paused = true)]
+async fn services_with_their_own_circuit_share_it_with_those_of_other_processes() {
+    let server = Server::new();
+    let stacks = [0, 1].map(|process| {
+        let layer = CircuitBreakerLayer::new().failure_threshold(1).cooldown(60 * SECOND).per_service();
+        let builder = ResilienceBuilder::new("a/b").circuit_breaker(layer);
+        let builder = builder.store(server.store(process, OnUnavailable::Open));
+        [builder.clone().build(), builder.build()]
+    });
+    let call = async |process: usize, stack: usize, status: u16| {
+        let (inner, provider) = strict();
+        provider.answer(status);
+        stacks[process][stack].layer(inner).oneshot(request()).await.unwrap();
+        sleep(SECOND).await;
+    };
+    for (process, stack) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        call(process, stack, 200).await;
+    }
+    call(0, 1, 503).await;
+    let states =
+        [0, 1].map(|process| [0, 1].map(|stack| stacks[process][stack].signals().snapshot().circuit_state));
+    assert_eq!(states, [[State::Closed, State::Open]; 2]);
 }

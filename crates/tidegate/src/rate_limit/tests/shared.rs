@@ -484,3 +484,23 @@ proptest! {
         }
     }
 }
+
+/// Regression: the services of a layer that is `per_service()` shared their quota through the store.
+#[tokio::test(start_paused = true)]
+async fn services_with_their_own_limit_share_it_with_those_of_other_processes() {
+    let limit = || RateLimitLayer::per_minute(6).on_limit(OnLimit::Reject);
+    let (layers, memory) = two(limit, Settings::default());
+    let layers = layers.map(RateLimitLayer::per_service);
+    let ([one, other], mut admitted) = (services(&layers).0, Vec::new());
+    let (second, _provider) = services(&layers);
+    for mut service in [one, other].into_iter().chain(second) {
+        let mut calls = 0;
+        while complete(&mut service).await.is_ok() {
+            calls += 1;
+        }
+        admitted.push(calls);
+    }
+    assert_eq!(admitted, [6, 0, 6, 0]);
+    let names = Vec::from_iter(memory.buckets.lock().unwrap().keys().cloned());
+    assert_eq!(names, ["rate::a/b:service=1", "rate::a/b:service=2"]);
+}
