@@ -3,6 +3,8 @@ use std::hash::{BuildHasher, RandomState};
 use http::header::HeaderName;
 use http::{Extensions, HeaderValue};
 
+use crate::group::OtherMembers;
+
 /// A server that honours this header processes a key once, however many requests carry it.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -22,6 +24,8 @@ pub(crate) struct ChainPosition {
     /// The target has had its attempts at this call, and gets exactly one more.
     pub(crate) is_resend: bool,
     pub(crate) hedging: Hedging,
+    /// The other members of its group, if the call goes on with them.
+    pub(crate) others: Option<OtherMembers>,
 }
 
 /// What a request has to do with hedges.
@@ -52,6 +56,7 @@ impl ChainPosition {
                 is_last: true,
                 is_resend: false,
                 hedging: Hedging::None,
+                others: None,
             };
         };
         let path = outer.secret.hash_one((outer.path, outer.index));

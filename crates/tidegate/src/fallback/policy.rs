@@ -1,6 +1,6 @@
 //! Decides, as plain code, whether another target may succeed.
 
-use crate::{Error, ErrorCode, FailureKind, Gate, Outcome};
+use crate::{Error, ErrorCode, FailureKind, Gate, Outcome, Rejection};
 
 /// The failures that cause a fallback.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,18 +23,21 @@ impl FallbackPolicy {
     /// the time or capacity, or understand the request; rejections for a mistake of the caller do not.
     pub(crate) fn falls_back_from(self, error: &Error) -> bool {
         match error.rejection() {
-            Some(rejection) => {
-                rejection.gate() == Gate::Translate || rejection.code() != ErrorCode::InvalidRequest
-            }
+            Some(rejection) => self.falls_back_from_rejection(rejection),
             None => self.falls_back(&Outcome::of_error(&**error)),
         }
+    }
+
+    /// The same for the rejection in an error.
+    pub(crate) fn falls_back_from_rejection(self, rejection: &Rejection) -> bool {
+        rejection.gate() == Gate::Translate || rejection.code() != ErrorCode::InvalidRequest
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Failure, Rejection};
+    use crate::Failure;
 
     /// Seed item 17.
     #[test]

@@ -16,12 +16,12 @@ use super::info::{GroupMember, LateMember};
 use super::member_set::MemberSet;
 use super::member_state::{InFlight, MemberState};
 use super::members::{MemberChoice, Members};
+use super::other_members::POLICY;
 use super::rendezvous::AffinityKey;
 use crate::chain_position::{ChainPosition, IDEMPOTENCY_KEY};
 use crate::clone_request::clone_request;
 use crate::deadline_timer::DeadlineTimer;
 use crate::events::Decision;
-use crate::fallback::FallbackPolicy;
 use crate::key::has_credential;
 use crate::{
     AttemptBudget, BoxError, Error, Failure, Outcome, Payload, Rejection, StreamOutcome, Trail, UsageMeter,
@@ -62,9 +62,6 @@ struct Current {
     /// The outcome of a stream that has no content so far.
     unproven: Option<StreamOutcome>,
 }
-
-/// The failures that another member may not have.
-const POLICY: FallbackPolicy = FallbackPolicy { on_context_length: false, on_content_filter: false };
 
 impl<S: Clone> GroupCall<S> {
     /// Starts the call, and returns the service of the first member, which is to be made ready.
@@ -160,15 +157,16 @@ impl<S: Clone> GroupCall<S> {
         let is_closed = matches!(current.choice.chosen.standing, Standing::Closed(_));
         let request = self.request.take().expect("kept for this member");
         // A member that rejects is waited for by its own stack, or by the chain: it is the first that will be back.
-        let has_other = !is_closed
-            && self.attempts.as_ref().is_none_or(|attempts| attempts.remaining() > 0)
-            && self.members.has_other(self.left, &request);
-        self.request = if has_other { clone_request(&request) } else { None };
+        let may_go_on = !is_closed
+            && !self.left.is_empty()
+            && self.attempts.as_ref().is_none_or(|attempts| attempts.remaining() > 0);
+        self.request = if may_go_on { clone_request(&request) } else { None };
         let mut request = request;
         let mut position = self.position.at(index);
         if self.request.is_some() {
-            // Another member is better than the same one again.
-            (position.is_last, position.is_resend) = (false, true);
+            let others = self.members.others(self.left);
+            position.is_last &= !others.can_take(&request);
+            position.others = Some(others);
         }
         if self.has_reached_provider
             && let Some(key) = request.headers_mut().get_mut(IDEMPOTENCY_KEY)

@@ -1,12 +1,9 @@
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
-use http::Request;
-
-use super::choice::{MemberLoad, MemberView, Standing};
-use super::gate_view::GateView;
+use super::choice::MemberLoad;
 use super::member_state::MemberState;
+use super::other_members::MemberGates;
 use super::ticks::Ticks;
 use crate::Resilience;
 use crate::attempt::AttemptGates;
@@ -72,18 +69,9 @@ impl<S> Member<S> {
         MemberLoad { first_token: self.state.first_token(now), in_flight }
     }
 
-    pub(super) fn view<B: 'static>(&self, request: &Request<B>, now: Instant) -> MemberView {
-        let GateView { standing, quota } = self.gate_view(request, now);
-        MemberView { standing, load: self.load(Ticks::of(now)), quota }
-    }
-
-    /// The view of its gates, or that of closed ones while it is left out after a failure.
-    pub(super) fn gate_view<B: 'static>(&self, request: &Request<B>, now: Instant) -> GateView {
-        match (self.state.cooling_for(now), &self.gates) {
-            (Some(cooldown), _) => GateView { standing: Standing::Closed(Some(cooldown)), quota: 1.0 },
-            (None, None) => GateView::OPEN,
-            (None, Some(gates)) => GateView::of(gates, request, now),
-        }
+    /// What shows whether it can take a call.
+    pub(super) fn gates(&self) -> MemberGates {
+        MemberGates { gates: self.gates.clone(), state: Arc::clone(&self.state) }
     }
 }
 

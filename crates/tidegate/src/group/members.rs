@@ -6,8 +6,10 @@ use http::Request;
 use tidegate_core::ModelCatalog;
 
 use super::capabilities::MemberCapabilities;
-use super::choice::{Chosen, Drawn, Standing, choose_by_load, choose_by_view};
+use super::choice::{Chosen, Drawn, MemberView, Standing, choose_by_load, choose_by_view};
+use super::gate_view::GateView;
 use super::member_set::MemberSet;
+use super::other_members::{MemberGates, OtherMembers};
 use super::rendezvous::{AffinityKey, is_within_share, ranked};
 use super::snapshot::{ChoiceReason, Choices, GroupSnapshot, MemberSnapshot};
 use super::ticks::Ticks;
@@ -23,6 +25,7 @@ use crate::settings::ConfigError;
 pub(super) struct Members<S> {
     pub(super) group: Arc<str>,
     pub(super) members: Box<[Member<S>]>,
+    gates: Arc<[MemberGates]>,
     weights: Weights,
     /// The [`Ticks`] of the latest choice. The age of an estimate is counted to it, since to read the clock costs as much as a
     /// choice: after a pause, one choice takes estimates for younger than they are.
@@ -61,6 +64,7 @@ impl<S> Members<S> {
             hashes: members.iter().map(|member| AffinityKey::of(&[member.name.as_bytes()])).collect(),
             capabilities: capabilities_of(default_models(), &members),
             counters: vec![Default::default(); members.len()].into(),
+            gates: members.iter().map(Member::gates).collect(),
             members: members.into(),
             affinity: None,
             have_own_accounts: false,
@@ -119,7 +123,10 @@ impl<S> Members<S> {
     #[inline(never)]
     fn choose_by_view<B: 'static>(&self, among: MemberSet, drawn: Drawn, request: &Request<B>) -> Chosen {
         let mut now = Now::default();
-        let view = |index: usize| self.members[index].view(request, now.get());
+        let view = |index: usize| {
+            let GateView { standing, quota } = self.gates[index].view(request, now.get());
+            MemberView { standing, load: self.members[index].load(Ticks::of(now.get())), quota }
+        };
         choose_by_view(among, drawn, &self.weights, || fastrand::u64(..), view)
     }
 
@@ -165,14 +172,13 @@ impl<S> Members<S> {
         self.counters[index].increment(&self.group, name, choice.reason);
     }
 
-    /// Whether some member of `among` may take a further attempt: it is not left out, and its gates do not reject.
-    pub(super) fn has_other<B: 'static>(&self, among: MemberSet, request: &Request<B>) -> bool {
-        let now = clock::now();
-        among.iter().any(|index| !matches!(self.standing(index, request, now), Standing::Closed(_)))
+    /// The members of `left`, as the layers below see them.
+    pub(super) fn others(&self, left: MemberSet) -> OtherMembers {
+        OtherMembers { members: Arc::clone(&self.gates), left }
     }
 
     fn standing<B: 'static>(&self, index: usize, request: &Request<B>, now: Instant) -> Standing {
-        self.members[index].gate_view(request, now).standing
+        self.gates[index].view(request, now).standing
     }
 
     pub(super) fn snapshot(&self) -> GroupSnapshot {
@@ -213,6 +219,7 @@ impl<S> Members<S> {
                 member.link_to_store();
             }
         }
+        self.gates = self.members.iter().map(Member::gates).collect();
         self
     }
 }

@@ -54,7 +54,7 @@
 //! # Failures
 //! A member that fails is followed by another one at once, if the deadline and the [budget of
 //! attempts](crate::provider::AttemptBudget) allow it and the code is fallbackable. So a member whose
-//! [retry](crate::RetryLayer) would repeat the attempt makes no retry while another member can take the call; only the last
+//! [retry](crate::RetryLayer) would repeat the attempt makes no retry if another member can take the call by then; only the last
 //! one has its retries.
 //!
 //! # Rejections
@@ -72,7 +72,8 @@
 //! The choice among members with equal or other weights costs about 200 instructions, the look at their gates included. Where
 //! a gate has keys, a limit counts tokens or is shared, or less than half of a quota is left, the gates of two members are
 //! looked at in full. With several members, each call has two allocations and a copy of the head of its request, for the next
-//! member. With an affinity, the tokens of each attempt are metered.
+//! member; where the stack of a member has retries, it keeps a copy of its own. With an affinity, the tokens of each attempt
+//! are metered.
 //!
 //! A group of one has no choice, no state and no allocation: a branch, and a future and a body of another type. As a later
 //! target of a chain it is its member.
@@ -92,6 +93,7 @@ mod member;
 mod member_set;
 mod member_state;
 mod members;
+mod other_members;
 mod rendezvous;
 mod service;
 mod snapshot;
@@ -106,6 +108,7 @@ pub use handle::Handle;
 pub use info::GroupMember;
 pub(crate) use info::LateMember;
 pub use member::Member;
+pub(crate) use other_members::OtherMembers;
 pub use service::Group;
 pub(crate) use snapshot::ChoiceReason;
 pub use snapshot::{Choices, GroupSnapshot, MemberSnapshot, PromptTokens};

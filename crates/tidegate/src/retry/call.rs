@@ -16,6 +16,7 @@ use crate::attempt_number::AttemptNumber;
 use crate::chain_position::ChainPosition;
 use crate::deadline_timer::DeadlineTimer;
 use crate::events::Decision;
+use crate::group::OtherMembers;
 use crate::{AttemptBudget, Deadline, Error, Outcome, Payload, Rejection, Trail, clock};
 
 pub(super) struct RetryCall<S> {
@@ -40,6 +41,8 @@ pub(super) struct RetryCall<S> {
     attempt_budget: Option<AttemptBudget>,
     /// The fallback chain re-sent this request: exactly one attempt, no retries.
     is_resend: bool,
+    /// The other members of the group of this target: the call goes on with one of them, if it can take it.
+    others: Option<OtherMembers>,
     /// Boxed, since few calls have an override.
     override_policy: Option<Box<OverriddenPolicy>>,
     trail_source: TrailSource,
@@ -56,7 +59,9 @@ impl<S> RetryCall<S> {
     pub(super) fn new(extensions: &mut Extensions, shared: Arc<RetryShared<S>>) -> Self {
         let handle = &shared.handle;
         handle.reserve_for_fallback(extensions);
-        let is_resend = ChainPosition::of(extensions).is_some_and(|position| position.is_resend);
+        let position = ChainPosition::of(extensions);
+        let is_resend = position.is_some_and(|position| position.is_resend);
+        let others = position.and_then(|position| position.others.clone());
         let trail_source = Trail::of(extensions).cloned().map_or(TrailSource::Own(None), TrailSource::Caller);
         let deadline_timer = DeadlineTimer::new(Deadline::of(extensions));
         let attempt_budget = AttemptBudget::of(extensions).cloned();
@@ -73,6 +78,7 @@ impl<S> RetryCall<S> {
             deadline_timer,
             attempt_budget,
             is_resend,
+            others,
             trail_source,
             saved: None,
             next: None,
@@ -176,7 +182,7 @@ impl<S> RetryCall<S> {
         if let Some(began) = self.began {
             self.shared.handle.record(outcome, began);
         }
-        if *outcome == Outcome::Success || !may_follow {
+        if *outcome == Outcome::Success || !may_follow || self.is_taken_over(outcome, rejection) {
             return self.finish(outcome);
         }
         let context = RetryContext {
@@ -203,6 +209,15 @@ impl<S> RetryCall<S> {
             }
             RetryDecision::RetryAfter(_) | RetryDecision::Return => self.finish(outcome),
         }
+    }
+
+    /// Whether another member of the group takes the call now.
+    fn is_taken_over(&mut self, outcome: &Outcome, rejection: Option<&Rejection>) -> bool {
+        let Some(others) = self.others.take() else { return false };
+        self.rebuild_next();
+        let takes_over = self.next.as_deref().is_some_and(|next| others.take_over(outcome, rejection, next));
+        self.others = Some(others);
+        takes_over
     }
 
     /// Whether the circuit is certain to reject an attempt after this wait: the response at hand is worth more than a later

@@ -267,3 +267,41 @@ async fn a_stream_without_content_does_not_end_a_cooldown_before_its_end() {
         assert_eq!(left(), Some(next));
     }
 }
+
+/// Regression: a member was sent its one attempt since another could take the call. When that one had no longer room, the failure
+/// was returned without a retry; and a member that had room only by then was not called.
+#[tokio::test(start_paused = true)]
+async fn whether_another_member_can_take_the_call_is_seen_when_one_has_failed() {
+    for (is_open_before, is_open_after, retries, expected) in [
+        (false, true, 1, (200, [2, 0])),
+        (false, true, 0, (503, [1, 0])),
+        (true, false, 1, (200, [1, 1])),
+        (true, false, 0, (200, [1, 1])),
+        (true, true, 1, (200, [2, 0])),
+        (false, false, 1, (200, [1, 1])),
+    ] {
+        let handles = [strict(), strict()];
+        let circuits = [(); 2].map(|()| CircuitBreakerLayer::new());
+        let members = [0, 1].map(|index: usize| {
+            let stack = ResilienceBuilder::new(["a/m", "b/m"][index])
+                .retry(RetryLayer::exponential().max_retries(retries))
+                .circuit_breaker(circuits[index].clone())
+                .service(handles[index].0.clone());
+            Member::from(stack).weight([1_000.0, 0.001][index])
+        });
+        let group = Group::new("group", members).unwrap();
+        let set =
+            |is_open| if is_open { circuits[1].handle().force_open() } else { circuits[1].handle().reset() };
+        set(is_open_before);
+        let failure = handles[0].1.then(Answer::status(503).hold());
+        let mut call = tokio_test::task::spawn(group.oneshot(request()));
+        while handles[0].1.calls() == 0 {
+            assert!(call.poll().is_pending());
+        }
+        set(is_open_after);
+        failure.release();
+        let status = call.await.unwrap().status().as_u16();
+        let calls = handles.each_ref().map(|(_, handle)| handle.calls());
+        assert_eq!((status, calls), expected, "{is_open_before} {is_open_after} {retries}");
+    }
+}
