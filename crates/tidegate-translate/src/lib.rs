@@ -33,4 +33,5 @@ mod untranslatable;
 
 pub use compose::Composer;
 pub use continuation::StreamContinuation;
+pub use models::max_output_tokens;
 pub use translation::{ChatToMessages, MessagesToChat};

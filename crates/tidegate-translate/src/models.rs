@@ -76,8 +76,9 @@ pub(crate) fn thinking_control(target: &str) -> ThinkingControl {
     }
 }
 
-/// The maximum output tokens of the model of `target`, if known. Larger values are rejected.
-pub(crate) fn max_output_tokens(target: &str) -> Option<u64> {
+/// The maximum output tokens of the model of `target`, if known. Larger values are rejected, so that translations lower them.
+#[must_use]
+pub fn max_output_tokens(target: &str) -> Option<u64> {
     ModelTable::new().capabilities(target)?.max_output_tokens
 }
 

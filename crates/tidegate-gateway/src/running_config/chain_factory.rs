@@ -227,7 +227,8 @@ impl<'a> ChainFactory<'a> {
                 let (built, is_unchanged) = self.target(&name, target, &settings, route, policy)?;
                 let signals = built.signals();
                 let service = self.addressed(&built, route);
-                members.push(Member::new(&name, service).signals(&signals).weight(*weight));
+                let member = Member::new(&name, service).signals(&signals).address(&built.address);
+                members.push(member.weight(*weight));
                 unchanged.extend(is_unchanged.then_some(name));
             }
         }

@@ -7,8 +7,10 @@ use http::uri::Authority;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri};
 use tidegate_core::{BodyRewritten, Untranslatable};
 use tidegate_providers::{ModelField, ModelFieldError, ModelSpan, Provider};
+use tidegate_translate::max_output_tokens;
 
 use super::{Endpoint, ProviderSettings, query, request_headers};
+use crate::fallback::OutputCap;
 use crate::{Error, ErrorCode, Gate, Payload, Rejection, RejectionReason};
 
 /// What is replaced in a request for one target: the URL, the key and the model.
@@ -126,6 +128,20 @@ impl TargetAddress {
     /// The model, behind the name of the provider whose rules apply to it.
     pub(super) fn model_of_kind(&self) -> String {
         format!("{}/{}", self.0.kind.name(), self.0.model)
+    }
+
+    /// Whether a request to `uri` is one in another dialect than that of the provider.
+    pub(super) fn is_translated(&self, uri: &Uri) -> bool {
+        self.replaced(uri) == Replaced::All
+            && Endpoint::of_path(uri.path()).is_some_and(|endpoint| {
+                endpoint.at_provider(self.0.settings.dialect()).is_some_and(|other| other != endpoint)
+            })
+    }
+
+    /// The most output tokens that a translated request has.
+    pub(crate) fn output_cap(&self) -> OutputCap {
+        let (address, most) = (self.clone(), max_output_tokens(&self.model_of_kind()));
+        OutputCap(Arc::new(move |uri| most.filter(|_| address.is_translated(uri))))
     }
 
     /// What is replaced in a request to `uri`.

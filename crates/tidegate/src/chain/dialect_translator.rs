@@ -2,8 +2,7 @@ use http::{Uri, request};
 use tidegate_core::{Translation, Translator, Untranslatable};
 use tidegate_translate::{ChatToMessages, MessagesToChat};
 
-use super::address::Replaced;
-use super::{ApiDialect, Endpoint, TargetAddress};
+use super::{ApiDialect, TargetAddress};
 
 /// Translates each request whose path is that of another dialect than the target's. The others pass unchanged.
 pub(super) struct DialectTranslator {
@@ -36,9 +35,6 @@ impl Translator for DialectTranslator {
     }
 
     fn applies_to(&self, uri: &Uri) -> bool {
-        self.address.replaced(uri) == Replaced::All
-            && Endpoint::of_path(uri.path()).is_some_and(|endpoint| {
-                endpoint.at_provider(self.dialect).is_some_and(|other| other != endpoint)
-            })
+        self.address.is_translated(uri)
     }
 }

@@ -149,9 +149,10 @@ impl FallbackChain {
             let settings = providers.of_target(target)?;
             for (name, settings) in settings.by_key(target) {
                 let address = TargetAddress::of_member(&name, target, &settings);
-                let service = named_target(self.stack(target, &address, client.clone())?, address, is_mixed);
-                let own = service.get_ref().get_ref().signals();
-                members.push(Member::new(&name, service).signals(&own).weight(weight));
+                let stack = self.stack(target, &address, client.clone())?;
+                let own = stack.signals();
+                let service = named_target(stack, address.clone(), is_mixed);
+                members.push(Member::new(&name, service).signals(&own).address(&address).weight(weight));
                 signals.push(own);
             }
         }
@@ -195,7 +196,7 @@ mod tests {
     fn providers(names: &[(&str, usize)]) -> Providers {
         names.iter().fold(Providers::empty(), |providers, (name, keys)| {
             let keys = (0..*keys).map(|key| format!("key-{key}"));
-            providers.with(*name, ProviderSettings::openai(format!("http://{name}.test/v1")).api_keys(keys))
+            providers.with(name, ProviderSettings::openai(format!("http://{name}.test/v1")).api_keys(keys))
         })
     }
 

@@ -1,16 +1,9 @@
 //! Decides, as plain code, whether a target can take the request.
 
-use std::sync::Arc;
+use http::Uri;
+use tidegate_core::{FailureKind, MissingCapability, ModelCatalog, Outcome, Requirements};
 
-use tidegate_core::{FailureKind, MissingCapability, ModelCapabilities, ModelCatalog, Outcome, Requirements};
-
-/// The capabilities of the model of a target with this name. The number of its key, as in `openai/gpt-4o#1`, is no part of
-/// the name of the model.
-pub(crate) fn capabilities_of(models: &dyn ModelCatalog, target: &str) -> Option<ModelCapabilities> {
-    let is_number = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
-    let (model, _) = target.rsplit_once('#').filter(|(_, key)| is_number(key)).unwrap_or((target, ""));
-    models.capabilities(model)
-}
+use super::target_model::{TargetModel, without_key};
 
 /// The requirements of the request, as far as they are known during a call.
 #[derive(Debug, Default)]
@@ -26,32 +19,34 @@ impl CapabilityFilter {
     pub(super) fn missing_in_all(
         &mut self,
         models: Option<&dyn ModelCatalog>,
-        targets: &[Arc<str>],
+        targets: &[TargetModel],
+        uri: &Uri,
         body: Option<&[u8]>,
     ) -> Option<MissingCapability> {
         let mut missing = None;
         for target in targets {
-            missing = Some(self.missing_capability(models, target, body)?);
+            missing = Some(self.missing_capability(models, target, uri, body)?);
         }
         missing
     }
 
-    /// The capability that `target` is known to lack for the request with this body. Without a body, only the
+    /// The capability that `target` is known to lack for the request to this URI with this body. Without a body, only the
     /// rejections of other targets are known.
     pub(super) fn missing_capability(
         &mut self,
         models: Option<&dyn ModelCatalog>,
-        target: &str,
+        target: &TargetModel,
+        uri: &Uri,
         body: Option<&[u8]>,
     ) -> Option<MissingCapability> {
         let models = models?;
-        let capabilities = capabilities_of(models, target)?;
+        let capabilities = target.capabilities(models)?;
         let parse = || body.map(|body| models.requirements(body)).unwrap_or_default();
         let mut requirements = *self.requirements.get_or_insert_with(parse);
         if self.largest_insufficient_context > 0 {
             requirements.raise_above(self.largest_insufficient_context);
         }
-        capabilities.first_missing(&requirements)
+        capabilities.first_missing(&target.lower(requirements, uri))
     }
 
     /// Records the outcome of `target`: a rejection for context length is more reliable than an estimate.
@@ -62,7 +57,8 @@ impl CapabilityFilter {
         outcome: &Outcome,
     ) {
         let is_too_long = outcome.failure().is_some_and(|failure| failure.kind == FailureKind::ContextLength);
-        let capabilities = models.filter(|_| is_too_long).and_then(|models| capabilities_of(models, target));
+        let capabilities =
+            models.filter(|_| is_too_long).and_then(|models| models.capabilities(without_key(target)));
         if let Some(context) = capabilities.and_then(|capabilities| capabilities.context_tokens) {
             self.largest_insufficient_context = self.largest_insufficient_context.max(context);
         }
@@ -72,6 +68,8 @@ impl CapabilityFilter {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+
+    use tidegate_core::ModelCapabilities;
 
     use super::*;
     use crate::{ErrorCode, Failure};
@@ -96,7 +94,8 @@ mod tests {
     }
 
     fn missing_capability(filter: &mut CapabilityFilter, target: &str) -> Option<MissingCapability> {
-        filter.missing_capability(Some(&SizedByName), target, Some(b"twelve bytes"))
+        let target = TargetModel { name: target.into(), output_cap: None };
+        filter.missing_capability(Some(&SizedByName), &target, &Uri::default(), Some(b"twelve bytes"))
     }
 
     #[test]
@@ -109,7 +108,8 @@ mod tests {
             Some(MissingCapability::Context { needed: 12, limit: 11 })
         );
         assert_eq!((missing_capability(&mut filter, "12"), PARSE_COUNT.get()), (None, 1));
-        assert_eq!(filter.missing_capability(None, "11", None), None);
+        let target = TargetModel { name: "11".into(), output_cap: None };
+        assert_eq!(filter.missing_capability(None, &target, &Uri::default(), None), None);
     }
 
     #[test]

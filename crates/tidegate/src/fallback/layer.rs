@@ -9,6 +9,7 @@ use super::last_resort::{LastResort, LastResortKind};
 use super::settings::{FallbackSettings, Settings, default_continuator};
 use super::static_answers::StaticAnswers;
 use super::target::Target;
+use super::target_model::TargetModel;
 use super::{AsTarget, Fallback, Handle};
 use crate::KeyBy;
 use crate::group::Group;
@@ -73,7 +74,10 @@ impl FallbackLayer {
     pub fn then(self, target: &str, service: impl AsTarget) -> Self {
         #[cfg(all(feature = "config", feature = "translate"))]
         if let Some(address) = crate::chain::built_in_address(target) {
-            return self.then_addressed(target, crate::chain::named_target(service, address, false));
+            let output_cap = Some(address.output_cap());
+            let new = Target::new(target, crate::chain::named_target(service, address, false));
+            let models = [TargetModel { name: Arc::clone(&new.name), output_cap }].into();
+            return self.then_target(Target { models, ..new });
         }
         #[cfg(all(feature = "config", feature = "translate", feature = "reqwest"))]
         let service = {
@@ -89,7 +93,10 @@ impl FallbackLayer {
     /// the URL, the key and the model.
     #[must_use]
     pub fn then_addressed(self, target: &str, service: impl AsTarget) -> Self {
-        let target = Target::new(target, service);
+        self.then_target(Target::new(target, service))
+    }
+
+    fn then_target(self, target: Target) -> Self {
         Self { handle: self.handle.with_target(target), ..self }
     }
 
@@ -101,13 +108,12 @@ impl FallbackLayer {
         S: AsTarget,
         Group<S>: AsTarget,
     {
-        let (name, members) = (Arc::clone(group.name()), group.members().cloned().collect());
+        let (name, models) = (Arc::clone(group.name()), group.models_of_members().collect());
         let target = match group.only_member() {
             Some(member) => Target::new(&name, member.clone()),
             None => Target::new(&name, group),
         };
-        let target = Target { members, ..target };
-        Self { handle: self.handle.with_target(target), ..self }
+        self.then_target(Target { models, is_group: true, ..target })
     }
 
     /// Adds groups like [`then_group`](Self::then_group), before all targets that were added.

@@ -133,11 +133,11 @@ mod static_answers;
 mod statistics;
 mod target;
 mod target_cooldowns;
+mod target_model;
 
 pub use body::ResponseBody;
 pub use cache::AnswerCache;
 pub use cache_scope::Uncached;
-pub(crate) use capability_filter::capabilities_of;
 pub use fallback_override::FallbackOverride;
 pub use future::ResponseFuture;
 pub use handle::Handle;
@@ -150,6 +150,7 @@ pub(crate) use settings::default_models;
 pub use static_answers::{PromptKind, StaticAnswers};
 pub use statistics::TargetStatistics;
 pub use target::{AsTarget, TargetBody};
+pub(crate) use target_model::{OutputCap, TargetModel};
 
 #[cfg(test)]
 mod tests;

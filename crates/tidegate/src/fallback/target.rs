@@ -14,6 +14,7 @@ use tower::util::BoxCloneSyncService;
 use tower_service::Service;
 
 use super::statistics::TargetCounters;
+use super::target_model::TargetModel;
 use crate::{BoxError, Error, HttpService, Payload};
 
 /// The body of a response from another target. Boxed, since targets differ in type: one allocation per fallback.
@@ -86,8 +87,9 @@ pub(super) struct Target {
     pub(super) name: Arc<str>,
     pub(super) service: TargetService,
     pub(super) counters: Arc<TargetCounters>,
-    /// The names of the members, if it is a group.
-    pub(super) members: Arc<[Arc<str>]>,
+    /// Its model, or those of the members of a group.
+    pub(super) models: Arc<[TargetModel]>,
+    pub(super) is_group: bool,
 }
 
 impl Target {
@@ -95,19 +97,14 @@ impl Target {
         let erased = service
             .map_response(|response: Response<S::Body>| response.map(TargetBody::new))
             .map_err(Error::new);
+        let name: Arc<str> = name.into();
         Self {
-            name: name.into(),
             service: BoxCloneSyncService::new(erased),
             counters: Arc::default(),
-            members: Arc::default(),
+            models: [TargetModel { name: Arc::clone(&name), output_cap: None }].into(),
+            is_group: false,
+            name,
         }
-    }
-}
-
-impl Target {
-    /// The names under which its models are known: its own, or those of the members of a group.
-    pub(super) fn model_names(&self) -> &[Arc<str>] {
-        if self.members.is_empty() { std::slice::from_ref(&self.name) } else { &self.members }
     }
 }
 

@@ -91,8 +91,9 @@ impl<S: Clone> GroupCall<S> {
 
     /// Leaves out the members whose models are known not to support the request, unless that is all of them.
     fn skip_incapable_members(&mut self) {
-        let body = self.request.as_ref().and_then(|request| request.body().bytes());
-        let missing = self.members.capabilities.missing(body.map(|body| &**body));
+        let Some(request) = &self.request else { return };
+        let body = request.body().bytes().map(|body| &**body);
+        let missing = self.members.capabilities.missing(request.uri(), body);
         if missing.len() == self.members.members.len() {
             return;
         }

@@ -1,9 +1,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::Uri;
 use tidegate_core::{MissingCapability, ModelCapabilities, ModelCatalog};
 
-use crate::fallback::capabilities_of;
+use crate::fallback::TargetModel;
 
 /// What the models of the members can do, if that differs between them.
 ///
@@ -14,29 +15,34 @@ pub(super) struct MemberCapabilities(Option<Differing>);
 #[derive(Clone)]
 struct Differing {
     catalog: Arc<dyn ModelCatalog>,
+    members: Box<[TargetModel]>,
     capabilities: Box<[Option<ModelCapabilities>]>,
 }
 
 impl MemberCapabilities {
     /// The capabilities of the members of these names. The model is what follows the first slash.
-    pub(super) fn new<'a>(
+    pub(super) fn new(
         catalog: Option<Arc<dyn ModelCatalog>>,
-        members: impl Iterator<Item = &'a str>,
+        members: impl Iterator<Item = TargetModel>,
     ) -> Self {
         let Some(catalog) = catalog else { return Self::default() };
-        let capabilities: Box<[_]> = members.map(|name| capabilities_of(&*catalog, name)).collect();
+        let members: Box<[_]> = members.collect();
+        let capabilities: Box<[_]> = members.iter().map(|member| member.capabilities(&*catalog)).collect();
         let differ = capabilities.windows(2).any(|two| two[0] != two[1]);
-        Self(differ.then_some(Differing { catalog, capabilities }))
+        Self(differ.then_some(Differing { catalog, members, capabilities }))
     }
 
-    /// The members that lack a capability for a request with this body, and what it is.
-    pub(super) fn missing(&self, body: Option<&[u8]>) -> Vec<(usize, MissingCapability)> {
-        let (Some(Differing { catalog, capabilities }), Some(body)) = (&self.0, body) else {
+    /// The members that lack a capability for a request to this URI with this body, and what it is.
+    pub(super) fn missing(&self, uri: &Uri, body: Option<&[u8]>) -> Vec<(usize, MissingCapability)> {
+        let (Some(Differing { catalog, members, capabilities }), Some(body)) = (&self.0, body) else {
             return Vec::new();
         };
         let requirements = catalog.requirements(body);
-        let known = capabilities.iter().enumerate().filter_map(|(index, it)| Some((index, it.as_ref()?)));
-        known.filter_map(|(index, it)| Some((index, it.first_missing(&requirements)?))).collect()
+        let missing = |(index, member): (usize, &TargetModel)| {
+            let capabilities = capabilities[index].as_ref()?;
+            Some((index, capabilities.first_missing(&member.lower(requirements, uri))?))
+        };
+        members.iter().enumerate().filter_map(missing).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use super::other_members::MemberGates;
 use super::ticks::Ticks;
 use crate::Resilience;
 use crate::attempt::AttemptGates;
+use crate::fallback::{OutputCap, TargetModel};
 use crate::stack::Signals;
 
 /// A member of a [`Group`](super::Group): a service with its name, its gates and its weight.
@@ -15,6 +16,7 @@ pub struct Member<S> {
     pub(super) name: Arc<str>,
     pub(super) service: S,
     pub(super) gates: Option<AttemptGates>,
+    pub(super) output_cap: Option<OutputCap>,
     pub(super) weight: f32,
     /// What each of its calls in flight adds to its load: less for a larger weight among those of its group.
     pub(super) load_per_call: f32,
@@ -29,6 +31,7 @@ impl<S> Member<S> {
             name: name.into(),
             service,
             gates: None,
+            output_cap: None,
             weight: 1.0,
             load_per_call: 1.0,
             state: Arc::default(),
@@ -40,6 +43,14 @@ impl<S> Member<S> {
     #[must_use]
     pub fn signals(self, signals: &Signals) -> Self {
         Self { gates: Some(signals.gates().clone()), ..self }
+    }
+
+    /// The address for which the service [translates](crate::chain::named_target) requests. A request for more output tokens
+    /// than the model has is no reason to leave the member out where the translation lowers them.
+    #[cfg(all(feature = "config", feature = "translate"))]
+    #[must_use]
+    pub fn address(self, address: &crate::chain::TargetAddress) -> Self {
+        Self { output_cap: Some(address.output_cap()), ..self }
     }
 
     /// The share of the calls beside the other members; 1 by default. A number from 0.001 to 1000.
@@ -67,6 +78,10 @@ impl<S> Member<S> {
     pub(super) fn load(&self, now: Ticks) -> MemberLoad {
         let in_flight = self.state.in_flight() as f32 * self.load_per_call;
         MemberLoad { first_token: self.state.first_token(now), in_flight }
+    }
+
+    pub(super) fn model(&self) -> TargetModel {
+        TargetModel { name: Arc::clone(&self.name), output_cap: self.output_cap.clone() }
     }
 
     /// What shows whether it can take a call.

@@ -242,7 +242,7 @@ fn check<S>(members: &[Member<S>]) -> Result<(), ConfigError> {
 }
 
 fn capabilities_of<S>(catalog: Option<Arc<dyn ModelCatalog>>, members: &[Member<S>]) -> MemberCapabilities {
-    MemberCapabilities::new(catalog, members.iter().map(|member| &*member.name))
+    MemberCapabilities::new(catalog, members.iter().map(Member::model))
 }
 
 pub(crate) const MIN_WEIGHT: f32 = 0.001;

@@ -9,6 +9,7 @@ use tower_service::Service;
 use super::members::Members;
 use super::{Affinity, Handle, Member, ResponseBody, ResponseFuture};
 use crate::buffered::{as_payload, buffered};
+use crate::fallback::TargetModel;
 use crate::send::{SendFuture, send};
 use crate::settings::ConfigError;
 use crate::{BoxError, Error, HttpService, Payload};
@@ -86,6 +87,11 @@ impl<S> Group<S> {
     /// The names of the members, in their order.
     pub fn members(&self) -> impl Iterator<Item = &Arc<str>> {
         self.members.members.iter().map(|member| &member.name)
+    }
+
+    /// The models of the members, in their order.
+    pub(crate) fn models_of_members(&self) -> impl Iterator<Item = TargetModel> {
+        self.members.members.iter().map(Member::model)
     }
 
     /// The name of a member that would take this request now. Acquires and counts nothing; of members that are equally good,

@@ -170,7 +170,7 @@ impl ChainState {
     pub(in crate::fallback) fn start_hedge(&mut self, target_index: usize, trail: &Trail) {
         trail.open();
         let name = self.name_at(target_index);
-        let is_group = self.target_at(target_index).is_none_or(|target| !target.members.is_empty());
+        let is_group = self.target_at(target_index).is_none_or(|target| target.is_group);
         let member = trail.target().filter(|_| is_group);
         if let Some(target) = self.target_at(target_index) {
             target.counters.record_use();

@@ -94,6 +94,7 @@ impl ChainState {
             Some(SimplifiedRequest { body, next_target }) => (body.clone(), *next_target),
             None => (parsed.with_simplified_prompt(self.template.as_ref()?.body().bytes()?)?, 0),
         };
+        let uri = self.template.as_ref()?.uri();
         let models = self.settings.hooks.models.as_deref();
         // The simplified prompt has requirements of its own.
         let mut filter = CapabilityFilter::default();
@@ -103,7 +104,7 @@ impl ChainState {
                 return false;
             }
             let mut missing =
-                |target: &Target| filter.missing_in_all(models, target.model_names(), Some(&body));
+                |target: &Target| filter.missing_in_all(models, &target.models, uri, Some(&body));
             self.target_at(target_index).is_none_or(|target| missing(target).is_none())
         };
         let target_index =

@@ -291,7 +291,7 @@ impl ChainState {
 
     /// The name of the current target, or of the member that was called last, if the target is a group.
     fn called_name(&self) -> Option<Arc<str>> {
-        let is_group = self.current_target().is_none_or(|target| !target.members.is_empty());
+        let is_group = self.current_target().is_none_or(|target| target.is_group);
         let member = self.trail.as_ref().filter(|_| is_group).and_then(Trail::target);
         member.or_else(|| self.target_name())
     }

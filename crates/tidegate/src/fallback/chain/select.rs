@@ -98,13 +98,10 @@ impl ChainState {
     }
 
     pub(super) fn missing_capability(&mut self, target: &Target) -> Option<MissingCapability> {
-        let body = self.template.as_ref()?.body().bytes();
+        let template = self.template.as_ref()?;
+        let (uri, body) = (template.uri(), template.body().bytes().map(|body| &**body));
         let filter = &mut self.failures.get_or_insert_default().filter;
-        filter.missing_in_all(
-            self.settings.hooks.models.as_deref(),
-            target.model_names(),
-            body.map(|body| &**body),
-        )
+        filter.missing_in_all(self.settings.hooks.models.as_deref(), &target.models, uri, body)
     }
 
     fn skip_target(&self, target: &Target, missing: MissingCapability) {

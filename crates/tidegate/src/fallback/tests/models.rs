@@ -205,3 +205,50 @@ async fn the_table_can_be_extended_corrected_and_emptied() {
         );
     }
 }
+
+#[cfg(all(feature = "config", feature = "translate"))]
+mod translated {
+    use super::*;
+    use crate::FallbackChain;
+    use crate::chain::{ApiDialect, ProviderSettings, Providers, TargetGroup, group};
+
+    /// The tokens that the second target gets, if it is called, after the first has failed or was passed over.
+    async fn sent_output(second: TargetGroup, path: &str) -> Vec<Option<Value>> {
+        let (client, provider) = strict();
+        let settings = |dialect| ProviderSettings::new("http://any.test/v1", dialect).api_key("key");
+        let providers = Providers::empty()
+            .with("openai", settings(ApiDialect::OpenAi))
+            .with("anthropic", settings(ApiDialect::Anthropic));
+        let chain = FallbackChain::new(["openai/unheard-of".into(), second]).providers(providers);
+        let chain = chain.service(client).unwrap();
+        provider.answer(503);
+        provider.otherwise(Answer::status(503));
+        let body =
+            json!({"model": "m", "max_tokens": 20_000, "messages": [{"role": "user", "content": "hi"}]});
+        let request = Request::post(format!("http://any{path}")).body(Payload::from(body.to_string()));
+        chain.send(request.unwrap()).await.unwrap();
+        let requests = provider.requests().into_iter().skip(1);
+        let limit = |body: &[u8]| {
+            let fields: Value = serde_json::from_slice(body).unwrap();
+            fields.get("max_tokens").or(fields.get("max_completion_tokens")).cloned()
+        };
+        requests.map(|request| limit(&request.body.unwrap())).collect()
+    }
+
+    /// Regression: a target was skipped since its model has fewer output tokens than the request sets, which a translation lowers.
+    #[tokio::test(start_paused = true)]
+    async fn a_target_whose_translation_lowers_the_output_tokens_is_called() {
+        const CHAT: &str = "/v1/chat/completions";
+        let claude = "anthropic/claude-3-5-sonnet-20241022";
+        for (second, path, expected) in [
+            (claude.into(), CHAT, vec![Some(8_192.into())]),
+            (claude.into(), "/v1/messages", vec![]),
+            ("openai/gpt-4o".into(), "/v1/messages", vec![Some(16_384.into())]),
+            ("openai/gpt-4o".into(), CHAT, vec![]),
+            // Of the members of a group, those that can take the request.
+            (group([claude, "openai/gpt-4o"]), CHAT, vec![Some(8_192.into())]),
+        ] {
+            assert_eq!(sent_output(second, path).await, expected, "{path}");
+        }
+    }
+}
