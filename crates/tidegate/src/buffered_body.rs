@@ -1,6 +1,5 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -303,12 +302,4 @@ pub(crate) fn truncated() -> Error {
     Failure { kind: FailureKind::Truncated, ..Failure::new(ErrorCode::ServerError) }.into()
 }
 
-impl<B: Body> fmt::Debug for BufferedBody<B> {
-    /// Omits the buffered bytes.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BufferedBody")
-            .field("length", &self.buffered_len)
-            .field("has_ended", &self.has_ended)
-            .finish_non_exhaustive()
-    }
-}
+partial_debug!([B: Body] BufferedBody<B>, "BufferedBody", buffered_len, has_ended);

@@ -2,8 +2,8 @@ use std::borrow::Cow;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::iter::Sum;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::Request;
@@ -12,6 +12,7 @@ use quick_cache::{Lifecycle, UnitWeighter};
 
 use crate::key::{KeyBy, KeyId, RequestHead, hasher, shared_hasher};
 use crate::store::Store;
+use crate::sync::unpoisoned;
 use crate::{Deadline, ErrorCode, Gate, Rejection, RejectionReason, clock};
 
 /// A handle to the state of a gate: one state that all requests share, or with `key_by` one state per key.
@@ -187,7 +188,7 @@ impl<T: KeyedHandle> Keyed<T> {
 
     fn sweep(&self, now: Instant) {
         {
-            let mut next = self.next_sweep.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = unpoisoned(self.next_sweep.lock());
             let is_full = self.states.len() >= self.max_keys;
             let advance_by = if is_full { SWEEP_INTERVAL - SWEEP_INTERVAL_WHEN_FULL } else { Duration::ZERO };
             if now + advance_by < *next {

@@ -93,6 +93,9 @@
 //! In the repository: `docs/guide.md` (one section per task), `docs/extensions.md`, `docs/events.md`,
 //! `docs/metrics.md`, and `examples/`.
 
+#[macro_use]
+mod debug;
+
 pub mod alerts;
 pub mod attempt;
 pub mod backpressure;

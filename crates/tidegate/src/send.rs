@@ -1,6 +1,5 @@
 //! One request through a clone of a service.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -57,8 +56,4 @@ where
     }
 }
 
-impl<S, R, F> fmt::Debug for SendFuture<S, R, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendFuture").finish_non_exhaustive()
-    }
-}
+partial_debug!([S, R, F] SendFuture<S, R, F>, "SendFuture");

@@ -1,5 +1,7 @@
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use crate::sync::unpoisoned;
 
 /// A state that the values of a layer, their services and their handles share.
 ///
@@ -41,7 +43,7 @@ impl<T> Shared<T> {
     /// The same state, for a handle that is given out: it follows when the state is [replaced](Self::replace).
     pub(crate) fn follower(&self) -> Self {
         let Node::State { follower, .. } = &*self.0 else { return self.clone() };
-        let mut follower = lock(follower);
+        let mut follower = unpoisoned(follower.lock());
         Self(follower.upgrade().unwrap_or_else(|| {
             let new = Arc::new(Node::Follower { state: self.clone(), successor: OnceLock::new() });
             *follower = Arc::downgrade(&new);
@@ -69,7 +71,7 @@ impl<T> Shared<T> {
     pub(crate) fn replace(&self, next: T) -> Self {
         let next = Self::new(next);
         if let Node::State { follower, .. } = &*self.0
-            && let Some(follower) = lock(follower).upgrade()
+            && let Some(follower) = unpoisoned(follower.lock()).upgrade()
             && let Node::Follower { successor, .. } = &*follower
             // One is this reference, the other that of the follower.
             && Arc::strong_count(&self.0) == 2
@@ -116,10 +118,6 @@ impl<T> WeakShared<T> {
     pub(crate) fn upgrade(&self) -> Option<Shared<T>> {
         self.0.upgrade().map(Shared)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<T> Clone for Shared<T> {

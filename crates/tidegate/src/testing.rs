@@ -1,11 +1,80 @@
 //! Helpers that the tests of the layers share.
 
+pub(crate) mod store;
+
+use std::pin::pin;
+use std::time::Duration;
+
+use http::Request;
+use http_body::Body;
+use http_body_util::BodyExt;
 use tidegate_testkit::strict::{self, Handle, Strict};
+use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use tidegate_testkit::calls::{call, complete, rejection, request, send};
 
-use crate::Payload;
+use crate::{Deadline, Payload, Tenant, Trail, Verdict, clock};
+
+pub(crate) const SECOND: Duration = secs(1);
+
+pub(crate) const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
 
 pub(crate) fn strict() -> (Strict<Payload>, Handle) {
     strict::service()
+}
+
+/// A runtime whose time advances when it is idle.
+pub(crate) fn paused() -> Runtime {
+    Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+}
+
+/// A small request with this extension.
+pub(crate) fn request_with<T: Clone + Send + Sync + 'static>(extension: T) -> Request<Payload> {
+    with(request(), extension)
+}
+
+/// The request with this extension in addition.
+pub(crate) fn with<T, B>(mut request: Request<B>, extension: T) -> Request<B>
+where
+    T: Clone + Send + Sync + 'static,
+{
+    request.extensions_mut().insert(extension);
+    request
+}
+
+/// Reads so many frames of a body, or up to its end, and drops it.
+pub(crate) async fn read_frames(body: impl Body, frames: usize) {
+    let mut body = pin!(body);
+    for _ in 0..frames {
+        if !matches!(body.frame().await, Some(Ok(_))) {
+            break;
+        }
+    }
+}
+
+/// A streaming request with a prompt of a few tokens, of which up to 100 more are requested.
+pub(crate) fn streaming_request() -> Request<Payload> {
+    chat_request(
+        r#"{"model":"m","stream":true,"max_tokens":100,"messages":[{"role":"user","content":"hi"}]}"#,
+    )
+}
+
+/// A request of the dialect of chat completions.
+pub(crate) fn chat_request(body: impl ToString) -> Request<Payload> {
+    Request::post("http://provider/v1/chat/completions").body(body.to_string().into()).unwrap()
+}
+
+pub(crate) fn of_tenant(name: &str) -> Request<Payload> {
+    request_with(Tenant(name.into()))
+}
+
+pub(crate) fn with_deadline(mut request: Request<Payload>, time: Duration) -> Request<Payload> {
+    Deadline::after(time, clock::now()).tighten(request.extensions_mut());
+    request
+}
+
+pub(crate) fn verdicts(trail: &Trail) -> Vec<Verdict> {
+    trail.steps().into_iter().map(|step| step.verdict).collect()
 }

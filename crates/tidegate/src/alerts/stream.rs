@@ -1,5 +1,4 @@
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -92,8 +91,4 @@ fn delayed(mut interval: Interval) -> Interval {
     interval
 }
 
-impl fmt::Debug for Alerts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Alerts").field("monitor", &self.monitor).finish_non_exhaustive()
-    }
-}
+partial_debug!([] Alerts, "Alerts", monitor);

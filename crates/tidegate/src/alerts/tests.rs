@@ -9,10 +9,8 @@ use super::monitor::Monitor;
 use super::{Alert, AlertKind, AlertState, ChainSignals, Settings};
 use crate::circuit_breaker::{EvaluatedRates, State};
 use crate::stack::{CircuitForAlerts, SignalsSnapshot};
-use crate::testing::{send, strict};
+use crate::testing::{SECOND, send, strict};
 use crate::{CircuitBreakerLayer, Payload, RateLimitLayer, ResilienceBuilder};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 fn healthy(target: &str) -> SignalsSnapshot {
     let layer = ResilienceBuilder::new(target).build();

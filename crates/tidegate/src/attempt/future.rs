@@ -1,4 +1,3 @@
-use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::ops::ControlFlow;
@@ -173,15 +172,4 @@ impl<S, F, R: Body, G: AdmissionGate, W: Wire<R>, B> ResponseFutureProj<'_, S, F
     }
 }
 
-impl<S, F, R: Body, G: AdmissionGate, W: Wire<R>, B> fmt::Debug for ResponseFuture<S, F, R, G, W, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            State::Calling(_) => "calling",
-            State::Judging(_) => "judging",
-            State::Queued(_) => "queued",
-            State::Rejected(_) => "rejected",
-            State::Done => "done",
-        };
-        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
-    }
-}
+partial_debug!([S, F, R: Body, G: AdmissionGate, W: Wire<R>, B] ResponseFuture<S, F, R, G, W, B>, "ResponseFuture");

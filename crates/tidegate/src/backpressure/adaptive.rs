@@ -1,6 +1,5 @@
 //! The adaptive limit: gathers calls into rounds, and computes a limit from each round. Plain code.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::limit::{Limit, Round};
@@ -259,15 +258,7 @@ impl RoundSamples {
     }
 }
 
-impl fmt::Debug for AdaptiveLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdaptiveLimit")
-            .field("bounds", &self.bounds)
-            .field("limit", &self.limit)
-            .field("unloaded", &self.unloaded)
-            .finish_non_exhaustive()
-    }
-}
+partial_debug!([] AdaptiveLimit, "AdaptiveLimit", bounds, limit, unloaded);
 
 #[cfg(test)]
 mod tests;

@@ -126,8 +126,7 @@ fn typical_of(times: impl Iterator<Item = Duration>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
+    use crate::testing::SECOND;
 
     #[test]
     fn most_recent_answers_end_within_the_typical_time() {

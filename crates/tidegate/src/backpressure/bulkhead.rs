@@ -1,10 +1,11 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::adaptive::{AdaptiveLimit, LimitRange, Sample};
 use super::answer_times::{AnswerTime, AnswerTimes};
 use super::settings::BackpressureSettings;
 use crate::priority_semaphore::PrioritySemaphore;
+use crate::sync::unpoisoned;
 use crate::thread_shard::SHARDS;
 
 /// One limit: the semaphore, and the adaptive limit that adjusts it, if any.
@@ -46,7 +47,7 @@ impl Bulkhead {
 
     /// Records the outcome of one call and returns the new limit, if it changed.
     pub(super) fn record(&self, sample: Sample, now: Instant) -> Option<usize> {
-        let mut adaptive = lock(self.adaptive.as_ref()?);
+        let mut adaptive = unpoisoned(self.adaptive.as_ref()?.lock());
         let before = adaptive.in_force();
         adaptive.record(sample, now);
         let limit = adaptive.in_force();
@@ -64,23 +65,23 @@ impl Bulkhead {
     /// Records the end of a successful call, which held its permit for `held`.
     pub(super) fn record_served(&self, held: Duration, now: Instant) {
         if let Some(adaptive) = &self.adaptive {
-            lock(adaptive).record_served(held, now);
+            unpoisoned(adaptive.lock()).record_served(held, now);
         }
     }
 
     /// Records the time of an answer.
     pub(super) fn record_answer(&self, time: AnswerTime, now: Instant) {
-        lock(&self.answer_times).record(time, now);
+        unpoisoned(self.answer_times.lock()).record(time, now);
     }
 
     /// The time that most answers take at most; zero if it is unknown.
     pub(super) fn answer_time(&self, now: Instant) -> Duration {
-        lock(&self.answer_times).typical(now)
+        unpoisoned(self.answer_times.lock()).typical(now)
     }
 
     /// The time that most answers that were not cut off took at most; zero if it is unknown.
     pub(super) fn whole_answer_time(&self, now: Instant) -> Duration {
-        lock(&self.answer_times).typical_whole(now)
+        unpoisoned(self.answer_times.lock()).typical_whole(now)
     }
 
     /// Changes a fixed limit.
@@ -89,8 +90,4 @@ impl Bulkhead {
             self.semaphore.set_limit(limit);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-
-const SECOND: Duration = Duration::from_secs(1);
+use crate::testing::SECOND;
 
 fn rate(count: u64, period: Duration, burst: u64) -> Rate {
     Rate::new(NonZeroU64::new(count).unwrap(), period, NonZeroU64::new(burst).unwrap())

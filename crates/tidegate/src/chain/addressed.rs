@@ -1,4 +1,3 @@
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -88,12 +87,4 @@ where
     }
 }
 
-impl<F> fmt::Debug for AddressedFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.0 {
-            State::Calling(_) => "calling",
-            State::Rejected(_) => "rejected",
-        };
-        f.debug_struct("AddressedFuture").field("state", &state).finish_non_exhaustive()
-    }
-}
+partial_debug!([F] AddressedFuture<F>, "AddressedFuture");

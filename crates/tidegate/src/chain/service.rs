@@ -1,4 +1,3 @@
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -174,14 +173,6 @@ impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
     }
 }
 
-impl<R: Body<Data = Bytes>> fmt::Debug for ResponseBody<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").finish_non_exhaustive()
-    }
-}
+partial_debug!([R: Body<Data = Bytes>] ResponseBody<R>, "ResponseBody");
 
-impl<C, F, R: Body<Data = Bytes>, B> fmt::Debug for ResponseFuture<C, F, R, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
+partial_debug!([C, F, R: Body<Data = Bytes>, B] ResponseFuture<C, F, R, B>, "ResponseFuture");

@@ -81,12 +81,5 @@ impl Recipient {
     }
 }
 
-/// The credentials are not shown.
-impl std::fmt::Debug for Recipient {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recipient")
-            .field("host", &self.host)
-            .field("model", &self.model)
-            .finish_non_exhaustive()
-    }
-}
+// The credentials are not shown.
+partial_debug!([] Recipient, "Recipient", host, model);

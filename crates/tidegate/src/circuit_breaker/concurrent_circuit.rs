@@ -1,4 +1,3 @@
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::admission::CircuitAdmission;
@@ -10,7 +9,7 @@ use super::success_counts::SuccessCounts;
 use super::transition::Transition;
 use crate::clock;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, unpoisoned};
 use crate::thread_shard::{SHARDS, thread_shard};
 
 /// A circuit that many threads use at once. While the provider is healthy they take no lock, and do not write
@@ -180,7 +179,7 @@ impl ConcurrentCircuit {
 
     /// Locks the circuit, and records the successes that were counted without the lock.
     fn lock(&self) -> MutexGuard<'_, LockedCircuit> {
-        let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locked = unpoisoned(self.locked.lock());
         let successes = self.successes.take();
         if successes > 0 {
             locked.circuit.record_successes(successes, clock::now());

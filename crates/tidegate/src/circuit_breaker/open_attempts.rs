@@ -1,9 +1,10 @@
 use std::num::NonZeroU16;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::open_budget::OpenBudget;
 use crate::Deadline;
+use crate::sync::unpoisoned;
 
 /// What an open circuit admits now.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ impl OpenAttempts {
     }
 
     fn lock(&self) -> MutexGuard<'_, Balance> {
-        self.balance.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.balance.lock())
     }
 }
 
@@ -126,8 +127,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
+    use crate::testing::SECOND;
 
     fn admitted(attempts: &OpenAttempts, now: Instant) -> usize {
         (0..10_000).take_while(|_| attempts.take(now).is_ok()).count()

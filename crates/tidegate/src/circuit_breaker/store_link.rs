@@ -1,4 +1,3 @@
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -302,8 +301,4 @@ fn synchronize(circuit: &Handle) {
     spawn(async move { circuit.synchronize().await });
 }
 
-impl fmt::Debug for CircuitLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitLink").field("store", &self.store).finish_non_exhaustive()
-    }
-}
+partial_debug!([] CircuitLink, "CircuitLink", store);

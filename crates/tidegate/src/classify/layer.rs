@@ -1,4 +1,3 @@
-use std::fmt;
 use std::sync::Arc;
 
 use tower_layer::Layer;
@@ -53,8 +52,4 @@ impl<S> Layer<S> for ClassifyLayer {
     }
 }
 
-impl fmt::Debug for ClassifyLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClassifyLayer").field("clocks", &self.clocks).finish_non_exhaustive()
-    }
-}
+partial_debug!([] ClassifyLayer, "ClassifyLayer", clocks);

@@ -1,5 +1,3 @@
-use std::fmt;
-
 use bytes::Bytes;
 use http_body::Frame;
 use tidegate_core::{Scan, Usage};
@@ -43,8 +41,4 @@ impl UsageScanner {
     }
 }
 
-impl fmt::Debug for UsageScanner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UsageScanner").field("attempt", &self.attempt).finish_non_exhaustive()
-    }
-}
+partial_debug!([] UsageScanner, "UsageScanner", attempt);

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::{ConfigError, Origin, PolicyFile, Preset, ResilienceConfig, field_names};
 use crate::retry::{Jitter, Strategy};
+use crate::testing::secs;
 use crate::{CircuitBreakerLayer, ResilienceBuilder, circuit_breaker, retry};
 
 fn read(text: &str) -> ResilienceConfig {
@@ -33,10 +34,6 @@ fn the_defaults_are_those_of_the_reference() {
     assert!(config.rate_limiter.is_none() && config.timeout.total.is_none());
 }
 
-fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
-
 #[test]
 fn durations_are_strings_or_numbers_of_seconds() {
     for (text, expected) in
@@ -54,134 +51,74 @@ fn durations_are_strings_or_numbers_of_seconds() {
 
 #[test]
 fn every_number_is_checked_and_the_message_names_the_key() {
-    for (text, message) in [
+    for (key, value, expected, found) in [
         (
-            "retry = { retry_on = [\"E2001\", \"quota_exhausted\"] }",
-            "retry.retry_on: expected the number or name of a retryable error code, such as E2001 or rate_limited, found \"quota_exhausted\"",
+            "retry.retry_on",
+            r#"["E2001", "quota_exhausted"]"#,
+            "the number or name of a retryable error code, such as E2001 or rate_limited",
+            r#""quota_exhausted""#,
         ),
-        ("retry = { max_attempts = 0 }", "retry.max_attempts: expected at least 1, found 0"),
+        ("retry.max_attempts", "0", "at least 1", "0"),
+        ("retry.backoff_multiplier", "0.5", "a number of at least 1", "0.5"),
+        ("retry.backoff_multiplier", "nan", "a number of at least 1", "NaN"),
+        ("retry.jitter.ratio", "1.5", "a number from 0 to 1", "1.5"),
+        ("retry.initial_delay", "60", "at most max_delay, 30s", "1m"),
+        ("rate_limiter.requests_per_second", "0", "a number above 0 and below 4294967296", "0"),
+        ("rate_limiter.requests_per_day", "-2.5", "a number above 0 and below 4294967296", "-2.5"),
+        ("rate_limiter.tokens_per_minute", "0", "at least 1", "0"),
+        ("rate_limiter.output_tokens_per_minute", "0", "at least 1", "0"),
+        ("rate_limiter.burst_size", "0", "at least 1", "0"),
+        ("circuit_breaker.failure_threshold", "0", "at least 1", "0"),
+        ("circuit_breaker.success_threshold", "0", "at least 1", "0"),
+        ("circuit_breaker.half_open_max", "0", "at least 1", "0"),
+        ("circuit_breaker.failure_rate_threshold", "50", "a number above 0 and at most 1", "50"),
         (
-            "retry = { backoff_multiplier = 0.5 }",
-            "retry.backoff_multiplier: expected a number of at least 1, found 0.5",
+            "circuit_breaker.slow_call_rate_threshold",
+            "nan\ncircuit_breaker.slow_call_threshold = 1",
+            "a number above 0 and at most 1",
+            "NaN",
         ),
+        ("circuit_breaker.slow_call_rate_threshold", "0.5", "slow_call_threshold beside it", "0.5"),
+        ("circuit_breaker.slow_call_threshold", "0", "more than no time", "0s"),
+        ("circuit_breaker.minimum_throughput", "0", "at least 1", "0"),
+        ("circuit_breaker.sliding_window_size", "2000000", "a whole number from 1 to 1048576", "2000000"),
+        ("circuit_breaker.sliding_window", r#""5ms""#, "at least 10ms", "5ms"),
         (
-            "retry = { backoff_multiplier = nan }",
-            "retry.backoff_multiplier: expected a number of at least 1, found NaN",
-        ),
-        (
-            "retry = { jitter = { ratio = 1.5 } }",
-            "retry.jitter.ratio: expected a number from 0 to 1, found 1.5",
-        ),
-        ("retry = { initial_delay = 60 }", "retry.initial_delay: expected at most max_delay, 30s, found 1m"),
-        (
-            "rate_limiter = { requests_per_second = 0 }",
-            "rate_limiter.requests_per_second: expected a number above 0 and below 4294967296, found 0",
-        ),
-        (
-            "rate_limiter = { requests_per_day = -2.5 }",
-            "rate_limiter.requests_per_day: expected a number above 0 and below 4294967296, found -2.5",
-        ),
-        (
-            "rate_limiter = { tokens_per_minute = 0 }",
-            "rate_limiter.tokens_per_minute: expected at least 1, found 0",
-        ),
-        (
-            "rate_limiter = { output_tokens_per_minute = 0 }",
-            "rate_limiter.output_tokens_per_minute: expected at least 1, found 0",
-        ),
-        ("rate_limiter = { burst_size = 0 }", "rate_limiter.burst_size: expected at least 1, found 0"),
-        (
-            "circuit_breaker = { failure_threshold = 0 }",
-            "circuit_breaker.failure_threshold: expected at least 1, found 0",
+            "circuit_breaker.shared_window",
+            "true",
+            "failure_rate_threshold or slow_call_threshold beside it",
+            "true",
         ),
         (
-            "circuit_breaker = { success_threshold = 0 }",
-            "circuit_breaker.success_threshold: expected at least 1, found 0",
+            "circuit_breaker.sliding_window",
+            "60\ncircuit_breaker.sliding_window_size = 100",
+            "no sliding_window_size beside it",
+            "1m",
         ),
-        (
-            "circuit_breaker = { half_open_max = 0 }",
-            "circuit_breaker.half_open_max: expected at least 1, found 0",
-        ),
-        (
-            "circuit_breaker = { failure_rate_threshold = 50 }",
-            "circuit_breaker.failure_rate_threshold: expected a number above 0 and at most 1, found 50",
-        ),
-        (
-            "circuit_breaker = { slow_call_threshold = 1, slow_call_rate_threshold = nan }",
-            "circuit_breaker.slow_call_rate_threshold: expected a number above 0 and at most 1, found NaN",
-        ),
-        (
-            "circuit_breaker = { slow_call_rate_threshold = 0.5 }",
-            "circuit_breaker.slow_call_rate_threshold: expected slow_call_threshold beside it, found 0.5",
-        ),
-        (
-            "circuit_breaker = { slow_call_threshold = 0 }",
-            "circuit_breaker.slow_call_threshold: expected more than no time, found 0s",
-        ),
-        (
-            "circuit_breaker = { minimum_throughput = 0 }",
-            "circuit_breaker.minimum_throughput: expected at least 1, found 0",
-        ),
-        (
-            "circuit_breaker = { sliding_window_size = 2000000 }",
-            "circuit_breaker.sliding_window_size: expected a whole number from 1 to 1048576, found 2000000",
-        ),
-        (
-            "circuit_breaker = { sliding_window = \"5ms\" }",
-            "circuit_breaker.sliding_window: expected at least 10ms, found 5ms",
-        ),
-        (
-            "circuit_breaker = { shared_window = true }",
-            "circuit_breaker.shared_window: expected failure_rate_threshold or slow_call_threshold beside it, found true",
-        ),
-        (
-            "circuit_breaker = { sliding_window = 60, sliding_window_size = 100 }",
-            "circuit_breaker.sliding_window: expected no sliding_window_size beside it, found 1m",
-        ),
-        (
-            "circuit_breaker = { cooldown_growth = 0.5 }",
-            "circuit_breaker.cooldown_growth: expected a number of at least 1, found 0.5",
-        ),
-        (
-            "circuit_breaker = { max_cooldown = 10 }",
-            "circuit_breaker.max_cooldown: expected at least cooldown_seconds, 30s, found 10s",
-        ),
-        (
-            "circuit_breaker = { cooldown_jitter = 1.5 }",
-            "circuit_breaker.cooldown_jitter: expected a number from 0 to 1, found 1.5",
-        ),
-        ("timeout = { header = \"a b\" }", "timeout.header: expected the name of a header, found \"a b\""),
-        ("backpressure = { max_inflight = 0 }", "backpressure.max_inflight: expected at least 1, found 0"),
-        ("backpressure = { min_inflight = 0 }", "backpressure.min_inflight: expected at least 1, found 0"),
-        (
-            "backpressure = { max_inflight = 8, min_inflight = 9 }",
-            "backpressure.min_inflight: expected at most max_inflight, 8, found 9",
-        ),
-        (
-            "retry = { budget = { ratio = 1.5 } }",
-            "retry.budget.ratio: expected a number from 0 to 1, found 1.5",
-        ),
-        (
-            "rate_limiter = { quotas = [{ unit = \"tokens\", amount = 1, period = 0 }] }",
-            "rate_limiter.quotas[0].period: expected more than no time, found 0s",
-        ),
-        (
-            "circuit_breaker = { open_budget = { per_second = 0.0 } }",
-            "circuit_breaker.open_budget.per_second: expected a number above 0 and at most 1000, found 0",
-        ),
-        ("rate_limiter = { max_keys = 0 }", "rate_limiter.max_keys: expected at least 1, found 0"),
-        ("circuit_breaker = { max_keys = 0 }", "circuit_breaker.max_keys: expected at least 1, found 0"),
-        ("backpressure = { max_keys = 0 }", "backpressure.max_keys: expected at least 1, found 0"),
-        (
-            "circuit_breaker = { probe_lease = 0 }",
-            "circuit_breaker.probe_lease: expected at least 1ms, found 0s",
-        ),
-        ("timeout = { attempt = 0 }", "timeout.attempt: expected more than no time, found 0s"),
-        ("timeout = { token_gap = 0 }", "timeout.token_gap: expected more than no time, found 0s"),
-        ("timeout = { total = \"0s\" }", "timeout.total: expected more than no time, found 0s"),
+        ("circuit_breaker.cooldown_growth", "0.5", "a number of at least 1", "0.5"),
+        ("circuit_breaker.max_cooldown", "10", "at least cooldown_seconds, 30s", "10s"),
+        ("circuit_breaker.cooldown_jitter", "1.5", "a number from 0 to 1", "1.5"),
+        ("timeout.header", r#""a b""#, "the name of a header", r#""a b""#),
+        ("backpressure.max_inflight", "0", "at least 1", "0"),
+        ("backpressure.min_inflight", "0", "at least 1", "0"),
+        ("backpressure.min_inflight", "9\nbackpressure.max_inflight = 8", "at most max_inflight, 8", "9"),
+        ("retry.budget.ratio", "1.5", "a number from 0 to 1", "1.5"),
+        ("circuit_breaker.open_budget.per_second", "0.0", "a number above 0 and at most 1000", "0"),
+        ("rate_limiter.max_keys", "0", "at least 1", "0"),
+        ("circuit_breaker.max_keys", "0", "at least 1", "0"),
+        ("backpressure.max_keys", "0", "at least 1", "0"),
+        ("circuit_breaker.probe_lease", "0", "at least 1ms", "0s"),
+        ("timeout.attempt", "0", "more than no time", "0s"),
+        ("timeout.token_gap", "0", "more than no time", "0s"),
+        ("timeout.total", r#""0s""#, "more than no time", "0s"),
     ] {
-        assert_eq!(build_error(text), message);
+        let message = format!("{key}: expected {expected}, found {found}");
+        assert_eq!(build_error(&format!("{key} = {value}")), message);
     }
+    assert_eq!(
+        build_error("rate_limiter = { quotas = [{ unit = \"tokens\", amount = 1, period = 0 }] }"),
+        "rate_limiter.quotas[0].period: expected more than no time, found 0s",
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -127,8 +126,4 @@ impl Drop for Listener {
     }
 }
 
-impl<E> fmt::Debug for Subscription<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("missed", &self.missed).finish_non_exhaustive()
-    }
-}
+partial_debug!([E] Subscription<E>, "Subscription", missed);

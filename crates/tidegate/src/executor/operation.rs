@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
@@ -13,6 +13,7 @@ use http_body_util::Empty;
 use pin_project::pin_project;
 use tower_service::Service;
 
+use crate::sync::unpoisoned;
 use crate::{BoxError, Classifier, Failure, Outcome, Payload};
 
 /// The result of the last run.
@@ -50,12 +51,12 @@ impl<T> LastResult<T> {
     }
 
     pub(super) fn take(&self) -> Option<Result<T, BoxError>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        unpoisoned(self.0.lock()).take()
     }
 
     fn set(&self, result: Result<T, BoxError>) {
         // The earlier result is dropped without the lock.
-        let _earlier = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(result);
+        let _earlier = unpoisoned(self.0.lock()).replace(result);
     }
 }
 

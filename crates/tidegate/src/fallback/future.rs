@@ -1,4 +1,3 @@
-use std::fmt;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -253,17 +252,4 @@ where
     }
 }
 
-impl<S, F, B> fmt::Debug for ResponseFuture<S, F, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            State::Collecting(_) => "collecting",
-            State::CallingFirst(_) => "calling the first target",
-            State::PastDeadline => "past the deadline",
-            State::ReadyingFirst | State::Readying(_) => "readying a target",
-            State::CallingNext(_) | State::CallingHedge(_) => "calling another target",
-            State::Done => "done",
-            State::Waiting(_) => "waiting for a cooldown",
-        };
-        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
-    }
-}
+partial_debug!([S, F, B] ResponseFuture<S, F, B>, "ResponseFuture");

@@ -9,7 +9,6 @@ use super::last_resort::{LastResort, LastResortKind};
 use super::settings::{FallbackSettings, Settings, default_continuator};
 use super::static_answers::StaticAnswers;
 use super::target::Target;
-use super::target_model::TargetModel;
 use super::{AsTarget, Fallback, Handle};
 use crate::KeyBy;
 use crate::group::Group;
@@ -76,7 +75,7 @@ impl FallbackLayer {
         if let Some(address) = crate::chain::built_in_address(target) {
             let output_cap = Some(address.output_cap());
             let new = Target::new(target, crate::chain::named_target(service, address, false));
-            let models = [TargetModel { name: Arc::clone(&new.name), output_cap }].into();
+            let models = [super::TargetModel { name: Arc::clone(&new.name), output_cap }].into();
             return self.then_target(Target { models, ..new });
         }
         #[cfg(all(feature = "config", feature = "translate", feature = "reqwest"))]

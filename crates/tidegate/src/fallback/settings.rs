@@ -1,5 +1,4 @@
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +6,7 @@ use tidegate_core::{AnswerSynthesizer, ModelCatalog, StreamContinuator};
 
 use super::policy::FallbackPolicy;
 use crate::settings::{ConfigError, LayerSettings, OptionalDurationText};
+use crate::sync::unpoisoned;
 use crate::{KeyBy, Payload};
 
 /// The settings of a [`FallbackLayer`](crate::FallbackLayer), and their defaults; the part `fallback` of a
@@ -92,17 +92,11 @@ impl Default for FallbackHooks {
 impl FallbackHooks {
     /// A random number, uniform in 0..1.
     pub(super) fn random(&self) -> f64 {
-        self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
+        unpoisoned(self.random.lock()).f64()
     }
 }
 
-impl fmt::Debug for FallbackHooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FallbackHooks")
-            .field("continues", &self.continuator.is_some())
-            .finish_non_exhaustive()
-    }
-}
+partial_debug!([] FallbackHooks, "FallbackHooks");
 
 #[cfg(feature = "translate")]
 pub(super) fn default_continuator() -> Option<Arc<dyn StreamContinuator>> {

@@ -1,5 +1,3 @@
-use std::fmt;
-
 /// The fixed answers of a last resort: one text for each kind of prompt.
 ///
 /// The kind of a prompt is detected by English words in it; for other languages set one text for all kinds
@@ -113,11 +111,7 @@ impl Default for StaticAnswers {
     }
 }
 
-impl fmt::Debug for StaticAnswers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StaticAnswers").finish_non_exhaustive()
-    }
-}
+partial_debug!([] StaticAnswers, "StaticAnswers");
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::sync::unpoisoned;
 
 /// Counters of one target or last resort of a chain.
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ impl TargetCounters {
         if is_success {
             self.successes.fetch_add(1, Ordering::Relaxed);
         }
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = unpoisoned(self.recent.lock());
         recent.successes = recent.successes << 1 | u128::from(is_success);
         recent.successes &= (1 << RECENT_COUNT) - 1;
         recent.count = (recent.count + 1).min(RECENT_COUNT);
@@ -63,7 +65,7 @@ impl TargetCounters {
 
     pub(super) fn statistics(&self, target: &Arc<str>, position: usize) -> TargetStatistics {
         let (recent, recent_successes) = {
-            let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            let recent = unpoisoned(self.recent.lock());
             (recent.count, recent.successes.count_ones())
         };
         TargetStatistics {

@@ -1,6 +1,5 @@
-use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use tower_service::Service;
 
 use super::statistics::TargetCounters;
 use super::target_model::TargetModel;
+use crate::sync::unpoisoned;
 use crate::{BoxError, Error, HttpService, Payload};
 
 /// The body of a response from another target. Boxed, since targets differ in type: one allocation per fallback.
@@ -33,10 +33,6 @@ impl TargetBody {
     pub(super) fn new(body: impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static) -> Self {
         Self(Mutex::new(UnsyncBoxBody::new(body.map_err(Error::boxed))))
     }
-
-    fn lock(&self) -> MutexGuard<'_, UnsyncBoxBody<Bytes, Error>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Body for TargetBody {
@@ -47,16 +43,16 @@ impl Body for TargetBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let body = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let body = unpoisoned(self.0.get_mut());
         Pin::new(body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.lock().is_end_stream()
+        unpoisoned(self.0.lock()).is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.lock().size_hint()
+        unpoisoned(self.0.lock()).size_hint()
     }
 }
 
@@ -108,11 +104,4 @@ impl Target {
     }
 }
 
-impl fmt::Debug for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target")
-            .field("name", &self.name)
-            .field("counts", &self.counters)
-            .finish_non_exhaustive()
-    }
-}
+partial_debug!([] Target, "Target", name, counters);

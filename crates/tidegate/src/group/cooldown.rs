@@ -124,10 +124,7 @@ mod tests {
 
     use super::*;
     use crate::RetryHint;
-
-    const fn secs(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
+    use crate::testing::secs;
 
     fn fail(code: ErrorCode) -> Failure {
         Failure::new(code)

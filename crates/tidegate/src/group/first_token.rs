@@ -101,10 +101,7 @@ impl PackedEstimate {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const fn secs(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
+    use crate::testing::secs;
 
     const fn at(seconds: u32) -> Ticks {
         Ticks(seconds.wrapping_mul(1_000))

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -152,17 +151,4 @@ where
     }
 }
 
-impl<S, F, B> fmt::Debug for ResponseFuture<S, F, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.0 {
-            GroupFuture::OnlyMember(_) => "calling the only member",
-            GroupFuture::Several(several) => match several.state {
-                State::Collecting(_) => "collecting",
-                State::Readying(_) => "readying a member",
-                State::Calling(_) => "calling",
-                State::Done => "done",
-            },
-        };
-        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
-    }
-}
+partial_debug!([S, F, B] ResponseFuture<S, F, B>, "ResponseFuture");

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::sync::Arc;
 
 use super::choice::MemberLoad;
@@ -98,12 +97,4 @@ impl<S> From<Resilience<S>> for Member<Resilience<S>> {
     }
 }
 
-impl<S> fmt::Debug for Member<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member")
-            .field("name", &self.name)
-            .field("weight", &self.weight)
-            .field("state", &self.state)
-            .finish_non_exhaustive()
-    }
-}
+partial_debug!([S] Member<S>, "Member", name, weight, state);

@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::cooldown::{MemberCooldown, is_of_account};
@@ -9,6 +9,7 @@ use super::snapshot::{ChoiceReason, PromptTokens};
 use super::store_link::MemberLink;
 use super::ticks::Ticks;
 use crate::store::Store;
+use crate::sync::unpoisoned;
 use crate::{Failure, UsageTotals, clock};
 
 /// What has been learned about a member. The services of a group and their clones share it.
@@ -167,11 +168,11 @@ impl MemberState {
     }
 
     fn lock_cooldown(&self) -> MutexGuard<'_, MemberCooldown> {
-        self.cooldown.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.cooldown.lock())
     }
 
     fn lock_recent(&self) -> MutexGuard<'_, DecayingCount> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.recent.lock())
     }
 }
 

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -86,8 +85,4 @@ impl StoreListener for CooldownListener {
     }
 }
 
-impl fmt::Debug for MemberLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemberLink").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+partial_debug!([] MemberLink, "MemberLink", name);

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Serialize;
 
@@ -8,6 +8,7 @@ use super::budget::HedgeBudget;
 use super::settings::Settings;
 use super::target_times::TargetTimes;
 use crate::layer_state::LayerState;
+use crate::sync::unpoisoned;
 
 /// The times of the targets, the budget and the statistics that a layer, its services and their clones share.
 #[derive(Clone, Debug)]
@@ -74,7 +75,7 @@ impl Handle {
 
     /// The times of the target with this name.
     pub(crate) fn times_of(&self, target: &str) -> Arc<TargetTimes> {
-        let mut targets = self.0.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut targets = unpoisoned(self.0.targets.lock());
         Arc::clone(targets.entry(target.into()).or_default())
     }
 
@@ -84,7 +85,7 @@ impl Handle {
     }
 
     pub(super) fn budget(&self) -> MutexGuard<'_, HedgeBudget> {
-        self.0.budget.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.0.budget.lock())
     }
 }
 

@@ -1,7 +1,8 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::response_times::ResponseTimes;
+use crate::sync::unpoisoned;
 
 /// How long a target usually takes to its first token: streams and whole answers apart, since the first token of a whole
 /// answer arrives with its last one.
@@ -44,15 +45,14 @@ impl TargetTimes {
             AnswerKind::Stream => &self.streams,
             AnswerKind::Document => &self.documents,
         };
-        times.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(times.lock())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
+    use crate::testing::SECOND;
 
     #[test]
     fn streams_and_documents_are_measured_apart_and_need_their_samples() {

@@ -1,10 +1,11 @@
 //! The series of one metric, which are registered when they are first used.
 
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{OnceLock, RwLock};
 
 use metrics::Counter;
 
 use crate::ErrorCode;
+use crate::sync::unpoisoned;
 
 /// The value of the label `code` of a success.
 pub(super) const OK: &str = "ok";
@@ -47,10 +48,10 @@ impl<K: Copy + Eq> ByKey<K> {
         let find = |series: &[(K, Counter)]| {
             series.iter().find(|(known, _)| *known == key).map(|(_, counter)| counter.increment(1))
         };
-        if find(&self.0.read().unwrap_or_else(PoisonError::into_inner)).is_some() {
+        if find(&unpoisoned(self.0.read())).is_some() {
             return;
         }
-        let mut series = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut series = unpoisoned(self.0.write());
         if find(&series).is_none() {
             let counter = register();
             counter.increment(1);

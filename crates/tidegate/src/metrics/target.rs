@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::{Once, OnceLock, PoisonError, RwLock};
+use std::sync::{Once, OnceLock, RwLock};
 
 use metrics::{Counter, Histogram, counter, histogram};
 use tidegate_core::NotProcessedReason;
@@ -7,6 +7,7 @@ use tidegate_core::NotProcessedReason;
 use super::series::{ByCode, ByKey, OK};
 use super::{CallTokens, TokenAmounts, names};
 use crate::circuit_breaker::State;
+use crate::sync::unpoisoned;
 use crate::{ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, RejectionReason};
 
 /// The most targets with series of their own. The names are those of stacks and targets of the program; if a
@@ -56,14 +57,14 @@ static DESCRIBED: Once = Once::new();
 impl TargetMetrics {
     /// The metrics of the target of this name.
     pub(crate) fn of(target: &str) -> Self {
-        let known = TARGETS.read().unwrap_or_else(PoisonError::into_inner).get(target).copied();
+        let known = unpoisoned(TARGETS.read()).get(target).copied();
         known.unwrap_or_else(|| Self::add(target))
     }
 
     #[cold]
     fn add(target: &str) -> Self {
         DESCRIBED.call_once(names::describe);
-        let mut targets = TARGETS.write().unwrap_or_else(PoisonError::into_inner);
+        let mut targets = unpoisoned(TARGETS.write());
         let is_full = targets.len() >= MAX_TARGETS && !targets.contains_key(target);
         let name = if is_full { OTHER } else { target };
         if let Some(known) = targets.get(name) {

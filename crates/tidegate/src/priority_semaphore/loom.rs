@@ -100,100 +100,75 @@ fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static)
     builder.check(model);
 }
 
-#[test]
-fn two_threads_share_one_permit() {
-    explore(None, || {
-        let checked = CheckedSemaphore::new(1);
-        let other = Arc::clone(&checked);
-        let thread = thread::spawn(move || other.acquire_and_release(Priority::Batch, 1));
-        checked.acquire_and_release(Priority::Interactive, 1);
-        thread.join().unwrap();
+/// These operations of other threads, beside those of this one.
+fn race<const OTHERS: usize>(
+    semaphore: fn() -> Arc<CheckedSemaphore>,
+    others: [fn(&CheckedSemaphore); OTHERS],
+    this: fn(&CheckedSemaphore),
+) {
+    explore((OTHERS > 1).then_some(3), move || {
+        let checked = semaphore();
+        let threads = others.map(|other| {
+            let checked = Arc::clone(&checked);
+            thread::spawn(move || other(&checked))
+        });
+        this(&checked);
+        threads.map(|thread| thread.join().unwrap());
         checked.assert_idle();
     });
+}
+
+/// Acquires and releases one of at most `MAX` permits.
+fn interactive<const MAX: usize>(checked: &CheckedSemaphore) {
+    checked.acquire_and_release(Priority::Interactive, MAX);
+}
+
+fn batch<const MAX: usize>(checked: &CheckedSemaphore) {
+    checked.acquire_and_release(Priority::Batch, MAX);
+}
+
+#[test]
+fn two_threads_share_one_permit() {
+    race(|| CheckedSemaphore::new(1), [batch::<1>], interactive::<1>);
 }
 
 #[test]
 fn three_threads_share_one_permit() {
-    explore(Some(3), || {
-        let checked = CheckedSemaphore::new(1);
-        let threads = [Priority::Interactive, Priority::Batch].map(|priority| {
-            let checked = Arc::clone(&checked);
-            thread::spawn(move || checked.acquire_and_release(priority, 1))
-        });
-        checked.acquire_and_release(Priority::Interactive, 1);
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        checked.assert_idle();
-    });
+    race(|| CheckedSemaphore::new(1), [interactive::<1>, batch::<1>], interactive::<1>);
 }
 
 #[test]
 fn three_threads_share_two_permits() {
-    explore(Some(3), || {
-        let checked = CheckedSemaphore::new(2);
-        let threads = [Priority::Interactive, Priority::Interactive].map(|priority| {
-            let checked = Arc::clone(&checked);
-            thread::spawn(move || checked.acquire_and_release(priority, 2))
-        });
-        checked.acquire_and_release(Priority::Batch, 2);
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        checked.assert_idle();
-    });
+    race(|| CheckedSemaphore::new(2), [interactive::<2>, interactive::<2>], batch::<2>);
 }
 
 #[test]
 fn a_permit_granted_to_a_cancelled_waiter_reaches_the_other() {
-    explore(Some(3), || {
+    let acquired = || {
         let checked = CheckedSemaphore::new(1);
         assert!(checked.semaphore.try_acquire());
         checked.enter(1);
-        let (cancels, acquires) = (Arc::clone(&checked), Arc::clone(&checked));
-        let threads = [
-            thread::spawn(move || cancels.acquire_and_cancel()),
-            thread::spawn(move || acquires.acquire_and_release(Priority::Interactive, 1)),
-        ];
-        checked.exit();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        checked.assert_idle();
-    });
+        checked
+    };
+    race(acquired, [CheckedSemaphore::acquire_and_cancel, interactive::<1>], CheckedSemaphore::exit);
 }
 
 #[test]
 fn raising_the_limit_admits_the_waiters() {
-    explore(Some(3), || {
-        let checked = CheckedSemaphore::new(0);
-        let threads = [Priority::Interactive, Priority::Batch].map(|priority| {
-            let checked = Arc::clone(&checked);
-            thread::spawn(move || checked.acquire_and_release(priority, 1))
-        });
-        checked.semaphore.set_limit(1);
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        checked.assert_idle();
-    });
+    let raise = |checked: &CheckedSemaphore| checked.semaphore.set_limit(1);
+    race(|| CheckedSemaphore::new(0), [interactive::<1>, batch::<1>], raise);
 }
 
 #[test]
 fn lowering_and_raising_the_limit_loses_no_waiter() {
-    explore(Some(3), || {
-        let checked = CheckedSemaphore::new(1);
-        let threads = [Priority::Interactive, Priority::Interactive].map(|priority| {
-            let checked = Arc::clone(&checked);
-            thread::spawn(move || checked.acquire_and_release(priority, 2))
-        });
-        checked.semaphore.set_limit(0);
-        checked.semaphore.set_limit(2);
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        checked.assert_idle();
-    });
+    race(
+        || CheckedSemaphore::new(1),
+        [interactive::<2>, interactive::<2>],
+        |checked| {
+            checked.semaphore.set_limit(0);
+            checked.semaphore.set_limit(2);
+        },
+    );
 }
 
 /// A permit acquired after the limit was lowered to one is the only one in use, whatever was in use before.

@@ -28,7 +28,6 @@
 //!      └─────────────▶ removed ◀──────┘
 //! ```
 
-use std::sync::PoisonError;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -36,7 +35,7 @@ use self::kept_permits::KeptPermits;
 use self::packed_state::PackedState;
 use crate::Priority;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, unpoisoned};
 use crate::thread_shard::thread_shard;
 
 mod flows;
@@ -254,7 +253,7 @@ impl PrioritySemaphore {
     /// Takes the waiters whose time is up out of the queue, and revokes the permits that were granted before the last
     /// sweep and not accepted since. At most one sweep is made in an interval; its cost grows with the queue.
     pub(crate) fn sweep(&self, now: Instant) {
-        let mut last_sweep = self.last_sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last_sweep = unpoisoned(self.last_sweep.lock());
         if last_sweep.is_some_and(|last| now.saturating_duration_since(last) < SWEEP_INTERVAL) {
             return;
         }
@@ -393,7 +392,7 @@ impl PrioritySemaphore {
     }
 
     fn queue(&self) -> MutexGuard<'_, WaitQueue<Waiter>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.queue.lock())
     }
 }
 

@@ -1,11 +1,10 @@
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::queue::RateQueue;
 use super::quota_set::QuotaSet;
 use super::thread_credits::ThreadCredits;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, unpoisoned};
 use crate::thread_shard::thread_shard;
 
 /// The queue that many threads use at once. At high rates a thread takes the lock once for many calls.
@@ -62,7 +61,7 @@ impl ConcurrentQueue {
 
     /// Locks the queue, and charges what threads have admitted on credit. There is no credit until the lock is released.
     pub(super) fn lock(&self) -> MutexGuard<'_, RateQueue> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = unpoisoned(self.queue.lock());
         self.close_credits(&mut queue);
         queue
     }
@@ -76,7 +75,7 @@ impl ConcurrentQueue {
     }
 
     fn open_credit(&self, shard: usize, now: Instant) -> Result<u64, MutexGuard<'_, RateQueue>> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = unpoisoned(self.queue.lock());
         let RateQueue { limits, credits, backlog, .. } = &mut *queue;
         if backlog.total() == 0
             && let Some(number) = self.credits.open(shard, credits, limits, now)

@@ -1,8 +1,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::Deadline;
+use crate::sync::unpoisoned;
 
 /// The waits that a provider reports with failures other than a 429, as `Retry-After` in a 529.
 ///
@@ -83,15 +84,14 @@ impl OverloadHints {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<OverloadHint>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.latest.lock())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
+    use crate::testing::SECOND;
 
     #[test]
     fn hints_close_the_gate_until_a_later_call_is_served() {

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -50,8 +49,4 @@ impl StoreListener for LimitListener {
     }
 }
 
-impl fmt::Debug for StoreLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreLink").field("store", &self.store).finish_non_exhaustive()
-    }
-}
+partial_debug!([] StoreLink, "StoreLink", store);

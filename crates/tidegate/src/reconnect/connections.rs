@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::Extensions;
@@ -8,6 +8,7 @@ use hyper_util::client::legacy::connect::{CaptureConnection, Connected, HttpInfo
 use lru::LruCache;
 
 use crate::clock;
+use crate::sync::unpoisoned;
 
 /// When each connection, by its addresses, last served a response; the most recent ones.
 #[derive(Clone)]
@@ -26,23 +27,20 @@ impl UsedConnections {
     /// Records that the connection with the [`HttpInfo`] in these extensions of a response has served it.
     pub(super) fn record(&self, extensions: &Extensions) {
         if let Some(addresses) = addresses(extensions) {
-            self.lock().put(addresses, clock::now());
+            unpoisoned(self.0.lock()).put(addresses, clock::now());
         }
     }
 
     /// Whether `connection`, which has failed, had served a response. It is forgotten: its addresses may be those of a
     /// fresh connection later.
     pub(super) fn take(&self, connection: &Connected) -> bool {
-        addresses_of(connection).is_some_and(|addresses| self.lock().pop(&addresses).is_some())
+        addresses_of(connection).is_some_and(|addresses| unpoisoned(self.0.lock()).pop(&addresses).is_some())
     }
 
     fn has_served_since(&self, since: Instant, connection: &Connected) -> bool {
-        let served = addresses_of(connection).and_then(|addresses| self.lock().peek(&addresses).copied());
+        let served = addresses_of(connection)
+            .and_then(|addresses| unpoisoned(self.0.lock()).peek(&addresses).copied());
         served.is_some_and(|served| served > since)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LruCache<Addresses, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

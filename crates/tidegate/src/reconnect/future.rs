@@ -1,4 +1,3 @@
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -100,12 +99,4 @@ fn record(reason: NotProcessedReason, request: &Request<Payload>) {
     Decision::SentAgain(reason).emit(target.as_deref().unwrap_or_default(), None);
 }
 
-impl<S, F> fmt::Debug for ResponseFuture<S, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            State::Calling(_) => "calling",
-            State::Readying(_) => "readying",
-        };
-        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
-    }
-}
+partial_debug!([S, F] ResponseFuture<S, F>, "ResponseFuture");

@@ -91,8 +91,4 @@ where
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for Reconnect<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reconnect").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
+partial_debug!([S: fmt::Debug] Reconnect<S>, "Reconnect", inner);

@@ -107,8 +107,8 @@ pub(super) mod tests {
     // Imported by name, since proptest has a `Strategy` too.
     use super::Strategy;
     use super::*;
+    use crate::testing::SECOND;
 
-    const SECOND: Duration = Duration::from_secs(1);
     const ALL: [Strategy; 6] = [
         Strategy::Fixed,
         Strategy::Linear,

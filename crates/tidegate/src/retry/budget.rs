@@ -1,9 +1,10 @@
 use std::num::NonZeroU64;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::bucket::{Bucket, Rate};
+use crate::sync::unpoisoned;
 
 /// The retry budget of all calls together: a share of the traffic, and a floor.
 ///
@@ -46,9 +47,7 @@ impl Budget {
             .balance
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |balance| balance.checked_sub(RETRY));
         spent.is_ok()
-            || self.floor.as_ref().is_some_and(|floor| {
-                floor.lock().unwrap_or_else(PoisonError::into_inner).spend(1, now).is_ok()
-            })
+            || self.floor.as_ref().is_some_and(|floor| unpoisoned(floor.lock()).spend(1, now).is_ok())
     }
 }
 

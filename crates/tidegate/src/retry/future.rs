@@ -1,4 +1,3 @@
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -204,14 +203,4 @@ where
     }
 }
 
-impl<S, F, B> fmt::Debug for ResponseFuture<S, F, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            State::Collecting(_) => "collecting",
-            State::Calling(_) => "calling",
-            State::Waiting(_) => "waiting",
-            State::Readying(_) => "readying",
-        };
-        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
-    }
-}
+partial_debug!([S, F, B] ResponseFuture<S, F, B>, "ResponseFuture");

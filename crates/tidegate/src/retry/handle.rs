@@ -1,4 +1,4 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use http::Extensions;
@@ -13,6 +13,7 @@ use super::{LoadSignals, RetryOverride, Statistics, Strategy, headers};
 use crate::chain_position::ChainPosition;
 use crate::events::Decision;
 use crate::layer_state::LayerState;
+use crate::sync::unpoisoned;
 use crate::{Deadline, Outcome, clock};
 
 /// The retry budget and the statistics that a layer, its services and their clones share.
@@ -111,11 +112,7 @@ impl Handle {
         {
             let now = clock::now();
             let took = now.saturating_duration_since(began);
-            recent.lock().unwrap_or_else(PoisonError::into_inner).record(
-                outcome.failure().is_some(),
-                took,
-                now,
-            );
+            unpoisoned(recent.lock()).record(outcome.failure().is_some(), took, now);
         }
     }
 
@@ -126,12 +123,12 @@ impl Handle {
             None => load_below(),
         };
         let Some(recent) = &self.0.recent else { return LoadSignals { load, ..LoadSignals::default() } };
-        let recent = recent.lock().unwrap_or_else(PoisonError::into_inner).load_signals(clock::now());
+        let recent = unpoisoned(recent.lock()).load_signals(clock::now());
         LoadSignals { load, ..recent }
     }
 
     /// Uniform in 0..1.
     pub(super) fn random(&self) -> f64 {
-        self.0.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
+        unpoisoned(self.0.random.lock()).f64()
     }
 }

@@ -98,8 +98,7 @@ impl RecentAttempts {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
+    use crate::testing::SECOND;
 
     /// Seed item 54.
     #[test]

@@ -1,8 +1,8 @@
-use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::Handle;
 use crate::attempt::AttemptGates;
+use crate::sync::unpoisoned;
 use crate::thread_shard::ByThread;
 
 /// State that a service, its clones and their calls in progress share. Each thread has a copy.
@@ -44,16 +44,8 @@ impl<S: Clone> RetryShared<S> {
     /// `Sync`; only retries take the lock.
     pub(super) fn clone_service(&self) -> S {
         let spare = self.spare.get().expect("kept before the first attempt");
-        spare.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        unpoisoned(spare.lock()).clone()
     }
 }
 
-impl<S> fmt::Debug for RetryShared<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { handle, gates_below, .. } = self;
-        f.debug_struct("RetryShared")
-            .field("handle", handle)
-            .field("gates_below", gates_below)
-            .finish_non_exhaustive()
-    }
-}
+partial_debug!([S] RetryShared<S>, "RetryShared", handle, gates_below);

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -89,14 +88,4 @@ where
     }
 }
 
-impl<S, F, R: Body<Data = Bytes>, B> fmt::Debug for ResponseFuture<S, F, R, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state: &dyn fmt::Debug = match &self.state {
-            State::Attempt(future) => future,
-            State::Retry(future) => future,
-            State::Fallback(future) => future,
-            State::Rejected(call) => call,
-        };
-        f.debug_tuple("ResponseFuture").field(state).finish()
-    }
-}
+partial_debug!([S, F, R: Body<Data = Bytes>, B] ResponseFuture<S, F, R, B>, "ResponseFuture");

@@ -14,13 +14,11 @@ use tower::{Layer, ServiceExt};
 use super::{Resilience, ResilienceBuilder, TimeoutHeader};
 use crate::circuit_breaker::State;
 use crate::rate_limit::OnLimit;
-use crate::testing::{call, complete, rejection, request, send, strict};
+use crate::testing::{SECOND, call, complete, paused, rejection, request, request_with, send, strict};
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Deadline, ErrorCode, FallbackLayer, Gate, Payload,
     RateLimitLayer, RetryLayer, StatusClassifier, Trail, Verdict, clock,
 };
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// All layers around a provider whose responses are classified by their status alone: most tests are not about bodies.
 fn full(name: &str) -> ResilienceBuilder {
@@ -247,8 +245,7 @@ async fn a_chain_of_stacks_fails_over_and_its_trail_has_every_step() {
         .fallback(FallbackLayer::new().then("deepseek/deepseek-chat", deepseek))
         .service(first);
     let trail = Trail::new();
-    let mut request = request();
-    request.extensions_mut().insert(trail.clone());
+    let request = request_with(trail.clone());
     assert_eq!(send(&mut chat, request).await.unwrap().status(), 200);
     assert_eq!((primary.calls(), other.calls()), (2, 1));
     let steps = trail.steps();
@@ -341,8 +338,7 @@ proptest::proptest! {
         statuses in proptest::collection::vec(proptest::sample::select(vec![200u16, 200, 429, 500, 503]), 12),
         seed: u64,
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        paused().block_on(async {
             let (inner, provider) = strict();
             let stack = full("")
                 .retry(RetryLayer::exponential().max_retries(2).seed(seed))
@@ -426,8 +422,7 @@ async fn no_retry_waits_for_an_open_circuit_of_the_same_key() {
     let (inner, provider) = strict();
     let breaker = CircuitBreakerLayer::new().failure_threshold(1).key_by(KeyBy::tenant());
     let mut service = full("").circuit_breaker(breaker).service(inner);
-    let mut request = request();
-    request.extensions_mut().insert(Tenant("a".into()));
+    let request = request_with(Tenant("a".into()));
     provider.otherwise(Answer::status(503));
     let start = clock::now();
     let response = send(&mut service, request).await.unwrap();

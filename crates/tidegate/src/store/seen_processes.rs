@@ -1,5 +1,7 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::sync::unpoisoned;
 
 /// The largest number of processes that were seen to share a limit of a store. A new limit has as many, until its own number is
 /// known.
@@ -12,7 +14,7 @@ const VALIDITY: Duration = Duration::from_secs(60);
 impl SeenProcesses {
     /// Records the number of processes that share one limit.
     pub(crate) fn record(&self, processes: u32, now: Instant) {
-        let mut largest = self.lock();
+        let mut largest = unpoisoned(self.0.lock());
         let is_smaller = |(largest, at)| processes < largest && now.saturating_duration_since(at) < VALIDITY;
         if !largest.is_some_and(is_smaller) {
             *largest = Some((processes, now));
@@ -21,11 +23,7 @@ impl SeenProcesses {
 
     /// The largest number; 0 if none was seen.
     pub(crate) fn largest(&self) -> u32 {
-        self.lock().map_or(0, |(largest, _)| largest)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<(u32, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.0.lock()).map_or(0, |(largest, _)| largest)
     }
 }
 

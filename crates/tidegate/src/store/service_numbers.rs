@@ -1,8 +1,9 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::Store;
+use crate::sync::unpoisoned;
 
 /// Numbers the services of a layer that gives each of them its own state. The states of the same number are shared with other
 /// processes, which make their services in the same order.
@@ -12,7 +13,7 @@ pub(crate) struct ServiceNumbers(Arc<Mutex<HashMap<Box<str>, NonZeroU32>>>);
 impl ServiceNumbers {
     /// The store for the next service of this name.
     pub(crate) fn next(&self, name: &str, store: &Store) -> Store {
-        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers = unpoisoned(self.0.lock());
         let next = numbers.get(name).map_or(NonZeroU32::MIN, |number| number.saturating_add(1));
         numbers.insert(name.into(), next);
         store.service(next)

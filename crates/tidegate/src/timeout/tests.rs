@@ -1,15 +1,11 @@
-use std::time::Duration;
-
 use http_body_util::BodyExt;
 use tidegate_testkit::{contract, strict::Answer};
 use tower::Layer;
 
 use super::TimeoutLayer;
 use crate::circuit_breaker::{CircuitBreakerLayer, State};
-use crate::testing::{call, complete, request, send, strict};
+use crate::testing::{SECOND, call, complete, request, send, strict};
 use crate::{Clock, Deadline, Elapsed, ErrorCode, FailureKind, Outcome, clock};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 fn elapsed<T>(result: Result<T, crate::Error>) -> Clock {
     let error = result.err().expect("no response");

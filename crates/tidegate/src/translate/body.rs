@@ -1,4 +1,3 @@
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -138,13 +137,4 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 }
 
-impl<B: Body> fmt::Debug for ResponseBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.kind {
-            TranslatedKind::Untouched(_) => "untouched",
-            TranslatedKind::Whole(_) => "whole",
-            TranslatedKind::Events(_) => "events",
-        };
-        write!(f, "ResponseBody({kind})")
-    }
-}
+partial_debug!([B: Body] ResponseBody<B>, "ResponseBody");

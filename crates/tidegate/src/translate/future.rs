@@ -1,4 +1,3 @@
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -171,16 +170,4 @@ where
     }
 }
 
-impl<S, F, A: Body, B> fmt::Debug for ResponseFuture<S, F, A, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            State::Collecting(_) => "collecting",
-            State::Translating(_) => "translating",
-            State::Calling { .. } => "calling",
-            State::Reading(_) => "reading",
-            State::Responding(_) => "responding",
-            State::Rejected(_) => "rejected",
-        };
-        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
-    }
-}
+partial_debug!([S, F, A: Body, B] ResponseFuture<S, F, A, B>, "ResponseFuture");

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::sync::Arc;
 
 use tidegate_core::Translator;
@@ -66,18 +65,6 @@ impl<S> Layer<S> for TranslateLayer {
     }
 }
 
-impl fmt::Debug for TranslateLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TranslateLayer").field("settings", &self.settings).finish()
-    }
-}
+partial_debug!([] TranslateLayer, "TranslateLayer", settings);
 
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("translates", &self.translator.is_some())
-            .field("body_cap", &self.body_cap)
-            .field("answer_cap", &self.answer_cap)
-            .finish()
-    }
-}
+partial_debug!([] Settings, "Settings", body_cap, answer_cap);

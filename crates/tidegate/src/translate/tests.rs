@@ -10,7 +10,7 @@ use tower::{Layer, ServiceExt};
 
 use super::TranslateLayer;
 use crate::offload::LONG_DOCUMENT;
-use crate::testing::{call, send, strict};
+use crate::testing::{call, send, strict, with};
 use crate::{
     ErrorCode, Failure, FailureKind, FallbackLayer, Gate, Outcome, Payload, Rejection, Trail, Verdict, clock,
 };
@@ -176,8 +176,7 @@ async fn an_untranslatable_event_breaks_the_stream_after_the_events_before_it() 
 async fn an_untranslatable_request_is_rejected_with_its_field_and_not_sent() {
     let (inner, provider) = strict();
     let trail = Trail::new();
-    let mut request = request_with("whisper");
-    request.extensions_mut().insert(trail.clone());
+    let request = with(request_with("whisper"), trail.clone());
     let error = send(&mut whole().layer(inner), request).await.unwrap_err();
     assert_eq!(
         (error.to_string().as_str(), Outcome::of_error(&*error)),

@@ -3,8 +3,8 @@ use std::collections::BinaryHeap;
 
 use super::super::limit::{Aimd, Gradient, Vegas};
 use super::*;
+use crate::testing::SECOND;
 
-const SECOND: Duration = Duration::from_secs(1);
 const LONG: u64 = 100_000;
 
 /// A provider with a fixed number of workers and an unbounded queue, under callers that always have another

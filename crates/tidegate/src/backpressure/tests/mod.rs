@@ -13,11 +13,11 @@ use tower::{Layer, ServiceExt};
 
 use super::{Aimd, BackpressureLayer, Gradient, Limit, Order, Round, Vegas};
 use crate::priority_semaphore::SWEEP_INTERVAL;
-use crate::testing::{call, complete, rejection, request, send, strict};
-use crate::{Deadline, Elapsed, Gate, KeyBy, Payload, Priority, Rejection, Tenant, clock};
+use crate::testing::{call, complete, of_tenant, rejection, request, request_with, send, strict};
+use crate::{Deadline, Elapsed, Gate, KeyBy, Payload, Priority, Rejection, clock};
 
 #[tokio::test(start_paused = true)]
-async fn fulfils_the_tower_contract() {
+async fn keeps_towers_contract() {
     contract::check(|inner| BackpressureLayer::max_inflight(1).layer(inner)).await;
     contract::check(|inner| BackpressureLayer::max_inflight(1).adaptive(Aimd::new()).layer(inner)).await;
     contract::check(|inner| BackpressureLayer::max_inflight(1).key_by(KeyBy::path()).layer(inner)).await;
@@ -168,9 +168,8 @@ async fn the_queue_is_first_come_first_served_and_skips_cancelled_calls() {
 }
 
 fn from(caller: &'static str, priority: Priority) -> Request<Payload> {
-    let mut request = request();
+    let mut request = request_with(priority);
     request.headers_mut().insert("caller", caller.parse().unwrap());
-    request.extensions_mut().insert(priority);
     request
 }
 
@@ -344,12 +343,6 @@ async fn queued_calls_that_are_kept_beyond_their_time_are_passed_over() {
             Gate::Backpressure
         );
     }
-}
-
-fn of_tenant(name: &str) -> Request<Payload> {
-    let mut request = request();
-    request.extensions_mut().insert(Tenant(name.into()));
-    request
 }
 
 /// Bulkheads: a key that uses up its limit does not affect the others.

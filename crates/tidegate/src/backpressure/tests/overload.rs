@@ -12,13 +12,10 @@ use tower::{Layer, ServiceExt};
 
 use super::super::{Aimd, BackpressureLayer};
 use crate::circuit_breaker::State;
-use crate::testing::{rejection, request, strict};
+use crate::testing::{SECOND, of_tenant, rejection, request, request_with, strict};
 use crate::{
-    CircuitBreakerLayer, Deadline, Error, Payload, Rejection, RejectionReason, ResilienceBuilder, Tenant,
-    clock,
+    CircuitBreakerLayer, Deadline, Error, Payload, Rejection, RejectionReason, ResilienceBuilder, clock,
 };
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// The number of calls that a provider with fifty places answers, at so many calls per second for five minutes. An answer
 /// takes `time` of the number of its call. Deadlines are half a minute away.
@@ -40,8 +37,7 @@ async fn goodput(calls_per_second: u32, time: impl Fn(u32) -> Duration) -> (usiz
     let mut calls = JoinSet::new();
     for number in 0..300 * calls_per_second {
         sleep_until(start + number * SECOND / calls_per_second).await;
-        let mut request = request();
-        request.extensions_mut().insert(time(number));
+        let request = request_with(time(number));
         let call = service.clone().oneshot(request);
         calls.spawn(async move {
             let result = match call.await {
@@ -118,11 +114,6 @@ async fn a_flood_of_one_tenant_leaves_another_its_share() {
     });
     let layer = BackpressureLayer::max_inflight(4).max_queued(16).queue_timeout(10 * SECOND);
     let (service, gate) = (layer.layer(provider), layer.handle());
-    let of_tenant = |name: &str| {
-        let mut request = request();
-        request.extensions_mut().insert(Tenant(name.into()));
-        request
-    };
     let mut flood = JoinSet::new();
     for _ in 0..100 {
         let (service, request) = (service.clone(), of_tenant("flood"));

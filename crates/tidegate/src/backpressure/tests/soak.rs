@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 
 use super::super::{Aimd, BackpressureLayer, Handle, Order, Vegas};
-use crate::testing::request;
-use crate::{BoxError, KeyBy, Payload, Priority, Tenant};
+use crate::testing::{of_tenant, paused, with};
+use crate::{BoxError, KeyBy, Payload, Priority};
 
 const CALLS: usize = 2_000;
 
@@ -39,10 +39,8 @@ async fn call(layer: BackpressureLayer, mut random: Rng) {
         }
         provider(request)
     }));
-    let mut request = request();
-    request.extensions_mut().insert(random.u64(..));
-    request.extensions_mut().insert(Tenant(random.u8(0..3).to_string().into()));
-    request.extensions_mut().insert(if random.bool() { Priority::Interactive } else { Priority::Batch });
+    let request = with(of_tenant(&random.u8(0..3).to_string()), random.u64(..));
+    let request = with(request, if random.bool() { Priority::Interactive } else { Priority::Batch });
     let timeout = Duration::from_millis(random.u64(0..100));
     if let Ok(Ok(response)) = tokio::time::timeout(timeout, service.oneshot(request)).await {
         tokio::time::sleep(Duration::from_millis(random.u64(0..20))).await;
@@ -54,10 +52,8 @@ async fn call(layer: BackpressureLayer, mut random: Rng) {
 
 /// The work of one thread, which changes the limit up to `max_limit`.
 fn thread(layer: &BackpressureLayer, max_limit: usize, seed: u64) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let mut random = Rng::with_seed(seed);
-    runtime.block_on(async {
+    paused().block_on(async {
         let mut calls = JoinSet::new();
         for _ in 0..CALLS {
             calls.spawn(call(layer.clone(), random.fork()));

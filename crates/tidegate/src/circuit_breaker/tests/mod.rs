@@ -7,7 +7,6 @@ mod open_budget;
 mod ramp_up;
 mod rates;
 mod reference_model;
-mod server;
 mod shared;
 mod shared_probes;
 mod shared_windows;
@@ -15,17 +14,14 @@ mod soak;
 mod state;
 mod window;
 
-use std::time::Duration;
-
 use http_body_util::BodyExt;
 use tidegate_testkit::{contract, strict::Answer};
 use tower::{Layer, ServiceExt};
 
 use super::{CircuitBreakerLayer, Handle, State};
-use crate::testing::{call, complete, rejection, request, send, strict};
+use crate::testing::{SECOND, call, complete, rejection, request, request_with, send, strict};
 use crate::{Gate, RejectionReason, TimeoutLayer, clock};
 
-const SECOND: Duration = Duration::from_secs(1);
 fn opened(handle: &Handle) -> bool {
     handle.state() == State::Open
 }
@@ -321,11 +317,7 @@ async fn a_later_attempt_counts_if_it_alone_opens_the_circuit_or_is_a_probe() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1).success_threshold(2).cooldown(30 * SECOND);
     let mut service = layer.layer(inner);
-    let later = || {
-        let mut request = request();
-        request.extensions_mut().insert(crate::attempt_number::AttemptNumber::nth(2));
-        request
-    };
+    let later = || request_with(crate::attempt_number::AttemptNumber::nth(2));
     provider.then(Answer::status(503));
     let _ = send(&mut service, later()).await;
     assert!(opened(&layer.handle()));

@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::server::{Delays, Server};
 use super::{SECOND, State};
 use crate::circuit_breaker::CircuitBreakerLayer;
-use crate::store::OnUnavailable;
-use crate::testing::{request, strict};
+use crate::store::{OnUnavailable, Settings};
+use crate::testing::store::{Delays, Server};
+use crate::testing::{paused, request, strict};
 use crate::{Payload, ResilienceBuilder, clock};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -55,10 +55,11 @@ impl Provider {
 }
 
 /// Three processes with one circuit, which each of them has joined.
-async fn three(server: &Server, cooldown: Duration) -> Vec<CircuitBreakerLayer> {
-    let layers = server.processes(3, OnUnavailable::Closed, || {
+async fn three(server: &Server, cooldown: Duration) -> [CircuitBreakerLayer; 3] {
+    let settings = Settings { mode: OnUnavailable::Closed, ..Settings::default() };
+    let layers: [_; 3] = server.processes(&settings, |store| {
         let layer = CircuitBreakerLayer::new().failure_threshold(1).half_open_max(2).cooldown(cooldown);
-        layer.success_threshold(u32::MAX).probe_lease(20 * SECOND)
+        layer.success_threshold(u32::MAX).probe_lease(20 * SECOND).name("a/b").store(store)
     });
     for layer in &layers {
         assert!(Provider::default().call(layer, MILLI).await);
@@ -112,9 +113,7 @@ async fn a_turn_whose_grant_is_late_lets_no_probe_begin() {
 #[test]
 fn a_turn_that_is_not_kept_is_requested_again() {
     for has_probe in [false, true] {
-        let runtime =
-            || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        let (first, second) = (runtime(), runtime());
+        let (first, second) = (paused(), paused());
         let (server, layers) = first.block_on(async {
             let server = Server::new();
             let layers = three(&server, SECOND).await;
@@ -271,7 +270,7 @@ async fn services_with_their_own_circuit_share_it_with_those_of_other_processes(
     let stacks = [0, 1].map(|process| {
         let layer = CircuitBreakerLayer::new().failure_threshold(1).cooldown(60 * SECOND).per_service();
         let builder = ResilienceBuilder::new("a/b").circuit_breaker(layer);
-        let builder = builder.store(server.store(process, OnUnavailable::Open));
+        let builder = builder.store(server.store(process, &Settings::default()));
         [builder.clone().build(), builder.build()]
     });
     let call = async |process: usize, stack: usize, status: u16| {

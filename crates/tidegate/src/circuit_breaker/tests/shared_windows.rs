@@ -7,10 +7,11 @@ use http::{Request, Response};
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::server::{Delays, Server};
 use super::{SECOND, State};
 use crate::circuit_breaker::{CircuitBreakerLayer, Reason, Settings};
-use crate::store::{OnUnavailable, WindowSpan, WindowTotals};
+use crate::store::{self, WindowSpan, WindowTotals};
+use crate::testing::paused;
+use crate::testing::store::{Delays, Server};
 use crate::{Payload, clock};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -21,8 +22,8 @@ fn by_rate() -> CircuitBreakerLayer {
     layer.minimum_throughput(10).sliding_window_size(20).cooldown(SECOND).shared_window(true)
 }
 
-fn two(server: &Server, layer: impl Fn() -> CircuitBreakerLayer) -> Vec<CircuitBreakerLayer> {
-    server.processes(2, OnUnavailable::Open, layer)
+fn two(server: &Server, layer: impl Fn() -> CircuitBreakerLayer) -> [CircuitBreakerLayer; 2] {
+    server.processes(&store::Settings::default(), |store| layer().name("a/b").store(store))
 }
 
 /// One call, which responds with this status after a while. Returns whether it was admitted.
@@ -314,8 +315,7 @@ fn reports_go_on_after_the_end_of_a_runtime() {
     let server = Server::new();
     let layers = two(&server, by_rate);
     let run = |bad: usize, time: Duration| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.unwrap().block_on(async {
+        paused().block_on(async {
             calls(&layers[0], 503, bad).await;
             sleep(time).await;
         });
@@ -338,6 +338,7 @@ fn a_shared_window_needs_a_rate_and_a_store() {
     assert_eq!(error.to_string(), "shared_window: expected a store of shared limits, found none");
     let server = Server::new();
     assert!(
-        CircuitBreakerLayer::from_settings_with_store(settings, server.store(0, OnUnavailable::Open)).is_ok()
+        CircuitBreakerLayer::from_settings_with_store(settings, server.store(0, &store::Settings::default()))
+            .is_ok()
     );
 }

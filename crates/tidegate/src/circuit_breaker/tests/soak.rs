@@ -12,7 +12,7 @@ use tower::{Layer, Service, service_fn};
 
 use super::SECOND;
 use crate::circuit_breaker::{CircuitBreakerLayer, Handle, State};
-use crate::testing::{complete, request};
+use crate::testing::{complete, paused, request};
 use crate::{BoxError, Payload};
 
 const CALLS: u32 = 50_000;
@@ -78,10 +78,6 @@ fn run(layer: &CircuitBreakerLayer, seed: u64) -> [u32; 3] {
         }
     });
     seen
-}
-
-fn paused() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
 fn soak(layer: CircuitBreakerLayer) -> Handle {

@@ -12,7 +12,7 @@ use tower::Layer;
 
 use crate::circuit_breaker::State;
 use crate::classify::ERROR_BODY_LIMIT;
-use crate::testing::{send, strict};
+use crate::testing::{paused, send, strict, with};
 use crate::{
     CircuitBreakerLayer, ClassifyLayer, ErrorCode, FailureKind, FallbackLayer, Outcome, Payload, RetryLayer,
     TimeoutLayer, UsageMeter,
@@ -121,15 +121,6 @@ async fn seen(request: Request<Payload>, answer: Answer) -> Seen {
     };
     assert_eq!((provider.live_bodies(), provider.violations()), (0, vec![]));
     seen
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-        .block_on(future)
 }
 
 #[tokio::test(start_paused = true)]
@@ -414,8 +405,8 @@ proptest! {
         cuts.sort_unstable();
         let parts: Vec<&str> = cuts.windows(2).map(|cut| &body[cut[0]..cut[1]]).collect();
         let request = || asked(path, is_stream != asks_other);
-        let whole = block_on(seen(request(), pieces(label, &[body], false)));
-        prop_assert_eq!(block_on(seen(request(), pieces(label, &parts, false))), whole);
+        let whole = paused().block_on(seen(request(), pieces(label, &[body], false)));
+        prop_assert_eq!(paused().block_on(seen(request(), pieces(label, &parts, false))), whole);
     }
 }
 
@@ -450,9 +441,8 @@ async fn a_filtered_document_falls_back_where_that_is_set_and_its_usage_is_recor
         other.then(pieces(Some("application/json"), &[CHAT_ANSWER], false));
         let wire = |inner| ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi)).layer(inner);
         let chain = FallbackLayer::new().then("other", wire(second)).on_content_filter(is_set);
-        let mut request = asked(CHAT, false);
         let meter = UsageMeter::new(70);
-        request.extensions_mut().insert(meter.clone());
+        let request = with(asked(CHAT, false), meter.clone());
         let response = send(&mut chain.layer(wire(first)), request).await.unwrap();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, if is_set { CHAT_ANSWER } else { filtered });

@@ -14,7 +14,7 @@ use tidegate_testkit::{contract, strict::Answer};
 use tower::Layer;
 
 use super::{ClassifyLayer, ERROR_BODY_LIMIT};
-use crate::testing::{call, request, send, strict};
+use crate::testing::{call, request_with, send, strict, verdicts};
 use crate::{Classifier, ErrorCode, Failure, Outcome, StatusClassifier, Trail, Verdict};
 
 /// Returns a failure with the length of the body as the provider code.
@@ -37,7 +37,7 @@ fn code<B>(response: &http::Response<B>) -> (ErrorCode, Option<Box<str>>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn fulfils_the_tower_contract() {
+async fn keeps_towers_contract() {
     contract::readiness(&|inner| ClassifyLayer::new(LengthClassifier).layer(inner)).await;
     contract::drops(&|inner| ClassifyLayer::new(LengthClassifier).layer(inner)).await;
     contract::check(|inner| ClassifyLayer::new(StatusClassifier).layer(inner)).await;
@@ -94,12 +94,13 @@ async fn every_attempt_is_recorded_in_the_trail_if_there_is_one() {
     let mut service = ClassifyLayer::new(StatusClassifier).layer(inner);
     let trail = Trail::new();
     for _ in 0..3 {
-        let mut request = request();
-        request.extensions_mut().insert(trail.clone());
+        let request = request_with(trail.clone());
         let _ = send(&mut service, request).await;
     }
-    let verdicts: Vec<_> = trail.steps().into_iter().map(|step| step.verdict).collect();
     let failed = Verdict::Failed;
-    assert_eq!(verdicts, [Verdict::Succeeded, failed(ErrorCode::Overloaded), failed(ErrorCode::ServerError)]);
+    assert_eq!(
+        verdicts(&trail),
+        [Verdict::Succeeded, failed(ErrorCode::Overloaded), failed(ErrorCode::ServerError)]
+    );
     assert_eq!(trail.attempts(), 3);
 }

@@ -1,7 +1,6 @@
 //! Errors behind a status of 200, in responses that are not streams.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request};
 use http_body::Body as _;
@@ -14,13 +13,11 @@ use tower::{Layer, ServiceExt};
 
 use crate::circuit_breaker::State;
 use crate::classify::{Classify, StreamClocks};
-use crate::testing::{call, complete, request, send, strict};
+use crate::testing::{SECOND, call, complete, paused, request, request_with, send, strict};
 use crate::{
     CircuitBreakerLayer, ClassifyLayer, Clock, Elapsed, ErrorCode, Failure, FailureKind, FallbackLayer,
     Outcome, Payload, RetryLayer, TimeoutLayer, Trail, UsageMeter, clock,
 };
-
-const SECOND: Duration = Duration::from_secs(1);
 
 const ERROR: &str = r#"{"error":{"code":429,"message":"slow down","metadata":{"raw":"..."}}}"#;
 const ANSWER: &str = r#"{"id":"a","choices":[{"message":{"content":"tok"}}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
@@ -61,8 +58,7 @@ async fn an_error_behind_a_200_is_a_failure_with_its_code_and_its_bytes() {
     let (inner, provider) = strict();
     provider.then(json(&[ERROR]));
     let trail = Trail::new();
-    let mut request = request();
-    request.extensions_mut().insert(trail.clone());
+    let request = request_with(trail.clone());
     let response = send(&mut wire(inner), request).await.unwrap();
     assert_eq!((response.status().as_u16(), failure(Outcome::of(&response))), (200, RATE_LIMITED));
     assert_eq!(trail.steps()[0].verdict, crate::Verdict::Failed(ErrorCode::RateLimited));
@@ -296,8 +292,7 @@ async fn the_meter_records_the_usage() {
         let (inner, provider) = strict();
         provider.then(json(&frames));
         let meter = UsageMeter::new(70);
-        let mut request = request();
-        request.extensions_mut().insert(meter.clone());
+        let request = request_with(meter.clone());
         send(&mut wire(inner), request).await.unwrap().into_body().collect().await.unwrap();
         let totals = meter.read();
         assert_eq!((totals.input, totals.output, totals.unknown), (input, output, 0), "{frames:?}");
@@ -306,9 +301,7 @@ async fn the_meter_records_the_usage() {
 
 /// The result of a body in these pieces: the failure, and the bytes that were passed on.
 fn classified(pieces: Vec<Vec<u8>>, pauses: bool) -> (Option<Failure>, Vec<u8>) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+    paused().block_on(async {
         let (inner, provider): (_, Handle) = strict();
         let answer = pieces.into_iter().fold(json(&[]), |answer, piece| match pauses {
             // All pauses together are within the time limit for reading an error body.

@@ -18,13 +18,11 @@ use tower_service::Service;
 use crate::attempt::NoGate;
 use crate::circuit_breaker::State;
 use crate::classify::Classify;
-use crate::testing::{call, complete, request, send, strict};
+use crate::testing::{SECOND, call, complete, request, request_with, send, strict};
 use crate::{
     BoxError, CircuitBreakerLayer, Classifier, ClassifyLayer, Clock, Elapsed, Error, ErrorCode, Failure,
     FailureKind, FallbackLayer, Outcome, Payload, RetryLayer, Trail, classify::StreamClocks, clock,
 };
-
-const SECOND: Duration = Duration::from_secs(1);
 
 struct WordClassifier;
 
@@ -369,9 +367,8 @@ async fn an_attempt_that_fails_before_its_first_token_is_recorded_as_failed() {
     provider.then(words(&["open", "err"]));
     provider.then(words(&["open"]));
     provider.then(words(&["open", "tok", "done"]));
-    let mut request = request();
     let trail = Trail::new();
-    request.extensions_mut().insert(trail.clone());
+    let request = request_with(trail.clone());
     let mut service = RetryLayer::exponential().layer(wire(inner, StreamClocks::new()));
     send(&mut service, request).await.unwrap();
     assert_eq!(trail.attempts(), 3);

@@ -44,7 +44,7 @@ mod word_set;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use self::entry::CacheEntry;
@@ -52,6 +52,8 @@ use self::index::BucketKeys;
 use self::signature::Signature;
 use self::store::CacheStore;
 use self::word_set::WordSet;
+
+use crate::sync::unpoisoned;
 
 /// Stores complete answers, and finds those to the same or a similar prompt. Prompts are similar if they have the same
 /// words and signs in the same order; only case, the mark at the end, and courtesies before and after (`Hello,`, `please`)
@@ -235,7 +237,7 @@ impl AnswerCache {
     }
 
     fn store(&self) -> MutexGuard<'_, CacheStore> {
-        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.0.store.lock())
     }
 }
 
@@ -255,14 +257,7 @@ impl fmt::Debug for AnswerCache {
     }
 }
 
-impl fmt::Debug for CacheHit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CacheHit")
-            .field("similarity", &self.similarity)
-            .field("age", &self.age)
-            .finish_non_exhaustive()
-    }
-}
+partial_debug!([] CacheHit, "CacheHit", similarity, age);
 
 #[cfg(test)]
 mod tests;

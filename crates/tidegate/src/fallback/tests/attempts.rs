@@ -13,25 +13,20 @@ use crate::fallback::{FallbackInfo, FallbackKind, FallbackLayer};
 #[cfg(feature = "providers")]
 use crate::providers::ModelTable;
 use crate::retry::RetryOverride;
-use crate::testing::{complete, rejection, request, send, strict};
+use crate::testing::{
+    SECOND, chat_request, complete, rejection, request, request_with, send, strict, with, with_deadline,
+};
 use crate::{
-    AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Failure, Gate, Outcome, Payload,
-    ResilienceBuilder, RetryLayer, Trail, clock,
+    AttemptBudget, CircuitBreakerLayer, ErrorCode, Failure, Gate, Outcome, Payload, ResilienceBuilder,
+    RetryLayer, Trail, clock,
 };
 
 const ANSWER: &str = r#"{"choices":[{"message":{"content":"hi"}}]}"#;
 
-const SECOND: Duration = Duration::from_secs(1);
-
 /// A prompt of more than three lines, so that it can be simplified.
 fn question() -> Request<Payload> {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "a\nb\nc\nd"}]});
-    Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
-}
-
-fn with_deadline(mut request: Request<Payload>, time: Duration) -> Request<Payload> {
-    Deadline::after(time, clock::now()).tighten(request.extensions_mut());
-    request
+    chat_request(body)
 }
 
 /// A stack that reserves two seconds for the next target.
@@ -114,8 +109,7 @@ async fn a_hanging_simplified_prompt_leaves_time_for_the_next_target() {
     let chain = FallbackLayer::new().then("", reserving_stack().service(second)).then_simplified();
     let mut chat = reserving_stack().fallback(chain).service(first);
     let started = clock::now();
-    let mut request = with_deadline(question(), 10 * SECOND);
-    request.extensions_mut().insert(RetryOverride::off());
+    let request = with(with_deadline(question(), 10 * SECOND), RetryOverride::off());
     let response = send(&mut chat, request).await.unwrap();
     assert_eq!((response.status().as_u16(), clock::now() - started), (200, SECOND * 99 / 10));
 }
@@ -310,8 +304,7 @@ async fn a_target_that_cannot_be_made_ready_costs_no_attempt() {
     primary.answer(503);
     other.fail_ready("worker gone");
     let budget = AttemptBudget::new(2);
-    let mut request = request();
-    request.extensions_mut().insert(budget.clone());
+    let request = request_with(budget.clone());
     let chain = FallbackLayer::new().then("", second).then("", third);
     let response = send(&mut chain.layer(first), request).await.unwrap();
     assert_eq!((response.status().as_u16(), last.calls(), budget.remaining()), (200, 1, 0));
@@ -351,8 +344,7 @@ async fn a_simplified_prompt_takes_an_attempt() {
     for attempts in 1..=3 {
         let (first, primary) = strict();
         primary.otherwise(Answer::status(503));
-        let mut request = question();
-        request.extensions_mut().insert(AttemptBudget::new(attempts));
+        let request = with(question(), AttemptBudget::new(attempts));
         let layer = FallbackLayer::new().then_simplified().then_static();
         let response = send(&mut layer.layer(first), request).await.unwrap();
         assert_eq!(response.extensions().get().map(FallbackInfo::kind), Some(FallbackKind::StaticResponse));

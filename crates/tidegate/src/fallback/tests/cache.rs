@@ -10,9 +10,9 @@ use serde_json::json;
 use tidegate_core::{AnswerRecorder, AnswerSynthesizer, ChatQuestion, CompletionLimits};
 use tidegate_translate::Composer;
 
-use super::last_resorts::{chain, chat_request, content, json_answer, question, read, strategy};
+use super::last_resorts::{chain, content, json_answer, question, read, strategy};
 use crate::fallback::{AnswerCache, FallbackKind, Uncached};
-use crate::testing::{send, strict};
+use crate::testing::{chat_request, send, strict, with};
 
 /// Counts how often a request is parsed.
 #[derive(Clone, Default)]
@@ -120,11 +120,7 @@ async fn an_answer_above_the_token_limit_is_not_returned() {
 async fn an_uncached_request_is_neither_stored_nor_answered_from_the_cache() {
     let cache = AnswerCache::new();
     let (first, _, mut service) = chain(|layer| layer.then_cached(cache.clone()));
-    let uncached = || {
-        let mut request = question("a");
-        request.extensions_mut().insert(Uncached);
-        request
-    };
+    let uncached = || with(question("a"), Uncached);
     json_answer(&first, "yes");
     read(send(&mut service, uncached()).await).await;
     assert!(cache.is_empty());

@@ -9,7 +9,7 @@ use tower::Layer;
 
 use crate::fallback::deadline_guard::TICK;
 use crate::fallback::{AnswerCache, FallbackLayer, TargetStatistics};
-use crate::testing::{send, strict};
+use crate::testing::{chat_request, send, strict, with};
 use crate::translators::StreamContinuation;
 use crate::{
     AttemptBudget, ClassifyLayer, Deadline, ErrorCode, FailureKind, HttpService, Outcome, Payload, Rejection,
@@ -18,8 +18,8 @@ use crate::{
 };
 
 fn question() -> Request<Payload> {
-    let body = json!({"stream": true, "messages": [{"role": "user", "content": "A tale."}]}).to_string();
-    Request::post("http://provider/v1/chat/completions").body(Payload::from(body)).unwrap()
+    let body = json!({"stream": true, "messages": [{"role": "user", "content": "A tale."}]});
+    chat_request(body)
 }
 
 fn chunk(id: &str, delta: Value) -> String {
@@ -181,9 +181,8 @@ async fn a_stream_with_a_tool_call_ends_with_its_error() {
     let TestChain { targets: [a, b, _], mut service, .. } = continuing_chain();
     let call = json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{"}}]});
     stream(&a).frame(text_chunk("a", "let me see")).frame(chunk("a", call.clone())).break_off("reset");
-    let mut request = question();
     let attempts = AttemptBudget::new(2);
-    request.extensions_mut().insert(attempts.clone());
+    let request = with(question(), attempts.clone());
     let (text, outcome, _) = read(&mut service, request).await;
     assert_eq!(attempts.remaining(), 1, "no attempt was taken");
     assert_eq!(text, text_chunk("a", "let me see") + &chunk("a", call));

@@ -12,25 +12,14 @@ use crate::fallback::{
     AnswerCache, Fallback, FallbackInfo, FallbackKind, FallbackLayer, FallbackOverride, PromptKind,
     ResponseBody, StaticAnswers,
 };
-use crate::testing::{send, strict};
+use crate::testing::{SECOND, chat_request, send, strict, with, with_deadline};
 use crate::{
-    BoxError, Deadline, Error, ErrorCode, Failure, Gate, KeyBy, Outcome, Payload, Rejection,
-    ResilienceBuilder, Tenant, Trail, Verdict, clock,
+    BoxError, Error, ErrorCode, Failure, Gate, KeyBy, Outcome, Payload, Rejection, ResilienceBuilder, Tenant,
+    Trail, Verdict, clock,
 };
-
-const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn question(prompt: &str) -> Request<Payload> {
     chat_request(json!({"model": "m", "messages": [{"role": "user", "content": prompt}]}))
-}
-
-pub(super) fn chat_request(body: Value) -> Request<Payload> {
-    Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
-}
-
-fn with_deadline(mut request: Request<Payload>, time: Duration) -> Request<Payload> {
-    Deadline::after(time, clock::now()).tighten(request.extensions_mut());
-    request
 }
 
 /// A chain around one target, with the handle of that target.
@@ -80,11 +69,7 @@ pub(super) fn strategy(head: &Head) -> Option<FallbackKind> {
 /// Seed item 26: the fallback of one call.
 #[tokio::test]
 async fn the_answer_of_a_call_is_its_last_resort_in_any_chain_and_is_given_once() {
-    let with_answer = |prompt: &str| {
-        let mut request = question(prompt);
-        request.extensions_mut().insert(FallbackOverride::new().answer("low tide"));
-        request
-    };
+    let with_answer = |prompt: &str| with(question(prompt), FallbackOverride::new().answer("low tide"));
     // The target within the chain does not give it: the chain tries its other targets first.
     let (first, mut service, other) = {
         let (first, _, alone) = chain(|layer| layer);
@@ -107,11 +92,7 @@ async fn the_answer_of_a_call_is_its_last_resort_in_any_chain_and_is_given_once(
 #[tokio::test]
 async fn a_call_gets_its_own_answer_without_a_chain_as_well() {
     let fallback = FallbackOverride::off().answer("low tide");
-    let with_answer = || {
-        let mut request = question("q");
-        request.extensions_mut().insert(fallback.clone());
-        request
-    };
+    let with_answer = || with(question("q"), fallback.clone());
     let streamed = || with_answer().map(Payload::streamed);
     let (first, _, mut alone) = chain(|layer| layer);
     first.otherwise(Answer::status(503));
@@ -141,8 +122,7 @@ async fn a_call_without_fallbacks_gets_the_response_of_the_first_target_or_its_o
     let (first, layer, mut service) = chain(|layer| layer.then("b", nested).then_static());
     first.otherwise(Answer::status(503));
     let mut ask = async |fallback: FallbackOverride| {
-        let mut request = question("q");
-        request.extensions_mut().insert(fallback);
+        let request = with(question("q"), fallback);
         read(send(&mut service, request).await).await
     };
     let ((status, info, _), _) = ask(FallbackOverride::off()).await;
@@ -207,11 +187,7 @@ async fn an_unsupported_or_not_fallbackable_call_is_returned_unchanged() {
 #[tokio::test(start_paused = true)]
 async fn a_cached_answer_is_returned_when_all_targets_fail() {
     let (first, layer, mut service) = chain(|layer| layer.then_cached(AnswerCache::new()));
-    let of = |tenant: &str, prompt: &str| {
-        let mut request = question(prompt);
-        request.extensions_mut().insert(Tenant(tenant.into()));
-        request
-    };
+    let of = |tenant: &str, prompt: &str| with(question(prompt), Tenant(tenant.into()));
     json_answer(&first, "a language");
     let (head, body) = read(send(&mut service, of("a", "What is Rust good for?")).await).await;
     assert_eq!((strategy(&head), content(&body)), (None, "a language".into()));
@@ -239,8 +215,7 @@ async fn a_cache_can_be_shared_between_callers() {
     let (first, _, mut service) =
         chain(|layer| layer.then_cached(cache.clone()).cache_by(KeyBy::new(|_| ())));
     json_answer(&first, "yes");
-    let mut request = question("Is it?");
-    request.extensions_mut().insert(Tenant("a".into()));
+    let request = with(question("Is it?"), Tenant("a".into()));
     read(send(&mut service, request).await).await;
     let (other, _, mut service) =
         chain(|layer| layer.then_cached(cache.clone()).cache_by(KeyBy::new(|_| ())));

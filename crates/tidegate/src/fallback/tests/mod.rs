@@ -16,7 +16,7 @@ use tidegate_testkit::strict::Answer;
 use tower::Layer;
 
 use super::{FallbackInfo, FallbackKind, FallbackLayer, TargetStatistics};
-use crate::testing::{call, request, send, strict};
+use crate::testing::{call, request, send, strict, verdicts};
 use crate::{
     Deadline, ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, RetryLayer, StatusClassifier, Trail,
     Verdict, clock,
@@ -39,8 +39,7 @@ async fn calls_the_next_target_and_names_it() {
     assert_eq!((info.target(), info.kind()), ("deepseek/deepseek-chat", FallbackKind::AlternativeModel));
     assert_eq!(primary.live_bodies(), 0);
     assert_eq!(other.requests()[0].body.as_deref(), Some(&b"{}"[..]));
-    let verdicts: Vec<_> =
-        Trail::of(response.extensions()).unwrap().steps().into_iter().map(|step| step.verdict).collect();
+    let verdicts = verdicts(Trail::of(response.extensions()).unwrap());
     let because = Some(ErrorCode::Overloaded);
     assert_eq!(verdicts, [Verdict::FellBack { to: "deepseek/deepseek-chat".into(), because }]);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "from the other");

@@ -1,19 +1,15 @@
 use http::Request;
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
 use crate::fallback::{FallbackInfo, FallbackLayer, TargetStatistics};
 use crate::providers::ModelTable;
-use crate::testing::{send, strict};
+use crate::testing::{chat_request, send, strict, with};
 use crate::{
     AttemptBudget, ErrorCode, Failure, FailureKind, MissingCapability, ModelCapabilities, Outcome, Payload,
     ResilienceBuilder, Trail, Verdict,
 };
-
-fn chat_request(body: Value) -> Request<Payload> {
-    Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
-}
 
 /// A prompt of about `tokens` tokens.
 fn long_prompt(tokens: usize) -> Request<Payload> {
@@ -182,8 +178,7 @@ async fn a_skipped_target_costs_no_attempt() {
     let [(first, primary), (second, small), (third, large)] = [strict(), strict(), strict()];
     primary.answer(503);
     let chain = FallbackLayer::new().then("openai/gpt-4", second).then("openai/gpt-4o", third);
-    let mut request = long_prompt(9_000);
-    request.extensions_mut().insert(AttemptBudget::new(2));
+    let request = with(long_prompt(9_000), AttemptBudget::new(2));
     assert_eq!(send(&mut chain.layer(first), request).await.unwrap().status(), 200);
     assert_eq!((small.calls(), large.calls()), (0, 1));
 }
@@ -208,6 +203,8 @@ async fn the_table_can_be_extended_corrected_and_emptied() {
 
 #[cfg(all(feature = "config", feature = "translate"))]
 mod translated {
+    use serde_json::Value;
+
     use super::*;
     use crate::FallbackChain;
     use crate::chain::{ApiDialect, ProviderSettings, Providers, TargetGroup, group};

@@ -10,7 +10,7 @@ use tower::Layer;
 
 use crate::fallback::{AnswerCache, FallbackInfo, FallbackKind, FallbackLayer};
 use crate::rate_limit::OnLimit;
-use crate::testing::{rejection, request, send, strict};
+use crate::testing::{chat_request, rejection, request, send, strict};
 use crate::{
     Deadline, Error, ErrorCode, Failure, Gate, HttpService, Outcome, Payload, RateLimitLayer, Rejection,
     Trail, clock,
@@ -75,8 +75,7 @@ async fn a_readiness_error_does_not_hide_a_response() {
 #[tokio::test(start_paused = true)]
 async fn a_kept_rejection_is_marked_after_a_simplified_attempt() {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "a\nb\nc\nd"}]});
-    let question =
-        Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap();
+    let question = chat_request(body);
     let (first, primary) = strict();
     primary.fail_with(|| Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into());
     primary.answer(500);
@@ -105,8 +104,7 @@ async fn a_rejection_after_an_attempt_is_marked() {
 #[tokio::test(start_paused = true)]
 async fn a_last_resort_of_an_inner_chain_keeps_its_info() {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "Why?"}]});
-    let question =
-        Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap();
+    let question = chat_request(body);
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.answer(503);
     other.answer(503);
@@ -175,8 +173,7 @@ async fn if_no_target_can_translate_the_request_that_is_reported() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_of_the_simplified_request_does_not_replace_the_kept_one() {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "a\nb\nc\nd"}]});
-    let question =
-        Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap();
+    let question = chat_request(body);
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.answer(503).body("busy");
     other.answer(429).body("slow down");

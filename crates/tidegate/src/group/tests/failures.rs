@@ -84,8 +84,7 @@ async fn the_attempts_of_the_call_and_its_deadline_are_kept() {
     for (attempts, expected) in [(1, 1), (2, 2), (9, 3)] {
         let (mut group, handles) = group::<3>();
         handles.iter().for_each(|handle| drop(handle.otherwise(Answer::status(503))));
-        let mut request = request();
-        request.extensions_mut().insert(AttemptBudget::new(attempts));
+        let request = request_with(AttemptBudget::new(attempts));
         send(&mut group, request).await.unwrap();
         assert_eq!(calls(&handles).iter().sum::<usize>(), expected);
     }

@@ -11,17 +11,11 @@ use tidegate_testkit::strict::{Answer, Handle as StrictHandle, Strict};
 use tower::ServiceExt;
 
 use super::{Affinity, Group, GroupMember, GroupSnapshot, LateMember, Member, MemberSnapshot};
-use crate::testing::{call, complete, rejection, request, send, strict};
+use crate::testing::{SECOND, call, complete, rejection, request, request_with, secs, send, strict};
 use crate::{
     AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Gate, Outcome, Payload, RateLimitLayer,
     Rejection, ResilienceBuilder, RetryLayer, StreamOutcome, Trail, Verdict, clock,
 };
-
-const SECOND: Duration = Duration::from_secs(1);
-
-const fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// A group of strict services, each with its handle.
 fn group<const N: usize>() -> (Group<Strict<Payload>>, [StrictHandle; N]) {
@@ -51,9 +45,8 @@ async fn members_that_would_reject_are_left_out() {
     let open = ResilienceBuilder::new("a/m").circuit_breaker(circuit.clone()).service(one);
     let spent = ResilienceBuilder::new("b/m").rate_limit(RateLimitLayer::per_minute(5)).service(two);
     let mut group = Group::new("group", [open, spent]).unwrap();
-    let mut request = request();
     let trail = Trail::new();
-    request.extensions_mut().insert(trail.clone());
+    let request = request_with(trail.clone());
     assert_eq!(send(&mut group, request).await.unwrap().status(), 200);
     let verdicts: Vec<_> = trail.steps().into_iter().map(|step| (step.target, step.verdict)).collect();
     let chosen = Verdict::Chosen { group: "group".into() };
@@ -161,8 +154,7 @@ async fn a_member_whose_calls_are_dropped_before_they_respond_is_known_as_slow()
 async fn a_hedge_takes_another_member_than_the_late_one_whatever_their_loads() {
     let (mut group, handles) = group::<2>();
     let mut hedge = async || {
-        let mut request = request();
-        request.extensions_mut().insert(LateMember("a".into()));
+        let request = request_with(LateMember("a".into()));
         send(&mut group, request).await.unwrap()
     };
     let mut held = Vec::new();
@@ -175,8 +167,7 @@ async fn a_hedge_takes_another_member_than_the_late_one_whatever_their_loads() {
     // The only member takes the hedge itself.
     let (inner, handle) = strict();
     let mut only = Group::new("group", [Member::new("a", inner)]).unwrap();
-    let mut request = request();
-    request.extensions_mut().insert(LateMember("a".into()));
+    let request = request_with(LateMember("a".into()));
     send(&mut only, request).await.unwrap();
     assert_eq!(handle.calls(), 1);
 }

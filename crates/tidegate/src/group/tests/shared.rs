@@ -1,114 +1,29 @@
 //! Cooldowns that processes share through a store.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, Weak};
-
 use super::*;
 use crate::Resilience;
-use crate::store::{
-    CircuitChange, CircuitView, LeaseGrant, LeaseRequest, Settings, SharedCooldown, SharedStore,
-    SharedWindow, Store, StoreFuture, StoreListener, StoreUnavailable, WindowReport,
-};
-
-/// What the processes have in common.
-#[derive(Default)]
-struct Memory {
-    is_down: bool,
-    closed: Vec<(String, Deadline)>,
-    listeners: Vec<(String, usize, Weak<dyn StoreListener>)>,
-}
-
-/// The store of one process.
-#[derive(Clone)]
-struct ProcessStore {
-    memory: Arc<Mutex<Memory>>,
-    process: usize,
-    settings: Settings,
-}
-
-impl ProcessStore {
-    /// Waits as long as for a store that cannot be reached.
-    async fn reach(&self) -> Result<(), StoreUnavailable> {
-        if self.memory.lock().unwrap().is_down {
-            tokio::time::sleep(self.settings.timeout).await;
-            return Err(StoreUnavailable);
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for ProcessStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProcessStore")
-    }
-}
-
-impl SharedStore for ProcessStore {
-    fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    fn salt(&self) -> &str {
-        "salt"
-    }
-
-    fn take_lease<'a>(&'a self, name: &'a str, _: LeaseRequest) -> StoreFuture<'a, LeaseGrant> {
-        Box::pin(async move {
-            self.reach().await?;
-            let memory = self.memory.lock().unwrap();
-            let closed = memory.closed.iter().filter(|(closed, _)| closed == name);
-            let closed_for =
-                closed.map(|(_, until)| until.instant() - clock::now()).max().unwrap_or_default();
-            Ok(LeaseGrant { closed_for, ..LeaseGrant::default() })
-        })
-    }
-
-    fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, ()> {
-        Box::pin(async move {
-            self.reach().await?;
-            let others: Vec<_> = {
-                let mut memory = self.memory.lock().unwrap();
-                memory.closed.push((name.to_owned(), Deadline::after(cooldown.wait, clock::now())));
-                let listeners = memory.listeners.iter();
-                let others = listeners.filter(|(of, process, _)| of == name && *process != self.process);
-                others.filter_map(|(.., listener)| listener.upgrade()).collect()
-            };
-            others.iter().for_each(|listener| listener.on_closed(cooldown.wait));
-            Ok(())
-        })
-    }
-
-    fn circuit<'a>(&'a self, _: &'a str, _: CircuitChange) -> StoreFuture<'a, CircuitView> {
-        Box::pin(async { Ok(CircuitView::Unknown) })
-    }
-
-    fn report_calls<'a>(&'a self, _: &'a str, _: WindowReport) -> StoreFuture<'a, SharedWindow> {
-        Box::pin(async { Err(StoreUnavailable) })
-    }
-
-    fn listen(&self, name: &str, listener: Weak<dyn StoreListener>) {
-        self.memory.lock().unwrap().listeners.push((name.to_owned(), self.process, listener));
-    }
-}
+use crate::store::{Settings, Store};
+use crate::testing::store::{Delays, Server};
 
 type Process = (Group<Resilience<Strict<Payload>>>, [StrictHandle; 2]);
 
 /// A process with the group of `a/m` and `b/m`.
-fn process(memory: &Arc<Mutex<Memory>>, process: usize) -> Process {
-    process_with(memory, process, |store| store)
-}
-
-fn process_with(memory: &Arc<Mutex<Memory>>, process: usize, change: impl FnOnce(Store) -> Store) -> Process {
-    let store = ProcessStore { memory: Arc::clone(memory), process, settings: Settings::default() };
-    let store = change(Store::new(store));
+fn process(store: Store) -> Process {
     let [(one, first), (two, second)] = [strict(), strict()];
     let stack = |name, service| ResilienceBuilder::new(name).store(store.clone()).service(service);
     (Group::new("group", [stack("a/m", one), stack("b/m", two)]).unwrap(), [first, second])
 }
 
-fn two_processes() -> ([Process; 2], Arc<Mutex<Memory>>) {
-    let memory = Arc::default();
-    ([process(&memory, 0), process(&memory, 1)], memory)
+/// A server whose replies and messages take no time.
+fn server() -> Server {
+    let server = Server::new();
+    server.set_delays(Delays::all(Duration::ZERO));
+    server
+}
+
+fn two_processes() -> ([Process; 2], Server) {
+    let server = server();
+    (server.processes(&Settings::default(), process), server)
 }
 
 fn fail(handle: &StrictHandle, status: u16, wait: Option<u64>) {
@@ -134,7 +49,7 @@ async fn make_calls(process: &mut Process) {
 #[tokio::test(start_paused = true)]
 async fn a_key_that_fails_in_one_process_is_left_out_in_all() {
     for status in [401, 402] {
-        let ([mut one, mut other], memory) = two_processes();
+        let ([mut one, mut other], server) = two_processes();
         for process in [&mut one, &mut other] {
             make_calls(process).await;
             fail(&process.1[0], status, None);
@@ -145,7 +60,7 @@ async fn a_key_that_fails_in_one_process_is_left_out_in_all() {
         make_calls(&mut other).await;
         assert_eq!(other.1[0].calls(), before, "{status}: found out without a call of its own");
         // One that starts later reads it at its first call.
-        let mut late = process(&memory, 2);
+        let mut late = process(server.store(2, &Settings::default()));
         make_calls(&mut late).await;
         assert!(late.1[0].calls() <= 1 && cooldown(&late) == Some(60), "{:?}", late.1[0].calls());
         // After the cooldown each process finds out for itself.
@@ -159,9 +74,9 @@ async fn a_key_that_fails_in_one_process_is_left_out_in_all() {
 /// Regression: a key that was rotated in all processes inherited the cooldown of the old one.
 #[tokio::test(start_paused = true)]
 async fn a_cooldown_is_that_of_one_account_under_the_same_name() {
-    let memory = Arc::default();
+    let server = server();
     let mut processes =
-        ["old", "old", "new"].map(|account| process_with(&memory, 0, |store| store.account(account)));
+        ["old", "old", "new"].map(|account| process(server.store(0, &Settings::default()).account(account)));
     fail(&processes[0].1[0], 401, None);
     for process in &mut processes {
         make_calls(process).await;
@@ -211,8 +126,8 @@ async fn failures_that_are_not_of_the_key_are_those_of_one_process() {
 
 #[tokio::test(start_paused = true)]
 async fn while_the_store_is_down_the_cooldowns_are_local_and_no_call_waits() {
-    let ([mut one, mut other], memory) = two_processes();
-    memory.lock().unwrap().is_down = true;
+    let ([mut one, mut other], server) = two_processes();
+    server.stop();
     let start = clock::now();
     fail(&one.1[0], 401, None);
     make_calls(&mut one).await;

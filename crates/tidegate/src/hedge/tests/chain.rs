@@ -145,8 +145,7 @@ async fn without_fallbacks_the_same_target_is_sent_the_request() {
     let mut chain = chain(HedgeLayer::new()).await;
     chain.targets[0].hang();
     chain.targets[0].answer(200);
-    let mut request = request();
-    request.extensions_mut().insert(FallbackOverride::off());
+    let request = request_with(FallbackOverride::off());
     assert_eq!(send(&mut chain.service, request).await.unwrap().status(), 200);
     assert_eq!(chain.calls(), [2, 0, 0]);
 }

@@ -1,7 +1,6 @@
 //! A call that is dropped while two attempts are under way leaves nothing behind.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::task::Poll;
 
 use proptest::prelude::*;
@@ -13,11 +12,6 @@ const TOKEN: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x
 
 fn stream() -> Answer {
     Answer::status(200).header("content-type", "text/event-stream")
-}
-
-fn streaming_request() -> Request<Payload> {
-    let body = r#"{"model":"m","stream":true,"max_tokens":100,"messages":[{"role":"user","content":"hi"}]}"#;
-    Request::post("http://provider/v1/chat/completions").body(body.into()).unwrap()
 }
 
 /// What a provider does with a request of a call.
@@ -59,9 +53,7 @@ fn script() -> impl Strategy<Value = Script> {
 }
 
 fn check(scripts: [Vec<Script>; 2], callers: Vec<(u64, usize)>, seed: u64) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async move {
+    paused().block_on(async move {
         let ((first, primary), (second, other)) = (strict(), strict());
         let gates = |name: &str| {
             ResilienceBuilder::new(name)
@@ -127,12 +119,7 @@ where
     let Ok(Ok(response)) = tokio::time::timeout(limit, send(&mut stack, streaming_request())).await else {
         return;
     };
-    let mut body = pin!(response.into_body());
-    for _ in 0..frames {
-        if !matches!(body.frame().await, Some(Ok(_))) {
-            break;
-        }
-    }
+    read_frames(response.into_body(), frames).await;
 }
 
 proptest! {

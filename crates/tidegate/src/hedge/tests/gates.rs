@@ -3,7 +3,7 @@
 use super::*;
 use crate::circuit_breaker::State;
 use crate::rate_limit::OnLimit;
-use crate::{BackpressureLayer, CircuitBreakerLayer, KeyBy, LimitUnit, RateLimitLayer, Resilience, Tenant};
+use crate::{BackpressureLayer, CircuitBreakerLayer, KeyBy, LimitUnit, RateLimitLayer, Resilience};
 use tidegate_testkit::strict::Strict;
 
 fn gated(name: &str) -> ResilienceBuilder {
@@ -131,17 +131,12 @@ async fn the_state_of_its_key_decides() {
     let (inner, provider) = strict();
     let rate_limit = RateLimitLayer::new().quota(1, 1_000 * SECOND).key_by(KeyBy::tenant());
     let mut service = gated("a/m").rate_limit(rate_limit).service(inner);
-    let of = |tenant: String| {
-        let mut request = request();
-        request.extensions_mut().insert(Tenant(tenant.into()));
-        request
-    };
     for number in 0..USUAL_CALLS {
         provider.answer(200).after(SECOND);
-        send(&mut service, of(number.to_string())).await.unwrap();
+        send(&mut service, of_tenant(&number.to_string())).await.unwrap();
     }
     provider.answer(200).after(10 * SECOND);
-    send(&mut service, of("late".to_owned())).await.unwrap();
+    send(&mut service, of_tenant("late")).await.unwrap();
     let snapshot = service.signals().snapshot();
     assert_eq!((provider.calls(), snapshot.rate_waiting), (USUAL_CALLS as usize + 1, 0));
     assert_eq!(snapshot.hedge.unwrap().unavailable, 1);

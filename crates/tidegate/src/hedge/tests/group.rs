@@ -76,9 +76,8 @@ async fn a_hedge_at_a_group_is_named_after_the_group_and_the_member_that_took_it
     let (mut service, _, handles) = hedged_group().await;
     handles[0].otherwise(Answer::status(200).after(600 * SECOND));
     for _ in 0..20 {
-        let mut request = request();
         let trail = Trail::new();
-        request.extensions_mut().insert(trail.clone());
+        let request = request_with(trail.clone());
         let response = send(&mut service, request).await.unwrap();
         let Some(hedge) = response.extensions().get::<HedgeInfo>() else { continue };
         let steps = trail.steps();

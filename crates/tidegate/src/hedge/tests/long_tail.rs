@@ -49,11 +49,9 @@ async fn run(hedge: HedgeLayer, seed: u64) -> Run {
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..CALLS {
         let prompt = "word ".repeat(prompts.usize(20..400));
-        let body =
-            format!(r#"{{"model":"m","stream":true,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
-        let request = Request::post("http://provider/v1/chat/completions")
-            .body(Payload::from(bytes::Bytes::from(body)))
-            .unwrap();
+        let request = chat_request(format!(
+            r#"{{"model":"m","stream":true,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#
+        ));
         let stack = stack.clone();
         calls.spawn(async move {
             let start = clock::now();

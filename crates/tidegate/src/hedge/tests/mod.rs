@@ -16,12 +16,13 @@ use tower::Layer;
 
 use super::{HedgeInfo, HedgeLayer, HedgeStatistics, Settings};
 use crate::events::{Decision, subscribe_to};
-use crate::testing::{call, request, send, strict};
+use crate::testing::{
+    SECOND, call, chat_request, of_tenant, paused, read_frames, request, request_with, send,
+    streaming_request, strict, verdicts, with_deadline,
+};
 use crate::{
     FallbackLayer, HttpService, Payload, ResilienceBuilder, StatusClassifier, Trail, Verdict, clock,
 };
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// Enough calls for the estimate, and for a hedge or two.
 const USUAL_CALLS: u32 = 50;
@@ -36,10 +37,6 @@ async fn warm_up<S: HttpService<Payload>>(service: &mut S, provider: &Handle) {
 
 fn stack(name: &str) -> ResilienceBuilder {
     ResilienceBuilder::new(name).classify(StatusClassifier).hedge(HedgeLayer::new())
-}
-
-fn verdicts(trail: &Trail) -> Vec<Verdict> {
-    trail.steps().into_iter().map(|step| step.verdict).collect()
 }
 
 fn is_hedge_at(verdict: &Verdict, target: &str) -> bool {
@@ -168,13 +165,10 @@ async fn the_budget_bounds_the_tokens_as_well() {
     let (inner, provider) = strict();
     let mut service = HedgeLayer::new().max_extra_requests(1.0).layer(inner);
     let prompt = |length: usize| {
-        let body = format!(
+        chat_request(format!(
             r#"{{"stream":true,"messages":[{{"role":"user","content":"{}"}}]}}"#,
             "word ".repeat(length)
-        );
-        Request::post("http://provider/v1/chat/completions")
-            .body(Payload::from(bytes::Bytes::from(body)))
-            .unwrap()
+        ))
     };
     for _ in 0..60 {
         provider.answer(200).after(SECOND);

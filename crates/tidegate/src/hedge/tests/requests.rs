@@ -4,7 +4,7 @@ use http::Method;
 
 use super::*;
 use crate::retry::RetryOverride;
-use crate::{AttemptBudget, Deadline, RetryLayer};
+use crate::{AttemptBudget, RetryLayer};
 
 async fn calls_when_late(request: Request<Payload>) -> usize {
     let (inner, provider) = strict();
@@ -28,32 +28,28 @@ async fn requests_for_an_answer_are_hedged() {
     let mut get = request();
     *get.method_mut() = Method::GET;
     assert_eq!(calls_when_late(get).await, 2);
-    let mut budget = request();
-    budget.extensions_mut().insert(AttemptBudget::new(2));
+    let budget = request_with(AttemptBudget::new(2));
     assert_eq!(calls_when_late(budget).await, 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn requests_that_must_not_run_twice_are_not_hedged() {
-    let with = |change: fn(&mut Request<Payload>)| {
+    let changed = |change: fn(&mut Request<Payload>)| {
         let mut request = request();
         change(&mut request);
         request
     };
-    let deadline = Deadline::after(60 * SECOND, clock::now());
-    let mut past_deadline = request();
-    past_deadline.extensions_mut().insert(deadline);
     for (name, request) in [
-        ("no retries", with(|request| _ = request.extensions_mut().insert(RetryOverride::off()))),
-        ("no attempt left", with(|request| _ = request.extensions_mut().insert(AttemptBudget::new(1)))),
-        ("past its deadline", past_deadline),
+        ("no retries", request_with(RetryOverride::off())),
+        ("no attempt left", request_with(AttemptBudget::new(1))),
+        ("past its deadline", with_deadline(request(), 60 * SECOND)),
         (
             "a key of the caller",
-            with(|request| {
+            changed(|request| {
                 request.headers_mut().insert("idempotency-key", "mine".parse().unwrap());
             }),
         ),
-        ("a method that changes a resource", with(|request| *request.method_mut() = Method::DELETE)),
+        ("a method that changes a resource", changed(|request| *request.method_mut() = Method::DELETE)),
         ("a stored response", post("/v1/responses", r#"{"model":"m"}"#)),
         ("a tool of the provider", post("/v1/chat/completions", r#"{"tools":[{"type":"web_search"}]}"#)),
         ("a file", post("/v1/files", "")),
@@ -86,8 +82,7 @@ async fn a_hedge_has_one_attempt_and_a_key_of_its_own() {
     provider.answer(200).after(10 * SECOND);
     provider.answer(503);
     let before = provider.calls();
-    let mut budget = request();
-    budget.extensions_mut().insert(AttemptBudget::new(5));
+    let budget = request_with(AttemptBudget::new(5));
     let left = AttemptBudget::of(budget.extensions()).unwrap().clone();
     assert_eq!(send(&mut service, budget).await.unwrap().status(), 200);
     let keys: Vec<_> =

@@ -11,9 +11,9 @@ use crate::clock;
 use crate::rate_limit::cost::{CallCost, Reserved};
 use crate::rate_limit::gate::RateDecision;
 use crate::rate_limit::{Handle, OnLimit, RateLimitLayer};
+use crate::testing::SECOND;
 use crate::thread_shard::TEST_SHARD;
 
-const SECOND: Duration = Duration::from_secs(1);
 const RATE: u32 = 100_000;
 const BURST: u32 = 200;
 

@@ -18,12 +18,8 @@ use tower::{Layer, ServiceExt};
 
 use super::cost::{CallCost, Reserved};
 use super::{OnLimit, RateLimitLayer};
-use crate::testing::{call, complete, rejection, request, send, strict};
+use crate::testing::{call, complete, rejection, request, request_with, secs, send, strict};
 use crate::{Deadline, ErrorCode, Gate, KeyBy, Priority, Rejection, RejectionReason, clock};
-
-fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
 
 #[tokio::test(start_paused = true)]
 async fn keeps_towers_contract() {
@@ -127,8 +123,7 @@ async fn a_queued_call_that_times_out_names_the_quota_it_waited_for() {
     service.clone().oneshot(request()).await.unwrap();
     let mut first = tokio_test::task::spawn(service.clone().oneshot(request()));
     assert!(first.poll().is_pending());
-    let mut with_deadline = request();
-    with_deadline.extensions_mut().insert(Deadline::after(secs(3), clock::now()));
+    let with_deadline = request_with(Deadline::after(secs(3), clock::now()));
     let with_deadline = tokio::spawn(service.oneshot(with_deadline));
     tokio::task::yield_now().await;
     // Another call used more than it had reserved. That is charged before the two waiting calls.
@@ -328,8 +323,7 @@ async fn interactive_calls_go_first_and_batch_calls_get_every_fifth_grant() {
     service.clone().oneshot(request()).await.unwrap();
     let mut calls = JoinSet::new();
     for priority in [Priority::Batch; 4].into_iter().chain([Priority::Interactive; 12]) {
-        let mut request = request();
-        request.extensions_mut().insert(priority);
+        let mut request = request_with(priority);
         request.headers_mut().insert("priority", priority.name().parse().unwrap());
         calls.spawn(service.clone().oneshot(request));
         tokio::task::yield_now().await;
@@ -352,8 +346,7 @@ async fn batch_calls_cannot_fill_the_queue_of_interactive_calls() {
     let service = layer.layer(inner);
     service.clone().oneshot(request()).await.unwrap();
     let wait = |priority: Priority| {
-        let mut request = request();
-        request.extensions_mut().insert(priority);
+        let request = request_with(priority);
         let mut task = tokio_test::task::spawn(service.clone().oneshot(request));
         (task.poll().is_pending(), task)
     };

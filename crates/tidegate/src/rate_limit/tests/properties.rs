@@ -10,10 +10,8 @@ use crate::rate_limit::cost::{CallCost, Reserved};
 use crate::rate_limit::quota::Quota;
 use crate::rate_limit::quota_set::QuotaSet;
 use crate::rate_limit::{OnLimit, RateLimitLayer};
-use crate::testing::{request, strict};
+use crate::testing::{SECOND, paused, request, strict};
 use crate::{LimitUnit, clock};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
@@ -120,12 +118,7 @@ proptest! {
     fn remaining_calls_are_served_in_order_wherever_others_are_dropped(
         drop_times in prop::collection::vec(prop::option::of(0u64..3_000), 1..30),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        paused().block_on(async {
             let (inner, provider) = strict();
             let layer = RateLimitLayer::per_second(10).burst_size(2).max_wait(60 * SECOND);
             let service = layer.layer(inner);
@@ -166,12 +159,7 @@ proptest! {
 
     #[test]
     fn a_full_queue_rejects_and_max_waiting_is_never_exceeded(max_waiting in 0usize..8, calls in 1usize..20) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        paused().block_on(async {
             let (inner, _provider) = strict();
             let layer = RateLimitLayer::per_minute(1).max_wait(3_600 * SECOND).max_waiting(max_waiting);
             assert_eq!(layer.handle().peek(None), None);

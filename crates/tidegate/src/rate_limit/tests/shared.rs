@@ -1,8 +1,7 @@
 //! Quotas that processes share, through a store in memory. It decides with the bucket that decides in one process.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::Request;
@@ -11,7 +10,6 @@ use tidegate_testkit::strict::{self, Strict};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 
-use crate::bucket::{Bucket, Rate};
 use crate::rate_limit::cost::CallCost;
 use crate::rate_limit::lease_demand::WaitingCalls;
 use crate::rate_limit::quota::Quota;
@@ -19,132 +17,15 @@ use crate::rate_limit::quota_set::QuotaSet;
 use crate::rate_limit::reopen_ramp::ReopenRamp;
 use crate::rate_limit::shared_quotas::ExchangeStep;
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
-use crate::store::{
-    CircuitChange, CircuitView, LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown,
-    SharedStore, SharedWindow, Store, StoreFuture, StoreListener, StoreUnavailable, WindowReport,
-};
-use crate::testing::{call, complete, rejection, request, strict};
+use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, Settings};
+use crate::testing::store::{Buckets, Server};
+use crate::testing::{call, complete, paused, rejection, request, strict};
 use crate::{Error, LimitUnit, Payload, RejectionReason, clock};
 
-/// The buckets of one limit, and the rest of its closed time.
-#[derive(Debug, Default)]
-struct Buckets {
-    by_quota: BTreeMap<(u8, Duration), Bucket>,
-    closed_until: Option<Instant>,
-}
-
-/// What the processes of one test share.
-#[derive(Debug, Default)]
-struct Memory {
-    buckets: Mutex<BTreeMap<String, Buckets>>,
-    requests: AtomicUsize,
-    is_down: AtomicBool,
-    listeners: Listeners,
-}
-
-#[derive(Default)]
-struct Listeners(Mutex<Vec<Weak<dyn StoreListener>>>);
-
-/// The store of one process.
-#[derive(Clone, Debug)]
-struct MemoryStore {
-    memory: Arc<Memory>,
-    settings: Settings,
-}
-
-impl Buckets {
-    fn take(&mut self, request: &LeaseRequest, now: Instant) -> LeaseGrant {
-        let mut wait = Duration::ZERO;
-        for quota in &request.quotas {
-            let of = |number: u64| number.try_into().unwrap();
-            let rate = Rate::new(of(quota.count), quota.period, of(quota.burst));
-            let bucket = self.by_quota.entry((quota.unit as u8, quota.period));
-            let bucket = bucket.or_insert_with(|| Bucket::new(rate, now));
-            bucket.refund(quota.returned, now.checked_sub(quota.returned_age).unwrap(), now);
-            bucket.take(quota.charged + quota.spent_alone_debt, now);
-            wait = wait.max(bucket.wait(0, quota.amount, now));
-        }
-        let is_granted = wait <= request.horizon;
-        let buckets = request.quotas.iter().zip(self.by_quota.values_mut());
-        let debts = buckets.map(|(quota, bucket)| {
-            if is_granted {
-                bucket.take(quota.amount, now);
-            }
-            bucket.wait(0, bucket.capacity(), now)
-        });
-        let debts = debts.collect();
-        let closed_for =
-            self.closed_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        LeaseGrant { is_granted, wait, debts, closed_for, processes: 2 }
-    }
-}
-
-impl SharedStore for MemoryStore {
-    fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    fn salt(&self) -> &str {
-        "salt"
-    }
-
-    fn take_lease<'a>(&'a self, name: &'a str, request: LeaseRequest) -> StoreFuture<'a, LeaseGrant> {
-        Box::pin(async move {
-            self.memory.requests.fetch_add(1, Ordering::Relaxed);
-            if self.memory.is_down.load(Ordering::Relaxed) {
-                tokio::time::sleep(self.settings.timeout).await;
-                return Err(StoreUnavailable);
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            let mut all = self.memory.buckets.lock().unwrap();
-            Ok(all.entry(name.to_owned()).or_default().take(&request, clock::now()))
-        })
-    }
-
-    fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, ()> {
-        Box::pin(async move {
-            let mut all = self.memory.buckets.lock().unwrap();
-            all.entry(name.to_owned()).or_default().closed_until = Some(clock::now() + cooldown.wait);
-            drop(all);
-            self.memory.listeners.notify(cooldown.wait);
-            Ok(())
-        })
-    }
-
-    fn circuit<'a>(&'a self, _: &'a str, _: CircuitChange) -> StoreFuture<'a, CircuitView> {
-        Box::pin(async { Ok(CircuitView::Unknown) })
-    }
-
-    fn report_calls<'a>(&'a self, _: &'a str, _: WindowReport) -> StoreFuture<'a, SharedWindow> {
-        Box::pin(async { Err(StoreUnavailable) })
-    }
-
-    fn listen(&self, _: &str, listener: Weak<dyn StoreListener>) {
-        self.memory.listeners.0.lock().unwrap().push(listener);
-    }
-}
-
-impl Listeners {
-    fn notify(&self, wait: Duration) {
-        let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        listeners.iter().filter_map(Weak::upgrade).for_each(|listener| listener.on_closed(wait));
-    }
-}
-
-impl std::fmt::Debug for Listeners {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Listeners")
-    }
-}
-
-/// Two processes with this limit and what they share.
-fn two(limit: impl Fn() -> RateLimitLayer, settings: Settings) -> ([RateLimitLayer; 2], Arc<Memory>) {
-    let memory = Arc::new(Memory::default());
-    let process = || {
-        let store = MemoryStore { memory: Arc::clone(&memory), settings: settings.clone() };
-        limit().name("a/b").store(Store::new(store))
-    };
-    ([process(), process()], memory)
+/// Two processes with this limit, and the server that they share.
+fn two(limit: impl Fn() -> RateLimitLayer, settings: Settings) -> ([RateLimitLayer; 2], Server) {
+    let server = Server::new();
+    (server.processes(&settings, |store| limit().name("a/b").store(store)), server)
 }
 
 fn services(layers: &[RateLimitLayer; 2]) -> ([RateLimit<Strict<Payload>>; 2], strict::Handle) {
@@ -155,7 +36,7 @@ fn services(layers: &[RateLimitLayer; 2]) -> ([RateLimit<Strict<Payload>>; 2], s
 #[tokio::test(start_paused = true)]
 async fn two_processes_have_one_quota_and_a_busy_one_asks_seldom() {
     let limit = || RateLimitLayer::per_second(1000).burst_size(1000);
-    let (layers, memory) = two(limit, Settings::default());
+    let (layers, server) = two(limit, Settings::default());
     let (services, provider) = services(&layers);
     let start = clock::now();
     let mut calls = JoinSet::new();
@@ -170,14 +51,14 @@ async fn two_processes_have_one_quota_and_a_busy_one_asks_seldom() {
     calls.join_all().await;
     let admitted = provider.calls();
     assert!((3600..=4000).contains(&admitted), "{admitted}");
-    let requests = memory.requests.load(Ordering::Relaxed);
+    let requests = server.lease_requests();
     assert!(requests * 5 < admitted, "{requests} requests for {admitted} calls");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_process_does_not_use_is_there_for_the_other() {
     let limit = || RateLimitLayer::per_minute(60).on_limit(OnLimit::Reject);
-    let (layers, _memory) = two(limit, Settings::default());
+    let (layers, _server) = two(limit, Settings::default());
     let ([mut one, mut other], _provider) = services(&layers);
     for _ in 0..30 {
         complete(&mut one).await.unwrap();
@@ -198,9 +79,9 @@ async fn what_a_process_does_not_use_is_there_for_the_other() {
 async fn without_a_store_the_share_decides_and_the_store_is_charged_for_it_afterwards() {
     let limit = || RateLimitLayer::per_minute(60).on_limit(OnLimit::Reject);
     let settings = Settings { processes: Some(2), ..Settings::default() };
-    let (layers, memory) = two(limit, settings);
+    let (layers, server) = two(limit, settings);
     let ([mut one, mut other], _provider) = services(&layers);
-    memory.is_down.store(true, Ordering::Relaxed);
+    server.stop();
     let start = clock::now();
     complete(&mut one).await.unwrap();
     assert!(clock::now() - start <= Duration::from_millis(51), "{:?}", clock::now() - start);
@@ -212,7 +93,7 @@ async fn without_a_store_the_share_decides_and_the_store_is_charged_for_it_after
     layers[0].handle().reset();
     assert!(call(&mut one).await.is_err(), "the share stays as it is, as the quota in the store does");
     assert!(!layers[0].handle().shared().unwrap().available);
-    memory.is_down.store(false, Ordering::Relaxed);
+    server.resume();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(call(&mut one).await.is_err() || layers[0].handle().shared().unwrap().available);
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -227,9 +108,8 @@ async fn without_a_store_the_share_decides_and_the_store_is_charged_for_it_after
 /// Of a limit that is new while the store is down, the number of processes is not known: it is as large as that of others.
 #[tokio::test(start_paused = true)]
 async fn a_new_limit_without_a_store_has_the_share_of_an_older_one() {
-    let memory = Arc::new(Memory::default());
-    let store = MemoryStore { memory: Arc::clone(&memory), settings: Settings::default() };
-    let store = Store::new(store);
+    let server = Server::new();
+    let store = server.store(0, &Settings::default());
     let limit = |name: &str| {
         let limit = RateLimitLayer::per_minute(60).on_limit(OnLimit::Reject).name(name);
         limit.store(store.scope(name))
@@ -237,7 +117,7 @@ async fn a_new_limit_without_a_store_has_the_share_of_an_older_one() {
     let (older, newer) = (limit("a/b"), limit("a/c"));
     let ([mut older, mut newer], _provider) = services(&[older, newer]);
     complete(&mut older).await.unwrap();
-    memory.is_down.store(true, Ordering::Relaxed);
+    server.stop();
     let mut admitted = 0;
     while complete(&mut newer).await.is_ok() {
         admitted += 1;
@@ -249,12 +129,12 @@ async fn a_new_limit_without_a_store_has_the_share_of_an_older_one() {
 async fn in_the_closed_mode_no_call_is_admitted_without_a_store() {
     let limit = || RateLimitLayer::per_minute(60).max_wait(Duration::from_secs(1));
     let settings = Settings { mode: OnUnavailable::Closed, ..Settings::default() };
-    let (layers, memory) = two(limit, settings);
+    let (layers, server) = two(limit, settings);
     let ([mut one, _], provider) = services(&layers);
-    memory.is_down.store(true, Ordering::Relaxed);
+    server.stop();
     let rejected = rejection(call(&mut one).await);
     assert_eq!((rejected.reason(), provider.calls()), (RejectionReason::MaxWaitExceeded, 0));
-    memory.is_down.store(false, Ordering::Relaxed);
+    server.resume();
     complete(&mut one).await.unwrap();
 }
 
@@ -264,14 +144,14 @@ async fn in_the_closed_mode_a_store_is_tried_again_while_calls_are_rejected() {
     let settings = Settings { mode: OnUnavailable::Closed, ..Settings::default() };
     for is_made in [true, false] {
         let limit = || RateLimitLayer::per_minute(60).on_limit(OnLimit::Reject);
-        let (layers, memory) = two(limit, settings.clone());
+        let (layers, server) = two(limit, settings.clone());
         let ([mut one, _], provider) = services(&layers);
-        memory.is_down.store(true, Ordering::Relaxed);
+        server.stop();
         assert!(call(&mut one).await.is_err());
         tokio::time::sleep(Duration::from_secs(60)).await;
-        let requests = memory.requests.load(Ordering::Relaxed);
+        let requests = server.lease_requests();
         assert!(requests <= 2, "{requests} without a call");
-        memory.is_down.store(false, Ordering::Relaxed);
+        server.resume();
         match is_made {
             true => _ = rejection(call(&mut one).await),
             false => _ = layers[0].handle().peek(None).unwrap(),
@@ -289,9 +169,8 @@ async fn in_the_closed_mode_a_store_is_tried_again_while_calls_are_rejected() {
 fn a_runtime_that_ends_with_a_call_in_flight_ends() {
     let (sender, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        let runtime = runtime.unwrap();
-        let (layers, _memory) = two(|| RateLimitLayer::new().tokens_per_minute(1_000), Settings::default());
+        let runtime = paused();
+        let (layers, _server) = two(|| RateLimitLayer::new().tokens_per_minute(1_000), Settings::default());
         runtime.block_on(async {
             let provider =
                 tower::service_fn(|_| std::future::pending::<Result<http::Response<Payload>, Error>>());
@@ -308,7 +187,7 @@ fn a_runtime_that_ends_with_a_call_in_flight_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn the_later_of_two_closing_times_holds_in_both_processes() {
-    let (layers, _memory) = two(|| RateLimitLayer::per_minute(60), Settings::default());
+    let (layers, _server) = two(|| RateLimitLayer::per_minute(60), Settings::default());
     let ([mut one, mut other], provider) = services(&layers);
     complete(&mut one).await.unwrap();
     complete(&mut other).await.unwrap();
@@ -323,7 +202,7 @@ async fn the_later_of_two_closing_times_holds_in_both_processes() {
 /// Each process closed the gates of all once more.
 #[tokio::test(start_paused = true)]
 async fn a_partial_overload_closes_the_gates_of_all_processes_once() {
-    let (layers, _memory) = two(|| RateLimitLayer::per_minute(600), Settings::default());
+    let (layers, _server) = two(|| RateLimitLayer::per_minute(600), Settings::default());
     let ([mut one, mut other], provider) = services(&layers);
     // Both listen.
     for service in [&mut one, &mut other] {
@@ -344,14 +223,14 @@ async fn a_partial_overload_closes_the_gates_of_all_processes_once() {
 #[tokio::test(start_paused = true)]
 async fn the_lease_of_a_dropped_call_is_returned() {
     let limit = || RateLimitLayer::per_minute(10).on_limit(OnLimit::Reject);
-    let (layers, memory) = two(limit, Settings::default());
+    let (layers, server) = two(limit, Settings::default());
     let ([one, mut other], provider) = services(&layers);
     let mut dropped = tokio_test::task::spawn(one.oneshot(request()));
     assert!(dropped.poll().is_pending());
     tokio::time::sleep(Duration::from_micros(1)).await;
     drop(dropped);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(memory.requests.load(Ordering::Relaxed) >= 2);
+    assert!(server.lease_requests() >= 2);
     for _ in 0..10 {
         complete(&mut other).await.unwrap();
     }
@@ -361,7 +240,7 @@ async fn the_lease_of_a_dropped_call_is_returned() {
 /// What other processes have used is seen with the first lease.
 #[tokio::test(start_paused = true)]
 async fn the_part_that_is_left_is_that_of_all_processes() {
-    let (layers, memory) = two(|| RateLimitLayer::per_minute(60), Settings::default());
+    let (layers, server) = two(|| RateLimitLayer::per_minute(60), Settings::default());
     let ([mut one, mut other], _provider) = services(&layers);
     let left = |layer: &RateLimitLayer| {
         layer.handle().outlook_for(&Request::new(Payload::from("{}")), clock::now()).left
@@ -374,7 +253,7 @@ async fn the_part_that_is_left_is_that_of_all_processes() {
         assert!((0.1..0.2).contains(&left(layer)), "{}", left(layer));
     }
     // Without the store it is that of the share.
-    memory.is_down.store(true, Ordering::Relaxed);
+    server.stop();
     tokio::time::sleep(Duration::from_secs(60)).await;
     complete(&mut other).await.unwrap();
     assert!(!layers[1].handle().shared().unwrap().available && left(&layers[1]) > 0.9);
@@ -501,6 +380,5 @@ async fn services_with_their_own_limit_share_it_with_those_of_other_processes() 
         admitted.push(calls);
     }
     assert_eq!(admitted, [6, 0, 6, 0]);
-    let names = Vec::from_iter(memory.buckets.lock().unwrap().keys().cloned());
-    assert_eq!(names, ["rate::a/b:service=1", "rate::a/b:service=2"]);
+    assert_eq!(memory.limit_names(), ["rate::a/b:service=1", "rate::a/b:service=2"]);
 }

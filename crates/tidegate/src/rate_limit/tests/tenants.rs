@@ -2,23 +2,16 @@
 
 use std::time::Duration;
 
-use http::Request;
 use tidegate_testkit::strict::Strict;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
 use crate::rate_limit::{RateLimit, RateLimitLayer};
-use crate::testing::{rejection, request, strict};
-use crate::{Payload, Rejection, RejectionReason, Tenant};
+use crate::testing::{of_tenant, rejection, request, strict};
+use crate::{Payload, Rejection, RejectionReason};
 
 type Calls = JoinSet<(&'static str, Instant, Result<(), Rejection>)>;
-
-fn of_tenant(name: &'static str) -> Request<Payload> {
-    let mut request = request();
-    request.extensions_mut().insert(Tenant(name.into()));
-    request
-}
 
 /// Sends so many calls of a tenant, in this order.
 async fn send(calls: &mut Calls, service: &RateLimit<Strict<Payload>>, tenant: &'static str, count: usize) {

@@ -10,28 +10,27 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 use crate::providers::ProviderClassifier;
 use crate::rate_limit::{OnLimit, RateLimitLayer};
-use crate::testing::{rejection, strict};
+use crate::testing::{chat_request, rejection, strict};
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, ClassifyLayer, Deadline, ErrorCode, Gate, Payload, Rejection,
     RetryLayer, UsageMeter, clock,
 };
 
 /// 40 prompt tokens and 4 for the message; at most 100 response tokens.
-fn chat_request() -> Request<Payload> {
+fn question() -> Request<Payload> {
     chat_request_with_max(100)
 }
 
 fn chat_request_with_max(max_tokens: u64) -> Request<Payload> {
     let prompt = "four".repeat(40);
-    let body = format!(
+    chat_request(format!(
         r#"{{"model":"m","max_tokens":{max_tokens},"messages":[{{"role":"user","content":"{prompt}"}}]}}"#
-    );
-    Request::post("http://provider/v1/chat/completions").body(Payload::from(body)).unwrap()
+    ))
 }
 
 /// The same request for a stream. A stream that was not requested is converted.
 fn streamed_request() -> Request<Payload> {
-    chat_request().map(|body| {
+    question().map(|body| {
         let body = String::from_utf8(body.bytes().expect("a buffered body").to_vec()).expect("UTF-8");
         Payload::from(body.replacen('{', r#"{"stream":true,"#, 1))
     })
@@ -83,7 +82,7 @@ async fn tokens_are_reserved_at_the_start_and_settled_by_the_reported_usage() {
         let layer = limit(1_000);
         let service = layer.layer(wire.layer(inner));
         provider.then(answer);
-        let response = service.oneshot(chat_request()).await.unwrap();
+        let response = service.oneshot(question()).await.unwrap();
         assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - RESERVED));
         response.into_body().collect().await.unwrap();
         assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - 57));
@@ -96,9 +95,9 @@ async fn use_beyond_the_reservation_delays_later_calls() {
     let layer = limit(1_000).on_limit(OnLimit::Reject);
     let service = layer.layer(wire.layer(inner));
     provider.then(json(r#"{"prompt_tokens":44,"completion_tokens":3000}"#));
-    service.clone().oneshot(chat_request()).await.unwrap().into_body().collect().await.unwrap();
+    service.clone().oneshot(question()).await.unwrap().into_body().collect().await.unwrap();
     // 2044 tokens of debt and room for 144 take 131.28 s to refill.
-    let rejected = rejection(service.oneshot(chat_request()).await);
+    let rejected = rejection(service.oneshot(question()).await);
     assert_eq!(rejected.retry_after(), Some(Duration::from_millis(131_280)));
     assert_eq!(rejected.to_string(), "rate limit reached (tokens per minute), retry after 131s");
 }
@@ -145,7 +144,7 @@ async fn a_4xx_costs_no_tokens_and_a_5xx_costs_the_prompt() {
         let layer = limit(1_000).quota(10, Duration::from_secs(60)).default_retry_after(Duration::ZERO);
         let service = layer.layer(wire.layer(inner));
         provider.answer(status);
-        drop(service.oneshot(chat_request()).await.unwrap());
+        drop(service.oneshot(question()).await.unwrap());
         assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - taken), "{status}");
         assert_eq!(layer.handle().remaining(), Some(if status == 429 { 1 } else { 9 }), "{status}");
     }
@@ -157,15 +156,15 @@ async fn an_unreadable_response_costs_the_whole_reservation() {
     let layer = limit(1_000);
     let service = layer.layer(wire.layer(inner.clone()));
     provider.then(json("{}").header("content-encoding", "gzip"));
-    service.clone().oneshot(chat_request()).await.unwrap().into_body().collect().await.unwrap();
+    service.clone().oneshot(question()).await.unwrap().into_body().collect().await.unwrap();
     assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - RESERVED));
     // Without a response the request may still have been processed.
     provider.fail("connection reset");
-    assert!(service.oneshot(chat_request()).await.is_err());
+    assert!(service.oneshot(question()).await.is_err());
     assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - 2 * RESERVED));
     // The same holds for a limit without a wire below it.
     let bare = limit(1_000);
-    drop(bare.layer(inner).oneshot(chat_request()).await.unwrap());
+    drop(bare.layer(inner).oneshot(question()).await.unwrap());
     assert_eq!(bare.handle().tokens_remaining(), Some(1_000 - RESERVED));
 }
 
@@ -182,17 +181,17 @@ async fn a_reservation_that_never_reached_the_wire_is_returned() {
         .layer(wire)
         .service(inner);
     provider.fail("connection reset");
-    assert!(service.clone().oneshot(chat_request()).await.is_err());
+    assert!(service.clone().oneshot(question()).await.is_err());
     layer.handle().reset();
-    assert_eq!(rejection(service.clone().oneshot(chat_request()).await).gate(), Gate::CircuitBreaker);
+    assert_eq!(rejection(service.clone().oneshot(question()).await).gate(), Gate::CircuitBreaker);
     assert_eq!((layer.handle().tokens_remaining(), layer.handle().remaining()), (Some(1_000), Some(10)));
     circuit.handle().reset();
 
     // A call is dropped while it waits for a permit below. It is known to be unsent once the wire has
     // recorded an attempt.
     provider.then(json(r#"{"prompt_tokens":50,"completion_tokens":50}"#));
-    let first = service.clone().oneshot(chat_request()).await.unwrap();
-    let mut queued = tokio_test::task::spawn(service.clone().oneshot(chat_request()));
+    let first = service.clone().oneshot(question()).await.unwrap();
+    let mut queued = tokio_test::task::spawn(service.clone().oneshot(question()));
     assert!(queued.poll().is_pending());
     first.into_body().collect().await.unwrap();
     drop(queued);
@@ -206,7 +205,7 @@ async fn a_reservation_rejected_below_the_wire_is_returned() {
     let (wire, inner, provider) = wire();
     let layer = limit(1_000).quota(10, Duration::from_secs(60));
     provider.fail_with(|| Rejection::new(Gate::Backpressure, ErrorCode::Overloaded).into());
-    assert!(layer.layer(wire.layer(inner)).oneshot(chat_request()).await.is_err());
+    assert!(layer.layer(wire.layer(inner)).oneshot(question()).await.is_err());
     assert_eq!((layer.handle().tokens_remaining(), layer.handle().remaining()), (Some(1_000), Some(10)));
 }
 
@@ -225,7 +224,7 @@ async fn a_call_rejected_after_an_attempt_keeps_its_reservation() {
             .layer(wire)
             .service(inner);
         provider.fail("connection reset");
-        let rejected = rejection(service.oneshot(chat_request()).await);
+        let rejected = rejection(service.oneshot(question()).await);
         assert_eq!((rejected.gate(), rejected.follows_attempt()), (Gate::CircuitBreaker, true));
         assert_eq!(layer.handle().remaining(), Some(9));
         if tokens {
@@ -240,7 +239,7 @@ async fn nested_limits_all_settle_by_the_reported_usage() {
     let (outer, within) = (limit(10_000), RateLimitLayer::new().output_tokens_per_minute(1_000));
     let service = ServiceBuilder::new().layer(outer.clone()).layer(within.clone()).layer(wire).service(inner);
     provider.then(json(r#"{"prompt_tokens":50,"completion_tokens":7}"#));
-    service.oneshot(chat_request()).await.unwrap().into_body().collect().await.unwrap();
+    service.oneshot(question()).await.unwrap().into_body().collect().await.unwrap();
     assert_eq!(outer.handle().tokens_remaining(), Some(10_000 - 57));
     assert_eq!(within.handle().tokens_remaining(), Some(1_000 - 7));
 }
@@ -256,7 +255,7 @@ async fn without_a_token_quota_nothing_is_counted() {
     }
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_minute(10).estimate(Never);
-    drop(layer.layer(inner).oneshot(chat_request()).await.unwrap());
+    drop(layer.layer(inner).oneshot(question()).await.unwrap());
     assert!(UsageMeter::of(&provider.requests()[0].extensions).is_none());
     assert_eq!(layer.handle().tokens_remaining(), None);
 }
@@ -268,7 +267,7 @@ async fn concurrent_calls_reserve_before_they_are_sent() {
     let (inner, provider) = strict();
     let layer = limit(300).on_limit(OnLimit::Reject);
     let service = layer.layer(inner);
-    let responses = (0..5).map(|_| tokio::spawn(service.clone().oneshot(chat_request()))).collect::<Vec<_>>();
+    let responses = (0..5).map(|_| tokio::spawn(service.clone().oneshot(question()))).collect::<Vec<_>>();
     let mut rejected = 0;
     for response in responses {
         rejected += usize::from(response.await.unwrap().is_err());
@@ -282,15 +281,15 @@ async fn a_call_above_the_whole_quota_passes_when_the_quota_is_full() {
     let (inner, _provider) = strict();
     let layer = limit(100).on_limit(OnLimit::Reject);
     let service = layer.layer(inner);
-    drop(service.clone().oneshot(chat_request()).await.unwrap());
-    let rejected = rejection(service.clone().oneshot(chat_request()).await);
+    drop(service.clone().oneshot(question()).await.unwrap());
+    let rejected = rejection(service.clone().oneshot(question()).await);
     assert_eq!(
         rejected.retry_after(),
         Some(Duration::from_millis(86_400)),
         "the quota is full again by then"
     );
     tokio::time::advance(Duration::from_millis(86_400)).await;
-    assert!(service.oneshot(chat_request()).await.is_ok());
+    assert!(service.oneshot(question()).await.is_ok());
 }
 
 /// A call that is cut off before its response has an unknown use, for which its reservation stands.
@@ -320,11 +319,11 @@ async fn a_long_wait_behind_expensive_calls_is_rejected_at_once() {
     drop(service.clone().oneshot(chat_request_with_max(556)).await.unwrap());
     let start = clock::now();
     // 10 tokens a second: the first waits 14.4 s, the second 54.4 s, and a third would wait 68.8 s.
-    let first = tokio::spawn(service.clone().oneshot(chat_request()));
+    let first = tokio::spawn(service.clone().oneshot(question()));
     tokio::task::yield_now().await;
     let second = tokio::spawn(service.clone().oneshot(chat_request_with_max(356)));
     tokio::task::yield_now().await;
-    let rejected = rejection(service.clone().oneshot(chat_request()).await);
+    let rejected = rejection(service.clone().oneshot(question()).await);
     assert_eq!((rejected.code(), rejected.quota()), (ErrorCode::RateLimited, Some("tokens per minute")));
     assert_eq!((rejected.retry_after(), clock::now()), (Some(Duration::from_millis(68_800)), start));
     let mut with_deadline = chat_request_with_max(0);
@@ -343,9 +342,9 @@ async fn returned_tokens_wake_the_first_call_in_the_queue() {
     let layer = limit(200).max_wait(Duration::from_secs(60));
     let service = layer.layer(wire.layer(inner));
     provider.then(json(r#"{"prompt_tokens":10,"completion_tokens":10}"#));
-    let first = service.clone().oneshot(chat_request()).await.unwrap();
+    let first = service.clone().oneshot(question()).await.unwrap();
     let start = clock::now();
-    let mut second = tokio_test::task::spawn(service.oneshot(chat_request()));
+    let mut second = tokio_test::task::spawn(service.oneshot(question()));
     assert!(second.poll().is_pending());
     first.into_body().collect().await.unwrap();
     drop(second.await.unwrap());
@@ -360,8 +359,8 @@ async fn the_rejection_names_the_quota_with_the_longest_wait() {
         .output_tokens_per_minute(6_000)
         .on_limit(OnLimit::Reject);
     let service = layer.layer(inner);
-    drop(service.clone().oneshot(chat_request()).await.unwrap());
-    let rejected: Rejection = rejection(service.oneshot(chat_request()).await);
+    drop(service.clone().oneshot(question()).await.unwrap());
+    let rejected: Rejection = rejection(service.oneshot(question()).await);
     assert_eq!(rejected.quota(), Some("input tokens per minute"));
     assert_eq!(rejected.retry_after(), Some(Duration::from_secs(28)));
 }
@@ -408,17 +407,7 @@ async fn the_capacity_is_that_of_the_quota_with_the_least_left() {
     assert_eq!((requests(), layer.handle().tokens_capacity()), ((Some(5), Some(5)), Some(9_000)));
     for _ in 0..57 {
         provider.then(json(r#"{"prompt_tokens":1,"completion_tokens":1}"#));
-        service
-            .ready()
-            .await
-            .unwrap()
-            .call(chat_request())
-            .await
-            .unwrap()
-            .into_body()
-            .collect()
-            .await
-            .unwrap();
+        service.ready().await.unwrap().call(question()).await.unwrap().into_body().collect().await.unwrap();
         tokio::time::advance(Duration::from_secs(12)).await;
     }
     assert_eq!(requests(), (Some(3), Some(60)));

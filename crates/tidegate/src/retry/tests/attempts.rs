@@ -17,8 +17,7 @@ async fn retries_end_with_the_attempt_budget_and_the_last_response_is_returned()
     provider.otherwise(Answer::status(503).body("no room"));
     let layer = RetryLayer::exponential().max_retries(5);
     let budget = AttemptBudget::new(3);
-    let mut request = request();
-    request.extensions_mut().insert(budget.clone());
+    let request = request_with(budget.clone());
     let response = send(&mut layer.layer(inner), request).await.unwrap();
     assert_eq!((response.status().as_u16(), provider.calls(), budget.remaining()), (503, 3, 0));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "no room");
@@ -30,8 +29,7 @@ async fn an_attempt_that_is_never_sent_is_returned_to_the_budget() {
     let (inner, provider) = strict();
     provider.answer(503);
     let budget = AttemptBudget::new(3);
-    let mut request = request();
-    request.extensions_mut().insert(budget.clone());
+    let request = request_with(budget.clone());
     let call = RetryLayer::exponential().layer(inner).oneshot(request);
     let mut call = tokio_test::task::spawn(call);
     assert!(call.poll().is_pending(), "the back-off");

@@ -78,12 +78,10 @@ proptest! {
     /// Pitfall P30 (docs/pitfalls.md).
     #[test]
     fn attempts_never_exceed_the_budget_in_any_composition(tree in Tree::any(), budget in 1u32..12) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        paused().block_on(async {
             let (inner, provider) = strict();
             provider.otherwise(Answer::status(503));
-            let mut request = request();
-            request.extensions_mut().insert(AttemptBudget::new(budget));
+            let request = request_with(AttemptBudget::new(budget));
             let response = tree.service(&boxed(inner)).oneshot(request).await.unwrap();
             assert_eq!(response.status(), 503);
             assert_eq!(provider.calls(), budget.min(tree.attempts()) as usize);
@@ -100,8 +98,7 @@ proptest! {
         per_second in 1u32..4,
         total in 1u64..20_000,
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        paused().block_on(async {
             let (inner, provider) = strict();
             acts.iter().for_each(|act| act.script(&provider));
             provider.otherwise(Answer::status(503).after(SECOND / 2));
@@ -109,8 +106,7 @@ proptest! {
             // The outermost layer enforces the deadline.
             let mut chain = FallbackLayer::new().then_emergency("down").layer(tree.service(&boxed(gated)));
             let attempts = AttemptBudget::new(budget);
-            let mut request = request();
-            request.extensions_mut().insert(attempts.clone());
+            let mut request = request_with(attempts.clone());
             let (total, began) = (Duration::from_millis(total), tokio::time::Instant::now());
             Deadline::after(total, clock::now()).tighten(request.extensions_mut());
             let _ = send(&mut chain, request).await;

@@ -10,7 +10,7 @@ use tower::{Layer, ServiceExt};
 use super::RetryLayer;
 use super::backoff::tests::after;
 use super::policy::{RetryContext, RetryDecision, RetryPolicy};
-use crate::testing::{call, complete, request, send, strict};
+use crate::testing::{SECOND, call, complete, paused, request, request_with, send, strict, with};
 use crate::{
     AttemptBudget, BackpressureLayer, Deadline, ErrorCode, Failure, Gate, HintSource, LimitScope, Outcome,
     Rejection, RetryHint, Trail, clock,
@@ -25,8 +25,6 @@ mod promises;
 mod reserve;
 mod run;
 mod statistics;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 fn policy() -> RetryPolicy {
     RetryLayer::exponential().handle().0.policy
@@ -281,9 +279,7 @@ async fn the_request_is_not_cloned_for_the_last_attempt() {
         provider.otherwise(Answer::status(503));
         let extension = CountedExtension(Arc::default());
         let count = extension.0.clone();
-        let mut request = request();
-        request.extensions_mut().insert(extension);
-        request.extensions_mut().insert(AttemptBudget::new(attempts));
+        let request = with(request_with(extension), AttemptBudget::new(attempts));
         send(&mut RetryLayer::exponential().max_retries(retries).layer(inner), request).await.unwrap();
         assert_eq!(count.load(Ordering::Relaxed), expected, "{retries} retries, {attempts} attempts");
     }

@@ -12,8 +12,7 @@ use crate::retry::{Jitter, LoadSignals, NonRetryableError, RetryableError, Strat
 async fn down(layer: &RetryLayer, retry_override: RetryOverride) -> (usize, u128) {
     let (inner, provider) = strict();
     provider.otherwise(Answer::status(503));
-    let mut request = request();
-    request.extensions_mut().insert(retry_override);
+    let request = request_with(retry_override);
     let start = clock::now();
     send(&mut layer.layer(inner), request).await.unwrap();
     (provider.calls(), (clock::now() - start).as_millis())

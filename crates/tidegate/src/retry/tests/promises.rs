@@ -74,8 +74,7 @@ proptest! {
         retries in 1u32..5,
     ) {
         const MAX_BALANCE: f64 = 100.0;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        paused().block_on(async {
             let (inner, provider) = strict();
             let waits = RetryLayer::new(Waits::Fixed).initial_delay(SECOND / 10).jitter(Jitter::None);
             let service = waits.max_retries(retries).budget(ratio, floor).attempt_header(true).layer(inner);
@@ -235,8 +234,7 @@ proptest! {
         seed: u64,
     ) {
         const TICK: Duration = Duration::from_millis(1);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        paused().block_on(async {
             let targets: Vec<_> = settings.iter().map(|_| strict()).collect();
             for (number, act) in acts.iter().enumerate() {
                 act.script(&targets[number % targets.len()].1);

@@ -13,7 +13,7 @@ use tidegate_testkit::strict::{Handle, Strict};
 use super::SECOND;
 use crate::backpressure::Aimd;
 use crate::stack::{Resilience, ResilienceBuilder};
-use crate::testing::{send, strict};
+use crate::testing::{paused, read_frames, send, streaming_request, strict, with};
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, FallbackLayer, KeyBy, LimitUnit, Payload, RateLimitLayer,
     RetryLayer, Tenant,
@@ -65,12 +65,8 @@ const SCRIPTS: [Script; 8] = [
 ];
 
 fn of(tenant: &str) -> Request<Payload> {
-    let body = r#"{"model":"m","stream":true,"max_tokens":100,"messages":[{"role":"user","content":"hi"}]}"#;
-    let mut request = Request::post("http://provider/v1/chat/completions")
-        .header("x-tenant", tenant)
-        .body(body.into())
-        .unwrap();
-    request.extensions_mut().insert(Tenant(tenant.into()));
+    let mut request = with(streaming_request(), Tenant(tenant.into()));
+    request.headers_mut().insert("x-tenant", tenant.parse().unwrap());
     request
 }
 
@@ -179,18 +175,11 @@ async fn act(stack: Resilience<Strict<Payload>>, caller: Caller) {
         }
     });
     let Some(Ok(response)) = answered.await else { return };
-    let mut body = pin!(response.into_body());
-    for _ in 0..caller.frames {
-        if !matches!(body.frame().await, Some(Ok(_))) {
-            break;
-        }
-    }
+    read_frames(response.into_body(), caller.frames).await;
 }
 
 fn check(scripts: [&[Script]; 2], callers: &[Caller], seed: u64) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+    paused().block_on(async {
         let second = target("openai/next", seed, None);
         let first = target("openai/first", seed, Some(&second));
         for (target, scripts) in [&first, &second].into_iter().zip(scripts) {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{HeaderName, Request};
+use http::HeaderName;
 use tidegate_testkit::strict::{Answer, Handle, Strict};
 use tokio_test::task::spawn;
 
@@ -11,17 +11,11 @@ use super::{SECOND, full};
 use crate::circuit_breaker::State;
 use crate::rate_limit::OnLimit;
 use crate::stack::{KeySignals, Resilience, Signals};
-use crate::testing::{rejection, request, send, strict};
+use crate::testing::{of_tenant, rejection, send, strict, with};
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Deadline, Gate, KeyBy, Payload, Priority, RateLimitLayer,
-    RejectionReason, RetryLayer, Tenant, clock,
+    RejectionReason, RetryLayer, clock,
 };
-
-fn of(tenant: &str) -> Request<Payload> {
-    let mut request = request();
-    request.extensions_mut().insert(Tenant(tenant.into()));
-    request
-}
 
 fn service(
     backpressure: BackpressureLayer,
@@ -50,13 +44,13 @@ fn keyed() -> (Resilience<Strict<Payload>>, Handle, Signals) {
 #[tokio::test(start_paused = true)]
 async fn preflight_looks_at_the_gates_of_the_key_and_acquires_nothing() {
     let (mut stack, provider, signals) = keyed();
-    let gate = |tenant: &str| signals.preflight_for(&of(tenant)).map_err(|rejection| rejection.gate());
+    let gate = |tenant: &str| signals.preflight_for(&of_tenant(tenant)).map_err(|rejection| rejection.gate());
     provider.answer(503);
-    send(&mut stack, of("failing")).await.unwrap();
+    send(&mut stack, of_tenant("failing")).await.unwrap();
     provider.otherwise(Answer::status(200).stall());
-    let _in_flight = send(&mut stack, of("busy")).await.unwrap();
+    let _in_flight = send(&mut stack, of_tenant("busy")).await.unwrap();
     for _ in 0..3 {
-        drop(send(&mut stack, of("fast")).await.unwrap());
+        drop(send(&mut stack, of_tenant("fast")).await.unwrap());
     }
     for _ in 0..10 {
         assert_eq!(gate("failing"), Err(Gate::CircuitBreaker));
@@ -65,21 +59,21 @@ async fn preflight_looks_at_the_gates_of_the_key_and_acquires_nothing() {
         assert_eq!((gate("new"), signals.preflight(None)), (Ok(()), Ok(())));
     }
     for tenant in ["failing", "busy", "fast"] {
-        assert_eq!(rejection(send(&mut stack, of(tenant)).await).gate(), gate(tenant).unwrap_err());
+        assert_eq!(rejection(send(&mut stack, of_tenant(tenant)).await).gate(), gate(tenant).unwrap_err());
     }
-    assert!(send(&mut stack, of("new")).await.is_ok());
+    assert!(send(&mut stack, of_tenant("new")).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn signals_of_a_request_are_those_of_its_key() {
     let (mut stack, provider, signals) = keyed();
     provider.answer(503);
-    send(&mut stack, of("failing")).await.unwrap();
+    send(&mut stack, of_tenant("failing")).await.unwrap();
     provider.otherwise(Answer::status(200).stall());
-    let _in_flight = send(&mut stack, of("busy")).await.unwrap();
+    let _in_flight = send(&mut stack, of_tenant("busy")).await.unwrap();
     let read = |tenant: &str| {
         let KeySignals { circuit_state, cooldown_remaining_ms, current_inflight, rate_remaining, .. } =
-            signals.of(&of(tenant));
+            signals.of(&of_tenant(tenant));
         (circuit_state, cooldown_remaining_ms, current_inflight, rate_remaining)
     };
     assert_eq!(read("failing"), (State::Open, Some(30_000), 0, Some(2)));
@@ -98,14 +92,14 @@ async fn keys_are_listed_once_each_with_the_busiest_first() {
         .retry(RetryLayer::disabled())
         .service(inner);
     let signals = stack.signals();
-    let id = |tenant: &str| signals.of(&of(tenant)).key.unwrap();
+    let id = |tenant: &str| signals.of(&of_tenant(tenant)).key.unwrap();
     provider.answer(503);
-    send(&mut stack, of("failing")).await.unwrap();
-    send(&mut stack, of("idle")).await.unwrap();
+    send(&mut stack, of_tenant("failing")).await.unwrap();
+    send(&mut stack, of_tenant("idle")).await.unwrap();
     provider.otherwise(Answer::status(200).stall());
     let mut in_flight = Vec::new();
     for tenant in ["one", "two", "two"] {
-        in_flight.push(send(&mut stack, of(tenant)).await.unwrap());
+        in_flight.push(send(&mut stack, of_tenant(tenant)).await.unwrap());
     }
     let listed = |limit| signals.keys(limit).into_iter().map(|key| key.key.unwrap()).collect::<Vec<_>>();
     assert_eq!(listed(10), [id("two"), id("one"), id("failing"), id("idle")]);
@@ -122,7 +116,7 @@ async fn keys_are_listed_once_each_with_the_busiest_first() {
 #[test]
 fn the_id_of_a_key_depends_on_the_part_of_the_head() {
     let header = |name: &'static str| KeyBy::header(HeaderName::from_static(name));
-    let mut request = of("a");
+    let mut request = of_tenant("a");
     for name in ["x-user", "x-team"] {
         request.headers_mut().insert(name, "a".parse().unwrap());
     }
@@ -139,11 +133,12 @@ async fn the_snapshot_sums_calls_and_shows_the_key_that_is_worst_off() {
     let snapshot = signals.snapshot();
     assert_eq!((snapshot.keys, snapshot.unhealthy_keys, snapshot.rate_remaining), (0, 0, Some(3)));
     provider.answer(503);
-    send(&mut stack, of("failing")).await.unwrap();
+    send(&mut stack, of_tenant("failing")).await.unwrap();
     provider.otherwise(Answer::status(200).stall());
-    let _in_flight = [send(&mut stack, of("a")).await.unwrap(), send(&mut stack, of("b")).await.unwrap()];
-    drop(send(&mut stack, of("c")).await.unwrap());
-    drop(send(&mut stack, of("c")).await.unwrap());
+    let _in_flight =
+        [send(&mut stack, of_tenant("a")).await.unwrap(), send(&mut stack, of_tenant("b")).await.unwrap()];
+    drop(send(&mut stack, of_tenant("c")).await.unwrap());
+    drop(send(&mut stack, of_tenant("c")).await.unwrap());
     let snapshot = signals.snapshot();
     assert_eq!((snapshot.keys, snapshot.unhealthy_keys), (4, 1));
     assert_eq!((snapshot.circuit_state, snapshot.cooldown_remaining_ms), (State::Open, Some(30_000)));
@@ -156,18 +151,21 @@ async fn health_covers_every_key_and_its_score_is_the_mean() {
     let (mut stack, provider, signals) = keyed();
     assert!(signals.is_healthy() && signals.health_score() > 0.999);
     for tenant in ["a", "b", "c"] {
-        send(&mut stack, of(tenant)).await.unwrap();
+        send(&mut stack, of_tenant(tenant)).await.unwrap();
     }
     assert!(signals.is_healthy());
     provider.answer(503);
-    send(&mut stack, of("failing")).await.unwrap();
+    send(&mut stack, of_tenant("failing")).await.unwrap();
     assert!(!signals.is_healthy() && (signals.health_score() - 0.75).abs() < 1e-9);
-    assert!(signals.of(&of("a")).is_healthy() && !signals.of(&of("failing")).is_healthy());
+    assert!(signals.of(&of_tenant("a")).is_healthy() && !signals.of(&of_tenant("failing")).is_healthy());
     // A 429 closes the rate limit of its key.
     provider.answer(429).header("retry-after", "7");
-    send(&mut stack, of("a")).await.unwrap();
-    assert_eq!(signals.of(&of("a")).rate_closed_ms, Some(7_000));
-    assert_eq!((signals.of(&of("b")).rate_closed_ms, signals.snapshot().rate_closed_ms), (None, Some(7_000)));
+    send(&mut stack, of_tenant("a")).await.unwrap();
+    assert_eq!(signals.of(&of_tenant("a")).rate_closed_ms, Some(7_000));
+    assert_eq!(
+        (signals.of(&of_tenant("b")).rate_closed_ms, signals.snapshot().rate_closed_ms),
+        (None, Some(7_000))
+    );
     assert!((signals.health_score() - 0.625).abs() < 1e-9);
     assert_eq!(signals.health(), (signals.is_healthy(), signals.health_score()));
 }
@@ -176,20 +174,20 @@ async fn health_covers_every_key_and_its_score_is_the_mean() {
 async fn reset_applies_to_every_key() {
     let (mut stack, provider, signals) = keyed();
     provider.answer(503);
-    send(&mut stack, of("failing")).await.unwrap();
+    send(&mut stack, of_tenant("failing")).await.unwrap();
     for _ in 0..3 {
-        send(&mut stack, of("fast")).await.unwrap();
+        send(&mut stack, of_tenant("fast")).await.unwrap();
     }
     provider.answer(429).header("retry-after", "30");
-    send(&mut stack, of("limited")).await.unwrap();
+    send(&mut stack, of_tenant("limited")).await.unwrap();
     for tenant in ["failing", "fast", "limited"] {
-        assert!(signals.preflight_for(&of(tenant)).is_err(), "{tenant}");
+        assert!(signals.preflight_for(&of_tenant(tenant)).is_err(), "{tenant}");
     }
     signals.reset();
     assert!(signals.is_healthy() && signals.snapshot().rate_remaining == Some(3));
     for tenant in ["failing", "fast", "limited"] {
-        assert_eq!(signals.preflight_for(&of(tenant)), Ok(()), "{tenant}");
-        send(&mut stack, of(tenant)).await.unwrap();
+        assert_eq!(signals.preflight_for(&of_tenant(tenant)), Ok(()), "{tenant}");
+        send(&mut stack, of_tenant(tenant)).await.unwrap();
     }
 }
 
@@ -200,13 +198,13 @@ async fn a_caller_that_waits_for_its_own_rate_holds_no_permit() {
         BackpressureLayer::max_inflight(1).max_queued(0),
         RateLimitLayer::per_second(1).key_by(KeyBy::tenant()),
     );
-    send(&mut stack, of("a")).await.unwrap();
-    let mut waiting = spawn(stack.send(of("a")));
+    send(&mut stack, of_tenant("a")).await.unwrap();
+    let mut waiting = spawn(stack.send(of_tenant("a")));
     assert!(waiting.poll().is_pending());
     let snapshot = signals.snapshot();
     assert_eq!((snapshot.current_inflight, snapshot.rate_waiting), (0, 1));
-    assert_eq!((signals.of(&of("a")).rate_waiting, signals.of(&of("b")).rate_waiting), (1, 0));
-    send(&mut stack, of("b")).await.unwrap();
+    assert_eq!((signals.of(&of_tenant("a")).rate_waiting, signals.of(&of_tenant("b")).rate_waiting), (1, 0));
+    send(&mut stack, of_tenant("b")).await.unwrap();
     tokio::time::advance(SECOND).await;
     assert_eq!(waiting.await.unwrap().status(), 200);
     assert_eq!(provider.calls(), 3);
@@ -219,12 +217,12 @@ async fn a_call_that_its_own_rate_rejects_does_not_wait_for_a_permit() {
         BackpressureLayer::max_inflight(1).queue_timeout(30 * SECOND),
         RateLimitLayer::per_minute(1).key_by(KeyBy::tenant()),
     );
-    send(&mut stack, of("a")).await.unwrap();
+    send(&mut stack, of_tenant("a")).await.unwrap();
     provider.answer(200).stall();
-    let _streaming = send(&mut stack, of("b")).await.unwrap();
+    let _streaming = send(&mut stack, of_tenant("b")).await.unwrap();
     let start = clock::now();
-    assert_eq!(signals.preflight_for(&of("a")).unwrap_err().gate(), Gate::RateLimit);
-    let rejected = rejection(send(&mut stack, of("a")).await);
+    assert_eq!(signals.preflight_for(&of_tenant("a")).unwrap_err().gate(), Gate::RateLimit);
+    let rejected = rejection(send(&mut stack, of_tenant("a")).await);
     assert_eq!((rejected.gate(), rejected.retry_after()), (Gate::RateLimit, Some(60 * SECOND)));
     assert_eq!((clock::now(), signals.snapshot().queued), (start, 0));
 }
@@ -237,14 +235,14 @@ async fn a_call_that_another_gate_rejects_returns_what_its_key_reserved() {
         RateLimitLayer::per_minute(3).tokens_per_minute(10_000).key_by(KeyBy::tenant()),
     );
     provider.otherwise(Answer::status(200).stall());
-    let streaming = send(&mut stack, of("a")).await.unwrap();
-    let mut queued = spawn(stack.send(of("b")));
+    let streaming = send(&mut stack, of_tenant("a")).await.unwrap();
+    let mut queued = spawn(stack.send(of_tenant("b")));
     assert!(queued.poll().is_pending());
-    assert_eq!(signals.of(&of("b")).rate_remaining, Some(2));
-    assert_eq!(rejection(send(&mut stack, of("c")).await).reason(), RejectionReason::QueueFull);
+    assert_eq!(signals.of(&of_tenant("b")).rate_remaining, Some(2));
+    assert_eq!(rejection(send(&mut stack, of_tenant("c")).await).reason(), RejectionReason::QueueFull);
     drop(queued);
     for tenant in ["b", "c"] {
-        let of_key = signals.of(&of(tenant));
+        let of_key = signals.of(&of_tenant(tenant));
         assert_eq!((of_key.rate_remaining, of_key.tokens_remaining), (Some(3), Some(10_000)), "{tenant}");
     }
     drop(streaming);
@@ -262,7 +260,7 @@ async fn preflight_knows_the_cost_the_priority_and_the_deadline_of_a_request() {
     );
     let costing = |tokens: u32| {
         let body = format!(r#"{{"max_tokens":{tokens},"messages":[]}}"#);
-        of("a").map(|_| Payload::from(body))
+        of_tenant("a").map(|_| Payload::from(body))
     };
     send(&mut stack, costing(2_900)).await.unwrap();
     send(&mut stack, costing(2_900)).await.unwrap();
@@ -279,8 +277,7 @@ async fn preflight_knows_the_cost_the_priority_and_the_deadline_of_a_request() {
     let mut waiting = spawn(stack.send(costing(1_500)));
     assert!(waiting.poll().is_pending());
     assert_eq!(signals.preflight_for(&costing(50)).unwrap_err().reason(), RejectionReason::RateQueueFull);
-    let mut batch = costing(50);
-    batch.extensions_mut().insert(Priority::Batch);
+    let batch = with(costing(50), Priority::Batch);
     assert_eq!(signals.preflight_for(&batch), Ok(()), "the queue of batch calls is empty");
 }
 
@@ -299,7 +296,7 @@ async fn calls_that_wait_for_their_rate_and_a_permit_start_in_the_order_in_which
             let (mut stack, started) = (stack.clone(), Arc::clone(&started));
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(40) * number as u32).await;
-                let response = send(&mut stack, of("a")).await;
+                let response = send(&mut stack, of_tenant("a")).await;
                 started.lock().unwrap().push(number);
                 response.unwrap();
             })
@@ -330,7 +327,7 @@ async fn send_back(
         let mut stack = stack.clone();
         tokio::spawn(async move {
             tokio::time::sleep(after * SECOND).await;
-            let result = match send(&mut stack, of(tenant)).await {
+            let result = match send(&mut stack, of_tenant(tenant)).await {
                 Ok(response) => Ok(response.status().as_u16()),
                 error => Err(rejection(error).reason()),
             };
