@@ -1,7 +1,56 @@
+//! Bodies that are buffered already, and copies of their requests.
+
+use std::any::Any;
+
+use bytes::Bytes;
+use http::Request;
 use http_body::Body;
+
+use crate::{BoxError, Payload};
 
 /// Whether the body has no further frames. An HTTP/1 writer stops polling once it has the announced length,
 /// so the `None` after the last frame may never be polled.
 pub(crate) fn has_ended(body: &impl Body) -> bool {
     body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
+/// The payload, if `body` is one that is already buffered; otherwise the body as it is.
+///
+/// The same as [`Payload::in_request`] without moving the head of the request.
+#[inline]
+pub(crate) fn buffered<B: 'static>(body: B) -> Result<Payload, B> {
+    let mut slot = Some(body);
+    match (&mut slot as &mut dyn Any).downcast_mut::<Option<Payload>>() {
+        Some(Some(payload)) if payload.is_replayable() => Ok(std::mem::take(payload)),
+        _ => Err(slot.expect("filled above")),
+    }
+}
+
+/// The bytes of the body, if it is a [`Payload`] in memory.
+pub(crate) fn bytes_of<B: 'static>(request: &Request<B>) -> Option<&Bytes> {
+    (request.body() as &dyn Any).downcast_ref().and_then(Payload::bytes)
+}
+
+/// The body as a payload, which is streamed if `body` is not one yet.
+#[inline]
+pub(crate) fn as_payload<B>(body: B) -> Payload
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let mut slot = Some(body);
+    match (&mut slot as &mut dyn Any).downcast_mut::<Option<Payload>>() {
+        Some(payload) => payload.take().expect("filled above"),
+        None => Payload::streamed(slot.expect("filled above")),
+    }
+}
+
+/// A copy of the request that shares the body by reference count; `None` if the body cannot be sent again.
+pub(crate) fn clone_request(request: &Request<Payload>) -> Option<Request<Payload>> {
+    let mut clone = Request::new(request.body().replay()?);
+    *clone.method_mut() = request.method().clone();
+    *clone.uri_mut() = request.uri().clone();
+    *clone.version_mut() = request.version();
+    *clone.headers_mut() = request.headers().clone();
+    *clone.extensions_mut() = request.extensions().clone();
+    Some(clone)
 }

@@ -1,6 +1,5 @@
 //! Keys: what a layer keeps a separate state for.
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::collections::hash_map::{DefaultHasher, RandomState};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -12,7 +11,8 @@ use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
 use serde::ser::{Error, Serialize, Serializer};
 
-use crate::Payload;
+use crate::body::bytes_of;
+use crate::defaults;
 
 /// Derives a key from the head of a request, so that a layer keeps a separate state per key: a circuit per
 /// host, a limit per tenant, a bulkhead per model.
@@ -273,19 +273,14 @@ fn model_of<B: 'static>(request: &Request<B>) -> Option<Cow<'_, str>> {
     if let Some(Model(model)) = request.extensions().get() {
         return Some(Cow::Borrowed(model));
     }
-    model_in((request.body() as &dyn Any).downcast_ref().and_then(Payload::bytes)?)
+    defaults::model_in(bytes_of(request)?)
 }
 
-#[cfg(feature = "providers")]
-fn model_in(body: &[u8]) -> Option<Cow<'static, str>> {
-    let field = tidegate_providers::ModelField::read(body).ok()?;
-    Some(Cow::Owned(field.model().to_owned()))
-}
-
-/// Nothing reads JSON without the providers.
-#[cfg(not(feature = "providers"))]
-const fn model_in(_: &[u8]) -> Option<Cow<'static, str>> {
-    None
+/// Spreads every bit over all others (the finaliser of SplitMix64, by Steele, Lea and Flood, 2014).
+pub(crate) const fn spread_bits(bits: u64) -> u64 {
+    let bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
 }
 
 fn default_port(uri: &Uri) -> Option<u16> {
@@ -350,6 +345,7 @@ impl<'de> Deserialize<'de> for KeyBy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Payload;
 
     fn key(by: &KeyBy, change: impl FnOnce(http::request::Builder) -> http::request::Builder) -> KeyId {
         by.key(&change(Request::builder()).body(()).unwrap(), DefaultHasher::new()).unwrap()

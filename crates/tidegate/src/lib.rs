@@ -95,6 +95,8 @@
 
 #[macro_use]
 mod debug;
+#[macro_use]
+mod send;
 
 pub mod alerts;
 pub mod attempt;
@@ -124,32 +126,26 @@ pub mod store;
 pub mod timeout;
 pub mod translate;
 
-mod attempt_number;
 mod body;
 mod bucket;
-mod buffered;
 mod buffered_body;
 mod chain_position;
 mod clock;
-mod clone_request;
-mod deadline_timer;
-mod http_service;
+mod defaults;
+mod durations;
 mod keyed;
 mod layer_state;
-mod lazy_sleep;
 mod metrics;
 mod offload;
 mod priority_semaphore;
 mod rejected;
-mod retry_after;
-mod scaled;
-mod send;
 mod settings;
 mod shared;
 mod sync;
 #[cfg(test)]
 mod testing;
 mod thread_shard;
+mod timer;
 
 // Names that the modules take from the root. Users have the names that are exported below.
 use key::RequestHead;

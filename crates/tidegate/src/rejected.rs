@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use http::Extensions;
 use tokio::task::coop;
 
-use crate::attempt_number::AttemptNumber;
+use crate::chain_position::AttemptNumber;
 use crate::chain_position::ChainPosition;
 use crate::events::Decision;
 use crate::key::KeyId;

@@ -1,4 +1,4 @@
-//! One request through a clone of a service.
+//! What the services of all layers have: their wrapped service, and one request through a clone of them.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,6 +6,47 @@ use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
 use tower_service::Service;
+
+/// The accessors of a service `S` in this field; `$without` names what its owner is not wrapped in.
+macro_rules! wrapped_service {
+    ($field:ident, $without:literal) => {
+        /// The wrapped service.
+        pub const fn get_ref(&self) -> &S {
+            &self.$field
+        }
+
+        /// The wrapped service, to be changed.
+        pub const fn get_mut(&mut self) -> &mut S {
+            &mut self.$field
+        }
+
+        #[doc = concat!("The wrapped service, without ", $without, ".")]
+        pub fn into_inner(self) -> S {
+            self.$field
+        }
+    };
+}
+
+/// The method `send` of a service, with this documentation after its first line.
+macro_rules! send_method {
+    ($($doc:literal)*) => {
+        /// Sends one request through a clone of this service, which is made ready first.
+        $(#[doc = $doc])*
+        pub fn send<B>(
+            &self,
+            request: http::Request<B>,
+        ) -> crate::send::SendFuture<
+            Self,
+            http::Request<B>,
+            <Self as tower_service::Service<http::Request<B>>>::Future,
+        >
+        where
+            Self: tower_service::Service<http::Request<B>> + Clone,
+        {
+            crate::send::send(self, request)
+        }
+    };
+}
 
 /// Sends `request` through a clone of `service`, which is made ready first.
 pub(crate) fn send<S, R>(service: &S, request: R) -> SendFuture<S, R, S::Future>

@@ -53,6 +53,12 @@ pub(crate) struct PerThread<T>(Box<[Padded<T>]>);
 #[repr(align(128))]
 struct Padded<T>(T);
 
+impl<T: Default> Default for PerThread<T> {
+    fn default() -> Self {
+        Self::new(SHARDS, T::default)
+    }
+}
+
 impl<T> PerThread<T> {
     /// A value for each of this many shards, at most [`SHARDS`]; there may be none.
     pub(crate) fn new(shards: usize, value: impl Fn() -> T) -> Self {

@@ -128,7 +128,7 @@ pub trait TakeReady<S>: AdmissionGate {
     fn take_ready(inner: &mut S, queued: &Self::Queued) -> S;
 }
 
-/// The implementation of [`TakeReady`] for gates with a queue.
+/// The service, which has been made ready, in exchange for a clone: the implementation of [`TakeReady`] for gates with a queue.
 pub(crate) fn swap_in_clone<S: Clone>(inner: &mut S) -> S {
     let clone = inner.clone();
     mem::replace(inner, clone)

@@ -1,4 +1,4 @@
-//! What an attempt holds and keeps while it waits in the queues of the gates.
+//! An attempt that waits in the queues of the gates.
 
 use std::mem;
 use std::task::{Context, Poll, ready};

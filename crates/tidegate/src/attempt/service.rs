@@ -8,7 +8,6 @@ use super::body::GuardedBody;
 use super::future::ResponseFuture;
 use super::gate::{Admission, BodyGuardOf, TakeReady};
 use super::wire::{NoWire, Wire};
-use crate::send::{SendFuture, send};
 use crate::thread_shard::ByThread;
 use crate::{Error, HttpService};
 
@@ -32,31 +31,9 @@ impl<S, G, W> Attempt<S, G, W> {
         Self { inner, gate, wire }
     }
 
-    /// The wrapped service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
+    wrapped_service!(inner, "this layer");
 
-    /// The wrapped service, to be changed.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The wrapped service, without this layer.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-
-    /// Sends one request through a clone of this service, which is made ready first.
-    pub fn send<B>(
-        &self,
-        request: Request<B>,
-    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
-    where
-        Self: Service<Request<B>> + Clone,
-    {
-        send(self, request)
-    }
+    send_method!();
 }
 
 impl<S, H: Clone, W> Attempt<S, ByThread<H>, W> {

@@ -1,12 +1,13 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::settings::{BackpressureSettings, LimitFactory, Settings};
+use super::settings::{BackpressureSettings, Settings};
 use super::{Backpressure, Handle, Limit, Order};
 use crate::KeyBy;
 use crate::layer_state::LayerState;
-use crate::settings::ConfigError;
+use crate::settings::{ConfigError, Hook};
 
 /// Limits the number of calls in flight; see the [module page](crate::backpressure).
 ///
@@ -68,7 +69,9 @@ impl BackpressureLayer {
     /// implementation of [`Limit`]; every limit gets a clone of it.
     #[must_use]
     pub fn adaptive(self, algorithm: impl Limit + Clone + Sync) -> Self {
-        self.set(|settings| settings.hooks.adaptive = Some(LimitFactory::new(algorithm)))
+        self.set(|settings| {
+            settings.hooks.adaptive = Some(Hook(Arc::new(move || Box::new(algorithm.clone()))))
+        })
     }
 
     /// The lower bound of an adaptive limit; 1 by default. A value above the maximum is treated as the

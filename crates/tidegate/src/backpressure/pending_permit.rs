@@ -9,8 +9,8 @@ use super::permit::Permit;
 use super::rejections::{queue_is_full, queue_timeout};
 use super::wait_deadline::WaitDeadline;
 use crate::attempt::QueuedAttempt;
-use crate::lazy_sleep::LazySleep;
 use crate::priority_semaphore::{Flow, SWEEP_INTERVAL, Ticket, TryAcquire};
+use crate::timer::LazySleep;
 use crate::{Deadline, Priority, Rejection, clock};
 
 /// A queued call: waits for a permit until its wait deadline. Dropping it leaves the queue.

@@ -1,5 +1,3 @@
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Aimd, Gradient, Limit, Order, Vegas};
 use crate::KeyBy;
 use crate::keyed::DEFAULT_MAX_KEYS;
-use crate::settings::{ConfigError, DurationText, LayerSettings, at_least_one};
+use crate::settings::{ConfigError, DurationText, Hook, LayerSettings, at_least_one};
 
 /// The settings of a [`BackpressureLayer`](crate::BackpressureLayer), and their defaults; the part
 /// `backpressure` of a configuration.
@@ -58,7 +56,7 @@ pub enum Algorithm {
 #[derive(Clone, Debug, Default)]
 pub(super) struct BackpressureHooks {
     /// Replaces the algorithm of the settings.
-    pub(super) adaptive: Option<LimitFactory>,
+    pub(super) adaptive: Option<Hook<LimitFactory>>,
     /// The limit is that of a key.
     pub(super) is_of_key: bool,
 }
@@ -66,8 +64,7 @@ pub(super) struct BackpressureHooks {
 pub(super) type BackpressureSettings = LayerSettings<Settings, BackpressureHooks>;
 
 /// Creates the algorithm of each limit, without history.
-#[derive(Clone)]
-pub(super) struct LimitFactory(Arc<dyn Fn() -> Box<dyn Limit> + Send + Sync>);
+pub(super) type LimitFactory = dyn Fn() -> Box<dyn Limit> + Send + Sync;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -109,23 +106,11 @@ impl BackpressureSettings {
     /// A new algorithm without history; `None` if the limit is fixed.
     pub(super) fn algorithm(&self) -> Option<Box<dyn Limit>> {
         match (&self.hooks.adaptive, self.adaptive) {
-            (Some(factory), _) => Some((factory.0)()),
+            (Some(factory), _) => Some(factory()),
             (None, Some(Algorithm::Aimd)) => Some(Box::new(Aimd::new())),
             (None, Some(Algorithm::Gradient)) => Some(Box::new(Gradient::new())),
             (None, Some(Algorithm::Vegas)) => Some(Box::new(Vegas::new())),
             (None, None) => None,
         }
-    }
-}
-
-impl LimitFactory {
-    pub(super) fn new(algorithm: impl Limit + Clone + Sync) -> Self {
-        Self(Arc::new(move || Box::new(algorithm.clone())))
-    }
-}
-
-impl fmt::Debug for LimitFactory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LimitFactory")
     }
 }

@@ -9,7 +9,7 @@ use tidegate_core::{BodyRewritten, Untranslatable};
 use tidegate_providers::{ModelField, ModelFieldError, ModelSpan, Provider};
 use tidegate_translate::max_output_tokens;
 
-use super::{Endpoint, ProviderSettings, query, request_headers};
+use super::{Endpoint, ProviderSettings, request_headers};
 use crate::fallback::OutputCap;
 use crate::{Error, ErrorCode, Gate, Payload, Rejection, RejectionReason};
 
@@ -187,7 +187,8 @@ impl TargetAddress {
         let is_translated = at_provider != endpoint;
         let body = self.body(request.body(), request.extensions(), is_translated)?;
         // The query of a caller is meant for its own dialect.
-        let query = request.uri().query().filter(|_| !is_translated).and_then(query::forwarded);
+        let query =
+            request.uri().query().filter(|_| !is_translated).and_then(request_headers::forwarded_query);
         let uri = match query {
             None => uris[at_provider as usize].clone(),
             Some(query) => settings.uri(at_provider, model, path, Some(&query)),

@@ -23,20 +23,7 @@ impl<S> Addressed<S> {
         Self { inner, address }
     }
 
-    /// The wrapped service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The wrapped service, to be changed.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The wrapped service, without the address.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    wrapped_service!(inner, "the address");
 }
 
 impl<S: HttpService<Payload>> Service<Request<Payload>> for Addressed<S> {

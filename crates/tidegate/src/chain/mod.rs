@@ -53,7 +53,6 @@ mod fallback_chain;
 mod provider_settings;
 mod provider_warnings;
 mod providers;
-mod query;
 mod request_headers;
 mod service;
 mod target_group;

@@ -14,7 +14,6 @@ use super::{Addressed, AddressedFuture, NamedTarget};
 use crate::fallback::{self, Fallback};
 use crate::group::{self, Group};
 use crate::rejected::{RejectedCall, record_rejection};
-use crate::send::{SendFuture, send};
 use crate::stack::{self, CallLimits};
 use crate::{BoxError, Error, HttpService, Payload, Resilience, Signals, translate};
 
@@ -72,16 +71,7 @@ impl<C> Chain<C> {
         Self { fallback, call_limits, signals, groups }
     }
 
-    /// Sends one request through a clone of the chain, which is made ready first.
-    pub fn send<B>(
-        &self,
-        request: Request<B>,
-    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
-    where
-        Self: Service<Request<B>> + Clone,
-    {
-        send(self, request)
-    }
+    send_method!();
 
     /// The state of the targets, in their order, and of each member of a group.
     #[must_use]

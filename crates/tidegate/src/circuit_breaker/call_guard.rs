@@ -8,7 +8,7 @@ use super::call_totals::Moment;
 use super::open_attempts::Opening;
 use super::{CallResult, Handle};
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
-use crate::attempt_number::AttemptNumber;
+use crate::chain_position::AttemptNumber;
 use crate::events::{AttemptSummary, Decision};
 use crate::{Error, Outcome, StreamOutcome, clock};
 

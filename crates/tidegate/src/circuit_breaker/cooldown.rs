@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::settings::Settings;
-use crate::scaled::scaled;
+use crate::durations::scaled;
 
 /// Computes how long a circuit stays open. The cooldown may grow each time that the circuit opens again.
 ///

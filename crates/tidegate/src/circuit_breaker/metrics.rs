@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use super::call_totals::Totals;
 use super::settings::Settings;
 use super::{Snapshot, State};
+use crate::events;
 
 /// The metrics of a circuit since the start, ready to be serialised. A [reset](super::Handle::reset) leaves the totals.
 ///
@@ -108,7 +109,7 @@ fn seconds(time: Duration) -> f64 {
 
 fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
-        Some(time) => serializer.collect_str(&humantime::format_rfc3339_millis(*time)),
+        Some(time) => events::rfc3339(time, serializer),
         None => serializer.serialize_none(),
     }
 }

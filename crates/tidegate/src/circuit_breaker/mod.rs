@@ -168,7 +168,6 @@ mod handle;
 mod layer;
 mod local_turn;
 mod metrics;
-mod open_admission;
 mod open_attempts;
 mod open_budget;
 mod probes;

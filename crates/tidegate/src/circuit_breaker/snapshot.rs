@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::state::Circuit;
 use super::{Reason, State};
 use crate::ErrorCode;
+use crate::durations::millis;
 
 /// The state and the statistics of a circuit at one moment, ready to be serialised. Times are in
 /// milliseconds.
@@ -67,17 +68,17 @@ impl Snapshot {
     /// The state of the circuit, without the counts of its handle.
     pub(super) fn of(circuit: &mut Circuit, now: Instant) -> Self {
         let [failures, slow_calls] = circuit.window_totals(now);
-        let ago = |at| now.saturating_duration_since(at).as_millis() as u64;
+        let ago = |at| millis(now.saturating_duration_since(at));
         Self {
             state: circuit.state(now),
             reason: circuit.last_transition().map(|last_transition| last_transition.reason),
-            cooldown_remaining_ms: circuit.cooldown_remaining(now).map(|wait| wait.as_millis() as u64),
+            cooldown_remaining_ms: circuit.cooldown_remaining(now).map(millis),
             probes: circuit.probes(),
             failure_rate: failures.rate(),
             slow_call_rate: slow_calls.rate(),
             calls_in_window: failures.calls.max(slow_calls.calls),
             window_shared: circuit.is_window_of_all(),
-            last_recovery_ms: circuit.last_recovery().map(|time| time.as_millis() as u64),
+            last_recovery_ms: circuit.last_recovery().map(millis),
             last_failure: circuit.last_failure().map(|(code, at)| LastFailure { code, ago_ms: ago(at) }),
             would_have_rejected: 0,
             admitted_while_open: 0,

@@ -1,4 +1,3 @@
-use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,10 +15,11 @@ use super::body::ResponseBody;
 use super::clocks::IdleTimers;
 use super::response_judge::{ClassifyConfig, Expected, JudgeStage, ResponseJudge, Stage};
 use crate::attempt::Wire;
+use crate::body::bytes_of;
 use crate::metrics::{AttemptMetrics, TargetMetrics};
 use crate::thread_shard::ByThread;
 use crate::timeout::AttemptTimer;
-use crate::{BoxError, Classifier, Error, Payload, UsageMeter, clock};
+use crate::{BoxError, Classifier, Error, UsageMeter, clock};
 
 /// The wire that classifies responses.
 #[derive(Clone)]
@@ -66,9 +66,8 @@ impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
     type Body = ResponseBody<R>;
 
     fn start<B: 'static>(&self, request: &Request<B>) -> ResponseJudge {
-        let body = (request.body() as &dyn Any).downcast_ref().and_then(Payload::bytes);
         let ClassifyConfig { classifier, clocks } = &**self.config;
-        let body = body.map(|body| &body[..]);
+        let body = bytes_of(request).map(|body| &body[..]);
         let expected = match *request.method() {
             Method::POST => classifier
                 .expected_answer(request.uri(), request.headers(), body)

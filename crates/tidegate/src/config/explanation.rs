@@ -61,7 +61,7 @@ pub enum Origin {
     Default,
 }
 
-/// The layers and their keys: those of the call as a whole, and those with another name than their part.
+/// The keys of the call as a whole.
 const CALL: [&str; 3] = ["timeout.total", "timeout.header", "retry.max_attempts"];
 
 impl ResilienceConfig {

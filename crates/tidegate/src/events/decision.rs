@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 use tidegate_core::{MissingCapability, NotProcessedReason};
 
 use crate::circuit_breaker::Transition;
+use crate::durations::millis;
 use crate::fallback::FallbackKind;
 use crate::metrics::{CONTINUATION, TargetMetrics};
 use crate::{ErrorCode, Rejection};
@@ -284,9 +285,4 @@ impl Serialize for Decision {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.fields().serialize(serializer)
     }
-}
-
-/// Whole milliseconds, as in events.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

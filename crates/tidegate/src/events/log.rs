@@ -4,8 +4,9 @@
 use tracing::field::display;
 
 use super::Decision;
-use super::decision::{AttemptSummary, millis};
+use super::decision::AttemptSummary;
 use crate::circuit_breaker::{State, Transition};
+use crate::durations::millis;
 use crate::key::KeyId;
 use crate::{ErrorCode, Gate, Rejection};
 

@@ -88,7 +88,7 @@ impl<B: Body> ResponseBody<B> {
 
     pub(super) fn of_chain(source: BodySource<B>, chain: ChainBody) -> Self {
         let is_needed =
-            chain.continued.is_some() || chain.recording.is_some() || chain.deadline_guard.has_deadline();
+            chain.continued.is_some() || chain.recording.is_some() || chain.deadline_guard.deadline.is_some();
         Self { source, chain: is_needed.then(|| Box::new(chain)) }
     }
 

@@ -1,7 +1,7 @@
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use crate::lazy_sleep::LazySleep;
+use crate::timer::LazySleep;
 use crate::{Deadline, Elapsed};
 
 /// Cancels a target that does not enforce the deadline of the call by itself.
@@ -10,7 +10,7 @@ use crate::{Deadline, Elapsed};
 /// informative, and its gates record the outcome.
 #[derive(Debug)]
 pub(super) struct DeadlineGuard {
-    deadline: Option<Deadline>,
+    pub(super) deadline: Option<Deadline>,
     /// When the target was called.
     started: Option<Instant>,
     sleep: LazySleep,
@@ -32,10 +32,6 @@ impl DeadlineGuard {
     /// The same guard with another deadline: that of the response body.
     pub(super) fn with_deadline(self, deadline: Option<Deadline>) -> Self {
         Self { deadline, ..self }
-    }
-
-    pub(super) fn has_deadline(&self) -> bool {
-        self.deadline.is_some()
     }
 
     /// Completes once the deadline has passed. Starts the timer, so it is only polled when nothing else is

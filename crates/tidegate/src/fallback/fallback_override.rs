@@ -15,8 +15,8 @@ use http::Extensions;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct FallbackOverride {
-    is_off: bool,
-    answer: Option<Arc<str>>,
+    pub(super) is_off: bool,
+    pub(super) answer: Option<Arc<str>>,
 }
 
 impl FallbackOverride {
@@ -44,10 +44,6 @@ impl FallbackOverride {
         extensions.get::<Self>().is_some_and(|of_call| of_call.answer.is_some())
     }
 
-    pub(super) const fn is_off(&self) -> bool {
-        self.is_off
-    }
-
     /// Takes the override of a call. Its answer is removed from the request, so that no chain within the chain gives it.
     pub(super) fn take_from(extensions: &mut Extensions) -> Self {
         if extensions.is_empty() {
@@ -56,9 +52,5 @@ impl FallbackOverride {
         let Some(of_call) = extensions.get_mut::<Self>() else { return Self::default() };
         let answer = of_call.answer.take();
         Self { is_off: of_call.is_off, answer }
-    }
-
-    pub(super) fn into_answer(self) -> Option<Arc<str>> {
-        self.answer
     }
 }

@@ -50,18 +50,18 @@ impl Handle {
 
     /// The same chain, in which each target and last resort shares the statistics of that of its name in `other`.
     pub(super) fn with_statistics_of(&self, other: &Self) -> Self {
-        let mut links = Links::clone(&self.0);
-        for target in &mut links.targets {
-            if let Some(same) = other.targets().iter().find(|same| same.name == target.name) {
-                target.counters = Arc::clone(&same.counters);
+        self.changed(|links| {
+            for target in &mut links.targets {
+                if let Some(same) = other.targets().iter().find(|same| same.name == target.name) {
+                    target.counters = Arc::clone(&same.counters);
+                }
             }
-        }
-        for last_resort in &mut links.last_resorts {
-            if let Some(same) = other.last_resorts().iter().find(|same| same.name == last_resort.name) {
-                last_resort.counters = Arc::clone(&same.counters);
+            for last_resort in &mut links.last_resorts {
+                if let Some(same) = other.last_resorts().iter().find(|same| same.name == last_resort.name) {
+                    last_resort.counters = Arc::clone(&same.counters);
+                }
             }
-        }
-        Self(self.0.replace(links))
+        })
     }
 
     pub(super) fn targets(&self) -> &[Target] {
@@ -99,12 +99,10 @@ impl Handle {
 
     /// The same chain, with hedges by this layer.
     pub(super) fn with_hedge(&self, layer: &HedgeLayer) -> Self {
-        let mut links = Links::clone(&self.0);
         let handle = layer.share();
-        let names = std::iter::once(handle.target()).chain(links.targets.iter().map(|target| &*target.name));
+        let names = std::iter::once(handle.target()).chain(self.targets().iter().map(|target| &*target.name));
         let times = names.map(|name| handle.times_of(name)).collect();
-        links.hedge = handle.is_enabled().then_some(ChainHedge { handle, times });
-        Self(self.0.replace(links))
+        self.changed(|links| links.hedge = handle.is_enabled().then_some(ChainHedge { handle, times }))
     }
 
     /// The chain of a call without fallbacks: the first target, which may be hedged at itself.
@@ -117,20 +115,20 @@ impl Handle {
 
     /// The chain of one call: empty if its fallbacks are off, and with one last resort more if it has an answer of its own.
     pub(super) fn for_call(self, of_call: FallbackOverride) -> Self {
-        let chain = if of_call.is_off() { self.without_fallbacks() } else { self };
-        let Some(text) = of_call.into_answer() else { return chain };
+        let chain = if of_call.is_off { self.without_fallbacks() } else { self };
+        let Some(text) = of_call.answer else { return chain };
         let mut links = Links::clone(&chain.0);
         links.last_resorts.push(LastResort::new(LastResortKind::Emergency(text)));
         Self(Shared::new(links))
     }
 
     pub(super) fn with_target(&self, target: Target) -> Self {
-        let mut links = Links::clone(&self.0);
-        if let Some(ChainHedge { handle, times }) = &mut links.hedge {
-            times.push(handle.times_of(&target.name));
-        }
-        links.targets.push(target);
-        Self(self.0.replace(links))
+        self.changed(|links| {
+            if let Some(ChainHedge { handle, times }) = &mut links.hedge {
+                times.push(handle.times_of(&target.name));
+            }
+            links.targets.push(target);
+        })
     }
 
     /// The same chain, with `targets` before its own.
@@ -145,8 +143,13 @@ impl Handle {
     }
 
     pub(super) fn with_last_resort(&self, last_resort: LastResort) -> Self {
+        self.changed(|links| links.last_resorts.push(last_resort))
+    }
+
+    /// A chain in the place of this one.
+    fn changed(&self, change: impl FnOnce(&mut Links)) -> Self {
         let mut links = Links::clone(&self.0);
-        links.last_resorts.push(last_resort);
+        change(&mut links);
         Self(self.0.replace(links))
     }
 }

@@ -12,11 +12,11 @@ use super::static_answers::PromptKind;
 #[derive(Clone, Debug, PartialEq)]
 #[doc(alias = "fallback_used")]
 pub struct FallbackInfo {
-    target: Arc<str>,
-    position: u32,
-    kind: FallbackKind,
-    similarity: Option<f64>,
-    prompt_kind: Option<PromptKind>,
+    pub(super) target: Arc<str>,
+    pub(super) position: u32,
+    pub(super) kind: FallbackKind,
+    pub(super) similarity: Option<f64>,
+    pub(super) prompt_kind: Option<PromptKind>,
 }
 
 const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");
@@ -43,14 +43,6 @@ impl FallbackInfo {
     pub(super) fn new(target: &Arc<str>, position: usize, kind: FallbackKind) -> Self {
         let position = u32::try_from(position).unwrap_or(u32::MAX);
         Self { target: Arc::clone(target), position, kind, similarity: None, prompt_kind: None }
-    }
-
-    pub(super) fn with_similarity(self, similarity: f64) -> Self {
-        Self { similarity: Some(similarity), ..self }
-    }
-
-    pub(super) fn with_prompt_kind(self, prompt_kind: PromptKind) -> Self {
-        Self { prompt_kind: Some(prompt_kind), ..self }
     }
 
     /// Whether a target responded to the caller's own request.

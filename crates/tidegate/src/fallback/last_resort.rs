@@ -1,3 +1,4 @@
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -7,12 +8,12 @@ use http::{Request, Response, Uri};
 use tidegate_core::{AnswerSynthesizer, ChatQuestion};
 
 use super::cache::{AnswerCache, CacheKey};
-use super::cache_scope;
 use super::info::{FallbackInfo, FallbackKind};
 use super::settings::FallbackSettings;
 use super::simplified;
 use super::static_answers::{PromptKind, StaticAnswers};
 use super::statistics::TargetCounters;
+use crate::key::{KeyBy, KeyId, Tenant, hasher};
 use crate::metrics::TargetMetrics;
 use crate::{Payload, clock};
 
@@ -80,7 +81,7 @@ impl RawRequest {
             composer: Arc::clone(settings.hooks.composer.as_ref()?),
             uri: request.uri().clone(),
             body: request.body().bytes()?.clone(),
-            scope: cache_scope::digest(settings.cache_by.as_ref(), request),
+            scope: cache_scope(settings.cache_by.as_ref(), request),
         })
     }
 
@@ -128,11 +129,11 @@ impl ParsedRequest {
                 let hit = hit?;
                 let mut response = respond(hit.text());
                 response.headers_mut().insert(AGE, hit.age.as_secs().into());
-                (response, info.with_similarity(hit.similarity))
+                (response, FallbackInfo { similarity: Some(hit.similarity), ..info })
             }
             LastResortKind::Static(answers) => {
                 let kind = PromptKind::of(&self.question.prompt);
-                (respond(answers.text(kind)), info.with_prompt_kind(kind))
+                (respond(answers.text(kind)), FallbackInfo { prompt_kind: Some(kind), ..info })
             }
             LastResortKind::Emergency(text) => (respond(text), info),
             LastResortKind::Simplified => return None,
@@ -140,4 +141,26 @@ impl ParsedRequest {
         info.mark(&mut response);
         Some(response)
     }
+}
+
+/// A request extension: no answer to this request is stored in an [`AnswerCache`](super::AnswerCache), and none is
+/// taken from it. For requests of callers that cannot be distinguished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uncached;
+
+/// A digest that is the same for all callers that share answers: those with the same key, by default those with
+/// the same credential and the same tenant. `None` if the request is [`Uncached`] or has no key.
+fn cache_scope<B: 'static>(key: Option<&KeyBy>, request: &Request<B>) -> Option<u64> {
+    if request.extensions().get::<Uncached>().is_some() {
+        return None;
+    }
+    let mut hasher = hasher();
+    let key = match key {
+        Some(key) => key.key(request, hasher),
+        None => {
+            request.extensions().get::<Tenant>().hash(&mut hasher);
+            KeyBy::credential().key(request, hasher)
+        }
+    };
+    key.map(KeyId::number)
 }

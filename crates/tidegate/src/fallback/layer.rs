@@ -6,14 +6,14 @@ use tower_layer::Layer;
 
 use super::cache::AnswerCache;
 use super::last_resort::{LastResort, LastResortKind};
-use super::settings::{FallbackSettings, Settings, default_continuator};
+use super::settings::{FallbackSettings, Settings};
 use super::static_answers::StaticAnswers;
 use super::target::Target;
 use super::{AsTarget, Fallback, Handle};
-use crate::KeyBy;
 use crate::group::Group;
 use crate::hedge::HedgeLayer;
 use crate::settings::ConfigError;
+use crate::{KeyBy, defaults};
 
 /// Sends a call to the next target when the current target fails; see the [module page](crate::fallback).
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl FallbackLayer {
     /// `continue_streams` is set and the feature `translate` is off.
     pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
         settings.check()?;
-        let continuator = if settings.continue_streams { default_continuator() } else { None };
+        let continuator = if settings.continue_streams { defaults::continuator() } else { None };
         Ok(Self::of(settings).set(|settings| settings.hooks.continuator = continuator))
     }
 

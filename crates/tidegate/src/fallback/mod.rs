@@ -112,7 +112,6 @@
 mod body;
 mod body_source;
 mod cache;
-mod cache_scope;
 mod call;
 mod capability_filter;
 mod chain;
@@ -137,16 +136,15 @@ mod target_model;
 
 pub use body::ResponseBody;
 pub use cache::AnswerCache;
-pub use cache_scope::Uncached;
 pub use fallback_override::FallbackOverride;
 pub use future::ResponseFuture;
 pub use handle::Handle;
 pub use info::{FallbackInfo, FallbackKind};
+pub use last_resort::Uncached;
 pub use layer::FallbackLayer;
 pub(crate) use policy::FallbackPolicy;
 pub use service::Fallback;
 pub use settings::Settings;
-pub(crate) use settings::default_models;
 pub use static_answers::{PromptKind, StaticAnswers};
 pub use statistics::TargetStatistics;
 pub use target::{AsTarget, TargetBody};

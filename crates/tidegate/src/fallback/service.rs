@@ -1,4 +1,3 @@
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -9,8 +8,8 @@ use tower_service::Service;
 
 use super::settings::FallbackSettings;
 use super::{FallbackOverride, Handle, ResponseBody, ResponseFuture};
-use crate::buffered::buffered;
-use crate::send::{SendFuture, send};
+use crate::attempt::swap_in_clone;
+use crate::body::buffered;
 use crate::{BoxError, Error, HttpService, Payload};
 
 /// Sends a call to the next target when the current target fails; see the [module page](crate::fallback).
@@ -26,31 +25,9 @@ impl<S> Fallback<S> {
         Self { inner, handle, settings }
     }
 
-    /// The wrapped service: the first target.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
+    wrapped_service!(inner, "the fallbacks");
 
-    /// The wrapped service, to be changed.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The wrapped service, without the fallbacks.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-
-    /// Sends one request through a clone of this service, which is made ready first.
-    pub fn send<B>(
-        &self,
-        request: Request<B>,
-    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
-    where
-        Self: Service<Request<B>> + Clone,
-    {
-        send(self, request)
-    }
+    send_method!();
 
     /// Whether this call consists of the call to the first target: there are no further targets, last resorts or hedges, and
     /// it has no answer of its own.
@@ -89,8 +66,7 @@ where
                 ResponseFuture::calling(&mut self.inner, request, self.handle.clone(), &self.settings)
             }
             Err(body) => {
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
+                let ready = swap_in_clone(&mut self.inner);
                 let request = Request::from_parts(head, body);
                 ResponseFuture::collecting(ready, request, self.handle.clone(), &self.settings)
             }

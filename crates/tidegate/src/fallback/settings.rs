@@ -7,7 +7,7 @@ use tidegate_core::{AnswerSynthesizer, ModelCatalog, StreamContinuator};
 use super::policy::FallbackPolicy;
 use crate::settings::{ConfigError, LayerSettings, OptionalDurationText};
 use crate::sync::unpoisoned;
-use crate::{KeyBy, Payload};
+use crate::{KeyBy, Payload, defaults};
 
 /// The settings of a [`FallbackLayer`](crate::FallbackLayer), and their defaults; the part `fallback` of a
 /// configuration. The targets are set in the program.
@@ -82,8 +82,8 @@ impl Default for FallbackHooks {
     fn default() -> Self {
         Self {
             continuator: None,
-            composer: default_composer(),
-            models: default_models(),
+            composer: defaults::composer(),
+            models: defaults::models(),
             random: Arc::default(),
         }
     }
@@ -97,33 +97,3 @@ impl FallbackHooks {
 }
 
 partial_debug!([] FallbackHooks, "FallbackHooks");
-
-#[cfg(feature = "translate")]
-pub(super) fn default_continuator() -> Option<Arc<dyn StreamContinuator>> {
-    Some(Arc::new(tidegate_translate::StreamContinuation))
-}
-
-#[cfg(not(feature = "translate"))]
-pub(super) fn default_continuator() -> Option<Arc<dyn StreamContinuator>> {
-    None
-}
-
-#[cfg(feature = "translate")]
-fn default_composer() -> Option<Arc<dyn AnswerSynthesizer>> {
-    Some(Arc::new(tidegate_translate::Composer))
-}
-
-#[cfg(not(feature = "translate"))]
-fn default_composer() -> Option<Arc<dyn AnswerSynthesizer>> {
-    None
-}
-
-#[cfg(feature = "providers")]
-pub(crate) fn default_models() -> Option<Arc<dyn ModelCatalog>> {
-    Some(Arc::new(tidegate_providers::ModelTable::new()))
-}
-
-#[cfg(not(feature = "providers"))]
-pub(crate) fn default_models() -> Option<Arc<dyn ModelCatalog>> {
-    None
-}

@@ -3,13 +3,7 @@
 /// The kind of a prompt is detected by English words in it; for other languages set one text for all kinds
 /// ([`of`](Self::of)).
 #[derive(Clone)]
-pub struct StaticAnswers {
-    question: String,
-    creative: String,
-    analysis: String,
-    code: String,
-    other: String,
-}
+pub struct StaticAnswers([String; 5]);
 
 /// The kinds of prompts that [`StaticAnswers`] distinguishes, in the order in which they are tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,56 +46,34 @@ impl StaticAnswers {
     /// A default text for each kind.
     #[must_use]
     pub fn new() -> Self {
-        let text = |what: &str| format!("Sorry, {what} right now. Please try again in a few minutes.");
-        Self {
-            question: text("I cannot answer questions"),
-            creative: text("I cannot write anything"),
-            analysis: text("I cannot look into that"),
-            code: text("I cannot write code"),
-            other: text("I cannot help with that"),
-        }
+        let causes = [
+            "I cannot answer questions",
+            "I cannot write anything",
+            "I cannot look into that",
+            "I cannot write code",
+            "I cannot help with that",
+        ];
+        Self(causes.map(|cause| format!("Sorry, {cause} right now. Please try again in a few minutes.")))
     }
 
     /// The same text for all kinds.
     #[must_use]
     pub fn of(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self {
-            question: text.clone(),
-            creative: text.clone(),
-            analysis: text.clone(),
-            code: text.clone(),
-            other: text,
-        }
+        Self(std::array::from_fn(|_| text.clone()))
     }
 
     /// Replaces the text of one kind.
     #[must_use]
     pub fn with(mut self, kind: PromptKind, text: impl Into<String>) -> Self {
-        *self.text_mut(kind) = text.into();
+        self.0[kind as usize] = text.into();
         self
     }
 
     /// The text for a prompt of this kind.
     #[must_use]
     pub fn text(&self, kind: PromptKind) -> &str {
-        match kind {
-            PromptKind::Question => &self.question,
-            PromptKind::Creative => &self.creative,
-            PromptKind::Analysis => &self.analysis,
-            PromptKind::Code => &self.code,
-            PromptKind::Other => &self.other,
-        }
-    }
-
-    fn text_mut(&mut self, kind: PromptKind) -> &mut String {
-        match kind {
-            PromptKind::Question => &mut self.question,
-            PromptKind::Creative => &mut self.creative,
-            PromptKind::Analysis => &mut self.analysis,
-            PromptKind::Code => &mut self.code,
-            PromptKind::Other => &mut self.other,
-        }
+        &self.0[kind as usize]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::retry_after::with_positive_jitter;
+use crate::durations::with_positive_jitter;
 use crate::{Deadline, Error, ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection};
 
 /// The targets that failed, and when each may be called again.

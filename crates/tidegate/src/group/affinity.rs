@@ -1,4 +1,3 @@
-use std::any::Any;
 use std::fmt;
 
 use http::{HeaderName, Request};
@@ -6,7 +5,9 @@ use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 use super::rendezvous::AffinityKey;
-use crate::{Payload, Tenant};
+use crate::Tenant;
+use crate::body::bytes_of;
+use crate::defaults::first_messages_digest;
 
 /// Which calls belong to one conversation, and stay with one member as long as it is healthy.
 ///
@@ -67,22 +68,11 @@ impl Affinity {
                 Some(AffinityKey::of(&[tenant.as_bytes()]))
             }
             ConversationSource::Messages => {
-                let body = (request.body() as &dyn Any).downcast_ref().and_then(Payload::bytes)?;
-                first_messages(body).map(|digest| AffinityKey::of(&[&digest.to_le_bytes()]))
+                let body = bytes_of(request)?;
+                first_messages_digest(body).map(|digest| AffinityKey::of(&[&digest.to_le_bytes()]))
             }
         }
     }
-}
-
-#[cfg(feature = "providers")]
-fn first_messages(body: &[u8]) -> Option<u64> {
-    tidegate_providers::first_messages_digest(body)
-}
-
-/// Nothing reads JSON without the providers.
-#[cfg(not(feature = "providers"))]
-const fn first_messages(_: &[u8]) -> Option<u64> {
-    None
 }
 
 impl fmt::Display for Affinity {
@@ -145,6 +135,7 @@ impl schemars::JsonSchema for Affinity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Payload;
 
     fn request(header: &str, tenant: &str, body: &'static str) -> Request<Payload> {
         let request = Request::builder().header("x-conversation", header).extension(Tenant(tenant.into()));

@@ -18,11 +18,11 @@ use super::member_state::{InFlight, MemberState};
 use super::members::{MemberChoice, Members};
 use super::other_members::POLICY;
 use super::rendezvous::AffinityKey;
+use crate::body::clone_request;
 use crate::chain_position::{ChainPosition, IDEMPOTENCY_KEY};
-use crate::clone_request::clone_request;
-use crate::deadline_timer::DeadlineTimer;
 use crate::events::Decision;
 use crate::key::has_credential;
+use crate::timer::DeadlineTimer;
 use crate::{
     AttemptBudget, BoxError, Error, Failure, Outcome, Payload, Rejection, StreamOutcome, Trail, UsageMeter,
     Verdict, clock,

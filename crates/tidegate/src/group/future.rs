@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::ResponseBody;
 use super::call::GroupCall;
 use super::members::Members;
-use crate::deadline_timer::DeadlineTimer;
+use crate::timer::DeadlineTimer;
 use crate::{BoxError, Deadline, Error, HttpService, Payload};
 
 /// Waits for the response of a member.

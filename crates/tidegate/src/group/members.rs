@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ use super::ticks::Ticks;
 use super::weights::Weights;
 use super::{Affinity, Member};
 use crate::clock::{self, Now};
-use crate::fallback::default_models;
+use crate::defaults;
+use crate::durations::millis;
 use crate::metrics::ChoiceCounters;
 use crate::settings::ConfigError;
 
@@ -62,7 +64,7 @@ impl<S> Members<S> {
             latest: Arc::new(Ticks::of(clock::now()).0.into()),
             weights,
             hashes: members.iter().map(|member| AffinityKey::of(&[member.name.as_bytes()])).collect(),
-            capabilities: capabilities_of(default_models(), &members),
+            capabilities: capabilities_of(defaults::models(), &members),
             counters: vec![Default::default(); members.len()].into(),
             gates: members.iter().map(Member::gates).collect(),
             members: members.into(),
@@ -248,6 +250,35 @@ fn capabilities_of<S>(catalog: Option<Arc<dyn ModelCatalog>>, members: &[Member<
 pub(crate) const MIN_WEIGHT: f32 = 0.001;
 pub(crate) const MAX_WEIGHT: f32 = 1_000.0;
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// A handle to the state of a group, for reading. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle(Arc<dyn ReadGroup>);
+
+/// A group with members of any type.
+trait ReadGroup: Send + Sync {
+    fn snapshot(&self) -> GroupSnapshot;
+}
+
+impl<S: Send + Sync> ReadGroup for Members<S> {
+    fn snapshot(&self) -> GroupSnapshot {
+        self.snapshot()
+    }
+}
+
+impl Handle {
+    pub(super) fn new<S: Send + Sync + 'static>(members: Arc<Members<S>>) -> Self {
+        Self(members)
+    }
+
+    /// The state of the group at this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> GroupSnapshot {
+        self.0.snapshot()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handle").field(&self.snapshot()).finish()
+    }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::member_set::MemberSet;
 use super::weights::Weights;
+use crate::key::spread_bits;
 
 /// The key of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,16 +47,10 @@ impl AffinityKey {
     /// The number of a member for this conversation: the higher, the more it is preferred.
     fn preference(self, member: Self, weight: f32) -> f32 {
         // Uniform in 0..1, never 0.
-        let uniform = (mix(self.0 ^ mix(member.0)) >> 40) as f32 / (1_u32 << 24) as f32 + f32::EPSILON;
+        let uniform =
+            (spread_bits(self.0 ^ spread_bits(member.0)) >> 40) as f32 / (1_u32 << 24) as f32 + f32::EPSILON;
         weight / -uniform.min(1.0 - f32::EPSILON).ln()
     }
-}
-
-/// Spreads every bit over all others (the finaliser of SplitMix64, by Steele, Lea and Flood, 2014).
-fn mix(hash: u64) -> u64 {
-    let hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ hash >> 31
 }
 
 impl DecayingCount {

@@ -8,9 +8,8 @@ use tower_service::Service;
 
 use super::members::Members;
 use super::{Affinity, Handle, Member, ResponseBody, ResponseFuture};
-use crate::buffered::{as_payload, buffered};
+use crate::body::{as_payload, buffered};
 use crate::fallback::TargetModel;
-use crate::send::{SendFuture, send};
 use crate::settings::ConfigError;
 use crate::{BoxError, Error, HttpService, Payload};
 
@@ -117,16 +116,7 @@ impl<S> Group<S> {
         &self.first
     }
 
-    /// Sends one request through a clone of this service, which is made ready first.
-    pub fn send<B>(
-        &self,
-        request: Request<B>,
-    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
-    where
-        Self: Service<Request<B>> + Clone,
-    {
-        send(self, request)
-    }
+    send_method!();
 
     /// The handle of the group, for reading.
     #[must_use]

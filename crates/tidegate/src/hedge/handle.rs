@@ -19,16 +19,16 @@ pub(super) struct SharedHedges {
     budget: Mutex<HedgeBudget>,
     /// By the name of the target. Looked up when a chain is built, so there are as many as there are targets.
     targets: Mutex<BTreeMap<Arc<str>, Arc<TargetTimes>>>,
-    pub(super) counters: HedgeCounters,
+    counters: HedgeCounters,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct HedgeCounters {
-    calls: AtomicU64,
-    hedges: AtomicU64,
-    won: AtomicU64,
-    out_of_budget: AtomicU64,
-    unavailable: AtomicU64,
+    pub(super) calls: AtomicU64,
+    pub(super) hedges: AtomicU64,
+    pub(super) won: AtomicU64,
+    pub(super) out_of_budget: AtomicU64,
+    pub(super) unavailable: AtomicU64,
 }
 
 /// The hedges since the start, in numbers.
@@ -84,32 +84,16 @@ impl Handle {
         Self(self.0.to_hold())
     }
 
+    pub(super) fn count(&self, counter: impl Fn(&HedgeCounters) -> &AtomicU64) {
+        counter(&self.0.counters).fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn budget(&self) -> MutexGuard<'_, HedgeBudget> {
         unpoisoned(self.0.budget.lock())
     }
 }
 
 impl HedgeCounters {
-    pub(super) fn record_call(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn record_hedge(&self) {
-        self.hedges.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn record_won(&self) {
-        self.won.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn record_out_of_budget(&self) {
-        self.out_of_budget.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn record_unavailable(&self) {
-        self.unavailable.fetch_add(1, Ordering::Relaxed);
-    }
-
     fn read(&self) -> HedgeStatistics {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         HedgeStatistics {

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Response};
+use http::{Extensions, HeaderName, HeaderValue, Response};
+
+use crate::provider::{UsageMeter, UsageTotals};
 
 /// What became of the hedge of a call, in the extensions of its response. The response to a call that was not hedged has
 /// none.
@@ -36,5 +38,32 @@ impl HedgeInfo {
         let result = HeaderValue::from_static(if self.won { "won" } else { "lost" });
         response.headers_mut().insert(HEDGE, result);
         response.extensions_mut().insert(self);
+    }
+}
+
+/// The tokens of a hedge alone, in the extensions of its request, if the call has a [`UsageMeter`]. The meter of the call
+/// counts them as well.
+#[derive(Clone, Debug)]
+pub struct HedgeUsage(UsageMeter);
+
+impl HedgeUsage {
+    /// The tokens of this request, if it is a hedge.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// The tokens so far. The prompt counts once the provider has reported it.
+    #[must_use]
+    pub fn read(&self) -> UsageTotals {
+        self.0.read()
+    }
+
+    /// Begins to meter a hedge with these extensions, if its call is metered.
+    pub(crate) fn insert(extensions: &mut Extensions) {
+        if UsageMeter::of(extensions).is_some() {
+            let usage = Self(UsageMeter::nested(0, extensions));
+            extensions.insert(usage);
+        }
     }
 }

@@ -119,16 +119,14 @@ mod response_times;
 mod service;
 mod settings;
 mod target_times;
-mod usage;
 
 pub use handle::{Handle, HedgeStatistics};
-pub use info::HedgeInfo;
+pub use info::{HedgeInfo, HedgeUsage};
 pub use layer::HedgeLayer;
 pub(crate) use plan::HedgePlan;
 pub use service::Hedge;
 pub use settings::Settings;
 pub(crate) use target_times::TargetTimes;
-pub use usage::HedgeUsage;
 
 #[cfg(test)]
 mod tests;

@@ -2,15 +2,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::header::HeaderMap;
 use http::{Method, Request};
 
 use super::Handle;
 use super::target_times::{AnswerKind, TargetTimes};
 use crate::chain_position::IDEMPOTENCY_KEY;
+use crate::defaults::{DefaultEstimate, expects_stream, has_side_effects};
 use crate::events::Decision;
-use crate::lazy_sleep::LazySleep;
 use crate::retry::RetryOverride;
+use crate::timer::LazySleep;
 use crate::{ErrorCode, Estimate, Outcome, Payload, clock};
 
 /// The hedge of one call: when it is due, and what it costs.
@@ -44,7 +44,7 @@ impl HedgePlan {
         let kind = kind_of(request);
         let tokens = tokens_of(request, kind);
         handle.budget().deposit(tokens);
-        handle.0.counters.record_call();
+        handle.count(|counters| &counters.calls);
         let is_open = may_run_twice(request);
         Self { handle, kind, tokens, is_open, attempt: None, sleep: LazySleep::default() }
     }
@@ -85,12 +85,12 @@ impl HedgePlan {
 
     /// Whether a hedge of `request` has no side effects, and is covered by the budget; it is then withdrawn.
     pub(crate) fn withdraw(&self, request: &Request<Payload>, target: &str) -> bool {
-        if has_side_effects(request) {
+        if *request.method() == Method::POST && has_side_effects(request.uri(), body_of(request)) {
             return false;
         }
         let is_covered = self.handle.budget().withdraw(self.tokens);
         if !is_covered {
-            self.handle.0.counters.record_out_of_budget();
+            self.handle.count(|counters| &counters.out_of_budget);
             Decision::HedgeDenied.emit(target, None);
         }
         is_covered
@@ -99,19 +99,19 @@ impl HedgePlan {
     /// No target could take the request at once.
     pub(crate) fn refund(&self) {
         self.handle.budget().refund(self.tokens);
-        self.handle.0.counters.record_unavailable();
+        self.handle.count(|counters| &counters.unavailable);
     }
 
     /// The request was sent to `target` as well.
     pub(crate) fn record_sent(&self, target: &str, wait: Duration) {
-        self.handle.0.counters.record_hedge();
+        self.handle.count(|counters| &counters.hedges);
         Decision::Hedged { wait }.emit(target, None);
     }
 
     /// The hedge at `target` has the response of the call, or has been cancelled or failed.
     pub(crate) fn record_end(&self, target: &str, won: bool) {
         if won {
-            self.handle.0.counters.record_won();
+            self.handle.count(|counters| &counters.won);
         }
         Decision::HedgeEnded { won }.emit(target, None);
     }
@@ -144,58 +144,22 @@ fn may_run_twice(request: &Request<Payload>) -> bool {
         && !RetryOverride::of(request.extensions()).is_some_and(RetryOverride::is_off)
 }
 
-#[cfg(feature = "providers")]
-fn has_side_effects(request: &Request<Payload>) -> bool {
-    let body = request.body().bytes().map_or(&[][..], |body| body);
-    *request.method() == Method::POST && tidegate_providers::has_side_effects(request.uri(), body)
-}
-
-#[cfg(not(feature = "providers"))]
-fn has_side_effects(_: &Request<Payload>) -> bool {
-    false
+fn body_of(request: &Request<Payload>) -> &[u8] {
+    request.body().bytes().map_or(&[], |body| body)
 }
 
 fn kind_of(request: &Request<Payload>) -> AnswerKind {
-    let body = request.body().bytes().map_or(&[][..], |body| body);
-    match expects_stream(request, body) {
+    match expects_stream(request.uri(), request.headers(), body_of(request)) {
         true => AnswerKind::Stream,
         false => AnswerKind::Document,
     }
 }
 
-#[cfg(feature = "providers")]
-fn expects_stream(request: &Request<Payload>, body: &[u8]) -> bool {
-    use tidegate_core::AnswerForm::{Document, Unknown};
-
-    use crate::Classifier;
-
-    let classifier = tidegate_providers::ProviderClassifier::default();
-    match classifier.expected_answer(request.uri(), request.headers(), Some(body)) {
-        Some(answer) if answer.form != Unknown => answer.form != Document,
-        _ => classifier.expects_stream(request.headers(), body),
-    }
-}
-
-#[cfg(not(feature = "providers"))]
-fn expects_stream(request: &Request<Payload>, body: &[u8]) -> bool {
-    crate::Classifier::expects_stream(&crate::StatusClassifier, request.headers(), body)
-}
-
 /// The tokens that an attempt costs if it is cancelled: the prompt, and for a whole answer the output.
 fn tokens_of(request: &Request<Payload>, kind: AnswerKind) -> u64 {
-    let estimated = estimate(request.headers(), request.body().bytes().map_or(&[][..], |body| body));
+    let estimated = DefaultEstimate.estimate(request.headers(), body_of(request));
     match kind {
         AnswerKind::Stream => estimated.input,
         AnswerKind::Document => estimated.input.saturating_add(estimated.output(USUAL_OUTPUT)),
     }
-}
-
-#[cfg(feature = "providers")]
-fn estimate(headers: &HeaderMap, body: &[u8]) -> crate::Estimated {
-    tidegate_providers::PromptEstimate.estimate(headers, body)
-}
-
-#[cfg(not(feature = "providers"))]
-fn estimate(headers: &HeaderMap, body: &[u8]) -> crate::Estimated {
-    crate::ByLength.estimate(headers, body)
 }

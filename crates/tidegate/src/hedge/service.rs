@@ -8,7 +8,6 @@ use tower_service::Service;
 
 use super::{Handle, HedgeLayer};
 use crate::fallback::{self, Fallback};
-use crate::send::{SendFuture, send};
 use crate::{BoxError, Error, FallbackLayer, HttpService, Payload};
 
 /// Sends a request once more when its first token is late; see the [module page](crate::hedge).
@@ -36,16 +35,7 @@ impl<S> Hedge<S> {
         self.target.into_inner()
     }
 
-    /// Sends one request through a clone of this service, which is made ready first.
-    pub fn send<B>(
-        &self,
-        request: Request<B>,
-    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
-    where
-        Self: Service<Request<B>> + Clone,
-    {
-        send(self, request)
-    }
+    send_method!();
 
     /// The handle of the statistics that this service shares with its clones.
     #[must_use]

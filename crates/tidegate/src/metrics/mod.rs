@@ -6,8 +6,6 @@
 
 #[cfg(feature = "metrics")]
 mod attempt;
-#[cfg(feature = "metrics")]
-mod choices;
 #[cfg(not(feature = "metrics"))]
 mod disabled;
 #[cfg(feature = "metrics")]
@@ -22,7 +20,7 @@ mod target;
 #[cfg(feature = "metrics")]
 pub(crate) use self::{
     attempt::{AttemptMetrics, CallMetrics},
-    choices::ChoiceCounters,
+    series::ChoiceCounters,
     target::{TargetMetrics, TargetMetricsCell},
 };
 #[cfg(not(feature = "metrics"))]
@@ -48,5 +46,5 @@ pub(crate) struct TokenAmounts {
     pub(crate) output: u64,
 }
 
-/// The values of the label `kind` of the fallback metric that are no `FallbackKind`.
+/// The value of the label `kind` of the fallback metric that is no `FallbackKind`.
 pub(crate) const CONTINUATION: &str = "continuation";

@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Once, OnceLock, RwLock};
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, SharedString, counter, histogram};
 use tidegate_core::NotProcessedReason;
 
+use super::names::Metric;
 use super::series::{ByCode, ByKey, OK};
 use super::{CallTokens, TokenAmounts, names};
 use crate::circuit_breaker::State;
@@ -124,10 +125,7 @@ impl TargetMetrics {
 
     /// The body of a successful response has failed.
     pub(super) fn record_broken(self, code: ErrorCode) {
-        self.0.broken.increment(
-            code,
-            || counter!(names::BROKEN.name, "target" => self.target(), "code" => code.code()),
-        );
+        self.count(&self.0.broken, code, names::BROKEN, "code", code.code());
     }
 
     pub(crate) fn record_rejection(self, rejection: &Rejection) {
@@ -140,19 +138,13 @@ impl TargetMetrics {
 
     /// A call will be retried after an attempt with this result.
     pub(crate) fn record_retry(self, code: Option<ErrorCode>) {
-        self.0.retries.increment(
-            code,
-            || counter!(names::RETRIES.name, "target" => self.target(), "code" => label(code)),
-        );
+        self.count(&self.0.retries, code, names::RETRIES, "code", label(code));
     }
 
     /// A call with at least one retry has ended.
     pub(crate) fn record_retried_call(self, is_success: bool) {
         let kind = if is_success { "success" } else { "failure" };
-        self.0.retried_calls.increment(
-            kind,
-            || counter!(names::RETRIED_CALLS.name, "target" => self.target(), "kind" => kind),
-        );
+        self.count(&self.0.retried_calls, kind, names::RETRIED_CALLS, "kind", kind);
     }
 
     /// The budget does not cover a retry.
@@ -163,46 +155,31 @@ impl TargetMetrics {
 
     /// A call goes on to this target, in the way of `kind`.
     pub(crate) fn record_fallback(self, kind: &'static str) {
-        self.0
-            .fallbacks
-            .increment(kind, || counter!(names::FALLBACKS.name, "target" => self.target(), "kind" => kind));
+        self.count(&self.0.fallbacks, kind, names::FALLBACKS, "kind", kind);
     }
 
     /// A hedge at this target, or one that was denied there: `kind`.
     pub(crate) fn record_hedge(self, kind: &'static str) {
-        self.0
-            .hedges
-            .increment(kind, || counter!(names::HEDGES.name, "target" => self.target(), "kind" => kind));
+        self.count(&self.0.hedges, kind, names::HEDGES, "kind", kind);
     }
 
     /// The target is left out by its group after a failure with this code.
     pub(crate) fn record_left_out(self, code: ErrorCode) {
-        let register =
-            || counter!(names::GROUP_LEFT_OUT.name, "target" => self.target(), "code" => code.code());
-        self.0.left_out.increment(code, register);
+        self.count(&self.0.left_out, code, names::GROUP_LEFT_OUT, "code", code.code());
     }
 
     pub(crate) fn record_cache_lookup(self, is_hit: bool) {
         let kind = if is_hit { "hit" } else { "miss" };
-        self.0.cache_lookups.increment(
-            kind,
-            || counter!(names::CACHE_LOOKUPS.name, "target" => self.target(), "kind" => kind),
-        );
+        self.count(&self.0.cache_lookups, kind, names::CACHE_LOOKUPS, "kind", kind);
     }
 
     /// A request is sent again.
     pub(crate) fn record_resend(self, reason: NotProcessedReason) {
-        self.0.resends.increment(
-            reason,
-            || counter!(names::RESENDS.name, "target" => self.target(), "reason" => reason.to_string()),
-        );
+        self.count(&self.0.resends, reason, names::RESENDS, "reason", reason.to_string());
     }
 
     pub(crate) fn record_transition(self, to: State) {
-        self.0.transitions.increment(
-            to,
-            || counter!(names::TRANSITIONS.name, "target" => self.target(), "kind" => to.name()),
-        );
+        self.count(&self.0.transitions, to, names::TRANSITIONS, "kind", to.name());
     }
 
     /// A call has ended whose rate limit counts tokens.
@@ -215,6 +192,18 @@ impl TargetMetrics {
         series.reserved_input.increment(reserved.input);
         series.reserved_output.increment(reserved.output);
         series.possibly_billed.increment(possibly_billed);
+    }
+
+    /// Counts in a series that has one label besides the target.
+    fn count<K: Copy + Eq>(
+        self,
+        series: &ByKey<K>,
+        key: K,
+        metric: Metric,
+        label: &'static str,
+        value: impl Into<SharedString>,
+    ) {
+        series.increment(key, || counter!(metric.name, "target" => self.target(), label => value));
     }
 
     fn target(self) -> &'static str {

@@ -243,8 +243,8 @@ impl PrioritySemaphore {
         Poll::Pending
     }
 
-    /// Consumes a ticket that has left the queue. Returns whether the caller now owns its permit; otherwise a
-    /// [sweep](Self::sweep) has removed it.
+    /// Consumes a ticket that has left the queue. Returns whether the caller now owns its permit; otherwise
+    /// another waiter has displaced it, or a [sweep](Self::sweep) has removed it.
     pub(crate) fn accept(&self, ticket: Ticket) -> bool {
         let waiter = self.queue().remove(ticket);
         matches!(waiter.state, WaiterState::Granted { .. })

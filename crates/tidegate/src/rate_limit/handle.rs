@@ -11,14 +11,14 @@ use super::cost::{CallCost, Reserved};
 use super::overload_hints::OverloadHints;
 use super::queue::{RateCall, RateQueue};
 use super::reopen_ramp::ReopenRamp;
-use super::settings::{HeaderClassifier, RateLimitSettings};
+use super::settings::RateLimitSettings;
 use super::shared_quotas::SharedRate;
 use super::store_link::StoreLink;
-use crate::key::KeyId;
-use crate::key::RequestHead;
+use crate::key::{KeyId, RequestHead};
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::priority_semaphore::{Arrival, NEW_FLOW};
+use crate::settings::Hook;
 use crate::store::Store;
 use crate::sync::MutexGuard;
 use crate::thread_shard::{ByThread, SHARDS};
@@ -49,7 +49,7 @@ pub(super) struct RateLimitState {
     /// The number of reported limits that were ignored.
     pub(super) ignored: AtomicU64,
     /// Reads the limits in response headers when the layer has no classifier of its own.
-    pub(super) classifier: OnceLock<HeaderClassifier>,
+    pub(super) classifier: OnceLock<Hook<dyn Classifier>>,
     /// The store with which the quotas are shared, if they are.
     pub(super) store: Option<StoreLink>,
     keys: Option<Keyed<Handle>>,
@@ -102,7 +102,7 @@ impl KeyedHandle for Handle {
             }))
         };
         let fresh = match &self.0.settings().hooks.per_key {
-            Some(per_key) => fresh(&per_key.0(head, RateLimitLayer::of_handle(fresh(self))).handle()),
+            Some(per_key) => fresh(&per_key(head, RateLimitLayer::of_handle(fresh(self))).handle()),
             None => fresh(self),
         };
         if let Some(classifier) = self.0.classifier.get() {
@@ -307,7 +307,7 @@ impl Handle {
             return;
         }
         let report = match settings.hooks.classifier.as_ref().or_else(|| self.0.classifier.get()) {
-            Some(classifier) => classifier.0.reported_limits(headers),
+            Some(classifier) => classifier.reported_limits(headers),
             None => ReportedLimits::from_headers(headers),
         };
         if report.is_empty() && !has_reported_quotas {
@@ -392,7 +392,7 @@ impl Handle {
     /// Sets the classifier that reads limits in response headers, unless the layer has one. Only the first
     /// call has an effect.
     pub(crate) fn set_default_classifier(&self, classifier: &Arc<dyn Classifier>) {
-        let _ = self.0.classifier.set(HeaderClassifier(Arc::clone(classifier)));
+        let _ = self.0.classifier.set(Hook(Arc::clone(classifier)));
     }
 }
 

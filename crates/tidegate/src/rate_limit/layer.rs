@@ -4,10 +4,10 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::quota::{DAY, MINUTE, Quota, SECOND};
-use super::settings::{Estimator, HeaderClassifier, OnLimit, PerKey, RateLimitSettings, Settings};
+use super::settings::{OnLimit, RateLimitSettings, Settings};
 use super::{Handle, RateLimit};
 use crate::layer_state::LayerState;
-use crate::settings::ConfigError;
+use crate::settings::{ConfigError, Hook};
 use crate::store::{ServiceNumbers, Store};
 use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 
@@ -142,7 +142,7 @@ impl RateLimitLayer {
     /// counts tokens.
     #[must_use]
     pub fn estimate(self, estimate: impl Estimate) -> Self {
-        self.set(|settings| settings.hooks.estimate = Estimator(Arc::new(estimate)))
+        self.set(|settings| settings.hooks.estimate = Hook(Arc::new(estimate)))
     }
 }
 
@@ -166,7 +166,7 @@ impl RateLimitLayer {
     /// provider](crate::ReportedLimits::from_headers).
     #[must_use]
     pub fn classifier(self, classifier: impl Classifier) -> Self {
-        self.set(|settings| settings.hooks.classifier = Some(HeaderClassifier(Arc::new(classifier))))
+        self.set(|settings| settings.hooks.classifier = Some(Hook(Arc::new(classifier))))
     }
 
     /// How long a 429 without a wait closes the gate.
@@ -228,7 +228,7 @@ impl RateLimitLayer {
     /// ```
     #[must_use]
     pub fn per_key(self, settings: impl Fn(&RequestHead<'_>, Self) -> Self + Send + Sync + 'static) -> Self {
-        self.set(|it| it.hooks.per_key = Some(PerKey(Arc::new(settings))))
+        self.set(|it| it.hooks.per_key = Some(Hook(Arc::new(settings))))
     }
 
     /// Shares the configured quotas, and the time for which the provider closed the gate, with the other processes that use

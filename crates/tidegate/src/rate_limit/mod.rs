@@ -185,7 +185,6 @@ mod overload_hints;
 mod pending_reservation;
 mod queue;
 mod quota;
-mod quota_counter;
 mod quota_set;
 mod rejections;
 mod reopen_ramp;

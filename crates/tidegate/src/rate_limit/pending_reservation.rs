@@ -12,8 +12,8 @@ use super::rejections::{past_deadline, rejected_because, too_many_waiting};
 use super::reservation::Reservation;
 use super::settings::OnLimit;
 use crate::attempt::QueuedAttempt;
-use crate::lazy_sleep::LazySleep;
 use crate::priority_semaphore::Ticket;
+use crate::timer::LazySleep;
 use crate::{Deadline, Rejection, RejectionReason, clock};
 
 /// A call that waits for room. Dropping it leaves the queue, and refunds a reservation that was granted meanwhile.

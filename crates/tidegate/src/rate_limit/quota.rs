@@ -1,12 +1,12 @@
 //! What is counted, and against which quota.
 
 use std::num::NonZeroU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::LimitUnit;
-use crate::bucket::Rate;
+use crate::bucket::{Bucket, Rate};
 use crate::settings::DurationText;
 
 /// An amount of a unit in every period.
@@ -75,5 +75,18 @@ impl Quota {
             ],
         };
         names[[SECOND, MINUTE, DAY].iter().position(|period| *period == self.period).unwrap_or(3)]
+    }
+}
+
+/// A quota and the amount spent of it.
+#[derive(Clone, Debug)]
+pub(super) struct QuotaCounter {
+    pub(super) quota: Quota,
+    pub(super) bucket: Bucket,
+}
+
+impl QuotaCounter {
+    pub(super) fn new(quota: Quota, burst: Option<NonZeroU64>, now: Instant) -> Self {
+        Self { quota, bucket: Bucket::new(quota.rate(burst), now) }
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::cost::{CallCost, Reserved};
 use super::lease_demand::WaitingCalls;
+use super::quota::QuotaCounter;
 use super::quota::{MINUTE, Quota};
-use super::quota_counter::QuotaCounter;
 use super::reopen_ramp::ReopenRamp;
 use super::reported_quotas::ReportedQuotas;
 use super::shared_quotas::{ExchangeStep, SharedQuotas};

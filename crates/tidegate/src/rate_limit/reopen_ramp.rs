@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::retry_after::spread;
+use crate::durations::spread;
 
 /// Spreads the calls after a closed gate reopens, so that they do not all pass at once.
 ///

@@ -3,8 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
+use super::quota::QuotaCounter;
 use super::quota::{MINUTE, Quota};
-use super::quota_counter::QuotaCounter;
 use crate::LimitUnit;
 
 /// The limits that the provider reports. Each is counted on from the last report.

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::RateLimitLayer;
 use super::quota::{DAY, MINUTE, Quota, SECOND};
 use super::quota_set::QuotaSet;
+use crate::defaults::DefaultEstimate;
 use crate::keyed::DEFAULT_MAX_KEYS;
-use crate::settings::{ConfigError, DurationText, LayerSettings, at_least_one, more_than_no_time};
+use crate::settings::{ConfigError, DurationText, Hook, LayerSettings, at_least_one, more_than_no_time};
 use crate::store::Store;
 use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 
@@ -90,9 +90,9 @@ pub enum OnLimit {
 /// What only a program can set.
 #[derive(Clone, Debug)]
 pub(super) struct RateLimitHooks {
-    pub(super) estimate: Estimator,
-    pub(super) classifier: Option<HeaderClassifier>,
-    pub(super) per_key: Option<PerKey>,
+    pub(super) estimate: Hook<dyn Estimate>,
+    pub(super) classifier: Option<Hook<dyn Classifier>>,
+    pub(super) per_key: Option<Hook<PerKey>>,
     pub(super) store: Option<Store>,
     /// The limit is that of a key.
     pub(super) is_of_key: bool,
@@ -100,19 +100,8 @@ pub(super) struct RateLimitHooks {
 
 pub(super) type RateLimitSettings = LayerSettings<Settings, RateLimitHooks>;
 
-/// Estimates the cost of a request.
-#[derive(Clone)]
-pub(super) struct Estimator(pub(super) Arc<dyn Estimate>);
-
-/// Reads the limits that response headers report.
-#[derive(Clone)]
-pub(super) struct HeaderClassifier(pub(super) Arc<dyn Classifier>);
-
 /// Makes the settings of one key.
-#[derive(Clone)]
-pub(super) struct PerKey(pub(super) Arc<ForHead>);
-
-type ForHead = dyn Fn(&RequestHead<'_>, RateLimitLayer) -> RateLimitLayer + Send + Sync;
+pub(super) type PerKey = dyn Fn(&RequestHead<'_>, RateLimitLayer) -> RateLimitLayer + Send + Sync;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -143,7 +132,13 @@ impl Default for Settings {
 
 impl Default for RateLimitHooks {
     fn default() -> Self {
-        Self { estimate: default_estimate(), classifier: None, per_key: None, store: None, is_of_key: false }
+        Self {
+            estimate: Hook(Arc::new(DefaultEstimate)),
+            classifier: None,
+            per_key: None,
+            store: None,
+            is_of_key: false,
+        }
     }
 }
 
@@ -209,33 +204,5 @@ impl Settings {
         quotas.sort_by_key(|quota| quota.period);
         let burst = self.burst_size.map(|burst| NonZeroU64::new(burst.into()).unwrap_or(NonZeroU64::MIN));
         QuotaSet::new(&quotas, burst, now)
-    }
-}
-
-#[cfg(feature = "providers")]
-fn default_estimate() -> Estimator {
-    Estimator(Arc::new(tidegate_providers::PromptEstimate))
-}
-
-#[cfg(not(feature = "providers"))]
-fn default_estimate() -> Estimator {
-    Estimator(Arc::new(crate::ByLength))
-}
-
-impl fmt::Debug for Estimator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Estimator")
-    }
-}
-
-impl fmt::Debug for HeaderClassifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HeaderClassifier")
-    }
-}
-
-impl fmt::Debug for PerKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PerKey")
     }
 }

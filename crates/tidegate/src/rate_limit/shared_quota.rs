@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::quota_counter::QuotaCounter;
+use super::quota::QuotaCounter;
 use crate::bucket::Rate;
 use crate::{LimitUnit, store};
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::cost::{CallCost, Reserved};
 use super::held_leases::{HeldLeases, Lease};
 use super::lease_demand::{Holdings, LeaseDemand, WaitingCalls};
-use super::quota_counter::QuotaCounter;
+use super::quota::QuotaCounter;
 use super::quota_set::Shortfall;
 use super::shared_quota::SharedQuota;
 use super::store_outage::StoreOutage;

@@ -8,7 +8,7 @@ use tower_service::Service;
 
 use super::ResponseFuture;
 use super::connections::{BusyConnection, UsedConnections};
-use crate::clone_request::clone_request;
+use crate::body::clone_request;
 use crate::{Error, HttpService, Payload};
 
 /// Sends a request that was not processed again, over a fresh connection; see the [module page](super).
@@ -49,20 +49,7 @@ impl<S> Reconnect<S> {
         Self { inner, shared: Arc::new(Shared { fresh, used: UsedConnections::new(), reports_connection }) }
     }
 
-    /// The client.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The client, to be changed.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The client, without this service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    wrapped_service!(inner, "this service");
 }
 
 impl<S> Shared<S> {

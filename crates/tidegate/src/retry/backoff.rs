@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LoadSignals;
 use super::jitter::Jitter;
-use crate::scaled::scaled;
+use crate::durations::scaled;
 
 /// How the wait grows from one attempt to the next.
 ///

@@ -12,11 +12,11 @@ use super::retry_override::OverriddenPolicy;
 use super::saved_request::SavedRequest;
 use super::shared::RetryShared;
 use super::{LoadSignals, RetryOverride, Strategy};
-use crate::attempt_number::AttemptNumber;
+use crate::chain_position::AttemptNumber;
 use crate::chain_position::ChainPosition;
-use crate::deadline_timer::DeadlineTimer;
 use crate::events::Decision;
 use crate::group::OtherMembers;
+use crate::timer::DeadlineTimer;
 use crate::{AttemptBudget, Deadline, Error, Outcome, Payload, Rejection, Trail, clock};
 
 pub(super) struct RetryCall<S> {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::{BoxError, Failure, Outcome};
+use crate::{BoxError, Outcome};
 
 /// Marks an error as retryable, whatever the error inside is.
 ///
@@ -36,25 +36,24 @@ impl NonRetryableError {
 
 /// The outcome of an attempt that ended in `error`, with the mark of the error, if it has one.
 pub(super) fn outcome_of(error: &(dyn Error + 'static)) -> Outcome {
-    match (Outcome::of_error(error), retry_marker(error)) {
-        (Outcome::Failure(failure), Some(should_retry)) => with_should_retry(failure, should_retry).into(),
-        (outcome, _) => outcome,
+    marked(Outcome::of_error(error), error)
+}
+
+/// The outcome with the mark of the error, which has the effect of the provider's own.
+pub(super) fn marked(mut outcome: Outcome, error: &(dyn Error + 'static)) -> Outcome {
+    if let (Outcome::Failure(failure), Some(should_retry)) = (&mut outcome, retry_marker(error)) {
+        failure.retry_hint.get_or_insert_default().should_retry = Some(should_retry);
     }
+    outcome
 }
 
 /// The mark of the error: `Some(true)` for retryable, `Some(false)` for not.
-pub(super) fn retry_marker(error: &(dyn Error + 'static)) -> Option<bool> {
+fn retry_marker(error: &(dyn Error + 'static)) -> Option<bool> {
     let contains = |contains: fn(&(dyn Error + 'static)) -> bool| tidegate_core::chain(error).any(contains);
     if contains(|error| error.is::<NonRetryableError>()) {
         return Some(false);
     }
     contains(|error| error.is::<RetryableError>()).then_some(true)
-}
-
-/// The same failure with a retry mark, which has the effect of the provider's own.
-pub(super) fn with_should_retry(mut failure: Failure, should_retry: bool) -> Failure {
-    failure.retry_hint.get_or_insert_default().should_retry = Some(should_retry);
-    failure
 }
 
 impl fmt::Display for RetryableError {

@@ -119,7 +119,7 @@ impl Handle {
     /// The measured signals, and the load by the user's gauge, else by the gates below.
     pub(super) fn load_signals(&self, load_below: impl FnOnce() -> Option<f64>) -> LoadSignals {
         let load = match &self.0.settings().hooks.load {
-            Some(load) => load.read(),
+            Some(load) => load(),
             None => load_below(),
         };
         let Some(recent) = &self.0.recent else { return LoadSignals { load, ..LoadSignals::default() } };

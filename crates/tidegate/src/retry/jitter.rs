@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::scaled::scaled;
+use crate::durations::scaled;
 
 /// The random part of a wait.
 ///

@@ -1,13 +1,14 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::settings::{LoadGauge, RetryBudget, RetrySettings, Settings};
+use super::settings::{RetryBudget, RetrySettings, Settings};
 use super::{Handle, Jitter, Retry, Strategy};
 use crate::ErrorCode;
 use crate::attempt::AttemptGates;
 use crate::layer_state::LayerState;
-use crate::settings::ConfigError;
+use crate::settings::{ConfigError, Hook};
 
 /// Retries failed attempts; see the [module page](crate::retry).
 ///
@@ -86,7 +87,7 @@ impl RetryLayer {
     /// before each wait, so it should be cheap.
     #[must_use]
     pub fn load(self, load: impl Fn() -> Option<f64> + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.hooks.load = Some(LoadGauge::new(load)))
+        self.set(|settings| settings.hooks.load = Some(Hook(Arc::new(load))))
     }
 
     /// The wait after the first attempt, before its jitter; later waits grow from it. 1 s by default.

@@ -101,7 +101,6 @@
 mod backoff;
 mod budget;
 mod call;
-mod codes;
 mod errors;
 mod future;
 mod handle;

@@ -12,7 +12,7 @@ use http::Extensions;
 
 use super::RetryLayer;
 use super::call::RetryCall;
-use super::errors::{retry_marker, with_should_retry};
+use super::errors::marked;
 use super::policy::RetryDecision;
 use super::shared::RetryShared;
 use crate::rejected::deadline_passed;
@@ -123,10 +123,7 @@ fn outcome_of(error: &(dyn Error + 'static)) -> Outcome {
     } else {
         Failure::new(ErrorCode::Unknown).into()
     };
-    match (outcome, retry_marker(error)) {
-        (Outcome::Failure(failure), Some(should_retry)) => with_should_retry(failure, should_retry).into(),
-        (outcome, _) => outcome,
-    }
+    marked(outcome, error)
 }
 
 /// Whether [`Outcome::of_error`] can classify this error.

@@ -1,4 +1,3 @@
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -9,9 +8,8 @@ use tower_service::Service;
 
 use super::shared::RetryShared;
 use super::{Handle, ResponseFuture};
-use crate::attempt::AttemptGates;
-use crate::buffered::buffered;
-use crate::send::{SendFuture, send};
+use crate::attempt::{AttemptGates, swap_in_clone};
+use crate::body::buffered;
 use crate::thread_shard::ByThread;
 use crate::{BoxError, Error, HttpService, Payload};
 
@@ -27,31 +25,9 @@ impl<S> Retry<S> {
         Self { inner, shared: RetryShared::new(handle, gates_below).by_thread() }
     }
 
-    /// The wrapped service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
+    wrapped_service!(inner, "retries");
 
-    /// The wrapped service, to be changed.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The wrapped service, without retries.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-
-    /// Sends one request through a clone of this service, which is made ready first.
-    pub fn send<B>(
-        &self,
-        request: Request<B>,
-    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
-    where
-        Self: Service<Request<B>> + Clone,
-    {
-        send(self, request)
-    }
+    send_method!();
 
     /// Whether this layer does nothing to a call with these extensions.
     #[inline]
@@ -94,8 +70,7 @@ where
         match buffered(body) {
             Ok(body) => self.call_buffered(head, body),
             Err(body) => {
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
+                let ready = swap_in_clone(&mut self.inner);
                 ResponseFuture::collecting(ready, head, body, self.shared.of_thread())
             }
         }

@@ -1,15 +1,12 @@
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
-use super::codes::CodeSet;
-use super::policy::RetryPolicy;
+use super::policy::{CodeSet, RetryPolicy};
 use super::{Jitter, Strategy};
 use crate::settings::{
-    ConfigError, DurationText, LayerSettings, OrNone, at_least_one, at_most, factor, from_zero_to_one,
+    ConfigError, DurationText, Hook, LayerSettings, OrNone, at_least_one, at_most, factor, from_zero_to_one,
 };
 use crate::{ErrorCode, Payload};
 
@@ -78,14 +75,13 @@ pub struct RetryBudget {
 #[derive(Clone, Debug, Default)]
 pub(super) struct RetryHooks {
     pub(super) seed: Option<u64>,
-    pub(super) load: Option<LoadGauge>,
+    pub(super) load: Option<Hook<LoadGauge>>,
 }
 
 pub(super) type RetrySettings = LayerSettings<Settings, RetryHooks>;
 
 /// Reads the current load: the used part of the available capacity.
-#[derive(Clone)]
-pub(super) struct LoadGauge(Arc<dyn Fn() -> Option<f64> + Send + Sync>);
+pub(super) type LoadGauge = dyn Fn() -> Option<f64> + Send + Sync;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -151,21 +147,5 @@ impl Settings {
             codes: self.retry_on.as_ref().map_or(CodeSet::ALL, |codes| codes.iter().copied().collect()),
             retry_rejections: self.retry_rejections,
         }
-    }
-}
-
-impl LoadGauge {
-    pub(super) fn new(load: impl Fn() -> Option<f64> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(load))
-    }
-
-    pub(super) fn read(&self) -> Option<f64> {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for LoadGauge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LoadGauge")
     }
 }

@@ -1,11 +1,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Strategy;
 use super::policy::RetryPolicy;
-use crate::thread_shard::{PerThread, SHARDS};
+use crate::durations::millis;
+use crate::thread_shard::PerThread;
 
 /// The retries since the start, in numbers.
 ///
@@ -66,7 +66,6 @@ impl Statistics {
 
 impl From<&RetryPolicy> for Configured {
     fn from(policy: &RetryPolicy) -> Self {
-        let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         Self {
             max_attempts: policy.max_retries.saturating_add(1),
             strategy: policy.backoff.strategy,
@@ -105,7 +104,7 @@ impl From<Statistics> for WithRates {
 }
 
 /// The statistics as they are counted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Counters {
     attempts: PerThread<AtomicU64>,
     retries: AtomicU64,
@@ -113,19 +112,6 @@ pub(super) struct Counters {
     failed: AtomicU64,
     operation_attempts: AtomicU64,
     out_of_budget: AtomicU64,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            attempts: PerThread::new(SHARDS, AtomicU64::default),
-            retries: AtomicU64::default(),
-            successful: AtomicU64::default(),
-            failed: AtomicU64::default(),
-            operation_attempts: AtomicU64::default(),
-            out_of_budget: AtomicU64::default(),
-        }
-    }
 }
 
 impl Counters {

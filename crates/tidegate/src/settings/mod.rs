@@ -1,8 +1,6 @@
 //! What the settings of all layers have in common: the error, the checks and the format of values.
 
 mod check;
-#[cfg(feature = "config")]
-mod checks;
 #[cfg(test)]
 pub(crate) mod defaults_tables;
 pub(crate) mod duration;
@@ -12,11 +10,11 @@ mod mistake;
 mod or_none;
 
 pub(crate) use check::{at_least, at_least_one, at_most, factor, from_zero_to_one, more_than_no_time};
-#[cfg(feature = "config")]
-pub use checks::Checks;
 pub(crate) use duration::{DurationText, OptionalDurationText};
+#[cfg(feature = "config")]
+pub use error::Checks;
 pub use error::ConfigError;
-pub(crate) use layer_settings::LayerSettings;
+pub(crate) use layer_settings::{Hook, LayerSettings};
 #[cfg(feature = "config")]
 pub use mistake::Mistake;
 pub(crate) use or_none::OrNone;

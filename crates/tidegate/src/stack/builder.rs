@@ -12,7 +12,7 @@ use crate::metrics::TargetMetrics;
 use crate::store::Store;
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Classifier, ClassifyLayer, FallbackLayer, RateLimitLayer,
-    RetryLayer, timeout,
+    RetryLayer, defaults, timeout,
 };
 
 /// Stacks the layers in their order; see the [module page](crate::stack).
@@ -185,7 +185,10 @@ impl ResilienceBuilder {
             (self.retry.for_stack().name(name), self.backpressure.for_stack().name(name));
         let (rate_limit, circuit_breaker) =
             (self.rate_limit.for_stack(name).share(), self.circuit_breaker.for_stack(name));
-        let classify = self.classify.unwrap_or_else(|| default_classifier(name)).clocks(self.stream_clocks);
+        let classify = self
+            .classify
+            .unwrap_or_else(|| ClassifyLayer::new(defaults::classifier(name)))
+            .clocks(self.stream_clocks);
         rate_limit.set_default_classifier(classify.classifier());
         let gates = AttemptGates::new(
             Arc::clone(&self.name),
@@ -245,15 +248,4 @@ impl<S> Layer<S> for ResilienceLayer {
     fn layer(&self, inner: S) -> Resilience<S> {
         Resilience::new(self.stack(inner), self.signals(), self.call_limits.clone(), self.metrics)
     }
-}
-
-#[cfg(feature = "providers")]
-fn default_classifier(name: &str) -> ClassifyLayer {
-    use tidegate_providers::{Provider, ProviderClassifier};
-    ClassifyLayer::new(ProviderClassifier::new(Provider::named(name)))
-}
-
-#[cfg(not(feature = "providers"))]
-fn default_classifier(_: &str) -> ClassifyLayer {
-    ClassifyLayer::new(crate::StatusClassifier)
 }

@@ -1,11 +1,11 @@
 use std::cmp::Reverse;
-use std::time::Duration;
 
 use http::Request;
 use serde::Serialize;
 
 use crate::attempt::AttemptGates;
 use crate::circuit_breaker::{EvaluatedRates, LastFailure, State};
+use crate::durations::millis;
 use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::{backpressure, circuit_breaker, rate_limit};
@@ -254,10 +254,6 @@ fn scarcest<T: Copy + Into<u128>>(one: Quota<T>, other: Quota<T>) -> Quota<T> {
         (None, Some(_)) => other,
         (_, None) => one,
     }
-}
-
-fn millis(wait: Duration) -> u64 {
-    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -7,13 +7,12 @@ use tower_service::Service;
 
 use super::{CallLimits, ResponseBody, ResponseFuture, Signals};
 use crate::attempt::{self, AttemptGates};
-use crate::buffered::buffered;
+use crate::body::buffered;
 use crate::classify::ClassifyWire;
 use crate::fallback::Fallback;
 use crate::metrics::{CallMetrics, TargetMetrics};
 use crate::rejected::record_rejection;
 use crate::retry::Retry;
-use crate::send::{SendFuture, send};
 use crate::{BoxError, Error, HttpService, Payload};
 
 /// All layers in their order around `S`; see the [module page](crate::stack).
@@ -41,19 +40,11 @@ impl<S> Resilience<S> {
         Self { stack, signals, call_limits, metrics }
     }
 
-    /// Sends one request through a clone of the stack, which is made ready first.
-    ///
-    /// The same as `tower::ServiceExt::oneshot` on a clone. The future is `Send` also where the wrapped service is an
-    /// `async` closure that returns a [`BoxError`], which `oneshot` is not, neither here nor for tower's own layers.
-    pub fn send<B>(
-        &self,
-        request: Request<B>,
-    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
-    where
-        Self: Service<Request<B>> + Clone,
-    {
-        send(self, request)
-    }
+    send_method!(
+        ""
+        " The same as `tower::ServiceExt::oneshot` on a clone. The future is `Send` also where the wrapped service is an"
+        " `async` closure that returns a [`BoxError`], which `oneshot` is not, neither here nor for tower's own layers."
+    );
 
     /// The wrapped service.
     pub fn get_ref(&self) -> &S {

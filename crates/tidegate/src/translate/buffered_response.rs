@@ -7,10 +7,9 @@ use http::response::Parts;
 use http_body::Body;
 use tidegate_core::ResponseTranslator;
 
-use super::TooLong;
 use crate::buffered_body::BufferedBody;
 use crate::offload::DocumentWork;
-use crate::{BoxError, Error};
+use crate::{BoxError, Error, ErrorCode, Failure};
 
 /// A response that has to be complete before it is translated.
 pub(super) struct BufferedResponse<B: Body> {
@@ -54,5 +53,21 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedResponse<B> {
             head.headers.insert(CONTENT_LENGTH, body.len().into());
             Ok(Response::from_parts(head, body))
         })
+    }
+}
+
+/// A buffered response exceeded the size that can be translated. The layers classify it as a failure with
+/// E3001.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("answer of more than {limit} bytes cannot be translated")]
+pub struct TooLong {
+    limit: usize,
+    #[source]
+    failure: Failure,
+}
+
+impl TooLong {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, failure: Failure::new(ErrorCode::ServerError) }
     }
 }

@@ -14,8 +14,8 @@ use tower_service::Service;
 
 use super::ResponseBody;
 use super::buffered_response::BufferedResponse;
-use super::layer::Settings;
-use super::service::PreparedRequest;
+use super::settings::PreparedRequest;
+use super::settings::Settings;
 use crate::offload::DocumentWork;
 use crate::{BoxError, Error, HttpService, Payload};
 

@@ -4,20 +4,12 @@ use tidegate_core::Translator;
 use tower_layer::Layer;
 
 use super::Translate;
-use crate::Payload;
+use super::settings::Settings;
 
 /// Calls a target in its own dialect; see the [module page](crate::translate).
 #[derive(Clone)]
 pub struct TranslateLayer {
     settings: Settings,
-}
-
-/// The settings of the layer.
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) translator: Option<Arc<dyn Translator>>,
-    pub(super) body_cap: usize,
-    pub(super) answer_cap: usize,
 }
 
 impl TranslateLayer {
@@ -51,12 +43,6 @@ impl TranslateLayer {
     }
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { translator: None, body_cap: Payload::DEFAULT_CAP, answer_cap: Payload::DEFAULT_CAP }
-    }
-}
-
 impl<S> Layer<S> for TranslateLayer {
     type Service = Translate<S>;
 
@@ -66,5 +52,3 @@ impl<S> Layer<S> for TranslateLayer {
 }
 
 partial_debug!([] TranslateLayer, "TranslateLayer", settings);
-
-partial_debug!([] Settings, "Settings", body_cap, answer_cap);

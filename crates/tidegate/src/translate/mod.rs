@@ -62,13 +62,13 @@
 
 mod body;
 mod buffered_response;
-mod error;
 mod future;
 mod layer;
 mod service;
+mod settings;
 
 pub use body::ResponseBody;
-pub use error::TooLong;
+pub use buffered_response::TooLong;
 pub use future::ResponseFuture;
 pub use layer::TranslateLayer;
 pub use service::Translate;

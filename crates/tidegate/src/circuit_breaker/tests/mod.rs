@@ -317,7 +317,7 @@ async fn a_later_attempt_counts_if_it_alone_opens_the_circuit_or_is_a_probe() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1).success_threshold(2).cooldown(30 * SECOND);
     let mut service = layer.layer(inner);
-    let later = || request_with(crate::attempt_number::AttemptNumber::nth(2));
+    let later = || request_with(crate::chain_position::AttemptNumber::nth(2));
     provider.then(Answer::status(503));
     let _ = send(&mut service, later()).await;
     assert!(opened(&layer.handle()));

@@ -35,7 +35,6 @@
 //! which is enough for calls that take seconds. The worst case is a prompt of 16 KiB that shares each bucket
 //! with eight others of that length: 160 comparisons of some microseconds each.
 
-mod entry;
 mod index;
 mod signature;
 mod store;
@@ -47,10 +46,9 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use self::entry::CacheEntry;
 use self::index::BucketKeys;
 use self::signature::Signature;
-use self::store::CacheStore;
+use self::store::{CacheEntry, CacheStore};
 use self::word_set::WordSet;
 
 use crate::sync::unpoisoned;

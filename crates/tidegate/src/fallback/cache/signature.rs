@@ -8,6 +8,8 @@
 //! Shrivastava 2017). That paper probes until a filled bin is found; here all filled bins are compared by a
 //! fixed table, so that a prompt of one word, with ninety-nine empty bins, costs no more than others.
 
+use crate::key::spread_bits;
+
 pub(super) const BANDS: usize = 20;
 const ROWS: usize = 5;
 const BINS: usize = BANDS * ROWS;
@@ -60,12 +62,9 @@ impl Signature {
     }
 }
 
-/// Mixes the bits of a number (the finaliser of SplitMix64, Steele et al. 2014).
-const fn mix(mut bits: u64) -> u64 {
-    bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
+/// The number that SplitMix64 generates from this state.
+const fn mix(bits: u64) -> u64 {
+    spread_bits(bits.wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-use super::entry::CacheEntry;
-use super::index::SimilarityIndex;
+use super::index::{BucketKeys, INDEX_ENTRY_BYTES, SimilarityIndex};
+use super::word_set::WordSet;
 
 /// The entries in the order of insertion, and their index.
 ///
@@ -120,5 +120,36 @@ impl CacheStore {
     #[cfg(test)]
     pub(super) fn index_len(&self) -> usize {
         self.index.len()
+    }
+}
+
+/// A stored answer and its prompt.
+pub(super) struct CacheEntry {
+    pub(super) scope: (u64, u64),
+    pub(super) prompt: Box<str>,
+    pub(super) words: WordSet,
+    /// The token limit under which the answer was generated; the maximum if there was none.
+    pub(super) limit: u64,
+    pub(super) text: Box<str>,
+    pub(super) stored: Instant,
+    pub(super) buckets: BucketKeys,
+}
+
+/// The bytes of an entry besides its contents: its node in the LRU map, reference counts, and the overhead of
+/// the allocator for each of its parts.
+const OVERHEAD: usize = 144;
+
+impl CacheEntry {
+    /// The bytes of the entry, including those in the index.
+    pub(super) fn weight(&self) -> u64 {
+        let texts = self.prompt.len() + self.text.len();
+        let words = self.words.len() * size_of::<u64>();
+        let buckets = self.buckets.len() * (size_of::<u32>() + INDEX_ENTRY_BYTES);
+        (size_of::<Self>() + OVERHEAD + texts + words + buckets) as u64
+    }
+
+    /// Whether the answer is no longer than `limit` tokens. No token is shorter than a byte.
+    pub(super) fn fits_limit(&self, limit: Option<u64>) -> bool {
+        limit.is_none_or(|limit| limit >= self.limit.min(self.text.len() as u64))
     }
 }

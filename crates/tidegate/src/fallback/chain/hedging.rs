@@ -15,9 +15,9 @@ use http::Request;
 use http_body::Body;
 
 use super::{ChainState, TargetResult, outcome};
-use crate::attempt_number::AttemptNumber;
+use crate::body::clone_request;
+use crate::chain_position::AttemptNumber;
 use crate::chain_position::Hedging;
-use crate::clone_request::clone_request;
 use crate::fallback::Handle;
 use crate::fallback::target::TargetService;
 use crate::group::LateMember;

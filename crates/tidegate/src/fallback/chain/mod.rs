@@ -10,7 +10,6 @@ mod request;
 mod response;
 mod select;
 mod targets;
-mod trace;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -26,7 +25,6 @@ use self::disposition::{AttemptFacts, Disposition, PolicyVerdict, Reach, SentReq
 use self::hedging::CallHedge;
 use self::kept_failure::KeptFailure;
 use crate::chain_position::{ChainPosition, Hedging};
-use crate::deadline_timer::DeadlineTimer;
 use crate::fallback::Handle;
 use crate::fallback::body_source::BodySource;
 use crate::fallback::capability_filter::CapabilityFilter;
@@ -36,6 +34,7 @@ use crate::fallback::last_resort::ParsedRequest;
 use crate::fallback::settings::FallbackSettings;
 use crate::fallback::target::TargetService;
 use crate::fallback::target_cooldowns::TargetCooldowns;
+use crate::timer::DeadlineTimer;
 use crate::{AttemptBudget, Deadline, Error, ErrorCode, Outcome, Payload, Rejection, Trail, clock};
 
 /// One call in a fallback chain: the targets in their order, then the target that is available first if all

@@ -7,8 +7,8 @@ use tidegate_core::BodyRewritten;
 
 use super::{ChainState, SimplifiedRequest};
 use crate::Payload;
+use crate::body::clone_request;
 use crate::chain_position::{ChainPosition, IDEMPOTENCY_KEY};
-use crate::clone_request::clone_request;
 
 impl ChainState {
     /// Keeps a copy of the caller's request, unless no other target can follow.

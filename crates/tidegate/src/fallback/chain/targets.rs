@@ -1,10 +1,14 @@
-//! The targets of a chain by their index, and their names.
+//! The targets of a chain by their index, their names, and the trail of a call through them.
 
 use std::sync::Arc;
 
+use http::Extensions;
+
 use super::ChainState;
-use crate::Trail;
+use crate::events::Decision;
+use crate::fallback::info::FallbackKind;
 use crate::fallback::target::Target;
+use crate::{ErrorCode, Trail, Verdict};
 
 impl ChainState {
     /// The current target, if it is not the first.
@@ -43,5 +47,30 @@ impl ChainState {
         }
         let of_failure = self.failures.as_ref().and_then(|failures| failures.first_name.clone());
         of_failure.or_else(|| self.target_name())
+    }
+
+    /// Records that the chain falls back to `target`.
+    pub(super) fn trace_fallback(&self, target: &Arc<str>, kind: FallbackKind, because: Option<ErrorCode>) {
+        self.push_verdict(Verdict::FellBack { to: Arc::clone(target), because });
+        self.enter_target(target);
+        Decision::FellBack { kind, code: because }.emit(target, None);
+    }
+
+    pub(super) fn push_verdict(&self, verdict: Verdict) {
+        if let Some(trail) = &self.trail {
+            trail.push(verdict);
+        }
+    }
+
+    pub(super) fn enter_target(&self, target: &Arc<str>) {
+        if let Some(trail) = &self.trail {
+            trail.enter(target);
+        }
+    }
+
+    pub(super) fn attach_trail(&self, extensions: &mut Extensions) {
+        if let Some(trail) = &self.trail {
+            extensions.insert(trail.clone());
+        }
     }
 }

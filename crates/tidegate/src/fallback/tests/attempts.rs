@@ -7,7 +7,7 @@ use serde_json::json;
 use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
-use crate::clone_request::clone_request;
+use crate::body::clone_request;
 use crate::fallback::deadline_guard::TICK;
 use crate::fallback::{FallbackInfo, FallbackKind, FallbackLayer};
 #[cfg(feature = "providers")]
