@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use pin_project::pin_project;
 use tower_service::Service;
 
-/// The accessors of a service `S` in this field; `$without` names what its owner is not wrapped in.
+/// The accessors of the service `S` in this field. `$without` names what `into_inner` drops.
 macro_rules! wrapped_service {
     ($field:ident, $without:literal) => {
         /// The wrapped service.
@@ -29,9 +29,9 @@ macro_rules! wrapped_service {
 
 /// The method `send` of a service, with this documentation after its first line.
 macro_rules! send_method {
-    ($($doc:literal)*) => {
+    ($(#[$doc:meta])*) => {
         /// Sends one request through a clone of this service, which is made ready first.
-        $(#[doc = $doc])*
+        $(#[$doc])*
         pub fn send<B>(
             &self,
             request: http::Request<B>,

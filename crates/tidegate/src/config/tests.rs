@@ -280,44 +280,20 @@ fn without_variables_nothing_is_on() {
 
 #[test]
 fn an_invalid_variable_is_an_error_with_its_name() {
-    for (name, value, message) in [
-        ("AI_LIB_RPS", "fast", "AI_LIB_RPS: expected a number above 0 and below 4294967296, found \"fast\""),
-        ("AI_LIB_RPS", "0", "AI_LIB_RPS: expected a number above 0 and below 4294967296, found \"0\""),
-        (
-            "AI_LIB_RPS",
-            "1e300",
-            "AI_LIB_RPS: expected a number above 0 and below 4294967296, found \"1e300\"",
-        ),
-        ("AI_LIB_RPM", "inf", "AI_LIB_RPM: expected a number above 0 and below 4294967296, found \"inf\""),
-        (
-            "AI_LIB_MAX_INFLIGHT",
-            "-3",
-            "AI_LIB_MAX_INFLIGHT: expected a whole number of at least 1, found \"-3\"",
-        ),
-        ("AI_LIB_MAX_INFLIGHT", "", "AI_LIB_MAX_INFLIGHT: expected a whole number of at least 1, found \"\""),
-        (
-            "AI_LIB_BREAKER_FAILURE_THRESHOLD",
-            "0",
-            "AI_LIB_BREAKER_FAILURE_THRESHOLD: expected a whole number of at least 1, found \"0\"",
-        ),
-        (
-            "AI_LIB_BREAKER_COOLDOWN_SECS",
-            "soon",
-            "AI_LIB_BREAKER_COOLDOWN_SECS: expected a number of seconds, found \"soon\"",
-        ),
-        (
-            "AI_LIB_QUEUE_TIMEOUT",
-            "-1",
-            "AI_LIB_QUEUE_TIMEOUT: expected a number of seconds or a duration, found \"-1\"",
-        ),
-        (
-            "AI_LIB_ATTEMPT_TIMEOUT_MS",
-            "1.5",
-            "AI_LIB_ATTEMPT_TIMEOUT_MS: expected a whole number of milliseconds, at least 1, found \"1.5\"",
-        ),
+    for (name, value, expected) in [
+        ("AI_LIB_RPS", "fast", "a number above 0 and below 4294967296"),
+        ("AI_LIB_RPS", "0", "a number above 0 and below 4294967296"),
+        ("AI_LIB_RPS", "1e300", "a number above 0 and below 4294967296"),
+        ("AI_LIB_RPM", "inf", "a number above 0 and below 4294967296"),
+        ("AI_LIB_MAX_INFLIGHT", "-3", "a whole number of at least 1"),
+        ("AI_LIB_MAX_INFLIGHT", "", "a whole number of at least 1"),
+        ("AI_LIB_BREAKER_FAILURE_THRESHOLD", "0", "a whole number of at least 1"),
+        ("AI_LIB_BREAKER_COOLDOWN_SECS", "soon", "a number of seconds"),
+        ("AI_LIB_QUEUE_TIMEOUT", "-1", "a number of seconds or a duration"),
+        ("AI_LIB_ATTEMPT_TIMEOUT_MS", "1.5", "a whole number of milliseconds, at least 1"),
     ] {
         let error = overlay(ResilienceConfig::default(), &[(name, value)]).unwrap_err();
-        assert_eq!(error.to_string(), message);
+        assert_eq!(error.to_string(), format!("{name}: expected {expected}, found {value:?}"));
         assert_eq!(error.key(), name);
     }
 }

@@ -40,11 +40,11 @@ impl<S> Resilience<S> {
         Self { stack, signals, call_limits, metrics }
     }
 
-    send_method!(
-        ""
-        " The same as `tower::ServiceExt::oneshot` on a clone. The future is `Send` also where the wrapped service is an"
-        " `async` closure that returns a [`BoxError`], which `oneshot` is not, neither here nor for tower's own layers."
-    );
+    send_method! {
+        ///
+        /// The same as `tower::ServiceExt::oneshot` on a clone. The future is `Send` also where the wrapped service is an
+        /// `async` closure that returns a [`BoxError`], which `oneshot` is not, neither here nor for tower's own layers.
+    }
 
     /// The wrapped service.
     pub fn get_ref(&self) -> &S {
