@@ -2,6 +2,7 @@ use std::ffi::OsString;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tidegate::config::redacted;
 
 use super::GatewayConfigError;
 use super::access_key::KeySource;
@@ -38,7 +39,7 @@ impl AdminEntry {
         let invalid = |problem: String| GatewayConfigError::new(&*setting, problem);
         let (key, warning) = source.read(env).map_err(invalid)?;
         match callers.iter().find(|caller| caller.key == key) {
-            Some(caller) => Err(invalid(format!("key is that of the caller `{}`", caller.name))),
+            Some(caller) => Err(invalid(format!("key is that of the caller `{}`", redacted(&caller.name)))),
             None => Ok((key, warning.map(|warning| format!("{setting}: {warning}")))),
         }
     }

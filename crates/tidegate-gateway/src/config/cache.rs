@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tidegate::config::Checks;
+use tidegate::config::{Checks, found};
 use tidegate::fallback::AnswerCache;
 
 use super::GatewayConfigError;
@@ -45,7 +45,7 @@ impl CacheSettings {
             // At 0 all prompts would be similar. All values above 1 have the same effect, and 80 is probably
             // a percentage.
             Some(similarity) if !(similarity > 0.0 && similarity <= 2.0) => {
-                let problem = format!("expected a number above 0, and at most 2, found {similarity}");
+                let problem = format!("expected a number above 0, and at most 2{}", found(similarity));
                 invalid("similarity", problem);
             }
             _ => {}

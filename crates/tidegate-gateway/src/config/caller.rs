@@ -3,7 +3,7 @@ use std::ffi::OsString;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tidegate::config::{Checks, suggest};
+use tidegate::config::{Checks, redacted, unknown};
 use tidegate::{BackpressureLayer, KeyBy, Priority, RateLimitLayer, backpressure, rate_limit};
 
 use super::access_key::KeySource;
@@ -82,7 +82,7 @@ pub(super) fn check(
             invalid("name", "expected a name of visible ASCII".to_owned());
         }
         if !names.insert(entry.name.clone()) {
-            invalid("name", format!("`{}` is another caller already", entry.name));
+            invalid("name", format!("`{}` is another caller already", redacted(&entry.name)));
         }
         entry.check_limits(index, checks);
         let mut invalid = |key: &str, problem: String| {
@@ -99,7 +99,7 @@ pub(super) fn check(
         };
         warnings.extend(warning.map(|warning| format!("callers[{index}].{setting}: {warning}")));
         if let Some(other) = callers.iter().find(|caller| caller.key == key) {
-            invalid(setting, format!("key is that of `{}`", other.name));
+            invalid(setting, format!("key is that of `{}`", redacted(&other.name)));
         }
         callers.push(Caller { name: entry.name.clone().into(), key, rules: entry.rules() });
     }
@@ -112,8 +112,7 @@ pub(super) fn check_routes(callers: &[Caller], routes: &[Route], checks: &mut Ch
     for (index, caller) in callers.iter().enumerate() {
         for (position, name) in caller.rules.routes.iter().flatten().enumerate() {
             if !known().any(|route| route == name) {
-                let others = suggest(name, known());
-                let problem = format!("no route has the model or path `{name}`{others}");
+                let problem = unknown("model or path", name, known());
                 checks.fail(GatewayConfigError::new(format!("callers[{index}].routes[{position}]"), problem));
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use tidegate::config::Checks;
+use tidegate::config::{Checks, found, redacted};
 use tidegate::group::Affinity;
 
 use super::GatewayConfigError;
@@ -103,12 +103,12 @@ impl ChainParts {
         known: &KnownNames<'_>,
     ) -> Result<TargetName, String> {
         if let Some(resort) = self.resorts.last() {
-            return Err(format!("`{name}` comes after the last resort `{}`", resort.name()));
+            return Err(format!("`{}` comes after the last resort `{}`", redacted(name), resort.name()));
         }
         let target = TargetName::check(name, endpoint, known)?;
         let is_known = |group: &RouteGroup| group.members.iter().any(|member| member.target == target);
         match self.groups.iter().any(is_known) {
-            true => Err(format!("`{}` is in the chain already", target.name)),
+            true => Err(format!("`{}` is in the chain already", redacted(&target.name))),
             false => Ok(target),
         }
     }
@@ -134,14 +134,14 @@ impl ChainParts {
             };
             let checked = self.target(target, endpoint, known).and_then(|target| {
                 match members.iter().any(|before| before.target == target) {
-                    true => Err(format!("`{}` is in the group already", target.name)),
+                    true => Err(format!("`{}` is in the group already", redacted(&target.name))),
                     false => Ok(target),
                 }
             });
             let target = checks.keep(checked.map_err(|problem| GatewayConfigError::new(at, problem)));
             if !WEIGHTS.contains(&weight) {
                 let (least, most) = (WEIGHTS.start(), WEIGHTS.end());
-                let problem = format!("expected a number from {least} to {most}, found {weight}");
+                let problem = format!("expected a number from {least} to {most}{}", found(weight));
                 let at = format!("{key_of_members}[{index}].weight");
                 checks.fail(GatewayConfigError::new(at, problem));
             }
@@ -151,8 +151,10 @@ impl ChainParts {
         let size = check_size(entries.len(), by_key);
         checks.keep(size.map_err(|problem| GatewayConfigError::new(key_of_members, problem)));
         if let Some(name) = name.filter(|name| !is_visible(name) || name.starts_with('@')) {
-            let problem =
-                format!("expected a name of visible ASCII that does not begin with `@`, found {name:?}");
+            let problem = format!(
+                "expected a name of visible ASCII that does not begin with `@`{}",
+                found(format_args!("{name:?}"))
+            );
             checks.fail(GatewayConfigError::new(format!("{key}.name"), problem));
         }
         let affinity_header = affinity.and_then(Affinity::header_name);
@@ -163,7 +165,7 @@ impl ChainParts {
         let default = || members.iter().map(|member| &*member.target.name).collect::<Vec<_>>().join("|");
         let name = name.map_or_else(default, str::to_owned);
         if self.groups.iter().any(|group| *group.name == *name) {
-            let problem = format!("`{name}` is in the chain already");
+            let problem = format!("`{}` is in the chain already", redacted(&name));
             return Err(GatewayConfigError::new(format!("{key}.name"), problem));
         }
         self.groups.push(RouteGroup { name: name.into(), members, affinity: affinity.cloned() });

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tidegate::config::found;
 
 use super::GatewayConfigError;
 use super::schema::HumanDuration;
@@ -46,8 +47,8 @@ impl ConnectionSettings {
         // A clock cannot be as far ahead as the longest duration.
         let invalid = times.into_iter().filter(|(_, time)| time.is_zero() || *time > LONGEST);
         GatewayConfigError::all(invalid.map(|(key, time)| {
-            let found = humantime::format_duration(time);
-            let problem = format!("expected more than 0s and at most 1day, found {found}");
+            let found = found(humantime::format_duration(time));
+            let problem = format!("expected more than 0s and at most 1day{found}");
             Err(GatewayConfigError::new(format!("connections.{key}"), problem))
         }))
     }

@@ -1,3 +1,5 @@
+use tidegate::config::redacted;
+
 use super::GatewayConfigError;
 
 /// Checks that no text is in the list `key` twice, by `is_same`.
@@ -15,7 +17,7 @@ pub(super) fn no_duplicates(
         match list[..index].iter().any(|before| is_same(before.as_ref(), text)) {
             true => Err(GatewayConfigError::new(
                 format!("{key}[{index}]"),
-                format!("`{text}` is in the list already"),
+                format!("`{}` is in the list already", redacted(text)),
             )),
             false => Ok(()),
         }

@@ -204,7 +204,8 @@
 //! The configuration is rejected for an unknown key, an unknown name, a number out of range, or a provider
 //! that does not support the endpoint of its route. All mistakes are reported at once: a line for each with its place in
 //! the file, the key at fault, the expected value and, if there is a similar name, a suggestion. API keys of providers
-//! are read from the environment or from files, and no message contains a key.
+//! are read from the environment or from files. No message contains a key, in whatever place of the file it is: what was
+//! found is printed only if it is too short for one, or a misspelt name (see [`tidegate::config`](tidegate::config#errors)).
 //!
 //! # Reload
 //! The configuration and the files of keys and certificates are regular files of at most 4 MiB: a pipe could not be read again.
@@ -264,7 +265,6 @@ mod restart_only;
 mod route;
 mod schema;
 mod secrets;
-mod serde_error;
 mod shape;
 mod source;
 mod store;
@@ -283,7 +283,7 @@ use std::time::Duration;
 
 use tidegate::chain::ProviderSettings;
 pub use tidegate::config::ConfigError as GatewayConfigError;
-use tidegate::config::{Checks, Recovered, Removed, TomlText, recover, unread_variables};
+use tidegate::config::{Checks, Recovered, Removed, TomlText, found, recover, unread_variables};
 use tidegate::providers::ModelTable;
 use tidegate::{Payload, ResilienceConfig};
 use tidegate_redis::RedisSettings;
@@ -298,7 +298,6 @@ pub(crate) use self::provider_keys::ProviderKeys;
 pub(crate) use self::route::{ANY, LastResortName, Route, TargetName};
 use self::route::{KnownNames, check_distinct, check_group_names};
 use self::secrets::{Secrets, missing_secrets};
-use self::serde_error::from_serde;
 pub use self::source::ConfigSource;
 use self::source::FileStamps;
 pub(crate) use self::tls::TlsCertificate;
@@ -444,7 +443,7 @@ impl Config {
         let text = TomlText::parse(text)?;
         let mut table = text.table().clone();
         let misshapen = shape::mend(&mut table);
-        let Recovered { value, mut checks, removed, .. } = recover(table, from_serde);
+        let Recovered { value, mut checks, removed, .. } = recover(table, GatewayConfigError::from_serde);
         misshapen.into_iter().for_each(|mistake| checks.fail(mistake));
         value.iter().flat_map(ConfigFile::key_files).for_each(|path| stamps.add(path));
         let config = value.map(|file| -> Result<Self, GatewayConfigError> {
@@ -477,7 +476,8 @@ impl Config {
         }
         let body_budget = file.body_budget.unwrap_or(DEFAULT_BODY_BUDGET.max(body_limit));
         if body_budget < body_limit && !removed.has("body_limit") {
-            let problem = format!("expected at least body_limit, which is {body_limit}, found {body_budget}");
+            let default = file.body_limit.map_or(format!(", which is {body_limit}"), |_| String::new());
+            let problem = format!("expected at least body_limit{default}{}", found(body_budget));
             checks.fail(GatewayConfigError::new("body_budget", problem));
         }
         let translated_body_limit =
@@ -576,10 +576,9 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
         let (_, port) = text.split_once(':').filter(|(host, _)| host.eq_ignore_ascii_case("localhost"))?;
         Some(SocketAddr::new(DEFAULT_LISTEN.ip(), port.parse().ok()?))
     };
-    text.parse()
-        .ok()
-        .or_else(of_localhost)
-        .ok_or_else(|| format!("expected an address such as {DEFAULT_LISTEN}, found {text:?}"))
+    text.parse().ok().or_else(of_localhost).ok_or_else(|| {
+        format!("expected an address such as {DEFAULT_LISTEN}{}", found(format_args!("{text:?}")))
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::chain::ProviderSettings;
-use tidegate::config::{Checks, suggest};
+use tidegate::config::{Checks, redacted, unknown};
 use tidegate::providers::Provider;
 
 use super::header::check_forwarded;
@@ -206,12 +206,8 @@ impl HeaderEntry {
 }
 
 fn provider_kind(text: &str) -> Result<Provider, String> {
-    let names = || KINDS.iter().map(|kind| kind.name());
     let found = KINDS.into_iter().find(|kind| kind.name() == text);
-    found.ok_or_else(|| {
-        let known: Vec<_> = names().collect();
-        format!("expected one of {}, found `{text}`{}", known.join(", "), suggest(text, names()))
-    })
+    found.ok_or_else(|| unknown("kind", text, KINDS.map(Provider::name)))
 }
 
 fn header_name(text: &str) -> Result<HeaderName, String> {
@@ -220,9 +216,9 @@ fn header_name(text: &str) -> Result<HeaderName, String> {
 
 /// The secret in `variable`.
 pub(super) fn secret(variable: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<String, String> {
-    // A value that does not look like the name of a variable may be the key itself, so the message does not
-    // contain it.
-    let named = if is_variable(variable) { variable } else { "the variable it names" };
+    // A value that does not look like the name of a variable may be the key itself.
+    let is_named = is_variable(variable) && redacted(variable) == variable;
+    let named = if is_named { variable } else { "the variable it names" };
     let key = env(variable).ok_or_else(|| format!("{named} is not set"))?;
     let key = key.to_str().unwrap_or("\u{fffd}");
     if key.is_empty() {
@@ -267,11 +263,11 @@ pub(super) fn is_variable(text: &str) -> bool {
 
 /// The secret in a file, without the end of its line.
 pub(super) fn secret_in_file(path: &str) -> Result<String, String> {
-    let text = text_file::read_text(path).map_err(|problem| format!("{path:?} {problem}"))?;
+    let text = text_file::read_text(path).map_err(|problem| format!("{:?} {problem}", redacted(path)))?;
     let key = text.trim_end_matches(['\r', '\n']);
     match is_visible(key) {
         true => Ok(key.to_owned()),
-        false => Err(format!("expected one line of visible ASCII in {path:?}")),
+        false => Err(format!("expected one line of visible ASCII in {:?}", redacted(path))),
     }
 }
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::ResilienceConfig;
 use tidegate::chain::ProviderSettings;
-use tidegate::config::{Checks, Removed, suggest};
+use tidegate::config::{Checks, Removed, found, redacted, unknown};
 
 use super::GatewayConfigError;
 use super::chain_entry::ChainEntry;
@@ -111,8 +111,8 @@ impl Route {
         }
         let has_policy = known.policies.contains_key(&entry.policy);
         if !has_policy && !known.removed.has(&format!("policies.{}", entry.policy)) {
-            let others = suggest(&entry.policy, known.policies.keys().map(String::as_str));
-            checks.fail(invalid("policy", format!("unknown policy `{}`{others}", entry.policy)));
+            let policies = known.policies.keys().map(String::as_str);
+            checks.fail(invalid("policy", unknown("policy", &entry.policy, policies)));
         }
         if entry.chain.is_empty() {
             checks.fail(invalid("chain", "expected at least one \"provider/model\"".to_owned()));
@@ -137,7 +137,7 @@ impl Route {
 
 fn endpoint(path: &str) -> Result<Endpoint, String> {
     let found = Endpoint::ALL.into_iter().find(|endpoint| endpoint.path() == path);
-    found.ok_or_else(|| format!("unknown path `{path}`{}", suggest(path, Endpoint::ALL.map(Endpoint::path))))
+    found.ok_or_else(|| unknown("path", path, Endpoint::ALL.map(Endpoint::path)))
 }
 
 impl LastResortName {
@@ -155,7 +155,7 @@ impl LastResortName {
 
     pub(super) fn check(text: &str, endpoint: Option<Endpoint>, before: &[Self]) -> Result<Self, String> {
         let Some(resort) = Self::ALL.into_iter().find(|resort| resort.name() == text) else {
-            return Err(format!("unknown last resort `{text}`{}", suggest(text, Self::ALL.map(Self::name))));
+            return Err(unknown("last resort", text, Self::ALL.map(Self::name)));
         };
         if let Some(endpoint @ (Endpoint::Embeddings | Endpoint::Responses)) = endpoint {
             return Err(format!("`{text}` has no answer for {endpoint}"));
@@ -176,12 +176,12 @@ impl TargetName {
         let named =
             text.split_once('/').filter(|(provider, model)| !provider.is_empty() && is_visible(model));
         let Some((provider, model)) = named else {
-            return Err(format!("expected \"provider/model\" in visible ASCII, found {text:?}"));
+            let found = found(format_args!("{text:?}"));
+            return Err(format!("expected \"provider/model\" in visible ASCII{found}"));
         };
         let settings = known.providers.get(provider);
         if settings.is_none() && !known.removed.has(&format!("providers.{provider}")) {
-            let others = suggest(provider, known.providers.keys().map(String::as_str));
-            return Err(format!("unknown provider `{provider}`{others}"));
+            return Err(unknown("provider", provider, known.providers.keys().map(String::as_str)));
         }
         let has_dialect = !known.removed.has(&format!("providers.{provider}.dialect"));
         if let (Some(Some(settings)), Some(endpoint), true) = (settings, endpoint, has_dialect)
@@ -198,6 +198,7 @@ impl TargetName {
 fn unsupported_dialect(provider: &str, dialect: ApiDialect, endpoint: Endpoint) -> String {
     let needed = endpoint.dialect();
     let workaround = "use the provider's OpenAI-compatible base_url with dialect = \"openai\"";
+    let provider = redacted(provider);
     format!("provider `{provider}` speaks {dialect} and {endpoint} needs {needed}, {workaround}")
 }
 
@@ -207,7 +208,8 @@ pub(super) fn check_distinct(routes: &[(usize, Route)]) -> Result<(), GatewayCon
         let same =
             |(_, other): &&(usize, Route)| other.endpoint == route.endpoint && other.model == route.model;
         let Some((first, _)) = routes[..position].iter().find(same) else { return Ok(()) };
-        let problem = format!("routes[{first}] takes {} for model `{}` already", route.endpoint, route.model);
+        let (endpoint, model) = (route.endpoint, redacted(&route.model));
+        let problem = format!("routes[{first}] takes {endpoint} for model `{model}` already");
         Err(GatewayConfigError::new(format!("routes[{index}]"), problem))
     }))
 }
@@ -221,7 +223,8 @@ pub(super) fn check_group_names(routes: &[(usize, Route)]) -> Result<(), Gateway
             let key = format!("routes[{index}].chain[{position}]");
             let (first, other) = known.entry(&group.name).or_insert_with(|| (key.clone(), group));
             if !group.has_members_of(other) {
-                let problem = format!("`{}` is the name of other members at {first} already", group.name);
+                let name = redacted(&group.name);
+                let problem = format!("`{name}` is the name of other members at {first} already");
                 let key = if group.is_plain_target() { key } else { format!("{key}.name") };
                 problems.push(GatewayConfigError::new(key, problem));
             }

@@ -1,8 +1,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use tidegate::config::redacted;
+
 use super::file::ConfigFile;
 use super::provider::is_variable;
+use super::warnings::warning;
 
 /// Whether the variables with secrets have to be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,6 @@ impl MissingSecrets {
     }
 
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.0.iter().map(|(variable, key)| format!("{key}: {variable} is not set"))
+        self.0.iter().map(|(variable, key)| warning(key, &format!("{} is not set", redacted(variable))))
     }
 }

@@ -1,5 +1,6 @@
 //! Tables in the place of arrays of tables, and the reverse: `[callers]` for `[[callers]]`, `[[admin]]` for `[admin]`.
 
+use tidegate::config::redacted_key;
 use toml::{Table, Value};
 
 use super::GatewayConfigError;
@@ -50,8 +51,9 @@ pub(super) fn mend(table: &mut Table) -> Vec<GatewayConfigError> {
 /// Unwraps a table that is written as an array of tables, and those in it.
 fn mend_tables(path: &str, value: &mut Value, mistakes: &mut Vec<GatewayConfigError>) {
     if is_array_of_tables(value) {
+        let name = redacted_key(path);
         let problem =
-            format!("expected one table, found an array of tables: write [{path}] in place of [[{path}]]");
+            format!("expected one table, found an array of tables: write [{name}] in place of [[{name}]]");
         mistakes.push(GatewayConfigError::new(path, problem));
         let first = value.as_array_mut().and_then(|array| array.drain(..).next());
         *value = first.unwrap_or_else(|| Value::Table(Table::new()));
@@ -80,8 +82,9 @@ fn mend_quotas(array: &str, value: &mut Value, mistakes: &mut Vec<GatewayConfigE
 /// Wraps a table that is to be an array of tables.
 fn wrap(path: &str, value: &mut Value, mistakes: &mut Vec<GatewayConfigError>) {
     if let Value::Table(table) = value {
+        let name = redacted_key(path);
         let problem =
-            format!("expected an array of tables, found one table: write [[{path}]] in place of [{path}]");
+            format!("expected an array of tables, found one table: write [[{name}]] in place of [{name}]");
         mistakes.push(GatewayConfigError::new(path, problem));
         *value = Value::Array(vec![Value::Table(std::mem::take(table))]);
     }

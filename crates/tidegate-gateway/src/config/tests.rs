@@ -108,12 +108,7 @@ fn a_provider_may_have_a_kind_headers_and_a_query() {
     assert_eq!(provider("").unwrap().kind_of("oai"), tidegate::providers::Provider::Other);
     assert!(provider("headers = { \"x-a\" = \"1\", \"x-b\" = { env = \"KEY\" } }").is_ok());
     for (keys, problem) in [
-        (
-            "kind = \"opnai\"",
-            "providers.oai.kind: expected one of openai, azure, anthropic, gemini, vertex, mistral, \
-          groq, deepseek, cohere, together, openrouter, bedrock, cerebras, xai, other, found `opnai`, did you mean \
-          `openai`?",
-        ),
+        ("kind = \"opnai\"", "providers.oai.kind: unknown kind `opnai`, did you mean `openai`?"),
         ("headers = { \"x a\" = \"1\" }", "providers.oai.headers.x a: expected the name of a header"),
         ("headers = { \"x-b\" = { env = \"NONE\" } }", "providers.oai.headers.x-b: NONE is not set"),
         ("query = \"a b\"", "providers.oai.query: expected fields such as api-version=2024-10-21"),
@@ -208,7 +203,7 @@ fn an_unknown_key_is_rejected_with_a_suggestion() {
 #[test]
 fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
     for (wrong, message) in [
-        ("listen = \"localhost\"", "listen: expected an address such as 127.0.0.1:8787, found \"localhost\""),
+        ("listen = \"localhost\"", "listen: expected an address such as 127.0.0.1:8787"),
         ("listen = 8787", "listen: expected a string, found integer `8787`"),
         ("body_limit = 0", "body_limit: expected at least 1, found 0"),
         ("body_limit = -1", "body_limit: expected a whole number, found integer `-1`"),
@@ -217,7 +212,10 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
             "cache: expected a table with max_bytes, max_age, similarity or shared, found integer `1`",
         ),
         ("[cache]\nmax_bytes = 0", "cache.max_bytes: expected at least 1, found 0"),
-        ("[cache]\nmax_bytes = \"64MiB\"", "cache.max_bytes: expected a whole number, found string"),
+        (
+            "[cache]\nmax_bytes = \"64MiB\"",
+            "cache.max_bytes: expected a whole number, found string \"64MiB\"",
+        ),
         (
             "[connections]\nping_timeout = \"0s\"",
             "connections.ping_timeout: expected more than 0s and at most 1day, found 0s",
@@ -236,7 +234,7 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
         ),
         (
             "alerts = 1",
-            "alerts: expected a table with webhook, webhook_token_env or thresholds, found integer",
+            "alerts: expected a table with webhook, webhook_token_env or thresholds, found integer `1`",
         ),
         ("[alerts]\nwebhook = \"ftp://hooks/s3cret\"", "alerts.webhook: expected an http or https URL"),
         (
@@ -251,7 +249,7 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
             "[alerts.thresholds]\nsuccess_rate = 90",
             "alerts.thresholds.success_rate: expected a number from 0 to 1, found 90",
         ),
-        ("drain = \"soon\"", "drain: expected a duration, found string"),
+        ("drain = \"soon\"", "drain: expected a duration, found string \"soon\""),
         ("", "routes: expected at least one"),
         ("[providers.openai]\nbase_url = \"http://x\"", "providers.openai: missing key `dialect`"),
         (
@@ -268,7 +266,7 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
         ),
         (
             "[policies.default.rate_limiter]\non_limit = \"refuse\"",
-            "policies.default.rate_limiter.on_limit: unknown value `refuse`, expected one of `wait`, `reject`",
+            "policies.default.rate_limiter.on_limit: unknown value, expected one of `wait`, `reject`",
         ),
         ("listen = ", "expected a value after `listen =`"),
         ("\n\n[providers\nx = 1", "unclosed table, expected `]`"),
@@ -294,17 +292,17 @@ fn an_invalid_route_is_rejected() {
         (
             "\"openai/gpt-4o\"",
             "\"openai/gpt-4o\", \"gpt-4o\"",
-            "routes[0].chain[1]: expected \"provider/model\" in visible ASCII, found \"gpt-4o\"",
+            "routes[0].chain[1]: expected \"provider/model\" in visible ASCII",
         ),
         (
             "\"openai/gpt-4o\"",
             "\"openai/\"",
-            "routes[0].chain[0]: expected \"provider/model\" in visible ASCII, found \"openai/\"",
+            "routes[0].chain[0]: expected \"provider/model\" in visible ASCII",
         ),
         (
             "\"openai/gpt-4o\"",
             "\"openai/gpt 4o\"",
-            "routes[0].chain[0]: expected \"provider/model\" in visible ASCII, found \"openai/gpt 4o\"",
+            "routes[0].chain[0]: expected \"provider/model\" in visible ASCII",
         ),
         ("\"openai/gpt-4o\"", "", "routes[0].chain: expected at least one \"provider/model\""),
         (
@@ -608,12 +606,9 @@ fn the_rules_of_a_caller_are_checked_and_explained() {
     for (rules, message) in [
         (
             "routes = [\"gpt-4o\", \"gpt-4\"]",
-            "callers[0].routes[1]: no route has the model or path `gpt-4`, did you mean `gpt-4o`?",
+            "callers[0].routes[1]: unknown model or path `gpt-4`, did you mean `gpt-4o`?",
         ),
-        (
-            "routes = [\"/v1/embeddings\"]",
-            "callers[0].routes[0]: no route has the model or path `/v1/embeddings`",
-        ),
+        ("routes = [\"/v1/embeddings\"]", "callers[0].routes[0]: unknown model or path"),
         ("routes = []", "callers[0].routes: expected at least one, or no `routes` for all of them"),
         (
             "priority = \"low\"",
@@ -678,16 +673,15 @@ fn hosts_origins_and_forwarded_headers_are_checked() {
     }
     for origin in ["*", "null", "app.example", "https://app.example/", "https://*.example", "https://a@b", ""]
     {
-        let expected =
-            format!("origins[0]: expected an origin such as https://app.example, found {origin:?}");
-        assert_eq!(parse(&format!("origins = [{origin:?}]"), ""), Err(expected));
+        let expected = "origins[0]: expected an origin such as https://app.example";
+        assert!(parse(&format!("origins = [{origin:?}]"), "").unwrap_err().starts_with(expected));
     }
     for host in ["gateway.internal", "Gateway", "[fd00::1]"] {
         assert_eq!(parse(&format!("hosts = [{host:?}]"), ""), Ok(()), "{host}");
     }
     for host in ["gateway:80", "http://gateway", "a b", ""] {
-        let expected = format!("hosts[0]: expected the name of a host without its port, found {host:?}");
-        assert_eq!(parse(&format!("hosts = [{host:?}]"), ""), Err(expected));
+        let expected = "hosts[0]: expected the name of a host without its port";
+        assert!(parse(&format!("hosts = [{host:?}]"), "").unwrap_err().starts_with(expected));
     }
     assert_eq!(parse("", "forward_headers = [\"x-team\"]"), Ok(()));
     for header in [
@@ -831,8 +825,8 @@ fn localhost_is_an_address_to_listen_on() {
         "nowhere:80",
         "",
     ] {
-        let expected = format!("listen: expected an address such as 127.0.0.1:8787, found {text:?}");
-        assert_eq!(parse_error(&format!("listen = {text:?}\n{PROVIDERS}{ROUTE}")), expected);
+        let expected = "listen: expected an address such as 127.0.0.1:8787";
+        assert!(parse_error(&format!("listen = {text:?}\n{PROVIDERS}{ROUTE}")).starts_with(expected));
     }
 }
 
@@ -1140,3 +1134,5 @@ fn a_file_with_any_value_of_another_type_is_valid_or_has_errors_with_a_place() {
     }
     assert!(errors > 250, "{errors}");
 }
+
+mod never_printed;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tidegate::config::Checks;
+use tidegate::config::{Checks, redacted};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -64,7 +64,8 @@ impl TlsFiles {
 
     fn read(&self) -> Result<CertifiedKey, GatewayConfigError> {
         let read = |setting: &str, path: &str| {
-            text_file::read(path).map_err(|problem| invalid(setting, format!("{path:?} {problem}")))
+            text_file::read(path)
+                .map_err(|problem| invalid(setting, format!("{:?} {problem}", redacted(path))))
         };
         let mut checks = Checks::default();
         let chain = read("cert", &self.cert).and_then(|pem| self.chain(&pem));
@@ -74,7 +75,7 @@ impl TlsFiles {
         let key = key.ok_or_else(|| self.no_key())?;
         CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| match error {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                let Self { cert, key } = self;
+                let [cert, key] = self.paths().map(redacted);
                 invalid("key", format!("key in {key:?} is not that of the first certificate in {cert:?}"))
             }
             Error::InvalidCertificate(_) => self.no_certificate(),
@@ -92,11 +93,14 @@ impl TlsFiles {
     }
 
     fn no_certificate(&self) -> GatewayConfigError {
-        invalid("cert", format!("expected a certificate in PEM in {:?}", self.cert))
+        invalid("cert", format!("expected a certificate in PEM in {:?}", redacted(&self.cert)))
     }
 
     fn no_key(&self) -> GatewayConfigError {
-        invalid("key", format!("expected a private key in PEM without a password in {:?}", self.key))
+        invalid(
+            "key",
+            format!("expected a private key in PEM without a password in {:?}", redacted(&self.key)),
+        )
     }
 }
 

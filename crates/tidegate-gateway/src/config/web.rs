@@ -2,7 +2,7 @@
 
 use http::uri::Authority;
 use http::{HeaderValue, Uri};
-use tidegate::config::Checks;
+use tidegate::config::{Checks, found};
 
 use super::GatewayConfigError;
 use super::lists::no_duplicates;
@@ -14,19 +14,23 @@ pub(super) fn check(hosts: Vec<String>, origins: Vec<String>) -> Result<WebPages
     checks.keep(no_duplicates("origins", &origins, str::eq_ignore_ascii_case));
     let hosts = hosts.into_iter().enumerate().map(|(index, host)| {
         host_name(&host).ok_or_else(|| {
-            let problem = format!("expected the name of a host without its port, found {host:?}");
+            let problem = format!("expected the name of a host without its port{}", found_text(&host));
             GatewayConfigError::new(format!("hosts[{index}]"), problem)
         })
     });
     let origins = origins.into_iter().enumerate().map(|(index, origin)| {
         origin_header(&origin).ok_or_else(|| {
-            let problem = format!("expected an origin such as https://app.example, found {origin:?}");
+            let problem = format!("expected an origin such as https://app.example{}", found_text(&origin));
             GatewayConfigError::new(format!("origins[{index}]"), problem)
         })
     });
     let hosts: Vec<_> = hosts.filter_map(|host| checks.keep(host)).collect();
     let origins: Vec<_> = origins.filter_map(|origin| checks.keep(origin)).collect();
     checks.finish(WebPages::new(hosts, origins))
+}
+
+fn found_text(text: &str) -> String {
+    found(format_args!("{text:?}"))
 }
 
 fn host_name(host: &str) -> Option<String> {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::fields::field_names;
-use super::names::{PARTS, own_name, part_named, setting_named, setting_of_unknown_part, suggest_setting};
-use super::{ConfigError, Preset, ResilienceConfig, recover, suggest};
+use super::names::{PARTS, own_name, part_named, setting_named, unknown_setting};
+use super::{ConfigError, Preset, ResilienceConfig, recover};
 use crate::settings::{Checks, Mistake};
 
 /// A policy as it is written in a file: a preset, and the settings that differ from it.
@@ -120,11 +120,8 @@ impl PolicyFile {
                     checks.fail(ConfigError::new(part, "has two names in this policy, use one of them"));
                 }
             } else {
-                let hint = match setting_of_unknown_part(&key) {
-                    Some(setting) => format!(", the setting is `{setting}`"),
-                    None => suggest(&key, PARTS),
-                };
-                checks.fail(ConfigError::unknown_key("", &key, &hint));
+                let moved = setting_named("", &key).err();
+                checks.fail(moved.unwrap_or_else(|| unknown_setting("", &key, &PARTS)));
             }
         }
         (preset, parts)
@@ -174,7 +171,7 @@ impl PartReader {
         settings.retain(|name, _| {
             let setting = setting_named(part, name).and_then(|setting| match known.contains(&setting) {
                 true => Ok(()),
-                false => Err(ConfigError::unknown_key("", name, &suggest_setting(part, name, known))),
+                false => Err(unknown_setting(part, name, known)),
             });
             self.checks.keep(setting.map_err(|error| error.within(part))).is_some()
         });

@@ -73,8 +73,10 @@
 //!
 //! # Errors
 //! An unknown key is an error when the file is read, and a number out of range when the stack is built;
-//! [`ResilienceConfig::from_toml`] checks both. All mistakes are reported at once, a line for each with the key, the
-//! value and what is expected, and for an unknown key the nearest known one:
+//! [`ResilienceConfig::from_toml`] checks both. All mistakes are reported at once, a line for each with the key and what
+//! is expected, and for an unknown key the nearest known one. A key or a password may stand in the wrong place: a message has
+//! the value that was found only if it is too short for a secret ([`found`]) or a misspelt one ([`unknown`]), and a name of
+//! the file only if it reads as a name ([`redacted`]).
 //!
 //! ```
 //! use tidegate::ResilienceConfig;
@@ -123,9 +125,9 @@ pub use self::preset::Preset;
 pub use self::recover::{Recovered, Removed, recover};
 #[cfg(feature = "schema")]
 pub(crate) use self::schema::{LimitUnitName, add_strategy_names};
-pub use self::suggestion::suggest;
+pub use self::suggestion::{suggest, unknown};
 pub use self::toml_text::TomlText;
-pub use crate::settings::{Checks, ConfigError, Mistake};
+pub use crate::settings::{Checks, ConfigError, Mistake, found, redacted, redacted_key};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! The names of parts and settings in a file: their own, other names that are accepted, and names of other
 //! libraries for which there is a setting of another kind.
 
-use super::{ConfigError, suggest};
+use super::suggestion::KEY;
+use super::{ConfigError, unknown};
 
 /// The keys of a policy.
 pub(super) const PARTS: [&str; 8] =
@@ -41,11 +42,6 @@ pub(super) fn part_named(name: &str) -> Option<&'static str> {
     alias.map(|(_, part)| part).or_else(|| PARTS[1..].iter().copied().find(|part| *part == name))
 }
 
-/// The setting with the meaning of a key that is not a part.
-pub(super) fn setting_of_unknown_part(name: &str) -> Option<&'static str> {
-    moved("", name)
-}
-
 /// The own name of a setting.
 ///
 /// # Errors
@@ -53,16 +49,21 @@ pub(super) fn setting_of_unknown_part(name: &str) -> Option<&'static str> {
 /// A setting of another part or kind has this meaning.
 pub(super) fn setting_named<'a>(part: &str, name: &'a str) -> Result<&'a str, ConfigError> {
     match moved(part, name) {
-        Some(setting) => Err(ConfigError::unknown_key("", name, &format!(", the setting is `{setting}`"))),
+        Some(setting) => {
+            let problem = format!("unknown key `{name}`, the setting is `{setting}`");
+            Err(ConfigError::unknown_key("", name, problem))
+        }
         None => Ok(own_name(part, name)),
     }
 }
 
-/// The end of a message about an unknown `name`: the most similar name of a setting or its other names, else all settings.
-pub(super) fn suggest_setting(part: &str, name: &str, known: &[&str]) -> String {
+/// The error about an unknown `name`: with the most similar name of a setting or its other names, else with all settings.
+pub(super) fn unknown_setting(part: &str, name: &str, known: &[&str]) -> ConfigError {
     let aliases = ALIASES.iter().filter(|(of, ..)| *of == part).map(|(_, alias, _)| *alias);
-    let similar = suggest(name, known.iter().copied().chain(aliases));
-    if similar.starts_with(", did you mean") { similar } else { suggest(name, known.iter().copied()) }
+    let similar = unknown(KEY, name, known.iter().copied().chain(aliases));
+    let is_similar = similar.contains(", did you mean `");
+    let problem = if is_similar { similar } else { unknown(KEY, name, known.iter().copied()) };
+    ConfigError::unknown_key("", name, problem)
 }
 
 /// The name that stands for the key `name` of the table `parent` in the key of an error.

@@ -2,6 +2,8 @@
 
 use toml::de::DeTable;
 
+use super::suggestion::is_key;
+
 /// The characters that end a word outside of quotes.
 const PUNCTUATION: [char; 6] = ['[', ']', '{', '}', ',', '='];
 
@@ -70,12 +72,6 @@ fn closing_quote(text: &str, quote: char) -> Option<usize> {
         is_escaped = quote == '"' && character == '\\' && !is_escaped;
         is_end.then_some(at)
     })
-}
-
-/// Whether a text may be shown as the key of a setting. Secrets have capitals and digits.
-fn is_key(text: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_lowercase() || b"_-.".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_part)
 }
 
 #[cfg(test)]

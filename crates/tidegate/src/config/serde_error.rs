@@ -1,32 +1,43 @@
 //! Converts the messages of serde errors into messages for users.
 
-use super::{ConfigError, suggest};
+use super::suggestion::KEY;
+use super::{ConfigError, found, unknown};
 
 impl ConfigError {
     /// The serde error `message` about the key at `path`, in the words of a configuration: an unknown key
     /// comes with the nearest known one, and no Rust type is named.
     #[must_use]
     pub fn from_serde(path: &str, message: &str) -> Self {
-        let message = message.lines().next().unwrap_or_default();
         // `serde_path_to_error` shows the empty path as a full stop.
         let path = path.trim_end_matches('.');
-        if let Some((name, known)) = unknown("unknown field ", message) {
+        if let Some((name, known)) = unknown_name("unknown field ", message) {
             // The path ends in the unknown key. The error names the table that contains it.
             let parent = path.strip_suffix(name).unwrap_or(path).trim_end_matches('.');
-            return Self::unknown_key(parent, name, &suggest(name, known));
+            return Self::unknown_key(parent, name, unknown(KEY, name, known));
         }
-        if let Some((name, known)) = unknown("unknown variant ", message) {
-            return Self::new(path, format!("unknown value `{name}`{}", suggest(name, known)));
+        if let Some((name, known)) = unknown_name("unknown variant ", message) {
+            return Self::new(path, unknown("value", name, known));
         }
         if let Some(key) = message.strip_prefix("missing field ") {
             return Self::new(path, format!("missing key {key}"));
         }
         let misfit =
             message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
-        if let Some((found, expected)) = misfit.and_then(|rest| rest.rsplit_once(", expected ")) {
-            return Self::expected(path, plain(expected), found);
+        if let Some((value, expected)) = misfit.and_then(|rest| rest.rsplit_once(", expected ")) {
+            return Self::new(path, format!("expected {}{}", plain(expected), found_value(value)));
         }
-        Self::new(path, message)
+        // The `toml` crate may append an excerpt.
+        Self::new(path, message.lines().next().unwrap_or_default())
+    }
+}
+
+/// The end of a message about `string "x"` or ``integer `1` ``: the value if it cannot be a secret, else its type.
+fn found_value(value: &str) -> String {
+    let start = value.find(['"', '`']).unwrap_or(value.len());
+    let (kind, value) = value.split_at(start);
+    match found(value) {
+        hidden if hidden.is_empty() => format!(", found {}", kind.trim_end()),
+        _ => format!(", found {kind}{value}"),
     }
 }
 
@@ -43,8 +54,9 @@ fn plain(expected: &str) -> &str {
 }
 
 /// The quoted name, and the expected names: ``unknown field `x`, expected `a` or `b` ``.
-fn unknown<'a>(what: &str, message: &'a str) -> Option<(&'a str, Vec<&'a str>)> {
-    let mut quoted = message.strip_prefix(what)?.split('`').skip(1).step_by(2);
-    let name = quoted.next()?;
-    Some((name, quoted.collect()))
+fn unknown_name<'a>(what: &str, message: &'a str) -> Option<(&'a str, Vec<&'a str>)> {
+    // The name may contain any character, and the expected names are plain.
+    let rest = message.strip_prefix(what)?.strip_prefix('`')?;
+    let (name, known) = rest.rsplit_once("`, expected ").or_else(|| rest.rsplit_once("`, there are no "))?;
+    Some((name, known.split('`').skip(1).step_by(2).collect()))
 }

@@ -81,7 +81,7 @@ fn every_number_is_checked_and_the_message_names_the_key() {
         ("circuit_breaker.slow_call_rate_threshold", "0.5", "slow_call_threshold beside it", "0.5"),
         ("circuit_breaker.slow_call_threshold", "0", "more than no time", "0s"),
         ("circuit_breaker.minimum_throughput", "0", "at least 1", "0"),
-        ("circuit_breaker.sliding_window_size", "2000000", "a whole number from 1 to 1048576", "2000000"),
+        ("circuit_breaker.sliding_window_size", "2000000", "a whole number from 1 to 1048576", ""),
         ("circuit_breaker.sliding_window", r#""5ms""#, "at least 10ms", "5ms"),
         (
             "circuit_breaker.shared_window",
@@ -112,7 +112,9 @@ fn every_number_is_checked_and_the_message_names_the_key() {
         ("timeout.token_gap", "0", "more than no time", "0s"),
         ("timeout.total", r#""0s""#, "more than no time", "0s"),
     ] {
-        let message = format!("{key}: expected {expected}, found {found}");
+        // Seven digits may be a secret.
+        let found = if found.is_empty() { String::new() } else { format!(", found {found}") };
+        let message = format!("{key}: expected {expected}{found}");
         assert_eq!(build_error(&format!("{key} = {value}")), message);
     }
     assert_eq!(

@@ -127,11 +127,9 @@ impl Settings {
     fn check_codes(&self) -> Result<(), ConfigError> {
         let expected = "the number or name of a retryable error code, such as E2001 or rate_limited";
         let fatal = self.retry_on.iter().flatten().filter(|code| !code.is_retryable());
-        ConfigError::all(
-            fatal.map(|code| {
-                Err(ConfigError::expected("retry_on", expected, format_args!("{:?}", code.name())))
-            }),
-        )
+        ConfigError::all(fatal.map(|code| {
+            Err(ConfigError::new("retry_on", format!("expected {expected}, found {:?}", code.name())))
+        }))
     }
 
     pub(super) fn policy(&self) -> RetryPolicy {

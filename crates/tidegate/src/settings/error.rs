@@ -1,6 +1,7 @@
 use std::fmt;
 
 use super::mistake::Mistake;
+use super::printable::found;
 
 /// The settings that are invalid: one [`Mistake`] or more, a line for each when it is displayed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,9 +16,9 @@ impl ConfigError {
         Self { mistakes: vec![Mistake::new(key.into(), problem.into())] }
     }
 
-    /// The value of `key` is `found` instead of `expected`.
-    pub(crate) fn expected(key: &str, expected: &str, found: impl fmt::Display) -> Self {
-        Self::new(key, format!("expected {expected}, found {found}"))
+    /// The value of `key` is another one than `expected`.
+    pub(crate) fn expected(key: &str, expected: &str, value: impl fmt::Display) -> Self {
+        Self::new(key, format!("expected {expected}{}", found(value)))
     }
 
     /// The errors of all `results` as one.
@@ -74,8 +75,8 @@ impl ConfigError {
 #[cfg(feature = "config")]
 impl ConfigError {
     /// `name` is no key of the table `key`.
-    pub(crate) fn unknown_key(key: &str, name: &str, hint: &str) -> Self {
-        Self { mistakes: vec![Mistake::unknown_key(key, name, hint)] }
+    pub(crate) fn unknown_key(key: &str, name: &str, problem: String) -> Self {
+        Self { mistakes: vec![Mistake::unknown_key(key, name, problem)] }
     }
 
     /// The error without the mistakes for which `is_kept` is false.

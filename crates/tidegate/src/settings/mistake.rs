@@ -1,7 +1,9 @@
 use std::fmt;
 
+use super::printable::redacted_key;
+
 /// One invalid setting: its key, the expected value, and its position in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Mistake {
     key: String,
     problem: String,
@@ -16,7 +18,8 @@ impl Mistake {
     }
 
     /// The key or variable with the invalid value, such as `retry.max_delay` or `AI_LIB_RPS`. Empty if the
-    /// problem concerns the whole configuration.
+    /// problem concerns the whole configuration. Its names are those of the file: when the mistake is displayed, one that may
+    /// be a secret is left out.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -48,8 +51,7 @@ impl Mistake {
 #[cfg(feature = "config")]
 impl Mistake {
     /// `name` is no key of the table `key`.
-    pub(super) fn unknown_key(key: &str, name: &str, hint: &str) -> Self {
-        let problem = format!("unknown key `{name}`{hint}");
+    pub(super) fn unknown_key(key: &str, name: &str, problem: String) -> Self {
         Self { unknown: Some(name.to_owned()), ..Self::new(key.to_owned(), problem) }
     }
 
@@ -69,7 +71,14 @@ impl fmt::Display for Mistake {
         }
         match &*self.key {
             "" => f.write_str(&self.problem),
-            key => write!(f, "{key}: {}", self.problem),
+            key => write!(f, "{}: {}", redacted_key(key), self.problem),
         }
+    }
+}
+
+/// As it is displayed.
+impl fmt::Debug for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mistake({self})")
     }
 }
