@@ -5,8 +5,8 @@
 //!                   └──────▶ queue, bounded ──▶ webhook, retried
 //! ```
 //!
-//! No call waits for any of it. An alert that does not fit in the queue, or that the webhook does not accept, is lost and
-//! counted.
+//! No call waits for any of it. An alert that does not fit in the queue, or that the webhook does not accept, is lost, logged
+//! and counted.
 
 mod webhook;
 
@@ -26,11 +26,11 @@ use tokio::sync::{mpsc, watch};
 use self::webhook::Webhook;
 use crate::config::{AlertSettings, WebhookAddress};
 
-/// The alerts that wait for the webhook.
+/// The batches of alerts that wait for the webhook. The size of a batch is bounded by the number of targets and routes.
 const QUEUE: usize = 64;
 
-/// An alert, and where it is posted to.
-type PostedAlert = (WebhookAddress, Alert);
+/// The alerts that begin or end at one look at the signals, or by one reload, and where they are posted to, in turn.
+type Batch = (WebhookAddress, Vec<Alert>);
 
 /// The number of alerts that were not posted.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +41,8 @@ impl LostAlerts {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn add(&self, alerts: usize) {
+        self.0.fetch_add(u64::try_from(alerts).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -85,17 +85,20 @@ impl AlertTask {
 async fn observe(
     mut settings: watch::Receiver<Option<AlertSettings>>,
     signals: impl SignalsSource,
-    queue: mpsc::Sender<PostedAlert>,
+    queue: mpsc::Sender<Batch>,
     lost: LostAlerts,
 ) -> Infallible {
     let mut alerts: Option<Alerts> = None;
     let mut webhook: Option<WebhookAddress> = None;
-    let emit = |alert: Alert, webhook: Option<&WebhookAddress>| {
-        log(&alert);
-        if let Some(address) = webhook
-            && queue.try_send((address.clone(), alert)).is_err()
+    let emit = |alerts: Vec<Alert>, webhook: Option<&WebhookAddress>| {
+        alerts.iter().for_each(log);
+        let number = alerts.len();
+        if let Some(address) = webhook.filter(|_| number > 0)
+            && queue.try_send((address.clone(), alerts)).is_err()
         {
-            lost.add();
+            lost.add(number);
+            let error = "too many wait for the webhook";
+            tracing::warn!(layer = "gateway", alerts = number, error, "alerts could not be posted");
         }
     };
     loop {
@@ -107,7 +110,7 @@ async fn observe(
         if (is_left || current.is_none())
             && let Some(alerts) = &mut alerts
         {
-            alerts.clear().into_iter().for_each(|alert| emit(alert, before.as_ref()));
+            emit(alerts.clear(), before.as_ref());
         }
         match (&mut alerts, current) {
             (Some(alerts), Some(current)) => alerts.set_settings(current.thresholds),
@@ -121,7 +124,9 @@ async fn observe(
         let next = async {
             let Some(alerts) = &mut alerts else { return pending().await };
             loop {
-                emit(alerts.next().await, webhook.as_ref());
+                let mut batch = vec![alerts.next().await];
+                batch.extend(alerts.ready());
+                emit(batch, webhook.as_ref());
             }
         };
         tokio::select! {
@@ -135,25 +140,28 @@ async fn observe(
 
 async fn post<S>(
     settings: watch::Receiver<Option<AlertSettings>>,
-    mut queued: mpsc::Receiver<PostedAlert>,
+    mut queued: mpsc::Receiver<Batch>,
     client: S,
     lost: LostAlerts,
 ) where
     S: HttpService<Payload> + Clone,
     S::Error: Into<BoxError>,
 {
-    while let Some((address, alert)) = queued.recv().await {
-        // With the current token.
-        let current = settings.borrow().as_ref().and_then(|settings| settings.webhook.clone());
-        let current = current.filter(|current| address.is_same_receiver(Some(current)));
-        // One that is left may be left since it does not answer, and holds back the alerts for the other.
-        let has_retries = current.is_some();
-        let webhook = Webhook::new(current.unwrap_or(address), client.clone());
-        let posted = if has_retries { webhook.post(&alert).await } else { webhook.post_once(&alert).await };
-        if let Err(failure) = posted {
-            lost.add();
+    while let Some((address, alerts)) = queued.recv().await {
+        let mut alerts = alerts.iter();
+        while let Some(alert) = alerts.next() {
+            // With the current token.
+            let current = settings.borrow().as_ref().and_then(|settings| settings.webhook.clone());
+            let current = current.filter(|current| address.is_same_receiver(Some(current)));
+            let is_left = current.is_none();
+            let webhook = Webhook::new(current.unwrap_or_else(|| address.clone()), client.clone());
+            let posted = if is_left { webhook.post_once(alert).await } else { webhook.post(alert).await };
+            let Err(failure) = posted else { continue };
+            // One that is left may be left since it does not answer, and holds back the alerts for the other.
+            let unposted = if is_left { alerts.by_ref().count() } else { 0 };
+            lost.add(1 + unposted);
             let (target, error) = (&*alert.target, failure.to_string());
-            tracing::warn!(layer = "gateway", target, error, "an alert could not be posted");
+            tracing::warn!(layer = "gateway", target, error, unposted, "an alert could not be posted");
         }
     }
 }

@@ -19,6 +19,9 @@ pub struct Alert {
     pub alert: AlertKind,
     /// Whether the alert is raised or cleared.
     pub state: AlertState,
+    /// Why it has ended; `None` if it begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<AlertEnd>,
     /// The measured share, from 0 to 1; `None` where the alert is not about a share.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
@@ -54,10 +57,30 @@ pub enum AlertState {
     Cleared,
 }
 
+/// Why an alert has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AlertEnd {
+    /// The degradation is over.
+    Recovered,
+    /// The target, or the chain, is no longer configured. Whether it has recovered is unknown.
+    Removed,
+    /// The alert is no longer configured, or is for another receiver. Whether the target has recovered is unknown.
+    Unwatched,
+}
+
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.target.is_empty() {
             write!(f, "{}: ", self.target)?;
+        }
+        match self.end {
+            Some(AlertEnd::Removed) => {
+                return write!(f, "no longer configured for {}s", self.held.as_secs());
+            }
+            Some(AlertEnd::Unwatched) => return f.write_str("alert no longer configured"),
+            Some(AlertEnd::Recovered) | None => {}
         }
         let percent = self.value.map(|share| format!("{:.0} %", 100.0 * share));
         let percent = percent.as_deref();

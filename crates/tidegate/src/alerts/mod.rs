@@ -36,6 +36,8 @@
 //! | `clear_after` | 60 s | (cleared) the threshold has been kept for this time |
 //! | `interval` | 5 s | (the time between two looks at the signals) |
 //!
+//! An alert about what is no longer among the signals is cleared as well, and says so in its [`end`](Alert::end).
+//!
 //! # Common mistakes
 //! An alert that is not awaited: nothing is observed between two calls of [`Alerts::next`].
 //!
@@ -50,6 +52,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use alert::{Alert, AlertKind, AlertState};
+pub use alert::{Alert, AlertEnd, AlertKind, AlertState};
 pub use settings::Settings;
 pub use stream::{Alerts, ChainSignals};

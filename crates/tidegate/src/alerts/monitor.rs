@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::condition::Condition;
-use super::{Alert, AlertKind, AlertState, ChainSignals, Settings};
+use super::{Alert, AlertEnd, AlertKind, AlertState, ChainSignals, Settings};
 use crate::circuit_breaker::{EvaluatedRates, State};
 use crate::stack::SignalsSnapshot;
 
@@ -19,9 +19,18 @@ pub(super) struct Monitor {
 struct Observation {
     holds: Option<bool>,
     value: Option<f64>,
+    /// Why an alert ends with it.
+    end: AlertEnd,
 }
 
 type Observations = BTreeMap<(AlertKind, Arc<str>), Observation>;
+
+impl Observation {
+    /// What is observed of a target that is configured.
+    const fn new(holds: Option<bool>, value: Option<f64>) -> Self {
+        Self { holds, value, end: AlertEnd::Recovered }
+    }
+}
 
 impl Monitor {
     pub(super) fn new(settings: Settings) -> Self {
@@ -34,7 +43,7 @@ impl Monitor {
     }
 
     /// Observes the signals of all targets at `now`, and of those of each chain, and returns the alerts that begin or end.
-    /// Those of a target or a chain that is no longer among them end as if it had recovered.
+    /// Those of a target or a chain that is no longer among them end, too.
     pub(super) fn observe(
         &mut self,
         signals: &[SignalsSnapshot],
@@ -53,11 +62,14 @@ impl Monitor {
             for (name, signals) in chains.iter().map(|it| (&it.name, &*it.targets)).chain([all]) {
                 let holds = !signals.is_empty() && signals.iter().all(is_cooling);
                 let key = (AlertKind::AllTargetsCooling, Arc::clone(name));
-                observations.insert(key, Observation { holds: Some(holds), value: None });
+                observations.insert(key, Observation::new(Some(holds), None));
             }
         }
         for key in self.conditions.keys() {
-            observations.entry(key.clone()).or_insert(Observation { holds: Some(false), value: None });
+            let is_watched = key.0 != AlertKind::AllTargetsCooling || self.settings.all_targets;
+            let end = if is_watched { AlertEnd::Removed } else { AlertEnd::Unwatched };
+            let gone = Observation { holds: Some(false), value: None, end };
+            observations.entry(key.clone()).or_insert(gone);
         }
         observations.into_iter().filter_map(|(key, observation)| self.decide(key, observation, now)).collect()
     }
@@ -66,7 +78,9 @@ impl Monitor {
     pub(super) fn clear(&mut self, now: Instant) -> Vec<Alert> {
         let conditions = std::mem::take(&mut self.conditions).into_iter();
         let raised = conditions.filter_map(|(key, condition)| Some((key, condition.raised(now)?)));
-        raised.map(|(key, held)| alert(key, AlertState::Cleared, None, held)).collect()
+        raised
+            .map(|(key, held)| alert(key, AlertState::Cleared, Some(AlertEnd::Unwatched), None, held))
+            .collect()
     }
 
     fn observe_target(&self, signals: &SignalsSnapshot, observations: &mut Observations) {
@@ -86,7 +100,7 @@ impl Monitor {
             (AlertKind::CircuitOpen, None, known(circuit.is_open, circuit.is_idle)),
             (AlertKind::QuotaNearlySpent, left, Some(is_low(left, settings.quota_left))),
         ] {
-            let observation = Observation { holds, value };
+            let observation = Observation::new(holds, value);
             // Of stacks of one name, one that has degraded decides, else one that may have.
             let known = observations.entry((kind, Arc::clone(&signals.target))).or_insert(observation);
             let rank =
@@ -110,17 +124,21 @@ impl Monitor {
             true => _ = self.conditions.remove(&key),
             false => _ = self.conditions.insert(key.clone(), condition),
         }
-        change.map(|(state, held)| alert(key, state, observation.value, held))
+        change.map(|(state, held)| {
+            let end = (state == AlertState::Cleared).then_some(observation.end);
+            alert(key, state, end, observation.value, held)
+        })
     }
 }
 
 fn alert(
     (alert, target): (AlertKind, Arc<str>),
     state: AlertState,
+    end: Option<AlertEnd>,
     value: Option<f64>,
     held: Duration,
 ) -> Alert {
-    Alert { at: SystemTime::now(), target, alert, state, value, held }
+    Alert { at: SystemTime::now(), target, alert, state, end, value, held }
 }
 
 /// The share that is left of the quota that is used most.

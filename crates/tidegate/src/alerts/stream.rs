@@ -65,12 +65,17 @@ impl Alerts {
         self.monitor.set_settings(settings);
     }
 
-    /// Ends all alerts that are raised, as if their targets had recovered, and returns what [`next`](Self::next) has not
-    /// returned.
+    /// Ends all alerts that are raised, as [unwatched](super::AlertEnd::Unwatched), and returns them behind what
+    /// [`next`](Self::next) has not returned.
     pub fn clear(&mut self) -> Vec<Alert> {
-        let mut alerts = Vec::from(std::mem::take(&mut self.pending));
+        let mut alerts = self.ready();
         alerts.extend(self.monitor.clear(clock::now()));
         alerts
+    }
+
+    /// The alerts that [`next`](Self::next) would return at once.
+    pub fn ready(&mut self) -> Vec<Alert> {
+        Vec::from(std::mem::take(&mut self.pending))
     }
 
     /// Waits for the next alert. Cancel safe.

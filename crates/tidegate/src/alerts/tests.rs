@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::condition::Condition;
 use super::monitor::Monitor;
-use super::{Alert, AlertKind, AlertState, ChainSignals, Settings};
+use super::{Alert, AlertEnd, AlertKind, AlertState, ChainSignals, Settings};
 use crate::circuit_breaker::{EvaluatedRates, State};
 use crate::stack::{CircuitForAlerts, SignalsSnapshot};
 use crate::testing::{SECOND, send, strict};
@@ -124,7 +124,7 @@ fn a_chain_without_a_target_that_admits_calls_has_an_alert_of_its_own() {
     let cleared = monitor.observe(&signals[1..], &chains[1..], now + SECOND);
     assert_eq!(
         cleared.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["first: a target admits calls again for 1s"]
+        ["first: no longer configured for 1s"]
     );
 }
 
@@ -162,10 +162,55 @@ fn the_text_of_a_cleared_alert_does_not_contradict_itself() {
     ] {
         for (state, text) in [(AlertState::Raised, raised), (AlertState::Cleared, cleared)] {
             let at = std::time::SystemTime::now();
-            let alert = Alert { at, target: "a/b".into(), alert, state, value, held: 60 * SECOND };
+            let end = (state == AlertState::Cleared).then_some(AlertEnd::Recovered);
+            let alert = Alert { at, target: "a/b".into(), alert, state, end, value, held: 60 * SECOND };
             assert_eq!(alert.to_string(), format!("a/b: {text} for 60s"));
         }
     }
+}
+
+/// Regression: the texts of these ends were those of a recovery.
+#[test]
+fn the_end_of_an_alert_that_is_no_recovery_says_so() {
+    let targets = [open("a/b"), healthy("c/d")];
+    let chain =
+        |targets: &[SignalsSnapshot]| vec![ChainSignals { name: "chain".into(), targets: targets.to_vec() }];
+    let raised = |now: &mut Instant| {
+        let mut monitor = Monitor::new(Settings::default());
+        for _ in 0..70 {
+            monitor.observe(&targets, &chain(&targets[..1]), *now);
+            *now += SECOND;
+        }
+        monitor
+    };
+    let ends = |alerts: Vec<Alert>| {
+        let of_alert = |alert: Alert| (alert.to_string(), alert.end.unwrap(), alert.state);
+        alerts.into_iter().map(of_alert).collect::<Vec<_>>()
+    };
+    let end = |text: &str, end| (text.to_owned(), end, AlertState::Cleared);
+    let removed = |text| end(text, AlertEnd::Removed);
+    let unwatched = |text| end(text, AlertEnd::Unwatched);
+    let mut now = Instant::now();
+
+    let mut monitor = raised(&mut now);
+    monitor.observe(&targets[1..], &[], now);
+    let alerts = monitor.observe(&targets[1..], &[], now + 60 * SECOND);
+    assert_eq!(
+        ends(alerts),
+        [removed("a/b: no longer configured for 60s"), removed("chain: no longer configured for 60s")]
+    );
+
+    let mut monitor = raised(&mut now);
+    monitor.set_settings(Settings { all_targets: false, ..Settings::default() });
+    monitor.observe(&targets, &[], now);
+    let alerts = monitor.observe(&targets, &[], now + 60 * SECOND);
+    assert_eq!(ends(alerts), [unwatched("chain: alert no longer configured")]);
+
+    let alerts = raised(&mut now).clear(now);
+    assert_eq!(
+        ends(alerts),
+        [unwatched("a/b: alert no longer configured"), unwatched("chain: alert no longer configured")]
+    );
 }
 
 #[test]

@@ -130,6 +130,52 @@ async fn a_webhook_that_hangs_loses_alerts_and_delays_nothing() {
     assert!((300..=400).contains(&lost.count()), "{}", lost.count());
 }
 
+/// Many targets, of which all are degraded.
+#[derive(Clone)]
+struct Degraded(Signals);
+
+impl SignalsSource for Degraded {
+    fn targets(&self) -> Vec<SignalsSnapshot> {
+        let snapshot = self.0.snapshot();
+        let named = |number| {
+            let mut snapshot = snapshot.clone();
+            snapshot.target = format!("p/{number}").into();
+            snapshot
+        };
+        (0..MANY).map(named).collect()
+    }
+
+    fn chains(&self) -> Vec<ChainSignals> {
+        Vec::new()
+    }
+}
+
+const MANY: usize = 200;
+
+/// Regression: of the alerts that began or ended at once, those beyond the 64th were lost.
+#[tokio::test(start_paused = true)]
+async fn alerts_that_begin_or_end_at_once_are_all_posted_however_many() {
+    let signals = flapping().signals;
+    signals.circuit_breaker().force_open();
+    for (is_reachable, posted, lost) in [(true, 2 * MANY, 0), (false, MANY + 1, MANY)] {
+        let (client, receiver) = strict::service::<Payload>();
+        receiver.otherwise(strict::Answer::status(204));
+        let (settings, count) = (watch::Sender::new(Some(settings_at_once())), LostAlerts::default());
+        let AlertTask { watch, post } =
+            AlertTask::new(settings.subscribe(), Degraded(signals.clone()), client, count.clone());
+        let mut run = Box::pin(async { tokio::join!(watch, post) });
+        let _ = timeout(Duration::from_secs(1), &mut run).await;
+        assert_eq!((receiver.calls(), count.count()), (MANY, 0));
+        if !is_reachable {
+            receiver.otherwise(strict::Answer::hang());
+        }
+        settings.send_replace(None);
+        let _ = timeout(Duration::from_secs(10), &mut run).await;
+        // A receiver that is left and does not answer is given up, and what it has not received is counted.
+        assert_eq!((receiver.calls(), count.count()), (posted, lost as u64));
+    }
+}
+
 /// Alerts begin, change and end with their settings.
 #[tokio::test(start_paused = true)]
 async fn the_settings_of_alerts_can_be_replaced() {

@@ -15,7 +15,7 @@ use super::*;
 
 /// A step to a value: the key of a table, or the index of an array.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Key(String),
     Index(usize),
 }
@@ -49,7 +49,7 @@ const MISTAKES: [Mistake; 7] = [
 ];
 
 /// A valid file with every key.
-static FILE: LazyLock<Table> = LazyLock::new(|| {
+pub(super) static FILE: LazyLock<Table> = LazyLock::new(|| {
     let directory: PathBuf =
         std::env::temp_dir().join(format!("tidegate-never-printed-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
@@ -72,7 +72,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 /// All values of the file.
-static PLACES: LazyLock<Vec<Vec<Step>>> = LazyLock::new(|| {
+pub(super) static PLACES: LazyLock<Vec<Vec<Step>>> = LazyLock::new(|| {
     fn walk(value: &Value, path: &mut Vec<Step>, places: &mut Vec<Vec<Step>>) {
         let steps: Vec<_> = match value {
             Value::Table(table) => table.iter().map(|(key, it)| (Step::Key(key.clone()), it)).collect(),
@@ -91,7 +91,7 @@ static PLACES: LazyLock<Vec<Vec<Step>>> = LazyLock::new(|| {
     places
 });
 
-fn env(variable: &str) -> Option<OsString> {
+pub(super) fn env(variable: &str) -> Option<OsString> {
     let value = match variable {
         "REDIS_URL" => "redis://redis.test".to_owned(),
         name if name.ends_with("_KEY") || name.contains("_KEY_") || name.ends_with("_TOKEN") => {
@@ -102,14 +102,19 @@ fn env(variable: &str) -> Option<OsString> {
     Some(value.into())
 }
 
+/// The value at `place`.
+pub(super) fn at<'v>(root: &'v mut Value, place: &[Step]) -> Option<&'v mut Value> {
+    place.iter().try_fold(root, |value, step| match step {
+        Step::Key(key) => value.get_mut(key),
+        Step::Index(index) => value.get_mut(*index),
+    })
+}
+
 /// The file with a secret at `place`; `None` if the mistake cannot be made there.
 fn with_secret(place: &[Step], mistake: Mistake, secret: &str) -> Option<Table> {
     let mut root = Value::Table(FILE.clone());
     let (last, parents) = place.split_last().unwrap();
-    let parent = parents.iter().fold(&mut root, |value, step| match step {
-        Step::Key(key) => &mut value[key],
-        Step::Index(index) => &mut value[*index],
-    });
+    let parent = at(&mut root, parents)?;
     let text = Value::String(secret.to_owned());
     let table = || Table::from_iter([(secret.to_owned(), Value::Boolean(true))]);
     match (mistake, parent, last) {
@@ -122,10 +127,7 @@ fn with_secret(place: &[Step], mistake: Mistake, secret: &str) -> Option<Table> 
         }
         (Mistake::Key | Mistake::NewKey, ..) => return None,
         (mistake, parent, last) => {
-            let value = match last {
-                Step::Key(key) => &mut parent[key],
-                Step::Index(index) => &mut parent[*index],
-            };
+            let value = at(parent, std::slice::from_ref(last))?;
             *value = match mistake {
                 Mistake::Number => Value::Integer(digits(secret).parse().ok()?),
                 Mistake::Suffix => Value::String(format!("{}{secret}", value.as_str()?)),
