@@ -169,6 +169,25 @@ async fn the_deployment_in_the_path_of_an_azure_client_is_the_model() {
     assert_eq!((&sent["model"], &*request.path), (&json!("m"), CHAT));
 }
 
+/// Regression: bodies that are not text were sent to providers, some of which answer 500.
+#[tokio::test]
+async fn a_body_that_is_not_utf_8_is_not_sent() {
+    let server = scripted(Provider::openai(), Reply::ok()).await;
+    let gateway = gateway(&(openai("p", &server.base_url()) + &route_at(CHAT, &["p/m"]))).await;
+    for path in [CHAT, "/openai/deployments/any/chat/completions"] {
+        let body =
+            b"{\"model\":\"m\",\n\"messages\":[{\"role\":\"user\",\"content\":\"caf\xe9\"}]}".as_slice();
+        let response = client().post(url(&gateway, path)).body(body).send().await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), header(&response, "x-tidegate-code").as_deref()),
+            (400, Some("E1001"))
+        );
+        let text = response.text().await.unwrap();
+        assert!(text.contains("line 2 column 42"), "{text}");
+    }
+    assert_eq!(server.log().calls(), 0);
+}
+
 #[tokio::test]
 async fn a_responses_stream_that_breaks_off_ends_in_an_error_with_the_next_number() {
     for (reply, place) in [

@@ -60,8 +60,9 @@ impl ModelField {
     ///
     /// # Errors
     ///
-    /// The body is no JSON object with exactly one `model`, in any case, that is a string.
+    /// The body is no JSON object in UTF-8 with exactly one `model`, in any case, that is a string.
     pub fn read(body: &[u8]) -> Result<Self, ModelFieldError> {
+        std::str::from_utf8(body).map_err(|error| ModelFieldError::not_utf8(&body[..error.valid_up_to()]))?;
         let mut model = ModelOccurrence::Missing;
         let mut has_text_keys = true;
         let read = members(body, |key, value| {
@@ -134,6 +135,13 @@ impl ModelSpan {
 }
 
 impl ModelFieldError {
+    /// The body has a byte that is no text after `text`.
+    fn not_utf8(text: &[u8]) -> Self {
+        let newlines = memchr::memchr_iter(b'\n', text);
+        let (line, start) = newlines.fold((1, 0), |(line, _), newline| (line + 1, newline + 1));
+        Self::NotJson { line, column: text.len() - start + 1 }
+    }
+
     /// Why a body is not a JSON object.
     fn of_invalid(body: &[u8]) -> Self {
         match serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(body) {
@@ -245,6 +253,24 @@ mod tests {
             ("{\"model\":null}", "`model` is not a string"),
         ] {
             assert_eq!(ModelField::read(body.as_bytes()).unwrap_err().to_string(), message, "{body}");
+        }
+    }
+
+    /// Regression: only the keys were checked. Some servers fail at such a body, and others read it in
+    /// another charset.
+    #[test]
+    fn a_body_that_is_not_utf_8_is_rejected_with_the_place() {
+        for (before, after, line, column) in [
+            (&b""[..], &b""[..], 1, 1),
+            (b"{\"model\":\"m\",\"content\":\"caf", b"\"}", 1, 28),
+            (b"{\"model\":\"m\",\n\n \"content\":[\"caf", b"\"]}", 3, 17),
+            (b"{\"model\":\"m\"}\n", b"", 2, 1),
+            ("{\"model\":\"\u{e9}".as_bytes(), b"\"}", 1, 13),
+        ] {
+            for bytes in [&b"\xe9"[..], b"\xff", b"\xc3(", b"\xed\xa0\x80"] {
+                let error = ModelField::read(&[before, bytes, after].concat()).unwrap_err();
+                assert_eq!(error, ModelFieldError::NotJson { line, column }, "{before:?} {bytes:?}");
+            }
         }
     }
 
