@@ -23,7 +23,7 @@ use crate::error::response::ErrorResponse;
 use crate::limits::reported;
 use crate::provider::Provider;
 use crate::stream::scanner::Scanner;
-use crate::stream_flag::{has_fields, requests_stream};
+use crate::stream_flag::{has_fields, requests_deferral, requests_stream};
 
 static ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
@@ -122,7 +122,7 @@ impl Classifier for ProviderClassifier {
     }
 
     /// By the path of the endpoint, and where that leaves the form open by `stream` in the body. A body without
-    /// fields shows no form.
+    /// fields shows no form. xAI answers a deferred request with an id.
     fn expected_answer(&self, uri: &Uri, headers: &HeaderMap, body: Option<&[u8]>) -> Option<ExpectedAnswer> {
         let is_anthropic = headers.contains_key(&ANTHROPIC_VERSION);
         let (endpoint, form) =
@@ -137,6 +137,10 @@ impl Classifier for ProviderClassifier {
             (Endpoint::Messages, false) => Endpoint::Unknown,
             (endpoint, _) => endpoint,
         };
+        if self.provider == Provider::XAi && endpoint == Endpoint::Chat && body.is_some_and(requests_deferral)
+        {
+            return None;
+        }
         let form = match body {
             Some(body) if form == AnswerForm::Unknown && requests_stream(body) => AnswerForm::Events,
             Some(body) if form == AnswerForm::Unknown && has_fields(body) => AnswerForm::Document,

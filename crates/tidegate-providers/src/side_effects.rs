@@ -65,7 +65,7 @@ pub fn has_side_effects(uri: &Uri, body: &[u8]) -> bool {
         let value = &body[value];
         match key {
             b"store" => stores = value == b"true",
-            b"background" => is_found |= value == b"true",
+            b"background" | b"deferred" => is_found |= value == b"true",
             b"conversation" | b"container" => is_found |= value != b"null",
             b"mcp_servers" => is_found |= !matches!(value, b"null" | b"[]"),
             b"tools" => is_found |= has_provider_tool(value),
@@ -126,6 +126,7 @@ mod tests {
             ("/v1/responses", r#"{"input":"a"}"#),
             ("/v1/chat/completions", r#"{"store" : true}"#),
             ("/v1/responses", r#"{"store":false,"background":true}"#),
+            ("/v1/chat/completions", r#"{"deferred":true}"#),
             ("/v1/responses", r#"{"store":false,"conversation":"c"}"#),
             ("/v1/responses", r#"{"store":false,"tools":[{"type":"web_search"}]}"#),
             ("/v1/responses", r#"{"store":false,"tools":[{"type":"function"},{"type":"mcp"}]}"#),

@@ -1,21 +1,46 @@
-//! Detects the stream flag of a request.
+//! Detects the flags of a request that determine the form of its answer.
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 use tidegate_core::JsonDepth;
 
-/// Searches the JSON of a request for `"stream": true` at its top level, without parsing it.
-///
-/// A match inside of a prompt has escaped quotes and is skipped, as is one in a nested object.
+use crate::json::members::members;
+
+static STREAM: LazyLock<Flag> = LazyLock::new(|| Flag::new("\"stream\""));
+static DEFERRED: LazyLock<Flag> = LazyLock::new(|| Flag::new("\"deferred\""));
+
+/// Whether a request has `"stream": true` at its top level.
 pub(crate) fn requests_stream(body: &[u8]) -> bool {
-    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"stream\""));
-    // Carried from match to match, so that each byte is read once, however many matches there are.
-    let (mut depth, mut read) = (JsonDepth::new(), 0);
-    has_fields(body)
-        && KEY.find_iter(body).any(|at| {
+    STREAM.is_set(body)
+}
+
+/// Whether a request has `"deferred": true` at its top level. xAI answers it with an id.
+pub(crate) fn requests_deferral(body: &[u8]) -> bool {
+    DEFERRED.is_set(body)
+}
+
+/// A key, quotes included, that may be `true`.
+struct Flag(Finder<'static>);
+
+impl Flag {
+    fn new(key: &'static str) -> Self {
+        Self(Finder::new(key))
+    }
+
+    /// Searches the JSON of a request without parsing it. A body with letters of the Latin alphabet in
+    /// escapes, which no client writes, is read as a whole: the key may be among them.
+    fn is_set(&self, body: &[u8]) -> bool {
+        has_fields(body) && (self.is_found(body) || has_escaped_letters(body) && self.is_escaped(body))
+    }
+
+    /// A match inside of a prompt has escaped quotes and is skipped, as is one in a nested object.
+    fn is_found(&self, body: &[u8]) -> bool {
+        // Carried from match to match, so that each byte is read once, however many matches there are.
+        let (mut depth, mut read) = (JsonDepth::new(), 0);
+        self.0.find_iter(body).any(|at| {
             let escaped = at.checked_sub(1).is_some_and(|before| body[before] == b'\\');
-            let value = body[at + b"\"stream\"".len()..].trim_ascii_start().strip_prefix(b":");
+            let value = body[at + self.0.needle().len()..].trim_ascii_start().strip_prefix(b":");
             let is_true = value.is_some_and(|value| value.trim_ascii_start().starts_with(b"true"));
             if escaped || !is_true {
                 return false;
@@ -24,6 +49,25 @@ pub(crate) fn requests_stream(body: &[u8]) -> bool {
             read = at;
             depth.depth() == 1
         })
+    }
+
+    fn is_escaped(&self, body: &[u8]) -> bool {
+        let is_key = |key: &[u8]| {
+            let unescaped = serde_json::from_slice::<String>(&[b"\"", key, b"\""].concat());
+            unescaped.is_ok_and(|key| format!("\"{key}\"").as_bytes() == self.0.needle())
+        };
+        let mut is_set = false;
+        let is_read = members(body, |key, value| {
+            is_set |= key.contains(&b'\\') && &body[value] == b"true" && is_key(key);
+        });
+        is_set && is_read.is_some()
+    }
+}
+
+/// Whether a letter of the Latin alphabet is written as an escape.
+fn has_escaped_letters(body: &[u8]) -> bool {
+    static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br"\u00"));
+    ESCAPE.find_iter(body).any(|at| matches!(body.get(at + 4), Some(b'4'..=b'7')))
 }
 
 /// Whether the body is a JSON object with a field, so that the absence of the flag means something. Every endpoint
@@ -45,6 +89,10 @@ mod tests {
             r#"{"stream":true}"#,
             "{\"model\":\"m\", \"stream\" :\n true}",
             r#"{"messages":[{"content":"{"}],"stream":true}"#,
+            // Regression: the answer was held back as a whole.
+            r#"{"strea\u006d":true}"#,
+            r#"{"a":"\u00e9","\u0073tream" : true}"#,
+            r#"{"\u0073\u0074\u0072\u0065\u0061\u006D":true,"b":1}"#,
         ] {
             assert!(requests_stream(body.as_bytes()), "{body}");
         }
@@ -56,9 +104,20 @@ mod tests {
             r#"{"p":"say \"stream\":true"}"#,
             r#"{"stream":false,"x":{"stream":true}}"#,
             r#"{"tools":[{"stream":true}]}"#,
+            r#"{"tools":[{"strea\u006d":true}],"content":"strea\u006d"}"#,
+            r#"{"strea\u006d":false}"#,
+            r#"{"strea\u006d":"true"}"#,
+            r#"{"strea\u006ds":true}"#,
+            r#"{"strea\u006d":true"#,
         ] {
             assert!(!requests_stream(body.as_bytes()), "{body}");
         }
+    }
+
+    #[test]
+    fn a_deferred_answer_has_a_flag_of_its_own() {
+        assert!(requests_deferral(br#"{"model":"m","deferred":true}"#));
+        assert!(!requests_deferral(br#"{"model":"m","stream":true,"deferred":false}"#));
     }
 
     /// Regression: the nesting was counted from the start of the body for each match, so that a body of 1 MiB took half a minute.
