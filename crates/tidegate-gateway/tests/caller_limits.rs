@@ -219,19 +219,27 @@ async fn a_body_does_not_lead_out_of_the_limits_of_its_caller() {
     let queued = Reply::raw(r#"{"id":"r","object":"response","status":"queued","output":[]}"#);
     let responses = Provider::responses().otherwise(queued).start().await.unwrap();
     let (_chat, file) = provider(Reply::ok()).await;
+    // Regression: this answer was taken for a failure, and each repetition was paid.
+    let xai = Provider::openai().otherwise(Reply::raw(r#"{"request_id":"r"}"#)).start().await.unwrap();
     let file = openai("r", &responses.base_url())
+        + &openai("xai", &xai.base_url())
         + &file
         + &route("a", &["r/a"]).replace(CHAT, RESPONSES)
         + &route("a", &["p/a"])
+        + &route("grok", &["xai/grok"])
         + &callers("routes = [\"a\"]");
     let strict = gateway(&file).await;
     let lenient = gateway(&("allow_background = true\n".to_owned() + &file)).await;
     let background = r#"{"model":"a","input":"x","background":true}"#;
+    let deferred = r#"{"model":"a","messages":[],"deferred":true}"#;
     let models = r#"{"model":"a","models":["b"]}"#;
     for (gateway, path, key, body, status, field) in [
         (&strict, RESPONSES, ANN_KEY, background, 400, "`background`"),
         (&strict, RESPONSES, ANN_KEY, r#"{"model":"a","input":"x","background":false}"#, 200, ""),
         (&lenient, RESPONSES, ANN_KEY, background, 200, ""),
+        (&strict, CHAT, BEN_KEY, deferred, 400, "`deferred`"),
+        (&strict, CHAT, BEN_KEY, r#"{"model":"a","messages":[],"deferred":false}"#, 200, ""),
+        (&lenient, CHAT, BEN_KEY, r#"{"model":"grok","messages":[],"deferred":true}"#, 200, "request_id"),
         (&strict, CHAT, ANN_KEY, models, 403, "`models`"),
         (&strict, CHAT, BEN_KEY, models, 200, ""),
     ] {
@@ -240,7 +248,66 @@ async fn a_body_does_not_lead_out_of_the_limits_of_its_caller() {
         assert_eq!(response.status(), status, "{path} {body}");
         assert!(response.text().await.unwrap().contains(field), "{path} {body}");
     }
-    assert_eq!(responses.log().calls(), 2);
+    assert_eq!((responses.log().calls(), xai.log().calls()), (2, 1));
+}
+
+/// Regression: only `models` was read, and other fields of routers named models beside the routes of a
+/// caller.
+#[tokio::test]
+async fn no_field_of_a_body_names_a_model_beside_the_routes_of_its_caller() {
+    let (server, file) = provider(Reply::ok()).await;
+    let paths = [CHAT, MESSAGES];
+    let routes = paths.map(|path| route("a", &["p/a"]).replace(CHAT, path)).concat();
+    let file = file + &routes + &callers("routes = [\"a\"]");
+    let gateway = gateway(&file).await;
+    let send = async |path: &str, key: &str, field: &str| {
+        let body = format!(
+            r#"{{"model":"a","max_tokens":9,{field},"messages":[{{"role":"user","content":"hi"}}]}}"#
+        );
+        let request = client().post(url(&gateway, path)).bearer_auth(key).body(body);
+        let response = request.header("content-type", "application/json").send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    for field in [
+        r#""models":["b"]"#,
+        r#""fallbacks":["b"]"#,
+        r#""fallbacks":[{"model":"b"}]"#,
+        r#""fallb\u0061cks":["b"]"#,
+        r#""Fallbacks":["b"]"#,
+        r#""mock_testing_fallbacks":true"#,
+        r#""context_window_fallbacks":[{"a":["b"]}]"#,
+        r#""context_window_fallback_dict":{"a":"b"}"#,
+        r#""model_list":[{"model_name":"a"}]"#,
+        r#""safety_model":"b""#,
+        r#""route":"fallback""#,
+        r#""preset":"b""#,
+        r#""router_settings_override":{"fallbacks":[]}"#,
+        r#""extra_body":{"fallbacks":["b"]}"#,
+        r#""user_config":{"model_list":[]}"#,
+        r#""plugins":[{"id":"web"},{"id":"auto-router","allowed_models":["b"]}]"#,
+        r#""providerOptions":{"gateway":{"models":["b"]}}"#,
+        r#""provider_options":{"gateway":{"model\u0073":["b"]}}"#,
+        r#""compound_custom":{"models":{"answering_model":"b"}}"#,
+        r#""tools":[{"type":"image_generation","model":"b"}]"#,
+    ] {
+        for path in paths {
+            let (status, text) = send(path, ANN_KEY, field).await;
+            assert!(status == 403 && text.contains("E1003"), "{path} {field}: {status} {text}");
+        }
+    }
+    assert_eq!(server.log().calls(), 0);
+    for field in [
+        r#""models":[]"#,
+        r#""fallbacks":null"#,
+        r#""mock_testing_fallbacks":false"#,
+        r#""plugins":[{"id":"web","max_results":3}]"#,
+        r#""providerOptions":{"gateway":{"order":["x"]},"openai":{"models":[]}}"#,
+        r#""tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"model":{"type":"string"}}}}}]"#,
+        r#""metadata":{"model":"b","fallbacks":"b"}"#,
+    ] {
+        assert_eq!(send(CHAT, ANN_KEY, field).await.0, 200, "{field}");
+    }
+    assert_eq!(send(CHAT, BEN_KEY, r#""fallbacks":["b"]"#).await.0, 200);
 }
 
 /// A provider that is overloaded must not lock its callers out of the other providers.

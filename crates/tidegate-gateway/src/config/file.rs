@@ -64,8 +64,8 @@ pub(super) struct ConfigFile {
     pub(super) calls_kept: Option<usize>,
     /// Whether a header keeps clients from repeating a call that the gateway has given up; `true` by default.
     pub(super) stop_client_retries: Option<bool>,
-    /// Whether a call of `/v1/responses` may have `background: true`, outside of the limits of callers and targets; `false` by
-    /// default.
+    /// Whether a call of `/v1/responses` may have `background: true`, and one of chat completions
+    /// `deferred: true`, outside of the limits of callers and targets; `false` by default.
     #[serde(default)]
     pub(super) allow_background: bool,
     /// The answer of `"@emergency"`.

@@ -73,8 +73,9 @@
 //! that of the provider, or is missing.
 //!
 //! # Responses in the background
-//! A call of `/v1/responses` with `background: true` ends at once, and the provider goes on to answer: its tokens and its
-//! time would be in no limit of callers and targets. Such a call is rejected with 400, unless `allow_background = true`.
+//! A call of `/v1/responses` with `background: true`, or of chat completions with xAI's `deferred: true`,
+//! ends at once, and the provider goes on to answer: its tokens and its time would be in no limit of callers
+//! and targets. Such a call is rejected with 400, unless `allow_background = true`.
 //!
 //! # Dialects
 //! A chain under `/v1/chat/completions` or `/v1/messages` may mix providers with the dialects `openai` and
@@ -121,7 +122,7 @@
 //!
 //! | key | default | |
 //! |---|---|---|
-//! | `routes` | all | the routes that the caller may use, by their `model` (`"gpt-4o"`, `"*"`) or their `path`; any other request is rejected with 403, as is one that names further `models`, and `/v1/models` lists no other model |
+//! | `routes` | all | the routes that the caller may use, by their `model` (`"gpt-4o"`, `"*"`) or their `path`; any other request is rejected with 403, as is one that names further models (`models`, `fallbacks`, `route`, the `model` of a tool and the like), and `/v1/models` lists no other model |
 //! | `priority` | `"interactive"` | or `"batch"`: its calls are queued as such at every gate |
 //! | `rate_limiter` | none | a limit for the calls of this caller over all routes, with the settings of that part of a policy |
 //! | `backpressure` | none | the same for its calls in flight |

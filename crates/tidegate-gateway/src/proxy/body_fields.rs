@@ -2,66 +2,130 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use memchr::memmem::find;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tidegate::ErrorCode;
 
 use super::gateway_error::GatewayError;
+use super::shortened;
+use crate::endpoint::Endpoint;
 
 /// Checks that the provider does not answer in the background: the call would end at once, and what it goes on to use would
 /// be in no limit.
-pub(super) fn check_background(body: &[u8]) -> Result<(), Box<GatewayError>> {
+pub(super) fn check_background(endpoint: Endpoint, body: &[u8]) -> Result<(), Box<GatewayError>> {
+    let name = match endpoint {
+        Endpoint::Responses => "background",
+        // Of xAI. A body without the word is not read once more.
+        Endpoint::ChatCompletions
+            if [&b"deferred"[..], b"\\u00"].iter().any(|it| find(body, it).is_some()) =>
+        {
+            "deferred"
+        }
+        _ => return Ok(()),
+    };
     let reason = "not allowed: the response would be outside of all limits, see `allow_background`";
-    check_absent(body, "background", ErrorCode::InvalidRequest, reason)
+    let of_name = |key: &str, _: &str| key.eq_ignore_ascii_case(name).then(|| name.to_owned());
+    check_absent(body, ErrorCode::InvalidRequest, reason, of_name)
 }
 
-/// Checks that no other models are named beside `model`, as OpenRouter's fallbacks: the routes of the caller would not count.
+/// Checks that no other models are named beside `model`, as fallbacks of a router or for a tool: the routes
+/// of the caller would not count.
 pub(super) fn check_models(body: &[u8]) -> Result<(), Box<GatewayError>> {
     let reason = "not allowed for this caller, which may not use all routes";
-    check_absent(body, "models", ErrorCode::PermissionDenied, reason)
+    check_absent(body, ErrorCode::PermissionDenied, reason, |key, value| {
+        match &*key.to_ascii_lowercase() {
+            "model" => None,
+            // Of OpenRouter: any model, and the settings of an account; of LiteLLM.
+            "route" | "preset" | "extra_body" | "router_settings_override" | "user_config" => {
+                Some(shortened(key))
+            }
+            // Of OpenRouter, Vercel and Groq; of OpenAI and Anthropic, whose tools may be other models.
+            "plugins" | "provideroptions" | "provider_options" | "compound_custom" | "tools" => {
+                nested_model(value, 2).map(|inner| format!("{key}.{inner}"))
+            }
+            // `models`, `fallbacks`, `context_window_fallbacks`, `mock_testing_fallbacks`, `safety_model` ..
+            _ => names_model(key).then(|| shortened(key)),
+        }
+    })
+}
+
+/// The name of a field that names a model within a value, in objects and arrays up to this depth.
+fn nested_model(value: &str, depth: usize) -> Option<String> {
+    if depth == 0 || !value.starts_with(['{', '[']) {
+        return None;
+    }
+    let found = find_field(value.as_bytes(), |key, value| match names_model(key) {
+        true => Some(shortened(key)),
+        false => nested_model(value, depth - 1),
+    });
+    found.unwrap_or_else(|_| Some("..".to_owned()))
+}
+
+fn names_model(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["model", "fallback"].iter().any(|word| key.contains(word))
 }
 
 fn check_absent(
     body: &[u8],
-    name: &'static str,
     code: ErrorCode,
     reason: &str,
+    matching: impl Fn(&str, &str) -> Option<String>,
 ) -> Result<(), Box<GatewayError>> {
-    match has_field(body, name) {
-        true => Err(Box::new(GatewayError::new(code, format!("`{name}` is {reason}")))),
-        false => Ok(()),
+    match find_field(body, matching) {
+        Ok(None) => Ok(()),
+        Ok(Some(name)) => Err(Box::new(GatewayError::new(code, format_args!("`{name}` is {reason}")))),
+        // A body that cannot be read may have it.
+        Err(_) => {
+            Err(Box::new(GatewayError::new(code, format_args!("a field that cannot be read is {reason}"))))
+        }
     }
 }
 
-/// Whether a JSON object has the field `name`, in any case, with a value that is not `false`, `null` or an empty array. Of several
-/// such fields, any may be the one that a provider reads. A body that cannot be read may have it.
-fn has_field(body: &[u8], name: &'static str) -> bool {
-    serde_json::Deserializer::from_slice(body).deserialize_map(FieldVisitor(name)).unwrap_or(true)
+/// The first match among the members of a JSON object or array with a value that is not `false`, `null` or an
+/// empty array. The members of an array have no name. Of several equal names, any may be the one that a
+/// provider reads.
+fn find_field(
+    json: &[u8],
+    matching: impl Fn(&str, &str) -> Option<String>,
+) -> Result<Option<String>, serde_json::Error> {
+    serde_json::Deserializer::from_slice(json).deserialize_any(FieldVisitor(matching))
 }
 
-struct FieldVisitor(&'static str);
+struct FieldVisitor<F>(F);
 
-impl<'de> Visitor<'de> for FieldVisitor {
-    type Value = bool;
+impl<F: Fn(&str, &str) -> Option<String>> FieldVisitor<F> {
+    fn find(&self, key: &str, value: &RawValue) -> Option<String> {
+        let value = value.get();
+        let items = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let is_empty = items.is_some_and(|items| items.trim().is_empty());
+        (!is_empty && !matches!(value, "null" | "false")).then(|| (self.0)(key, value)).flatten()
+    }
+}
+
+impl<'de, F: Fn(&str, &str) -> Option<String>> Visitor<'de> for FieldVisitor<F> {
+    type Value = Option<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+        f.write_str("an object or an array")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let mut has_field = false;
-        while let Some(key) = map.next_key::<String>()? {
-            if key.eq_ignore_ascii_case(self.0) {
-                // Nothing is built from the value, which may be as long as the body.
-                let value = map.next_value::<&RawValue>()?.get();
-                let items = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-                let is_empty = items.is_some_and(|items| items.trim().is_empty());
-                has_field |= !is_empty && !matches!(value, "null" | "false");
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        // Nothing is built from a value, which may be as long as the body.
+        while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
+            found = found.or_else(|| self.find(&key, value));
         }
-        Ok(has_field)
+        Ok(found)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(value) = items.next_element::<&RawValue>()? {
+            found = found.or_else(|| self.find("", value));
+        }
+        Ok(found)
     }
 }
 
@@ -71,6 +135,7 @@ mod tests {
 
     #[test]
     fn a_field_counts_however_it_is_written_and_only_at_the_top() {
+        let has_field = |body: &str| check_background(Endpoint::Responses, body.as_bytes()).is_err();
         for (body, has) in [
             (r#"{"background":true}"#, true),
             (r#"{"b\u0061ckground": true}"#, true),
@@ -89,9 +154,23 @@ mod tests {
             (r#"{"metadata":{"background":true},"input":"background"}"#, false),
             ("{}", false),
         ] {
-            assert_eq!(has_field(body.as_bytes(), "background"), has, "{body}");
+            assert_eq!(has_field(body), has, "{body}");
         }
         let nested = format!(r#"{{"background":{}{}}}"#, "[".repeat(500), "]".repeat(500));
-        assert!(has_field(nested.as_bytes(), "background"));
+        assert!(has_field(&nested));
+    }
+
+    #[test]
+    fn each_endpoint_has_its_own_field() {
+        for (endpoint, body, has) in [
+            (Endpoint::ChatCompletions, r#"{"deferred":true}"#, true),
+            (Endpoint::ChatCompletions, r#"{"d\u0065ferred":true}"#, true),
+            (Endpoint::ChatCompletions, r#"{"deferred":false,"content":"deferred"}"#, false),
+            (Endpoint::ChatCompletions, r#"{"background":true}"#, false),
+            (Endpoint::Responses, r#"{"deferred":true}"#, false),
+            (Endpoint::Messages, r#"{"deferred":true,"background":true}"#, false),
+        ] {
+            assert_eq!(check_background(endpoint, body.as_bytes()).is_err(), has, "{endpoint} {body}");
+        }
     }
 }

@@ -237,8 +237,8 @@ impl Proxy {
         };
         let body = held.into_body(body);
         let model = ModelField::read(&body).map_err(invalid)?;
-        if endpoint == Endpoint::Responses && !self.allow_background {
-            body_fields::check_background(&body).map_err(|error| *error)?;
+        if !self.allow_background {
+            body_fields::check_background(endpoint, &body).map_err(|error| *error)?;
         }
         if rules.is_some_and(CallerRules::has_routes) {
             body_fields::check_models(&body).map_err(|error| *error)?;
