@@ -57,7 +57,8 @@
 //!
 //! # Token counts
 //! `/v1/messages/count_tokens` is forwarded to the first target of the chain with Anthropic's API, outside of
-//! its gates. Without such a target, or if it does not count, the tokens are estimated.
+//! its gates. Without such a target, or if it neither counts nor rejects the request in the form of its API,
+//! the tokens are estimated.
 //!
 //! # Recent calls
 //! `/calls` shows the latest calls, newest first: at most 50, or `?limit=`, and with `?code=E2001` or `?target=openai/gpt-4o`

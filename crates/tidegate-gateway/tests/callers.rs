@@ -169,6 +169,69 @@ async fn the_deployment_in_the_path_of_an_azure_client_is_the_model() {
     assert_eq!((&sent["model"], &*request.path), (&json!("m"), CHAT));
 }
 
+/// Regression: the page of a proxy was returned in place of a count.
+#[tokio::test]
+async fn only_an_error_of_the_api_rejects_a_token_count() {
+    for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "413 Content Too Large"] {
+        for (body, is_rejected) in [
+            (r#" {"type":"error","error":{"type":"invalid_request_error","message":"no"}}"#, true),
+            ("<html>challenge</html>", false),
+            ("\"denied\"", false),
+            ("[]", false),
+            ("{\"error\":", false),
+            ("", false),
+        ] {
+            let length = body.len();
+            let response = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+            let base_url = fixed_response(vec![response], true).await;
+            let file = provider("c", "anthropic", &base_url) + &route_at(MESSAGES, &["c/m"]);
+            let response = post(&gateway(&file).await, "/v1/messages/count_tokens", REQUEST).await;
+            let expected = if is_rejected { &status[..3] } else { "200" };
+            assert_eq!(response.status().as_str(), expected, "{status} {body}");
+            assert_eq!(header(&response, "x-tidegate-estimated").is_none(), is_rejected, "{status} {body}");
+        }
+    }
+}
+
+/// Regression: the length in a chunked response of a provider was returned, and the connection read out of
+/// step.
+#[tokio::test]
+async fn the_length_of_a_response_is_that_of_the_body_that_is_sent() {
+    let answer = r#"{"choices":[{"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#;
+    let error = r#"{"type":"error","error":{"type":"invalid_request_error","message":"no"}}"#;
+    for (path, status, body) in [
+        (CHAT, "200 OK", answer),
+        (CHAT, "400 Bad Request", error),
+        (CHAT, "401 Unauthorized", error),
+        ("/v1/messages/count_tokens", "200 OK", r#"{"input_tokens":11}"#),
+        ("/v1/messages/count_tokens", "400 Bad Request", error),
+    ] {
+        for is_keyed in [false, true] {
+            let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\ncontent-length: 10\r\n\r\n"
+            );
+            let base_url = fixed_response(vec![head + &chunks], true).await;
+            let dialect = if path == CHAT { "openai" } else { "anthropic" };
+            let key = if is_keyed { ", api_key_env = \"PROVIDER_KEY\"" } else { "" };
+            let file =
+                format!("providers.p = {{ base_url = \"{base_url}\", dialect = \"{dialect}\"{key} }}\n")
+                    + &route_at(if path == CHAT { CHAT } else { MESSAGES }, &["p/m"]);
+            let gateway = gateway(&file).await;
+            let request = request_bytes(REQUEST).replacen(CHAT, path, 1);
+            let response = raw(gateway.addr(), &request).await;
+            let (head, sent) = response.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{response}");
+            let length = format!("content-length: {}", body.len());
+            let is_chunked = head.contains("transfer-encoding: chunked") && !head.contains("content-length");
+            assert!(
+                is_chunked && sent.contains(body) || head.contains(&length) && sent == body,
+                "{response}"
+            );
+        }
+    }
+}
+
 /// Regression: bodies that are not text were sent to providers, some of which answer 500.
 #[tokio::test]
 async fn a_body_that_is_not_utf_8_is_not_sent() {

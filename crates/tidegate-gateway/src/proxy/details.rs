@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use axum::body::Body;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Response};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -44,7 +44,7 @@ pub(super) async fn add(response: Response<Body>, trail: &Trail, dialect: ApiDia
     if !(status.is_client_error() || status.is_server_error()) || !is_json {
         return response;
     }
-    let (mut head, body) = response.into_parts();
+    let (head, body) = response.into_parts();
     let Ok(payload) = Payload::collect(body, MAX_ERROR).await else {
         return GatewayError::new(ErrorCode::ServerError, "error of the provider broke off")
             .status(head.status)
@@ -54,7 +54,6 @@ pub(super) async fn add(response: Response<Body>, trail: &Trail, dialect: ApiDia
     let Some(extended) = extended(bytes, trail) else {
         return Response::from_parts(head, Body::from(bytes.clone()));
     };
-    head.headers.remove(CONTENT_LENGTH);
     Response::from_parts(head, Body::from(extended))
 }
 

@@ -98,10 +98,12 @@ fn scope_idempotency_keys(headers: &mut HeaderMap, tenant: Option<&Tenant>) {
 }
 
 /// The response headers that are forwarded to the caller: all but those of the connection, of the provider's
-/// account and origin, and those that the gateway sets itself.
+/// account and origin, and those that the gateway sets itself. The length is that of the body that is sent,
+/// and the server sets it: that of the provider may be another one, also beside `transfer-encoding`.
 pub(super) fn returned(mut headers: HeaderMap) -> HeaderMap {
     strip(&mut headers, |name| {
-        name.as_str().starts_with(OWN_PREFIX)
+        *name == header::CONTENT_LENGTH
+            || name.as_str().starts_with(OWN_PREFIX)
             || name.as_str().starts_with(CORS_PREFIX)
             || OF_THE_ORIGIN.contains(name)
             || is_of_the_account(name)
@@ -210,7 +212,6 @@ mod tests {
     fn response_headers_are_forwarded_except_those_of_the_gateway_the_account_and_the_origin() {
         let kept = [
             ("retry-after", "2"),
-            ("content-length", "7"),
             ("x-request-id", "req_1"),
             ("openai-processing-ms", "9"),
             ("anthropic-ratelimit-requests-remaining", "9"),
@@ -223,6 +224,7 @@ mod tests {
             ("openai-organization", "acme"),
             ("openai-project", "proj_1"),
             ("anthropic-organization-id", "1"),
+            ("content-length", "7"),
             ("anthropic-workspace-id", "1"),
             ("strict-transport-security", "max-age=1"),
             ("access-control-allow-origin", "*"),

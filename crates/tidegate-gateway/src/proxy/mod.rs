@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, request};
 use http_body_util::BodyExt;
 use tidegate::fallback::{FallbackInfo, FallbackKind, Uncached};
@@ -348,7 +348,7 @@ fn forward(
     let outcome = Outcome::of(&response);
     let fallback_kind = response.extensions().get().map(FallbackInfo::kind);
     let hedge = response.extensions().get().map(HedgeInfo::won);
-    let (mut head, body) = response.into_parts();
+    let (head, body) = response.into_parts();
     let mut response = match outcome.failure() {
         // An error event instead of a stream, or no answer. The response has not begun, so its status can
         // still report the error.
@@ -370,8 +370,6 @@ fn forward(
         _ => {
             let body = match is_readable_stream(&head.headers) && head.status.is_success() {
                 true => {
-                    // Without a length, an error event can be appended if the stream breaks off.
-                    head.headers.remove(CONTENT_LENGTH);
                     let outcome = head.extensions.get().cloned();
                     let body = ErrorEventBody::new(body, endpoint, meter, Arc::clone(redactor));
                     Body::new(body.with_outcome(outcome))

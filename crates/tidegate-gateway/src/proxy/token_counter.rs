@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -6,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, response};
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tidegate::chain::{ProviderSettings, TargetAddress};
 use tidegate::provider::{Failure, FailureKind};
 use tidegate::{ErrorCode, Outcome, Payload, Trail};
@@ -41,6 +43,9 @@ struct TokenCount {
     #[serde(rename = "input_tokens")]
     _input_tokens: u64,
 }
+
+/// Any JSON object.
+type JsonObject = BTreeMap<String, IgnoredAny>;
 
 impl TokenCounter {
     /// The token count of `provider` for the model of `target`.
@@ -81,7 +86,8 @@ fn is_conclusive(status: StatusCode, body: &[u8]) -> bool {
         StatusCode::BAD_REQUEST
         | StatusCode::UNAUTHORIZED
         | StatusCode::FORBIDDEN
-        | StatusCode::PAYLOAD_TOO_LARGE => true,
+        // Anything else is the page of a proxy, or of a challenge.
+        | StatusCode::PAYLOAD_TOO_LARGE => serde_json::from_slice::<JsonObject>(body).is_ok(),
         _ => false,
     }
 }
