@@ -42,7 +42,7 @@
 //! connection to the caller as well, so that an incomplete body is not taken for a complete one.
 //!
 //! # What is forwarded
-//! The body is forwarded, with the model replaced by that of the target, and so are the
+//! The body is forwarded as `application/json`, with the model replaced by that of the target, and so are the
 //! [headers that providers read](config#forwarded-headers). Other headers are not, the credentials of a caller least of
 //! all. The query is forwarded without credentials to targets of the caller's dialect.
 //!

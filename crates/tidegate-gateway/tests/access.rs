@@ -442,6 +442,40 @@ async fn the_key_of_the_gateway_is_removed_from_what_a_provider_returns() {
     }
 }
 
+/// Regression: `charset=utf-7` had a provider read another model than the gateway.
+#[tokio::test]
+async fn a_body_is_json_in_utf_8_for_both_sides() {
+    let server = scripted(Reply::ok()).await;
+    let gateway = gateway(&routes(&server)).await;
+    for (content_type, status) in [
+        (None, 200),
+        (Some("application/json"), 200),
+        (Some("application/json; charset=utf-8"), 200),
+        (Some("application/vnd.api+json;x=y; Charset=\"UTF-8\""), 200),
+        (Some("application/json; charset=utf8"), 200),
+        (Some("application/json; charset=utf-7"), 415),
+        (Some("application/json;CHARSET = \"utf-16\""), 415),
+        (Some("application/json; charset=utf-8; charset=utf-7"), 415),
+        (Some("application/json; charset='utf-8'"), 415),
+        (Some("application/json; charset"), 415),
+        (Some("application/json; charset*=utf-7''utf-7"), 415),
+    ] {
+        for path in [CHAT, MESSAGES] {
+            let calls = server.log().calls();
+            let request = client().post(url(&gateway, path)).body(REQUEST);
+            let request =
+                content_type.into_iter().fold(request, |it, value| it.header("content-type", value));
+            assert_eq!(request.send().await.unwrap().status(), status, "{content_type:?}");
+            assert_eq!(server.log().calls() - calls, usize::from(status == 200));
+            if status == 200 {
+                let values: Vec<_> =
+                    server.log().last().unwrap().headers.get_all("content-type").iter().cloned().collect();
+                assert_eq!(values, ["application/json"], "{content_type:?}");
+            }
+        }
+    }
+}
+
 /// Nor does it reach a caller in an answer, a comment or a field that nothing reads, in whatever chunks it arrives.
 #[tokio::test]
 async fn the_key_of_the_gateway_is_masked_in_answers() {

@@ -9,7 +9,7 @@ use crate::proxy::GatewayError;
 /// The header with the content types that a resource accepts (W3C, Linked Data Platform, 7.1).
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
-/// Checks that a body is declared as JSON, or not at all.
+/// Checks that a body is declared as JSON in UTF-8, or not at all.
 ///
 /// A browser sends a body of the types `text/plain`, `application/x-www-form-urlencoded` and `multipart/form-data` to any
 /// address without asking. The official clients send JSON, and scripts often no content type.
@@ -21,7 +21,7 @@ pub(super) fn check(request: &Request) -> Result<(), Box<GatewayError>> {
     let mut types = request.headers().get_all(CONTENT_TYPE).iter();
     let is_accepted = match (types.next(), types.next()) {
         (None, _) => true,
-        (Some(value), None) => is_json(value),
+        (Some(value), None) => is_json(value) && has_no_other_charset(value),
         (Some(_), Some(_)) => false,
     };
     if is_accepted || request.method() != Method::POST || request.body().is_end_stream() {
@@ -41,6 +41,16 @@ fn is_json(value: &HeaderValue) -> bool {
     let Some(subtype) = essence.strip_prefix(b"application/") else { return false };
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(byte);
     subtype == b"json" || subtype.ends_with(b"+json") && subtype.iter().all(is_token)
+}
+
+/// Whether each charset in the parameters is UTF-8. JSON has no other one (RFC 8259, 8.1), but a server may
+/// read it.
+fn has_no_other_charset(value: &HeaderValue) -> bool {
+    let value = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+    value.split(';').skip(1).map(str::trim).all(|parameter| {
+        let (name, charset) = parameter.split_once('=').unwrap_or((parameter, ""));
+        !name.starts_with("charset") || matches!(charset.trim().trim_matches('"'), "utf-8" | "utf8")
+    })
 }
 
 #[cfg(test)]

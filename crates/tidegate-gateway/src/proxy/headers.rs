@@ -78,6 +78,8 @@ pub(crate) fn reaches_chain(name: &HeaderName) -> bool {
 /// The request headers for the chain. `tenant` is who the request is for.
 pub(super) fn forwarded(mut headers: HeaderMap, tenant: Option<&Tenant>) -> HeaderMap {
     strip(&mut headers, |name| !reaches_chain(name));
+    // The body is read as JSON in UTF-8, and no provider may read it as anything else.
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     scope_idempotency_keys(&mut headers, tenant);
     headers
 }
@@ -158,10 +160,12 @@ mod tests {
             ("content-length", "7"),
             ("content-encoding", "zstd"),
             ("accept-encoding", "gzip"),
+            ("content-type", "application/json; charset=utf-7"),
+            ("content-type", "text/plain"),
             ("expect", "100-continue"),
             ("x-tidegate-target", "p/m"),
         ]);
-        assert_eq!(forwarded(ours, None), HeaderMap::new());
+        assert_eq!(forwarded(ours, None), headers(&[("content-type", "application/json")]));
     }
 
     /// Regression: the key passed unchanged under the account that all callers share.
@@ -186,8 +190,9 @@ mod tests {
         let twice =
             headers(&[("idempotency-key", "1"), ("idempotency-key", "2"), ("x-idempotency-key", "1")]);
         let twice = forwarded(twice, Some(&ann));
-        assert_eq!(twice.len(), 2);
-        assert!(twice.values().all(|value| value.len() == 32), "{twice:?}");
+        assert_eq!(twice.len(), 3);
+        let keys_of = ["idempotency-key", "x-idempotency-key"].map(|name| twice[name].len());
+        assert_eq!(keys_of, [32; 2], "{twice:?}");
         assert_ne!(twice["idempotency-key"], keys[0]);
     }
 
@@ -204,7 +209,8 @@ mod tests {
             ("x-end", "1"),
         ];
         let end = headers(&[("x-end", "1")]);
-        assert_eq!(forwarded(headers(&lines), None), end);
+        let forwarded = forwarded(headers(&lines), None);
+        assert_eq!((forwarded.len(), forwarded.get("x-end")), (2, end.get("x-end")));
         assert_eq!(returned(headers(&lines)), end);
     }
 
@@ -218,13 +224,13 @@ mod tests {
             ("x-ratelimit-limit-project-tokens", "9"),
         ];
         let removed = [
+            ("content-length", "7"),
             ("x-tidegate-code", "E2001"),
             ("set-cookie", "a=1"),
             ("set-cookie", "b=2"),
             ("openai-organization", "acme"),
             ("openai-project", "proj_1"),
             ("anthropic-organization-id", "1"),
-            ("content-length", "7"),
             ("anthropic-workspace-id", "1"),
             ("strict-transport-security", "max-age=1"),
             ("access-control-allow-origin", "*"),
