@@ -433,12 +433,86 @@ async fn the_key_of_the_gateway_is_removed_from_what_a_provider_returns() {
     }
     for (status, reply) in [
         (401, Reply::error(401, "invalid_api_key").message(format!("Incorrect API key provided: {KEY}"))),
-        (500, Reply::error(500, &KEY[..12])),
+        (500, Reply::error(500, KEY)),
         (200, Reply::ok().header("x-debug", &format!("key={KEY}"))),
         (200, stream(&event)),
     ] {
         let server = scripted(reply).await;
         check_redacted(status, &server.base_url()).await;
+    }
+}
+
+/// Regression: guesses of a caller that were right were removed from its errors, so that a thousand requests
+/// found a key.
+#[tokio::test]
+async fn what_a_caller_writes_is_returned_alike_whatever_it_has_in_common_with_a_key() {
+    let server = scripted(Reply::ok()).await;
+    let file = openai_with_key("p", &server.base_url())
+        + &route("served", &["p/m"])
+        + &route("other", &["p/m"])
+        + "[[routes]]\npath = \"/v1/messages\"\nmodel = \"served\"\nchain = [\"p/m\"]\n"
+        + &CALLERS.replacen("\"ANN_KEY\"", "\"ANN_KEY\"\nroutes = [\"other\"]", 1);
+    let gateway = gateway(&file).await;
+    let send = async |key: &str, path: &str, model: &str, coding: &str| {
+        let request = client().post(url(&gateway, path)).bearer_auth(key).header("content-encoding", coding);
+        let messages = serde_json::json!([{"role": "user", "content": "hi"}]);
+        let body = serde_json::json!({"model": model, "max_tokens": 9, "messages": messages});
+        let response =
+            request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+        (
+            response.status().as_u16(),
+            format!("{:?}", response.headers().get("x-echo")),
+            response.text().await.unwrap(),
+        )
+    };
+    let guesses = [
+        &KEY[..4],
+        &KEY[..8],
+        &KEY[..25],
+        &KEY[1..25],
+        "sk-***ider",
+        "...ovider",
+        "sk-t\u{2022}\u{2022}\u{2022}er",
+    ];
+    for guess in guesses {
+        // The same with other letters, that no key has.
+        let other: String =
+            guess.chars().map(|c| if c.is_ascii_alphabetic() && c != 'x' { 'q' } else { c }).collect();
+        for (key, path, status) in [
+            (BEN_KEY, CHAT, 404),
+            (BEN_KEY, MESSAGES, 404),
+            (ANN_KEY, CHAT, 403),
+            (BEN_KEY, "/v1/messages/count_tokens", 404),
+        ] {
+            let answers =
+                [send(key, path, guess, "identity").await, send(key, path, &other, "identity").await];
+            assert_eq!(
+                (answers[0].0, answers[0].2.replace(guess, &other)),
+                (status, answers[1].2.clone()),
+                "{path}"
+            );
+            assert!(answers[1].2.contains(&other));
+        }
+        if guess.is_ascii() {
+            let (status, _, text) = send(BEN_KEY, CHAT, "served", guess).await;
+            assert_eq!((status, text.contains(guess)), (415, true), "{text}");
+        }
+        // A provider that quotes the caller.
+        for status in [400, 401, 403, 404, 422, 429, 500] {
+            let mut answers = Vec::new();
+            for text in [guess, &other] {
+                let reply =
+                    Reply::error(status, "invalid_request_error").message(format!("no model {text} (found)"));
+                server.script().otherwise(if text.is_ascii() { reply.header("x-echo", text) } else { reply });
+                answers.push(send(BEN_KEY, CHAT, "served", "identity").await);
+            }
+            let replaced = [&answers[0].1, &answers[0].2].map(|text| text.replace(guess, &other));
+            assert_eq!(
+                (answers[0].0, &replaced),
+                (status, &[answers[1].1.clone(), answers[1].2.clone()]),
+                "{guess}"
+            );
+        }
     }
 }
 

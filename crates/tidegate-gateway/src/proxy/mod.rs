@@ -147,7 +147,8 @@ impl Proxy {
         OngoingCall::begin(&self.recent_calls, path, request.extensions().get(), trace)
     }
 
-    /// The response to the caller, with the headers about its attempts and without keys of providers.
+    /// The response to the caller, with the headers about its attempts and without keys of providers. An
+    /// error of the gateway itself repeats words of the caller and has no key.
     async fn finish(
         &self,
         response: Result<Response<Body>, GatewayError>,
@@ -155,8 +156,10 @@ impl Proxy {
         call: OngoingCall,
         has_details: bool,
     ) -> Response<Body> {
-        let response = response.unwrap_or_else(|error| error.into_response(dialect));
-        let mut response = self.redactor.redact_response(response, dialect).await;
+        let mut response = match response {
+            Ok(response) => self.redactor.redact_response(response, dialect).await,
+            Err(error) => error.into_response(dialect),
+        };
         if has_details {
             response = details::add(response, call.record().trail(), dialect).await;
         }

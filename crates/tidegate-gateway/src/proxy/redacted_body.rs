@@ -11,7 +11,7 @@ use super::Redactor;
 /// A body in which whole keys of providers are masked, also those that are split between frames. Its length does not
 /// change.
 ///
-/// The end of a frame is held back while it may be the beginning of a key.
+/// The end of a frame is held back while a key may begin in it.
 #[pin_project]
 #[derive(Debug)]
 pub(super) struct RedactedBody<B: Body> {
@@ -50,7 +50,9 @@ impl<B: Body<Data = Bytes>> Body for RedactedBody<B> {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         let mut data = this.redactor.mask(joined(std::mem::take(this.held), data));
-                        *this.held = data.split_off(data.len() - this.redactor.beginning_of_key(&data));
+                        if !this.inner.is_end_stream() {
+                            *this.held = data.split_off(data.len() - this.redactor.held_back(&data));
+                        }
                         if data.is_empty() {
                             continue;
                         }
@@ -127,12 +129,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_may_begin_a_key_is_held_and_trailers_follow_it() {
+    async fn the_end_of_a_line_is_held_and_trailers_follow_it() {
         let mut trailers = HeaderMap::new();
         trailers.insert("x", "1".parse().unwrap());
         let frames = vec![
             Ok(Frame::data(Bytes::from("data: a\n\n"))),
-            Ok(Frame::data(Bytes::from("the sk"))),
+            Ok(Frame::data(Bytes::from("b\nthe sk"))),
             Ok(Frame::trailers(trailers)),
         ];
         let mut body = body(frames);
@@ -141,7 +143,7 @@ mod tests {
             received.push(frame.into_data().map_err(|frame| frame.is_trailers()));
         }
         let data = |text: &'static str| Ok(Bytes::from(text));
-        assert_eq!(received, [data("data: a\n\n"), data("the "), data("sk"), Err(true)]);
+        assert_eq!(received, [data("data: a\n\n"), data("b\n"), data("the sk"), Err(true)]);
         assert!(body.is_end_stream() || body.size_hint().lower() == 0);
     }
 }
