@@ -1,10 +1,10 @@
 //! A gateway for model providers that keeps the calls behind it alive.
 //!
 //! The gateway serves the HTTP APIs of OpenAI (`/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`) and
-//! of Anthropic (`/v1/messages`). It selects a chain of targets by the requested model, and forwards
-//! responses byte for byte and streams frame by frame. Requests for a target with the other dialect are
-//! translated, and so are its responses. Each target is behind the layers of [`tidegate`], with one stack per
-//! `provider/model` and policy.
+//! of Anthropic (`/v1/messages`), the former at the paths of Azure's clients as well (`/openai/..`). It
+//! selects a chain of targets by the requested model, and forwards responses byte for byte and streams frame
+//! by frame. Requests for a target with the other dialect are translated, and so are its responses. Each
+//! target is behind the layers of [`tidegate`], with one stack per `provider/model` and policy.
 //!
 //! ```text
 //! cargo run -p tidegate-gateway                          two scripted providers, and a curl line to try

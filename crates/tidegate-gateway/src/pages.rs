@@ -25,7 +25,7 @@ use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
 use crate::live::{self, LiveFeed};
 use crate::log_writer::LogWriter;
 use crate::prometheus::PrometheusMetrics;
-use crate::proxy::{Deployment, GatewayError, shortened};
+use crate::proxy::{GatewayError, OfAzure, shortened};
 use crate::reload::ReloadStatus;
 use crate::running_config::{ConfigOfRequest, RunningConfig};
 use crate::server::ServerTls;
@@ -49,6 +49,10 @@ pub(crate) struct AppState {
     /// The metrics of the process, if they are served.
     pub(crate) metrics: OnceLock<PrometheusMetrics>,
 }
+
+/// What clients of Azure have in front of the path of an endpoint: for the API with deployments, for that
+/// without versions, and for the endpoints of the former that have no deployment.
+const AZURE_PREFIXES: [&str; 3] = ["/openai/deployments/{deployment}", "/openai/v1", "/openai"];
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -143,21 +147,26 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         // A call is not routed: only its method can be wrong.
         router.route(endpoint.path(), post(wrong_method))
     });
-    let of_azure = [Endpoint::ChatCompletions, Endpoint::Embeddings].into_iter();
-    let proxied = of_azure.fold(proxied, |router, endpoint| {
+    let of_openai = Endpoint::ALL.into_iter().filter(|endpoint| endpoint.dialect() == ApiDialect::OpenAi);
+    let proxied = of_openai.fold(proxied, |router, endpoint| {
         let handler = async move |Extension(running): ConfigOfRequest,
-                                  Path(name): Path<String>,
+                                  deployment: Option<Path<String>>,
                                   mut request: Request| {
-            request.extensions_mut().insert(Deployment(name));
+            request.extensions_mut().insert(OfAzure { deployment: deployment.map(|Path(name)| name) });
             running.proxy.handle(endpoint, request).await
         };
-        router.route(&format!("/openai/deployments/{{name}}{}", endpoint.suffix()), post(handler))
+        AZURE_PREFIXES.into_iter().fold(router, |router, prefix| {
+            router.route(&format!("{prefix}{}", endpoint.suffix()), post(handler))
+        })
+    });
+    let proxied = ["/v1", "/openai/v1", "/openai"].into_iter().fold(proxied, |router, prefix| {
+        router
+            .route(&format!("{prefix}/models"), get(models))
+            .route(&format!("{prefix}/models/{{*id}}"), get(model))
     });
     let live = live::router(state.live.clone());
     proxied
         .route(COUNT_TOKENS, post(count_tokens))
-        .route("/v1/models", get(models))
-        .route("/v1/models/{*id}", get(model))
         .route("/metrics", get(metrics))
         .route("/health", get(healthz))
         .route("/healthz", get(healthz))

@@ -169,6 +169,45 @@ async fn the_deployment_in_the_path_of_an_azure_client_is_the_model() {
     assert_eq!((&sent["model"], &*request.path), (&json!("m"), CHAT));
 }
 
+/// Regression: the client for Azure calls other paths for responses, and for the API without versions.
+#[tokio::test]
+async fn the_other_paths_of_azure_clients_are_those_of_the_api() {
+    let server = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let responses = Provider::responses().otherwise(Reply::ok()).start().await.unwrap();
+    let embeddings =
+        scripted(Provider::openai(), Reply::raw(r#"{"object":"list","data":[{"embedding":[0.5]}]}"#)).await;
+    let file = openai("p", &server.base_url())
+        + &openai("r", &responses.base_url())
+        + &openai("e", &embeddings.base_url())
+        + &route_at(CHAT, &["p/m"])
+        + &route_at(RESPONSES, &["r/m"])
+        + &route_at("/v1/embeddings", &["e/m"]);
+    let gateway = gateway(&file).await;
+    for (path, server, sent_to) in [
+        ("/openai/responses?api-version=2025-03-01-preview", &responses, RESPONSES),
+        ("/openai/v1/responses?api-version=preview", &responses, RESPONSES),
+        ("/openai/v1/responses", &responses, RESPONSES),
+        ("/openai/v1/chat/completions", &server, CHAT),
+        ("/openai/v1//chat/completions/?api-version=v1", &server, CHAT),
+        ("/openai/v1/embeddings?api-version=preview", &embeddings, "/v1/embeddings"),
+    ] {
+        let response = post(&gateway, path, r#"{"model":"any","input":"hi","messages":[]}"#).await;
+        assert_eq!(response.status(), 200, "{path}");
+        let request = server.log().last().unwrap();
+        let sent: Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!((&sent["model"], &*request.path), (&json!("m"), sent_to), "{path}");
+    }
+    for path in ["/openai/v1/models", "/openai/models?api-version=2024-10-21"] {
+        let (status, list) = get(&gateway, path, false).await;
+        assert_eq!((status, &list["data"][0]["id"]), (200, &json!("p/m")), "{path}");
+    }
+    for path in ["/openai/v1/models/p/m", "/openai/models/p/m"] {
+        assert_eq!(get(&gateway, path, false).await.0, 200, "{path}");
+    }
+    assert_eq!(post(&gateway, "/openai/v1/none", "{}").await.status(), 404);
+    assert_eq!(get(&gateway, "/openai/v1/responses", false).await.0, 405);
+}
+
 /// Regression: the page of a proxy was returned in place of a count.
 #[tokio::test]
 async fn only_an_error_of_the_api_rejects_a_token_count() {

@@ -103,9 +103,12 @@ pub(crate) struct Proxy {
     pub(crate) unlimited: CallerLimits,
 }
 
-/// The deployment in the path of a client of Azure: the model of the request, whatever its body names.
+/// A request extension: the request has a path of Azure's API.
 #[derive(Clone, Debug)]
-pub(crate) struct Deployment(pub(crate) String);
+pub(crate) struct OfAzure {
+    /// The deployment in the path: the model of the request, whatever its body names.
+    pub(crate) deployment: Option<String>,
+}
 
 /// A request whose body was read, and the chain for its model.
 struct RoutedRequest<'a> {
@@ -235,8 +238,8 @@ impl Proxy {
         let (body, held) = request_body::read(&head.headers, body, limits, progressed, received).await?;
         let invalid = |error| GatewayError::new(ErrorCode::InvalidRequest, error);
         let body = match head.extensions.get() {
-            Some(Deployment(name)) => ModelField::set(&body, name).map_err(invalid)?,
-            None => body,
+            Some(OfAzure { deployment: Some(name) }) => ModelField::set(&body, name).map_err(invalid)?,
+            _ => body,
         };
         let body = held.into_body(body);
         let model = ModelField::read(&body).map_err(invalid)?;
@@ -286,7 +289,7 @@ impl Proxy {
             extensions.insert(rules.priority());
         }
         let limits = rules.as_ref().map_or(&self.unlimited, CallerRules::limits);
-        let uri = match head.extensions.get::<Deployment>() {
+        let uri = match head.extensions.get::<OfAzure>() {
             // The version in its query is that of Azure's API.
             Some(_) => Uri::from_static(endpoint.path()),
             None => endpoint_uri(endpoint, &head.uri),
