@@ -62,6 +62,45 @@ async fn request_bodies_beyond_the_budget_are_rejected_with_retry_after() {
     }
 }
 
+/// Regression: the connection was reset while the caller still sent, and the response to it was lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_sends_its_whole_body_first_reads_why_it_is_rejected() {
+    let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let limit = "rate_limiter = { requests_per_minute = 1 }";
+    let file = openai("p", &provider.base_url())
+        + &route("*", &["p/m"])
+        + &CALLERS.replacen("\"ANN_KEY\"", &format!("\"ANN_KEY\"\n{limit}"), 1);
+    let gateway = gateway(&file).await;
+    // A refused call uses up the limit of refused calls.
+    assert_eq!(chat(&gateway, "x").bearer_auth(ANN_KEY).send().await.unwrap().status(), 400);
+    let (ann, ben) = (format!("authorization: Bearer {ANN_KEY}"), format!("authorization: Bearer {BEN_KEY}"));
+    for length in [1, 8, 24].map(|mebibytes: usize| mebibytes * 1024 * 1024) {
+        for (path, header, status) in [
+            ("/v1/chat/completions", "x-none: 1".to_owned(), 401),
+            ("/v1/chat/completions", format!("{ben}\r\ncontent-encoding: none"), 415),
+            ("/v1/chat/completions", format!("{ben}\r\ncontent-type: text/plain"), 415),
+            ("/v1/chat/completions", ann.clone(), 429),
+            ("/v1/embeddings", ben.clone(), 404),
+            ("/v1/none", ben.clone(), 404),
+        ] {
+            let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: localhost\r\n{header}\r\ncontent-length: {length}\r\n\r\n"
+            );
+            caller.write_all(head.as_bytes()).await.unwrap();
+            timeout(BOUND, caller.readable()).await.expect("a response before the body").unwrap();
+            for _ in 0..16 {
+                let sent = caller.write_all(&vec![b' '; length / 16]).await;
+                sent.unwrap_or_else(|error| panic!("{path} {header} {length}: {error}"));
+            }
+            let mut response = [0; 12];
+            let read = timeout(BOUND, caller.read_exact(&mut response)).await.expect("a response");
+            read.unwrap_or_else(|error| panic!("{path} {header} {length}: {error}"));
+            assert_eq!(response, *format!("HTTP/1.1 {status}").as_bytes(), "{path} {header}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_is_slower_than_the_minimum_rate_is_rejected() {
     let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();

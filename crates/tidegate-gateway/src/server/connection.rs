@@ -37,6 +37,12 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time for which a caller may leave a response unread. Then the connection is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The time for which a caller may still send after the last response.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+/// The bytes that are discarded at once.
+const DISCARDED_PIECE: usize = 16 * 1024;
+
 /// While the gateway stops, a connection without a complete request is closed after this time without any progress.
 const STOPPING_IDLE_TIME: Duration = Duration::from_millis(500);
 
@@ -88,11 +94,32 @@ pub(super) async fn serve(
         // Over HTTP/1 a write is blocked then.
         HttpVersion::Http2 => Box::pin(connection.unread(WRITE_TIMEOUT)),
     });
+    let served = async {
+        serve_http(stream, version, service, caller.clone(), &connection, watcher).await;
+        discard(&socket).await;
+    };
     tokio::select! {
         biased;
-        () = serve_http(stream, version, service, caller.clone(), &connection, watcher) => {}
+        () = served => {}
         _ = ends.next() => {}
     }
+}
+
+/// Discards what the caller still sends after the last response, such as the rest of a body that was not
+/// read. If the socket was closed with it, the connection would be reset, and the response perhaps lost (RFC
+/// 9112, 9.6).
+async fn discard(socket: &TcpStream) {
+    let discarded = async {
+        let mut piece = vec![0; DISCARDED_PIECE];
+        while socket.readable().await.is_ok() {
+            match socket.try_read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    };
+    let _ = timeout(DISCARD_TIME, discarded).await;
 }
 
 /// Waits for the handshake of TLS, if any, and for the version of HTTP.
