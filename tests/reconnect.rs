@@ -220,6 +220,17 @@ async fn a_caller_that_leaves_at_once_takes_no_connection_from_the_others() {
     assert_eq!((server.requests(), server.connections()), (3, 1));
 }
 
+#[tokio::test]
+async fn a_connection_that_stays_silent_is_left_however_short_each_attempt_is() {
+    let server = ConnectionServer::http2([Reaction::Answer, Reaction::Silence]).await.unwrap();
+    let stack = ResilienceBuilder::new("openai/gpt-4o").service(hyper(true));
+    assert_eq!(call(&stack, &server).await.status, Ok(200));
+    let short = || timeout(Duration::from_millis(60), call(&stack, &server));
+    assert!(short().await.is_err() && short().await.is_err());
+    let next = timeout(Duration::from_secs(10), call(&stack, &server)).await.expect("a response");
+    assert_eq!((next.status, server.connections()), (Ok(200), 2));
+}
+
 /// As in a hedge that loses: the connection is alive.
 #[tokio::test]
 async fn a_connection_that_serves_others_stays_in_use_after_a_timeout() {

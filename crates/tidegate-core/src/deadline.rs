@@ -84,10 +84,11 @@ impl Deadline {
     /// change. Without a deadline the call has no effect.
     pub fn reserve(reserve: Duration, extensions: &mut Extensions, now: Instant) {
         let Some(deadline) = Self::of(extensions).filter(|_| !reserve.is_zero()) else { return };
-        let reserve = reserve.min(deadline.remaining(now) / 2);
-        if let Some(at) = deadline.at.checked_sub(reserve) {
+        let half = deadline.remaining(now) / 2;
+        if let Some(at) = deadline.at.checked_sub(reserve.min(half)) {
             extensions.get_or_insert_with(|| BodyDeadline(deadline));
-            extensions.insert(Self { at, ..deadline });
+            // An end that comes by the reserve is not one that the caller has set, unless the time was short.
+            extensions.insert(Self { at, is_of_caller: deadline.is_of_caller && half < reserve });
         }
     }
 
@@ -156,5 +157,18 @@ mod tests {
         assert_eq!((Deadline::of(&extensions), Deadline::of_body(&extensions)), (within(20), within(25)));
         within(5).unwrap().tighten(&mut extensions);
         assert_eq!((Deadline::of(&extensions), Deadline::of_body(&extensions)), (within(5), within(5)));
+    }
+
+    #[test]
+    fn an_end_that_comes_by_a_reserve_is_not_set_by_the_caller_unless_the_time_is_short() {
+        let now = Instant::now();
+        for (millis, expected) in [(1, true), (15_000, true), (40_000, false)] {
+            let mut extensions = Extensions::new();
+            Deadline::after(Duration::from_millis(millis), now).of_caller().tighten(&mut extensions);
+            Deadline::reserve(Duration::from_secs(10), &mut extensions, now);
+            let [of_head, of_body] = [Deadline::of(&extensions), Deadline::of_body(&extensions)];
+            assert_eq!(of_head.map(Deadline::is_of_caller), Some(expected), "{millis} ms");
+            assert_eq!(of_body.map(Deadline::is_of_caller), Some(true));
+        }
     }
 }

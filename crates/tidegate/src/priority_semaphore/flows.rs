@@ -3,7 +3,8 @@
 //!
 //! A waiter starts when the one before it in its flow ends, and that is as much later as the waiter costs. The waiter with
 //! the earliest start is served next, so that flows with waiters get the same cost each, in however many calls. A flow
-//! cannot save what it did not use: the first waiter of a flow starts now, which is the start of the latest grant. Where
+//! cannot save what it did not use: the first waiter of a flow starts now, which is the start of the latest grant. Nor does a
+//! flow owe anything once the queue has been empty: the time is then that at which the latest grant ends. Where
 //! all calls cost the same, this is one call per flow and round (Nagle, RFC 970).
 
 use std::collections::HashMap;
@@ -118,7 +119,7 @@ impl Flows {
                 state.end = start;
             }
         }
-        self.drop_spare_states();
+        self.forget_states();
     }
 
     /// Records a grant to a waiter.
@@ -129,11 +130,17 @@ impl Flows {
             state.waiters -= 1;
             state.granted_end = start.saturating_add(cost);
         }
-        self.drop_spare_states();
+        self.forget_states();
     }
 
-    /// Drops the states of flows without waiters that have ended, which are like that of a new flow.
-    fn drop_spare_states(&mut self) {
+    /// Drops all states at the end of a busy period, and else those of flows without waiters that have ended, which are like
+    /// that of a new flow.
+    fn forget_states(&mut self) {
+        if self.waiters == 0 {
+            let ends = self.states.drain().map(|(_, state)| state.granted_end);
+            self.current = ends.fold(self.current, u64::max);
+            return;
+        }
         if self.states.len() <= self.most_states {
             return;
         }

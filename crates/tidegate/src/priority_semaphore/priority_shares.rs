@@ -51,13 +51,23 @@ impl PriorityShares {
     /// Records a grant of `cost` to `priority`. `other_waits`: it was made while calls of the other priority waited.
     pub(super) fn record(&mut self, priority: Priority, cost: u64, other_waits: bool) {
         match priority {
-            Priority::Interactive if other_waits => self.lead += i128::from(cost),
-            Priority::Interactive => {}
+            Priority::Interactive => {
+                let most = if other_waits { i128::MAX } else { self.lead.max(0) };
+                self.lead = (self.lead + i128::from(cost)).min(most);
+            }
             Priority::Batch => {
                 let least = if other_waits { i128::MIN } else { self.lead.min(0) };
                 self.lead = (self.lead - INTERACTIVE_WEIGHT * i128::from(cost)).max(least);
             }
         }
+    }
+
+    /// The first calls of each priority have these costs now. What was granted ahead of larger calls that no longer wait is
+    /// forgotten as far as it exceeds what would have been granted ahead of these.
+    pub(super) fn bound(&mut self, interactive: Option<u64>, batch: Option<u64>) {
+        let least = interactive.map_or(i128::MIN, |cost| -i128::from(cost));
+        let most = batch.map_or(i128::MAX, |cost| INTERACTIVE_WEIGHT * i128::from(cost));
+        self.lead = self.lead.clamp(least, most);
     }
 
     /// What is granted to the other priority, if it waits all the time, before calls of `priority` that cost `cost` together.

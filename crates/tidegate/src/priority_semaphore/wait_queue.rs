@@ -94,6 +94,7 @@ impl<T> WaitQueue<T> {
         self.flows[list].join(flow, start, cost);
         let queued = Queued { waiter, flow, start, cost };
         let index = self.lists.insert(list, queued, |other| other.start <= start);
+        self.bound_shares();
         let displaced = displaced.map(|index| &mut self.lists.get_mut(index).waiter);
         Some((Ticket(index), displaced))
     }
@@ -135,7 +136,8 @@ impl<T> WaitQueue<T> {
             // The starts before it are still to come.
             ListEnd::Last => flows.leave(queued.flow, queued.start, queued.cost),
         }
-        Some(&mut queued.waiter)
+        self.bound_shares();
+        Some(&mut self.lists.get_mut(index).waiter)
     }
 
     pub(crate) fn get_mut(&mut self, ticket: &Ticket) -> &mut T {
@@ -148,6 +150,7 @@ impl<T> WaitQueue<T> {
         let Queued { waiter, flow, start, cost } = self.lists.remove(ticket.0);
         if let Some(list) = list {
             self.flows[list].leave(flow, start, cost);
+            self.bound_shares();
         }
         waiter
     }
@@ -163,6 +166,12 @@ impl<T> WaitQueue<T> {
             }
             keeps
         });
+        self.bound_shares();
+    }
+
+    fn bound_shares(&mut self) {
+        let [interactive, batch] = self.first_costs();
+        self.shares.bound(interactive, batch);
     }
 
     /// Whether the turn of an arrival of this flow comes before that of the last waiter.
@@ -177,10 +186,13 @@ impl<T> WaitQueue<T> {
     }
 
     fn next_priority(&self) -> Option<Priority> {
-        let cost = |priority: Priority| {
-            self.lists.peek(priority as usize, self.end(priority)).map(|first| first.cost)
-        };
-        self.shares.next(cost(Priority::Interactive), cost(Priority::Batch))
+        let [interactive, batch] = self.first_costs();
+        self.shares.next(interactive, batch)
+    }
+
+    fn first_costs(&self) -> [Option<u64>; 2] {
+        let first = |priority: Priority| self.lists.peek(priority as usize, self.end(priority));
+        [Priority::Interactive, Priority::Batch].map(|priority| first(priority).map(|first| first.cost))
     }
 
     fn end(&self, priority: Priority) -> ListEnd {

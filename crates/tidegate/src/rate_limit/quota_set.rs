@@ -184,7 +184,7 @@ impl QuotaSet {
     }
 
     /// How long the quotas that have no room for a call of `cost` behind calls that cost `ahead` take to refill the cost, the
-    /// slowest of them; zero if all have room.
+    /// slowest of them. If all have room, as while the provider keeps the gate closed: the slowest of all.
     pub(super) fn refill_time(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Duration {
         let lacks_room = |counter: &&QuotaCounter| {
             let unit = counter.quota.unit;
@@ -193,9 +193,11 @@ impl QuotaSet {
         let refill = |counter: &QuotaCounter| counter.bucket.time_to_refill(cost.of(counter.quota.unit));
         let shared = self.shared.as_ref().filter(|shared| !shared.is_local());
         let configured = if shared.is_some() { &[][..] } else { &self.configured };
-        let counters = configured.iter().chain(self.reported.counters()).filter(lacks_room);
-        let shared = shared.map(|shared| shared.refill_time(ahead, cost, now));
-        counters.map(refill).chain(shared).max().unwrap_or_default()
+        let counters = || configured.iter().chain(self.reported.counters());
+        let short = counters().filter(lacks_room).map(refill);
+        let short = short.chain(shared.and_then(|shared| shared.refill_time(ahead, cost, now))).max();
+        let slowest = || counters().map(refill).chain(shared.map(|shared| shared.slowest_refill(cost))).max();
+        short.or_else(slowest).unwrap_or_default()
     }
 
     /// The cost that is reserved: of the output, which only few calls use whole, at most a full quota. Otherwise one call that

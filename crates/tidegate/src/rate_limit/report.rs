@@ -59,7 +59,7 @@ impl QuotaSet {
                     // The counter keeps the rate.
                     Some(quota) if status.refills_evenly && refills_evenly(whole, quota) => continue,
                     // Without a counter, until there is room for another call.
-                    None if status.period_of_refill().is_some() => {
+                    None if status.refills_evenly && status.period_of_refill().is_some() => {
                         whole.mul_f64(part_for_a_call(unit, status.limit, reserved))
                     }
                     _ => whole,

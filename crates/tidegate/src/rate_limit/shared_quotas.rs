@@ -147,13 +147,18 @@ impl SharedQuotas {
     }
 
     /// How long the quotas without room for a call of `cost` behind calls that cost `ahead` take to refill the cost, the
-    /// slowest of them.
-    pub(super) fn refill_time(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Duration {
+    /// slowest of them; `None` if all have room.
+    pub(super) fn refill_time(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Option<Duration> {
         let quotas = self.quotas.iter().enumerate().filter(|(index, quota)| {
             let room = quota.room(now).saturating_add(self.leases.left(*index, now));
             ahead.of(quota.unit).saturating_add(cost.of(quota.unit)) > room
         });
-        quotas.map(|(_, quota)| quota.time_for(cost.of(quota.unit))).max().unwrap_or_default()
+        quotas.map(|(_, quota)| quota.time_for(cost.of(quota.unit))).max()
+    }
+
+    /// How long the slowest quota takes to refill `cost`.
+    pub(super) fn slowest_refill(&self, cost: &CallCost) -> Duration {
+        self.quotas.iter().map(|quota| quota.time_for(cost.of(quota.unit))).max().unwrap_or_default()
     }
 
     /// Spends the cost of a call from the leases, in which it has room.

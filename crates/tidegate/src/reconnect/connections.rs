@@ -10,9 +10,17 @@ use lru::LruCache;
 use crate::clock;
 use crate::sync::unpoisoned;
 
-/// When each connection, by its addresses, last served a response; the most recent ones.
+/// The use of each connection, by its addresses; the most recent ones.
 #[derive(Clone)]
-pub(super) struct UsedConnections(Arc<Mutex<LruCache<Addresses, Instant>>>);
+pub(super) struct UsedConnections(Arc<Mutex<LruCache<Addresses, ConnectionUse>>>);
+
+#[derive(Default)]
+struct ConnectionUse {
+    /// When the connection last served a response.
+    served: Option<Instant>,
+    /// When the first of the requests since then was sent that were given up.
+    silent_since: Option<Instant>,
+}
 
 /// The local and the remote address of a connection.
 type Addresses = (SocketAddr, SocketAddr);
@@ -27,20 +35,28 @@ impl UsedConnections {
     /// Records that the connection with the [`HttpInfo`] in these extensions of a response has served it.
     pub(super) fn record(&self, extensions: &Extensions) {
         if let Some(addresses) = addresses(extensions) {
-            unpoisoned(self.0.lock()).put(addresses, clock::now());
+            let served = ConnectionUse { served: Some(clock::now()), silent_since: None };
+            unpoisoned(self.0.lock()).put(addresses, served);
         }
     }
 
     /// Whether `connection`, which has failed, had served a response. It is forgotten: its addresses may be those of a
     /// fresh connection later.
     pub(super) fn take(&self, connection: &Connected) -> bool {
-        addresses_of(connection).is_some_and(|addresses| unpoisoned(self.0.lock()).pop(&addresses).is_some())
+        let of_addresses = |addresses| unpoisoned(self.0.lock()).pop(&addresses);
+        addresses_of(connection).and_then(of_addresses).is_some_and(|it| it.served.is_some())
     }
 
-    fn has_served_since(&self, since: Instant, connection: &Connected) -> bool {
-        let served = addresses_of(connection)
-            .and_then(|addresses| unpoisoned(self.0.lock()).peek(&addresses).copied());
-        served.is_some_and(|served| served > since)
+    /// For how long the connection has served nothing, now that a request is given up that was sent at `sent`.
+    fn silence(&self, connection: &Connected, sent: Instant) -> Duration {
+        // A connection without addresses is not known to have served anything.
+        let Some(addresses) = addresses_of(connection) else { return Duration::MAX };
+        let mut connections = unpoisoned(self.0.lock());
+        let it = connections.get_or_insert_mut(addresses, ConnectionUse::default);
+        match it.served {
+            Some(served) if served > sent => Duration::ZERO,
+            _ => clock::now().saturating_duration_since(*it.silent_since.get_or_insert(sent)),
+        }
     }
 }
 
@@ -56,7 +72,7 @@ fn addresses(extensions: &Extensions) -> Option<Addresses> {
 }
 
 /// The connection of a request in progress. If it is dropped before the response head, the connection may have died
-/// silently, and takes no new requests; unless it has served another response meanwhile, or was given up at once.
+/// silently, and takes no new requests; unless it has served another response meanwhile, or is silent for a moment only.
 pub(super) struct BusyConnection(Option<SentRequest>);
 
 struct SentRequest {
@@ -65,9 +81,9 @@ struct SentRequest {
     used: UsedConnections,
 }
 
-/// A caller that leaves earlier has waited too little to learn anything about the connection. Otherwise each caller that
-/// leaves would cost the others a handshake.
-const LEAST_WAIT: Duration = Duration::from_millis(100);
+/// A shorter silence shows nothing about the connection. Otherwise each caller that leaves at once would cost the others a
+/// handshake.
+const LEAST_SILENCE: Duration = Duration::from_millis(100);
 
 impl BusyConnection {
     /// The request is sent now. `None` if the client does not report its connection.
@@ -82,18 +98,11 @@ impl BusyConnection {
     }
 }
 
-impl SentRequest {
-    fn shows_silence(&self, connection: &Connected) -> bool {
-        clock::now().saturating_duration_since(self.sent) >= LEAST_WAIT
-            && !self.used.has_served_since(self.sent, connection)
-    }
-}
-
 impl Drop for BusyConnection {
     fn drop(&mut self) {
         if let Some(request) = &self.0
             && let Some(connection) = &*request.connection.connection_metadata()
-            && request.shows_silence(connection)
+            && request.used.silence(connection, request.sent) >= LEAST_SILENCE
         {
             connection.poison();
         }

@@ -45,8 +45,8 @@
 //!
 //! # Cancelled calls
 //! A call that is dropped before its response head, as by a timeout, takes its connection out of the pool, also an
-//! HTTP/2 connection, which may have died silently; unless the connection has served another response meanwhile, or the
-//! call was given up within 100 ms. Other requests on it continue. This needs a client that reports
+//! HTTP/2 connection, which may have died silently; unless the connection has served another response meanwhile, or
+//! has been silent for less than 100 ms, over one call or several. Other requests on it continue. This needs a client that reports
 //! its connections (hyper-util's does, reqwest does not).
 //!
 //! # Cost

@@ -233,6 +233,46 @@ fn the_flows_that_are_remembered_are_bounded() {
     assert!(queue.flows[0].remembered() <= 20_010, "{}", queue.flows[0].remembered());
 }
 
+/// Regression: a flow that was granted a large call waited behind all calls of the others, hours later.
+#[test]
+fn nothing_is_owed_once_the_queue_has_been_empty() {
+    let mut queue = WaitQueue::new(100, Order::Fifo);
+    for priority in [Priority::Interactive, Priority::Batch] {
+        assert!(queue.enqueue(priority, 1, 50, (1, 0)).is_some());
+        assert_eq!(served(&mut queue), [(1, 0)]);
+        for (flow, id) in [(1, 1), (2, 1), (2, 2), (2, 3)] {
+            assert!(queue.enqueue(priority, flow, 1, (flow, id)).is_some());
+        }
+        assert_eq!(served(&mut queue), [(1, 1), (2, 1), (2, 2), (2, 3)]);
+    }
+}
+
+/// Regression: what was granted ahead of large calls that gave up was due to small ones that came later.
+#[test]
+fn a_share_that_nobody_waited_for_is_not_made_up() {
+    let mut queue = WaitQueue::new(100, Order::Fifo);
+    let add = |queue: &mut WaitQueue<Priority>, priority, cost| {
+        queue.enqueue(priority, 1, cost, priority).unwrap().0
+    };
+    for (large, other) in [(Priority::Batch, Priority::Interactive), (Priority::Interactive, Priority::Batch)]
+    {
+        for _ in 0..12 {
+            let ticket = add(&mut queue, large, 30);
+            (0..10).for_each(|_| _ = add(&mut queue, other, 1));
+            (0..10).for_each(|_| _ = queue.pop());
+            queue.remove(ticket);
+            while queue.pop().is_some() {}
+        }
+        for priority in [Priority::Interactive, Priority::Batch] {
+            (0..20).for_each(|_| _ = add(&mut queue, priority, 1));
+        }
+        let first = Vec::from_iter((0..10).map(|_| *queue.pop().unwrap()));
+        let batch = first.iter().filter(|priority| **priority == Priority::Batch).count();
+        assert!((1..=3).contains(&batch), "{large:?} {first:?}");
+        while queue.pop().is_some() {}
+    }
+}
+
 #[test]
 fn a_flow_that_fills_the_queue_makes_room_for_others() {
     let mut queue = WaitQueue::new(4, Order::Fifo);

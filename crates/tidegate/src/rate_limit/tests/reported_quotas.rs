@@ -100,6 +100,16 @@ async fn the_first_report_of_a_limit_that_refills_evenly_closes_until_the_next_c
     }
 }
 
+/// Nothing of such a limit is refilled before the reset.
+#[tokio::test(start_paused = true)]
+async fn a_fixed_window_that_is_used_up_closes_until_its_reset_also_if_it_is_not_adopted() {
+    let (mut service, provider, layer) = limited(RateLimitLayer::new().adopt_reported_quotas(false));
+    let answer = Answer::status(200).header("ratelimit", "\"default\";r=0;t=30");
+    provider.then(answer.header("ratelimit-policy", "\"default\";q=100;w=60"));
+    complete(&mut service).await.unwrap();
+    assert_eq!(layer.handle().closed_for(), Some(ms(30_000)));
+}
+
 /// Regression: what a call had reserved and not used was returned to configured quotas only, so that a few failures without
 /// a report closed the limit.
 #[tokio::test(start_paused = true)]

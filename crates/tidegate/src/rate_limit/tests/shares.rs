@@ -9,6 +9,7 @@ use crate::rate_limit::cost::CallCost;
 use crate::rate_limit::queue::{RateCall, RateQueue, RateWaiterState, Wakers};
 use crate::rate_limit::quota::{MINUTE, Quota};
 use crate::rate_limit::quota_set::QuotaSet;
+use crate::rate_limit::reopen_ramp::ReopenRamp;
 use crate::{LimitUnit, Priority};
 
 /// One token in a millisecond.
@@ -100,6 +101,31 @@ fn time<'a>(calls: impl IntoIterator<Item = &'a Vec<u64>>) -> Duration {
 
 fn most(calls: &[u64]) -> u64 {
     calls.iter().copied().max().unwrap()
+}
+
+/// Regression: calls that were queued while the gate was closed and the quota had room cost next to nothing, and those of
+/// batch came before all others.
+#[test]
+fn calls_that_wait_for_a_closed_gate_cost_what_they_cost_otherwise() {
+    let now = Instant::now();
+    let mut limits = QuotaSet::new(&[TOKENS], None, now);
+    let spent = CallCost { calls: 1, input: 10_000, output: 0 };
+    limits.try_reserve(&spent, 0, now).unwrap();
+    limits.close(
+        now + 1_000 * MILLISECOND,
+        ReopenRamp::new(Duration::ZERO, now + 1_000 * MILLISECOND, 0.0),
+        now,
+    );
+    let queue = RateQueue::new(limits, usize::MAX);
+    let mut queue = Queue { queue, now, waiting: Vec::new() };
+    (0..50).for_each(|_| queue.arrive(1, Priority::Batch, 1, 1_000));
+    (0..50).for_each(|_| queue.arrive(0, Priority::Interactive, 1, 1_000));
+    let mut granted = Vec::new();
+    while granted.len() < 50 {
+        granted.extend(queue.next().into_iter().map(|call| call.caller));
+    }
+    let batch = granted[..50].iter().filter(|caller| **caller == 1).count();
+    assert!((9..=11).contains(&batch), "{granted:?}");
 }
 
 proptest! {
