@@ -15,6 +15,7 @@ pub(crate) use tidegate_testkit::calls::{call, complete, rejection, request, sen
 
 use crate::{Deadline, Payload, Tenant, Trail, Verdict, clock};
 
+pub(crate) const MILLI: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = secs(1);
 
 pub(crate) const fn secs(seconds: u64) -> Duration {

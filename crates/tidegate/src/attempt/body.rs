@@ -74,8 +74,4 @@ impl<B: Body<Error = Error>, G: BodyGuard> Body for GuardedBody<B, G> {
     }
 }
 
-impl<B: fmt::Debug, G: fmt::Debug> fmt::Debug for GuardedBody<B, G> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GuardedBody").field("inner", &self.inner).field("guard", &self.guard).finish()
-    }
-}
+partial_debug!([B: fmt::Debug, G: fmt::Debug] GuardedBody<B, G>, "GuardedBody", inner, guard);

@@ -164,5 +164,4 @@ impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
 }
 
 partial_debug!([R: Body<Data = Bytes>] ResponseBody<R>, "ResponseBody");
-
 partial_debug!([C, F, R: Body<Data = Bytes>, B] ResponseFuture<C, F, R, B>, "ResponseFuture");

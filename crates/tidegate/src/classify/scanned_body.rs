@@ -1,5 +1,4 @@
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -319,12 +318,4 @@ impl<B: Body<Data = Bytes>> Body for ScannedBody<B> {
     }
 }
 
-impl<B: Body> fmt::Debug for ScannedBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScannedBody")
-            .field("held_bytes", &self.held_bytes)
-            .field("held_events", &self.held_events)
-            .field("state", self.scanner.state())
-            .finish_non_exhaustive()
-    }
-}
+partial_debug!([B: Body] ScannedBody<B>, "ScannedBody", held_bytes, held_events);

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -132,8 +131,4 @@ impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
     }
 }
 
-impl fmt::Debug for ClassifyWire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClassifyWire").field("clocks", &self.config.clocks).finish_non_exhaustive()
-    }
-}
+partial_debug!([] ClassifyWire, "ClassifyWire");

@@ -183,29 +183,28 @@ fn an_unknown_key_is_an_error_with_the_nearest_known_key() {
 
 #[test]
 fn a_value_of_the_wrong_type_is_an_error_with_its_key() {
+    let key_by = r#""tenant", "credential", "model", "header:<name>", "path" or "host""#;
+    for (key, value, expected, found) in [
+        ("retry.max_retries", r#""3""#, "a whole number", r#"string "3""#),
+        ("retry.max_retries", "-1", "a whole number", "integer `-1`"),
+        ("retry", "3", "a table", "integer `3`"),
+        ("circuit_breaker.key_by", r#""ip""#, key_by, r#"string "ip""#),
+        ("retry.budget", "0.2", r#"a table or "none""#, "floating point `0.2`"),
+    ] {
+        let message = format!("{key}: expected {expected}, found {found}");
+        assert_eq!(read_error(&format!("{key} = {value}")), message);
+    }
     for (text, message) in [
-        ("retry = { max_retries = \"3\" }", "retry.max_retries: expected a whole number, found string \"3\""),
-        ("retry = { max_retries = -1 }", "retry.max_retries: expected a whole number, found integer `-1`"),
-        ("retry = 3", "retry: expected a table, found integer `3`"),
         (
-            "circuit_breaker = { key_by = \"ip\" }",
-            "circuit_breaker.key_by: expected \"tenant\", \"credential\", \"model\", \"header:<name>\", \
-             \"path\" or \"host\", found string \"ip\"",
+            r#"retry = { retry_on = ["E2001", "E9"] }"#,
+            r#"retry.retry_on[1]: expected a standard error code such as E2001 or rate_limited, found string "E9""#,
         ),
         (
-            "retry = { budget = 0.2 }",
-            "retry.budget: expected a table or \"none\", found floating point `0.2`",
-        ),
-        (
-            "retry = { retry_on = [\"E2001\", \"E9\"] }",
-            "retry.retry_on[1]: expected a standard error code such as E2001 or rate_limited, found string \"E9\"",
-        ),
-        (
-            "rate_limiter = { quotas = [{ unit = \"requests\", amount = 0, period = \"10s\" }] }",
+            r#"rate_limiter = { quotas = [{ unit = "requests", amount = 0, period = "10s" }] }"#,
             "rate_limiter.quotas[0].amount: expected at least 1, found integer `0`",
         ),
         (
-            "rate_limiter = { quotas = [{ unit = \"requests\", amount = 1 }] }",
+            r#"rate_limiter = { quotas = [{ unit = "requests", amount = 1 }] }"#,
             "rate_limiter.quotas[0]: missing key `period`",
         ),
     ] {

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -300,8 +299,4 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 }
 
-impl<B: Body> fmt::Debug for ResponseBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").field("may_go_on", &self.continued().is_some()).finish_non_exhaustive()
-    }
-}
+partial_debug!([B: Body] ResponseBody<B>, "ResponseBody");

@@ -3,7 +3,10 @@
 /// The kind of a prompt is detected by English words in it; for other languages set one text for all kinds
 /// ([`of`](Self::of)).
 #[derive(Clone)]
-pub struct StaticAnswers([String; 5]);
+pub struct StaticAnswers {
+    /// By the kind of the prompt.
+    texts: [String; 5],
+}
 
 /// The kinds of prompts that [`StaticAnswers`] distinguishes, in the order in which they are tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,27 +56,29 @@ impl StaticAnswers {
             "I cannot write code",
             "I cannot help with that",
         ];
-        Self(causes.map(|cause| format!("Sorry, {cause} right now. Please try again in a few minutes.")))
+        let texts =
+            causes.map(|cause| format!("Sorry, {cause} right now. Please try again in a few minutes."));
+        Self { texts }
     }
 
     /// The same text for all kinds.
     #[must_use]
     pub fn of(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self(std::array::from_fn(|_| text.clone()))
+        Self { texts: std::array::from_fn(|_| text.clone()) }
     }
 
     /// Replaces the text of one kind.
     #[must_use]
     pub fn with(mut self, kind: PromptKind, text: impl Into<String>) -> Self {
-        self.0[kind as usize] = text.into();
+        self.texts[kind as usize] = text.into();
         self
     }
 
     /// The text for a prompt of this kind.
     #[must_use]
     pub fn text(&self, kind: PromptKind) -> &str {
-        &self.0[kind as usize]
+        &self.texts[kind as usize]
     }
 }
 

@@ -97,8 +97,4 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
-impl<B: Body + fmt::Debug> fmt::Debug for ResponseBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ResponseBody").field(&self.inner).finish()
-    }
-}
+partial_debug!([B: Body + fmt::Debug] ResponseBody<B>, "ResponseBody", inner);

@@ -15,25 +15,15 @@ impl TargetMetrics {
     }
 
     pub(crate) fn record_rejection(self, _: &Rejection) {}
-
     pub(crate) fn record_retry(self, _: Option<ErrorCode>) {}
-
     pub(crate) fn record_retried_call(self, _: bool) {}
-
     pub(crate) fn record_retry_denied(self) {}
-
     pub(crate) fn record_fallback(self, _: &'static str) {}
-
     pub(crate) fn record_hedge(self, _: &'static str) {}
-
     pub(crate) fn record_cache_lookup(self, _: bool) {}
-
     pub(crate) fn record_resend(self, _: NotProcessedReason) {}
-
     pub(crate) fn record_left_out(self, _: ErrorCode) {}
-
     pub(crate) fn record_transition(self, _: State) {}
-
     pub(crate) fn record_tokens(self, _: CallTokens) {}
 }
 
@@ -55,11 +45,8 @@ impl AttemptMetrics {
     }
 
     pub(crate) fn on_outcome(&mut self, _: &Outcome) {}
-
     pub(crate) fn on_first_token(&self) {}
-
     pub(crate) fn on_body_error(&mut self, _: &Error) {}
-
     pub(crate) fn on_usage(&mut self, _: &Usage) {}
 }
 

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -58,8 +57,4 @@ impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
     }
 }
 
-impl<R: Body<Data = Bytes>> fmt::Debug for ResponseBody<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ResponseBody").field(&self.0).finish()
-    }
-}
+partial_debug!([R: Body<Data = Bytes>] ResponseBody<R>, "ResponseBody");

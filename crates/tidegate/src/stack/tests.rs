@@ -14,7 +14,10 @@ use tower::{Layer, ServiceExt};
 use super::{Resilience, ResilienceBuilder, TimeoutHeader};
 use crate::circuit_breaker::State;
 use crate::rate_limit::OnLimit;
-use crate::testing::{SECOND, call, complete, paused, rejection, request, request_with, send, strict};
+use crate::testing::{
+    SECOND, call, chat_request, complete, paused, rejection, request, request_with, send, strict,
+    with_deadline,
+};
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Deadline, ErrorCode, FallbackLayer, Gate, Payload,
     RateLimitLayer, RetryLayer, StatusClassifier, Trail, Verdict, clock,
@@ -562,10 +565,7 @@ async fn a_wait_for_the_rate_limit_is_no_time_of_an_answer() {
         .rate_limit(RateLimitLayer::new())
         .service(provider.service());
     let answer = async |patience: u32| {
-        let mut request = http::Request::post("http://provider.test/v1/chat/completions")
-            .body(Payload::from(r#"{"model":"m","messages":[]}"#))
-            .unwrap();
-        Deadline::after(patience * SECOND, clock::now()).tighten(request.extensions_mut());
+        let request = with_deadline(chat_request(r#"{"model":"m","messages":[]}"#), patience * SECOND);
         let response = stack.send(request).await?;
         let status = response.status().as_u16();
         response.into_body().collect().await.map(|_| status)
@@ -589,10 +589,7 @@ async fn a_call_leaves_the_queue_of_the_rate_limit_when_there_is_no_time_for_its
         .rate_limit(RateLimitLayer::new().quota(2, 20 * SECOND))
         .service(provider.clone());
     let answer = async |patience: Duration| {
-        let mut request = http::Request::post("http://provider.test/v1/chat/completions")
-            .body(Payload::from(r#"{"model":"m","messages":[]}"#))
-            .unwrap();
-        Deadline::after(patience, clock::now()).tighten(request.extensions_mut());
+        let request = with_deadline(chat_request(r#"{"model":"m","messages":[]}"#), patience);
         stack.send(request).await?.into_body().collect().await
     };
     let (first, second) = tokio::join!(answer(60 * SECOND), answer(60 * SECOND));

@@ -4,7 +4,7 @@ use tower::Layer;
 
 use super::TimeoutLayer;
 use crate::circuit_breaker::{CircuitBreakerLayer, State};
-use crate::testing::{SECOND, call, complete, request, send, strict};
+use crate::testing::{SECOND, call, complete, request, send, strict, with_deadline};
 use crate::{Clock, Deadline, Elapsed, ErrorCode, FailureKind, Outcome, clock};
 
 fn elapsed<T>(result: Result<T, crate::Error>) -> Clock {
@@ -53,8 +53,7 @@ async fn the_earlier_of_deadline_and_attempt_limit_applies() {
         let (inner, provider) = strict();
         let mut service = TimeoutLayer::new(SECOND * limit).layer(inner);
         provider.hang();
-        let mut request = request();
-        Deadline::after(SECOND * deadline, clock::now()).tighten(request.extensions_mut());
+        let request = with_deadline(request(), SECOND * deadline);
         let start = clock::now();
         assert_eq!(elapsed(send(&mut service, request).await), clock);
         assert_eq!(clock::now() - start, 2 * SECOND);

@@ -13,8 +13,10 @@ use tower::{Layer, ServiceExt};
 
 use super::{Aimd, BackpressureLayer, Gradient, Limit, Order, Round, Vegas};
 use crate::priority_semaphore::SWEEP_INTERVAL;
-use crate::testing::{call, complete, of_tenant, rejection, request, request_with, send, strict};
-use crate::{Deadline, Elapsed, Gate, KeyBy, Payload, Priority, Rejection, clock};
+use crate::testing::{
+    call, complete, of_tenant, rejection, request, request_with, send, strict, with_deadline,
+};
+use crate::{Elapsed, Gate, KeyBy, Payload, Priority, Rejection, clock};
 
 #[tokio::test(start_paused = true)]
 async fn keeps_towers_contract() {
@@ -126,8 +128,7 @@ async fn the_queue_is_bounded_in_time() {
     assert_eq!(rejection(call(&mut service).await).gate(), Gate::Backpressure);
     assert_eq!(clock::now() - start, Duration::from_secs(2));
 
-    let mut urgent = request();
-    Deadline::after(Duration::from_millis(500), clock::now()).tighten(urgent.extensions_mut());
+    let urgent = with_deadline(request(), Duration::from_millis(500));
     let start = clock::now();
     assert_eq!(rejection(send(&mut service, urgent).await).gate(), Gate::Deadline);
     assert_eq!((clock::now() - start, layer.handle().queued()), (Duration::from_millis(500), 0));
@@ -277,8 +278,7 @@ async fn a_call_without_time_to_wait_is_rejected_at_once() {
     let start = clock::now();
     let rejected = rejection(call(&mut service).await);
     assert_eq!(rejected.to_string(), "no permit in time");
-    let mut late = request();
-    Deadline::after(Duration::ZERO, clock::now()).tighten(late.extensions_mut());
+    let late = with_deadline(request(), Duration::ZERO);
     assert_eq!(zero_timeout.handle().peek_for(&late), Some(rejected));
     assert_eq!(rejection(send(&mut service, late).await).gate(), Gate::Backpressure);
     assert_eq!((clock::now(), zero_timeout.handle().queued()), (start, 0));

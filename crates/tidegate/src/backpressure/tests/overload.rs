@@ -12,10 +12,8 @@ use tower::{Layer, ServiceExt};
 
 use super::super::{Aimd, BackpressureLayer};
 use crate::circuit_breaker::State;
-use crate::testing::{SECOND, of_tenant, rejection, request, request_with, strict};
-use crate::{
-    CircuitBreakerLayer, Deadline, Error, Payload, Rejection, RejectionReason, ResilienceBuilder, clock,
-};
+use crate::testing::{SECOND, of_tenant, rejection, request, request_with, strict, with_deadline};
+use crate::{CircuitBreakerLayer, Error, Payload, Rejection, RejectionReason, ResilienceBuilder};
 
 /// The number of calls that a provider with fifty places answers, at so many calls per second for five minutes. An answer
 /// takes `time` of the number of its call. Deadlines are half a minute away.
@@ -81,9 +79,7 @@ async fn a_call_leaves_the_queue_when_no_time_is_left_for_an_answer() {
     let (service, gate) = (layer.layer(inner), layer.handle());
     provider.otherwise(Answer::status(200).after(10 * SECOND));
     let send = |time: Duration| {
-        let mut request = request();
-        Deadline::after(time, clock::now()).tighten(request.extensions_mut());
-        let call = service.clone().oneshot(request);
+        let call = service.clone().oneshot(with_deadline(request(), time));
         tokio::spawn(async move { call.await?.into_body().collect().await.map_err(Error::boxed) })
     };
     // The second call is queued and measured.
@@ -150,9 +146,7 @@ async fn a_deadline_that_leaves_less_time_than_answers_take_is_neutral() {
         .circuit_breaker(circuit)
         .service(inner);
     let send = |time: Duration| {
-        let mut request = request();
-        Deadline::after(time, clock::now()).tighten(request.extensions_mut());
-        let call = service.clone().oneshot(request);
+        let call = service.clone().oneshot(with_deadline(request(), time));
         tokio::spawn(async move { call.await?.into_body().collect().await.map_err(Error::boxed) })
     };
     provider.otherwise(Answer::status(200).after(10 * SECOND));
@@ -181,8 +175,7 @@ async fn a_deadline_that_leaves_less_time_than_answers_take_lowers_no_limit() {
     let handle = limit.handle();
     let service = ResilienceBuilder::new("p/m").backpressure(limit).service(inner);
     let send = async |time: Duration| {
-        let mut request = request();
-        Deadline::after(time, clock::now()).tighten(request.extensions_mut());
+        let request = with_deadline(request(), time);
         service.clone().oneshot(request).await?.into_body().collect().await.map_err(Error::boxed)
     };
     provider.otherwise(Answer::status(200).after(10 * SECOND));

@@ -14,8 +14,7 @@ use crate::circuit_breaker::rejections::RejectionCause;
 use crate::circuit_breaker::settings::Settings;
 use crate::circuit_breaker::state::Circuit;
 use crate::store::{WindowSpan, WindowTotals};
-
-const MILLI: Duration = Duration::from_millis(1);
+use crate::testing::MILLI;
 
 /// An entry of the model's log.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -14,10 +14,8 @@ use super::{SECOND, State};
 use crate::circuit_breaker::CircuitBreakerLayer;
 use crate::store::{OnUnavailable, Settings};
 use crate::testing::store::{Delays, Server};
-use crate::testing::{paused, request, strict};
+use crate::testing::{MILLI, paused, request, strict};
 use crate::{Payload, ResilienceBuilder, clock};
-
-const MILLI: Duration = Duration::from_millis(1);
 
 /// A provider that responds after a while, and counts the requests in flight.
 #[derive(Clone, Default)]

@@ -10,11 +10,9 @@ use tower::{Layer, ServiceExt, service_fn};
 use super::{SECOND, State};
 use crate::circuit_breaker::{CircuitBreakerLayer, Reason, Settings};
 use crate::store::{self, WindowSpan, WindowTotals};
-use crate::testing::paused;
 use crate::testing::store::{Delays, Server};
+use crate::testing::{MILLI, paused};
 use crate::{Payload, clock};
-
-const MILLI: Duration = Duration::from_millis(1);
 
 /// A circuit that opens when half of ten calls have failed, whatever their order.
 fn by_rate() -> CircuitBreakerLayer {

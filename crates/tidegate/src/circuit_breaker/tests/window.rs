@@ -8,8 +8,7 @@ use proptest::prelude::*;
 
 use crate::circuit_breaker::window::{MAX_CALLS, Window};
 use crate::store::{WindowSpan, WindowTotals};
-
-const MILLI: Duration = Duration::from_millis(1);
+use crate::testing::MILLI;
 
 /// Keeps every call, and counts from scratch.
 struct Naive {

@@ -9,11 +9,11 @@ use tower::Layer;
 
 use crate::fallback::deadline_guard::TICK;
 use crate::fallback::{AnswerCache, FallbackLayer, TargetStatistics};
-use crate::testing::{chat_request, send, strict, with};
+use crate::testing::{chat_request, send, strict, with, with_deadline};
 use crate::translators::StreamContinuation;
 use crate::{
-    AttemptBudget, ClassifyLayer, Deadline, ErrorCode, FailureKind, HttpService, Outcome, Payload, Rejection,
-    Trail, Verdict, clock,
+    AttemptBudget, ClassifyLayer, ErrorCode, FailureKind, HttpService, Outcome, Payload, Rejection, Trail,
+    Verdict, clock,
     providers::{Provider, ProviderClassifier},
 };
 
@@ -217,11 +217,7 @@ async fn an_unbroken_stream_passes_byte_for_byte() {
 
 #[tokio::test(start_paused = true)]
 async fn no_target_is_called_after_the_deadline_and_a_wait_ends_with_it() {
-    let with_deadline = || {
-        let mut request = question();
-        Deadline::after(Duration::from_secs(5), clock::now()).tighten(request.extensions_mut());
-        request
-    };
+    let with_deadline = || with_deadline(question(), Duration::from_secs(5));
     let TestChain { targets: [a, b, _], mut service, .. } = continuing_chain();
     stream(&a).frame(text_chunk("a", "x")).pause(Duration::from_secs(5)).break_off("reset");
     let (_, outcome, _) = read(&mut service, with_deadline()).await;
@@ -355,8 +351,7 @@ async fn a_target_without_a_deadline_is_cancelled_at_the_deadline() {
     let mut service = chain.layer(wire.layer(first));
     stream(&a).frame(text_chunk("a", "x")).break_off("reset");
     b.hang();
-    let mut request = question();
-    Deadline::after(Duration::from_secs(5), clock::now()).tighten(request.extensions_mut());
+    let request = with_deadline(question(), Duration::from_secs(5));
     let started = clock::now();
     let (_, outcome, _) = read(&mut service, request).await;
     assert_eq!((clock::now() - started, b.live_futures()), (Duration::from_secs(5) + TICK, 0));

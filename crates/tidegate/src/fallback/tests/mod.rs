@@ -16,10 +16,9 @@ use tidegate_testkit::strict::Answer;
 use tower::Layer;
 
 use super::{FallbackInfo, FallbackKind, FallbackLayer, TargetStatistics};
-use crate::testing::{call, request, send, strict, verdicts};
+use crate::testing::{call, request, send, strict, verdicts, with_deadline};
 use crate::{
-    Deadline, ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, RetryLayer, StatusClassifier, Trail,
-    Verdict, clock,
+    ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, RetryLayer, StatusClassifier, Trail, Verdict,
 };
 
 #[tokio::test(start_paused = true)]
@@ -120,8 +119,7 @@ async fn when_all_targets_fail_the_last_response_is_returned_unchanged() {
 async fn no_target_is_called_after_the_deadline() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.answer(503).after(Duration::from_secs(2));
-    let mut request = request();
-    Deadline::after(Duration::from_secs(2), clock::now()).tighten(request.extensions_mut());
+    let request = with_deadline(request(), Duration::from_secs(2));
     let chain = FallbackLayer::new().then("other", second);
     assert_eq!(send(&mut chain.layer(first), request).await.unwrap().status(), 503);
     assert_eq!(other.calls(), 0);

@@ -10,10 +10,9 @@ use tower::Layer;
 
 use crate::fallback::{AnswerCache, FallbackInfo, FallbackKind, FallbackLayer};
 use crate::rate_limit::OnLimit;
-use crate::testing::{chat_request, rejection, request, send, strict};
+use crate::testing::{chat_request, rejection, request, send, strict, with_deadline};
 use crate::{
-    Deadline, Error, ErrorCode, Failure, Gate, HttpService, Outcome, Payload, RateLimitLayer, Rejection,
-    Trail, clock,
+    Error, ErrorCode, Failure, Gate, HttpService, Outcome, Payload, RateLimitLayer, Rejection, Trail,
 };
 
 /// The translator in front of this target rejects the next request.
@@ -125,8 +124,7 @@ async fn a_cooling_target_is_waited_for_despite_a_translation_error() {
     primary.answer(429).header("retry-after", "1");
     primary.answer(200).body("back");
     fail_translation(&other);
-    let mut request = request();
-    Deadline::after(Duration::from_secs(5), clock::now()).tighten(request.extensions_mut());
+    let request = with_deadline(request(), Duration::from_secs(5));
     let result = run(FallbackLayer::new().then("b/two", second), first, request).await.unwrap();
     assert_eq!((result.0, result.1, &*result.3), (200, None, "back"));
 }

@@ -90,8 +90,7 @@ async fn the_attempts_of_the_call_and_its_deadline_are_kept() {
     }
     let (mut group, handles) = group::<3>();
     handles.iter().for_each(|handle| drop(handle.otherwise(Answer::status(503).after(SECOND))));
-    let mut request = request();
-    Deadline::after(2 * SECOND, clock::now()).tighten(request.extensions_mut());
+    let request = with_deadline(request(), 2 * SECOND);
     send(&mut group, request).await.unwrap();
     assert_eq!(calls(&handles).iter().sum::<usize>(), 2);
 }

@@ -11,10 +11,12 @@ use tidegate_testkit::strict::{Answer, Handle as StrictHandle, Strict};
 use tower::ServiceExt;
 
 use super::{Affinity, Group, GroupMember, GroupSnapshot, LateMember, Member, MemberSnapshot};
-use crate::testing::{SECOND, call, complete, rejection, request, request_with, secs, send, strict};
+use crate::testing::{
+    SECOND, call, complete, rejection, request, request_with, secs, send, strict, with_deadline,
+};
 use crate::{
-    AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Gate, Outcome, Payload, RateLimitLayer,
-    Rejection, ResilienceBuilder, RetryLayer, StreamOutcome, Trail, Verdict, clock,
+    AttemptBudget, CircuitBreakerLayer, ErrorCode, Gate, Outcome, Payload, RateLimitLayer, Rejection,
+    ResilienceBuilder, RetryLayer, StreamOutcome, Trail, Verdict, clock,
 };
 
 /// A group of strict services, each with its handle.
@@ -79,8 +81,7 @@ async fn a_member_that_is_not_ready_is_waited_for_until_the_deadline() {
     handle.block();
     let mut blocked = 0;
     for _ in 0..8 {
-        let mut request = request();
-        Deadline::after(SECOND, clock::now()).tighten(request.extensions_mut());
+        let request = with_deadline(request(), SECOND);
         if let Err(error) = send(&mut group, request).await {
             assert_eq!(Rejection::find(&*error).unwrap().gate(), Gate::Deadline);
             blocked += 1;

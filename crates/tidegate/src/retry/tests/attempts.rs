@@ -67,8 +67,7 @@ async fn a_call_deposits_once_an_attempt_is_sent() {
         Rejection::new(Gate::RateLimit, ErrorCode::RateLimited).with_retry_after(SECOND).into()
     });
     provider.answer(503);
-    let mut request = request();
-    Deadline::after(60 * SECOND, clock::now()).tighten(request.extensions_mut());
+    let request = with_deadline(request(), 60 * SECOND);
     assert_eq!(send(&mut service, request).await.unwrap().status(), 200);
 }
 
@@ -126,8 +125,7 @@ async fn the_attempt_after_a_rejection_takes_no_retry() {
     let mut service = RetryLayer::exponential().retry_rejections(true).budget(0.0, 0).layer(inner);
     let rejection = Rejection::new(Gate::RateLimit, ErrorCode::RateLimited).with_retry_after(SECOND);
     provider.fail_with(move || rejection.clone().into());
-    let mut with_deadline = request();
-    Deadline::after(60 * SECOND, clock::now()).tighten(with_deadline.extensions_mut());
+    let with_deadline = with_deadline(request(), 60 * SECOND);
     assert_eq!(send(&mut service, with_deadline).await.unwrap().status(), 200);
     provider.answer(503);
     assert_eq!(send(&mut service, request()).await.unwrap().status(), 503);

@@ -10,7 +10,9 @@ use tower::{Layer, ServiceExt};
 use super::RetryLayer;
 use super::backoff::tests::after;
 use super::policy::{RetryContext, RetryDecision, RetryPolicy};
-use crate::testing::{SECOND, call, complete, paused, request, request_with, send, strict, with};
+use crate::testing::{
+    SECOND, call, complete, paused, request, request_with, send, strict, with, with_deadline,
+};
 use crate::{
     AttemptBudget, BackpressureLayer, Deadline, ErrorCode, Failure, Gate, HintSource, LimitScope, Outcome,
     Rejection, RetryHint, Trail, clock,
@@ -252,8 +254,7 @@ async fn a_wait_of_zero_in_a_header_is_the_own_back_off_at_least() {
 async fn a_retry_past_the_deadline_is_not_started() {
     let (inner, provider) = strict();
     provider.answer(503).header("retry-after", "3");
-    let mut request = request();
-    Deadline::after(2 * SECOND, clock::now()).tighten(request.extensions_mut());
+    let request = with_deadline(request(), 2 * SECOND);
     let start = clock::now();
     let response = send(&mut RetryLayer::exponential().layer(inner), request).await.unwrap();
     assert_eq!(

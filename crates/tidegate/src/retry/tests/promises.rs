@@ -291,8 +291,7 @@ async fn a_rejection_records_attempts_of_an_inner_chain() {
         move || rejection.clone().after_attempt().into()
     });
     provider.fail_with(move || rejection.clone().into());
-    let mut request = request();
-    Deadline::after(10 * SECOND, clock::now()).tighten(request.extensions_mut());
+    let request = with_deadline(request(), 10 * SECOND);
     let mut retrying = RetryLayer::exponential().max_retries(1).retry_rejections(true).layer(service);
     let rejection = crate::testing::rejection(send(&mut retrying, request).await);
     assert_eq!((rejection.follows_attempt(), provider.calls()), (true, 2));

@@ -11,10 +11,10 @@ use super::{SECOND, full};
 use crate::circuit_breaker::State;
 use crate::rate_limit::OnLimit;
 use crate::stack::{KeySignals, Resilience, Signals};
-use crate::testing::{of_tenant, rejection, send, strict, with};
+use crate::testing::{of_tenant, rejection, send, strict, with, with_deadline};
 use crate::{
-    BackpressureLayer, CircuitBreakerLayer, Deadline, Gate, KeyBy, Payload, Priority, RateLimitLayer,
-    RejectionReason, RetryLayer, clock,
+    BackpressureLayer, CircuitBreakerLayer, Gate, KeyBy, Payload, Priority, RateLimitLayer, RejectionReason,
+    RetryLayer, clock,
 };
 
 fn service(
@@ -84,14 +84,10 @@ async fn signals_of_a_request_are_those_of_its_key() {
 
 #[tokio::test(start_paused = true)]
 async fn keys_are_listed_once_each_with_the_busiest_first() {
-    let (inner, provider) = strict();
-    let mut stack = full("")
-        .backpressure(BackpressureLayer::max_inflight(9).key_by(KeyBy::tenant()))
-        .rate_limit(RateLimitLayer::per_minute(60).key_by(KeyBy::tenant()))
-        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(1).key_by(KeyBy::tenant()))
-        .retry(RetryLayer::disabled())
-        .service(inner);
-    let signals = stack.signals();
+    let (mut stack, provider, signals) = service(
+        BackpressureLayer::max_inflight(9).key_by(KeyBy::tenant()),
+        RateLimitLayer::per_minute(60).key_by(KeyBy::tenant()),
+    );
     let id = |tenant: &str| signals.of(&of_tenant(tenant)).key.unwrap();
     provider.answer(503);
     send(&mut stack, of_tenant("failing")).await.unwrap();
@@ -271,8 +267,7 @@ async fn preflight_knows_the_cost_the_priority_and_the_deadline_of_a_request() {
         signals.preflight_for(&costing(2_900)).unwrap_err().reason(),
         RejectionReason::MaxWaitExceeded
     );
-    let mut hurried = costing(1_500);
-    Deadline::after(SECOND, clock::now()).tighten(hurried.extensions_mut());
+    let hurried = with_deadline(costing(1_500), SECOND);
     assert_eq!(signals.preflight_for(&hurried).unwrap_err().reason(), RejectionReason::RateLimitPastDeadline);
     let mut waiting = spawn(stack.send(costing(1_500)));
     assert!(waiting.poll().is_pending());
