@@ -112,7 +112,7 @@ pub(crate) fn is_known_credit_error(text: &str) -> bool {
     .any(|sentence| is_phrase(text, sentence))
 }
 
-/// A rate limit, in a message that begins with it. What a request says would be quoted further on.
+/// A rate limit, in a message that begins with it. Words of the request would be quoted further on.
 pub(crate) fn is_rate_limit(text: &str) -> bool {
     [
         "rate limit reached",

@@ -205,7 +205,7 @@ mod tests {
         Request::post("http://any/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
     }
 
-    /// The models that were asked for.
+    /// The models that were requested.
     fn models(provider: &Handle) -> Vec<String> {
         let model = |body: Option<bytes::Bytes>| {
             let body: Value = serde_json::from_slice(&body?).ok()?;

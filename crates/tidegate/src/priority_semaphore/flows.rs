@@ -56,7 +56,7 @@ pub(crate) fn flow_of(extensions: &Extensions) -> Flow {
 pub(super) struct Flows {
     /// The start of the latest grant, from 1 on.
     current: u64,
-    /// The flows with waiters, and those whose latest waiter has not ended.
+    /// The flows with waiters, and those that have a latest waiter that has not ended.
     states: HashMap<Flow, FlowState>,
     waiters: usize,
     /// The number of states from which on those that have ended are dropped.

@@ -201,7 +201,7 @@ impl QuotaSet {
     }
 
     /// The cost that is reserved: of the output, which only few calls use whole, at most a full quota. Otherwise one call that
-    /// is cut off, and whose use is unknown, would close a limit for as long as the caller's `max_tokens` takes to refill. What
+    /// is cut off, with an unknown use, would close a limit for as long as the caller's `max_tokens` takes to refill. What
     /// is used beyond the reservation is charged when it is known.
     pub(super) fn bounded(&self, cost: CallCost) -> CallCost {
         let counters = self.configured.iter().chain(self.reported.counters());

@@ -106,7 +106,7 @@ async fn a_timeout_header_can_shorten_the_total_timeout_and_not_lengthen_it() {
     }
 }
 
-/// A caller that asks for a millisecond is no different from one that leaves after it: otherwise a few such calls opened the
+/// A caller that sets a millisecond is no different from one that leaves after it: otherwise a few such calls opened the
 /// circuit for every caller.
 #[tokio::test(start_paused = true)]
 async fn a_time_that_the_caller_has_set_is_neutral_for_the_provider() {
