@@ -133,7 +133,7 @@ fn a_mistake_is_reported_by_its_key() {
             ["", "", "first_token = [\"2s\", \"1s\"]", ""],
             "providers[0].first_token: expected the lower bound first",
         ),
-        (["", "", "dialect = \"gemini\"", ""], "providers[0].dialect: unknown value `gemini`"),
+        (["", "", "dialect = \"gemini\"", ""], "providers[0].dialect: unknown value, expected one of"),
         (
             ["", "", "dialect = \"anthropic\"\nrequests_per_minute = 5", ""],
             "providers[0].requests_per_minute: does not apply to dialect = \"anthropic\"",
@@ -186,7 +186,7 @@ fn a_mistake_is_reported_by_its_key() {
         ),
         (
             ["", "", "", "[[providers.faults]]\nkind = \"outage\""],
-            "providers[0].faults[1].kind: unknown value `outage`",
+            "providers[0].faults[1].kind: unknown value, expected",
         ),
         (["", "", "", "[[providers.faults]]\nshare = 0.5"], "providers[0].faults[1]: missing key `kind`"),
     ];

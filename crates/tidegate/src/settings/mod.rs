@@ -8,6 +8,7 @@ mod error;
 mod layer_settings;
 mod mistake;
 mod or_none;
+#[cfg_attr(not(feature = "config"), expect(unreachable_pub, reason = "part of the config module"))]
 mod printable;
 
 pub(crate) use check::{at_least, at_least_one, at_most, factor, from_zero_to_one, more_than_no_time};
@@ -19,6 +20,7 @@ pub(crate) use layer_settings::{Hook, LayerSettings};
 #[cfg(feature = "config")]
 pub use mistake::Mistake;
 pub(crate) use or_none::OrNone;
+#[cfg(feature = "config")]
 pub use printable::{found, redacted, redacted_key};
 #[cfg(feature = "config")]
 pub(crate) use printable::{is_name, is_short};
