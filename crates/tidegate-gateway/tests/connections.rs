@@ -333,3 +333,33 @@ fn open_descriptors(gateway: &GatewayProcess) -> Vec<usize> {
     let entries = std::fs::read_dir(format!("/proc/{}/fd", gateway.id())).unwrap();
     entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
 }
+
+/// Regression: the connection was left open for 2 s then, and a request that was sent meanwhile had no response.
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_ends_at_its_timeout() {
+    let gateway = gateway(&(openai("p", "http://localhost:1/v1") + &route("*", &["p/m"]))).await;
+    let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    caller.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    caller.read_to_end(&mut Vec::new()).await.unwrap();
+    let elapsed = begun.elapsed().as_secs_f64();
+    assert!((29.5..30.5).contains(&elapsed), "{elapsed}");
+}
+
+/// Regression: the end was 2 s late.
+#[tokio::test]
+async fn a_response_that_breaks_off_ends_at_once() {
+    // More than is kept to answer with another target.
+    let long = "x".repeat(40 * 1024 * 1024);
+    let provider = Provider::openai().otherwise(Reply::text(&*long).cut_after(1)).start().await.unwrap();
+    let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
+    let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
+    caller.write_all(request_bytes(REQUEST).as_bytes()).await.unwrap();
+    let (mut received, mut piece, mut last) = (0, vec![0; 64 * 1024], Instant::now());
+    while let length @ 1.. = timeout(BOUND, caller.read(&mut piece)).await.expect("an end").unwrap() {
+        received += length;
+        last = Instant::now();
+    }
+    assert!((1_000_000..long.len()).contains(&received), "{received}");
+    assert!(last.elapsed() < Duration::from_secs(1), "{:?}", last.elapsed());
+}

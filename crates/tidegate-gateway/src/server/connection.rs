@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +14,11 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::consume_budget;
 use tokio::time::{sleep, timeout};
 use tower::Service;
 
@@ -39,6 +42,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The time for which a caller may still send after the last response.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+/// The most bytes that are discarded after the last response.
+const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 
 /// The bytes that are discarded at once.
 const DISCARDED_PIECE: usize = 16 * 1024;
@@ -96,7 +102,7 @@ pub(super) async fn serve(
     });
     let served = async {
         serve_http(stream, version, service, caller.clone(), &connection, watcher).await;
-        discard(&socket).await;
+        close(&socket).await;
     };
     tokio::select! {
         biased;
@@ -105,18 +111,22 @@ pub(super) async fn serve(
     }
 }
 
-/// Discards what the caller still sends after the last response, such as the rest of a body that was not
-/// read. If the socket was closed with it, the connection would be reset, and the response perhaps lost (RFC
-/// 9112, 9.6).
-async fn discard(socket: &TcpStream) {
+/// Closes the sending side, which hyper leaves open after an error, and discards what the caller still sends,
+/// such as the rest of a body that was not read. If the socket was closed with it, the connection would be
+/// reset, and the response perhaps lost (RFC 9112, 9.6).
+async fn close(socket: &TcpStream) {
+    // Fails if the caller has left.
+    let _ = SockRef::from(socket).shutdown(Shutdown::Write);
     let discarded = async {
-        let mut piece = vec![0; DISCARDED_PIECE];
-        while socket.readable().await.is_ok() {
+        let (mut piece, mut discarded) = (vec![0; DISCARDED_PIECE], 0);
+        while discarded < MAX_DISCARDED && socket.readable().await.is_ok() {
             match socket.try_read(&mut piece) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(0) | Err(_) => return,
-                Ok(_) => {}
+                Ok(length) => discarded += length,
             }
+            // A caller that sends faster than this reads does not keep a thread.
+            consume_budget().await;
         }
     };
     let _ = timeout(DISCARD_TIME, discarded).await;
@@ -207,4 +217,51 @@ async fn idle_while_stopping(
 async fn stopped(mut stopping: watch::Receiver<()>) {
     // The sender is dropped then.
     while stopping.changed().await.is_ok() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (caller, listener.accept().await.unwrap().0)
+    }
+
+    /// Regression: all that a caller sent was discarded.
+    #[tokio::test(start_paused = true)]
+    async fn a_bounded_number_of_bytes_is_discarded() {
+        let (mut caller, socket) = connected().await;
+        let (mut sent, piece) = (0, vec![b' '; DISCARDED_PIECE]);
+        let sending = async {
+            while sent < 2 * MAX_DISCARDED
+                && let Ok(length) = caller.write(&piece).await
+            {
+                sent += length;
+            }
+        };
+        let closing = async {
+            close(&socket).await;
+            drop(socket);
+        };
+        let begun = tokio::time::Instant::now();
+        tokio::join!(sending, closing);
+        assert!(sent >= MAX_DISCARDED && begun.elapsed() < DISCARD_TIME, "{sent} {:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_reads_the_end_at_once_and_may_keep_its_side_open() {
+        let (mut caller, socket) = connected().await;
+        let begun = tokio::time::Instant::now();
+        let reading = async {
+            let read = timeout(DISCARD_TIME / 10, caller.read(&mut [0; 1])).await.expect("an end");
+            assert_eq!(read.unwrap(), 0);
+        };
+        tokio::join!(reading, close(&socket));
+        assert!(begun.elapsed() >= DISCARD_TIME);
+    }
 }
