@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use memchr::memchr2_iter;
 use memchr::memmem::find;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -17,11 +18,7 @@ pub(super) fn check_background(endpoint: Endpoint, body: &[u8]) -> Result<(), Bo
     let name = match endpoint {
         Endpoint::Responses => "background",
         // Of xAI. A body without the word is not read once more.
-        Endpoint::ChatCompletions
-            if [&b"deferred"[..], b"\\u00"].iter().any(|it| find(body, it).is_some()) =>
-        {
-            "deferred"
-        }
+        Endpoint::ChatCompletions if may_have(body, b"deferred") => "deferred",
         _ => return Ok(()),
     };
     let reason = "not allowed: the response would be outside of all limits, see `allow_background`";
@@ -29,21 +26,32 @@ pub(super) fn check_background(endpoint: Endpoint, body: &[u8]) -> Result<(), Bo
     check_absent(body, ErrorCode::InvalidRequest, reason, of_name)
 }
 
+/// Whether `word` may be in `body`, in letters of either case or escaped.
+fn may_have(body: &[u8], word: &[u8]) -> bool {
+    let [lower, upper] = [word[0].to_ascii_lowercase(), word[0].to_ascii_uppercase()];
+    let is_word = |start: usize| {
+        body.get(start..start + word.len()).is_some_and(|found| found.eq_ignore_ascii_case(word))
+    };
+    find(body, b"\\u00").is_some() || memchr2_iter(lower, upper, body).any(is_word)
+}
+
 /// Checks that no other models are named beside `model`, as fallbacks of a router or for a tool: the routes
 /// of the caller would not count.
 pub(super) fn check_models(body: &[u8]) -> Result<(), Box<GatewayError>> {
     let reason = "not allowed for this caller, which may not use all routes";
     check_absent(body, ErrorCode::PermissionDenied, reason, |key, value| {
+        let nested = |depth| nested_model(value, depth).map(|inner| format!("{key}.{inner}"));
         match &*key.to_ascii_lowercase() {
             "model" => None,
             // Of OpenRouter: any model, and the settings of an account; of LiteLLM.
             "route" | "preset" | "extra_body" | "router_settings_override" | "user_config" => {
                 Some(shortened(key))
             }
-            // Of OpenRouter, Vercel and Groq; of OpenAI and Anthropic, whose tools may be other models.
-            "plugins" | "provideroptions" | "provider_options" | "compound_custom" | "tools" => {
-                nested_model(value, 2).map(|inner| format!("{key}.{inner}"))
-            }
+            // Of OpenRouter, Vercel and Groq.
+            "plugins" | "provideroptions" | "provider_options" | "compound_custom" => nested(2),
+            // Of OpenAI and Anthropic, whose tools may be other models, and of OpenRouter, which has the models of a
+            // tool in its `parameters`. The properties of a schema are deeper.
+            "tools" => nested(3),
             // `models`, `fallbacks`, `context_window_fallbacks`, `mock_testing_fallbacks`, `safety_model` ..
             _ => names_model(key).then(|| shortened(key)),
         }
@@ -165,12 +173,32 @@ mod tests {
         for (endpoint, body, has) in [
             (Endpoint::ChatCompletions, r#"{"deferred":true}"#, true),
             (Endpoint::ChatCompletions, r#"{"d\u0065ferred":true}"#, true),
+            (Endpoint::ChatCompletions, r#"{"Deferred":true}"#, true),
+            (Endpoint::ChatCompletions, r#"{"dEFERRED":true}"#, true),
+            (Endpoint::ChatCompletions, r#"{"deferre":true}"#, false),
             (Endpoint::ChatCompletions, r#"{"deferred":false,"content":"deferred"}"#, false),
             (Endpoint::ChatCompletions, r#"{"background":true}"#, false),
             (Endpoint::Responses, r#"{"deferred":true}"#, false),
             (Endpoint::Messages, r#"{"deferred":true,"background":true}"#, false),
         ] {
             assert_eq!(check_background(endpoint, body.as_bytes()).is_err(), has, "{endpoint} {body}");
+        }
+    }
+
+    #[test]
+    fn the_models_of_tools_count_and_properties_of_schemas_do_not() {
+        let schema = r#"{"type":"object","properties":{"model":{"type":"string"},"fallback":{}},"required":["model"]}"#;
+        for (tool, has) in [
+            (r#"{"type":"image_generation","model":"b"}"#.to_owned(), true),
+            (r#"{"type":"openrouter:subagent","parameters":{"model":"b"}}"#.to_owned(), true),
+            (r#"{"type":"openrouter:fusion","parameters":{"analysis_models":["b"]}}"#.to_owned(), true),
+            (r#"{"type":"openrouter:fusion","parameters":{"analysis_models":[]}}"#.to_owned(), false),
+            (format!(r#"{{"type":"function","function":{{"name":"f","parameters":{schema}}}}}"#), false),
+            (format!(r#"{{"type":"function","name":"f","parameters":{schema}}}"#), false),
+            (format!(r#"{{"name":"f","input_schema":{schema}}}"#), false),
+        ] {
+            let body = format!(r#"{{"model":"a","tools":[{tool}]}}"#);
+            assert_eq!(check_models(body.as_bytes()).is_err(), has, "{body}");
         }
     }
 }
