@@ -4,22 +4,25 @@
 //! response to each guess would show whether it is right, and some thousand guesses would find the key. So a
 //! response depends on a key only if the whole key is in it. What looks like a masked key (`sk-ab***yz`) or
 //! like a part of one is removed by its form, whatever the keys are, and only from responses in which
-//! providers print it: those with status 401 and 403. This holds for the words of a caller in such a
-//! response, too, and for keys of earlier configurations. The errors of the gateway itself are not searched.
+//! providers print it: those with status 401 or 403, or with another one and the code E1002 or E1003, as xAI
+//! sends 400. This holds for the words of a caller in such a response, too, and for keys of earlier
+//! configurations. The errors of the gateway itself are not searched.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, Entry};
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use memchr::memmem::Finder;
 use memchr::memrchr2;
 use tidegate::{ErrorCode, Payload};
 
-use super::GatewayError;
 use super::redacted_body::RedactedBody;
+use super::{CODE, GatewayError};
 use crate::endpoint::ApiDialect;
 
 /// Finds the keys of all providers in responses.
@@ -42,6 +45,13 @@ const MASK: usize = 3;
 /// The fewest letters and digits in a row that may be a part of a key.
 const PART: usize = 12;
 
+/// The fields of an error whose values are left: those by which it is reported, and which programs compare.
+const IDENTIFIERS: [&[u8]; 4] = [b"\"request_id\"", b"\"param\"", b"\"type\"", b"\"code\""];
+
+/// The characters that encoders of JSON write as `\u00XX`, beside those that have to be escaped: none, those of Go,
+/// of Gson, and of .NET.
+const ESCAPED: [&str; 4] = ["", "&<>", "&<>'=", "&<>'+`\""];
+
 /// In place of a key.
 const REDACTED: &[u8] = b"[redacted]";
 
@@ -53,10 +63,9 @@ const MAX_ERROR: usize = 1024 * 1024;
 
 impl Redactor {
     pub(crate) fn new<'k>(keys: impl IntoIterator<Item = &'k str>) -> Self {
-        let keys = keys.into_iter().filter(|key| key.len() >= SHORTEST_KEY);
-        let keys: Vec<_> = keys.map(|key| Finder::new(key).into_owned()).collect();
-        let long_keys = keys.iter().filter(|key| key.needle().len() >= LONG_KEY).cloned().collect();
-        Self { keys, long_keys }
+        let keys: Vec<_> = keys.into_iter().filter(|key| key.len() >= SHORTEST_KEY).collect();
+        let long_keys = keys.iter().copied().filter(|key| key.len() >= LONG_KEY);
+        Self { long_keys: finders(long_keys), keys: finders(keys) }
     }
 
     /// Removes the keys from the head of a provider's response, and from the body of an error. In any other
@@ -70,7 +79,7 @@ impl Redactor {
             return response;
         }
         let (mut head, body) = response.into_parts();
-        let is_denied = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let is_denied = is_denied(&head);
         self.redact_headers(&mut head.headers, is_denied);
         if !head.status.is_client_error() && !head.status.is_server_error() {
             let is_empty = self.long_keys.is_empty();
@@ -141,10 +150,43 @@ impl Redactor {
     }
 }
 
+fn finders<'k>(keys: impl IntoIterator<Item = &'k str>) -> Vec<Finder<'static>> {
+    let spellings: BTreeSet<_> = keys.into_iter().flat_map(spellings).collect();
+    spellings.iter().map(|key| Finder::new(key).into_owned()).collect()
+}
+
+/// A key as it is, and as encoders of JSON write it.
+fn spellings(key: &str) -> impl Iterator<Item = String> {
+    let escaped = ESCAPED.into_iter().flat_map(move |escaped| {
+        ["/", "\\/", "\\u002f"].into_iter().flat_map(move |slash| {
+            let spell = move |c: char| match c {
+                '/' => slash.to_owned(),
+                _ if escaped.contains(c) => format!("\\u{:04x}", u32::from(c)),
+                '"' | '\\' => format!("\\{c}"),
+                _ => c.to_string(),
+            };
+            let upper = move |c: char| match &*spell(c) {
+                spelt if spelt.len() == 6 => format!("\\u{}", spelt[2..].to_ascii_uppercase()),
+                spelt => spelt.to_owned(),
+            };
+            [key.chars().map(spell).collect(), key.chars().map(upper).collect()]
+        })
+    });
+    std::iter::once(key.to_owned()).chain(escaped)
+}
+
 /// The places of `keys`. They may overlap.
 fn places(keys: &[Finder<'_>], text: &[u8]) -> Vec<Range<usize>> {
     let of_key = |key| Finder::find_iter(key, text).map(|start| start..start + key.needle().len());
     keys.iter().flat_map(of_key).collect()
+}
+
+/// Whether a response is one in which providers print masked keys, by its status or its standard code.
+fn is_denied(head: &Parts) -> bool {
+    let is_code = |code: ErrorCode| head.headers.get(CODE).is_some_and(|value| value == code.code());
+    matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        || is_code(ErrorCode::Authentication)
+        || is_code(ErrorCode::PermissionDenied)
 }
 
 /// The text with [`REDACTED`] in these places.
@@ -165,20 +207,58 @@ fn replace(text: Bytes, mut found: Vec<Range<usize>>) -> Bytes {
     redacted.into()
 }
 
-/// The places of the words that match. Characters that may be in a key or in its mask make up a word.
+/// The places of the words that match. Characters that may be in a key or in its mask make up a word, escaped
+/// ones of JSON as well. A value that is an [identifier](is_identifier) is none.
 fn words(text: &[u8], is_match: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
     let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || mask_width(c) > 0;
-    let start = |word: &str| word.as_ptr().addr() - text.as_ptr().addr();
-    let words = text.utf8_chunks().flat_map(|chunk| chunk.valid().split(move |c| !is_of_word(c)));
-    // The letter of an escape of JSON stays.
-    let words = words.map(|word| {
-        let mut chars = word.chars();
-        if text[..start(word)].ends_with(b"\\") {
-            chars.next();
-        }
-        chars.as_str()
+    let start = |chunk: &str| chunk.as_ptr().addr() - text.as_ptr().addr();
+    let chars = text.utf8_chunks().flat_map(|chunk| {
+        let chars = Chars(chunk.valid()).map(move |(c, rest)| (c, start(rest)));
+        // Between two chunks there are bytes that are no text.
+        std::iter::once((None, start(chunk.valid()))).chain(chars)
     });
-    words.filter(|word| is_match(word)).map(|word| start(word)..start(word) + word.len()).collect()
+    let (mut found, mut word, mut place) = (Vec::new(), String::new(), 0..0);
+    for (c, end) in chars.chain([(None, text.len())]) {
+        if let Some(c) = c.filter(|c| is_of_word(*c)) {
+            word.push(c);
+            place.end = end;
+            continue;
+        }
+        if is_match(&word) && !is_identifier(&text[..place.start]) {
+            found.push(place);
+        }
+        word.clear();
+        place = end..end;
+    }
+    found
+}
+
+/// The characters of a JSON text, each with the text behind it. Escapes are one character; one that is not part
+/// of a key is `None`.
+struct Chars<'t>(&'t str);
+
+impl<'t> Iterator for Chars<'t> {
+    type Item = (Option<char>, &'t str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut chars = self.0.chars();
+        let mut c = Some(chars.next()?);
+        if c == Some('\\') {
+            let code = chars.as_str().strip_prefix('u').and_then(|rest| rest.get(..4));
+            let code = code.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            let length = if code.is_some() { 5 } else { 1 };
+            chars.by_ref().take(length).for_each(drop);
+            c = code.and_then(char::from_u32);
+        }
+        self.0 = chars.as_str();
+        Some((c, self.0))
+    }
+}
+
+/// Whether the value of a field that has no key begins behind `text`.
+fn is_identifier(text: &[u8]) -> bool {
+    let name = text.strip_suffix(b"\"").and_then(|text| text.trim_ascii_end().strip_suffix(b":"));
+    name.is_some_and(|text| IDENTIFIERS.iter().any(|name| text.trim_ascii_end().ends_with(name)))
 }
 
 /// The characters of a key that `c` stands for in a mask.
@@ -190,14 +270,19 @@ const fn mask_width(c: char) -> usize {
     }
 }
 
-/// Whether a word has a mask and something beside it.
+/// Whether a word has a mask and two letters or digits beside it. At the end of a word of prose dots are an
+/// ellipsis.
 fn is_masked(word: &str) -> bool {
-    let mut width = 0;
-    let has_mask = word.chars().any(|c| {
-        width = if mask_width(c) > 0 { width + mask_width(c) } else { 0 };
-        width >= MASK
-    });
-    has_mask && word.contains(|c| char::is_ascii_alphanumeric(&c) && mask_width(c) == 0)
+    let is_mask = |word: &str| {
+        let mut width = 0;
+        word.chars().any(|c| {
+            width = if mask_width(c) > 0 { width + mask_width(c) } else { 0 };
+            width >= MASK
+        })
+    };
+    let is_prose = !word.contains(|c| char::is_ascii_digit(&c) || matches!(c, '-' | '_'));
+    let masked = if is_prose { word.trim_end_matches(['.', '\u{2026}']) } else { word };
+    is_mask(masked) && word.chars().filter(|c| c.is_ascii_alphanumeric() && mask_width(*c) == 0).count() >= 2
 }
 
 /// Whether a word has letters and digits in a row as no other word has.
@@ -217,6 +302,7 @@ impl std::fmt::Debug for Redactor {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use http_body_util::BodyExt;
     use proptest::prelude::*;
 
@@ -303,6 +389,50 @@ mod tests {
         );
     }
 
+    /// Regression: the mask was missed, or its escape broken.
+    #[test]
+    fn escaped_masks_are_masks() {
+        for masked in [
+            "sk-\\u2022\\u2022\\u2022bE",
+            "sk-\\u2026hbE",
+            "\\u002a\\u002A**YhbE",
+            "\\u0073k-***E",
+            "sk-4***\\u0041",
+        ] {
+            assert_eq!(redacted(401, &format!("\"\\t{masked}\\\\u2026\"")), "\"\\t[redacted]\\\\u2026\"");
+        }
+    }
+
+    #[test]
+    fn prose_and_identifiers_of_an_error_are_left() {
+        for text in [
+            r#"{"error":{"message":"Please wait... or retry\u2026","type":"sk-***ab"}}"#,
+            r#"{"request_id":"req_011CSHoEeqs5C35K2UUqR7Fy","param" : "input...0","code": "E12345678901234"}"#,
+        ] {
+            assert_eq!(redacted(401, text), text);
+        }
+        let key = format!(r#"{{"code":"{KEY}","message":"\"code\":\"sk-***bE\""}}"#);
+        assert_eq!(redacted(401, &key), r#"{"code":"[redacted]","message":"\"code\":\"[redacted]\""}"#);
+    }
+
+    /// Regression: the masked key in xAI's 400 was returned.
+    #[test]
+    fn masked_keys_are_removed_where_the_code_is_about_the_key() {
+        for (status, code, is_removed) in [
+            (400, "E1002", true),
+            (400, "E1003", true),
+            (400, "E1001", false),
+            (429, "E2001", false),
+            (401, "E1001", true),
+        ] {
+            let response = Response::builder().status(status).header(CODE, code);
+            let response = response.body(Body::from("provided: sk***YA.")).unwrap();
+            let returned = redactor(&[KEY]).redact_response(response, ApiDialect::OpenAi).now_or_never();
+            let body = returned.unwrap().into_body().collect().now_or_never().unwrap().unwrap().to_bytes();
+            assert_eq!(body.starts_with(b"provided: [redacted]"), is_removed, "{status} {code}");
+        }
+    }
+
     #[test]
     fn headers_with_a_key_are_removed() {
         let redactor = redactor(&[KEY]);
@@ -362,12 +492,52 @@ mod tests {
             prop_assert!(text.contains("[redacted]"), "{}", text);
         }
 
+        /// Regression: a key in an escaped spelling was returned.
+        #[test]
+        fn no_key_is_left_in_the_spelling_of_any_encoder(
+            key in "[a-zA-Z0-9/+=&<>'\"\\\\-]{16,40}", status in prop::sample::select(vec![200u16, 400]),
+        ) {
+            let hex = |text: &str, escaped: &str, is_upper: bool| -> String {
+                let spell = |c: char| match (escaped.contains(c), is_upper) {
+                    (true, true) => format!("\\u{:04X}", u32::from(c)),
+                    (true, false) => format!("\\u{:04x}", u32::from(c)),
+                    _ => c.to_string(),
+                };
+                text.chars().map(spell).collect()
+            };
+            let json = serde_json::to_string(&key).unwrap();
+            let inner = &json[1..json.len() - 1];
+            for spelt in [
+                inner.to_owned(),
+                inner.replace('/', "\\/"),
+                hex(inner, "&<>", false),
+                hex(inner, "&<>'=", false),
+                hex(&key, "&<>'+\"", true).replace('\\', "\\\\").replace("\\\\u00", "\\u00"),
+            ] {
+                prop_assume!(!key.contains("\\u"));
+                let text = format!("{{\"message\":\"{spelt}\"}}");
+                let (_, frames) = returned(&redactor(&[&key]), status, "", &[&text]);
+                let text = String::from_utf8(frames.concat()).unwrap();
+                prop_assert!(!text.contains(&spelt), "{}", text);
+                let value = serde_json::from_str::<serde_json::Value>(&text);
+                prop_assert!(value.is_ok_and(|it| it["message"] != *key), "{}", text);
+            }
+        }
+
+        /// Regression: an escape was broken.
         #[test]
         fn no_bytes_panic_and_no_text_is_broken(
-            text in "[*.xskproj4E\u{2022}\u{2026}\u{201c}\\\\\"-]{0,80}", bytes: Vec<u8>,
+            text in "([*.xskproj4E\u{2022}\u{2026}\u{201c}\\\\\"\n-]|key1234567890){0,40}",
+            bytes: Vec<u8>,
         ) {
             let _ = redacted(401, &text);
             let _ = words(&bytes, is_masked);
+            let json = serde_json::json!({ "message": text }).to_string();
+            let ascii = json.replace('\u{2022}', "\\u2022").replace('\u{2026}', "\\u2026");
+            for json in [json, ascii] {
+                let redacted = redacted(401, &json);
+                prop_assert!(serde_json::from_str::<serde_json::Value>(&redacted).is_ok(), "{}", redacted);
+            }
         }
     }
 }
