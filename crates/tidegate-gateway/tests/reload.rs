@@ -495,7 +495,7 @@ async fn a_file_with_mistakes_changes_nothing_and_is_reported() {
         assert_eq!((&reload["result"], reload.get("mistakes")), (&json!("ok"), None));
         assert_eq!(logged(), [
             "WARN probably a mistake in the configuration layer=\"gateway\" \
-             warning=\"policies.unused: no route uses it, expected `default`\"",
+             warning=\"line 9, column 1: policies.unused: no route uses it, expected `default`\"",
             "WARN settings are changed by a restart only layer=\"gateway\" \
              settings=\"max_connections, drain, log\"",
             "INFO configuration reloaded layer=\"gateway\" routes=1",

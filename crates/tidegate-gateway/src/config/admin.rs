@@ -33,14 +33,14 @@ impl AdminEntry {
         self,
         callers: &[Caller],
         env: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<(AccessKey, Option<String>), GatewayConfigError> {
+    ) -> Result<(AccessKey, Option<GatewayConfigError>), GatewayConfigError> {
         let source = KeySource { key_env: self.key_env.as_deref(), key_file: self.key_file.as_deref() };
         let setting = format!("admin.{}", source.setting());
         let invalid = |problem: String| GatewayConfigError::new(&*setting, problem);
-        let (key, warning) = source.read(env).map_err(invalid)?;
+        let (key, warning) = source.read(env).map_err(&invalid)?;
         match callers.iter().find(|caller| caller.key == key) {
             Some(caller) => Err(invalid(format!("key is that of the caller `{}`", redacted(&caller.name)))),
-            None => Ok((key, warning.map(|warning| format!("{setting}: {warning}")))),
+            None => Ok((key, warning.map(invalid))),
         }
     }
 }

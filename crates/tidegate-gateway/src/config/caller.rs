@@ -71,7 +71,7 @@ pub(super) fn check(
     entries: Vec<CallerEntry>,
     env: impl Fn(&str) -> Option<OsString>,
     checks: &mut Checks,
-) -> (Vec<Caller>, Vec<String>) {
+) -> (Vec<Caller>, Vec<GatewayConfigError>) {
     let (mut callers, mut warnings) = (Vec::<Caller>::with_capacity(entries.len()), Vec::new());
     let mut names = BTreeSet::new();
     for (index, entry) in entries.into_iter().enumerate() {
@@ -97,7 +97,8 @@ pub(super) fn check(
                 continue;
             }
         };
-        warnings.extend(warning.map(|warning| format!("callers[{index}].{setting}: {warning}")));
+        let at = format!("callers[{index}].{setting}");
+        warnings.extend(warning.map(|warning| GatewayConfigError::new(at, warning)));
         if let Some(other) = callers.iter().find(|caller| caller.key == key) {
             invalid(setting, format!("key is that of `{}`", redacted(&other.name)));
         }

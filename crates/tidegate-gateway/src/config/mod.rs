@@ -452,8 +452,11 @@ impl Config {
         let config = value.map(|file| -> Result<Self, GatewayConfigError> {
             let missing = missing_secrets(&file, secrets, &env);
             let env = |name: &str| env(name).or_else(|| missing.stand_in(name));
-            let mut config = Self::check(file, &removed, env)?;
-            config.warnings.extend(missing.warnings());
+            let (mut config, warnings) = Self::check(file, &removed, env)?;
+            let warnings = warnings.into_iter().chain(missing.warnings()).reduce(GatewayConfigError::and);
+            let warnings = warnings.map(|warnings| text.locate(warnings));
+            config.warnings =
+                warnings.iter().flat_map(GatewayConfigError::mistakes).map(ToString::to_string).collect();
             Ok(config)
         });
         if let Some(Err(error)) = &config {
@@ -463,12 +466,12 @@ impl Config {
         config.unwrap_or_else(|| Err(GatewayConfigError::new("", "cannot be read")))
     }
 
-    /// Checks what could be read of a file, and `removed` could not.
+    /// Checks what could be read of a file, and `removed` could not, and returns the warnings beside it.
     fn check(
         file: ConfigFile,
         removed: &Removed,
         env: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, GatewayConfigError> {
+    ) -> Result<(Self, Vec<GatewayConfigError>), GatewayConfigError> {
         let mut checks = Checks::default();
         let listen = file.listen.as_deref().map_or(Ok(DEFAULT_LISTEN), listen_address);
         let listen = listen.map_err(|problem| GatewayConfigError::new("listen", problem));
@@ -528,7 +531,7 @@ impl Config {
             .models
             .into_iter()
             .fold(ModelTable::new(), |models, (prefix, entry)| models.with(&prefix, entry.into()));
-        checks.finish(Self {
+        let config = Self {
             listen,
             open: file.open,
             body_limit,
@@ -558,11 +561,12 @@ impl Config {
             models,
             routes,
             explanations,
-            warnings,
-        })
+            warnings: Vec::new(),
+        };
+        checks.finish((config, warnings))
     }
 
-    /// What is probably a mistake, and not invalid: a line for each.
+    /// What is probably a mistake, and not invalid: a line for each, with its place in the file.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings

@@ -3,9 +3,9 @@ use std::ffi::OsString;
 
 use tidegate::config::redacted;
 
+use super::GatewayConfigError;
 use super::file::ConfigFile;
 use super::provider::is_variable;
-use super::warnings::warning;
 
 /// Whether the variables with secrets have to be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,9 @@ impl MissingSecrets {
         self.0.contains_key(variable).then(|| format!("the-missing-secret-in-{variable}").into())
     }
 
-    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.0.iter().map(|(variable, key)| warning(key, &format!("{} is not set", redacted(variable))))
+    pub(super) fn warnings(&self) -> impl Iterator<Item = GatewayConfigError> {
+        let warning =
+            |variable, key: &str| GatewayConfigError::new(key, format!("{} is not set", redacted(variable)));
+        self.0.iter().map(move |(variable, key)| warning(variable, key))
     }
 }
