@@ -338,6 +338,23 @@ fn a_vague_code_overrides_no_status_that_is_more_specific() {
     }
 }
 
+/// xAI has no code for it, and no status of its own.
+#[test]
+fn a_wrong_key_is_recognised_by_the_sentence_of_xai() {
+    let sentence =
+        "Incorrect API key provided: xa***YA. You can obtain an API key from https://console.x.ai.";
+    for (status, message, code) in [
+        (400, sentence.to_owned(), "E1002"),
+        (400, format!("'{sentence}' is no role"), "E1001"),
+        (400, format!("{sentence} is no role"), "E1001"),
+        (400, sentence.replace("xa***YA", "no role"), "E1001"),
+        (404, sentence.to_owned(), "E1004"),
+    ] {
+        let body = format!(r#"{{"code":"Client specified an invalid argument","error":"{message}"}}"#);
+        assert_eq!(classify_plain(status, &body).code.code(), code, "{status} {message}");
+    }
+}
+
 /// A known sentence is one that a provider sends alone, so that it quotes nothing.
 #[test]
 fn an_exhausted_credit_without_a_code_is_recognised_by_its_whole_sentence() {

@@ -134,6 +134,14 @@ pub(crate) fn is_account_disabled(text: &str) -> bool {
     is_phrase(text, "this organization has been disabled")
 }
 
+/// The key is wrong, in the sentence of xAI with the masked key, which is one word.
+pub(crate) fn is_key_refused(text: &str) -> bool {
+    let rest = text.strip_prefix("Incorrect API key provided: ");
+    let words = rest.and_then(|rest| rest.split_once(' '));
+    words
+        .is_some_and(|(_, sentence)| is_phrase(sentence, "you can obtain an api key from https console x ai"))
+}
+
 /// The message is about a model or a part of the request, and may contain its name.
 pub(crate) fn names_a_resource(text: &str) -> bool {
     let is_quoting = text.contains(['`', '"']) || text.contains(" '");

@@ -150,7 +150,7 @@ impl<'a> ErrorResponse<'a> {
             None | Some(400 | 413 | 422) if is_too_long() => FailureClass::CONTEXT,
             None | Some(400 | 403 | 422) if is_content_refused() => FailureClass::FILTER,
             None | Some(400..500) if self.is_out_of_credit(message) => FailureClass::SPEND,
-            None | Some(400) if phrases::is_account_disabled(message) => {
+            None | Some(400) if phrases::is_account_disabled(message) || phrases::is_key_refused(message) => {
                 FailureClass::of(ErrorCode::Authentication)
             }
             None | Some(500..) if phrases::is_at_capacity(message) => FailureClass::OVERLOAD,
