@@ -132,7 +132,7 @@ impl KeyBy {
         Self(KeySource::Tenant)
     }
 
-    /// Uses the [`Model`] in the extensions, or else the field `model` of a body that is a [`Payload`] in memory.
+    /// Uses the [`Model`] in the extensions, or else the field `model` of a body that is a [`Payload`](crate::Payload) in memory.
     ///
     /// A request with neither is rejected with E1001: with a shared key, the limit of one model would be that of all. So is
     /// every request without the extension if the feature `providers` is off. A stack with retries or fallbacks buffers every

@@ -40,7 +40,7 @@ impl Affinity {
     }
 
     /// The calls that begin with the same messages: the instructions of the system, and the messages to the end of the first
-    /// one of the user. Read from a body in memory that is a [`Payload`], in the dialects of OpenAI, Anthropic and Gemini; the
+    /// one of the user. Read from a body in memory that is a [`Payload`](crate::Payload), in the dialects of OpenAI, Anthropic and Gemini; the
     /// feature `providers` is needed.
     #[must_use]
     pub const fn messages() -> Self {
