@@ -1,4 +1,5 @@
-//! Measures the cost of a concurrency limit for an accepted call and for a rejected one. `speed` has two threads.
+//! Measures the cost of a concurrency limit for an accepted call and for a rejected one. `speed` has two
+//! threads.
 //!
 //!     cargo bench -p tidegate-benches --bench backpressure
 //!

@@ -6,10 +6,10 @@
 //!
 //! `.ci/budgets` installs valgrind and runs the check.
 //!
-//! The counts are made by valgrind, so they are the same on every run of the same build, whatever the load of the
-//! machine. Each workload runs twice with a different number of repetitions, in processes of their own. The difference
-//! is the cost of the repetitions. A count is that of a workload above a base, so that the cost of the request and of the
-//! provider is left out. Sizes are those of the stack around [`provider`].
+//! The counts are made by valgrind, so they are the same on every run of the same build, whatever the load of
+//! the machine. Each workload runs twice with a different number of repetitions, in processes of their own.
+//! The difference is the cost of the repetitions. A count is that of a workload above a base, so that the
+//! cost of the request and of the provider is left out. Sizes are those of the stack around [`provider`].
 
 use std::collections::BTreeMap;
 use std::env;
@@ -40,7 +40,8 @@ const BUDGETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/budgets.toml");
 /// A count may exceed its budget by this many per cent.
 const TOLERANCE: i64 = 2;
 
-/// A count of one repetition of `workload` above one of `base`. A repetition is a call, or an event of one stream.
+/// A count of one repetition of `workload` above one of `base`. A repetition is a call, or an event of one
+/// stream.
 struct Row {
     unit: Unit,
     name: &'static str,
@@ -62,8 +63,8 @@ const fn row(unit: Unit, name: &'static str, workload: &'static str, base: &'sta
     Row { unit, name, workload, base, repetitions: [1_000, 3_000] }
 }
 
-/// A row of choices among members that are called before. The real times of those calls vary their count by some 10 000
-/// instructions, and many repetitions make that small.
+/// A row of choices among members that are called before. The real times of those calls vary their count by
+/// some 10 000 instructions, and many repetitions make that small.
 const fn choice(name: &'static str, workload: &'static str) -> Row {
     Row { repetitions: [1_000, 41_000], ..row(Unit::Instructions, name, workload, "kept request") }
 }
@@ -415,8 +416,8 @@ fn main() -> ExitCode {
     let result = match arguments[..] {
         [_, "run", workload, repetitions] => {
             let repetitions = repetitions.parse().expect("a number of repetitions");
-            // The stack of the main thread begins below the program's path and its environment, and the alignment of what
-            // is copied changes the count. That of another thread begins at a page.
+            // The stack of the main thread begins below the program's path and its environment, and the
+            // alignment of what is copied changes the count. That of another thread begins at a page.
             thread::scope(|scope| {
                 let workload = scope.spawn(|| {
                     let runtime = runtime();

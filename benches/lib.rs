@@ -1,4 +1,5 @@
-//! Shared parts of the benches: requests, providers that respond at once, the stack that is measured, and one call.
+//! Shared parts of the benches: requests, providers that respond at once, the stack that is measured, and one
+//! call.
 
 use std::future::{Future, Ready, ready};
 use std::hint::black_box;
@@ -26,8 +27,8 @@ pub type ProviderResult = Result<Response<Full<Bytes>>, BoxError>;
 /// The result of the benchmark provider of streams.
 pub type StreamResult = Result<Response<EventStream>, BoxError>;
 
-/// A provider that responds at once with a complete body, and to a POST with its media type, as every provider does.
-/// Its future is [`Ready`] and its response body [`Full`].
+/// A provider that responds at once with a complete body, and to a POST with its media type, as every
+/// provider does. Its future is [`Ready`] and its response body [`Full`].
 #[must_use]
 pub fn provider() -> ServiceFn<fn(Request<Payload>) -> Ready<ProviderResult>> {
     tower::service_fn(|request: Request<Payload>| {
@@ -132,7 +133,8 @@ impl Body for EventStream {
     }
 }
 
-/// The event of a stream that `left` others follow: a token, or at the end the stop reason and the terminator.
+/// The event of a stream that `left` others follow: a token, or at the end the stop reason and the
+/// terminator.
 #[must_use]
 pub const fn event(left: u32) -> &'static str {
     match left {
@@ -150,8 +152,8 @@ pub const fn event(left: u32) -> &'static str {
     }
 }
 
-/// Polls one call by hand to the head of its response and drops the body. There is no runtime in the measurement.
-/// Returns whether the response has a successful status.
+/// Polls one call by hand to the head of its response and drops the body. There is no runtime in the
+/// measurement. Returns whether the response has a successful status.
 pub fn call<S, B>(service: &mut S, request: Request<Payload>) -> bool
 where
     S: Service<Request<Payload>, Response = Response<B>>,
@@ -160,7 +162,8 @@ where
     head(service, request, &mut cx).is_some_and(|response| black_box(response).status().is_success())
 }
 
-/// Polls one call by hand to the end of its response. Returns the number of frames, or `None` if the call failed.
+/// Polls one call by hand to the end of its response. Returns the number of frames, or `None` if the call
+/// failed.
 pub fn call_to_end<S, B>(service: &mut S, request: Request<Payload>) -> Option<u32>
 where
     S: Service<Request<Payload>, Response = Response<B>>,

@@ -1,4 +1,5 @@
-//! Measures the cost of the rate limit for an accepted call: alone, and with 100 000 keys. `speed` has two threads.
+//! Measures the cost of the rate limit for an accepted call: alone, and with 100 000 keys. `speed` has two
+//! threads.
 //!
 //!     cargo bench -p tidegate-benches --bench rate_limit
 //!

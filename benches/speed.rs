@@ -1,16 +1,16 @@
-//! Prints the cost of the layers beside tower, tower-resilience, and governor and recloser by hand, and the throughput
-//! of two threads that share one state.
+//! Prints the cost of the layers beside tower, tower-resilience, and governor and recloser by hand, and the
+//! throughput of two threads that share one state.
 //!
 //!     cargo bench -p tidegate-benches --bench speed
 //!     cargo bench -p tidegate-benches --bench speed -- threads      prints the last table only
 //!
-//! Every round measures all rows one after the other, so that a change in the load of the machine meets all of them, and
-//! the table has the medians of the rounds. Compare ratios and differences, not nanoseconds of two machines. The base is
-//! measured twice, as two rows: as far as these differ, a difference between other rows means nothing. A run in which
-//! they differ by too much is reported as too noisy and fails.
+//! Every round measures all rows one after the other, so that a change in the load of the machine meets all
+//! of them, and the table has the medians of the rounds. Compare ratios and differences, not nanoseconds of
+//! two machines. The base is measured twice, as two rows: as far as these differ, a difference between other
+//! rows means nothing. A run in which they differ by too much is reported as too noisy and fails.
 //!
-//! What the peers do is less: none of them retries here, classifies an error body, or handles a stream, and all release
-//! their permit at the response head.
+//! What the peers do is less: none of them retries here, classifies an error body, or handles a stream, and
+//! all release their permit at the response head.
 
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -57,11 +57,12 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const MAX_NOISE: f64 = 0.05;
 const MAX_NOISE_NANOS: f64 = 2.0;
 
-/// Two threads that share nothing do at least this much of the work of one, if the machine has two idle cores.
+/// Two threads that share nothing do at least this much of the work of one, if the machine has two idle
+/// cores.
 const MIN_BASE_SCALING: f64 = 1.8;
 
-/// One row: repeats its work the given number of times. The first row of a table is its base, the second is the base
-/// again.
+/// One row: repeats its work the given number of times. The first row of a table is its base, the second is
+/// the base again.
 type Row<'a> = (&'static str, Box<dyn FnMut(u32) + 'a>);
 
 fn row<'a>(name: &'static str, mut work: impl FnMut() + 'a) -> Row<'a> {
@@ -229,8 +230,8 @@ fn events() -> bool {
     print_table("event of a stream, after a wait", EVENTS, rows(Pace::Pending), &goal) && ready
 }
 
-/// A provider on a socket, in threads of its own, that answers every request with a stream of `events` tokens, one to a
-/// chunk.
+/// A provider on a socket, in threads of its own, that answers every request with a stream of `events`
+/// tokens, one to a chunk.
 fn streaming_server(events: u32) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
@@ -318,8 +319,8 @@ impl<'a> Shared<'a> {
         Self { name, goal, caller: Box::new(caller) }
     }
 
-    /// The time of as many calls on each of `threads` threads, from the first start to the last end, so that threads
-    /// that ran one after the other do not look concurrent.
+    /// The time of as many calls on each of `threads` threads, from the first start to the last end, so that
+    /// threads that ran one after the other do not look concurrent.
     fn time(&self, threads: usize) -> Duration {
         let waiting = AtomicUsize::new(threads);
         let run = || {

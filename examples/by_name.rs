@@ -1,9 +1,10 @@
-//! Three providers by name, in three dialects: a chain that is called from a task, with a plain and a streamed answer.
+//! Three providers by name, in three dialects: a chain that is called from a task, with a plain and a
+//! streamed answer.
 //!
 //!     cargo run --example by_name
 //!
-//! The first provider is overloaded, and the second becomes so after one answer. For real providers the line with
-//! `providers` is not needed: URLs are built in, and keys are read from the environment.
+//! The first provider is overloaded, and the second becomes so after one answer. For real providers the line
+//! with `providers` is not needed: URLs are built in, and keys are read from the environment.
 
 use http::Request;
 use http_body_util::BodyExt;

@@ -1,4 +1,5 @@
-//! Compares an order with Retry innermost, as in the executor of AI-Protocol, with the order of `ResilienceBuilder`.
+//! Compares an order with Retry innermost, as in the executor of AI-Protocol, with the order of
+//! `ResilienceBuilder`.
 //!
 //! The executor stacks Backpressure, RateLimit, CircuitBreaker, Retry. The gates then count
 //! calls instead of attempts: retries pass neither the limiter nor the breaker, and the permit is held
@@ -59,8 +60,8 @@ async fn main() -> Result<(), BoxError> {
         .service(provider.clone());
     let rejected = send_calls(protocol).await?;
     report("order of ResilienceBuilder", provider.log().calls(), counted(&quota), rejected);
-    // Two attempts of the first call count, so that it alone does not open the breaker. The first of the second call does,
-    // and its retry is rejected.
+    // Two attempts of the first call count, so that it alone does not open the breaker. The first of the
+    // second call does, and its retry is rejected.
     assert_eq!((provider.log().calls(), counted(&quota), rejected), (4, 4, 3));
     Ok(())
 }

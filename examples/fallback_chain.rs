@@ -1,10 +1,10 @@
-//! A chain of three targets by name. The first has no quota left, the second refuses connections, and the third has
-//! another dialect.
+//! A chain of three targets by name. The first has no quota left, the second refuses connections, and the
+//! third has another dialect.
 //!
 //!     cargo run --example fallback_chain
 //!
-//! For real providers nothing of `Providers` is needed: the built-in ones have their URLs, and their keys are in the
-//! environment. Three lines change:
+//! For real providers nothing of `Providers` is needed: the built-in ones have their URLs, and their keys are
+//! in the environment. Three lines change:
 //!
 //!     let chain = FallbackChain::new(TARGETS)
 //!         .policy(policy)

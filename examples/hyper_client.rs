@@ -1,5 +1,6 @@
 //! The stack around hyper-util's client. It needs no adapter, since the client is a `tower` service of `http`
-//! types. Wrapped in `tidegate::reconnect::Reconnect` it also sends requests again that the provider did not process.
+//! types. Wrapped in `tidegate::reconnect::Reconnect` it also sends requests again that the provider did not
+//! process.
 //!
 //!     cargo run --example hyper_client
 //!

@@ -1,7 +1,7 @@
 //! Three processes with one account: they share its quota through a Redis server.
 //!
-//! The program starts a server of its own, which needs `redis-server` to be installed, and itself three times more:
-//! `cargo run --example shared_limits`.
+//! The program starts a server of its own, which needs `redis-server` to be installed, and itself three times
+//! more: `cargo run --example shared_limits`.
 
 use std::error::Error;
 use std::process::{Command, Stdio};

@@ -326,7 +326,8 @@ async fn a_target_of_an_unknown_name_that_does_not_address_its_requests_is_rejec
         assert_eq!((step.target.as_deref(), step.verdict), (Some("box/llama"), rejected));
     }
     assert_eq!(server.log().calls(), 0);
-    // What the program has chosen is sent: the same provider, a client with a key, and every address of its own.
+    // What the program has chosen is sent: the same provider, a client with a key, and every address of its
+    // own.
     assert_eq!(call(layer().then_addressed("box/llama", client.clone()), key).await.unwrap(), 200);
     assert_eq!(call(layer().then("box/llama", client.clone()), None).await.unwrap(), 200);
     let to = move |mut request: Request<Payload>| {
@@ -350,7 +351,8 @@ async fn a_target_of_an_unknown_name_that_does_not_address_its_requests_is_rejec
     }
 }
 
-/// The program of the README with `.then("groq/...")` and `.then("anthropic/...")` behind it, and one client for all.
+/// The program of the README with `.then("groq/...")` and `.then("anthropic/...")` behind it, and one client
+/// for all.
 #[test]
 fn a_fallback_by_name_is_never_sent_to_the_first_provider() {
     const NAME: &str = "a_fallback_by_name_is_never_sent_to_the_first_provider";

@@ -1,4 +1,5 @@
-//! Answers that are cut at any byte, by the end of the connection or by a reset, natively and translated both ways.
+//! Answers that are cut at any byte, by the end of the connection or by a reset, natively and translated both
+//! ways.
 
 use std::convert::Infallible;
 use std::io;

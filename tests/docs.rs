@@ -75,8 +75,8 @@ fn every_pitfall_is_kept_by_a_test_and_every_citation_is_listed() {
     }
 }
 
-/// The items of the seeds about metrics, events, health and alerts. A citation is `Seed item 24` or `Seed items 24, 41 and
-/// 85` in a comment; a range is an overview, and cites none of them.
+/// The items of the seeds about metrics, events, health and alerts. A citation is `Seed item 24` or `Seed
+/// items 24, 41 and 85` in a comment; a range is an overview, and cites none of them.
 #[test]
 fn every_seed_item_about_operation_is_cited_by_a_test() {
     let sources = sources(&["crates", "tests"]);
@@ -192,7 +192,8 @@ fn every_reason_of_a_rejection_is_listed() {
     }
 }
 
-/// The names of `docs/metrics.md`, as Prometheus has them. The page is checked against the code by a test of `tidegate`.
+/// The names of `docs/metrics.md`, as Prometheus has them. The page is checked against the code by a test of
+/// `tidegate`.
 fn prometheus_names() -> BTreeSet<String> {
     let page = page("docs/metrics.md");
     let rows = page.lines().filter(|line| line.starts_with("| `tidegate.") || line.starts_with("| `gen_ai."));
@@ -282,8 +283,8 @@ fn a_chain_by_name_takes_few_lines() {
     }
 }
 
-/// The names by which readers of other implementations of the protocol search: each is that of a public item, or an
-/// alias of one.
+/// The names by which readers of other implementations of the protocol search: each is that of a public item,
+/// or an alias of one.
 #[test]
 fn every_name_of_the_protocol_is_found_by_search() {
     const NAMES: &str = "

@@ -122,7 +122,8 @@ async fn a_reused_connection_that_closes_before_the_response_costs_no_attempt() 
     }
 }
 
-/// After an idle spell, all kept connections may be closed: the second request must not meet the next of them.
+/// After an idle spell, all kept connections may be closed: the second request must not meet the next of
+/// them.
 #[tokio::test]
 async fn the_second_request_uses_a_fresh_connection_although_others_are_idle() {
     with_both_clients!(false, |stack| {

@@ -1,13 +1,14 @@
-//! Every layer, the stack, a chain and the translation compile where futures have to be `Send`: in a spawned task, in
-//! an axum handler and in a hyper service, around every client.
+//! Every layer, the stack, a chain and the translation compile where futures have to be `Send`: in a spawned
+//! task, in an axum handler and in a hyper service, around every client.
 //!
-//! A type of tidegate that leaks a type of the wrapped service (its error, or its body behind a bound) breaks this for all
-//! users at once: the compiler then reports "implementation of `From` is not general enough". So each case here is
-//! written out with the concrete types of a user, by macros; a generic function would have bounds that no user has.
+//! A type of tidegate that leaks a type of the wrapped service (its error, or its body behind a bound) breaks
+//! this for all users at once: the compiler then reports "implementation of `From` is not general enough". So
+//! each case here is written out with the concrete types of a user, by macros; a generic function would have
+//! bounds that no user has.
 //!
-//! One limit is the compiler's. A service of an `async` closure that returns a `BoxError`, called through tower's
-//! `oneshot` in a spawned task, does not compile with any middleware, tower's own `Timeout` included. The `send` of
-//! the services here, and `ready` followed by `call`, do.
+//! One limit is the compiler's. A service of an `async` closure that returns a `BoxError`, called through
+//! tower's `oneshot` in a spawned task, does not compile with any middleware, tower's own `Timeout` included.
+//! The `send` of the services here, and `ready` followed by `call`, do.
 
 use std::time::Duration;
 
@@ -59,8 +60,8 @@ macro_rules! served {
     }};
 }
 
-/// Sends a request through the service and collects the body, by `send` and by `ready` and `call`: in a task, in an axum
-/// handler and in a hyper service.
+/// Sends a request through the service and collects the body, by `send` and by `ready` and `call`: in a task,
+/// in an axum handler and in a hyper service.
 macro_rules! spawned {
     ($service:expr, $url:expr) => {{
         let (service, url) = ($service, $url);
@@ -129,7 +130,8 @@ macro_rules! around {
         };
         spawned!(stack().service(client.clone()), url.clone());
 
-        // A chain with a second stack as its next target: as a layer around a client and a stack, and in the stack.
+        // A chain with a second stack as its next target: as a layer around a client and a stack, and in the
+        // stack.
         let fallback = FallbackLayer::new().then("openai/mini", stack().service(client.clone()));
         spawned!(fallback.clone().layer(client.clone()), url.clone());
         spawned!(fallback.clone().layer(stack().service(client.clone())), url.clone());

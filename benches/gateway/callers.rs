@@ -141,8 +141,8 @@ pub(crate) async fn closed_loop(
     Ok(times)
 }
 
-/// An open loop: a request every millisecond, whether the earlier ones are answered or not. The time of each counts from
-/// the instant at which it was due.
+/// An open loop: a request every millisecond, whether the earlier ones are answered or not. The time of each
+/// counts from the instant at which it was due.
 pub(crate) async fn open_loop(
     addr: SocketAddr,
     question: &Question,

@@ -1,5 +1,5 @@
-//! Measures the gateway beside a plain proxy of axum and reqwest, as people write it by hand: throughput, processor time,
-//! latency, memory and instructions.
+//! Measures the gateway beside a plain proxy of axum and reqwest, as people write it by hand: throughput,
+//! processor time, latency, memory and instructions.
 //!
 //!     cargo bench -p tidegate-gateway-bench                  every table
 //!     cargo bench -p tidegate-gateway-bench -- calls memory  some of them
@@ -13,13 +13,15 @@
 //! | `peers` | other gateways, as far as they are installed |
 //! | `instructions` | per call and per event, by valgrind |
 //!
-//! The measured process has the first core for itself and one worker thread; the provider and the callers share the second.
-//! Every answer is compared with the one that was sent. A round measures all proxies one after the other, so that a change
-//! in the load of the machine meets all of them, and the tables have the medians of the rounds. Processor time is what the
-//! kernel accounts to the threads of the process. Compare ratios, not the numbers of two machines.
+//! The measured process has the first core for itself and one worker thread; the provider and the callers
+//! share the second. Every answer is compared with the one that was sent. A round measures all proxies one
+//! after the other, so that a change in the load of the machine meets all of them, and the tables have the
+//! medians of the rounds. Processor time is what the kernel accounts to the threads of the process. Compare
+//! ratios, not the numbers of two machines.
 //!
-//! The gateway has all policies on, with limits that are not reached, and logs as shipped. The plain proxies have none: one
-//! streams the body of a request, the other collects it first, as a gateway has to that reads the model.
+//! The gateway has all policies on, with limits that are not reached, and logs as shipped. The plain proxies
+//! have none: one streams the body of a request, the other collects it first, as a gateway has to that reads
+//! the model.
 
 mod callers;
 mod instructions;

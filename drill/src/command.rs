@@ -35,7 +35,8 @@ pub(crate) struct Command {
     /// Prints one line of JSON for each scenario and stack, instead of tables.
     #[arg(long, conflicts_with = "summary")]
     json: bool,
-    /// Prints the tables of the documentation alone: the scenarios and stacks, and the stacks over all scenarios.
+    /// Prints the tables of the documentation alone: the scenarios and stacks, and the stacks over all
+    /// scenarios.
     #[arg(long)]
     summary: bool,
     /// Writes a timeline of each scenario to this directory.
@@ -120,8 +121,8 @@ impl Command {
         Ok(text)
     }
 
-    /// The scenarios, with the seed of `--seed`, and the stacks that `--only` selects: of both kinds all that it does not
-    /// restrict.
+    /// The scenarios, with the seed of `--seed`, and the stacks that `--only` selects: of both kinds all that
+    /// it does not restrict.
     fn selected(&self) -> Result<Selected, Box<dyn Error>> {
         let mut scenarios = match &*self.scenarios {
             [] => built_in()?,

@@ -58,7 +58,8 @@ pub struct Figures {
     pub wasted_tokens: u64,
     /// What the worst-off tenant got of its max-min fair share, from 0 to 1; none with one tenant.
     pub fairness: Option<f64>,
-    /// Milliseconds from the start of the first fault after that of the scenario to the first call that does without its provider.
+    /// Milliseconds from the start of the first fault after that of the scenario to the first call that does
+    /// without its provider.
     pub detect_ms: Option<u64>,
     /// Milliseconds from the end of the fault to the first answer of that provider.
     pub recover_ms: Option<u64>,

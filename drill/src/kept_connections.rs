@@ -1,7 +1,8 @@
 //! In memory, what tidegate's client does with the connections that it keeps.
 //!
-//! Over sockets that is [`Reconnect`](tidegate::reconnect::Reconnect): a request that fails on a connection that was used
-//! before is sent once more, over a fresh one. In memory there are no connections, so this service counts them.
+//! Over sockets that is [`Reconnect`](tidegate::reconnect::Reconnect): a request that fails on a connection
+//! that was used before is sent once more, over a fresh one. In memory there are no connections, so this
+//! service counts them.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -152,8 +152,8 @@ impl AttemptRecord {
         is_read && self.work.is_some() && self.status == Some(200)
     }
 
-    /// The tokens that the provider bills: the prompt of each request that it works on, and what it has generated until
-    /// the end.
+    /// The tokens that the provider bills: the prompt of each request that it works on, and what it has
+    /// generated until the end.
     pub(crate) fn billed(&self) -> u64 {
         let Some(work) = self.work.filter(|work| work.is_charged) else { return 0 };
         let until = self.end.map_or(Duration::MAX, |(end, _)| end);

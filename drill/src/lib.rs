@@ -1,8 +1,9 @@
 //! The drill: plays outages of model providers against resilience stacks, in virtual time.
 //!
-//! A [`scenario`] has callers, providers and faults. It is played on tokio's paused clock against each [stack](stack::STACKS),
-//! with the same calls and the same faults, and [`Figures`] of each run show who served the callers, and at what cost. The
-//! same seed gives the same figures. The page `docs/drill.md` has the keys of a scenario and the meaning of the columns.
+//! A [`scenario`] has callers, providers and faults. It is played on tokio's paused clock against each
+//! [stack](stack::STACKS), with the same calls and the same faults, and [`Figures`] of each run show who
+//! served the callers, and at what cost. The same seed gives the same figures. The page `docs/drill.md` has
+//! the keys of a scenario and the meaning of the columns.
 
 mod answer;
 mod arrivals;
@@ -38,8 +39,8 @@ use self::stack::ComparedStack;
 ///
 /// # Errors
 ///
-/// The runtime cannot be built, or this seed draws more than twice the calls or tokens that a file may have on average, which
-/// only large bursts can.
+/// The runtime cannot be built, or this seed draws more than twice the calls or tokens that a file may have
+/// on average, which only large bursts can.
 pub fn play(scenario: &Scenario, stack: &ComparedStack, seed: u64) -> std::io::Result<Figures> {
     let record = run::in_virtual_time(scenario, stack, seed, Scale::ONE, || ())?;
     Ok(Figures::of(scenario, stack.name, seed, Scale::ONE, &record))

@@ -1,4 +1,5 @@
-//! Random numbers that depend on the seed and on names alone, so that every stack meets the same calls and faults.
+//! Random numbers that depend on the seed and on names alone, so that every stack meets the same calls and
+//! faults.
 
 /// A generator for one purpose: the same `parts`, the same numbers.
 pub(crate) fn generator(seed: u64, parts: &[u64]) -> fastrand::Rng {

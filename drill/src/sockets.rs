@@ -30,7 +30,8 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Plays the scenario at small scale: once in virtual time, and over sockets until that agrees, or `ATTEMPTS` times.
+    /// Plays the scenario at small scale: once in virtual time, and over sockets until that agrees, or
+    /// `ATTEMPTS` times.
     pub(crate) fn of(scenario: &Scenario, stack: &ComparedStack) -> io::Result<Self> {
         let seed = scenario.seed;
         let scale = Scale::to(scenario, SECONDS, CALLS);

@@ -47,7 +47,8 @@ fn path(directory: &Path, scenario: &Scenario) -> PathBuf {
     directory.join(format!("{}.svg", scenario.name))
 }
 
-/// Creates the directory and an empty file for each of the scenarios, so that a place without use is found before the run.
+/// Creates the directory and an empty file for each of the scenarios, so that a place without use is found
+/// before the run.
 pub(crate) fn reserve(directory: &Path, scenarios: &[Scenario]) -> Result<(), String> {
     let of_option = |path: &Path, error| format!("--svg: cannot write `{}`: {error}", path.display());
     std::fs::create_dir_all(directory).map_err(|error| of_option(directory, error))?;

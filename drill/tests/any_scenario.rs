@@ -103,7 +103,8 @@ const INVALID: &[&str] = &[
     "1979-05-27",
 ];
 
-/// Lines of some of the keys, the required ones mostly among them, a few with an invalid value, twice, or misspelt.
+/// Lines of some of the keys, the required ones mostly among them, a few with an invalid value, twice, or
+/// misspelt.
 fn table(keys: Keys, required: &'static [&'static str]) -> impl Strategy<Value = String> {
     let lines = subsequence(keys.to_vec(), 0..=keys.len().min(4)).prop_flat_map(move |mut chosen| {
         chosen.extend(keys.iter().filter(|(key, _)| required.contains(key)));

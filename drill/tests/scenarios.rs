@@ -341,7 +341,8 @@ fn a_key_that_is_there_twice_is_named() {
     }
 }
 
-/// The key of a mistake of syntax is that of its line or, in an array of several lines, that before the array.
+/// The key of a mistake of syntax is that of its line or, in an array of several lines, that before the
+/// array.
 #[test]
 fn a_mistake_of_syntax_is_reported_near_its_key() {
     for (text, expected) in [
@@ -412,7 +413,8 @@ fn what_would_take_too_long_is_rejected() {
     Scenario::parse("test", &with("", &repeated("[[callers]]\nper_minute = 1\n", 999), "", "")).unwrap();
 }
 
-/// A sum is reported by the key of the group that adds most to it, and what follows from that is not reported.
+/// A sum is reported by the key of the group that adds most to it, and what follows from that is not
+/// reported.
 #[test]
 fn a_sum_that_is_too_large_is_reported_at_its_largest_part() {
     let repeated =

@@ -1,5 +1,5 @@
-//! Whatever a caller sends, the gateway answers with a response of its API, and the provider gets no header of the caller
-//! that providers do not read, no key of the caller and one model.
+//! Whatever a caller sends, the gateway answers with a response of its API, and the provider gets no header
+//! of the caller that providers do not read, no key of the caller and one model.
 //!
 //! Input: the endpoint, lines of headers, an empty line, and the body.
 

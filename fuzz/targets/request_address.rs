@@ -1,5 +1,5 @@
-//! Whatever headers and body a request has, its address replaces the model alone, and no credential, no header of the
-//! connection and no header of another dialect is left.
+//! Whatever headers and body a request has, its address replaces the model alone, and no credential, no
+//! header of the connection and no header of another dialect is left.
 //!
 //! Input: the dialect, lines of headers, an empty line, and the body.
 

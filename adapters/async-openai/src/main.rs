@@ -2,7 +2,8 @@
 //!
 //!     cargo run --manifest-path adapters/Cargo.toml -p tidegate-with-async-openai
 //!
-//! For real providers the line with `providers` is not needed: URLs are built in, and keys are read from the environment.
+//! For real providers the line with `providers` is not needed: URLs are built in, and keys are read from the
+//! environment.
 
 use async_openai::Client;
 use async_openai::config::OpenAIConfig;

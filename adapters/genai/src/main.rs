@@ -2,8 +2,8 @@
 //!
 //!     cargo run --manifest-path adapters/Cargo.toml -p tidegate-with-genai
 //!
-//! For real providers the file of the gateway has no `base_url`: see `crates/tidegate-gateway/example.toml`. The gateway
-//! may also run as a program of its own; then only its address is needed here.
+//! For real providers the file of the gateway has no `base_url`: see `crates/tidegate-gateway/example.toml`.
+//! The gateway may also run as a program of its own; then only its address is needed here.
 
 use futures_util::StreamExt;
 use genai::adapter::AdapterKind;

@@ -2,9 +2,10 @@
 //!
 //!     cargo run --manifest-path adapters/Cargo.toml -p tidegate-with-reqwest-middleware
 //!
-//! The stack is outside and the middleware inside, so the middleware runs once per attempt, which suits signing, tracing
-//! and logging. The other way round does not work: a stack owns its service, and the rest of the middleware is borrowed
-//! for one request. A middleware that retries does not belong inside, since its attempts pass no gate.
+//! The stack is outside and the middleware inside, so the middleware runs once per attempt, which suits
+//! signing, tracing and logging. The other way round does not work: a stack owns its service, and the rest of
+//! the middleware is borrowed for one request. A middleware that retries does not belong inside, since its
+//! attempts pass no gate.
 //!
 //! For a real provider two lines change:
 //!

@@ -50,7 +50,8 @@ pub trait Classifier: Send + Sync + 'static {
         self.probe_body(head, beginning)
     }
 
-    /// Whether a complete body that [`probe_answer`](Self::probe_answer) has left unclear contains the answer.
+    /// Whether a complete body that [`probe_answer`](Self::probe_answer) has left unclear contains the
+    /// answer.
     fn is_answer(&self, expected: ExpectedAnswer, body: &[u8]) -> bool {
         let _ = (expected, body);
         true
@@ -99,8 +100,9 @@ pub trait Classifier: Send + Sync + 'static {
         BodyProbe::Success
     }
 
-    /// Whether a complete body that [`probe_body`](Self::probe_body) has left unclear is an answer without content, because a
-    /// content filter stopped it. It is then passed to [`classify`](Self::classify) like an error.
+    /// Whether a complete body that [`probe_body`](Self::probe_body) has left unclear is an answer without
+    /// content, because a content filter stopped it. It is then passed to [`classify`](Self::classify) like
+    /// an error.
     fn is_filtered(&self, body: &[u8]) -> bool {
         let _ = body;
         false

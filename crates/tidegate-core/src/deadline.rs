@@ -40,8 +40,8 @@ impl Deadline {
         Self::at(now.checked_add(budget).or_else(|| now.checked_add(CENTURY)).unwrap_or(now))
     }
 
-    /// The same deadline, set by the caller. An attempt that it cuts off is neutral for the health of the provider, as if
-    /// the caller had left ([`Clock::CallerDeadline`](crate::Clock::CallerDeadline)).
+    /// The same deadline, set by the caller. An attempt that it cuts off is neutral for the health of the
+    /// provider, as if the caller had left ([`Clock::CallerDeadline`](crate::Clock::CallerDeadline)).
     #[must_use]
     pub const fn of_caller(self) -> Self {
         Self { is_of_caller: true, ..self }

@@ -9,11 +9,12 @@ use std::ops::Deref;
 
 use crate::{BoxError, Elapsed, Failure, Rejection, Untranslatable, UploadError};
 
-/// The error of tidegate's services: the [`Rejection`] of a gate, or the error of the service below, unchanged.
+/// The error of tidegate's services: the [`Rejection`] of a gate, or the error of the service below,
+/// unchanged.
 ///
-/// It dereferences to `dyn std::error::Error`, so that `error.downcast_ref::<hyper::Error>()` finds the error of the
-/// client as in a [`BoxError`]; `?` turns it into one. A rejection is stored in place: to reject a call allocates
-/// nothing.
+/// It dereferences to `dyn std::error::Error`, so that `error.downcast_ref::<hyper::Error>()` finds the error
+/// of the client as in a [`BoxError`]; `?` turns it into one. A rejection is stored in place: to reject a
+/// call allocates nothing.
 pub struct Error(Repr);
 
 enum Repr {
@@ -32,8 +33,8 @@ impl Error {
         Self::from_boxed(slot.take().expect("filled above").into())
     }
 
-    /// Wraps an error like [`new`](Self::new), also one that is not known to be `'static`. An `Error` is put into a box on
-    /// the way.
+    /// Wraps an error like [`new`](Self::new), also one that is not known to be `'static`. An `Error` is put
+    /// into a box on the way.
     #[must_use]
     pub fn boxed<E: Into<BoxError>>(error: E) -> Self {
         Self::from_boxed(error.into())

@@ -84,8 +84,8 @@ impl ErrorBody {
         }
     }
 
-    /// The response to a call that ended in `error`: the status of its code, or 502 if the provider failed without a
-    /// response that could be passed on.
+    /// The response to a call that ended in `error`: the status of its code, or 502 if the provider failed
+    /// without a response that could be passed on.
     ///
     /// ```
     /// use http::Response;
@@ -102,7 +102,8 @@ impl ErrorBody {
         body.into_response(status)
     }
 
-    /// The status of a response to a call that ended in an error: that of its code, or 502 if the provider failed.
+    /// The status of a response to a call that ended in an error: that of its code, or 502 if the provider
+    /// failed.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self.error.code {

@@ -69,7 +69,8 @@ pub use usage_meter::{AttemptUsage, UsageMeter, UsageTotals};
 /// Any error that can travel between services.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Iterates over `error` and its sources, outermost first. The error inside an [`std::io::Error`] is included.
+/// Iterates over `error` and its sources, outermost first. The error inside an [`std::io::Error`] is
+/// included.
 pub fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| match error.downcast_ref::<std::io::Error>() {
         // The `source` of an I/O error skips the error that it was made from.

@@ -47,16 +47,16 @@ pub enum FailureKind {
     ContentFilter,
     /// No response was received: the connection was refused, reset or cut off.
     Transport,
-    /// The provider did not process the request ([`NotProcessed`]), or it could not be sent for lack of a file
-    /// descriptor. Such a failure is neutral for the health of
-    /// the provider: another target may be tried, but no circuit or limit counts it.
+    /// The provider did not process the request ([`NotProcessed`]), or it could not be sent for lack of a
+    /// file descriptor. Such a failure is neutral for the health of the provider: another target may be
+    /// tried, but no circuit or limit counts it.
     NotProcessed,
     /// The request could not be sent: it is malformed, or its body ended in an error.
     Request,
     /// One of tidegate's timers expired.
     Timeout,
-    /// The time passed that the caller has set for the call. Neutral for the health of the provider, as if the caller had
-    /// left.
+    /// The time passed that the caller has set for the call. Neutral for the health of the provider, as if
+    /// the caller had left.
     CallerTimeout,
     /// The response ended before its terminator.
     Truncated,
@@ -110,11 +110,11 @@ impl Outcome {
     /// The outcome of an attempt, or of a response body, that ended in an error.
     ///
     /// The first match in the chain of sources decides. A [`Rejection`] is neutral. A [`Failure`] is used as
-    /// it is. An [`Elapsed`] and an I/O timeout are E3003; the former is neutral for the
-    /// health of the provider if the caller has set the time. An [`UploadError`] is attributed to the caller,
-    /// E1001. A [`NotProcessed`] is E3001. An I/O error that reports that this process has run out of file
-    /// descriptors, ports or memory is E3002 and neutral for the health of the provider, since the request was not
-    /// sent. All other errors, which are transport errors, are E3001.
+    /// it is. An [`Elapsed`] and an I/O timeout are E3003; the former is neutral for the health of the
+    /// provider if the caller has set the time. An [`UploadError`] is attributed to the caller, E1001. A
+    /// [`NotProcessed`] is E3001. An I/O error that reports that this process has run out of file
+    /// descriptors, ports or memory is E3002 and neutral for the health of the provider, since the request
+    /// was not sent. All other errors, which are transport errors, are E3001.
     #[must_use]
     pub fn of_error(error: &(dyn Error + 'static)) -> Self {
         for error in chain(error) {
@@ -174,8 +174,8 @@ impl Failure {
         !self.is_neutral() && self.code.counts_against_health()
     }
 
-    /// Whether the failure shows nothing about the provider, whatever its code: it did not process the request, or the
-    /// caller has set the time that passed.
+    /// Whether the failure shows nothing about the provider, whatever its code: it did not process the
+    /// request, or the caller has set the time that passed.
     #[must_use]
     pub const fn is_neutral(&self) -> bool {
         matches!(self.kind, FailureKind::NotProcessed | FailureKind::CallerTimeout)
@@ -231,7 +231,8 @@ fn is_failure(status: StatusCode) -> bool {
     status.as_u16() >= 400
 }
 
-/// Whether an I/O error reports that this process, and not its peer, has run out of file descriptors, ports or memory.
+/// Whether an I/O error reports that this process, and not its peer, has run out of file descriptors, ports
+/// or memory.
 pub(crate) fn is_exhausted(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| {
         matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)

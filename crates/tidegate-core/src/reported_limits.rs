@@ -96,8 +96,8 @@ impl ReportedLimits {
         Self::from_headers_with(headers, Reset::read)
     }
 
-    /// Like [`from_headers`](Self::from_headers), for servers that write a reset in another format, which `read_reset`
-    /// parses.
+    /// Like [`from_headers`](Self::from_headers), for servers that write a reset in another format, which
+    /// `read_reset` parses.
     #[must_use]
     pub fn from_headers_with(headers: &HeaderMap, read_reset: fn(&str) -> Option<Reset>) -> Self {
         let mut limits = Self::default();
@@ -137,9 +137,10 @@ impl ReportedLimits {
         }
     }
 
-    /// Parses the lists of the IETF drafts, which may be divided among several headers: `"default";r=50;t=30` with
-    /// `"default";q=100;w=60`, or `limit=100, remaining=50, reset=30` with `100;w=60`. Of several limits the first
-    /// one in requests is used, with the policy of the same name or quota; if the quota is not known, else with the first.
+    /// Parses the lists of the IETF drafts, which may be divided among several headers: `"default";r=50;t=30`
+    /// with `"default";q=100;w=60`, or `limit=100, remaining=50, reset=30` with `100;w=60`. Of several limits
+    /// the first one in requests is used, with the policy of the same name or quota; if the quota is not
+    /// known, else with the first.
     fn read_lists(&mut self, headers: &HeaderMap) {
         const POLICIES: [&str; 4] =
             ["ratelimit-policy", "x-ratelimit-policy", "ratelimit-limit", "x-ratelimit-limit"];
@@ -252,7 +253,8 @@ impl LimitStatus {
 }
 
 impl Reset {
-    /// Parses seconds like [`of_number`](Self::of_number), with or without a fraction, or a date of HTTP or RFC 3339.
+    /// Parses seconds like [`of_number`](Self::of_number), with or without a fraction, or a date of HTTP or
+    /// RFC 3339.
     #[must_use]
     pub fn read(value: &str) -> Option<Self> {
         match unsigned(value) {
@@ -261,8 +263,9 @@ impl Reset {
         }
     }
 
-    /// A number of `unit`s, or a Unix time: a number from 10^9 up is one, in seconds, and from 10^12 up in milliseconds,
-    /// whatever its unit would be. No wait is that long, and some providers send the time at which it ends.
+    /// A number of `unit`s, or a Unix time: a number from 10^9 up is one, in seconds, and from 10^12 up in
+    /// milliseconds, whatever its unit would be. No wait is that long, and some providers send the time at
+    /// which it ends.
     #[must_use]
     pub fn of_number(amount: f64, unit: Duration) -> Option<Self> {
         // In seconds, up to the year 5138.

@@ -12,8 +12,9 @@ use crate::{Reset, server_time};
 /// ignored. A point in time is compared with the [`server_time`] of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct RetryHint {
-    /// The time to wait, counted from the moment at which the response was read. Zero gives no information about the
-    /// limit, and stands for the own back-off; [`Failure::wait`](crate::Failure::wait) is without it.
+    /// The time to wait, counted from the moment at which the response was read. Zero gives no information
+    /// about the limit, and stands for the own back-off; [`Failure::wait`](crate::Failure::wait) is without
+    /// it.
     pub wait: Option<Duration>,
     /// Where the wait was found.
     pub source: HintSource,
@@ -76,8 +77,8 @@ impl RetryHint {
     }
 
     /// Parses the headers that are common to all providers: `retry-after-ms`, `x-ms-retry-after-ms`,
-    /// `retry-after` (seconds, with or without a fraction, or a date) and `x-should-retry`. The finest unit wins. Numbers
-    /// from 10^9 up are points in time ([`Reset::of_number`]).
+    /// `retry-after` (seconds, with or without a fraction, or a date) and `x-should-retry`. The finest unit
+    /// wins. Numbers from 10^9 up are points in time ([`Reset::of_number`]).
     #[must_use]
     pub fn from_headers(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
         let should_retry = match text(headers, "x-should-retry") {

@@ -61,8 +61,8 @@ pub struct Usage {
     pub output: Option<u64>,
     /// Tokens of the prompt that the provider read from its cache of prompts.
     pub cache_read: Option<u64>,
-    /// Of these, those that `input` does not contain, since they do not count against the limits: all at Anthropic and Bedrock,
-    /// and none at the others.
+    /// Of these, those that `input` does not contain, since they do not count against the limits: all at
+    /// Anthropic and Bedrock, and none at the others.
     pub uncounted: Option<u64>,
     /// Tokens of the prompt that the provider wrote to its cache of prompts. `input` contains them.
     pub cache_written: Option<u64>,

@@ -5,8 +5,8 @@ use http::header::DATE;
 
 /// The time at the server that sent `headers`: its `Date`, else `now`.
 ///
-/// A point in time in a response, such as a date in `Retry-After`, was computed from the clock of the server. Compared
-/// with a local clock that is an hour off, a wait of ten seconds is an hour, or none.
+/// A point in time in a response, such as a date in `Retry-After`, was computed from the clock of the server.
+/// Compared with a local clock that is an hour off, a wait of ten seconds is an hour, or none.
 #[must_use]
 pub fn server_time(headers: &HeaderMap, now: SystemTime) -> SystemTime {
     let date = headers.get(DATE).and_then(|value| value.to_str().ok());

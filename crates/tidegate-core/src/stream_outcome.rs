@@ -35,7 +35,8 @@ impl StreamOutcome {
         self.0.outcome.get()
     }
 
-    /// Marks a stream that is passed on before any of its content has arrived, since it cannot be held back for longer.
+    /// Marks a stream that is passed on before any of its content has arrived, since it cannot be held back
+    /// for longer.
     pub fn set_unproven(&self) {
         self.0.is_unproven.store(true, Ordering::Relaxed);
     }

@@ -15,8 +15,8 @@ use crate::{ErrorCode, Failure, Gate, MissingCapability, NotProcessedReason, Out
 /// Without a trail nothing is recorded and nothing is allocated. If a call took more than its first attempt,
 /// its trail is in the extensions of the response as well.
 ///
-/// A trail keeps at most [`Trail::MAX_STEPS`] steps. Later steps are dropped, but their attempts are counted. It is
-/// serialised as its `target`, `attempts` and `steps`.
+/// A trail keeps at most [`Trail::MAX_STEPS`] steps. Later steps are dropped, but their attempts are counted.
+/// It is serialised as its `target`, `attempts` and `steps`.
 #[derive(Clone, Debug, Default)]
 #[doc(alias("resilience_metadata", "retry_used", "circuit_breaker_used"))]
 pub struct Trail(Arc<TrailState>);
@@ -56,8 +56,8 @@ pub struct Step {
     pub verdict: Verdict,
 }
 
-/// The decision of a layer, or the result of an attempt. Serialised with its name as `verdict`, in `snake_case`, beside
-/// its fields.
+/// The decision of a layer, or the result of an attempt. Serialised with its name as `verdict`, in
+/// `snake_case`, beside its fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
@@ -110,8 +110,8 @@ pub enum Verdict {
         #[serde(rename = "wait_ms", serialize_with = "as_millis")]
         after: Duration,
     },
-    /// An attempt was cancelled, because the other of two that ran at once had its first token before. The provider may
-    /// bill it.
+    /// An attempt was cancelled, because the other of two that ran at once had its first token before. The
+    /// provider may bill it.
     Cancelled,
     /// The stream broke off, and another target continues it.
     Continued {
@@ -138,11 +138,11 @@ impl Trail {
         extensions.get()
     }
 
-    /// A trail for an attempt that runs beside the others of its call. Its steps are recorded in this trail, with the
-    /// target that the branch has [entered](Self::enter).
+    /// A trail for an attempt that runs beside the others of its call. Its steps are recorded in this trail,
+    /// with the target that the branch has [entered](Self::enter).
     ///
-    /// `opening` is recorded before the first step of the branch, or by [`open`](Self::open). An attempt that a gate
-    /// rejects before that was not made, and leaves no step.
+    /// `opening` is recorded before the first step of the branch, or by [`open`](Self::open). An attempt that
+    /// a gate rejects before that was not made, and leaves no step.
     #[must_use]
     pub fn branch(&self, opening: Verdict) -> Self {
         let target = self.target();
@@ -156,7 +156,8 @@ impl Trail {
         Self(Arc::new(TrailState { steps: Mutex::new(own), parent: Some(self.clone()), branch }))
     }
 
-    /// The number of this [branch](Self::branch) among those of its call, from 1; 0 if it is the trail of the call.
+    /// The number of this [branch](Self::branch) among those of its call, from 1; 0 if it is the trail of the
+    /// call.
     #[must_use]
     pub fn branch_number(&self) -> u32 {
         self.0.branch
@@ -185,8 +186,8 @@ impl Trail {
         self.record_verdict(verdict, 1);
     }
 
-    /// Records an attempt on the wire that was dropped before it had an outcome. Recorded only if attempts ran beside
-    /// each other: else the caller has left, and no layer is left to read the trail.
+    /// Records an attempt on the wire that was dropped before it had an outcome. Recorded only if attempts
+    /// ran beside each other: else the caller has left, and no layer is left to read the trail.
     pub fn cancelled(&self) {
         if self.root().lock().branches > 0 {
             self.record_verdict(Verdict::Cancelled, 1);

@@ -112,8 +112,8 @@ impl Untranslatable {
         }
     }
 
-    /// An error about a field that the translator does not know. `field` must not contain anything else of the
-    /// request.
+    /// An error about a field that the translator does not know. `field` must not contain anything else of
+    /// the request.
     #[must_use]
     pub fn unknown(field: String) -> Self {
         Self {
@@ -122,8 +122,8 @@ impl Untranslatable {
         }
     }
 
-    /// Sets the code by which clients of the caller's API recognize the error, and send the request in another
-    /// form.
+    /// Sets the code by which clients of the caller's API recognize the error, and send the request in
+    /// another form.
     #[must_use]
     pub fn with_error_code(self, code: &'static str) -> Self {
         Self { error_code: Some(code), ..self }

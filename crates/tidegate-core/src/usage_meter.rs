@@ -53,7 +53,8 @@ pub struct AttemptUsage {
     chunks: u64,
 }
 
-/// The tokens of a prompt that were read from a cache, also without those that count as input, and those that were written to it.
+/// The tokens of a prompt that were read from a cache, also without those that count as input, and those that
+/// were written to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct CachedTokens {
     read: u64,

@@ -33,9 +33,9 @@ pub(crate) trait CallTrace: fmt::Debug + Send + Sync {
     /// The caller requests `model`.
     fn set_model(&self, model: &str);
 
-    /// The next attempt is about to be sent to `uri`, with these headers. `trail` is that of the call, or of a hedge;
-    /// `meter` is that of the call, and `hedge` has the tokens of a hedge apart. Returns the index of the attempt, if
-    /// it is traced.
+    /// The next attempt is about to be sent to `uri`, with these headers. `trail` is that of the call, or of
+    /// a hedge; `meter` is that of the call, and `hedge` has the tokens of a hedge apart. Returns the index
+    /// of the attempt, if it is traced.
     fn begin_attempt(
         &self,
         uri: &Uri,

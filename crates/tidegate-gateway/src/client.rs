@@ -1,6 +1,6 @@
-//! The HTTP client for all providers. It sends requests and does nothing else: no redirects, which would send an API key
-//! to another host; no proxy from the environment, since the configuration determines the hosts; no retries, since the
-//! layers count attempts.
+//! The HTTP client for all providers. It sends requests and does nothing else: no redirects, which would send
+//! an API key to another host; no proxy from the environment, since the configuration determines the hosts;
+//! no retries, since the layers count attempts.
 
 use axum::body::Body;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
@@ -67,8 +67,8 @@ fn boxed(response: Response<PackedBody>) -> Response<Body> {
     response.map(Body::new)
 }
 
-/// Replaces other spellings of a content coding by its registered name (RFC 9110, 8.4.1). Several codings stay as they
-/// are.
+/// Replaces other spellings of a content coding by its registered name (RFC 9110, 8.4.1). Several codings
+/// stay as they are.
 fn name_coding<B>(mut response: Response<B>) -> Response<B> {
     let headers = response.headers_mut();
     let codings = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());

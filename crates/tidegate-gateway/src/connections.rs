@@ -24,13 +24,14 @@ struct IdleQueue {
 
 struct IdleConnection {
     since: Instant,
-    /// Those of a connection that has had a call, the response of which may still be in buffers of the gateway.
+    /// Those of a connection that has had a call, the response of which may still be in buffers of the
+    /// gateway.
     transfers: Option<TransferProgress>,
     eviction: Arc<Notify>,
 }
 
-/// The longest time for which the rest of a response keeps a connection without a call from being evicted. Pings are written
-/// as well.
+/// The longest time for which the rest of a response keeps a connection without a call from being evicted.
+/// Pings are written as well.
 const MAX_SENDING: Duration = Duration::from_secs(60);
 
 /// A connection of a caller; an extension of its requests. Clones are the same connection.
@@ -69,8 +70,8 @@ impl IdleConnections {
         CallerConnection(Arc::new(ConnectionEntry { idle: self.clone(), eviction, unread, transfers, state }))
     }
 
-    /// Closes the connection that has been idle for longest, and for at least `idle_time`, without one that still sends a
-    /// response. Returns whether there was one.
+    /// Closes the connection that has been idle for longest, and for at least `idle_time`, without one that
+    /// still sends a response. Returns whether there was one.
     pub(crate) fn evict(&self, idle_time: Duration) -> bool {
         let mut queue = self.lock();
         let mut idle = queue.by_age.iter().take_while(|(_, it)| it.since.elapsed() >= idle_time);
@@ -112,7 +113,8 @@ impl CallerConnection {
         self.0.eviction.notified().await;
     }
 
-    /// Ready once a response was left unread, and the connection has been without a call for `idle_time` since then.
+    /// Ready once a response was left unread, and the connection has been without a call for `idle_time`
+    /// since then.
     pub(crate) async fn unread(&self, idle_time: Duration) {
         self.0.unread.notified().await;
         while !self.is_idle(idle_time) {

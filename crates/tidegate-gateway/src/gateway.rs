@@ -52,8 +52,8 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// A number in a policy is out of range, the TLS backend cannot be initialized, or other machines reach the gateway
-    /// and anybody may use it.
+    /// A number in a policy is out of range, the TLS backend cannot be initialized, or other machines reach
+    /// the gateway and anybody may use it.
     pub fn new(config: Config) -> Result<Self, GatewayConfigError> {
         Ok(Self { state: Arc::new(AppState::new(config)?) })
     }
@@ -83,11 +83,11 @@ impl Gateway {
         self
     }
 
-    /// All paths of the gateway as a router, to be a part of an application. The limits of connections, the timeouts of
-    /// slow callers and the shutdown are then those of the application, and so is the check of the host, unless the file
-    /// names `hosts`. The pages of operators need the admin key if the file has one, or if its `listen` is not on the
-    /// loopback interface. In the example the live page is at `/llm/`; its events do not end when the application stops.
-    /// Clones share the state of the gates.
+    /// All paths of the gateway as a router, to be a part of an application. The limits of connections, the
+    /// timeouts of slow callers and the shutdown are then those of the application, and so is the check of
+    /// the host, unless the file names `hosts`. The pages of operators need the admin key if the file has
+    /// one, or if its `listen` is not on the loopback interface. In the example the live page is at `/llm/`;
+    /// its events do not end when the application stops. Clones share the state of the gates.
     ///
     /// ```
     /// # fn app(gateway: tidegate_gateway::Gateway) -> axum::Router {
@@ -99,7 +99,8 @@ impl Gateway {
         Router::new().fallback_service(service.map_request(paths::normalize::<Body>))
     }
 
-    /// Replaces the configuration while the [router](Self::router) is in use; see [what changes](crate::config#reload).
+    /// Replaces the configuration while the [router](Self::router) is in use; see [what
+    /// changes](crate::config#reload).
     ///
     /// ```
     /// # fn reload(gateway: &tidegate_gateway::Gateway) -> Result<(), tidegate_gateway::GatewayConfigError> {
@@ -120,7 +121,8 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// The address cannot be bound, or the store of shared limits cannot be used and its mode is `fail_closed`.
+    /// The address cannot be bound, or the store of shared limits cannot be used and its mode is
+    /// `fail_closed`.
     pub async fn bind(self) -> io::Result<RunningGateway> {
         let running = self.state.running();
         running.warn_if_open();

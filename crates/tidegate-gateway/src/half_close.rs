@@ -18,8 +18,8 @@ use crate::connections::CallerConnection;
 /// A connection on which a caller may close its sending side while it waits for the response.
 ///
 /// The end of the data of a caller has two meanings. A caller that has announced its last request
-/// (`Connection: close`, or HTTP/1.0) has nothing more to send and still reads. Any other caller has left, and
-/// its call is cancelled. A caller of the first kind that leaves is noticed at the next write.
+/// (`Connection: close`, or HTTP/1.0) has nothing more to send and still reads. Any other caller has left,
+/// and its call is cancelled. A caller of the first kind that leaves is noticed at the next write.
 #[derive(Debug)]
 pub(crate) struct HalfClose<T> {
     inner: T,
@@ -31,8 +31,8 @@ pub(crate) struct HalfClose<T> {
 /// The time between two checks of a connection whose bytes are not read.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The unread bytes behind a request from which the connection is closed after its response. More than these, the end of the
-/// connection among them, may not be received before they are read.
+/// The unread bytes behind a request from which the connection is closed after its response. More than these,
+/// the end of the connection among them, may not be received before they are read.
 const MAX_PIPELINED: usize = 16 * 1024;
 
 /// The most bytes that are discarded in one [`CHECK_INTERVAL`].
@@ -64,8 +64,8 @@ impl AwaitsResponse {
 
     /// Ready once the caller of `stream` has left, although bytes of it are unread.
     ///
-    /// hyper reads nothing while it has bytes of the next request, and does not notice the end of the connection then.
-    /// What a caller sends behind a request that is answered is discarded if it is long.
+    /// hyper reads nothing while it has bytes of the next request, and does not notice the end of the
+    /// connection then. What a caller sends behind a request that is answered is discarded if it is long.
     pub(crate) async fn left(&self, stream: &TcpStream, connection: &CallerConnection) {
         while !is_closed(stream).await {
             let reads = self.reads();
@@ -148,7 +148,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for HalfClose<T> {
         let read = if has_discarded { Ok(()) } else { ready!(Pin::new(&mut self.inner).poll_read(cx, buf)) };
         let is_end = match read {
             Ok(()) => buf.filled().len() == before && buf.remaining() > 0,
-            // The end of a TLS connection without its alert. A request that is cut off by it is found by its length.
+            // The end of a TLS connection without its alert. A request that is cut off by it is found by its
+            // length.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
             Err(error) => return Poll::Ready(Err(error)),
         };

@@ -18,8 +18,8 @@ pub(crate) enum HttpVersion {
 /// The beginning of every HTTP/2 connection, and of no request of HTTP/1.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
-/// The wait for the rest of a preface that arrives in parts. It doubles each time: bytes that are not consumed keep the socket
-/// readable, so that it does not show when more have arrived.
+/// The wait for the rest of a preface that arrives in parts. It doubles each time: bytes that are not
+/// consumed keep the socket readable, so that it does not show when more have arrived.
 const PART_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The longest wait for a further part.
@@ -46,7 +46,8 @@ pub(crate) async fn detect(stream: &TcpStream) -> io::Result<HttpVersion> {
     }
 }
 
-/// The version of a connection that begins with these bytes; `None` if they may be the beginning of a preface.
+/// The version of a connection that begins with these bytes; `None` if they may be the beginning of a
+/// preface.
 fn of_prefix(bytes: &[u8]) -> Option<HttpVersion> {
     if bytes.len() >= PREFACE.len() && bytes.starts_with(PREFACE) {
         return Some(HttpVersion::Http2);

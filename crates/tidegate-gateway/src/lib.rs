@@ -28,23 +28,24 @@
 //! sent its own, so that no proxy in front of the gateway holds it back.
 //!
 //! # Errors
-//! An error response of a provider is forwarded unchanged. An error of the gateway itself has the fields of an
-//! [`ErrorBody`](tidegate::provider::ErrorBody) and those of the caller's API: `error.type` in both APIs,
+//! An error response of a provider is forwarded unchanged. An error of the gateway itself has the fields of
+//! an [`ErrorBody`](tidegate::provider::ErrorBody) and those of the caller's API: `error.type` in both APIs,
 //! `error.code` as OpenAI has it, and the standard code in `error.standard_code`. Its status is 429, 503 or
-//! 504 for a rejection by a gate, 502 if no response was received, 504 if none was received in time, 404 for a
-//! model without a route, 400 and 413 for a body that cannot be forwarded.
+//! 504 for a rejection by a gate, 502 if no response was received, 504 if none was received in time, 404 for
+//! a model without a route, 400 and 413 for a body that cannot be forwarded.
 //!
-//! A request with `x-tidegate-details: trail` gets an object `resilience` in the body of any error that is JSON: the time,
-//! whether a circuit rejected, and whether there were retries and fallbacks, and the [`Trail`](tidegate::Trail) with a time
-//! for each step.
+//! A request with `x-tidegate-details: trail` gets an object `resilience` in the body of any error that is
+//! JSON: the time, whether a circuit rejected, and whether there were retries and fallbacks, and the
+//! [`Trail`](tidegate::Trail) with a time for each step.
 //!
-//! A stream that breaks off ends in an error event of the caller's API with the number of tokens before it. Any other response that breaks off closes the
-//! connection to the caller as well, so that an incomplete body is not taken for a complete one.
+//! A stream that breaks off ends in an error event of the caller's API with the number of tokens before it.
+//! Any other response that breaks off closes the connection to the caller as well, so that an incomplete body
+//! is not taken for a complete one.
 //!
 //! # What is forwarded
 //! The body is forwarded as `application/json`, with the model replaced by that of the target, and so are the
-//! [headers that providers read](config#forwarded-headers). Other headers are not, the credentials of a caller least of
-//! all. The query is forwarded without credentials to targets of the caller's dialect.
+//! [headers that providers read](config#forwarded-headers). Other headers are not, the credentials of a
+//! caller least of all. The query is forwarded without credentials to targets of the caller's dialect.
 //!
 //! Cookies, CORS headers and headers that describe the account of a provider are not returned to callers. The
 //! API key of a provider is removed from its errors and headers, if the provider repeats it. In other
@@ -54,8 +55,9 @@
 //! guesses is the beginning of a key. The errors of the gateway repeat the words of a caller unchanged.
 //!
 //! # Who may use it
-//! Programs on this machine, and elsewhere the [callers](config#callers) of the configuration. The pages of operators need
-//! the [admin key](config#the-admin-key) there. [Web pages](config#web-pages) only if the configuration names their origin.
+//! Programs on this machine, and elsewhere the [callers](config#callers) of the configuration. The pages of
+//! operators need the [admin key](config#the-admin-key) there. [Web pages](config#web-pages) only if the
+//! configuration names their origin.
 //!
 //! # Token counts
 //! `/v1/messages/count_tokens` is forwarded to the first target of the chain with Anthropic's API, outside of
@@ -63,9 +65,10 @@
 //! the tokens are estimated.
 //!
 //! # Recent calls
-//! `/calls` shows the latest calls, newest first: at most 50, or `?limit=`, and with `?code=E2001` or `?target=openai/gpt-4o`
-//! only those that ended so. `/calls/{id}` shows one. A call is shown from its beginning; requests that are rejected
-//! before, because of their key or origin, are none. How many are kept: `calls_kept`, and at most 16 MiB.
+//! `/calls` shows the latest calls, newest first: at most 50, or `?limit=`, and with `?code=E2001` or
+//! `?target=openai/gpt-4o` only those that ended so. `/calls/{id}` shows one. A call is shown from its
+//! beginning; requests that are rejected before, because of their key or origin, are none. How many are kept:
+//! `calls_kept`, and at most 16 MiB.
 //!
 //! | field | |
 //! |---|---|
@@ -79,12 +82,12 @@
 //! | `trail` | every attempt, rejection, wait and fallback, with its time (see [`Trail`](tidegate::Trail)) |
 //!
 //! # Live page
-//! A browser at `/` gets a page with the targets, their circuits and quotas, the changes of state, and the recent calls with
-//! their trails; other clients get the list of paths. The page is a part of the program, loads nothing from another host,
-//! and has buttons for the changes below. It follows `/live`, a stream of server-sent events: first a `snapshot`, then an
-//! `update` with what has changed within half a second, and a comment after five seconds without one. At most 16 subscribers
-//! are accepted at a time; one that leaves 16 events unread is dropped, and the page connects again. The events end when the
-//! gateway stops.
+//! A browser at `/` gets a page with the targets, their circuits and quotas, the changes of state, and the
+//! recent calls with their trails; other clients get the list of paths. The page is a part of the program,
+//! loads nothing from another host, and has buttons for the changes below. It follows `/live`, a stream of
+//! server-sent events: first a `snapshot`, then an `update` with what has changed within half a second, and a
+//! comment after five seconds without one. At most 16 subscribers are accepted at a time; one that leaves 16
+//! events unread is dropped, and the page connects again. The events end when the gateway stops.
 //!
 //! | field | |
 //! |---|---|
@@ -94,15 +97,18 @@
 //! | `transitions` | as in `/transitions`, oldest first; in an update the new ones |
 //! | `calls` | as in `/calls`, oldest first and without the trail, with `number`, `attempts` and `is_fallback`; in an update those that have changed, and at most 100 |
 //!
-//! `/transitions` has the latest 256 changes of the circuits, newest first: `number`, `at`, `target`, `policy`, `from`, `to`,
-//! `reason`, `cooldown_ms` if it opened, and `recovery_ms` if it closed. Of one target at most 64 are kept between two reads.
+//! `/transitions` has the latest 256 changes of the circuits, newest first: `number`, `at`, `target`,
+//! `policy`, `from`, `to`, `reason`, `cooldown_ms` if it opened, and `recovery_ms` if it closed. Of one
+//! target at most 64 are kept between two reads.
 //!
 //! # Targets
-//! `/signals` shows the state of each target under each policy: its gates, whether it has a circuit that rejects calls, the totals of its circuit, the twenty keys with
-//! the most calls, a `health_score` from 0 to 1, and a `status`. It is `unhealthy` if the circuit is open for every key;
-//! `degraded` if it is half-open or open for some key, if the provider has closed the rate limit, or if the score is below 0.5;
-//! otherwise `healthy`. `/healthz` is 200 as long as the gateway runs, with `"status": "degraded"` and the names of the
-//! `targets` that are not healthy, or were not up to a second ago. After a [reload](config#reload) it has its time and result as `last_reload`.
+//! `/signals` shows the state of each target under each policy: its gates, whether it has a circuit that
+//! rejects calls, the totals of its circuit, the twenty keys with the most calls, a `health_score` from 0 to
+//! 1, and a `status`. It is `unhealthy` if the circuit is open for every key; `degraded` if it is half-open
+//! or open for some key, if the provider has closed the rate limit, or if the score is below 0.5; otherwise
+//! `healthy`. `/healthz` is 200 as long as the gateway runs, with `"status": "degraded"` and the names of the
+//! `targets` that are not healthy, or were not up to a second ago. After a [reload](config#reload) it has its
+//! time and result as `last_reload`.
 //!
 //! ```text
 //! curl -X POST localhost:8787/signals/openai/gpt-4o/reset          closes the circuit and refills the quotas
@@ -110,16 +116,18 @@
 //! curl -X POST localhost:8787/signals/openai/gpt-4o/force-closed   admits every call until a reset
 //! ```
 //!
-//! With `?policy=` only the target under that policy is changed. The response contains the changed targets as `/signals`
-//! does. Unless the gateway is on the loopback interface and the configuration has no `[admin]`, these pages need the
-//! [admin key](config#the-admin-key), and `/healthz` names the targets only with it.
+//! With `?policy=` only the target under that policy is changed. The response contains the changed targets as
+//! `/signals` does. Unless the gateway is on the loopback interface and the configuration has no `[admin]`,
+//! these pages need the [admin key](config#the-admin-key), and `/healthz` names the targets only with it.
 //!
 //! # The program
-//! SIGTERM, SIGINT and SIGQUIT stop it, and a second one ends the calls in flight (see [`RunningGateway::stop`]). SIGHUP
-//! [reloads](config#reload) the file. Other signals that end a process by default, such as SIGUSR1 and SIGXCPU, are logged and
-//! ignored, and so is SIGHUP without a file. The log on the standard error output neither fails nor delays a call: lines
-//! that cannot be written are lost, counted, and reported by `/healthz` as `lost_log_lines` and in the log itself. `log = "json"` in the file, or `--log json`, makes each line a JSON object with `timestamp`, `level`, `message` and
-//! the fields of the event; without it lines are text. The variable `RUST_LOG` selects events.
+//! SIGTERM, SIGINT and SIGQUIT stop it, and a second one ends the calls in flight (see
+//! [`RunningGateway::stop`]). SIGHUP [reloads](config#reload) the file. Other signals that end a process by
+//! default, such as SIGUSR1 and SIGXCPU, are logged and ignored, and so is SIGHUP without a file. The log on
+//! the standard error output neither fails nor delays a call: lines that cannot be written are lost, counted,
+//! and reported by `/healthz` as `lost_log_lines` and in the log itself. `log = "json"` in the file, or
+//! `--log json`, makes each line a JSON object with `timestamp`, `level`, `message` and the fields of the
+//! event; without it lines are text. The variable `RUST_LOG` selects events.
 //!
 //! | exit code | |
 //! |---|---|
@@ -129,14 +137,15 @@
 //! | 3 | stopped, and calls were cut; the log has their number |
 //!
 //! # Metrics
-//! `/metrics` has the metrics of `docs/metrics.md` in the text format of Prometheus. In a program of your own,
-//! [`PrometheusMetrics::install`] comes first, and [`Gateway::metrics`] serves them.
+//! `/metrics` has the metrics of `docs/metrics.md` in the text format of Prometheus. In a program of your
+//! own, [`PrometheusMetrics::install`] comes first, and [`Gateway::metrics`] serves them.
 //!
 //! # Callers that leave
-//! A call is cancelled when its caller closes the connection, also behind bytes of a next request. A caller that has announced its last request
-//! (`connection: close`, or HTTP/1.0) may close its sending side and still receives the response; if it leaves,
-//! that is noticed at the next write. With TLS both hold for the end of the TCP connection, with or without the closing
-//! alert of TLS; an alert alone, behind bytes of a next request, is noticed once the response has ended.
+//! A call is cancelled when its caller closes the connection, also behind bytes of a next request. A caller
+//! that has announced its last request (`connection: close`, or HTTP/1.0) may close its sending side and
+//! still receives the response; if it leaves, that is noticed at the next write. With TLS both hold for the
+//! end of the TCP connection, with or without the closing alert of TLS; an alert alone, behind bytes of a
+//! next request, is noticed once the response has ended.
 
 mod access;
 mod alerts;

@@ -12,7 +12,8 @@ pub(crate) struct LogLimit {
 const INTERVAL: Duration = Duration::from_secs(1);
 
 impl LogLimit {
-    /// Counts an occurrence. If a line may be written now, returns the number of occurrences since the last one.
+    /// Counts an occurrence. If a line may be written now, returns the number of occurrences since the last
+    /// one.
     pub(crate) fn count(&mut self) -> Option<u64> {
         self.since += 1;
         if self.last_line.is_some_and(|last| last.elapsed() < INTERVAL) {

@@ -14,9 +14,9 @@ use crate::log_format::LogFormat;
 
 /// A writer for log lines that neither blocks nor fails.
 ///
-/// Lines are queued, and a thread writes them. A line is lost if the queue is full, because the output accepts no
-/// bytes, or if it cannot be written. Lost lines are counted; the output receives their number once it accepts bytes
-/// again.
+/// Lines are queued, and a thread writes them. A line is lost if the queue is full, because the output
+/// accepts no bytes, or if it cannot be written. Lost lines are counted; the output receives their number
+/// once it accepts bytes again.
 ///
 /// ```
 /// use std::io::Write;
@@ -139,7 +139,8 @@ struct Batch {
 }
 
 impl Batch {
-    /// Waits for a line, and adds those that are queued shortly afterwards. `None` once all writers are dropped.
+    /// Waits for a line, and adds those that are queued shortly afterwards. `None` once all writers are
+    /// dropped.
     fn receive(messages: &Receiver<Message>) -> Option<Self> {
         let first = messages.recv().ok()?;
         if matches!(first, Message::Line(_)) {
@@ -296,7 +297,8 @@ mod tests {
         }
     }
 
-    /// Regression: lines of a batch that were written counted as lost, and the next line continued one that was cut.
+    /// Regression: lines of a batch that were written counted as lost, and the next line continued one that
+    /// was cut.
     #[test]
     fn a_line_that_is_cut_is_lost_and_ends_before_the_next_one() {
         let output = Bounded::default();

@@ -25,8 +25,8 @@ use tracing_subscriber::filter::LevelFilter;
 use self::signals::{HangUps, StopSignals};
 use self::text_lines::TextLines;
 
-/// Returns the memory of large bodies to the system within seconds, which glibc's allocator keeps. Without huge pages,
-/// which nearly double the resident memory of an open stream.
+/// Returns the memory of large bodies to the system within seconds, which glibc's allocator keeps. Without
+/// huge pages, which nearly double the resident memory of an open stream.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

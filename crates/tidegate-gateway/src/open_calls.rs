@@ -1,4 +1,5 @@
-//! The calls in flight. They can be ended from outside: when the gateway stops, or when a caller reads no more.
+//! The calls in flight. They can be ended from outside: when the gateway stops, or when a caller reads no
+//! more.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -21,7 +22,8 @@ use crate::connections::{CallerConnection, ConnectionInUse};
 #[derive(Clone, Default)]
 pub(crate) struct CallsInFlight(Arc<Mutex<Slab<Arc<CallSlot>>>>);
 
-/// One call in flight, until it and the [body of its response](Self::watch) are dropped. Clones are the same call.
+/// One call in flight, until it and the [body of its response](Self::watch) are dropped. Clones are the same
+/// call.
 #[derive(Clone)]
 pub(crate) struct CallInFlight(Arc<CallEntry>);
 
@@ -46,7 +48,8 @@ struct CallState {
     busy: Option<ConnectionInUse>,
     /// The body of the response. Dropping it releases the permit of the call.
     body: Option<BoxedBody>,
-    /// Since when a frame was not followed by a request for the next one: the caller reads slowly, or not at all.
+    /// Since when a frame was not followed by a request for the next one: the caller reads slowly, or not at
+    /// all.
     unread_since: Option<Instant>,
     /// When the clock of the attempt has run out. The body cannot observe it while it is not polled.
     attempt_ends: Option<Instant>,
@@ -84,8 +87,8 @@ impl CallsInFlight {
         slots.iter().filter(|slot| slot.end(EndReason::Stopping)).count()
     }
 
-    /// Ends the calls of callers that do not read: those whose attempt has run out of time, and those that have been
-    /// unread for long.
+    /// Ends the calls of callers that do not read: those whose attempt has run out of time, and those that
+    /// have been unread for long.
     pub(crate) fn end_unread(&self) {
         let now = Instant::now();
         for slot in self.slots() {
@@ -142,8 +145,8 @@ impl CallInFlight {
         self.0.slot.lock().ended
     }
 
-    /// Wraps the body of the response, which begins now. It ends in an [`EndReason`] if the call is ended from outside.
-    /// `attempt` is the time of an attempt.
+    /// Wraps the body of the response, which begins now. It ends in an [`EndReason`] if the call is ended
+    /// from outside. `attempt` is the time of an attempt.
     pub(crate) fn watch(&self, body: BoxedBody, attempt: Duration) -> WatchedBody {
         let mut state = self.0.slot.lock();
         // The body of a call that has ended meanwhile is dropped, without the lock.
@@ -178,7 +181,8 @@ impl CallSlot {
         }
         state.ended = Some(reason);
         let (body, waker) = (state.body.take(), state.waker.take());
-        // A caller that does not read may keep the rest of the response, and with it the call, as long as it likes.
+        // A caller that does not read may keep the rest of the response, and with it the call, as long as it
+        // likes.
         let unread = state.busy.take_if(|_| reason == EndReason::Unread);
         drop(state);
         drop(body);

@@ -18,7 +18,8 @@ use crate::running_config::{Entrance, RunningConfig};
 
 /// The gateway as one service: the checks of each request, then the API or the page at its path.
 ///
-/// The APIs are called here and not by the router, whose layers would box the request and the response once more each.
+/// The APIs are called here and not by the router, whose layers would box the request and the response once
+/// more each.
 #[derive(Clone, Debug)]
 pub(crate) struct GatewayService {
     pages: Router,
@@ -37,7 +38,8 @@ impl GatewayService {
         Self { pages: pages::router(Arc::clone(&state)), state, entrance }
     }
 
-    /// Checks the host and the web page of a request, and responds. With origins in the file, responses have CORS headers.
+    /// Checks the host and the web page of a request, and responds. With origins in the file, responses have
+    /// CORS headers.
     fn respond(&self, request: Request<Body>) -> ResponseFuture {
         if request.headers().len() > MAX_HEADERS {
             return rejected(too_many_headers(), request);
@@ -46,7 +48,8 @@ impl GatewayService {
         let pages = running.pages(self.entrance);
         let checked = pages.check(request.method(), request.uri(), request.headers());
         match (checked, pages.cors()) {
-            // Without CORS headers a preflight is refused by the browser, whatever its status: 405, with `allow`.
+            // Without CORS headers a preflight is refused by the browser, whatever its status: 405, with
+            // `allow`.
             (Err(error), _) if request.method() != Method::OPTIONS => rejected(*error, request),
             (Ok(()), Some(cors)) => {
                 let service = self.clone();

@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 pub(crate) struct SharedStream(pub(crate) Arc<TcpStream>);
 
 impl SharedStream {
-    /// Reads what has arrived. If that is less than the buffer can hold, the socket is empty (`epoll(7)`, on edge-triggered
-    /// events): the readiness from before the read is cleared, so that the next read makes no system call. Tokio's own streams do
-    /// the same.
+    /// Reads what has arrived. If that is less than the buffer can hold, the socket is empty (`epoll(7)`, on
+    /// edge-triggered events): the readiness from before the read is cleared, so that the next read makes no
+    /// system call. Tokio's own streams do the same.
     fn try_read(&self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
         let mut is_empty = false;
         let read = self.0.try_io(Interest::READABLE, || {

@@ -19,8 +19,8 @@ mod unix {
     /// The shortest time between two log lines about ignored signals.
     const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-    /// The signals that stop the process: SIGTERM, SIGINT and SIGQUIT. While it exists, other signals that would end
-    /// the process by default are logged and ignored.
+    /// The signals that stop the process: SIGTERM, SIGINT and SIGQUIT. While it exists, other signals that
+    /// would end the process by default are logged and ignored.
     pub(crate) struct StopSignals {
         terminate: Signal,
         interrupt: Signal,
@@ -71,8 +71,9 @@ mod unix {
         }
     }
 
-    /// Signals that have no meaning for the gateway, beside SIGHUP. Without a handler each of them would end the process. At
-    /// SIGXFSZ a file, such as that of the log, has reached its limit: the write fails, which is enough.
+    /// Signals that have no meaning for the gateway, beside SIGHUP. Without a handler each of them would end
+    /// the process. At SIGXFSZ a file, such as that of the log, has reached its limit: the write fails, which
+    /// is enough.
     const IGNORED: &[(&str, process::Signal)] = &[
         ("SIGALRM", process::Signal::ALARM),
         ("SIGUSR1", process::Signal::USR1),

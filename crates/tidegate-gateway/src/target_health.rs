@@ -20,8 +20,8 @@ pub(crate) struct TargetHealth {
 pub(crate) enum HealthStatus {
     /// Calls are admitted, and most of them succeed.
     Healthy,
-    /// The circuit is half-open, the provider has closed the rate limit, more than half of the latest calls have failed,
-    /// or one of these holds for some key.
+    /// The circuit is half-open, the provider has closed the rate limit, more than half of the latest calls
+    /// have failed, or one of these holds for some key.
     Degraded,
     /// The circuit is open; with keys, for every key.
     Unhealthy,

@@ -9,8 +9,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// An event as a line: its time, level, message and fields.
 ///
-/// The formats of `tracing-subscriber` need twice the instructions, which are a twentieth of those of a call. The module is
-/// left out, since it has the name of the field `target`.
+/// The formats of `tracing-subscriber` need twice the instructions, which are a twentieth of those of a call.
+/// The module is left out, since it has the name of the field `target`.
 pub(crate) struct TextLines;
 
 /// Writes the fields of one event into its line.

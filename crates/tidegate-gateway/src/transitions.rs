@@ -51,7 +51,8 @@ pub(crate) struct TransitionEntry {
 const KEPT: usize = 256;
 
 impl TransitionLog {
-    /// Replaces the circuits that are followed by those of `circuits`: the target, its policy and its changes of state.
+    /// Replaces the circuits that are followed by those of `circuits`: the target, its policy and its changes
+    /// of state.
     pub(crate) fn follow(&self, circuits: impl Iterator<Item = (Arc<str>, Arc<str>, Transitions)>) {
         let mut log = self.lock();
         log.read();

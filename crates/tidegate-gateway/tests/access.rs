@@ -58,7 +58,8 @@ fn check_error(path: &str, status: u16, response: &str) {
     }
 }
 
-/// Over HTTP/2 a response that ends before its request is followed by a reset, which some clients report instead.
+/// Over HTTP/2 a response that ends before its request is followed by a reset, which some clients report
+/// instead.
 #[tokio::test]
 async fn a_refusal_over_http_2_follows_the_end_of_the_request() {
     let server = scripted(Reply::ok()).await;
@@ -310,7 +311,8 @@ async fn a_cached_answer_is_for_its_caller_alone() {
     }
 }
 
-/// Regression: the header was there when it was looked up, and removed before it became the key of the answer.
+/// Regression: the header was there when it was looked up, and removed before it became the key of the
+/// answer.
 #[tokio::test]
 async fn an_answer_is_not_cached_by_a_header_that_belongs_to_the_connection() {
     let server = Provider::openai().then(Reply::text("the tide")).otherwise(Reply::status(503));
@@ -550,7 +552,8 @@ async fn a_body_is_json_in_utf_8_for_both_sides() {
     }
 }
 
-/// Nor does it reach a caller in an answer, a comment or a field that nothing reads, in whatever chunks it arrives.
+/// Nor does it reach a caller in an answer, a comment or a field that nothing reads, in whatever chunks it
+/// arrives.
 #[tokio::test]
 async fn the_key_of_the_gateway_is_masked_in_answers() {
     let event = |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");

@@ -66,7 +66,8 @@ async fn check_needs_admin_key(gateway: &RunningGateway) {
     }
 }
 
-/// Regression: the key of any caller was enough to reset and to close targets, and to read the calls of all others.
+/// Regression: the key of any caller was enough to reset and to close targets, and to read the calls of all
+/// others.
 #[tokio::test]
 async fn where_others_reach_the_gateway_its_pages_need_the_admin_key() {
     let gateway = exposed_gateway(&(ADMIN.to_owned() + &routes() + CALLERS)).await;

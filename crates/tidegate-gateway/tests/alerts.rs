@@ -125,7 +125,8 @@ async fn lost_alerts_are_counted_in_the_health() {
     timeout(Duration::from_secs(30), lost).await.expect("a lost alert");
 }
 
-/// An alert that waits for the webhook is still posted, and a webhook that hangs delays the stop by a bounded time.
+/// An alert that waits for the webhook is still posted, and a webhook that hangs delays the stop by a bounded
+/// time.
 #[tokio::test]
 async fn an_alert_that_waits_is_posted_when_the_gateway_stops() {
     let provider = Provider::openai().otherwise(Reply::status(500)).start().await.unwrap();

@@ -212,7 +212,8 @@ async fn refused_calls_have_a_limit_before_their_bodies_are_read() {
     assert_eq!(server.log().calls(), 1);
 }
 
-/// Regression: a response in the background was outside of all limits, and `models` outside of the routes of its caller.
+/// Regression: a response in the background was outside of all limits, and `models` outside of the routes of
+/// its caller.
 #[tokio::test]
 async fn a_body_does_not_lead_out_of_the_limits_of_its_caller() {
     const RESPONSES: &str = "/v1/responses";

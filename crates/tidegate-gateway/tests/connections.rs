@@ -204,7 +204,8 @@ async fn call_http2(caller: &h2::client::SendRequest<Bytes>, body: &str) -> h2::
     response.into_body()
 }
 
-/// Such a caller answers pings, no write to it is blocked, and hyper holds a frame for it: its connection had a call forever.
+/// Such a caller answers pings, no write to it is blocked, and hyper holds a frame for it: its connection had
+/// a call forever.
 #[tokio::test]
 async fn callers_with_an_empty_window_lock_nobody_out_and_are_not_counted_as_cut() {
     let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
@@ -231,7 +232,8 @@ async fn callers_with_an_empty_window_lock_nobody_out_and_are_not_counted_as_cut
 /// Regression: such a connection was taken for an idle one once the last byte was in a buffer of the gateway.
 #[tokio::test]
 async fn a_response_that_is_still_being_sent_is_not_cut_to_make_room() {
-    // What the buffers of a socket take is not known. Of one of these lengths a part that the gateway buffers is left.
+    // What the buffers of a socket take is not known. Of one of these lengths a part that the gateway buffers
+    // is left.
     let lengths: Vec<_> = (4..40).map(|step| step * 200_000).collect();
     let provider = Provider::openai();
     let texts = lengths.iter().chain([&640_000]).map(|length| Reply::text("x".repeat(*length)));
@@ -310,8 +312,8 @@ async fn idle_connections_make_room_when_descriptors_run_out_unexpectedly() {
     assert!((1..20).contains(&lines), "{lines} lines");
 }
 
-/// Lowers the limit of the process such that it can open `count` more descriptors. Those that it opens for a moment, as
-/// to read its configuration again, are not counted as open.
+/// Lowers the limit of the process such that it can open `count` more descriptors. Those that it opens for a
+/// moment, as to read its configuration again, are not counted as open.
 #[cfg(target_os = "linux")]
 async fn leave_descriptors(gateway: &GatewayProcess, count: usize) {
     let mut kept = open_descriptors(gateway);
@@ -334,7 +336,8 @@ fn open_descriptors(gateway: &GatewayProcess) -> Vec<usize> {
     entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
 }
 
-/// Regression: the connection was left open for 2 s then, and a request that was sent meanwhile had no response.
+/// Regression: the connection was left open for 2 s then, and a request that was sent meanwhile had no
+/// response.
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_ends_at_its_timeout() {
     let gateway = gateway(&(openai("p", "http://localhost:1/v1") + &route("*", &["p/m"]))).await;

@@ -26,7 +26,8 @@ async fn call(gateway: &GatewayProcess) -> reqwest::Response {
     client().post(url).header("content-type", "application/json").body(REQUEST).send().await.unwrap()
 }
 
-/// A stream that breaks, and what the gateway logs until its end. The second value is the length of the stream.
+/// A stream that breaks, and what the gateway logs until its end. The second value is the length of the
+/// stream.
 async fn log_of_a_broken_stream(name: &str, settings: &str, args: &[&str]) -> (String, usize) {
     let server = Provider::openai().otherwise(Reply::text("a b c").cut_after(2)).start().await.unwrap();
     let config = format!("notice = \"0s\"\n{settings}")

@@ -51,8 +51,8 @@ impl Collector {
         format!("otlp.endpoint = {:?}\n", self.url)
     }
 
-    /// Stops the gateway, which sends its last spans, and returns all spans: that of the call, and those of its attempts in
-    /// their order.
+    /// Stops the gateway, which sends its last spans, and returns all spans: that of the call, and those of
+    /// its attempts in their order.
     async fn call(mut self, gateway: RunningGateway) -> (Span, Vec<Span>) {
         gateway.stop().await;
         let mut spans = Vec::new();
@@ -243,7 +243,8 @@ fn outcomes(attempts: &[Span]) -> Value {
     attempts.iter().map(|attempt| attributes(attempt, &names)).collect()
 }
 
-/// The hedge ends with the call, whose tokens are its own, and the attempt before at the first token of the hedge.
+/// The hedge ends with the call, whose tokens are its own, and the attempt before at the first token of the
+/// hedge.
 #[tokio::test]
 async fn a_hedge_that_wins_is_a_span_with_the_outcome_and_the_other_is_cancelled() {
     let stream = Reply::text("the-answer").tokens(4).pace(Duration::from_millis(50));

@@ -82,7 +82,8 @@ async fn tls_provider(config: ServerConfig) -> SocketAddr {
     addr
 }
 
-/// A relay that can forget its connections, as a NAT does: what is sent on them is lost, and neither side is informed.
+/// A relay that can forget its connections, as a NAT does: what is sent on them is lost, and neither side is
+/// informed.
 struct Relay {
     addr: SocketAddr,
     counts: Arc<RelayCounts>,

@@ -93,7 +93,8 @@ async fn a_length_beside_chunks_does_not_shorten_a_response() {
     }
 }
 
-/// Regression: trailers got around the checks of headers, so that a caller of HTTP/2 received the key of the provider.
+/// Regression: trailers got around the checks of headers, so that a caller of HTTP/2 received the key of the
+/// provider.
 #[tokio::test]
 async fn trailers_of_a_provider_are_not_forwarded() {
     let answers = [
@@ -188,7 +189,8 @@ async fn a_short_response_that_breaks_off_is_a_bad_gateway() {
     assert_eq!(body["error"]["standard_code"], "E3001");
 }
 
-/// Attack L12 of the field: a call on which the provider failed three times opened the circuit for all others.
+/// Attack L12 of the field: a call on which the provider failed three times opened the circuit for all
+/// others.
 #[tokio::test]
 async fn the_attempts_of_one_call_do_not_open_the_circuit_for_others() {
     let provider = (0..3).fold(Provider::openai(), |provider, _| provider.then(Reply::status(500)));

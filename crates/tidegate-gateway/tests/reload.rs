@@ -406,7 +406,8 @@ fn logged() -> Vec<String> {
     log.lines().filter(|line| !line.contains("response ended")).map(|line| line.trim().to_owned()).collect()
 }
 
-/// A gateway that follows the file at `path`, until `steps` have ended. They get the gateway and what requests a reload.
+/// A gateway that follows the file at `path`, until `steps` have ended. They get the gateway and what
+/// requests a reload.
 async fn following(path: &str, steps: impl AsyncFnOnce(&RunningGateway, &Notify)) {
     let adjust = |config: &mut Config| {
         config.listen = "127.0.0.1:0".parse().unwrap();

@@ -168,8 +168,8 @@ async fn what_was_learned_about_a_key_ends_with_it_in_the_store_as_well() {
     }
 }
 
-/// Regression: each gateway hashed the credentials of callers without an entry with a secret of its own, and had a quota for
-/// each.
+/// Regression: each gateway hashed the credentials of callers without an entry with a secret of its own, and
+/// had a quota for each.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quota_for_each_credential_is_one_of_all_gateways() {

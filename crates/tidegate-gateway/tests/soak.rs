@@ -1,5 +1,5 @@
-//! Mixed load on the program, with callers that leave, providers that fail and restart, exhausted descriptors and a log
-//! without a reader. By hand, and for a minute in the gate:
+//! Mixed load on the program, with callers that leave, providers that fail and restart, exhausted descriptors
+//! and a log without a reader. By hand, and for a minute in the gate:
 //!
 //! ```text
 //! SOAK_SECONDS=60 cargo test -p tidegate-gateway --test soak -- --ignored --nocapture

@@ -268,8 +268,8 @@ async fn a_certificate_is_renewed_while_the_file_has_mistakes() {
     log_of_a_renewal("without-tls", "error", |_, file| format!("max_connections = 0\n{file}")).await;
 }
 
-/// The log of a gateway whose file is changed, with this result, before its certificate is renewed. `change` gets the setting
-/// of the certificate and the rest of the file.
+/// The log of a gateway whose file is changed, with this result, before its certificate is renewed. `change`
+/// gets the setting of the certificate and the rest of the file.
 async fn log_of_a_renewal(name: &str, result: &str, change: impl Fn(&str, &str) -> String) -> String {
     let mut files = CertificateFiles::new(name);
     let (_server, file) = provider(Reply::ok()).await;

@@ -121,8 +121,8 @@ impl Classifier for ProviderClassifier {
             || requests_stream(body)
     }
 
-    /// By the path of the endpoint, and where that leaves the form open by `stream` in the body. A body without
-    /// fields shows no form. xAI answers a deferred request with an id.
+    /// By the path of the endpoint, and where that leaves the form open by `stream` in the body. A body
+    /// without fields shows no form. xAI answers a deferred request with an id.
     fn expected_answer(&self, uri: &Uri, headers: &HeaderMap, body: Option<&[u8]>) -> Option<ExpectedAnswer> {
         let is_anthropic = headers.contains_key(&ANTHROPIC_VERSION);
         let (endpoint, form) =
@@ -130,8 +130,8 @@ impl Classifier for ProviderClassifier {
                 let is_answer = is_anthropic && endpoint::is_messages(uri.path());
                 is_answer.then_some((Endpoint::Messages, AnswerForm::Unknown))
             })?;
-        // A translated request may get its address behind the classification. Its path is still that of the caller, and
-        // its headers are those of the target.
+        // A translated request may get its address behind the classification. Its path is still that of the
+        // caller, and its headers are those of the target.
         let endpoint = match (endpoint, is_anthropic) {
             (Endpoint::Chat, true) => Endpoint::Messages,
             (Endpoint::Messages, false) => Endpoint::Unknown,
@@ -152,9 +152,9 @@ impl Classifier for ProviderClassifier {
 
     /// By the first bytes that are not blank.
     ///
-    /// A compressed body is not read. It is a success if the request accepts a coding: the caller unpacks it, and may
-    /// find an error in it that is not counted. A coding that the request does not accept is no answer, since the caller cannot
-    /// read it, unless the body is not packed at all.
+    /// A compressed body is not read. It is a success if the request accepts a coding: the caller unpacks it,
+    /// and may find an error in it that is not counted. A coding that the request does not accept is no
+    /// answer, since the caller cannot read it, unless the body is not packed at all.
     fn probe_answer(&self, head: &Parts, expected: ExpectedAnswer, beginning: &[u8]) -> BodyProbe {
         let (form, endpoint) = (expected.form, Endpoint::numbered(expected.endpoint));
         let format = BodyFormat::of(&head.headers);

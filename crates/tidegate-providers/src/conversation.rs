@@ -2,13 +2,14 @@
 
 use crate::json::walk::{Leaf, walk};
 
-/// A hash of the messages with which the conversation of a request begins: the instructions of the system, and the messages
-/// to the end of the first one of the user. Later calls of the conversation repeat them, so they have the same hash.
+/// A hash of the messages with which the conversation of a request begins: the instructions of the system,
+/// and the messages to the end of the first one of the user. Later calls of the conversation repeat them, so
+/// they have the same hash.
 ///
-/// The dialects of OpenAI (chat completions and responses), Anthropic and Gemini are read. `None` if there is no text of a
-/// user, or the body is not JSON. The hash is 64-bit FNV-1a over the texts of the content as they are written, the same in
-/// every process. Types, roles, and marks for the cache of a prompt are left out, since clients move them from call to
-/// call. Nothing is allocated.
+/// The dialects of OpenAI (chat completions and responses), Anthropic and Gemini are read. `None` if there is
+/// no text of a user, or the body is not JSON. The hash is 64-bit FNV-1a over the texts of the content as
+/// they are written, the same in every process. Types, roles, and marks for the cache of a prompt are left
+/// out, since clients move them from call to call. Nothing is allocated.
 #[must_use]
 pub fn first_messages_digest(body: &[u8]) -> Option<u64> {
     let mut system = Fnv::default();
@@ -32,7 +33,8 @@ pub fn first_messages_digest(body: &[u8]) -> Option<u64> {
     (messages.is_of_user && messages.has_text).then(|| system.0.rotate_left(32) ^ messages.hash.0)
 }
 
-/// Whether the text at this path is generated or written for the model, and not about the message that has it.
+/// Whether the text at this path is generated or written for the model, and not about the message that has
+/// it.
 fn is_content(path: &[&str]) -> bool {
     let is_cache_mark = |field: &&str| matches!(*field, "cache_control" | "cachePoint");
     !matches!(path, [] | [.., "type"] | [_, "id" | "status"]) && !path.iter().any(is_cache_mark)

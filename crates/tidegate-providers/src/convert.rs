@@ -13,14 +13,16 @@ use crate::stream::sse::SseFramer;
 /// The most events that are put together.
 const MAX_EVENTS: usize = 256 * 1024;
 
-/// The most objects and arrays of events that are put together: more than [`MAX_NODES`](crate::json::MAX_NODES), since events
-/// have four for a token.
+/// The most objects and arrays of events that are put together: more than
+/// [`MAX_NODES`](crate::json::MAX_NODES), since events have four for a token.
 const MAX_EVENT_NODES: usize = 512 * 1024;
 
-/// The most bytes of a stream that an answer is split into: several times those of any answer that is converted.
+/// The most bytes of a stream that an answer is split into: several times those of any answer that is
+/// converted.
 pub(crate) const MAX_CONVERTED: usize = 64 * 1024 * 1024;
 
-/// Puts the events of a complete stream together. `None` if no dialect can, if an event is unreadable, or if there are too many.
+/// Puts the events of a complete stream together. `None` if no dialect can, if an event is unreadable, or if
+/// there are too many.
 pub(crate) fn events_to_document(events: &[u8]) -> Option<Bytes> {
     if nodes(events) > MAX_EVENT_NODES {
         return None;
@@ -49,8 +51,8 @@ pub(crate) fn events_to_document(events: &[u8]) -> Option<Bytes> {
     write(serde_json::to_string(&document).ok()?)
 }
 
-/// Splits a complete answer into the events of a stream. `None` if it is an answer in no known dialect, or if the stream
-/// would be too long.
+/// Splits a complete answer into the events of a stream. `None` if it is an answer in no known dialect, or if
+/// the stream would be too long.
 pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
     if has_too_many_nodes(document) {
         return None;
@@ -830,7 +832,8 @@ mod tests {
         }
     }
 
-    /// Bodies with as many events, in which each event belongs to an item of its own, or all belong to the first.
+    /// Bodies with as many events, in which each event belongs to an item of its own, or all belong to the
+    /// first.
     fn bodies(count: usize, has_own: bool) -> Vec<String> {
         let at = |event: usize| if has_own { event } else { 0 };
         let call = |event: usize| {
@@ -905,7 +908,8 @@ mod tests {
                 assert!(events_to_document(body.as_bytes()).is_some(), "{body:.200}");
                 start.elapsed()
             };
-            // Ten times the size takes about ten times as long, not a hundred times. Other work may delay a run.
+            // Ten times the size takes about ten times as long, not a hundred times. Other work may delay a
+            // run.
             assert!((0..10).any(|_| time(&large) < 25 * time(small)), "{small:.200}");
         }
     }

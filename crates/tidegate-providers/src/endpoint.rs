@@ -75,9 +75,9 @@ impl Endpoint {
     }
 }
 
-/// The endpoint at `path` with this `query`, and the form that its answers have, [`Unknown`](AnswerForm::Unknown) if the
-/// body of the request determines it. `None` if no model is known to answer there: counts, files, batches and audio have
-/// responses of other shapes.
+/// The endpoint at `path` with this `query`, and the form that its answers have,
+/// [`Unknown`](AnswerForm::Unknown) if the body of the request determines it. `None` if no model is known to
+/// answer there: counts, files, batches and audio have responses of other shapes.
 pub(crate) fn answer_at(path: &str, query: &str) -> Option<(Endpoint, AnswerForm)> {
     let path = path.trim_end_matches('/');
     let (parents, last) = split_last(path, b'/').unwrap_or(("", path));
@@ -90,7 +90,8 @@ pub(crate) fn answer_at(path: &str, query: &str) -> Option<(Endpoint, AnswerForm
         (_, "completions", _) => (Endpoint::Unknown, AnswerForm::Unknown),
         (_, "responses", _) => (Endpoint::Responses, AnswerForm::Unknown),
         ("v1" | "anthropic", "messages", _) => (Endpoint::Messages, AnswerForm::Unknown),
-        // Version 1 of Cohere streams in a dialect of its own, as JSON lines or as events, and so do other servers.
+        // Version 1 of Cohere streams in a dialect of its own, as JSON lines or as events, and so do other
+        // servers.
         ("v2", "chat", _) => (Endpoint::Cohere, AnswerForm::Unknown),
         (_, "embeddings", _) | ("v1" | "v2", "embed", _) => (Endpoint::Embeddings, AnswerForm::Document),
         (_, "converse", _) => (Endpoint::Converse, AnswerForm::Document),
@@ -109,14 +110,14 @@ pub(crate) fn answer_at(path: &str, query: &str) -> Option<(Endpoint, AnswerForm
     })
 }
 
-/// Whether `path` is that of messages below any other path, for a request that has a header of Anthropic's dialect. The
-/// messages of a thread of OpenAI's are a list.
+/// Whether `path` is that of messages below any other path, for a request that has a header of Anthropic's
+/// dialect. The messages of a thread of OpenAI's are a list.
 pub(crate) fn is_messages(path: &str) -> bool {
     path.trim_end_matches('/').ends_with("/messages") && !path.contains("/threads/")
 }
 
-/// `rsplit_once` for the short segments of a path: the search of the standard library for a `char` begins with more
-/// work than a segment has bytes.
+/// `rsplit_once` for the short segments of a path: the search of the standard library for a `char` begins
+/// with more work than a segment has bytes.
 fn split_last(path: &str, separator: u8) -> Option<(&str, &str)> {
     let at = path.bytes().rposition(|byte| byte == separator)?;
     Some((&path[..at], &path[at + 1..]))

@@ -7,8 +7,8 @@ pub struct Event<'a> {
     pub name: &'a str,
     /// The data. Empty for a comment.
     pub data: &'a [u8],
-    /// Whether the frame marks the event as an error: `event: error`, a field `error`, or Amazon's `:exception-type`. An
-    /// error in a field has no name.
+    /// Whether the frame marks the event as an error: `event: error`, a field `error`, or Amazon's
+    /// `:exception-type`. An error in a field has no name.
     pub is_error: bool,
     /// Whether the event is larger than its framer keeps, so that the data is its beginning and its end.
     pub is_cut: bool,
@@ -36,15 +36,15 @@ impl Event<'_> {
     }
 }
 
-/// Maximum number of bytes that are kept of an event; of a larger one the beginning and the end are kept. The longest
-/// events that were seen echo a whole prompt, and begin with their type, or contain a file, and end with their stop
-/// reason.
+/// Maximum number of bytes that are kept of an event; of a larger one the beginning and the end are kept. The
+/// longest events that were seen echo a whole prompt, and begin with their type, or contain a file, and end
+/// with their stop reason.
 pub(crate) const MAX_EVENT: usize = 256 * 1024;
 
 /// Bytes in pieces, of which the beginning and the end are kept.
 ///
-/// What is cut out of JSON is nearly always the middle of one long string. So both parts together are the same document
-/// with a shorter string.
+/// What is cut out of JSON is nearly always the middle of one long string. So both parts together are the
+/// same document with a shorter string.
 pub(crate) struct CappedBuffer {
     bytes: Vec<u8>,
     cap: usize,
@@ -85,7 +85,8 @@ impl CappedBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// What is kept, the same for the same bytes in whatever pieces. Neither a character nor an escape is cut in two.
+    /// What is kept, the same for the same bytes in whatever pieces. Neither a character nor an escape is cut
+    /// in two.
     pub(crate) fn finish(&mut self) -> &[u8] {
         if self.is_cut() {
             let head = self.cap - self.tail();

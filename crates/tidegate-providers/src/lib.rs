@@ -36,7 +36,8 @@
 //! 2. The message, matched by whole words: "explanation" does not contain the word "plan", and links are
 //!    skipped.
 //! 3. The status, or the number that a body contains in its place.
-//! 4. E3001 for what came with the status of a success: the provider accepted the request and did not answer it.
+//! 4. E3001 for what came with the status of a success: the provider accepted the request and did not answer
+//!    it.
 //!
 //! The wait is taken from the usual headers, else from a field of the body, else from the message, else from
 //! the reset header of the exhausted limit. No wait can exceed

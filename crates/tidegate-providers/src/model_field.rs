@@ -122,8 +122,8 @@ impl ModelField {
 }
 
 impl ModelSpan {
-    /// The body with another model in this position; `None` if the position is outside of it. All other bytes are
-    /// unchanged.
+    /// The body with another model in this position; `None` if the position is outside of it. All other bytes
+    /// are unchanged.
     #[must_use]
     pub fn replace(&self, body: &Bytes, model: &str) -> Option<Bytes> {
         let (Range { start, end }, model) = (self.0.clone(), Value::from(model).to_string());
@@ -186,8 +186,8 @@ enum FieldName {
 }
 
 impl FieldName {
-    /// The name of a key as it is written; `None` if it is no text, because it has half of a surrogate pair. A server that
-    /// leaves the half out may read the model.
+    /// The name of a key as it is written; `None` if it is no text, because it has half of a surrogate pair.
+    /// A server that leaves the half out may read the model.
     fn of(key: &[u8]) -> Option<Self> {
         if key.contains(&b'\\') {
             let unescaped = serde_json::from_slice::<String>(&[b"\"", key, b"\""].concat());

@@ -46,8 +46,8 @@ impl Estimate for PromptEstimate {
 }
 
 /// Reads the output limit and the number of choices of a JSON request. Each text of the prompt is passed to
-/// `count` as it is written. The returned input covers the tokens beside these texts. `None` if the body is no JSON object, or
-/// not valid to its end: what follows would not be counted.
+/// `count` as it is written. The returned input covers the tokens beside these texts. `None` if the body is
+/// no JSON object, or not valid to its end: what follows would not be counted.
 pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<Estimated> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return None;

@@ -40,9 +40,10 @@ const CLIENT_TOOLS: [&str; 8] =
 const GOOGLE_TOOLS: [&[u8]; 6] =
     [b"googleSearch", b"google_search", b"codeExecution", b"code_execution", b"urlContext", b"url_context"];
 
-/// Whether a POST with this `body` changes something at the provider, so that it must not run twice at once: it creates
-/// a file, a job or a thread; the response is stored, runs in the background or belongs to a conversation; or the provider
-/// runs tools. OpenAI stores a response unless `store` is `false`. A request of an unknown form has no side effects.
+/// Whether a POST with this `body` changes something at the provider, so that it must not run twice at once:
+/// it creates a file, a job or a thread; the response is stored, runs in the background or belongs to a
+/// conversation; or the provider runs tools. OpenAI stores a response unless `store` is `false`. A request of
+/// an unknown form has no side effects.
 ///
 /// ```
 /// use tidegate_providers::has_side_effects;
@@ -75,8 +76,8 @@ pub fn has_side_effects(uri: &Uri, body: &[u8]) -> bool {
     is_found || stores && is_read.is_some()
 }
 
-/// Whether the provider runs one of these tools. Those of a caller are functions, or have no type in Anthropic's and
-/// Google's API. Nothing is built of them but their type: they may be as long as a request.
+/// Whether the provider runs one of these tools. Those of a caller are functions, or have no type in
+/// Anthropic's and Google's API. Nothing is built of them but their type: they may be as long as a request.
 fn has_provider_tool(tools: &[u8]) -> bool {
     let tools: Vec<&RawValue> = serde_json::from_slice(tools).unwrap_or_default();
     tools.iter().any(|tool| {

@@ -71,8 +71,8 @@ fn has_escaped_letters(body: &[u8]) -> bool {
     has_escapes && ESCAPE.find_iter(body).any(|at| matches!(body.get(at + 4), Some(b'4'..=b'7')))
 }
 
-/// Whether the body is a JSON object with a field, so that the absence of the flag means something. Every endpoint
-/// that has the flag answers with a document without it.
+/// Whether the body is a JSON object with a field, so that the absence of the flag means something. Every
+/// endpoint that has the flag answers with a document without it.
 pub(crate) fn has_fields(body: &[u8]) -> bool {
     let fields = body.trim_ascii_start().strip_prefix(b"{");
     fields.is_some_and(|fields| fields.trim_ascii_start().starts_with(b"\""))
@@ -121,7 +121,8 @@ mod tests {
         assert!(!requests_deferral(br#"{"model":"m","stream":true,"deferred":false}"#));
     }
 
-    /// Regression: the nesting was counted from the start of the body for each match, so that a body of 1 MiB took half a minute.
+    /// Regression: the nesting was counted from the start of the body for each match, so that a body of 1 MiB
+    /// took half a minute.
     #[test]
     fn many_nested_flags_are_passed_over_in_linear_time() {
         let body = format!(r#"{{"x":[{}],"stream":true}}"#, vec![r#"{"stream":true}"#; 16_000].join(","));

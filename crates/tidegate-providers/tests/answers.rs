@@ -255,8 +255,8 @@ fn is_answer(path: &str, body: &[u8]) -> bool {
 
 #[test]
 fn an_answer_is_one_at_its_own_endpoint_only() {
-    // Cohere's path is also that of servers with OpenAI's dialect; the two of OpenAI, and of embeddings, have one form.
-    // Servers that know chat completions only answer with one to a request for a response.
+    // Cohere's path is also that of servers with OpenAI's dialect; the two of OpenAI, and of embeddings, have
+    // one form. Servers that know chat completions only answer with one to a request for a response.
     let is_shared = |one, other| {
         let is_either = |a, b| (one == a && other == b) || (one == b && other == a);
         one == other
@@ -508,8 +508,8 @@ fn a_response_that_is_incomplete_has_the_stop_reason_of_its_details() {
     }
 }
 
-/// The answers that a content filter stopped: without content, and with the content that came before. In the second column
-/// are the documents, in the third the events of a stream.
+/// The answers that a content filter stopped: without content, and with the content that came before. In the
+/// second column are the documents, in the third the events of a stream.
 #[rustfmt::skip]
 const FILTERED: &[(&str, &[&str], &[&str], bool)] = &[
     (CHAT, &[
@@ -545,7 +545,8 @@ const FILTERED: &[(&str, &[&str], &[&str], bool)] = &[
         &[r#"{"type":"content-delta","delta":{"message":{"content":{"text":"Hi"}}}}"#, r#"{"type":"message-end","delta":{"finish_reason":"ERROR_TOXIC"}}"#], true),
 ];
 
-/// The failure in a complete document from a path at which no model is known to answer, as the wire judges it.
+/// The failure in a complete document from a path at which no model is known to answer, as the wire judges
+/// it.
 fn failure_of_resource(document: &str) -> Option<(ErrorCode, FailureKind)> {
     let (classifier, head) = (ProviderClassifier::default(), head(&[(CONTENT_TYPE, "application/json")]));
     let is_failure = match classifier.probe_body(&head, document.as_bytes()) {

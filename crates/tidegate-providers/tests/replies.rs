@@ -636,7 +636,8 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Regression: a role named "insufficient balance, try again in 24h" closed the provider for a day, for every caller.
+    /// Regression: a role named "insufficient balance, try again in 24h" closed the provider for a day, for
+    /// every caller.
     #[test]
     fn what_a_message_quotes_from_the_request_closes_no_provider(
         provider in any_provider(),

@@ -1,9 +1,10 @@
-//! Decisions per second, and the time that a decision adds to a call, beside two plain limiters on the same server:
-//! `cargo run --release -p tidegate-redis --example measure`.
+//! Decisions per second, and the time that a decision adds to a call, beside two plain limiters on the same
+//! server: `cargo run --release -p tidegate-redis --example measure`.
 //!
-//! The quota is never used up. In the first measurement 64 callers decide as fast as they can; in the second one 10 000
-//! calls a second arrive, ten every millisecond, and the time of each decision is taken. All limiters share one connection.
-//! The circuits see one failure in ten calls; with a shared window these are reported to the server.
+//! The quota is never used up. In the first measurement 64 callers decide as fast as they can; in the second
+//! one 10 000 calls a second arrive, ten every millisecond, and the time of each decision is taken. All
+//! limiters share one connection. The circuits see one failure in ten calls; with a shared window these are
+//! reported to the server.
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -15,8 +15,8 @@ const FAILURE_THRESHOLD: u32 = 3;
 const COOLDOWN: Duration = Duration::from_millis(200);
 
 impl Breaker {
-    /// Whether an operation may start. The first one after a cooldown is a probe: others wait for its result, at most for
-    /// another cooldown.
+    /// Whether an operation may start. The first one after a cooldown is a probe: others wait for its result,
+    /// at most for another cooldown.
     pub(crate) fn admits(&mut self, now: Instant) -> bool {
         match self.open_until {
             None => true,
@@ -28,7 +28,8 @@ impl Breaker {
         }
     }
 
-    /// Records the result of an operation. Returns whether the server is available now and was not before, or the reverse.
+    /// Records the result of an operation. Returns whether the server is available now and was not before, or
+    /// the reverse.
     pub(crate) fn record(&mut self, is_ok: bool, now: Instant) -> bool {
         let was_available = self.is_available();
         if is_ok {

@@ -49,7 +49,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Listeners {
-    /// Adds a listener. The names are walked only once they have doubled, so that many names cost little each.
+    /// Adds a listener. The names are walked only once they have doubled, so that many names cost little
+    /// each.
     pub(crate) fn add(&self, name: &str, listener: Weak<dyn StoreListener>) {
         let mut listeners = self.lock();
         let ListenersByName { by_name, clean_at } = &mut *listeners;
@@ -111,7 +112,8 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Passes on what is published, until it is dropped. What is missed while the connection is lost comes with the next lease.
+/// Passes on what is published, until it is dropped. What is missed while the connection is lost comes with
+/// the next lease.
 pub(crate) async fn listen(client: Client, channel: String, process: String, listeners: &Listeners) {
     let mut wait = RETRY.0;
     loop {

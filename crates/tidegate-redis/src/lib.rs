@@ -1,8 +1,8 @@
 //! Rate limits, cooldowns and circuits of [`tidegate`] that several processes share through Redis or Valkey.
 //!
 //! # When to use it
-//! Several processes call one provider with one account; see [`tidegate::store`] for how limits are shared, the bounds, and
-//! what happens without the server.
+//! Several processes call one provider with one account; see [`tidegate::store`] for how limits are shared,
+//! the bounds, and what happens without the server.
 //!
 //! # Example
 //! ```no_run
@@ -18,15 +18,15 @@
 //! ```
 //!
 //! # The server
-//! Redis 5 or newer, or Valkey. Every operation is one script, which the server has cached, and takes the time of the server.
-//! The keys of one limit have one hash tag, so that they are on one node of a cluster. The address is that of a server, of a
-//! cluster of one node, or of a proxy in front of a cluster; that of one of several nodes is an error of
-//! [`check`](RedisStore::check), because the node has a part of the keys. The keys have a
-//! [prefix](RedisSettings::prefix), and expire when they have had no effect for a minute; that of a circuit after an hour, and
-//! that of its window after an hour and its time.
+//! Redis 5 or newer, or Valkey. Every operation is one script, which the server has cached, and takes the
+//! time of the server. The keys of one limit have one hash tag, so that they are on one node of a cluster.
+//! The address is that of a server, of a cluster of one node, or of a proxy in front of a cluster; that of
+//! one of several nodes is an error of [`check`](RedisStore::check), because the node has a part of the keys.
+//! The keys have a [prefix](RedisSettings::prefix), and expire when they have had no effect for a minute;
+//! that of a circuit after an hour, and that of its window after an hour and its time.
 //!
-//! A connection on which the server has not replied for some seconds is replaced, also if nothing has reported its end. Pings
-//! find that out for the channel, every 2 s.
+//! A connection on which the server has not replied for some seconds is replaced, also if nothing has
+//! reported its end. Pings find that out for the channel, every 2 s.
 //!
 //! | key | holds |
 //! |---|---|
@@ -37,20 +37,20 @@
 //! | `tidegate:{member:<scope>:<name>}:buckets`, `..:processes` | the same, of a member of a group whose key is left out: without buckets |
 //! | `tidegate:events` | a channel: what one process changes and the others need to have at once |
 //!
-//! `<name>` is that of the layer, for a circuit and a member followed by `:account=<hash>` if the store has an
-//! [account](tidegate::store::Store::account), and by `:<hash>` if the layer has keys. Colons, braces and `%` in scopes and
-//! names are percent-encoded.
+//! `<name>` is that of the layer, for a circuit and a member followed by `:account=<hash>` if the store has
+//! an [account](tidegate::store::Store::account), and by `:<hash>` if the layer has keys. Colons, braces and
+//! `%` in scopes and names are percent-encoded.
 //!
 //! # URLs
-//! `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, `unix:///path` for a socket. The URL is in no message,
-//! log line or `Debug` output.
+//! `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, `unix:///path` for a socket. The URL is
+//! in no message, log line or `Debug` output.
 //!
 //! # Common mistakes
 //! - Two fleets on one server with the same prefix: they are one fleet then.
-//! - A server that is restarted empty: at most one burst is admitted in addition, and no circuit is probed for the longer of
-//!   its cooldown and 5 s, unless a process still has the turn to probe.
-//! - A server that evicts keys (`maxmemory-policy`): an evicted bucket is full. The processes report what they have seen of
-//!   it, so that at most one burst is admitted in addition.
+//! - A server that is restarted empty: at most one burst is admitted in addition, and no circuit is probed
+//!   for the longer of its cooldown and 5 s, unless a process still has the turn to probe.
+//! - A server that evicts keys (`maxmemory-policy`): an evicted bucket is full. The processes report what
+//!   they have seen of it, so that at most one burst is admitted in addition.
 
 mod breaker;
 mod events;

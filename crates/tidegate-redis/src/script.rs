@@ -141,7 +141,8 @@ impl Scripts {
 
 impl Keys {
     pub(crate) fn new(prefix: &str, name: &str) -> Self {
-        // A brace in a name would end the hash tag. The names of layers have no other `%` than in `%25` and `%3A`.
+        // A brace in a name would end the hash tag. The names of layers have no other `%` than in `%25` and
+        // `%3A`.
         let name = name.replace('{', "%7B").replace('}', "%7D");
         Self {
             buckets: format!("{prefix}:{{{name}}}:buckets"),
@@ -193,8 +194,8 @@ pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros().min(MAX_MICROS)).unwrap_or(u64::MAX)
 }
 
-/// The field of a quota, of which there are `earlier` ones with its unit and its period. Another period or unit is another
-/// quota; of another amount it is the same one, whose settings have changed.
+/// The field of a quota, of which there are `earlier` ones with its unit and its period. Another period or
+/// unit is another quota; of another amount it is the same one, whose settings have changed.
 fn field(quota: &QuotaRequest, earlier: usize) -> String {
     let unit = match quota.unit {
         LimitUnit::Requests => "requests",

@@ -50,8 +50,8 @@ struct CurrentConnection {
 /// How long a connection may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection may be without a sign of the other side until it is closed, and how long a new one has to be opened and
-/// to reply.
+/// How long a connection may be without a sign of the other side until it is closed, and how long a new one
+/// has to be opened and to reply.
 const SILENCE: Duration = Duration::from_secs(5);
 
 impl RedisStore {
@@ -64,8 +64,8 @@ impl RedisStore {
         Self::with_settings(RedisSettings::new(url)).await
     }
 
-    /// Connects to the server. In the mode `fail_open` an unreachable server is a warning in the log: the decisions are local
-    /// until it is there.
+    /// Connects to the server. In the mode `fail_open` an unreachable server is a warning in the log: the
+    /// decisions are local until it is there.
     ///
     /// # Errors
     ///
@@ -127,7 +127,8 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`RedisStoreError::Unavailable`], with what is wrong: no reply within 5 s, an error, or a cluster of several nodes.
+    /// [`RedisStoreError::Unavailable`], with what is wrong: no reply within 5 s, an error, or a cluster of
+    /// several nodes.
     pub async fn check(&self) -> Result<(), RedisStoreError> {
         let mut connection = self.0.connection().manager.clone();
         let nodes = async {
@@ -206,8 +207,8 @@ impl Inner {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces a connection on which several replies in a row were late: it may be lost, and the operations that gave up have
-    /// not seen its end.
+    /// Replaces a connection on which several replies in a row were late: it may be lost, and the operations
+    /// that gave up have not seen its end.
     fn reconnect(&self) {
         let mut connection = self.connection();
         if connection.since.elapsed() >= SILENCE

@@ -79,7 +79,8 @@ impl ConnectionServer {
         Self::start(script, true, false).await
     }
 
-    /// A server of HTTP/1.1 that answers the first request of each connection, and closes it when a second arrives.
+    /// A server of HTTP/1.1 that answers the first request of each connection, and closes it when a second
+    /// arrives.
     ///
     /// # Errors
     ///

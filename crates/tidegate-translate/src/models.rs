@@ -76,7 +76,8 @@ pub(crate) fn thinking_control(target: &str) -> ThinkingControl {
     }
 }
 
-/// The maximum output tokens of the model of `target`, if known. Larger values are rejected, so that translations lower them.
+/// The maximum output tokens of the model of `target`, if known. Larger values are rejected, so that
+/// translations lower them.
 #[must_use]
 pub fn max_output_tokens(target: &str) -> Option<u64> {
     ModelTable::new().capabilities(target)?.max_output_tokens
@@ -134,9 +135,9 @@ pub(crate) fn uses_max_completion_tokens(target: &str) -> bool {
     matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
 }
 
-/// Whether a final assistant message may be the beginning of the response. The caller would receive the beginning twice from
-/// OpenAI's models, which respond to it as to a finished message, and from Mistral's, which repeat it. For other providers this
-/// is unknown.
+/// Whether a final assistant message may be the beginning of the response. The caller would receive the
+/// beginning twice from OpenAI's models, which respond to it as to a finished message, and from Mistral's,
+/// which repeat it. For other providers this is unknown.
 pub(crate) fn may_continue_assistant_message(target: &str) -> bool {
     !matches!(Provider::named(target), Provider::OpenAi | Provider::Azure | Provider::Mistral)
 }
@@ -146,8 +147,8 @@ pub(crate) fn accepts_user_after_tool(target: &str) -> bool {
     Provider::named(target) != Provider::Mistral
 }
 
-/// Whether the content of a message may have parts. DeepSeek takes only text ("invalid type: sequence, expected
-/// a string").
+/// Whether the content of a message may have parts. DeepSeek takes only text ("invalid type: sequence,
+/// expected a string").
 pub(crate) fn accepts_parts(target: &str) -> bool {
     Provider::named(target) != Provider::DeepSeek
 }

@@ -30,7 +30,8 @@ impl RequestFields {
         self.0.get(name).map(|value| value.get())
     }
 
-    /// A field of this type, of which nothing else is kept. `None` if there is no such field, or one of another type.
+    /// A field of this type, of which nothing else is kept. `None` if there is no such field, or one of
+    /// another type.
     pub(crate) fn read_as<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_str(self.raw(name)?).ok()
     }
@@ -109,7 +110,8 @@ pub(crate) fn type_of(json: &str) -> Option<String> {
     serde_json::from_str::<Typed>(json).ok()?.r#type
 }
 
-/// Calls `each` with the elements of a list one by one. `None` if `json` is not a list, or once `each` returns `None`.
+/// Calls `each` with the elements of a list one by one. `None` if `json` is not a list, or once `each`
+/// returns `None`.
 pub(crate) fn for_each_element<'a>(
     json: &'a str,
     each: impl FnMut(&'a RawValue) -> Option<()>,

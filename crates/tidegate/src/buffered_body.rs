@@ -18,9 +18,9 @@ pub const ERROR_BODY_LIMIT: usize = 64 * 1024;
 /// The time limit for reading an error body. The status has already determined that the response failed.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The number of buffered frames is limited as well, because each frame uses memory of its own: to one for every
-/// so many bytes of the limit, and to 1024 for an error body. A provider that sends one whitespace byte per second
-/// to keep the connection alive reaches that after seventeen minutes.
+/// The number of buffered frames is limited as well, because each frame uses memory of its own: to one for
+/// every so many bytes of the limit, and to 1024 for an error body. A provider that sends one whitespace byte
+/// per second to keep the connection alive reaches that after seventeen minutes.
 const BYTES_PER_FRAME: usize = 64;
 
 /// The limit on the number of frames is no lower than this.
@@ -42,7 +42,8 @@ pub struct BufferedBody<B: Body> {
     limit: usize,
     error: Option<Error>,
     has_ended: bool,
-    /// The nesting of a JSON document that has to be closed at the end, if the connection does not count its bytes.
+    /// The nesting of a JSON document that has to be closed at the end, if the connection does not count its
+    /// bytes.
     open: Option<JsonDepth>,
     read_timeout: Option<Pin<Box<Sleep>>>,
     inner: Pin<Box<B>>,

@@ -35,7 +35,8 @@ pub(crate) enum Hedging {
     None,
     /// A chain sends it once more if it is late, so that no layer below does.
     Watched,
-    /// It is the one that was sent once more. It is sent at once or not at all, since the other one is under way.
+    /// It is the one that was sent once more. It is sent at once or not at all, since the other one is under
+    /// way.
     Hedge,
 }
 

@@ -1,4 +1,5 @@
-//! What the layers use by default of the providers and the translators, and what they use without those features.
+//! What the layers use by default of the providers and the translators, and what they use without those
+//! features.
 
 #[cfg(feature = "providers")]
 mod of_providers {

@@ -11,8 +11,8 @@ pub(crate) fn with_positive_jitter(wait: Duration, random: f64) -> Duration {
     wait.saturating_add(spread(wait).mul_f64(random))
 }
 
-/// `duration` times `factor`. It saturates at the longest duration, and is exact if the factor is 1; zero stays
-/// zero.
+/// `duration` times `factor`. It saturates at the longest duration, and is exact if the factor is 1; zero
+/// stays zero.
 pub(crate) fn scaled(duration: Duration, factor: f64) -> Duration {
     if duration.is_zero() || factor == 1.0 {
         return duration;

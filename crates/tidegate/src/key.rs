@@ -22,9 +22,9 @@ use crate::defaults;
 /// a header cannot be crafted to collide with the state of another caller. Requests without the header (or
 /// other source of the key) share one state; a request without a [model](Self::model) is rejected.
 ///
-/// In a configuration it is a string: `"tenant"` (or `"caller"`), `"credential"`, `"model"`, `"header:<name>"`, `"path"` or
-/// `"host"`. Two values are equal if they use the same part of the head; a closure is equal to its clones
-/// only.
+/// In a configuration it is a string: `"tenant"` (or `"caller"`), `"credential"`, `"model"`,
+/// `"header:<name>"`, `"path"` or `"host"`. Two values are equal if they use the same part of the head; a
+/// closure is equal to its clones only.
 #[derive(Clone)]
 pub struct KeyBy(KeySource);
 
@@ -72,7 +72,8 @@ static API_KEYS: [HeaderName; 3] = [
     HeaderName::from_static("x-goog-api-key"),
 ];
 
-/// Names one key, opaquely: the hash of the key with the secret of this process. It is printed as 16 hexadecimal digits.
+/// Names one key, opaquely: the hash of the key with the secret of this process. It is printed as 16
+/// hexadecimal digits.
 ///
 /// The same key has the same id in every layer of the process, and another one in the next process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,11 +133,13 @@ impl KeyBy {
         Self(KeySource::Tenant)
     }
 
-    /// Uses the [`Model`] in the extensions, or else the field `model` of a body that is a [`Payload`](crate::Payload) in memory.
+    /// Uses the [`Model`] in the extensions, or else the field `model` of a body that is a
+    /// [`Payload`](crate::Payload) in memory.
     ///
-    /// A request with neither is rejected with E1001: with a shared key, the limit of one model would be that of all. So is
-    /// every request without the extension if the feature `providers` is off. A stack with retries or fallbacks buffers every
-    /// body; gates alone read a `Payload` alone. The body is parsed for each gate; the extension saves that.
+    /// A request with neither is rejected with E1001: with a shared key, the limit of one model would be that
+    /// of all. So is every request without the extension if the feature `providers` is off. A stack with
+    /// retries or fallbacks buffers every body; gates alone read a `Payload` alone. The body is parsed for
+    /// each gate; the extension saves that.
     #[must_use]
     pub const fn model() -> Self {
         Self(KeySource::Model)
@@ -151,7 +154,8 @@ impl KeyBy {
         }
     }
 
-    /// Whether a request has the same key after it was addressed to another server, with another credential and model.
+    /// Whether a request has the same key after it was addressed to another server, with another credential
+    /// and model.
     pub(crate) fn is_of_caller(&self) -> bool {
         match &self.0 {
             KeySource::Tenant => true,
@@ -164,7 +168,8 @@ impl KeyBy {
         }
     }
 
-    /// The key of a request; `hasher` carries the secret. `None` if the key is the model and the request has none.
+    /// The key of a request; `hasher` carries the secret. `None` if the key is the model and the request has
+    /// none.
     pub(crate) fn key<B: 'static>(&self, request: &Request<B>, mut hasher: DefaultHasher) -> Option<KeyId> {
         mem::discriminant(&self.0).hash(&mut hasher);
         match &self.0 {

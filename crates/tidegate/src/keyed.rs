@@ -17,8 +17,9 @@ use crate::{Deadline, ErrorCode, Gate, Rejection, RejectionReason, clock};
 
 /// A handle to the state of a gate: one state that all requests share, or with `key_by` one state per key.
 ///
-/// With keys the handle of the layer is a template. It is used by no request; it holds what is the same for all keys.
-/// Every look at a gate, whether it admits, peeks, reads or resets, finds the state of a request here.
+/// With keys the handle of the layer is a template. It is used by no request; it holds what is the same for
+/// all keys. Every look at a gate, whether it admits, peeks, reads or resets, finds the state of a request
+/// here.
 pub(crate) trait KeyedHandle: Clone {
     /// The gate that rejects a request without a key.
     const GATE: Gate;
@@ -26,11 +27,12 @@ pub(crate) trait KeyedHandle: Clone {
     /// The states by key; `None` if all requests share this state.
     fn by_key(&self) -> Option<&Keyed<Self>>;
 
-    /// The state of a new key, with everything that was [changed](Self::change_all) in this template. `None` is a request
-    /// without a key.
+    /// The state of a new key, with everything that was [changed](Self::change_all) in this template. `None`
+    /// is a request without a key.
     fn for_key(&self, key: Option<KeyId>, head: &RequestHead<'_>) -> Self;
 
-    /// Applies what was [changed](Self::change_all) in the template. A key may be created during such a change.
+    /// Applies what was [changed](Self::change_all) in the template. A key may be created during such a
+    /// change.
     fn follow(&self, _template: &Self) {}
 
     /// Whether a call in flight holds the state or waits for it.
@@ -39,8 +41,8 @@ pub(crate) trait KeyedHandle: Clone {
     /// Whether the state behaves like a new one, so that it can be dropped.
     fn is_pristine(&self, now: Instant) -> bool;
 
-    /// The state of the request's key, which is created if there is none; `None` without keys. A request without a key is
-    /// rejected.
+    /// The state of the request's key, which is created if there is none; `None` without keys. A request
+    /// without a key is rejected.
     #[inline]
     fn of_key<B: 'static>(&self, request: &Request<B>) -> Result<Option<Self>, Rejection> {
         let Some(keys) = self.by_key() else { return Ok(None) };
@@ -54,7 +56,8 @@ pub(crate) trait KeyedHandle: Clone {
         is_missing.then(|| no_key(Self::GATE))
     }
 
-    /// The state of the request's key, if there is one; without keys this one. Does not count as a use of the key.
+    /// The state of the request's key, if there is one; without keys this one. Does not count as a use of the
+    /// key.
     fn find<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
         match self.by_key() {
             None => Some(self.clone()),
@@ -62,8 +65,8 @@ pub(crate) trait KeyedHandle: Clone {
         }
     }
 
-    /// The state that the request would meet now: that of its key, one like that of a new key, or without keys this one.
-    /// It is not kept, and does not count as a use of the key.
+    /// The state that the request would meet now: that of its key, one like that of a new key, or without
+    /// keys this one. It is not kept, and does not count as a use of the key.
     fn met_by<B: 'static>(&self, request: &Request<B>) -> Cow<'_, Self> {
         match self.by_key() {
             None => Cow::Borrowed(self),
@@ -139,7 +142,8 @@ pub(crate) const DEFAULT_MAX_KEYS: usize = 10_000;
 /// negligible.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The interval between sweeps while the map is full, so that pristine states are dropped before states with counts are evicted.
+/// The interval between sweeps while the map is full, so that pristine states are dropped before states with
+/// counts are evicted.
 const SWEEP_INTERVAL_WHEN_FULL: Duration = Duration::from_secs(1);
 
 impl<T: KeyedHandle> Keyed<T> {
@@ -200,7 +204,8 @@ impl<T: KeyedHandle> Keyed<T> {
     }
 }
 
-/// The rejection of a request without a key. One state for all such requests would make them share the limit of one model.
+/// The rejection of a request without a key. One state for all such requests would make them share the limit
+/// of one model.
 #[cold]
 fn no_key(gate: Gate) -> Rejection {
     Rejection::new(gate, ErrorCode::InvalidRequest).because(RejectionReason::NoModel)

@@ -36,8 +36,8 @@ impl<S: Clone, T: for<'a> From<&'a S>> LayerState<S, T> {
         Self(Shared::new(LayerStateInner { key, ..self.0.changed(change) }))
     }
 
-    /// A new state of the same name in the place of this one, with changed settings: the [handles](Self::to_hand_out) of the
-    /// layer follow.
+    /// A new state of the same name in the place of this one, with changed settings: the
+    /// [handles](Self::to_hand_out) of the layer follow.
     pub(crate) fn replace(&self, change: impl FnOnce(&mut S)) -> Self {
         Self(self.0.replace(self.0.changed(change)))
     }

@@ -72,8 +72,8 @@
 //! reservations and circuit admissions are held until the last byte of the response body, or until the body
 //! is dropped.
 //!
-//! Every layer makes a `Service<http::Request<_>>` that returns `http::Response<impl Body>`; its error is [`Error`]. If a
-//! layer rejects a call, the error is a [`Rejection`], found with [`Rejection::find`].
+//! Every layer makes a `Service<http::Request<_>>` that returns `http::Response<impl Body>`; its error is
+//! [`Error`]. If a layer rejects a call, the error is a [`Rejection`], found with [`Rejection::find`].
 //!
 //! # Features
 //!

@@ -19,10 +19,12 @@ pub(crate) const LONG_DOCUMENT: usize = 256 * 1024;
 static RUNNING: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, usize::from)));
 
-/// Work on one document: done at the first poll if the document is short, and else on a thread for blocking work.
+/// Work on one document: done at the first poll if the document is short, and else on a thread for blocking
+/// work.
 ///
-/// The result is an error if the runtime shuts down, or if the work has panicked. Work that waits for its turn is dropped
-/// with this future. The box is one allocation, beside the many of work that parses a document.
+/// The result is an error if the runtime shuts down, or if the work has panicked. Work that waits for its
+/// turn is dropped with this future. The box is one allocation, beside the many of work that parses a
+/// document.
 pub struct DocumentWork<T>(SyncWrapper<BoxedWork<T>>);
 
 type BoxedWork<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;

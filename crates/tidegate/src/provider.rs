@@ -13,8 +13,8 @@
 //! | answers that need no provider | [`AnswerSynthesizer`], with an [`AnswerRecorder`] |
 //! | what models support | [`ModelCatalog`] |
 //!
-//! The feature `providers` has implementations for the known providers in `providers`, the feature `translate`
-//! in `translators`.
+//! The feature `providers` has implementations for the known providers in `providers`, the feature
+//! `translate` in `translators`.
 
 use http::{Request, Response};
 use http_body::Body;

@@ -11,8 +11,8 @@ use crate::events::Decision;
 use crate::key::KeyId;
 use crate::{AttemptBudget, Error, ErrorCode, Gate, Rejection, Trail};
 
-/// Records in the trail of the call and emits that a gate of `target` rejected, by the state of `key` where it has keys, and
-/// returns the rejection.
+/// Records in the trail of the call and emits that a gate of `target` rejected, by the state of `key` where
+/// it has keys, and returns the rejection.
 pub(crate) fn record_rejection(
     rejection: Rejection,
     target: &str,
@@ -40,8 +40,8 @@ pub(crate) fn deadline_passed() -> Rejection {
 
 /// A call that was rejected at once.
 ///
-/// It takes a part of the budget of its task, so that a loop over calls that are rejected yields to other tasks, as
-/// one over calls that are sent does.
+/// It takes a part of the budget of its task, so that a loop over calls that are rejected yields to other
+/// tasks, as one over calls that are sent does.
 #[derive(Debug)]
 pub(crate) struct RejectedCall(Option<Rejection>);
 

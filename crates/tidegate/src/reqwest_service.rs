@@ -16,14 +16,16 @@ use crate::{Error, ErrorCode, Failure, FailureKind, Payload};
 
 /// A [`reqwest::Client`] as a service of `http` requests and `http` responses.
 ///
-/// The timeout and the redirect policy of the client apply. The URL is removed from errors, since it may contain a
-/// key. A request that cannot be built is E1001, an error of the caller; a timeout of the client is E3003.
+/// The timeout and the redirect policy of the client apply. The URL is removed from errors, since it may
+/// contain a key. A request that cannot be built is E1001, an error of the caller; a timeout of the client is
+/// E3003.
 ///
 /// A request of a fallback chain that its target was to address, and did not, is rejected with E1001; see
 /// [`FallbackLayer::then`](crate::FallbackLayer::then).
 ///
 /// A request that the provider did not process is sent once more, within the same attempt; see
-/// [`reconnect`](mod@crate::reconnect). [`from_builder`](Self::from_builder) sends it over a fresh connection.
+/// [`reconnect`](mod@crate::reconnect). [`from_builder`](Self::from_builder) sends it over a fresh
+/// connection.
 ///
 /// ```
 /// use tidegate::{ReqwestService, ResilienceBuilder};
@@ -40,16 +42,17 @@ struct PlainClient(Client);
 impl ReqwestService {
     /// Sends requests with `client`.
     ///
-    /// A request that was not processed is sent again with the same client, which may choose another kept connection that
-    /// is closed. By default reqwest itself repeats a request up to twice if an HTTP/2 connection refuses it.
+    /// A request that was not processed is sent again with the same client, which may choose another kept
+    /// connection that is closed. By default reqwest itself repeats a request up to twice if an HTTP/2
+    /// connection refuses it.
     #[must_use]
     pub fn new(client: Client) -> Self {
         let client = PlainClient(client);
         Self(Reconnect::without_report(client.clone(), client))
     }
 
-    /// Sends requests with the client that `builder` returns, and those that were not processed once more with a second
-    /// client that keeps no connections. The retries of reqwest are disabled.
+    /// Sends requests with the client that `builder` returns, and those that were not processed once more
+    /// with a second client that keeps no connections. The retries of reqwest are disabled.
     ///
     /// # Errors
     ///

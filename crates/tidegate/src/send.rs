@@ -58,9 +58,9 @@ where
 
 /// Waits until the service is ready, then for its response.
 ///
-/// The same as tower's `Oneshot`, but for the future of the service, which is a parameter of its own: whether this
-/// type is `Send` does not depend on the bounds of the service, one of which the compiler cannot prove for an `async`
-/// block that returns a [`BoxError`](crate::BoxError).
+/// The same as tower's `Oneshot`, but for the future of the service, which is a parameter of its own: whether
+/// this type is `Send` does not depend on the bounds of the service, one of which the compiler cannot prove
+/// for an `async` block that returns a [`BoxError`](crate::BoxError).
 #[pin_project]
 pub struct SendFuture<S, R, F> {
     #[pin]

@@ -5,8 +5,8 @@ use crate::sync::unpoisoned;
 
 /// A state that the values of a layer, their services and their handles share.
 ///
-/// Layer values and services hold the state itself, and guards a copy of their thread. A handle that was given out is a
-/// follower: when a setter replaces the state of its layer, it follows.
+/// Layer values and services hold the state itself, and guards a copy of their thread. A handle that was
+/// given out is a follower: when a setter replaces the state of its layer, it follows.
 ///
 /// ```text
 /// layer ──▶ state ◀─────── follower ◀── handles given out before the setter
@@ -17,7 +17,8 @@ use crate::sync::unpoisoned;
 #[derive(Debug)]
 pub(crate) struct Shared<T>(Arc<Node<T>>);
 
-// With a tag of its own, rather than one in the unused values of a state, it takes one comparison to find a state.
+// With a tag of its own, rather than one in the unused values of a state, it takes one comparison to find a
+// state.
 #[derive(Debug)]
 #[repr(u8)]
 enum Node<T> {
@@ -40,7 +41,8 @@ impl<T> Shared<T> {
         Self(Arc::new(Node::State { state, follower: Mutex::default() }))
     }
 
-    /// The same state, for a handle that is given out: it follows when the state is [replaced](Self::replace).
+    /// The same state, for a handle that is given out: it follows when the state is
+    /// [replaced](Self::replace).
     pub(crate) fn follower(&self) -> Self {
         let Node::State { follower, .. } = &*self.0 else { return self.clone() };
         let mut follower = unpoisoned(follower.lock());
@@ -58,7 +60,8 @@ impl<T> Shared<T> {
         Self(Arc::new(Node::Copy { state: self.resolved() }))
     }
 
-    /// The state that a follower leads to now: what a guard holds, so that it is released where it was acquired.
+    /// The state that a follower leads to now: what a guard holds, so that it is released where it was
+    /// acquired.
     #[inline]
     pub(crate) fn resolved(&self) -> Self {
         self.target().clone()
@@ -66,8 +69,8 @@ impl<T> Shared<T> {
 
     /// `next` in the place of this state.
     ///
-    /// The followers follow, unless something else still uses this state: another layer value, a service, a call.
-    /// They would no longer show what is in use.
+    /// The followers follow, unless something else still uses this state: another layer value, a service, a
+    /// call. They would no longer show what is in use.
     pub(crate) fn replace(&self, next: T) -> Self {
         let next = Self::new(next);
         if let Node::State { follower, .. } = &*self.0

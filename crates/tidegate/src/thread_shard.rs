@@ -84,9 +84,10 @@ impl<T> PerThread<T> {
 
 /// A reference that services hold, with a copy for each thread.
 ///
-/// Every call in flight owns a reference to the state of its layer, because its response may outlive the service. With one
-/// reference count for all, the threads would write to it alternately, twice a call, and two threads would do no more
-/// calls than one (0.9 x, measured). Each thread therefore counts on its own copy.
+/// Every call in flight owns a reference to the state of its layer, because its response may outlive the
+/// service. With one reference count for all, the threads would write to it alternately, twice a call, and
+/// two threads would do no more calls than one (0.9 x, measured). Each thread therefore counts on its own
+/// copy.
 pub struct ByThread<T> {
     shared: Arc<Copies<T>>,
 }

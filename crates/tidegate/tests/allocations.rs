@@ -1,6 +1,6 @@
 //! Pitfall P18 (docs/pitfalls.md): names and events that are built for every call without a subscriber. Here,
-//! nothing is allocated for observers that are not installed. The same numbers hold with and without the feature
-//! `metrics`.
+//! nothing is allocated for observers that are not installed. The same numbers hold with and without the
+//! feature `metrics`.
 
 use std::future::{Future, Ready, ready};
 use std::pin::pin;
@@ -36,7 +36,8 @@ fn allocated<S: HttpService<Payload>>(service: &mut S, request: Request<Payload>
     count.count_total
 }
 
-/// The same for a thread that has called the service before: the first call makes a reference count for the thread.
+/// The same for a thread that has called the service before: the first call makes a reference count for the
+/// thread.
 fn allocated_again<S: HttpService<Payload>>(mut service: S) -> u64 {
     allocated(&mut service, of_tenant());
     allocated(&mut service, of_tenant())
@@ -76,8 +77,8 @@ fn a_rejection_allocates_nothing() {
     );
 }
 
-/// Pitfall P18 (docs/pitfalls.md). The state of a queued call, its timer and the measurement of its answer are boxed, so
-/// that the future and the body of every other call are small.
+/// Pitfall P18 (docs/pitfalls.md). The state of a queued call, its timer and the measurement of its answer
+/// are boxed, so that the future and the body of every other call are small.
 #[test]
 fn a_call_that_waits_allocates_its_state_its_timer_and_its_measurement() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -129,8 +130,8 @@ fn a_call_within_the_quota_and_its_limit_headers_allocate_nothing() {
     }
 }
 
-/// Pitfall P18 (docs/pitfalls.md), for a successful call. A part that may retry keeps a copy of the request, in a box;
-/// everything else is on the stack of the caller.
+/// Pitfall P18 (docs/pitfalls.md), for a successful call. A part that may retry keeps a copy of the request,
+/// in a box; everything else is on the stack of the caller.
 #[test]
 fn the_whole_stack_allocates_only_a_copy_of_the_request() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -1,5 +1,5 @@
-//! Every decision as an event and as a value. In a process of its own: tracing caches whether an event has a subscriber,
-//! and a thread without one may cache that at the same moment.
+//! Every decision as an event and as a value. In a process of its own: tracing caches whether an event has a
+//! subscriber, and a thread without one may cache that at the same moment.
 
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -26,8 +26,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Seed items 24, 41 and 85: the name of a breaker is a field of its events. Here, events have levels and fields
-/// in common, and one logger per name is a filter of the program.
+/// Seed items 24, 41 and 85: the name of a breaker is a field of its events. Here, events have levels and
+/// fields in common, and one logger per name is a filter of the program.
 #[tokio::test(start_paused = true)]
 async fn the_events_of_a_breaker_have_its_name_as_a_field() {
     let log = Log::default();

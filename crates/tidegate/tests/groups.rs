@@ -139,7 +139,8 @@ mod unequal_quotas {
     }
 }
 
-/// Calls `service` at this interval for `duration`, from as many callers as it takes. Returns the calls that failed.
+/// Calls `service` at this interval for `duration`, from as many callers as it takes. Returns the calls that
+/// failed.
 async fn load<S>(service: &S, interval: Duration, duration: Duration) -> usize
 where
     S: HttpService<Payload, Body: Send, Future: Send, Error: Send> + Clone + Send + Sync + 'static,
@@ -315,7 +316,8 @@ async fn one_conversation_that_is_larger_than_a_share_is_spread() {
         imbalance(&counts) * 100.0
     );
     let most = *counts.iter().max().unwrap() as f64;
-    // A quarter more than its share of 2 000, and three deviations of 300 calls a minute, which are 17 per cent.
+    // A quarter more than its share of 2 000, and three deviations of 300 calls a minute, which are 17 per
+    // cent.
     assert!(most <= 2_000.0 * 1.45, "{counts:?}");
 }
 

@@ -3,9 +3,9 @@ use std::time::Duration;
 use crate::run::Record;
 use crate::scenario::{PlannedFaultKind, Scenario};
 
-/// The time from the start of the first fault of the scenario, see [`first_fault`], to the first call that makes no attempt at
-/// its provider, if that is not a member of a group, which other calls pass by anyway; and from the end of the fault to the
-/// first answer of the provider.
+/// The time from the start of the first fault of the scenario, see [`first_fault`], to the first call that
+/// makes no attempt at its provider, if that is not a member of a group, which other calls pass by anyway;
+/// and from the end of the fault to the first answer of the provider.
 pub(super) fn of(scenario: &Scenario, record: &Record) -> (Option<Duration>, Option<Duration>) {
     let Some((provider, start, end)) = first_fault(scenario) else { return (None, None) };
     let mut has_attempt = vec![false; record.calls.len()];
@@ -30,8 +30,9 @@ pub(super) fn of(scenario: &Scenario, record: &Record) -> (Option<Duration>, Opt
     (detected.map(|call| call.at - start), recovered)
 }
 
-/// The provider, the start and the end of the fault that starts first, of those that start in the middle of the scenario. It
-/// ends with the faults of the same provider that follow it without a gap. A lower capacity is no fault of its own.
+/// The provider, the start and the end of the fault that starts first, of those that start in the middle of
+/// the scenario. It ends with the faults of the same provider that follow it without a gap. A lower capacity
+/// is no fault of its own.
 fn first_fault(scenario: &Scenario) -> Option<(usize, Duration, Option<Duration>)> {
     let of_provider = |provider: usize| {
         let faults = scenario.providers[provider].faults.iter();

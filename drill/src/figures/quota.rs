@@ -5,8 +5,8 @@ use crate::scenario::{ProviderSpec, Scale, Scenario};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The share of the scarcest limit that was used: of its refill over the scenario, and of the first burst. The limits of the
-/// members of a group count together, if all have one.
+/// The share of the scarcest limit that was used: of its refill over the scenario, and of the first burst.
+/// The limits of the members of a group count together, if all have one.
 pub(super) fn used(scenario: &Scenario, scale: Scale, record: &Record) -> Option<f64> {
     let minutes = scenario.duration.0.as_secs_f64() * scale.time / MINUTE.as_secs_f64() + 1.0;
     let max_tokens = |call: u32| record.calls.get(call as usize).map_or(0, |(call, _)| call.max_tokens);

@@ -16,7 +16,8 @@ pub struct CallerGroup {
     pub arrivals: Arrivals,
     /// Calls a minute, on average. Required unless the arrivals are `"once"`.
     pub per_minute: Option<f64>,
-    /// Calls at one moment, on average for `"bursts"`, at most 10 000, and exactly for `"once"`; 10 by default.
+    /// Calls at one moment, on average for `"bursts"`, at most 10 000, and exactly for `"once"`; 10 by
+    /// default.
     pub burst: Option<u32>,
     /// When the group starts; at the start of the scenario by default.
     pub from: Time,
@@ -46,7 +47,8 @@ pub enum Arrivals {
     Poisson,
     /// In equal distances.
     Even,
-    /// Groups of calls at one moment, with exponential gaps. Their sizes are drawn evenly from 1 to twice the mean.
+    /// Groups of calls at one moment, with exponential gaps. Their sizes are drawn evenly from 1 to twice the
+    /// mean.
     Bursts,
     /// All at the start of the group.
     Once,

@@ -51,7 +51,8 @@ pub enum PlannedFaultKind {
     Cut,
     /// The answer stops in its middle, and the connection stays open.
     Stall,
-    /// A stream starts with a success and reports an error before its first token; an answer that is not streamed is 500.
+    /// A stream starts with a success and reports an error before its first token; an answer that is not
+    /// streamed is 500.
     ErrorEvent,
     /// A success with an empty body.
     Empty,

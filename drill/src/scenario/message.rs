@@ -56,7 +56,8 @@ fn key_of_line(line: &str) -> &str {
     &line[..line.bytes().position(|byte| !is_key(byte)).unwrap_or(line.len())]
 }
 
-/// The key whose value begins or continues after this text: that of the last equals sign outside of quotes and comments.
+/// The key whose value begins or continues after this text: that of the last equals sign outside of quotes
+/// and comments.
 fn key_before(text: &str) -> &str {
     let (mut key, mut start, mut at) = ("", 0, 0);
     while let Some(byte) = text.as_bytes().get(at) {

@@ -6,15 +6,15 @@ use super::fault::PlannedFault;
 use super::message::word;
 use super::span::{DrawnRange, Time};
 
-/// One provider. The first of a scenario is the one that callers address, and the others are its fallbacks, in their
-/// order.
+/// One provider. The first of a scenario is the one that callers address, and the others are its fallbacks,
+/// in their order.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderSpec {
     /// Its name, of lower-case letters, digits and hyphens.
     pub name: String,
-    /// The group that it is a member of: any of its members may take a call. The members of a group follow each other, and
-    /// have one place in the order. None by default.
+    /// The group that it is a member of: any of its members may take a call. The members of a group follow
+    /// each other, and have one place in the order. None by default.
     pub group: Option<String>,
     /// Its API; `"openai"` by default. All providers of a scenario speak Anthropic's, or none does.
     #[serde(default, deserialize_with = "word")]

@@ -16,8 +16,8 @@ impl Scale {
     /// No change.
     pub const ONE: Self = Self { time: 1.0, load: 1.0 };
 
-    /// A scenario that takes about `seconds`, with about `calls` calls; longer if the times would become so short that the
-    /// load of the machine shows.
+    /// A scenario that takes about `seconds`, with about `calls` calls; longer if the times would become so
+    /// short that the load of the machine shows.
     pub fn to(scenario: &Scenario, seconds: f64, calls: f64) -> Self {
         let time = scenario.duration.0.as_secs_f64() / seconds;
         Self { time: time.clamp(1.0, MAX_TIME), load: (scenario.mean_calls() / calls).max(1.0) }

@@ -8,7 +8,8 @@ use super::check::{DAY, unexpected};
 use super::message::number;
 use super::{Arrivals, CallerGroup, Scenario};
 
-/// The most calls, and tokens of their prompts and answers, on average. With a seed at most twice as many are drawn.
+/// The most calls, and tokens of their prompts and answers, on average. With a seed at most twice as many are
+/// drawn.
 const MAX_CALLS: f64 = 100_000.0;
 const MAX_PROMPTS: f64 = 100_000_000.0;
 const MAX_ANSWERS: f64 = 10_000_000.0;
@@ -19,7 +20,8 @@ const MAX_CALLS_BY_PROVIDERS: f64 = 1_000_000.0;
 /// The most pings that callers wait for.
 const MAX_PINGS: f64 = 1_000_000.0;
 
-/// One kind of work: the key of a group that it depends on, its bound, what it is, and that of one call at most.
+/// One kind of work: the key of a group that it depends on, its bound, what it is, and that of one call at
+/// most.
 type WorkKind = (&'static str, f64, &'static str, fn(&CallerGroup) -> u32);
 
 const KINDS: [WorkKind; 3] = [
@@ -58,8 +60,8 @@ impl Scenario {
         true
     }
 
-    /// The seconds between the pings of a provider below which callers would wait for too many: they wait for all of their
-    /// answer.
+    /// The seconds between the pings of a provider below which callers would wait for too many: they wait for
+    /// all of their answer.
     pub(super) fn least_pings(&self) -> f64 {
         let waited = self
             .callers

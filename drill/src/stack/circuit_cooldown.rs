@@ -1,8 +1,8 @@
 //! The time that a circuit of another crate stays open, on tokio's clock.
 //!
-//! tower-resilience and recloser read the clock of the machine, which stands still in virtual time. In a run in virtual
-//! time their own wait is zero, and this one is in front of them: a circuit that has opened rejects until the wait has
-//! passed, and decides again after that. Over sockets they keep their own time.
+//! tower-resilience and recloser read the clock of the machine, which stands still in virtual time. In a run
+//! in virtual time their own wait is zero, and this one is in front of them: a circuit that has opened
+//! rejects until the wait has passed, and decides again after that. Over sockets they keep their own time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Attempts whose bad responses take the way of an error, for the layers of tower-resilience that judge errors alone.
+//! Attempts whose bad responses take the way of an error, for the layers of tower-resilience that judge
+//! errors alone.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +13,8 @@ use super::{AnswerBody, StackService, peer};
 
 type AttemptResult = Result<Response<AnswerBody>, BoxError>;
 
-/// The result of an attempt, as a success or as a failure. Hedge needs both to be `Sync`, and a failure to be `Clone`.
+/// The result of an attempt, as a success or as a failure. Hedge needs both to be `Sync`, and a failure to be
+/// `Clone`.
 #[derive(Clone)]
 pub(super) struct JudgedResult(Arc<Mutex<Option<AttemptResult>>>);
 
@@ -45,7 +47,8 @@ pub(super) fn judged(attempt: StackService) -> JudgedAttempt {
     }))
 }
 
-/// The layer around a judged attempt, with the result of the attempt. `failure` is that in an error of the layer.
+/// The layer around a judged attempt, with the result of the attempt. `failure` is that in an error of the
+/// layer.
 pub(super) fn unjudged<S, E>(layered: S, failure: fn(E) -> Option<JudgedResult>) -> StackService
 where
     S: Service<Request<Bytes>, Response = JudgedResult, Error = E> + Clone + Send + Sync + 'static,

@@ -1,5 +1,5 @@
-//! What the stacks of other crates have in common: a client of plain requests, and decisions by the status and by bodies
-//! that are no streams.
+//! What the stacks of other crates have in common: a client of plain requests, and decisions by the status
+//! and by bodies that are no streams.
 
 use std::error::Error;
 use std::fmt;
@@ -27,8 +27,8 @@ pub(super) fn client(wire: RecordedClient) -> StackService {
     )
 }
 
-/// Reads what is no stream to its end as a part of the attempt, so that a broken answer, and a success that is neither JSON
-/// nor a stream, are errors. `limit` bounds the time after the head.
+/// Reads what is no stream to its end as a part of the attempt, so that a broken answer, and a success that
+/// is neither JSON nor a stream, are errors. `limit` bounds the time after the head.
 pub(super) fn whole_answers(attempt: StackService, limit: Duration) -> StackService {
     StackService::new(service_fn(move |request: Request<Bytes>| {
         let attempt = attempt.clone();
@@ -86,7 +86,8 @@ pub(super) fn is_transient(response: &Response<AnswerBody>) -> bool {
     matches!(response.status().as_u16(), 408 | 429 | 500..) && !is_exhausted
 }
 
-/// Whether a response is a failure of the provider: what a circuit counts. A 429 is none, and a limit of the stack is none.
+/// Whether a response is a failure of the provider: what a circuit counts. A 429 is none, and a limit of the
+/// stack is none.
 pub(super) fn is_failure(result: &Result<Response<AnswerBody>, BoxError>) -> bool {
     result
         .as_ref()

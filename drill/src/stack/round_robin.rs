@@ -8,8 +8,8 @@ use tower::{ServiceExt, service_fn};
 
 use super::{StackService, TargetPlan};
 
-/// The smooth weighted round robin of nginx: in each turn every member gains its weight, the one with the most is chosen,
-/// and loses the weight of all.
+/// The smooth weighted round robin of nginx: in each turn every member gains its weight, the one with the
+/// most is chosen, and loses the weight of all.
 #[derive(Debug)]
 struct RoundRobin {
     weights: Vec<i64>,
@@ -49,7 +49,8 @@ pub(super) fn round_robin_of(services: Vec<StackService>, weights: &[u32]) -> St
     }))
 }
 
-/// The stacks of the members of a group, or of a single target: the fallback starts at each of them in its turn.
+/// The stacks of the members of a group, or of a single target: the fallback starts at each of them in its
+/// turn.
 pub(super) fn group_of(
     stacks: Vec<StackService>,
     members: &[TargetPlan],

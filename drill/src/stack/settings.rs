@@ -12,7 +12,8 @@ pub(crate) struct Settings {
     pub(crate) initial_delay: Duration,
     /// The longest wait, by back-off or by `Retry-After`.
     pub(crate) max_delay: Duration,
-    /// The time of an attempt: to its head, or where a stack reads streams, to the first token and between tokens.
+    /// The time of an attempt: to its head, or where a stack reads streams, to the first token and between
+    /// tokens.
     pub(crate) attempt: Duration,
     /// The time of the whole call.
     pub(crate) total: Duration,
@@ -88,7 +89,8 @@ impl StackPlan {
         Self { targets: targets.collect(), settings, minute, is_virtual }
     }
 
-    /// The time of a call at a target of a stack without deadlines: the reserve is left to the next one, if there is one.
+    /// The time of a call at a target of a stack without deadlines: the reserve is left to the next one, if
+    /// there is one.
     pub(crate) fn time_of(&self, target: &TargetPlan) -> Duration {
         let is_last = self.targets.last().is_some_and(|last| last.name == target.name);
         let reserve = if is_last && target.group.is_none() { Duration::ZERO } else { self.settings.reserve };

@@ -13,7 +13,8 @@ use tower::retry::Policy;
 use super::peer::{self, CircuitOpen, LimitReached};
 use super::{AnswerBody, Settings};
 
-/// Retries errors, 408, 429 and 5xx, with exponential back-off and full jitter, or after the time of `Retry-After`.
+/// Retries errors, 408, 429 and 5xx, with exponential back-off and full jitter, or after the time of
+/// `Retry-After`.
 #[derive(Clone, Debug)]
 pub(super) struct StatusPolicy {
     settings: Settings,
@@ -51,7 +52,8 @@ pub(super) fn backoff(settings: &Settings, retry: u32) -> Duration {
     longest.mul_f64(fastrand::f64())
 }
 
-/// A reported wait and up to a tenth more, as in tidegate: callers that got the same one do not come back at once.
+/// A reported wait and up to a tenth more, as in tidegate: callers that got the same one do not come back at
+/// once.
 pub(super) fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(1.0 + fastrand::f64() / 10.0)
 }

@@ -119,8 +119,8 @@ fn time_limit(limit: Duration) -> TimeLimiterLayer {
     TimeLimiterLayer::builder().timeout_duration(limit).build()
 }
 
-/// An adaptive limit of the attempts in flight, and their number. Its latency is by the clock of the machine, so that it is not
-/// used; what lowers the limit are errors and the responses that are worth another attempt.
+/// An adaptive limit of the attempts in flight, and their number. Its latency is by the clock of the machine,
+/// so that it is not used; what lowers the limit are errors and the responses that are worth another attempt.
 fn adaptively_limited(
     settings: Settings,
     attempt: StackService,

@@ -57,8 +57,8 @@ impl CallerRules {
         self.0.routes.as_ref().is_none_or(|routes| routes.iter().any(is_route))
     }
 
-    /// Checks that the caller may use the route for `model` at `endpoint`; `None` is a model without a route. `requested`
-    /// is the model of the request.
+    /// Checks that the caller may use the route for `model` at `endpoint`; `None` is a model without a route.
+    /// `requested` is the model of the request.
     ///
     /// # Errors
     ///

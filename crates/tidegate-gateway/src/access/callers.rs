@@ -35,8 +35,8 @@ static KEY_HEADERS: [HeaderName; 3] = [
 const MAX_KEYS: usize = 1 + KEY_HEADERS.len();
 
 impl Callers {
-    /// The callers with their limits. A caller with the name and the rules of one of `previous` shares what is used of
-    /// that one's limits. Rate limits are shared through `store`.
+    /// The callers with their limits. A caller with the name and the rules of one of `previous` shares what
+    /// is used of that one's limits. Rate limits are shared through `store`.
     pub(crate) fn new(callers: Vec<Caller>, store: Option<&Store>, previous: Option<&Self>) -> Self {
         let with_rules = |caller: Caller| {
             let is_same = |(it, _): &&(Caller, _)| it.name == caller.name && it.rules == caller.rules;
@@ -161,7 +161,8 @@ mod tests {
         ] {
             assert!(identified(&callers, lines).unwrap_err().starts_with("key "), "{lines:?}");
         }
-        // Regression: a request of one connection had as many keys compared as its head has room for, for each caller.
+        // Regression: a request of one connection had as many keys compared as its head has room for, for
+        // each caller.
         let several = |count: usize| identified(&callers, &vec![("x-api-key", "key-of-ann"); count]);
         assert_eq!(several(4), Ok(Some("ann".to_owned())));
         assert_eq!(several(5).unwrap_err(), "keys are more than 4");

@@ -11,8 +11,9 @@ const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// Checks that a body is declared as JSON in UTF-8, or not at all.
 ///
-/// A browser sends a body of the types `text/plain`, `application/x-www-form-urlencoded` and `multipart/form-data` to any
-/// address without asking. The official clients send JSON, and scripts often no content type.
+/// A browser sends a body of the types `text/plain`, `application/x-www-form-urlencoded` and
+/// `multipart/form-data` to any address without asking. The official clients send JSON, and scripts often no
+/// content type.
 ///
 /// # Errors
 ///

@@ -4,12 +4,13 @@
 //! request ─▶ Host and Origin ─▶ CORS ─▶ key of the caller, or admin key ─▶ content type ─▶ API or page
 //! ```
 //!
-//! The path decides which key is needed: that of a caller for the APIs, the admin key for all other pages, none for
-//! the health of the gateway.
+//! The path decides which key is needed: that of a caller for the APIs, the admin key for all other pages,
+//! none for the health of the gateway.
 //!
-//! A web page can send requests to any address that its browser reaches, the loopback interface included. So no page may
-//! use the gateway unless its origin is in the configuration, and what a page can send without a permission (a body
-//! that is not JSON, a host name of its own that resolves to the gateway) is rejected in any case.
+//! A web page can send requests to any address that its browser reaches, the loopback interface included. So
+//! no page may use the gateway unless its origin is in the configuration, and what a page can send without a
+//! permission (a body that is not JSON, a host name of its own that resolves to the gateway) is rejected in
+//! any case.
 
 mod access_key;
 mod admin;
@@ -89,8 +90,8 @@ pub(crate) async fn rejected(error: GatewayError, request: Request) -> Response 
 const DISCARDED: usize = 64 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(1);
 
-/// Reads what has nearly arrived. Over HTTP/2 a response that ends before its request is followed by a reset of the stream,
-/// and some clients report the reset instead of the response.
+/// Reads what has nearly arrived. Over HTTP/2 a response that ends before its request is followed by a reset
+/// of the stream, and some clients report the reset instead of the response.
 async fn discard(body: Body) {
     let _ = timeout(DISCARD_TIME, Limited::new(body, DISCARDED).collect()).await;
 }

@@ -35,8 +35,8 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(60 * 60);
 const MAX_NAME: usize = 80;
 
 impl WebPages {
-    /// Pages of `origins` may use the gateway. `hosts` are names of the gateway beside those of the loopback interface;
-    /// if there are any, a request for another host is rejected.
+    /// Pages of `origins` may use the gateway. `hosts` are names of the gateway beside those of the loopback
+    /// interface; if there are any, a request for another host is rejected.
     pub(crate) fn new(hosts: Vec<String>, origins: Vec<HeaderValue>) -> Self {
         Self {
             checks_hosts: !hosts.is_empty(),
@@ -47,8 +47,8 @@ impl WebPages {
         }
     }
 
-    /// The same for a listener on `ip`. On the loopback interface hosts are checked in any case: a name that resolves to
-    /// it is that of a page which got around the same-origin policy (DNS rebinding).
+    /// The same for a listener on `ip`. On the loopback interface hosts are checked in any case: a name that
+    /// resolves to it is that of a page which got around the same-origin policy (DNS rebinding).
     pub(crate) fn listening_on(self, ip: IpAddr) -> Self {
         let is_on_loopback = is_loopback(ip);
         let checks_hosts = self.checks_hosts || is_on_loopback;
@@ -146,8 +146,8 @@ fn host_name(host: &[u8]) -> Option<String> {
     (!name.is_empty()).then(|| name.to_ascii_lowercase())
 }
 
-/// Whether a host is a name without a dot, as those of containers and side-cars are. No public name server answers for
-/// one, so a page cannot choose what it resolves to.
+/// Whether a host is a name without a dot, as those of containers and side-cars are. No public name server
+/// answers for one, so a page cannot choose what it resolves to.
 fn is_local_name(host: &[u8]) -> bool {
     host_name(host).is_some_and(|name| !name.contains(['.', '[']))
 }

@@ -5,8 +5,8 @@
 //!                   └──────▶ queue, bounded ──▶ webhook, retried
 //! ```
 //!
-//! No call waits for any of it. An alert that does not fit in the queue, or that the webhook does not accept, is lost, logged
-//! and counted.
+//! No call waits for any of it. An alert that does not fit in the queue, or that the webhook does not accept,
+//! is lost, logged and counted.
 
 mod webhook;
 
@@ -26,10 +26,12 @@ use tokio::sync::{mpsc, watch};
 use self::webhook::Webhook;
 use crate::config::{AlertSettings, WebhookAddress};
 
-/// The batches of alerts that wait for the webhook. The size of a batch is bounded by the number of targets and routes.
+/// The batches of alerts that wait for the webhook. The size of a batch is bounded by the number of targets
+/// and routes.
 const QUEUE: usize = 64;
 
-/// The alerts that begin or end at one look at the signals, or by one reload, and where they are posted to, in turn.
+/// The alerts that begin or end at one look at the signals, or by one reload, and where they are posted to,
+/// in turn.
 type Batch = (WebhookAddress, Vec<Alert>);
 
 /// The number of alerts that were not posted.
@@ -64,8 +66,8 @@ pub(crate) struct AlertTask {
 }
 
 impl AlertTask {
-    /// The alerts by the latest `settings`; none while there are no settings. What is raised stays so when they
-    /// change, and is cleared when they, or the webhook that it was posted to, are removed.
+    /// The alerts by the latest `settings`; none while there are no settings. What is raised stays so when
+    /// they change, and is cleared when they, or the webhook that it was posted to, are removed.
     pub(crate) fn new<S>(
         settings: watch::Receiver<Option<AlertSettings>>,
         signals: impl SignalsSource,

@@ -9,8 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 use super::call_end::CallEnd;
 use super::ongoing_call::OngoingCall;
 
-/// The body of a response to a caller, up to its end. Data passes unchanged. Trailers are dropped: no API of a provider has any,
-/// and they would get around the checks of headers.
+/// The body of a response to a caller, up to its end. Data passes unchanged. Trailers are dropped: no API of
+/// a provider has any, and they would get around the checks of headers.
 #[derive(Debug)]
 pub(crate) struct RecordedBody {
     inner: ResponseBody,

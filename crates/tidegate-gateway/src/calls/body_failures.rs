@@ -5,8 +5,8 @@ use tidegate::Error;
 use super::record::CallRecord;
 use crate::open_calls::CallInFlight;
 
-/// Records in which error the body of a response ends. If the call is ended from outside while the caller does not read,
-/// the body is dropped before it returns that error.
+/// Records in which error the body of a response ends. If the call is ended from outside while the caller
+/// does not read, the body is dropped before it returns that error.
 pub(crate) struct BodyFailures {
     record: Arc<CallRecord>,
     call: CallInFlight,

@@ -4,7 +4,8 @@
 //! begin ─▶ route ─▶ head: `answered` ─▶ frames ─▶ end, or dropped: `response ended`
 //! ```
 //!
-//! A record contains names of the configuration, numbers, times and codes only: no prompt, answer, header or credential.
+//! A record contains names of the configuration, numbers, times and codes only: no prompt, answer, header or
+//! credential.
 
 mod body;
 mod body_failures;

@@ -97,7 +97,8 @@ impl RecentCalls {
         kept.evict(self.limit);
     }
 
-    /// The calls with this number and above, of at most `limit` calls the latest, and the totals. Oldest first.
+    /// The calls with this number and above, of at most `limit` calls the latest, and the totals. Oldest
+    /// first.
     pub(crate) fn since(&self, number: u64, limit: usize) -> (Vec<Arc<CallRecord>>, CallCounts) {
         let kept = self.lock();
         let newest = kept.calls.iter().rev().take(limit).map(|kept| &kept.record);

@@ -43,7 +43,8 @@ struct Progress {
     total_ms: Option<u64>,
 }
 
-/// What changes in a record, except for the bytes of the response. Two equal values mean that nothing has happened.
+/// What changes in a record, except for the bytes of the response. Two equal values mean that nothing has
+/// happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CallProgress {
     is_routed: bool,
@@ -161,8 +162,8 @@ impl CallRecord {
         head_ms
     }
 
-    /// Sets how the call ended, if it has not ended before, and returns that. `end` is what the caller observes; a failure
-    /// of the provider's body comes first.
+    /// Sets how the call ended, if it has not ended before, and returns that. `end` is what the caller
+    /// observes; a failure of the provider's body comes first.
     pub(super) fn set_end(&self, end: CallEnd) -> Option<CallEnd> {
         let mut progress = self.lock();
         if progress.end.is_some() {
@@ -186,7 +187,8 @@ impl CallRecord {
         progress.code.or(progress.failure.map(|(_, code)| code))
     }
 
-    /// How far the call has got: whether its route is known, the status, the end, and the number of steps of its trail.
+    /// How far the call has got: whether its route is known, the status, the end, and the number of steps of
+    /// its trail.
     pub(crate) fn progress(&self) -> CallProgress {
         let steps = self.trail.steps().len();
         let progress = self.lock();

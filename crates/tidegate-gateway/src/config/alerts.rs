@@ -18,7 +18,8 @@ use super::url::http_uri;
 pub(super) struct AlertsEntry {
     /// The URL that alerts are posted to as JSON; without it they are logged only.
     webhook: Option<String>,
-    /// The variable of the environment with the token of the webhook, which is sent as `authorization: Bearer`.
+    /// The variable of the environment with the token of the webhook, which is sent as `authorization:
+    /// Bearer`.
     webhook_token_env: Option<String>,
     /// The thresholds.
     #[serde(default)]
@@ -32,7 +33,8 @@ pub(crate) struct AlertSettings {
     pub(crate) webhook: Option<WebhookAddress>,
 }
 
-/// Where alerts are posted to. The path and the query of a webhook are often its secret: no output contains them.
+/// Where alerts are posted to. The path and the query of a webhook are often its secret: no output contains
+/// them.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct WebhookAddress {
     pub(crate) uri: Uri,

@@ -19,8 +19,8 @@ pub(crate) struct CacheSettings {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<HumanDuration>")]
     max_age: Option<Duration>,
-    /// The share of common words of similar prompts, above 0 and at most 2; 0.8 by default. At 1 the words are the
-    /// same, and above 1 the prompt is identical.
+    /// The share of common words of similar prompts, above 0 and at most 2; 0.8 by default. At 1 the words
+    /// are the same, and above 1 the prompt is identical.
     #[schemars(range(max = 2.0))]
     similarity: Option<f64>,
     /// Whether all callers share the answers.

@@ -27,8 +27,8 @@ pub(super) struct GroupEntry {
     pub(super) members: Vec<MemberEntry>,
     /// The name in trails, signals and metrics. By default the names of the members with `|` between.
     pub(super) name: Option<String>,
-    /// Which calls stay with a member as long as it is healthy: `"header:<name>"`, `"tenant"` or `"messages"`. By default
-    /// none do.
+    /// Which calls stay with a member as long as it is healthy: `"header:<name>"`, `"tenant"` or
+    /// `"messages"`. By default none do.
     pub(super) affinity: Option<Affinity>,
 }
 

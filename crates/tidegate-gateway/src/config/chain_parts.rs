@@ -57,7 +57,8 @@ const WEIGHTS: RangeInclusive<f32> = 0.001..=1_000.0;
 const MAX_MEMBERS: usize = 64;
 
 impl ChainParts {
-    /// Adds the next place of the chain, whose key in the file is `key`. The endpoint is `None` if it is unknown.
+    /// Adds the next place of the chain, whose key in the file is `key`. The endpoint is `None` if it is
+    /// unknown.
     pub(super) fn add(
         &mut self,
         key: &str,

@@ -15,12 +15,13 @@ use super::schema::HumanDuration;
     expecting = "a table with connect_timeout, idle_timeout, ping_interval or ping_timeout"
 )]
 pub(crate) struct ConnectionSettings {
-    /// The time to connect. A reachable provider accepts a connection sooner, and the next target may be faster.
+    /// The time to connect. A reachable provider accepts a connection sooner, and the next target may be
+    /// faster.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "HumanDuration")]
     pub(crate) connect_timeout: Duration,
-    /// How long an idle connection is kept. Servers close idle connections themselves, common ones after 5 s or 60 s, and
-    /// a request that meets such a moment has to be sent again.
+    /// How long an idle connection is kept. Servers close idle connections themselves, common ones after 5 s
+    /// or 60 s, and a request that meets such a moment has to be sent again.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "HumanDuration")]
     pub(crate) idle_timeout: Duration,

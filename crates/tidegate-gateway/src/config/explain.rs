@@ -6,9 +6,9 @@ use super::{ANY, AlertSettings, Config, Route, RouteGroup, WeightedTarget};
 use crate::access::{Caller, is_loopback};
 
 impl Config {
-    /// The stack of each route and target: its layers in protocol order, outermost first, and each setting with its
-    /// origin: the environment, the file, a preset or the default. Then what each caller may use, the access to the pages
-    /// of operators, the alerts, the host that traces are exported to, and the store.
+    /// The stack of each route and target: its layers in protocol order, outermost first, and each setting
+    /// with its origin: the environment, the file, a preset or the default. Then what each caller may use,
+    /// the access to the pages of operators, the alerts, the host that traces are exported to, and the store.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut text = String::new();

@@ -27,7 +27,8 @@ use crate::log_format::LogFormat;
 #[serde(deny_unknown_fields, expecting = "a table")]
 #[schemars(title = "tidegate-gateway")]
 pub(super) struct ConfigFile {
-    /// The address to listen on; `"127.0.0.1:8787"` by default. `localhost` is the only name that is resolved.
+    /// The address to listen on; `"127.0.0.1:8787"` by default. `localhost` is the only name that is
+    /// resolved.
     pub(super) listen: Option<String>,
     /// Whether everybody who reaches the gateway may use it.
     #[serde(default)]
@@ -43,11 +44,13 @@ pub(super) struct ConfigFile {
     pub(super) body_limit: Option<usize>,
     /// The largest request body that is translated, in bytes; 8388608 by default.
     pub(super) translated_body_limit: Option<NonZeroUsize>,
-    /// The memory for the request bodies of all calls together, in bytes, at least `body_limit`; 268435456 by default.
+    /// The memory for the request bodies of all calls together, in bytes, at least `body_limit`; 268435456 by
+    /// default.
     pub(super) body_budget: Option<usize>,
     /// The fewest bytes a second at which a request body may arrive, after a grace of 10 s; 16384 by default.
     pub(super) body_min_rate: Option<NonZeroUsize>,
-    /// The open connections of callers; 4096 by default. A further one closes the one that is idle for longest.
+    /// The open connections of callers; 4096 by default. A further one closes the one that is idle for
+    /// longest.
     pub(super) max_connections: Option<NonZeroUsize>,
     /// After a stop signal `/readyz` is 503 for this time, and calls are still accepted; `"2s"` by default.
     #[serde(default, with = "humantime_serde")]
@@ -93,7 +96,8 @@ pub(super) struct ConfigFile {
     pub(super) alerts: Option<AlertsEntry>,
     /// The export of traces; none without this table, and without the variables of OpenTelemetry.
     pub(super) otlp: Option<OtlpEntry>,
-    /// The store through which several gateways share the limits of their targets and callers; none without this table.
+    /// The store through which several gateways share the limits of their targets and callers; none without
+    /// this table.
     pub(super) store: Option<StoreEntry>,
     /// Capabilities of models, by the beginning of their names.
     #[serde(default)]

@@ -34,9 +34,9 @@
 //! [`tidegate::config`], presets included.
 //!
 //! # Defaults
-//! The gateway listens on `127.0.0.1:8787`. A route accepts any model and uses the policy `default`. A part that is missing
-//! in a policy is disabled, except the timeouts. If there is no policy `default`, all of its parts are disabled. The `AI_LIB_*`
-//! variables of [`tidegate::config`] override every policy.
+//! The gateway listens on `127.0.0.1:8787`. A route accepts any model and uses the policy `default`. A part
+//! that is missing in a policy is disabled, except the timeouts. If there is no policy `default`, all of its
+//! parts are disabled. The `AI_LIB_*` variables of [`tidegate::config`] override every policy.
 //!
 //! # Bodies and connections of callers
 //! | key | default | |
@@ -49,22 +49,22 @@
 //! | `notice` | `"2s"` | after a stop signal `/readyz` is 503 for this time, and calls are still accepted |
 //! | `drain` | `"10s"` | then the listener is closed, and calls in flight may continue for this time. What is left is cut: streams end in an error event, calls without a response head in a 503. Connections without a complete request are closed as soon as nothing arrives on them |
 //!
-//! A budget counts a body once. A copy with the name of the target's model exists beside it while an attempt is sent.
-//! File descriptors may allow fewer than `max_connections`: half of them are for connections to providers. The program
-//! raises its soft limit to the hard one. A call that finds no descriptor for a connection to a provider is a 503 with
-//! E3002, does not count against the provider, and falls back.
+//! A budget counts a body once. A copy with the name of the target's model exists beside it while an attempt
+//! is sent. File descriptors may allow fewer than `max_connections`: half of them are for connections to
+//! providers. The program raises its soft limit to the hard one. A call that finds no descriptor for a
+//! connection to a provider is a 503 with E3002, does not count against the provider, and falls back.
 //!
-//! A caller that does not read its response keeps its permit until `timeout.attempt` of the policy, and at most for
-//! 60 s. One that sends more than 16 KiB behind an HTTP/1.1 request gets the response to that request, and then its
-//! connection is closed.
+//! A caller that does not read its response keeps its permit until `timeout.attempt` of the policy, and at
+//! most for 60 s. One that sends more than 16 KiB behind an HTTP/1.1 request gets the response to that
+//! request, and then its connection is closed.
 //!
 //! # Log
 //! `log = "json"` makes each line of the log a JSON object; the default is `"text"`.
 //!
 //! # Recent calls
-//! `/calls` shows the latest `calls_kept` calls (256), or fewer if they are large; 0 keeps none. A call is kept with its
-//! route, target, caller, times and trail, without any part of its request or response
-//! (see [the fields](crate#recent-calls)).
+//! `/calls` shows the latest `calls_kept` calls (256), or fewer if they are large; 0 keeps none. A call is
+//! kept with its route, target, caller, times and trail, without any part of its request or response (see
+//! [the fields](crate#recent-calls)).
 //!
 //! # Retries of clients
 //! The official clients repeat failed calls themselves, which would multiply the attempts of a chain. A call
@@ -86,11 +86,12 @@
 //! of the provider.
 //!
 //! # Groups
-//! A place of a chain may be a group: several targets of which any may take a call, such as deployments or accounts of one
-//! model. It is a list of targets, or a table with `members` and, optionally, a `name` and an `affinity`; a member is a target, or
-//! a table with its `target` and its `weight` (1). A provider with several keys in `api_keys_env` is a group by itself: each key
-//! is a member `provider/model#1`, `#2` and so on, in the order of the list, and has gates of its own. How a member is chosen,
-//! and what a failed one costs, is in [`tidegate::group`]. `/signals` has the members as targets, each with its `groups`; by hand
+//! A place of a chain may be a group: several targets of which any may take a call, such as deployments or
+//! accounts of one model. It is a list of targets, or a table with `members` and, optionally, a `name` and an
+//! `affinity`; a member is a target, or a table with its `target` and its `weight` (1). A provider with
+//! several keys in `api_keys_env` is a group by itself: each key is a member `provider/model#1`, `#2` and so
+//! on, in the order of the list, and has gates of its own. How a member is chosen, and what a failed one
+//! costs, is in [`tidegate::group`]. `/signals` has the members as targets, each with its `groups`; by hand
 //! they are changed as any target, with `%23` for `#` in the path. Weights are from 0.001 to 1000.
 //!
 //! # Models
@@ -100,25 +101,27 @@
 //! [`ModelTable`]).
 //!
 //! # Connections
-//! `[connections]` sets how connections to providers are kept. An idle connection is closed after `idle_timeout`
-//! (`"4s"`): servers close idle connections too, common ones after 5 s or 60 s, and a request should not meet that moment.
-//! If one does, or if an HTTP/2 connection refuses a request, the request is sent once more over a fresh connection
-//! (see [`tidegate::reconnect`]). On an HTTP/2 connection on which nothing has arrived for `ping_interval` (`"10s"`) a
-//! ping is sent, and without an answer within `ping_timeout` (`"5s"`) the connection is closed. After an attempt has
-//! timed out, its connection takes no further calls. `connect_timeout` is `"10s"`.
+//! `[connections]` sets how connections to providers are kept. An idle connection is closed after
+//! `idle_timeout` (`"4s"`): servers close idle connections too, common ones after 5 s or 60 s, and a request
+//! should not meet that moment. If one does, or if an HTTP/2 connection refuses a request, the request is
+//! sent once more over a fresh connection (see [`tidegate::reconnect`]). On an HTTP/2 connection on which
+//! nothing has arrived for `ping_interval` (`"10s"`) a ping is sent, and without an answer within
+//! `ping_timeout` (`"5s"`) the connection is closed. After an attempt has timed out, its connection takes no
+//! further calls. `connect_timeout` is `"10s"`.
 //!
-//! Providers are trusted by the certificates of the system. For one with a certificate of your own, add its issuer there;
-//! on Linux the variable `SSL_CERT_FILE` names another file of issuers.
+//! Providers are trusted by the certificates of the system. For one with a certificate of your own, add its
+//! issuer there; on Linux the variable `SSL_CERT_FILE` names another file of issuers.
 //!
 //! # Callers
-//! A gateway on the loopback interface serves every program of this machine. At any other address it needs at least one
-//! `[[callers]]`: a `name`, and a key in the variable `key_env` or alone in the file `key_file`. Every request but those
-//! for `/healthz` and `/readyz` then needs the key of a caller, as `authorization: Bearer`, `x-api-key`, `api-key` or
-//! `x-goog-api-key`; the pages of operators need [another one](#the-admin-key). A caller's key is sent to no provider. With `open = true` the gateway starts without callers
-//! anywhere, with a warning: everybody who reaches it can spend the keys of the providers.
+//! A gateway on the loopback interface serves every program of this machine. At any other address it needs at
+//! least one `[[callers]]`: a `name`, and a key in the variable `key_env` or alone in the file `key_file`.
+//! Every request but those for `/healthz` and `/readyz` then needs the key of a caller, as `authorization:
+//! Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`; the pages of operators need [another
+//! one](#the-admin-key). A caller's key is sent to no provider. With `open = true` the gateway starts without
+//! callers anywhere, with a warning: everybody who reaches it can spend the keys of the providers.
 //!
-//! The caller is the tenant of its requests, in `key_by = "caller"` as well. Without `[[callers]]` the tenant is a
-//! digest of the credentials that a request has, and a request without credentials has no tenant.
+//! The caller is the tenant of its requests, in `key_by = "caller"` as well. Without `[[callers]]` the tenant
+//! is a digest of the credentials that a request has, and a request without credentials has no tenant.
 //!
 //! | key | default | |
 //! |---|---|---|
@@ -127,37 +130,39 @@
 //! | `rate_limiter` | none | a limit for the calls of this caller over all routes, with the settings of that part of a policy |
 //! | `backpressure` | none | the same for its calls in flight |
 //!
-//! These limits come before the gates of the targets. A call that does not fit is rejected with 429, E2001 and
-//! `retry-after`, is sent to no target and counts against none. Responses of providers do not change them.
+//! These limits come before the gates of the targets. A call that does not fit is rejected with 429, E2001
+//! and `retry-after`, is sent to no target and counts against none. Responses of providers do not change
+//! them.
 //!
-//! Token counts have limits of the same size of their own, except for tokens. A count beyond them does not wait: it is
-//! estimated. Calls that are refused as invalid, too large, for an unknown model or for a route of others have the limit of
-//! requests of their own, too. A caller beyond it is rejected with 429 before its body is read.
+//! Token counts have limits of the same size of their own, except for tokens. A count beyond them does not
+//! wait: it is estimated. Calls that are refused as invalid, too large, for an unknown model or for a route
+//! of others have the limit of requests of their own, too. A caller beyond it is rejected with 429 before its
+//! body is read.
 //!
-//! All callers share the account of the provider, and with it what is kept there: a caller that has the id of a response,
-//! conversation, file or vector store of another one can use it.
+//! All callers share the account of the provider, and with it what is kept there: a caller that has the id of
+//! a response, conversation, file or vector store of another one can use it.
 //!
-//! An `idempotency-key` of a caller is replaced by a digest of it and the tenant, since all callers share the account of
-//! the provider. It is the same for the same caller as long as the process runs. Without a tenant it is the same for the
-//! attempts of one call.
+//! An `idempotency-key` of a caller is replaced by a digest of it and the tenant, since all callers share the
+//! account of the provider. It is the same for the same caller as long as the process runs. Without a tenant
+//! it is the same for the attempts of one call.
 //!
 //! # The admin key
-//! `[admin]` has the key for the pages of operators, in the variable `key_env` or alone in the file `key_file`: `/`,
-//! `/signals` and the changes of targets below it, `/calls`, `/metrics`, and every other path but those of callers
-//! (`/v1/..`, `/openai/..`). A request has it as `authorization: Bearer`, or as the password of any user in
-//! `authorization: Basic`, for which a browser prompts. The key of a caller does not open these pages, and the admin
-//! key is not that of a caller.
+//! `[admin]` has the key for the pages of operators, in the variable `key_env` or alone in the file
+//! `key_file`: `/`, `/signals` and the changes of targets below it, `/calls`, `/metrics`, and every other
+//! path but those of callers (`/v1/..`, `/openai/..`). A request has it as `authorization: Bearer`, or as the
+//! password of any user in `authorization: Basic`, for which a browser prompts. The key of a caller does not
+//! open these pages, and the admin key is not that of a caller.
 //!
-//! Without `[admin]` the pages are open on the loopback interface, to callers with a key if there are `[[callers]]`. At
-//! any other address they are refused with 403, with `open = true` as well. Where the pages are not open, `/healthz` shows
-//! the status alone, unless the request has the admin key.
+//! Without `[admin]` the pages are open on the loopback interface, to callers with a key if there are
+//! `[[callers]]`. At any other address they are refused with 403, with `open = true` as well. Where the pages
+//! are not open, `/healthz` shows the status alone, unless the request has the admin key.
 //!
 //! # TLS
-//! With `[tls]` the gateway accepts TLS 1.2 and 1.3 connections only, and HTTP/2 on those of callers that offer it by
-//! ALPN. `cert` is a file with its certificate in PEM, followed by those of the issuers, and `key` one with the private
-//! key. A handshake may take 10 s. Until the first request has arrived a connection is idle, so that it is the first to be
-//! closed if there are too many. [`RunningGateway::reload_certificate`](crate::RunningGateway::reload_certificate) reads
-//! the files again.
+//! With `[tls]` the gateway accepts TLS 1.2 and 1.3 connections only, and HTTP/2 on those of callers that
+//! offer it by ALPN. `cert` is a file with its certificate in PEM, followed by those of the issuers, and
+//! `key` one with the private key. A handshake may take 10 s. Until the first request has arrived a
+//! connection is idle, so that it is the first to be closed if there are too many.
+//! [`RunningGateway::reload_certificate`](crate::RunningGateway::reload_certificate) reads the files again.
 //!
 //! # Web pages
 //! No web page can use the gateway, wherever it listens: a request with an `origin`, or with a
@@ -169,28 +174,31 @@
 //!
 //! # Forwarded headers
 //! A provider gets the headers that official clients send and providers read (see
-//! [`is_provider_header`](tidegate::chain::is_provider_header)), those that are a `key_by` of a policy, and those in
-//! `forward_headers` of the provider.
+//! [`is_provider_header`](tidegate::chain::is_provider_header)), those that are a `key_by` of a policy, and
+//! those in `forward_headers` of the provider.
 //!
 //! # Cached responses
 //! Chains that end in `@cached` share one cache, bounded by `cache.max_bytes` (64 MiB) and `cache.max_age`
 //! (`"1h"`). The cache also serves similar prompts: prompts with a share of common words of at least
-//! `cache.similarity` (0.8), if all words with a meaning of their own are the same. At 1 all words must be the same, and
-//! above 1 the prompt must be identical (see [`AnswerCache`](tidegate::fallback::AnswerCache)). An answer is for its
-//! tenant alone, and none is stored for a request without one. `cache.shared = true` lets all callers share the answers.
+//! `cache.similarity` (0.8), if all words with a meaning of their own are the same. At 1 all words must be
+//! the same, and above 1 the prompt must be identical (see [`AnswerCache`](tidegate::fallback::AnswerCache)).
+//! An answer is for its tenant alone, and none is stored for a request without one. `cache.shared = true`
+//! lets all callers share the answers.
 //!
 //! # Alerts
-//! With a table `[alerts]` the gateway watches the targets, logs what degrades and what has recovered, and posts both to the
-//! `webhook`, as JSON: the fields of an [`Alert`](tidegate::alerts::Alert), and its `text`. The `thresholds` are those of
-//! [`tidegate::alerts`]; with several routes there is an alert for each of which no target admits calls, too, with its
-//! path and model. A post is repeated three times within 20 s; `/healthz` has the number of `lost_alerts`. When the gateway
-//! stops, what is not posted yet is for 5 s, unless a post before it has failed and waits. No call waits for any.
+//! With a table `[alerts]` the gateway watches the targets, logs what degrades and what has recovered, and
+//! posts both to the `webhook`, as JSON: the fields of an [`Alert`](tidegate::alerts::Alert), and its `text`.
+//! The `thresholds` are those of [`tidegate::alerts`]; with several routes there is an alert for each of
+//! which no target admits calls, too, with its path and model. A post is repeated three times within 20 s;
+//! `/healthz` has the number of `lost_alerts`. When the gateway stops, what is not posted yet is for 5 s,
+//! unless a post before it has failed and waits. No call waits for any.
 //!
 //! # Traces
-//! With the feature `otlp`, a table `[otlp]` or the variable `OTEL_EXPORTER_OTLP_ENDPOINT` exports traces by OTLP over HTTP
-//! (protobuf): a span for each call, and below it a span for each attempt, with the names of OpenTelemetry's conventions for
-//! GenAI and HTTP. The trace of a `traceparent` header of the caller is continued, and the provider gets the span of the
-//! attempt as `traceparent`. No span contains a part of a prompt, an answer, a header or a key.
+//! With the feature `otlp`, a table `[otlp]` or the variable `OTEL_EXPORTER_OTLP_ENDPOINT` exports traces by
+//! OTLP over HTTP (protobuf): a span for each call, and below it a span for each attempt, with the names of
+//! OpenTelemetry's conventions for GenAI and HTTP. The trace of a `traceparent` header of the caller is
+//! continued, and the provider gets the span of the attempt as `traceparent`. No span contains a part of a
+//! prompt, an answer, a header or a key.
 //!
 //! | span | attributes |
 //! |---|---|
@@ -199,24 +207,26 @@
 //! | attempt | `gen_ai.provider.name` (that of the target), `server.address`, `server.port` |
 //!
 //! The variables of OpenTelemetry precede the file: `OTEL_EXPORTER_OTLP_ENDPOINT` and `.._TRACES_ENDPOINT`,
-//! `OTEL_EXPORTER_OTLP_HEADERS` (for a token), `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`,
-//! `OTEL_BSP_*`, `OTEL_SDK_DISABLED`. No call waits for the collector: spans beyond the queue of 2048 are lost. When the
-//! gateway stops, the last spans have 5 s.
+//! `OTEL_EXPORTER_OTLP_HEADERS` (for a token), `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`,
+//! `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_SDK_DISABLED`. No call waits for the collector: spans beyond
+//! the queue of 2048 are lost. When the gateway stops, the last spans have 5 s.
 //!
 //! # Rejections
 //! The configuration is rejected for an unknown key, an unknown name, a number out of range, or a provider
-//! that does not support the endpoint of its route. All mistakes are reported at once: a line for each with its place in
-//! the file, the key at fault, the expected value and, if there is a similar name, a suggestion. API keys of providers
-//! are read from the environment or from files. No message contains a key, in whatever place of the file it is: what was
-//! found is printed only if it is too short for one, or a misspelt name (see [`tidegate::config`](tidegate::config#errors)).
+//! that does not support the endpoint of its route. All mistakes are reported at once: a line for each with
+//! its place in the file, the key at fault, the expected value and, if there is a similar name, a suggestion.
+//! API keys of providers are read from the environment or from files. No message contains a key, in whatever
+//! place of the file it is: what was found is printed only if it is too short for one, or a misspelt name
+//! (see [`tidegate::config`](tidegate::config#errors)).
 //!
 //! # Reload
-//! The configuration and the files of keys and certificates are regular files of at most 4 MiB: a pipe could not be read again.
-//! The program reads its file again when the content of the file, or of a file of a key or certificate, has changed and then stays the
-//! same for a second, and at once on SIGHUP. The environment is that of the start. Calls in flight end on the
-//! configuration with which they began, new calls use the new one, and no call is rejected or delayed in between. A file
-//! with mistakes changes nothing: each mistake is logged at the level ERROR, `/healthz` shows the time and the result as
-//! `last_reload`, and `tidegate_gateway_config_reloads_total` counts `ok` and `error`. A program with a
+//! The configuration and the files of keys and certificates are regular files of at most 4 MiB: a pipe could
+//! not be read again. The program reads its file again when the content of the file, or of a file of a key or
+//! certificate, has changed and then stays the same for a second, and at once on SIGHUP. The environment is
+//! that of the start. Calls in flight end on the configuration with which they began, new calls use the new
+//! one, and no call is rejected or delayed in between. A file with mistakes changes nothing: each mistake is
+//! logged at the level ERROR, `/healthz` shows the time and the result as `last_reload`, and
+//! `tidegate_gateway_config_reloads_total` counts `ok` and `error`. A program with a
 //! [`Gateway`](crate::Gateway) of its own calls [`reload`](crate::Gateway::reload).
 //!
 //! | changed | effect |
@@ -236,13 +246,14 @@
 //! | `listen`, `max_connections`, `notice`, `drain`, `log`, `otlp`, whether there is `tls` | nothing before a restart, with a warning |
 //!
 //! # Several gateways
-//! With a table `[store]`, gateways with the same Redis server and the same `prefix` share the quotas of their targets under a
-//! policy, the times for which providers closed them, the rate limits of `[[callers]]`, and the states of the circuits, with
-//! [`shared_window`](tidegate::circuit_breaker#defaults) also their rates; see [`tidegate::store`]. Circuits, and the cooldowns
-//! of keys, are shared by gateways with the same server and account alone: those of a rotated key end with it. Limits with a
-//! `key_by` are shared for each key; the credentials of callers without an entry are hashed with the `prefix` and the password
-//! of the server. A gateway starts without its server: in the mode `fail_open` with a warning, and decides by its share of the
-//! quotas until the server is there. In the mode `fail_closed` it does not start.
+//! With a table `[store]`, gateways with the same Redis server and the same `prefix` share the quotas of
+//! their targets under a policy, the times for which providers closed them, the rate limits of `[[callers]]`,
+//! and the states of the circuits, with [`shared_window`](tidegate::circuit_breaker#defaults) also their
+//! rates; see [`tidegate::store`]. Circuits, and the cooldowns of keys, are shared by gateways with the same
+//! server and account alone: those of a rotated key end with it. Limits with a `key_by` are shared for each
+//! key; the credentials of callers without an entry are hashed with the `prefix` and the password of the
+//! server. A gateway starts without its server: in the mode `fail_open` with a warning, and decides by its
+//! share of the quotas until the server is there. In the mode `fail_closed` it does not start.
 //!
 //! # Common mistakes
 //! A base URL without its version: `https://api.openai.com` instead of `https://api.openai.com/v1`.
@@ -397,8 +408,8 @@ impl Config {
         Self::from_text_stamped(&text, stamps, Secrets::Needed)
     }
 
-    /// As [`read`](Self::read), to check a file where the variables with its secrets are not set: each that is missing is a
-    /// warning. A gateway of this configuration has stand-ins in their place.
+    /// As [`read`](Self::read), to check a file where the variables with its secrets are not set: each that
+    /// is missing is a warning. A gateway of this configuration has stand-ins in their place.
     ///
     /// # Errors
     ///
@@ -408,7 +419,8 @@ impl Config {
         Self::from_text_stamped(&text, &mut FileStamps::default(), Secrets::Optional)
     }
 
-    /// Parses `text`, and reads the environment of the process. A variable `AI_LIB_*` that nothing reads is a warning.
+    /// Parses `text`, and reads the environment of the process. A variable `AI_LIB_*` that nothing reads is a
+    /// warning.
     ///
     /// # Errors
     ///

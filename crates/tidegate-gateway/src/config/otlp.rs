@@ -13,7 +13,8 @@ use super::url::http_uri;
 #[schemars(rename = "Otlp")]
 #[serde(deny_unknown_fields, expecting = "a table with endpoint")]
 pub(super) struct OtlpEntry {
-    /// The base URL of the collector, to which `/v1/traces` is appended; `"http://localhost:4318"` by default.
+    /// The base URL of the collector, to which `/v1/traces` is appended; `"http://localhost:4318"` by
+    /// default.
     endpoint: Option<String>,
 }
 

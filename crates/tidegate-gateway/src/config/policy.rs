@@ -10,8 +10,9 @@ use super::{GatewayConfigError, header};
 /// The policy of a route that names none. It always exists.
 pub(super) const DEFAULT: &str = "default";
 
-/// Checks each policy as it is written, and again after the environment variables are applied. Returns the policies by
-/// name, and what explains their settings. A policy with a mistake is replaced by the one without any settings.
+/// Checks each policy as it is written, and again after the environment variables are applied. Returns the
+/// policies by name, and what explains their settings. A policy with a mistake is replaced by the one without
+/// any settings.
 pub(super) fn check(
     mut policies: BTreeMap<String, PolicyFile>,
     env: impl Fn(&str) -> Option<OsString>,

@@ -23,12 +23,14 @@ pub(super) struct ProviderEntry {
     base_url: String,
     /// The HTTP API of the provider.
     dialect: ApiDialect,
-    /// The rules for its requests and responses, such as `"azure"`. By default those of its host, or else of its name.
+    /// The rules for its requests and responses, such as `"azure"`. By default those of its host, or else of
+    /// its name.
     #[schemars(with = "Option<ProviderKind>")]
     kind: Option<String>,
     /// The variable of the environment with the API key. By default no key is sent.
     api_key_env: Option<String>,
-    /// The variables of the environment with several API keys. Each key is a member of a group, with gates of its own.
+    /// The variables of the environment with several API keys. Each key is a member of a group, with gates of
+    /// its own.
     #[schemars(length(min = 1))]
     api_keys_env: Option<Vec<String>>,
     /// The file with the API key, in one line.
@@ -110,8 +112,8 @@ impl ProviderEntry {
         self.api_key_file.as_deref().into_iter().chain(of_headers)
     }
 
-    /// The settings of the provider called `name`, checked. Beside the headers that providers read, those named in the
-    /// entry and `key_headers` are forwarded to it.
+    /// The settings of the provider called `name`, checked. Beside the headers that providers read, those
+    /// named in the entry and `key_headers` are forwarded to it.
     pub(super) fn settings(
         self,
         name: &str,

@@ -14,8 +14,8 @@ impl ProviderKeys {
         }
     }
 
-    /// The keys of `before` and `retired` that are not among these, the latest first and at most [`MAX_RETIRED`]. A provider
-    /// may still return them.
+    /// The keys of `before` and `retired` that are not among these, the latest first and at most
+    /// [`MAX_RETIRED`]. A provider may still return them.
     pub(crate) fn retire(&self, before: &Self, retired: &Self) -> Self {
         let mut keys = Self::default();
         let unused = before.iter().chain(retired.iter()).filter(|key| !self.0.iter().any(|it| it == key));

@@ -1,9 +1,9 @@
 use super::Config;
 
 impl Config {
-    /// Replaces the settings that a running gateway cannot change by those of `running`, and returns the names of those
-    /// that differ. A certificate that the file does not name any more is read again, and is the same as before if it cannot
-    /// be read.
+    /// Replaces the settings that a running gateway cannot change by those of `running`, and returns the
+    /// names of those that differ. A certificate that the file does not name any more is read again, and is
+    /// the same as before if it cannot be read.
     pub(crate) fn keep_restart_only(&mut self, running: &Self) -> Vec<&'static str> {
         let mut names = Vec::new();
         let mut keep = |name, is_same: bool| {

@@ -28,8 +28,8 @@ pub(super) struct RouteEntry {
     /// The model that the requests name; `"*"` for any model without a route of its own.
     #[serde(default = "any_model")]
     pub(super) model: String,
-    /// The targets in their order, each a `"provider/model"`, or a group of several: a list, or a table with `members`. Then
-    /// the last resorts: `"@cached"`, `"@simplified"`, `"@static"` or `"@emergency"`.
+    /// The targets in their order, each a `"provider/model"`, or a group of several: a list, or a table with
+    /// `members`. Then the last resorts: `"@cached"`, `"@simplified"`, `"@static"` or `"@emergency"`.
     #[schemars(length(min = 1))]
     pub(super) chain: Vec<ChainEntry>,
     /// The name of the policy.
@@ -214,7 +214,8 @@ pub(super) fn check_distinct(routes: &[(usize, Route)]) -> Result<(), GatewayCon
     }))
 }
 
-/// Rejects two groups of one name with different members: the name is that of one group in signals and metrics.
+/// Rejects two groups of one name with different members: the name is that of one group in signals and
+/// metrics.
 pub(super) fn check_group_names(routes: &[(usize, Route)]) -> Result<(), GatewayConfigError> {
     let mut known: BTreeMap<&str, (String, &RouteGroup)> = BTreeMap::new();
     let mut problems = Vec::new();

@@ -1,4 +1,5 @@
-//! Tables in the place of arrays of tables, and the reverse: `[callers]` for `[[callers]]`, `[[admin]]` for `[admin]`.
+//! Tables in the place of arrays of tables, and the reverse: `[callers]` for `[[callers]]`, `[[admin]]` for
+//! `[admin]`.
 
 use tidegate::config::redacted_key;
 use toml::{Table, Value};
@@ -20,7 +21,8 @@ const TABLES: [&str; 7] = ["admin", "alerts", "cache", "connections", "otlp", "s
 /// The tables of which each has a name.
 const NAMED_TABLES: [&str; 3] = ["models", "policies", "providers"];
 
-/// Gives each value in `table` the form that its key needs, so that the rest of it can be checked, and returns the mistakes.
+/// Gives each value in `table` the form that its key needs, so that the rest of it can be checked, and
+/// returns the mistakes.
 pub(super) fn mend(table: &mut Table) -> Vec<GatewayConfigError> {
     let mut mistakes = Vec::new();
     for (key, value) in table.iter_mut() {

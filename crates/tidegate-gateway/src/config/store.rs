@@ -15,18 +15,20 @@ use super::schema::HumanDuration;
 #[schemars(rename = "Store")]
 #[serde(deny_unknown_fields, expecting = "a table with url or url_env")]
 pub(super) struct StoreEntry {
-    /// The URL of the Redis server: `redis://`, `rediss://` for TLS, or `unix://`. With a password it is better in a variable.
+    /// The URL of the Redis server: `redis://`, `rediss://` for TLS, or `unix://`. With a password it is
+    /// better in a variable.
     url: Option<String>,
     /// The variable of the environment with the URL.
     url_env: Option<String>,
-    /// The beginning of all keys in the store; `"tidegate"` by default. Gateways with the same prefix share their limits.
+    /// The beginning of all keys in the store; `"tidegate"` by default. Gateways with the same prefix share
+    /// their limits.
     prefix: Option<String>,
     /// The longest time of an operation of the store, after which the decision is local; `"50ms"` by default.
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<HumanDuration>")]
     timeout: Option<Duration>,
-    /// What happens to calls while the store is unavailable: `"fail_open"`, by the local share of the quotas, or
-    /// `"fail_closed"`; `"fail_open"` by default.
+    /// What happens to calls while the store is unavailable: `"fail_open"`, by the local share of the quotas,
+    /// or `"fail_closed"`; `"fail_open"` by default.
     mode: Option<OnUnavailable>,
     /// Whether quotas are taken in slices ahead of need; `true` by default.
     leases: Option<bool>,
@@ -34,8 +36,8 @@ pub(super) struct StoreEntry {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<HumanDuration>")]
     lease: Option<Duration>,
-    /// The number of gateways, by which quotas are divided while the store is unavailable; by default as many as were seen, so
-    /// that a gateway that starts without the store takes whole quotas.
+    /// The number of gateways, by which quotas are divided while the store is unavailable; by default as many
+    /// as were seen, so that a gateway that starts without the store takes whole quotas.
     processes: Option<u32>,
 }
 

@@ -705,8 +705,9 @@ fn hosts_origins_and_forwarded_headers_are_checked() {
     assert_eq!(error, "providers.p.forward_headers: expected the name of a header");
 }
 
-/// Regression: `cache_by = "header:x-tidegate-user"` gave one tenant the answers to others, since the header was removed before
-/// the key was computed. Some other headers had no effect, or an error about a setting that the file does not have.
+/// Regression: `cache_by = "header:x-tidegate-user"` gave one tenant the answers to others, since the header
+/// was removed before the key was computed. Some other headers had no effect, or an error about a setting
+/// that the file does not have.
 #[test]
 fn a_header_that_is_never_forwarded_is_no_key() {
     let keys = ["rate_limiter.key_by", "circuit_breaker.key_by", "backpressure.key_by", "fallback.cache_by"];

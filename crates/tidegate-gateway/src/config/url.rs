@@ -1,8 +1,8 @@
 use http::Uri;
 use http::uri::Scheme;
 
-/// The URL of a server that the gateway posts to. The message does not contain it, since its path and its query are often
-/// secret.
+/// The URL of a server that the gateway posts to. The message does not contain it, since its path and its
+/// query are often secret.
 pub(super) fn http_uri(url: &str) -> Result<Uri, String> {
     let is_http = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
     let uri =

@@ -8,8 +8,8 @@ use tidegate::config::suggest;
 use super::policy::key;
 use super::{GatewayConfigError, Route};
 
-/// A warning for each policy of the file that no route uses. The routes without a policy use the default one, and a name
-/// that was misspelt would leave them unprotected.
+/// A warning for each policy of the file that no route uses. The routes without a policy use the default one,
+/// and a name that was misspelt would leave them unprotected.
 pub(super) fn of_policies(written: &[String], routes: &[Route]) -> impl Iterator<Item = GatewayConfigError> {
     let used = || routes.iter().map(|route| &*route.policy);
     let missing = move || used().filter(|name| !written.iter().any(|it| it == name));

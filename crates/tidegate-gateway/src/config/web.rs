@@ -38,7 +38,8 @@ fn host_name(host: &str) -> Option<String> {
     (authority.host() == host && !host.contains('*')).then(|| host.to_ascii_lowercase())
 }
 
-/// The origin as a browser sends it: scheme, host in lower case and port, which is left out if it is that of the scheme.
+/// The origin as a browser sends it: scheme, host in lower case and port, which is left out if it is that of
+/// the scheme.
 fn origin_header(origin: &str) -> Option<HeaderValue> {
     let uri: Uri = origin.parse().ok()?;
     let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);

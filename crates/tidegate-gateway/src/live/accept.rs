@@ -1,7 +1,8 @@
 use http::HeaderMap;
 use http::header::ACCEPT;
 
-/// Whether a client accepts HTML by its name, and not less than plain text: a browser does, and no client library does.
+/// Whether a client accepts HTML by its name, and not less than plain text: a browser does, and no client
+/// library does.
 pub(super) fn prefers_html(headers: &HeaderMap) -> bool {
     let (mut html, mut text) = (0.0, 0.0);
     for value in headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()) {
@@ -16,7 +17,8 @@ pub(super) fn prefers_html(headers: &HeaderMap) -> bool {
     html > 0.0 && html >= text
 }
 
-/// The media type and the quality in a media range (RFC 9110, 12.5.1). A quality that is not a number from 0 to 1 is 0.
+/// The media type and the quality in a media range (RFC 9110, 12.5.1). A quality that is not a number from 0
+/// to 1 is 0.
 fn media_range(range: &str) -> (&str, f32) {
     let mut parts = range.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default();

@@ -57,7 +57,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const HEARTBEAT_COMMENT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 
 impl LiveFeed {
-    /// Reports these targets and calls from now on, to present subscribers as well. Earlier transitions are kept.
+    /// Reports these targets and calls from now on, to present subscribers as well. Earlier transitions are
+    /// kept.
     pub(crate) fn follow(&self, targets: Arc<Targets>, recent_calls: RecentCalls) {
         self.0.source.follow(targets, recent_calls);
     }
@@ -131,7 +132,8 @@ impl LiveFeed {
         }
     }
 
-    /// Sends `snapshot` to new subscribers and `update` to the others. Returns whether any is left; if not, the task ends.
+    /// Sends `snapshot` to new subscribers and `update` to the others. Returns whether any is left; if not,
+    /// the task ends.
     fn send(&self, update: Option<Bytes>, snapshot: Option<Bytes>) -> bool {
         let mut subscribers = self.lock();
         subscribers.open.retain_mut(|subscriber| {

@@ -4,8 +4,8 @@
 //! tick ─▶ Reporter: targets, new transitions, changed calls ─▶ one event ─▶ a bounded queue per subscriber ─▶ /live
 //! ```
 //!
-//! Without a subscriber no task runs. A subscriber with a full queue is dropped: it connects again, and begins with a
-//! snapshot.
+//! Without a subscriber no task runs. A subscriber with a full queue is dropped: it connects again, and
+//! begins with a snapshot.
 
 mod accept;
 mod assets;

@@ -40,8 +40,8 @@ impl AttemptOrigin {
     }
 }
 
-/// The ends of the attempts that began at these origins, in that order. The attempts of one branch follow each other, so
-/// that a step belongs to the latest one of its branch. The steps are those of the whole call.
+/// The ends of the attempts that began at these origins, in that order. The attempts of one branch follow
+/// each other, so that a step belongs to the latest one of its branch. The steps are those of the whole call.
 pub(super) fn attempt_ends(origins: &[AttemptOrigin], steps: &[Step]) -> Vec<SpanEnd> {
     let mut ends: Vec<_> = (1..=origins.len()).map(|next| dropped(origins, next)).collect();
     let mut delivering = None;

@@ -84,8 +84,8 @@ impl AttemptSpan {
         self.span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
     }
 
-    /// Ends the span at this time, in the failure with this code, if it was one. `used` are the tokens of the hedge,
-    /// or those of the call without hedges up to the end of the attempt.
+    /// Ends the span at this time, in the failure with this code, if it was one. `used` are the tokens of the
+    /// hedge, or those of the call without hedges up to the end of the attempt.
     pub(super) fn end(mut self, code: Option<ErrorCode>, used: UsageTotals, at: SystemTime) {
         if let Some(code) = code {
             self.span.set_attribute(KeyValue::new("error.type", code.code()));

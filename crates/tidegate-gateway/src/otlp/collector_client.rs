@@ -17,8 +17,8 @@ use crate::log_limit::LogLimit;
 
 /// Sends batches of spans to the collector, and logs failures.
 ///
-/// Requests are driven by the thread that sends the batches, so that the exporter needs no time of the runtime of the
-/// calls, and can still send its last batch while that is shut down.
+/// Requests are driven by the thread that sends the batches, so that the exporter needs no time of the
+/// runtime of the calls, and can still send its last batch while that is shut down.
 #[derive(Debug)]
 pub(super) struct CollectorClient {
     client: ProviderClient,

@@ -42,8 +42,8 @@ const SERVICE: &str = "tidegate-gateway";
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 
 impl OtlpTracer {
-    /// Starts an exporter to the collector of `settings`. The queue, the sampler, the resource and the headers are those
-    /// of the standard variables of the environment.
+    /// Starts an exporter to the collector of `settings`. The queue, the sampler, the resource and the
+    /// headers are those of the standard variables of the environment.
     pub(crate) fn start(settings: &OtlpSettings) -> Result<Self, GatewayConfigError> {
         let client = CollectorClient::new(client(&ConnectionSettings::default())?);
         let exporter = SpanExporter::builder()

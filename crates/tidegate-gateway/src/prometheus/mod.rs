@@ -12,8 +12,8 @@ use self::series::{Families, FamilyKind};
 
 /// The metrics of a process, in the text format of Prometheus.
 ///
-/// The names are those of `docs/metrics.md`, with `_` for every other character, the unit if it is seconds, and
-/// `_total` for counters: `tidegate_calls_total`, `gen_ai_client_operation_duration_seconds`.
+/// The names are those of `docs/metrics.md`, with `_` for every other character, the unit if it is seconds,
+/// and `_total` for counters: `tidegate_calls_total`, `gen_ai_client_operation_duration_seconds`.
 #[derive(Clone, Debug, Default)]
 pub struct PrometheusMetrics {
     families: Arc<Mutex<Families>>,
@@ -27,8 +27,8 @@ pub struct PrometheusMetrics {
 pub struct RecorderInstalled;
 
 impl PrometheusMetrics {
-    /// Installs the recorder of the process. Call it before the first [`Gateway`](crate::Gateway) or other stack is
-    /// built.
+    /// Installs the recorder of the process. Call it before the first [`Gateway`](crate::Gateway) or other
+    /// stack is built.
     ///
     /// # Errors
     ///
@@ -45,8 +45,8 @@ impl PrometheusMetrics {
         text::render(&self.lock())
     }
 
-    /// The text of all metrics, after `record` has set the gauges of the targets. Those that it does not set are removed: a
-    /// target, or a part of its policy, is no longer there.
+    /// The text of all metrics, after `record` has set the gauges of the targets. Those that it does not set
+    /// are removed: a target, or a part of its policy, is no longer there.
     pub(crate) fn render_targets(&self, record: impl FnOnce()) -> String {
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.lock().retain_gauges(|labels| {

@@ -12,8 +12,8 @@ use super::gateway_error::GatewayError;
 use super::shortened;
 use crate::endpoint::Endpoint;
 
-/// Checks that the provider does not answer in the background: the call would end at once, and what it goes on to use would
-/// be in no limit.
+/// Checks that the provider does not answer in the background: the call would end at once, and what it goes
+/// on to use would be in no limit.
 pub(super) fn check_background(endpoint: Endpoint, body: &[u8]) -> Result<(), Box<GatewayError>> {
     let name = match endpoint {
         Endpoint::Responses => "background",
@@ -49,8 +49,8 @@ pub(super) fn check_models(body: &[u8]) -> Result<(), Box<GatewayError>> {
             }
             // Of OpenRouter, Vercel and Groq.
             "plugins" | "provideroptions" | "provider_options" | "compound_custom" => nested(2),
-            // Of OpenAI and Anthropic, whose tools may be other models, and of OpenRouter, which has the models of a
-            // tool in its `parameters`. The properties of a schema are deeper.
+            // Of OpenAI and Anthropic, whose tools may be other models, and of OpenRouter, which has the
+            // models of a tool in its `parameters`. The properties of a schema are deeper.
             "tools" => nested(3),
             // `models`, `fallbacks`, `context_window_fallbacks`, `mock_testing_fallbacks`, `safety_model` ..
             _ => names_model(key).then(|| shortened(key)),

@@ -64,8 +64,8 @@ struct NotCounted;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl CallerLimits {
-    /// The limits of the caller `name`, whose settings are valid. A part that is missing is no limit. The rate is that of all
-    /// gateways that use `store`.
+    /// The limits of the caller `name`, whose settings are valid. A part that is missing is no limit. The
+    /// rate is that of all gateways that use `store`.
     pub(crate) fn new(
         name: &str,
         rate_limiter: Option<rate_limit::Settings>,
@@ -112,8 +112,8 @@ impl CallerLimits {
         }
     }
 
-    /// Checks that the caller may have another call refused. A refused call costs no quota of the limits, and its body was
-    /// received.
+    /// Checks that the caller may have another call refused. A refused call costs no quota of the limits, and
+    /// its body was received.
     ///
     /// # Errors
     ///
@@ -140,7 +140,8 @@ impl CallerLimits {
         let _ = self.refusals.layer(refused).oneshot(Request::new(Payload::empty())).await;
     }
 
-    /// Sends a token count if these limits admit it now. `None` if they do not, or if the provider does not count.
+    /// Sends a token count if these limits admit it now. `None` if they do not, or if the provider does not
+    /// count.
     pub(super) async fn count(
         &self,
         counter: &TokenCounter,
@@ -202,8 +203,8 @@ impl CallerLimits {
     }
 }
 
-/// The limit of the requests alone, for what does not wait: the tokens of a prompt can be estimated at once, and a refused call has
-/// its response.
+/// The limit of the requests alone, for what does not wait: the tokens of a prompt can be estimated at once,
+/// and a refused call has its response.
 fn requests_alone(settings: rate_limit::Settings) -> rate_limit::Settings {
     let quotas = settings.quotas.into_iter().filter(|quota| quota.unit == LimitUnit::Requests);
     rate_limit::Settings {

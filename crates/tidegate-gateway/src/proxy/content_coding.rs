@@ -27,7 +27,8 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// The low bits of the first byte of a brotli stream with a large window, which is no part of RFC 7932.
 const BROTLI_LARGE_WINDOW: u8 = 0b001_0001;
 
-/// The most members of a gzip body, and the most frames of a zstd body. Each costs time, even if it has no content.
+/// The most members of a gzip body, and the most frames of a zstd body. Each costs time, even if it has no
+/// content.
 const MAX_PARTS: usize = 1000;
 
 /// The bytes that are unpacked at once.

@@ -19,9 +19,9 @@ use crate::open_calls::EndReason;
 /// A stream body that ends in an error event of the caller's dialect when the inner body fails.
 ///
 /// The bytes are forwarded unchanged, but in whole events: half an event would run into the error event. When
-/// the inner body ends without an error, an incomplete last event is forwarded as well. An event that ends the
-/// stream is forwarded only if no failure follows it: a provider may report a failure in a way that clients do
-/// not read, and end the stream as if it were complete.
+/// the inner body ends without an error, an incomplete last event is forwarded as well. An event that ends
+/// the stream is forwarded only if no failure follows it: a provider may report a failure in a way that
+/// clients do not read, and end the stream as if it were complete.
 #[pin_project]
 #[derive(Debug)]
 pub(super) struct ErrorEventBody<B> {
@@ -36,7 +36,8 @@ pub(super) struct ErrorEventBody<B> {
     partial_event: BytesMut,
     /// The events of the last frame. An error that the provider reported in the stream is among them.
     last_events: Bytes,
-    /// The outcome of the stream, which is known before the error is: the provider may take its time to end the body.
+    /// The outcome of the stream, which is known before the error is: the provider may take its time to end
+    /// the body.
     outcome: Option<StreamOutcome>,
     has_ended: bool,
 }
@@ -125,7 +126,8 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
     }
 }
 
-/// Returns all complete events that were received, and keeps the beginning of the next one in `partial_event`.
+/// Returns all complete events that were received, and keeps the beginning of the next one in
+/// `partial_event`.
 fn whole_events(partial_event: &mut BytesMut, data: Bytes) -> Option<Bytes> {
     // Most frames consist of whole events, and are forwarded without a copy.
     if partial_event.is_empty() && (data.ends_with(b"\n\n") || end_of_events(&data, 0) == data.len()) {
@@ -170,7 +172,8 @@ fn terminator(events: &[u8], endpoint: Endpoint) -> Option<usize> {
     let start = end_of_events(events, 0);
     let last = &events[start..];
     let contains = |text: &[u8]| last.windows(text.len()).any(|window| window == text);
-    // The last event is short in every dialect but that of the Responses API, which has the whole response in it.
+    // The last event is short in every dialect but that of the Responses API, which has the whole response in
+    // it.
     let is_end = match endpoint {
         Endpoint::Messages => last.len() < 256 && contains(b"message_stop"),
         Endpoint::Responses => last.starts_with(b"event: response.completed"),

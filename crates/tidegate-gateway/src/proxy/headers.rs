@@ -20,8 +20,8 @@ static HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Request headers that no part of a chain may see: credentials, and what describes the body as it was received. The
-/// address of a target decides which of the others are forwarded.
+/// Request headers that no part of a chain may see: credentials, and what describes the body as it was
+/// received. The address of a target decides which of the others are forwarded.
 static NOT_FORWARDED: [HeaderName; 8] = [
     header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
@@ -84,10 +84,11 @@ pub(super) fn forwarded(mut headers: HeaderMap, tenant: Option<&Tenant>) -> Head
     headers
 }
 
-/// Replaces idempotency keys by digests of them and the caller. All callers use the same account of a provider, which
-/// would answer the request of one with the answer to another.
+/// Replaces idempotency keys by digests of them and the caller. All callers use the same account of a
+/// provider, which would answer the request of one with the answer to another.
 ///
-/// A caller without an identity may be any. Its keys are those of this call alone: the attempts of the call have the same.
+/// A caller without an identity may be any. Its keys are those of this call alone: the attempts of the call
+/// have the same.
 fn scope_idempotency_keys(headers: &mut HeaderMap, tenant: Option<&Tenant>) {
     let is_key = |name: &&HeaderName| name.as_str().ends_with(IDEMPOTENCY_KEY);
     let names: Vec<HeaderName> = headers.keys().filter(is_key).cloned().collect();

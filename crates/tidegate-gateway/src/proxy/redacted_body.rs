@@ -8,8 +8,8 @@ use pin_project::pin_project;
 
 use super::Redactor;
 
-/// A body in which whole keys of providers are masked, also those that are split between frames. Its length does not
-/// change.
+/// A body in which whole keys of providers are masked, also those that are split between frames. Its length
+/// does not change.
 ///
 /// The end of a frame is held back while a key may begin in it.
 #[pin_project]

@@ -1,4 +1,5 @@
-//! Removal of our own keys from what a provider returns. Providers repeat the key of a request in their errors.
+//! Removal of our own keys from what a provider returns. Providers repeat the key of a request in their
+//! errors.
 //!
 //! A provider may repeat the words of a caller as well. If a beginning of a key were removed from them, the
 //! response to each guess would show whether it is right, and some thousand guesses would find the key. So a
@@ -48,8 +49,8 @@ const PART: usize = 12;
 /// The fields of an error whose values are left: those by which it is reported, and which programs compare.
 const IDENTIFIERS: [&[u8]; 4] = [b"\"request_id\"", b"\"param\"", b"\"type\"", b"\"code\""];
 
-/// The characters that encoders of JSON write as `\u00XX`, beside those that have to be escaped: none, those of Go,
-/// of Gson, and of .NET.
+/// The characters that encoders of JSON write as `\u00XX`, beside those that have to be escaped: none, those
+/// of Go, of Gson, and of .NET.
 const ESCAPED: [&str; 4] = ["", "&<>", "&<>'=", "&<>'+`\""];
 
 /// In place of a key.
@@ -233,8 +234,8 @@ fn words(text: &[u8], is_match: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
     found
 }
 
-/// The characters of a JSON text, each with the text behind it. Escapes are one character; one that is not part
-/// of a key is `None`.
+/// The characters of a JSON text, each with the text behind it. Escapes are one character; one that is not
+/// part of a key is `None`.
 struct Chars<'t>(&'t str);
 
 impl<'t> Iterator for Chars<'t> {

@@ -36,7 +36,8 @@ pub(crate) struct CallerBodies {
 }
 
 impl BodyLimits {
-    /// The limits of a caller whose bodies take up `used`: half of the budget, and at least one body; one processor.
+    /// The limits of a caller whose bodies take up `used`: half of the budget, and at least one body; one
+    /// processor.
     pub(super) fn of_caller(&self, used: &CallerBodies) -> Self {
         let budget = self.budget.of_caller((self.budget.limit() / 2).max(self.length), &used.bytes);
         let permits = self.permits.of_caller(&used.unpacking);
@@ -66,11 +67,13 @@ const UNPACK_TIME: Duration = Duration::from_secs(1);
 /// The bytes per second that are unpacked at least.
 const MIN_UNPACK_RATE: usize = 16 * 1024 * 1024;
 
-/// The size of a head that does not count in the budget, so that a body of the largest size fits with a usual head.
+/// The size of a head that does not count in the budget, so that a body of the largest size fits with a usual
+/// head.
 const USUAL_HEAD: usize = 4 * 1024;
 
-/// Reads a body and unpacks it. What a head exceeds [`USUAL_HEAD`] by is a part of what the body holds, since it is kept for as
-/// long. `progressed` is called for each part, and `received` once the whole body has been received.
+/// Reads a body and unpacks it. What a head exceeds [`USUAL_HEAD`] by is a part of what the body holds, since
+/// it is kept for as long. `progressed` is called for each part, and `received` once the whole body has been
+/// received.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
@@ -130,7 +133,8 @@ async fn read_packed(
     }
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(MAX_RESERVED);
     let (mut received, mut held) = (Received::default(), limits.budget.hold());
-    // The instant by which the caller is too far behind the minimum rate. Bytes that came faster do not pay for a stall.
+    // The instant by which the caller is too far behind the minimum rate. Bytes that came faster do not pay
+    // for a stall.
     let mut deadline = Instant::now() + GRACE;
     let refused = loop {
         if is_long {
@@ -160,8 +164,8 @@ async fn read_packed(
     Err(refused)
 }
 
-/// A body so far: its only part as it came, or all parts in one buffer. Parts are not kept one by one: each is a slice of a
-/// larger buffer that nothing counts.
+/// A body so far: its only part as it came, or all parts in one buffer. Parts are not kept one by one: each
+/// is a slice of a larger buffer that nothing counts.
 #[derive(Default)]
 struct Received {
     first: Bytes,

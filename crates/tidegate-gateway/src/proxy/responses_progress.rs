@@ -62,8 +62,8 @@ impl ResponsesProgress {
 
     /// The event that ends a stream that broke off.
     ///
-    /// It has the fields of the documented event at its top level, and the same as an object `error`: the official
-    /// clients raise an exception for an event with that object, and for no other.
+    /// It has the fields of the documented event at its top level, and the same as an object `error`: the
+    /// official clients raise an exception for an event with that object, and for no other.
     pub(super) fn error_event(&mut self, error: &Value, code: ErrorCode) -> String {
         let mut event = error.clone();
         event["type"] = "error".into();

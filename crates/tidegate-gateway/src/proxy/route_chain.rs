@@ -109,8 +109,8 @@ impl RouteChain {
         Self { cached_for, ..self }
     }
 
-    /// Whether answers are cached for a caller, whose `headers` are those that the chain gets. Callers without an identity
-    /// are not one caller, and must not get the answers of each other.
+    /// Whether answers are cached for a caller, whose `headers` are those that the chain gets. Callers
+    /// without an identity are not one caller, and must not get the answers of each other.
     pub(super) fn is_cached_for(&self, tenant: Option<&Tenant>, headers: &HeaderMap) -> bool {
         match &self.cached_for {
             CachedFor::Tenants => tenant.is_some(),

@@ -23,8 +23,8 @@ pub(crate) type AddressedTarget = NamedTarget<SharedStack>;
 /// The body of a response, of any type.
 pub(crate) type BoxedBody = UnsyncBoxBody<Bytes, Error>;
 
-/// Shares a stack, and boxes the future of each call and the body of its response. These are two allocations for a call; together
-/// they have 2 KiB, which each service of a chain would move.
+/// Shares a stack, and boxes the future of each call and the body of its response. These are two allocations
+/// for a call; together they have 2 KiB, which each service of a chain would move.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedStack(Arc<TargetStack>);
 

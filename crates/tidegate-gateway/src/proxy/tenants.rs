@@ -12,8 +12,8 @@ use crate::access::CallerName;
 /// Finds out on whose behalf a request is: that of its caller, or else of whoever has its credentials.
 #[derive(Clone, Default)]
 pub(crate) struct Tenants {
-    /// The secret of several gateways, in all of which the same credentials are the same tenant. Without it they are so in this
-    /// process alone.
+    /// The secret of several gateways, in all of which the same credentials are the same tenant. Without it
+    /// they are so in this process alone.
     shared: Option<hmac::Key>,
 }
 
@@ -25,8 +25,8 @@ static CREDENTIALS: [HeaderName; 4] = [
     HeaderName::from_static("x-goog-api-key"),
 ];
 
-/// Hashes credentials and idempotency keys with random keys, so that no caller can construct a collision and no
-/// credential is stored.
+/// Hashes credentials and idempotency keys with random keys, so that no caller can construct a collision and
+/// no credential is stored.
 static SECRETS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
 
 /// The length of a digest in bytes.

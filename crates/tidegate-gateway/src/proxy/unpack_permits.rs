@@ -44,8 +44,8 @@ impl UnpackPermits {
         Self { of_caller: Some(of_caller.clone()), ..self.clone() }
     }
 
-    /// Runs `unpack` with the permits, and not on a thread of the runtime. It goes on if the caller leaves, so that it has the
-    /// permits.
+    /// Runs `unpack` with the permits, and not on a thread of the runtime. It goes on if the caller leaves,
+    /// so that it has the permits.
     ///
     /// # Errors
     ///

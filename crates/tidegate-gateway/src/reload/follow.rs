@@ -9,12 +9,12 @@ use crate::config::{Config, ConfigSource, TlsCertificate};
 use crate::pages::AppState;
 use crate::server::ServerTls;
 
-/// The time between two looks at the files. Notifications of the system would come sooner, but not from a network or an
-/// overlay file system, and not for the links by which Kubernetes replaces files.
+/// The time between two looks at the files. Notifications of the system would come sooner, but not from a
+/// network or an overlay file system, and not for the links by which Kubernetes replaces files.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reloads the configuration when one of its files has another content that stays the same for [`POLL_INTERVAL`], and at
-/// once whenever `requested` is ready.
+/// Reloads the configuration when one of its files has another content that stays the same for
+/// [`POLL_INTERVAL`], and at once whenever `requested` is ready.
 pub(crate) async fn follow(
     state: &AppState,
     mut source: ConfigSource,

@@ -22,8 +22,8 @@ pub(super) struct BuiltTarget {
 }
 
 impl BuiltTarget {
-    /// Builds the stack of `target`, named `name`. Its limits are shared through `store`, which may be that of `previous`. The
-    /// layers of `previous` with the same settings keep their state.
+    /// Builds the stack of `target`, named `name`. Its limits are shared through `store`, which may be that
+    /// of `previous`. The layers of `previous` with the same settings keep their state.
     ///
     /// # Errors
     ///
@@ -45,7 +45,8 @@ impl BuiltTarget {
             has_same_provider: it.provider == *provider,
             has_same_store: store.as_ref().is_none_or(|(_, is_same)| *is_same),
         });
-        // Checks the settings, and names the part at fault. The circuit may need the store, which the layers have.
+        // Checks the settings, and names the part at fault. The circuit may need the store, which the layers
+        // have.
         let without_circuit = ResilienceConfig { circuit_breaker: None, ..policy.clone() };
         let builder = ResilienceBuilder::from_config(&without_circuit)?;
         let layers = GateLayers::new(policy, previous, store.map(|(store, _)| store))?;

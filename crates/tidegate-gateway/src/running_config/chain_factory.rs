@@ -22,8 +22,9 @@ use crate::endpoint::{ApiDialect, Endpoint};
 use crate::proxy::{AddressedTarget, CachedFor, RouteChain, RouteTable, SharedStack, TokenCounter};
 use crate::targets::{Targets, TargetsOfRoute};
 
-/// Builds the chains of the routes, with one stack per target and policy, so that routes with the same target and
-/// policy share its state. What is the same in the configuration before is taken from there, with its state.
+/// Builds the chains of the routes, with one stack per target and policy, so that routes with the same target
+/// and policy share its state. What is the same in the configuration before is taken from there, with its
+/// state.
 pub(super) struct ChainFactory<'a> {
     config: &'a Config,
     previous: Option<&'a RunningConfig>,
@@ -241,7 +242,8 @@ impl<'a> ChainFactory<'a> {
         })
     }
 
-    /// The stack of a target under the policy of the route, and whether it is the same as in the configuration before.
+    /// The stack of a target under the policy of the route, and whether it is the same as in the
+    /// configuration before.
     fn target(
         &mut self,
         name: &str,
@@ -279,7 +281,8 @@ impl<'a> ChainFactory<'a> {
 
     /// The target for the requests of a route.
     fn addressed(&self, built: &BuiltTarget, route: &Route) -> AddressedTarget {
-        // The caller would send unsigned reasoning back with its next request, and a native target would reject that.
+        // The caller would send unsigned reasoning back with its next request, and a native target would
+        // reject that.
         let is_mixed = route.targets().any(|other| {
             let dialect = self.config.providers.get(&other.provider).map(ProviderSettings::dialect);
             dialect == Some(route.endpoint.dialect())

@@ -128,8 +128,8 @@ impl RunningConfig {
         self.built.set_limits();
     }
 
-    /// Checks that the store of shared limits can be used, if there is one. If calls can be decided without it, this takes no
-    /// time, and logs a warning later.
+    /// Checks that the store of shared limits can be used, if there is one. If calls can be decided without
+    /// it, this takes no time, and logs a warning later.
     ///
     /// # Errors
     ///

@@ -49,7 +49,8 @@ const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 /// The bytes that are discarded at once.
 const DISCARDED_PIECE: usize = 16 * 1024;
 
-/// While the gateway stops, a connection without a complete request is closed after this time without any progress.
+/// While the gateway stops, a connection without a complete request is closed after this time without any
+/// progress.
 const STOPPING_IDLE_TIME: Duration = Duration::from_millis(500);
 
 /// The calls that one HTTP/2 connection may have in flight.
@@ -91,7 +92,8 @@ pub(super) async fn serve(
         Err(error) => return tracing::debug!(layer = "gateway", %error, "connection ended without a request"),
     };
     let caller = AwaitsResponse::default();
-    // One of these is polled only when it is woken, and not with each part of a response. They are boxed once per connection.
+    // One of these is polled only when it is woken, and not with each part of a response. They are boxed once
+    // per connection.
     let mut ends = FuturesUnordered::<Pin<Box<dyn Future<Output = ()> + Send>>>::new();
     ends.push(Box::pin(connection.evicted()));
     ends.push(Box::pin(idle_while_stopping(stopping, version, &connection)));
@@ -190,8 +192,8 @@ async fn serve_http(
     }
 }
 
-/// Ready once the gateway stops and the connection has no complete request, and neither receives a part of one nor sends
-/// the rest of a response.
+/// Ready once the gateway stops and the connection has no complete request, and neither receives a part of
+/// one nor sends the rest of a response.
 async fn idle_while_stopping(
     stopping: watch::Receiver<()>,
     version: HttpVersion,
@@ -200,7 +202,8 @@ async fn idle_while_stopping(
     stopped(stopping).await;
     let mut before = None;
     loop {
-        // What exceeds the window of a caller is held back without a blocked write. Such a connection ends by itself.
+        // What exceeds the window of a caller is held back without a blocked write. Such a connection ends by
+        // itself.
         let has_had_request = connection.has_had_request() && !connection.has_unread();
         let may_hold = version == HttpVersion::Http2 && has_had_request;
         let transfers = connection.transfers().transfers();

@@ -21,8 +21,8 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     Ok(())
 }
 
-/// The connections of callers that the descriptors of the process allow, at most `wanted`: each call may need a
-/// connection to a provider as well.
+/// The connections of callers that the descriptors of the process allow, at most `wanted`: each call may need
+/// a connection to a provider as well.
 pub(super) fn max_connections(wanted: usize) -> usize {
     let Some(limit) = descriptor_limit() else { return wanted };
     let possible = (limit.saturating_sub(RESERVED) / 2).max(1);

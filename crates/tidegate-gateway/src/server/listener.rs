@@ -34,12 +34,12 @@ pub(super) struct Listener {
 /// The wait after a failed accept, and between two attempts to make room when every connection has a call.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The idle time after which a connection is closed for lack of descriptors. The error does not show whether another
-/// connection waits, so that one which is about to send its request is spared.
+/// The idle time after which a connection is closed for lack of descriptors. The error does not show whether
+/// another connection waits, so that one which is about to send its request is spared.
 const IDLE_TIME: Duration = Duration::from_secs(1);
 
-/// The same when there are too many connections: another one does wait. A caller sends its request sooner than this, and
-/// those that hold connections without sending any are closed at this pace.
+/// The same when there are too many connections: another one does wait. A caller sends its request sooner
+/// than this, and those that hold connections without sending any are closed at this pace.
 const FRESH_TIME: Duration = Duration::from_millis(250);
 
 impl Listener {
@@ -69,7 +69,8 @@ impl Listener {
             tokio::select! {
                 biased;
                 Some(_) = self.connections.join_next() => self.leaving = self.leaving.saturating_sub(1),
-                // There is one connection too many. If all have calls, further ones wait in the backlog of the socket.
+                // There is one connection too many. If all have calls, further ones wait in the backlog of
+                // the socket.
                 () = sleep(PAUSE), if self.connections.len() > self.max_connections => {
                     self.make_room(self.max_connections);
                 }

@@ -105,9 +105,9 @@ impl RunningGateway {
         self.state.reload(Ok(config))
     }
 
-    /// Reads the configuration of `source` again when its files have changed, and whenever `requested` is ready.
-    /// `adjust` changes each configuration before it is used. `source` has been [read](ConfigSource::read) before. Is
-    /// never ready: drop it to end it.
+    /// Reads the configuration of `source` again when its files have changed, and whenever `requested` is
+    /// ready. `adjust` changes each configuration before it is used. `source` has been
+    /// [read](ConfigSource::read) before. Is never ready: drop it to end it.
     pub async fn follow(
         &self,
         source: ConfigSource,
@@ -119,8 +119,9 @@ impl RunningGateway {
 
     /// Stops the gateway, and returns the number of calls that were cut.
     ///
-    /// During the notice time `/readyz` is 503 and calls are still accepted. Then the listener is closed, and calls in
-    /// flight may continue for the drain time. What is left after that is cut: streams end in an error event.
+    /// During the notice time `/readyz` is 503 and calls are still accepted. Then the listener is closed, and
+    /// calls in flight may continue for the drain time. What is left after that is cut: streams end in an
+    /// error event.
     pub async fn stop(self) -> usize {
         self.stop_until(pending()).await
     }

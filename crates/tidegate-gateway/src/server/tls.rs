@@ -46,7 +46,8 @@ impl ServerTls {
         Ok(Self { acceptor: Arc::new(config).into(), current })
     }
 
-    /// Reads the files of the certificate once more. New connections get what they contain, open ones are not affected.
+    /// Reads the files of the certificate once more. New connections get what they contain, open ones are not
+    /// affected.
     ///
     /// # Errors
     ///

@@ -3,12 +3,12 @@
 //! OpenRouter and many proxies send status 200 before they call the provider behind them. So do servers that
 //! send whitespace to keep the connection alive. A later error can then only be in the body: an `error` at
 //! the top level, an `error` or the finish reason `error` inside a choice, or a `status` of `failed`.
-//! OpenAI's successful responses also contain an `error` field, which is `null`. In a message of JSON-RPC it is about the
-//! method, and the provider has not failed.
+//! OpenAI's successful responses also contain an `error` field, which is `null`. In a message of JSON-RPC it
+//! is about the method, and the provider has not failed.
 //!
-//! An answer is an object of the endpoint of its request: a list of models, a document in another dialect, or an
-//! object of a few words under an unknown key is none. Where the endpoint is not known, every field in which some
-//! server has its answer is one.
+//! An answer is an object of the endpoint of its request: a list of models, a document in another dialect, or
+//! an object of a few words under an unknown key is none. Where the endpoint is not known, every field in
+//! which some server has its answer is one.
 //!
 //! The first field that is significant decides, nearly always within the first few hundred bytes. Once there
 //! is content, the response is a success, whatever follows. So a decided result for a prefix holds for the
@@ -126,8 +126,8 @@ impl<'a> Probe<'a> {
         if is_success { ProbeResult::Success } else { ProbeResult::Unclear }
     }
 
-    /// The result for a leaf of an object: of a field that all dialects share, or else of the dialect that has the
-    /// field. An error of any dialect is one; an answer is one in the dialect of the endpoint only.
+    /// The result for a leaf of an object: of a field that all dialects share, or else of the dialect that
+    /// has the field. An error of any dialect is one; an answer is one in the dialect of the endpoint only.
     fn read_field(&mut self, path: &[&'a str], leaf: ProbedLeaf<'_>) -> ProbeResult {
         if let (&[field], Leaf::Array) = (path, leaf.leaf) {
             self.list = Some(field);
@@ -236,9 +236,10 @@ impl<'a> Probe<'a> {
     }
 }
 
-/// Whether a complete JSON body that is unclear to the probe contains an answer of the endpoint. Where the endpoint is not
-/// known: an item of the list that all answers of its dialect have, or the reason why there is none. Otherwise an item
-/// of which only the usage shows that it was generated, or a response that is generated in the background.
+/// Whether a complete JSON body that is unclear to the probe contains an answer of the endpoint. Where the
+/// endpoint is not known: an item of the list that all answers of its dialect have, or the reason why there
+/// is none. Otherwise an item of which only the usage shows that it was generated, or a response that is
+/// generated in the background.
 pub(crate) fn is_answer(json: &[u8], endpoint: Endpoint) -> bool {
     let json = trim_start(json);
     let (mut has_item, mut has_reason, mut has_output) = (false, false, false);
@@ -285,8 +286,9 @@ pub(crate) fn is_filtered(json: &[u8]) -> bool {
     Endpoint::ALL.iter().any(|endpoint| read(json, Expected::Answer(*endpoint)) == ProbeResult::Filtered)
 }
 
-/// Whether a complete body, whatever it is, is an answer that has no content because of a content filter. A stop reason at
-/// the top counts only beside the place of the content in some dialect: other servers have their content elsewhere.
+/// Whether a complete body, whatever it is, is an answer that has no content because of a content filter. A
+/// stop reason at the top counts only beside the place of the content in some dialect: other servers have
+/// their content elsewhere.
 pub(crate) fn is_filtered_resource(json: &[u8]) -> bool {
     let json = trim_start(json);
     let mut has_place = false;

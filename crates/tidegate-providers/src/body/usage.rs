@@ -71,7 +71,8 @@ impl Scan for UsageScan {
     }
 }
 
-/// The bytes that are looked at one by one before a search begins, which costs more than it saves for short texts.
+/// The bytes that are looked at one by one before a search begins, which costs more than it saves for short
+/// texts.
 const NEAR: usize = 16;
 
 /// The position of the first byte that is wanted. `search` finds it among those that are not near.
@@ -125,7 +126,8 @@ impl UsageScan {
         length
     }
 
-    /// Buffers bytes of a usage object. One that is too long to be a usage counts as any other object from then on.
+    /// Buffers bytes of a usage object. One that is too long to be a usage counts as any other object from
+    /// then on.
     fn buffer_usage(&mut self, bytes: &[u8]) {
         let ScanPosition::Usage { depth, in_text, is_escaped } = self.at else { return };
         if self.buffer.len() + bytes.len() <= MAX_USAGE {

@@ -81,8 +81,9 @@ fn row_of(model: &str) -> Option<&'static Row> {
     KNOWN.iter().filter(|row| fits(row.0)).max_by_key(|row| row.0.len())
 }
 
-/// Whether the rest of a name is only a version: empty, `latest`, a number of at least three digits, or a date. A shorter
-/// number is another model: Claude Opus 4-5 is not Claude Opus 4, and 4-5-20251101 is the version of another as well.
+/// Whether the rest of a name is only a version: empty, `latest`, a number of at least three digits, or a
+/// date. A shorter number is another model: Claude Opus 4-5 is not Claude Opus 4, and 4-5-20251101 is the
+/// version of another as well.
 fn is_version(rest: &str) -> bool {
     let Some(version) = rest.strip_prefix(['-', '@']) else { return rest.is_empty() };
     let mut lengths = [0; 3];

@@ -10,7 +10,8 @@ use crate::json::exact_numbers::is_marked;
 /// An event of a stream: its name, empty in a dialect without names, and its data.
 pub(crate) type NamedEvent = (&'static str, Value);
 
-/// The value of the field `key`, which is added if it is absent. `None` if `object` is neither an object nor null.
+/// The value of the field `key`, which is added if it is absent. `None` if `object` is neither an object nor
+/// null.
 pub(crate) fn field<'a>(object: &'a mut Value, key: &str) -> Option<&'a mut Value> {
     (object.is_object() || object.is_null()).then(|| &mut object[key])
 }
@@ -26,8 +27,8 @@ pub(crate) fn set_fields(object: &mut Value, fields: &Value) -> Option<()> {
     }
 }
 
-/// Appends `delta`, a text or an array, to that at `key` of `message`. Other values that are not null replace it. `None` if
-/// `message` is not an object, or if the text or the array would be lost.
+/// Appends `delta`, a text or an array, to that at `key` of `message`. Other values that are not null replace
+/// it. `None` if `message` is not an object, or if the text or the array would be lost.
 pub(crate) fn append(message: &mut Value, key: &str, delta: &Value) -> Option<()> {
     let is_number = |value: &Value| value.as_str().is_some_and(is_marked);
     let is_text_or_array = |value: &Value| (value.is_string() && !is_number(value)) || value.is_array();
@@ -57,8 +58,8 @@ pub(crate) fn objects(value: &Value) -> Option<&[Value]> {
     }
 }
 
-/// The blocks of a content. Some servers send a string instead, which is one block of the type `text_type`. `None` if the
-/// content is of any other form.
+/// The blocks of a content. Some servers send a string instead, which is one block of the type `text_type`.
+/// `None` if the content is of any other form.
 pub(crate) fn content_blocks<'a>(content: &'a Value, text_type: &str) -> Option<Cow<'a, [Value]>> {
     match content.as_str() {
         Some("") => Some(Cow::Borrowed(&[])),
@@ -70,8 +71,8 @@ pub(crate) fn content_blocks<'a>(content: &'a Value, text_type: &str) -> Option<
 /// The most choices, blocks, calls or parts of one answer. Each event is compared with all of them.
 pub(crate) const MAX_ITEMS: usize = 1024;
 
-/// The item of `array` with this `index` field, the last one if several have it. It is added if there is none. `None` if
-/// there are too many.
+/// The item of `array` with this `index` field, the last one if several have it. It is added if there is
+/// none. `None` if there are too many.
 pub(crate) fn item_at<'a>(array: &'a mut Vec<Value>, index: &Value) -> Option<&'a mut Value> {
     let known = array.iter().rposition(|item| item["index"] == *index);
     let at = known.unwrap_or_else(|| {

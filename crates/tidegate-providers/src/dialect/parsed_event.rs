@@ -14,8 +14,8 @@ pub struct ParsedEvent {
     pub stop: Option<StopReason>,
     /// The numbers of tokens in the event.
     pub usage: Usage,
-    /// The stop reason and the usage of the event show no answer: they are those of a response that only begins,
-    /// or that ends without output.
+    /// The stop reason and the usage of the event show no answer: they are those of a response that only
+    /// begins, or that ends without output.
     pub is_bare: bool,
 }
 

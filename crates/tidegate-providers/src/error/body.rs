@@ -35,7 +35,8 @@ pub(crate) struct ParsedErrorBody<'a> {
     pub(crate) limits: Vec<Cow<'a, str>>,
     /// One of these limits is zero.
     pub(crate) has_zero_limit: bool,
-    /// When the provider may be called again: `RetryInfo.retryDelay`, `retry_after`, `resets_at` and the like.
+    /// When the provider may be called again: `RetryInfo.retryDelay`, `retry_after`, `resets_at` and the
+    /// like.
     pub(crate) reset: Option<Reset>,
     /// The error text of the provider behind OpenRouter.
     pub(crate) upstream: Option<Cow<'a, str>>,

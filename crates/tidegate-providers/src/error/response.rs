@@ -80,8 +80,8 @@ impl<'a> ErrorResponse<'a> {
         self.known_classification().is_none()
     }
 
-    /// The classification. An error that came with the status of a success, and of which nothing is known, is one of
-    /// the server: it accepted the request and did not answer it, so another provider may.
+    /// The classification. An error that came with the status of a success, and of which nothing is known, is
+    /// one of the server: it accepted the request and did not answer it, so another provider may.
     fn classification(&self) -> Classification<'_> {
         self.known_classification().unwrap_or(Classification {
             class: FailureClass::of(ErrorCode::ServerError),
@@ -158,8 +158,8 @@ impl<'a> ErrorResponse<'a> {
         })
     }
 
-    /// Whether a payment is required. Where the message may quote the request, it has to be a known sentence: a role or a
-    /// tool that is called "insufficient balance" would close the provider to all callers.
+    /// Whether a payment is required. Where the message may quote the request, it has to be a known sentence:
+    /// a role or a tool that is called "insufficient balance" would close the provider to all callers.
     fn is_out_of_credit(&self, message: &str) -> bool {
         if self.may_quote_request() {
             return phrases::is_known_credit_error(message);
@@ -168,8 +168,8 @@ impl<'a> ErrorResponse<'a> {
         phrases::is_out_of_credit(message) || (is_forbidden && phrases::mentions_billing(message))
     }
 
-    /// Whether the message may contain text of the caller: the request was rejected for what is in it, or it is not known
-    /// why. A 403 quotes only what the key may not use.
+    /// Whether the message may contain text of the caller: the request was rejected for what is in it, or it
+    /// is not known why. A 403 quotes only what the key may not use.
     fn may_quote_request(&self) -> bool {
         let Some(status) = self.standing_status() else { return true };
         match status {

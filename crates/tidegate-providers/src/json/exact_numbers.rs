@@ -1,7 +1,7 @@
 //! Keeps the numbers of a document as they are written while it is a [`Value`](serde_json::Value).
 //!
-//! A parsed number has 64 bits: an id of 30 digits would change, and `1e400` would be an error. Each number that a value would
-//! change is therefore a marked string meanwhile.
+//! A parsed number has 64 bits: an id of 30 digits would change, and `1e400` would be an error. Each number
+//! that a value would change is therefore a marked string meanwhile.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -51,8 +51,8 @@ pub(crate) fn mark(json: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(marked))
 }
 
-/// Replaces the marked strings in a JSON text by their numbers, also within texts of JSON. `None` if a part of one is in
-/// another string.
+/// Replaces the marked strings in a JSON text by their numbers, also within texts of JSON. `None` if a part
+/// of one is in another string.
 pub(crate) fn unmark(json: &str) -> Option<Cow<'_, str>> {
     let (mut unmarked, mut kept) = (String::new(), 0);
     for at in memmem::find_iter(json.as_bytes(), MARK.as_bytes()) {
@@ -96,7 +96,8 @@ fn string_len(rest: &str) -> usize {
     rest.len()
 }
 
-/// Whether a value has the number as it is written. Text that is no number is left as it is, so that it remains an error.
+/// Whether a value has the number as it is written. Text that is no number is left as it is, so that it
+/// remains an error.
 fn is_exact(number: &str) -> bool {
     // Small integers are by far the most common.
     (number.len() <= 18 && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit()))

@@ -1,14 +1,14 @@
 //! The members of a JSON object, of which nothing is built.
 //!
-//! The whole document is checked against the grammar (RFC 8259), so that a server that is less strict does not read
-//! another object. Long strings cost next to nothing.
+//! The whole document is checked against the grammar (RFC 8259), so that a server that is less strict does
+//! not read another object. Long strings cost next to nothing.
 
 use std::ops::Range;
 
 use memchr::memchr2;
 
-/// Passes each member at the top level of an object to `each`: its key as it is written, without quotes, and the range of
-/// its value. `None` if `json` is not one object and nothing else, or not valid.
+/// Passes each member at the top level of an object to `each`: its key as it is written, without quotes, and
+/// the range of its value. `None` if `json` is not one object and nothing else, or not valid.
 pub(crate) fn members<'a>(json: &'a [u8], mut each: impl FnMut(&'a [u8], Range<usize>)) -> Option<()> {
     let mut reader = Reader { json, at: 0 };
     reader.expect(b'{')?;
@@ -252,7 +252,8 @@ mod tests {
         prop::collection::vec(prop::sample::select(parts.to_vec()), 0..16).prop_map(|parts| parts.concat())
     }
 
-    /// A parser that builds everything agrees; it also rejects halves of surrogate pairs, which no fragment has.
+    /// A parser that builds everything agrees; it also rejects halves of surrogate pairs, which no fragment
+    /// has.
     fn agrees(json: &str) -> Result<(), TestCaseError> {
         let expected = serde_json::from_str::<Value>(json).is_ok_and(|value| value.is_object());
         prop_assert_eq!(read(json).is_some(), expected, "{:?}", json);

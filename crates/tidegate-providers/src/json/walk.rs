@@ -33,7 +33,8 @@ impl Leaf<'_> {
         matches!(self, Self::Number(_) | Self::Decimal)
     }
 
-    /// Whether it is a value: a number, or a text that is not empty. An object in which all fields are null has none.
+    /// Whether it is a value: a number, or a text that is not empty. An object in which all fields are null
+    /// has none.
     pub(crate) fn is_value(self) -> bool {
         self.is_text() || self.is_number()
     }

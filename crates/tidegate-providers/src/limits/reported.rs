@@ -34,7 +34,8 @@ pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> ReportedLimits {
     }
 }
 
-/// Adds the limits in another format, such as that of a gateway. Together has it for requests, beside its own for tokens.
+/// Adds the limits in another format, such as that of a gateway. Together has it for requests, beside its own
+/// for tokens.
 #[cold]
 fn with_plain(mut reported: ReportedLimits, headers: &HeaderMap) -> ReportedLimits {
     let plain = ReportedLimits::from_headers_with(headers, go_duration::reset);

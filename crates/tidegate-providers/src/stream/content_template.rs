@@ -5,11 +5,11 @@ use memchr::{memchr, memchr2};
 
 use crate::json::fast_path::JsonKey;
 
-/// An event that is content and nothing else, by which the next one is recognized: in most streams they differ in one
-/// text.
+/// An event that is content and nothing else, by which the next one is recognized: in most streams they
+/// differ in one text.
 ///
-/// What makes an event content are its keys, and that its text is not empty. So an event with another text is content,
-/// too.
+/// What makes an event content are its keys, and that its text is not empty. So an event with another text is
+/// content, too.
 #[derive(Default)]
 pub(super) struct ContentTemplate {
     event: Vec<u8>,

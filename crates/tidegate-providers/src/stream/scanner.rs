@@ -282,7 +282,8 @@ impl StreamReader {
             }
     }
 
-    /// Parses an event. The content of one that is malformed is not a first token: nothing is committed to it.
+    /// Parses an event. The content of one that is malformed is not a first token: nothing is committed to
+    /// it.
     fn read(&mut self, dialect: Dialect, event: Event<'_>) -> ParsedEvent {
         // Before the first token every event is parsed in full.
         if self.state.has_started && self.is_content_only(dialect, event.data) {
@@ -346,8 +347,8 @@ impl StreamReader {
                 // Server-sent events name an error just `error`; Amazon names the exception.
                 let name = Some(event.name).filter(|&name| event.is_error && !matches!(name, "" | "error"));
                 let failure = in_band::failure_of_event(self.provider, name, event.data);
-                // A server that accepted the request, and then reports an error outside of the dialect, has failed
-                // whatever the error is: another one may answer the same request.
+                // A server that accepted the request, and then reports an error outside of the dialect, has
+                // failed whatever the error is: another one may answer the same request.
                 match event.is_error && event.name.is_empty() && !failure.code.is_fallbackable() {
                     true => Failure {
                         provider_code: failure.provider_code,

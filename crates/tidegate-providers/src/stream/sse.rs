@@ -10,9 +10,10 @@ use crate::event::{CappedBuffer, Event, MAX_EVENT, prefix};
 /// Splits bytes into server-sent events.
 ///
 /// Lines end with LF, CR or CRLF. A byte order mark is skipped. The fields `id` and `retry` are ignored; a
-/// field `error`, as llama.cpp sends it, is read as the data of an error event. A comment is emitted as an event of its own, because it shows that the connection is alive. Memory is
-/// bounded: of an event larger than 256 KiB only the beginning and the end are kept. A
-/// reader that needs whole events sets another [cap](Self::with_cap).
+/// field `error`, as llama.cpp sends it, is read as the data of an error event. A comment is emitted as an
+/// event of its own, because it shows that the connection is alive. Memory is bounded: of an event larger
+/// than 256 KiB only the beginning and the end are kept. A reader that needs whole events sets another
+/// [cap](Self::with_cap).
 pub struct SseFramer {
     /// The most bytes that are kept of a line, and of the data of an event.
     cap: usize,

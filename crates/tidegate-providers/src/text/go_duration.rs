@@ -24,8 +24,8 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     }
 }
 
-/// Parses the whole of `text` as a duration, as a number of seconds, or as a point in time: a date or a Unix time. A
-/// number between, of more seconds than a day has, is neither, and is rejected.
+/// Parses the whole of `text` as a duration, as a number of seconds, or as a point in time: a date or a Unix
+/// time. A number between, of more seconds than a day has, is neither, and is rejected.
 pub(crate) fn reset(text: &str) -> Option<Reset> {
     parse(text).map(Reset::In).or_else(|| match Reset::read(text)? {
         Reset::In(wait) if wait > RetryHint::MAX_WAIT => None,

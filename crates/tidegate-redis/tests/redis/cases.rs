@@ -3,7 +3,8 @@
 use redis::Script;
 use tidegate_testkit::RedisServer;
 
-/// Makes the decisions of one case: `ARGV` has the time of a unit, the capacity, and four numbers for each step.
+/// Makes the decisions of one case: `ARGV` has the time of a unit, the capacity, and four numbers for each
+/// step.
 const HARNESS: &str = "
 local unit, capacity = tonumber(ARGV[1]), tonumber(ARGV[2])
 local bucket, results = new_bucket(0, 0), {}
@@ -54,8 +55,9 @@ async fn the_script_decides_like_the_bucket_in_rust() {
     assert!(cases >= 10, "{cases}");
 }
 
-/// Makes the decisions of one case with a whole script, at the times of the case after a moment that is not zero. `ARGV` has
-/// the number of arguments of a step, and for each step its time and its arguments. `read` returns what is compared.
+/// Makes the decisions of one case with a whole script, at the times of the case after a moment that is not
+/// zero. `ARGV` has the number of arguments of a step, and for each step its time and its arguments. `read`
+/// returns what is compared.
 fn with_harness(script: &str, read: &str) -> Script {
     let bucket = include_str!("../../src/scripts/bucket.lua");
     Script::new(&format!(

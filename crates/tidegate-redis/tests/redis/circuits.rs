@@ -15,8 +15,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::limits::{Lateness, store};
 
-/// A provider that fails until it is well, and counts the requests in flight until so many have succeeded that the circuit
-/// may close.
+/// A provider that fails until it is well, and counts the requests in flight until so many have succeeded
+/// that the circuit may close.
 #[derive(Clone, Default)]
 pub(crate) struct Provider(Arc<Counts>);
 

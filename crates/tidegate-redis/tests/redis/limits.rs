@@ -65,8 +65,9 @@ pub(crate) fn spawn_callers(
     }
 }
 
-/// By how much a task is late that sleeps for a millisecond, at most. A call that is admitted on time is received that
-/// much later, on a busy machine, so that a window of what is received may have the calls of that time on top.
+/// By how much a task is late that sleeps for a millisecond, at most. A call that is admitted on time is
+/// received that much later, on a busy machine, so that a window of what is received may have the calls of
+/// that time on top.
 #[derive(Clone, Default)]
 pub(crate) struct Lateness(Arc<Mutex<Duration>>);
 
@@ -287,7 +288,8 @@ async fn a_server_without_tls_is_an_error_of_the_check_and_not_a_panic() {
     }
 }
 
-/// Two calls in flight get 429s with different waits, the shorter one last. A process that joins later has the longer one.
+/// Two calls in flight get 429s with different waits, the shorter one last. A process that joins later has
+/// the longer one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_later_of_two_closing_times_holds_for_all() {
     let Some(server) = RedisServer::start().await.unwrap() else { return };

@@ -25,7 +25,8 @@ impl StoreListener for Received {
     }
 }
 
-/// Passes bytes on to `server`. The connections that are there when the value changes stay open, and pass on nothing more.
+/// Passes bytes on to `server`. The connections that are there when the value changes stay open, and pass on
+/// nothing more.
 async fn router(server: String) -> (String, watch::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -46,8 +47,8 @@ async fn router(server: String) -> (String, watch::Sender<()>) {
     (url, lose)
 }
 
-/// Regression: the operations failed, and the subscription received nothing, until the system gave the connection up after a quarter of
-/// an hour, or for ever.
+/// Regression: the operations failed, and the subscription received nothing, until the system gave the
+/// connection up after a quarter of an hour, or for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_lost_without_a_sign_is_replaced() {
     let Some(server) = RedisServer::start().await.unwrap() else { return };

@@ -22,7 +22,8 @@ async fn three_processes_keep_to_one_quota_and_use_it() {
     let Some(server) = RedisServer::start().await.unwrap() else { return };
     let quota = f64::from(BURST) + f64::from(RATE) * TIME.as_secs_f64();
     for leases in ["true", "false"] {
-        // A machine that is busy with other work may leave too little time to use the quota, and never exceeds it.
+        // A machine that is busy with other work may leave too little time to use the quota, and never
+        // exceeds it.
         let mut shares = Vec::new();
         while shares.len() < 3 && shares.last().is_none_or(|share| *share < 0.95) {
             server.clear().await.unwrap();
@@ -73,8 +74,8 @@ fn play(server: &RedisServer, leases: &str) -> f64 {
     within(&times, TIME)
 }
 
-/// A hundred callers of one process. It prints when each request was received, in microseconds of the system clock, and
-/// by how much the machine was late.
+/// A hundred callers of one process. It prints when each request was received, in microseconds of the system
+/// clock, and by how much the machine was late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "started by the test above as a process of its own, also in `.ci/run`"]
 async fn one_of_the_processes() {

@@ -125,8 +125,8 @@ impl Provider {
         self
     }
 
-    /// The reply to every request after the script is used up, computed from the request: by its time, its model or a
-    /// header.
+    /// The reply to every request after the script is used up, computed from the request: by its time, its
+    /// model or a header.
     ///
     /// ```
     /// use tidegate_testkit::{Provider, Reply};

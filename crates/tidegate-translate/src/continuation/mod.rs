@@ -46,9 +46,9 @@
 //! # The continuation request
 //!
 //! Where the model continues a prefilled assistant message exactly (Claude up to 4.5, without thinking), the
-//! delivered text becomes that message. All other models get the delivered text as an assistant message, followed by a user message with the
-//! instruction to continue. This usually works, but a model may repeat some text or comment on the
-//! interruption. The token limit is lowered by what was delivered.
+//! delivered text becomes that message. All other models get the delivered text as an assistant message,
+//! followed by a user message with the instruction to continue. This usually works, but a model may repeat
+//! some text or comment on the interruption. The token limit is lowered by what was delivered.
 //!
 //! # The joined stream
 //!

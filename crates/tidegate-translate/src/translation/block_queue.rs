@@ -7,8 +7,8 @@
 //! The deltas of a chat stream may be of several tool calls in turn, and the name of a call may come late or
 //! in pieces. Deltas of the first block are written at once. Those of the other blocks wait until all blocks
 //! before have ended: text ends when another block follows, a call when its arguments are a whole object with
-//! content, and every block with the stream. A call starts with its first arguments, because its name is complete then; if
-//! the name comes later, the call starts at the end of the stream.
+//! content, and every block with the stream. A call starts with its first arguments, because its name is
+//! complete then; if the name comes later, the call starts at the end of the stream.
 
 use std::collections::VecDeque;
 

@@ -157,8 +157,8 @@ impl CallArguments {
         }
     }
 
-    /// The whole arguments in `text`; `None` for the beginning of an object, if the stop reason explains that it was cut
-    /// off. Such a call is dropped, since a client could not parse its arguments.
+    /// The whole arguments in `text`; `None` for the beginning of an object, if the stop reason explains that
+    /// it was cut off. Such a call is dropped, since a client could not parse its arguments.
     ///
     /// # Errors
     ///

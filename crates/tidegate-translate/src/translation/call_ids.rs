@@ -105,8 +105,8 @@ impl ResponseCallIds {
         assigned
     }
 
-    /// Like [`assign`](Self::assign), but for a target whose ids are globally unique: an id is replaced only if
-    /// it is empty or was issued before.
+    /// Like [`assign`](Self::assign), but for a target whose ids are globally unique: an id is replaced only
+    /// if it is empty or was issued before.
     pub(super) fn assign_global(&mut self, id: &str) -> String {
         if id.is_empty() || self.issued.contains(id) {
             return self.assign(id);

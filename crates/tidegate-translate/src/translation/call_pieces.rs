@@ -85,7 +85,8 @@ impl<'a> CallPiece<'a> {
     }
 }
 
-/// The object with the name and the arguments: `function`, that of a call of another type, or the call itself.
+/// The object with the name and the arguments: `function`, that of a call of another type, or the call
+/// itself.
 fn function(call: &Value) -> &Value {
     match &call["function"] {
         function @ Value::Object(_) => function,

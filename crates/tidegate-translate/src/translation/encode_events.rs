@@ -13,8 +13,8 @@ pub(super) trait EncodeEvents: Send {
     fn ping(&mut self, out: &mut BytesMut);
     /// Writes the error event that ends a failed stream.
     fn fail(&mut self, error: Value, out: &mut BytesMut);
-    /// Encodes any other event. If it contains generated content (`is_token`), either some of it is encoded or
-    /// omitted on purpose, or the event is an error, so that no response is empty by mistake.
+    /// Encodes any other event. If it contains generated content (`is_token`), either some of it is encoded
+    /// or omitted on purpose, or the event is an error, so that no response is empty by mistake.
     fn encode(&mut self, event: Event<'_>, is_token: bool, out: &mut BytesMut) -> Result<(), Failure>;
     /// Ends a stream after its terminator was received.
     fn finish(&mut self, out: &mut BytesMut) -> Result<(), Failure>;

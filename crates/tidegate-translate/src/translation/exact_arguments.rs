@@ -31,8 +31,8 @@ pub(super) fn with_argument_text(json: Cow<'_, str>) -> Cow<'_, str> {
     Cow::Owned(replaced + &json[kept..])
 }
 
-/// Whether the value after `before` is that of a field with arguments. A quote within a string is escaped, and
-/// does not match.
+/// Whether the value after `before` is that of a field with arguments. A quote within a string is escaped,
+/// and does not match.
 fn is_argument(before: &str) -> bool {
     let Some(key) = before.trim_ascii_end().strip_suffix(':') else { return false };
     let Some(key) = key.trim_ascii_end().strip_suffix('"') else { return false };

@@ -29,8 +29,9 @@ struct OutgoingMessage<'a> {
     usage: Value,
 }
 
-/// Returns `None` if `body` is not a completion, if it reports an error, or if not all of its content can be translated: a call that
-/// is missing, or is incomplete although the response was not cut off, or content in an unknown form.
+/// Returns `None` if `body` is not a completion, if it reports an error, or if not all of its content can be
+/// translated: a call that is missing, or is incomplete although the response was not cut off, or content in
+/// an unknown form.
 pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -> Option<Vec<u8>> {
     let completion: Value = serde_json::from_str(&with_argument_text(repair::decode(body))).ok()?;
     let choice = choice(&completion, None)?;

@@ -73,11 +73,12 @@
 //! # Streams
 //!
 //! Streams are translated event by event; the result does not depend on how the bytes are split into chunks.
-//! An error event is the last one. An event above the response cap of the layer breaks the stream, since a part
-//! of it would be worse than nothing; more than 1024 tool calls break it as well. Content blocks of messages
-//! come one after the other: what belongs to a later one waits until those before have ended. A character that
-//! is split over two events is put together. Of several choices only the first is translated. The end of the
-//! stream is written once if the original stream was complete, and not at all if it was truncated.
+//! An error event is the last one. An event above the response cap of the layer breaks the stream, since a
+//! part of it would be worse than nothing; more than 1024 tool calls break it as well. Content blocks of
+//! messages come one after the other: what belongs to a later one waits until those before have ended. A
+//! character that is split over two events is put together. Of several choices only the first is translated.
+//! The end of the stream is written once if the original stream was complete, and not at all if it was
+//! truncated.
 //!
 //! # Responses in unusual forms
 //!
@@ -86,12 +87,13 @@
 //! `message` within a stream, a `delta` outside of one, calls whose fields are not in `function`, blocks and
 //! deltas without a type, and arguments as an object or a string of one. A failure is content in any other
 //! form, a call without a name or with arguments that are not an object, and a stop reason of calls without a
-//! call. A call whose arguments were cut off, as the stop reason explains, is delivered as far as it came in a
-//! stream, and dropped from a response that is not streamed. An event that can neither be parsed nor contains content is dropped.
+//! call. A call whose arguments were cut off, as the stop reason explains, is delivered as far as it came in
+//! a stream, and dropped from a response that is not streamed. An event that can neither be parsed nor
+//! contains content is dropped.
 //!
 //! The pieces of a call are recognized by its id and its index, then by its index, then by the order. A call
-//! without arguments (empty, `{}`, `null`) is delivered at the end of the stream, because some hosts send such
-//! a placeholder before the arguments; so is a call whose name comes after its arguments.
+//! without arguments (empty, `{}`, `null`) is delivered at the end of the stream, because some hosts send
+//! such a placeholder before the arguments; so is a call whose name comes after its arguments.
 //!
 //! # Common mistakes
 //!

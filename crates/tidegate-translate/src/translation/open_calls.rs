@@ -25,8 +25,8 @@ pub(super) struct OpenCalls {
 
 struct OpenCall {
     number: u64,
-    /// The `input` of the start. It is usually empty and followed by deltas, but it may be the only arguments,
-    /// or be repeated by the deltas.
+    /// The `input` of the start. It is usually empty and followed by deltas, but it may be the only
+    /// arguments, or be repeated by the deltas.
     input: String,
     /// The arguments in the deltas.
     arguments: CallArguments,

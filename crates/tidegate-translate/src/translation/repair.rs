@@ -46,8 +46,8 @@ pub(super) fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
     replace_with(json, |_, _| Cow::Borrowed(REPLACEMENT))
 }
 
-/// Replaces each lone surrogate by that of `replacement`, which is called with the surrogate and whether it is
-/// a high one at the end of a string or a low one at its beginning.
+/// Replaces each lone surrogate by that of `replacement`, which is called with the surrogate and whether it
+/// is a high one at the end of a string or a low one at its beginning.
 fn replace_with(json: &str, mut replacement: impl FnMut(u16, bool) -> Cow<'static, str>) -> Cow<'_, str> {
     let (mut repaired, mut kept, mut at) = (String::new(), 0, 0);
     // The end of the last escape, which may be an escaped quote.

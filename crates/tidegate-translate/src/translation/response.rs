@@ -158,7 +158,8 @@ impl ResponseTranslator for ResponseConverter {
     fn end(&mut self, out: &mut BytesMut) {
         let mut result = Ok(());
         std::mem::take(&mut self.framer).finish(|event| {
-            // An incomplete event is ignored. After an oversized one the stream is truncated, whatever came before.
+            // An incomplete event is ignored. After an oversized one the stream is truncated, whatever came
+            // before.
             self.has_ended |= event.is_cut;
             if result.is_ok() && event.is_complete() {
                 result = self.convert_event(event, out);

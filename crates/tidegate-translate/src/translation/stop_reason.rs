@@ -12,8 +12,8 @@ pub(super) fn stop_reason(finish_reason: &str, has_tool_calls: bool) -> &'static
     }
 }
 
-/// OpenAI's `finish_reason` for Anthropic's `stop_reason`. Some hosts send "end_turn" for a response with tool
-/// calls.
+/// OpenAI's `finish_reason` for Anthropic's `stop_reason`. Some hosts send "end_turn" for a response with
+/// tool calls.
 pub(super) fn finish_reason(stop_reason: &str, has_tool_calls: bool) -> &'static str {
     match stop_reason {
         "max_tokens" | "model_context_window_exceeded" => "length",

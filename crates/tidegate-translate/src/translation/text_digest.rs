@@ -31,8 +31,8 @@ impl TextDigest {
         self.hash = (self.hash ^ u64::from(char)).wrapping_mul(0x0000_0100_0000_01b3).wrapping_add(1);
     }
 
-    /// What follows this text in `whole`, of which only the characters that `counts` are compared. `None` if `whole`
-    /// does not begin with this text, or if this text is empty.
+    /// What follows this text in `whole`, of which only the characters that `counts` are compared. `None` if
+    /// `whole` does not begin with this text, or if this text is empty.
     fn rest_of<'a>(&self, whole: &'a str, counts: fn(&char) -> bool) -> Option<&'a str> {
         if self.is_empty() {
             return None;
@@ -62,8 +62,8 @@ impl DeliveredText {
         self.visible.push(text);
     }
 
-    /// The part of `whole` that was not delivered: what follows the delivered text if `whole` begins with it, with this
-    /// white space or with another, else all. If nothing was delivered, nothing is a repetition.
+    /// The part of `whole` that was not delivered: what follows the delivered text if `whole` begins with it,
+    /// with this white space or with another, else all. If nothing was delivered, nothing is a repetition.
     pub(super) fn undelivered<'a>(&self, whole: &'a str) -> &'a str {
         let exact = self.exact.rest_of(whole, |_| true);
         exact.or_else(|| self.visible.rest_of(whole, is_visible)).unwrap_or(whole)

@@ -26,8 +26,8 @@ impl TokenUsage {
         update("output_tokens", &mut self.output);
     }
 
-    /// Updates from OpenAI's `usage` object, where the prompt tokens include the cached ones. DeepSeek and Moonshot report the
-    /// cached tokens in fields of their own, and xAI counts reasoning only in the total.
+    /// Updates from OpenAI's `usage` object, where the prompt tokens include the cached ones. DeepSeek and
+    /// Moonshot report the cached tokens in fields of their own, and xAI counts reasoning only in the total.
     pub(super) fn update_from_chat(&mut self, usage: &Value) {
         let (Some(prompt), Some(output)) =
             (usage["prompt_tokens"].as_u64(), usage["completion_tokens"].as_u64())

@@ -1,5 +1,5 @@
-//! Valid requests, responses and streams with arbitrary JSON at arbitrary places: nothing panics, and what is translated
-//! is valid.
+//! Valid requests, responses and streams with arbitrary JSON at arbitrary places: nothing panics, and what is
+//! translated is valid.
 
 use http::StatusCode;
 use proptest::prelude::*;

@@ -206,7 +206,8 @@ fn the_time_to_translate_a_stream_grows_with_its_size() {
     }
 }
 
-/// Whether the time for `a` and `b` together is about that for each of them, and does not grow with their product.
+/// Whether the time for `a` and `b` together is about that for each of them, and does not grow with their
+/// product.
 fn is_sum(a: usize, b: usize, body: impl Fn(usize, usize) -> Vec<u8>, run: impl Fn(&[u8])) -> bool {
     let time = |a: usize, b: usize| {
         let body = body(a, b);

@@ -246,8 +246,8 @@ fn a_truncated_stream_gets_no_end() {
     }
 }
 
-/// Regression: a call with incomplete arguments was followed by no end and no error if the empty line after the last event
-/// was missing.
+/// Regression: a call with incomplete arguments was followed by no end and no error if the empty line after
+/// the last event was missing.
 #[test]
 fn a_failure_in_the_last_event_is_an_error_even_without_an_empty_line() {
     let call = json!({"id": "c", "function": {"name": "f", "arguments": "{\"a\""}});

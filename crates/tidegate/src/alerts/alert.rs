@@ -13,7 +13,8 @@ pub struct Alert {
     /// When it was observed. Serialised in RFC 3339, to the millisecond.
     #[serde(serialize_with = "crate::events::rfc3339")]
     pub at: SystemTime,
-    /// The name of the stack, usually `provider/model`, or of the chain; empty if the alert is about all targets.
+    /// The name of the stack, usually `provider/model`, or of the chain; empty if the alert is about all
+    /// targets.
     pub target: Arc<str>,
     /// What degrades.
     pub alert: AlertKind,
@@ -43,7 +44,8 @@ pub enum AlertKind {
     CircuitOpen,
     /// Little is left of a quota.
     QuotaNearlySpent,
-    /// No target admits calls, of all or of those of a chain: of each, the circuit is open, or the provider has closed the rate limit.
+    /// No target admits calls, of all or of those of a chain: of each, the circuit is open, or the provider
+    /// has closed the rate limit.
     AllTargetsCooling,
 }
 
@@ -66,7 +68,8 @@ pub enum AlertEnd {
     Recovered,
     /// The target, or the chain, is no longer configured. Whether it has recovered is unknown.
     Removed,
-    /// The alert is no longer configured, or is for another receiver. Whether the target has recovered is unknown.
+    /// The alert is no longer configured, or is for another receiver. Whether the target has recovered is
+    /// unknown.
     Unwatched,
 }
 

@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 use super::AlertState;
 use crate::circuit_breaker::RATES_LIFETIME;
 
-/// One condition over time, with hysteresis: an alert is raised once the condition has held for a while, and cleared
-/// once it has not held for a while.
+/// One condition over time, with hysteresis: an alert is raised once the condition has held for a while, and
+/// cleared once it has not held for a while.
 ///
 /// ```text
 ///            holds for `raise_after`
@@ -34,8 +34,9 @@ impl Condition {
         self.is_raised.then(|| now.saturating_duration_since(since))
     }
 
-    /// Observes whether the condition holds at `now`; `None` if that is not known: what was observed before is forgotten after
-    /// `clear_after`, and what is raised is cleared after an hour. Returns the new state if it changes, and for how long the condition has been so.
+    /// Observes whether the condition holds at `now`; `None` if that is not known: what was observed before
+    /// is forgotten after `clear_after`, and what is raised is cleared after an hour. Returns the new state
+    /// if it changes, and for how long the condition has been so.
     pub(super) fn observe(
         &mut self,
         holds: Option<bool>,

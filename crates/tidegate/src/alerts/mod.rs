@@ -1,8 +1,8 @@
 //! Alerts: what degrades, and when it has recovered.
 //!
 //! # When to use it
-//! Where the program itself is to act on degradation, or to report it. Prometheus does the same from the metrics, with the
-//! rules in `docs/prometheus/alerts.yaml`.
+//! Where the program itself is to act on degradation, or to report it. Prometheus does the same from the
+//! metrics, with the rules in `docs/prometheus/alerts.yaml`.
 //!
 //! # Example
 //! ```
@@ -36,7 +36,8 @@
 //! | `clear_after` | 60 s | (cleared) the threshold has been kept for this time |
 //! | `interval` | 5 s | (the time between two looks at the signals) |
 //!
-//! An alert about what is no longer among the signals is cleared as well, with the reason in its [`end`](Alert::end).
+//! An alert about what is no longer among the signals is cleared as well, with the reason in its
+//! [`end`](Alert::end).
 //!
 //! # Common mistakes
 //! An alert that is not awaited: nothing is observed between two calls of [`Alerts::next`].

@@ -42,8 +42,8 @@ impl Monitor {
         self.settings = settings;
     }
 
-    /// Observes the signals of all targets at `now`, and of those of each chain, and returns the alerts that begin or end.
-    /// Those of a target or a chain that is no longer among them end, too.
+    /// Observes the signals of all targets at `now`, and of those of each chain, and returns the alerts that
+    /// begin or end. Those of a target or a chain that is no longer among them end, too.
     pub(super) fn observe(
         &mut self,
         signals: &[SignalsSnapshot],

@@ -19,9 +19,11 @@ pub struct Settings {
     pub circuit_open: Duration,
     /// The least share of a quota that is left, from 0 to 1; 0.1 by default, and 0 for no alert.
     pub quota_left: f64,
-    /// Whether there is an alert when no target admits calls, and for each chain of which none does; `true` by default.
+    /// Whether there is an alert when no target admits calls, and for each chain of which none does; `true`
+    /// by default.
     pub all_targets: bool,
-    /// How long a threshold is crossed before its alert is raised; 30 s by default. `circuit_open` has its own time.
+    /// How long a threshold is crossed before its alert is raised; 30 s by default. `circuit_open` has its
+    /// own time.
     #[serde(with = "DurationText")]
     pub raise_after: Duration,
     /// How long a threshold is kept before its alert is cleared; 60 s by default.

@@ -19,7 +19,8 @@ pub struct ChainSignals {
 
 /// The alerts about some stacks, in the order in which they begin and end.
 ///
-/// The signals are read in [`next`](Self::next), every [`interval`](Settings::interval). Nothing runs in between.
+/// The signals are read in [`next`](Self::next), every [`interval`](Settings::interval). Nothing runs in
+/// between.
 pub struct Alerts {
     read: Box<dyn FnMut() -> Vec<SignalsSnapshot> + Send>,
     read_chains: Box<dyn FnMut() -> Vec<ChainSignals> + Send>,
@@ -30,8 +31,8 @@ pub struct Alerts {
 }
 
 impl Alerts {
-    /// The alerts about the stacks that `read` has the signals of. An alert has the name in its snapshot; stacks of one
-    /// name are one target.
+    /// The alerts about the stacks that `read` has the signals of. An alert has the name in its snapshot;
+    /// stacks of one name are one target.
     ///
     /// # Panics
     ///
@@ -46,8 +47,8 @@ impl Alerts {
         }
     }
 
-    /// Adds alerts about chains: `read` has the signals of the targets of each. A chain of which no target admits calls is
-    /// an alert of its own, with its name as `target`.
+    /// Adds alerts about chains: `read` has the signals of the targets of each. A chain of which no target
+    /// admits calls is an alert of its own, with its name as `target`.
     #[must_use]
     pub fn chains(self, read: impl FnMut() -> Vec<ChainSignals> + Send + 'static) -> Self {
         Self { read_chains: Box::new(read), ..self }
@@ -65,8 +66,8 @@ impl Alerts {
         self.monitor.set_settings(settings);
     }
 
-    /// Ends all alerts that are raised, as [unwatched](super::AlertEnd::Unwatched), and returns them behind what
-    /// [`next`](Self::next) has not returned.
+    /// Ends all alerts that are raised, as [unwatched](super::AlertEnd::Unwatched), and returns them behind
+    /// what [`next`](Self::next) has not returned.
     pub fn clear(&mut self) -> Vec<Alert> {
         let mut alerts = self.ready();
         alerts.extend(self.monitor.clear(clock::now()));

@@ -267,7 +267,8 @@ async fn a_rate_raises_an_alert_from_as_many_calls_as_the_circuit_evaluates() {
     }
 }
 
-/// Regression: a window by calls does not age, so that the alert of a closed circuit without calls was never cleared.
+/// Regression: a window by calls does not age, so that the alert of a closed circuit without calls was never
+/// cleared.
 #[tokio::test(start_paused = true)]
 async fn the_rate_of_a_closed_circuit_counts_for_an_hour_after_its_latest_call() {
     let (inner, provider) = strict();
@@ -369,8 +370,8 @@ fn settings_out_of_range_are_rejected_by_name() {
 }
 
 proptest! {
-    /// Raised and cleared alternate; each follows a time in which the condition did not change, and a condition that
-    /// flaps faster than both times causes nothing.
+    /// Raised and cleared alternate; each follows a time in which the condition did not change, and a
+    /// condition that flaps faster than both times causes nothing.
     #[test]
     fn alerts_alternate_and_need_a_steady_condition(holds in prop::collection::vec(any::<bool>(), 1..200), raise in 0_u64..6, clear in 0_u64..6) {
         let (mut condition, start) = (Condition::default(), Instant::now());

@@ -10,8 +10,8 @@ use super::BodyGuard;
 use crate::body::has_ended;
 use crate::{Error, Outcome};
 
-/// A response body that holds the guard of its attempt until it ends: at its last frame, at an error, or when it is
-/// dropped.
+/// A response body that holds the guard of its attempt until it ends: at its last frame, at an error, or when
+/// it is dropped.
 ///
 /// Frames, trailers and `size_hint` pass unchanged.
 #[pin_project]

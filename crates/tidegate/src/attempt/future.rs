@@ -19,8 +19,8 @@ use crate::{BoxError, Error, HttpService, Outcome, Rejection};
 
 /// Waits for admission, then for the response.
 ///
-/// The future and the response body of the inner service are parameters of their own, so that this type is complete
-/// without a look at the bounds of any service.
+/// The future and the response body of the inner service are parameters of their own, so that this type is
+/// complete without a look at the bounds of any service.
 #[pin_project(project = ResponseFutureProj)]
 pub struct ResponseFuture<S, F, R: Body, G: AdmissionGate, W: Wire<R>, B> {
     // Declared before the attempt: what the inner future holds is free before the guard is released.
@@ -136,7 +136,8 @@ where
                         }
                         Err(rejection) => {
                             let rejection = ready.gate.record_rejection(rejection, &request);
-                            // What other gates have admitted is returned now, not when the caller drops this future.
+                            // What other gates have admitted is returned now, not when the caller drops this
+                            // future.
                             this.state.set(State::Done);
                             return Poll::Ready(Err(rejection.into()));
                         }

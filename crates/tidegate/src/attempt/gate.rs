@@ -72,10 +72,11 @@ pub trait QueuedAttempt {
     ) -> Poll<Result<Self::Guard, Rejection>>;
 }
 
-/// What an admitted attempt holds until its response arrives: a permit, a reservation, the admission of a circuit.
+/// What an admitted attempt holds until its response arrives: a permit, a reservation, the admission of a
+/// circuit.
 ///
-/// `Drop` releases it, wherever the future or the body of the attempt is dropped. Dropped without another call, the
-/// attempt was cancelled by the caller.
+/// `Drop` releases it, wherever the future or the body of the attempt is dropped. Dropped without another
+/// call, the attempt was cancelled by the caller.
 pub trait AttemptGuard {
     /// What the attempt holds from there until its body has ended.
     type Body: BodyGuard;
@@ -116,7 +117,8 @@ impl<'a> ResponseHead<'a> {
         Self { headers: &head.headers, stream_outcome: head.extensions.get() }
     }
 
-    /// Whether the head alone is no evidence that the provider works: it is that of a stream without content so far.
+    /// Whether the head alone is no evidence that the provider works: it is that of a stream without content
+    /// so far.
     pub(crate) fn is_unproven(&self) -> bool {
         self.stream_outcome.is_some_and(StreamOutcome::is_unproven)
     }
@@ -128,7 +130,8 @@ pub trait TakeReady<S>: AdmissionGate {
     fn take_ready(inner: &mut S, queued: &Self::Queued) -> S;
 }
 
-/// The service, which has been made ready, in exchange for a clone: the implementation of [`TakeReady`] for gates with a queue.
+/// The service, which has been made ready, in exchange for a clone: the implementation of [`TakeReady`] for
+/// gates with a queue.
 pub(crate) fn swap_in_clone<S: Clone>(inner: &mut S) -> S {
     let clone = inner.clone();
     mem::replace(inner, clone)

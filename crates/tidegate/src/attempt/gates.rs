@@ -24,10 +24,11 @@ use crate::{Deadline, Error, Gate, Outcome, Rejection, Trail, clock};
 
 /// The gates of a stack, in their order: Backpressure, RateLimit, CircuitBreaker.
 ///
-/// An attempt that is certain to be rejected further on does not queue. A rate limit with keys comes before the permit,
-/// so that a caller that waits for its own rate holds no permit that others need. An attempt that then waits for its permit longer
-/// than its reservation lasts reserves again. It comes back to each queue before the attempts that came after it, and all its waits
-/// in one queue together take no longer than one may.
+/// An attempt that is certain to be rejected further on does not queue. A rate limit with keys comes before
+/// the permit, so that a caller that waits for its own rate holds no permit that others need. An attempt that
+/// then waits for its permit longer than its reservation lasts reserves again. It comes back to each queue
+/// before the attempts that came after it, and all its waits in one queue together take no longer than one
+/// may.
 #[derive(Clone, Debug)]
 pub struct AttemptGates(Arc<GateSet>);
 
@@ -104,8 +105,8 @@ impl AttemptGates {
         &self.0.target
     }
 
-    /// Whether the gates would certainly admit any attempt at once, and leave half of every quota. It costs a few loads, and a
-    /// closer look decides if it is `false`.
+    /// Whether the gates would certainly admit any attempt at once, and leave half of every quota. It costs a
+    /// few loads, and a closer look decides if it is `false`.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "a call costs as much as the few loads")]
     pub(crate) fn certainly_admit(&self) -> bool {
@@ -115,7 +116,8 @@ impl AttemptGates {
             && self.0.backpressure.certainly_admits()
     }
 
-    /// The rejection that an attempt with this request would get now, by the states of its own keys. Acquires nothing.
+    /// The rejection that an attempt with this request would get now, by the states of its own keys. Acquires
+    /// nothing.
     pub(crate) fn peek<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
         past_deadline(Deadline::of(request.extensions()))
             .or_else(|| self.circuit_breaker().peek_for(request))
@@ -123,7 +125,8 @@ impl AttemptGates {
             .or_else(|| self.0.backpressure.peek_for(request))
     }
 
-    /// The rejection that any attempt with this deadline would get now; with keys, one with a new key. Acquires nothing.
+    /// The rejection that any attempt with this deadline would get now; with keys, one with a new key.
+    /// Acquires nothing.
     pub(crate) fn peek_any(&self, deadline: Option<Deadline>) -> Option<Rejection> {
         past_deadline(deadline)
             .or_else(|| self.circuit_breaker().peek())
@@ -131,16 +134,16 @@ impl AttemptGates {
             .or_else(|| self.0.backpressure.peek())
     }
 
-    /// Whether the circuit would reject an attempt with this request even after `wait`. The other gates can be waited
-    /// for. Acquires nothing.
+    /// Whether the circuit would reject an attempt with this request even after `wait`. The other gates can
+    /// be waited for. Acquires nothing.
     pub(crate) fn stays_open<B: 'static>(&self, wait: Duration, request: Option<&Request<B>>) -> bool {
         let all = self.circuit_breaker();
         let circuit = request.map_or(Cow::Borrowed(all), |request| all.met_by(request));
         circuit.stays_open(wait, request.map(Request::extensions))
     }
 
-    /// The share of the in-flight limit that is in use, by the limit of the key of `request` if there are keys; `None`
-    /// without a limit.
+    /// The share of the in-flight limit that is in use, by the limit of the key of `request` if there are
+    /// keys; `None` without a limit.
     pub(crate) fn load<B: 'static>(&self, request: Option<&Request<B>>) -> Option<f64> {
         let all = self.backpressure();
         let limit = request.map_or(Cow::Borrowed(all), |request| all.met_by(request));
@@ -271,7 +274,8 @@ impl AdmissionGate for AttemptGates {
         if !self.0.is_on && circuit.admits_all() {
             return Admission::Admitted(AttemptGuards::none());
         }
-        // An open circuit rejects before anything is acquired. With keys the look-up is made once, at the circuit.
+        // An open circuit rejects before anything is acquired. With keys the look-up is made once, at the
+        // circuit.
         if circuit.by_key().is_none()
             && let Some(rejection) = circuit.reject_by(request.extensions())
         {

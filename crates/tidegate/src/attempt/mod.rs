@@ -1,7 +1,7 @@
 //! One attempt: one service that holds the gates, one future, one body.
 //!
-//! A gate implements [`AdmissionGate`], and what looks at the response a [`Wire`]. [`Attempt`] is the service of a gate
-//! alone, of a wire alone, and of all gates of the stack ([`AttemptGates`]) with its wire.
+//! A gate implements [`AdmissionGate`], and what looks at the response a [`Wire`]. [`Attempt`] is the service
+//! of a gate alone, of a wire alone, and of all gates of the stack ([`AttemptGates`]) with its wire.
 //!
 //! ```text
 //!            admitted                      head                      last frame, error, drop

@@ -11,8 +11,8 @@ use super::wire::{NoWire, Wire};
 use crate::thread_shard::ByThread;
 use crate::{Error, HttpService};
 
-/// A service behind a gate and a wire. Every call is one attempt: it starts when the gate admits it, the wire looks at
-/// its response, and its guard is released when its response body has ended or is dropped.
+/// A service behind a gate and a wire. Every call is one attempt: it starts when the gate admits it, the wire
+/// looks at its response, and its guard is released when its response body has ended or is dropped.
 #[derive(Clone, Debug)]
 pub struct Attempt<S, G, W = NoWire> {
     pub(super) inner: S,

@@ -11,11 +11,11 @@ use pin_project::pin_project;
 
 use crate::{BoxError, Error};
 
-/// What happens to the response of an attempt before its guard gets it: nothing, a time limit, or classification.
-/// `R` is the response body of the inner service.
+/// What happens to the response of an attempt before its guard gets it: nothing, a time limit, or
+/// classification. `R` is the response body of the inner service.
 ///
-/// The methods that need an error bound have it themselves. A bound on `R::Error` here would be part of the proof that a
-/// future is `Send`, and that proof fails for an error type with a `dyn Error` inside.
+/// The methods that need an error bound have it themselves. A bound on `R::Error` here would be part of the
+/// proof that a future is `Send`, and that proof fails for an error type with a `dyn Error` inside.
 pub trait Wire<R: Body>: Clone {
     /// The state of one attempt.
     type Judge;
@@ -56,7 +56,8 @@ pub trait Wire<R: Body>: Clone {
 
 /// The next stage, or the result of the attempt: the body of its response, or an error.
 ///
-/// The head stays where it is meanwhile: each step that gives a response another name copies its three hundred bytes.
+/// The head stays where it is meanwhile: each step that gives a response another name copies its three
+/// hundred bytes.
 pub type NextStage<B, T> = ControlFlow<Result<B, Error>, T>;
 
 /// The wire of a gate alone: responses pass unchanged.

@@ -20,9 +20,9 @@ pub(super) struct AdaptiveLimit {
     rounds_until_probe: u32,
     last_loss: Option<Instant>,
     lost_in_probe: u32,
-    /// Below it the limit grows by one with each success: TCP's slow start threshold. It is the limit after the latest
-    /// decrease, and in an outage after the first loss since the latest success. Before any, it is infinite for an algorithm
-    /// with slow start, and 0 for the others.
+    /// Below it the limit grows by one with each success: TCP's slow start threshold. It is the limit after
+    /// the latest decrease, and in an outage after the first loss since the latest success. Before any, it is
+    /// infinite for an algorithm with slow start, and 0 for the others.
     threshold: f64,
     has_succeeded_since_loss: bool,
     /// The limit at the first of the losses that go on.
@@ -136,8 +136,8 @@ impl AdaptiveLimit {
         self.served.record(held, now);
     }
 
-    /// Raises the limit by one for each success up to the threshold: TCP's slow start (RFC 5681, section 3.1). Over repeated
-    /// losses the threshold stays the same: an outage has shown nothing about the load.
+    /// Raises the limit by one for each success up to the threshold: TCP's slow start (RFC 5681, section
+    /// 3.1). Over repeated losses the threshold stays the same: an outage has shown nothing about the load.
     fn raise(&mut self, in_flight: usize, now: Instant) {
         self.has_succeeded_since_loss = true;
         if in_flight as f64 >= self.limit.floor() * MIN_UTILIZATION {
@@ -146,9 +146,9 @@ impl AdaptiveLimit {
         }
     }
 
-    /// One more than the calls in flight that succeed, as long as losses go on: failures whatever the load neither lower the
-    /// limit on and on nor keep it there. It is at most the limit before them, since calls in a queue at the provider succeed
-    /// as well.
+    /// One more than the calls in flight that succeed, as long as losses go on: failures whatever the load
+    /// neither lower the limit on and on nor keep it there. It is at most the limit before them, since calls
+    /// in a queue at the provider succeed as well.
     fn floor(&self, now: Instant) -> f64 {
         if self.is_losing(now) { (self.served.mean(now) + 1.0).min(self.limit_before_losses) } else { 0.0 }
     }

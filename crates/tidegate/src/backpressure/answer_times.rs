@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The times of recent answers, from the permit to the end of the body. Only calls that were queued are measured, so that
-/// a limit that is not reached costs nothing.
+/// The times of recent answers, from the permit to the end of the body. Only calls that were queued are
+/// measured, so that a limit that is not reached costs nothing.
 #[derive(Debug, Default)]
 pub(super) struct AnswerTimes(Option<Box<RecentTimes>>);
 
@@ -23,7 +23,8 @@ struct RecentTimes {
     recorded: usize,
     /// The typical time of all answers.
     typical: Duration,
-    /// The typical time of the answers that were not cut off; as long as there are none, that of earlier ones.
+    /// The typical time of the answers that were not cut off; as long as there are none, that of earlier
+    /// ones.
     typical_whole: Duration,
     /// When the latest answer ended.
     latest: Instant,
@@ -38,9 +39,10 @@ const LONGER: usize = 8;
 /// What is added, as a part of the time: in a long queue every call starts at the last moment.
 const MARGIN: u32 = 16;
 
-/// For how long the times are valid after the latest answer, and as a multiple of the typical time. Older ones might keep
-/// calls from waiting for a provider that has become faster. Times that were cut off are guesses, and valid for the first of
-/// both only: where they leave no call enough time, there are no further ones to correct them.
+/// For how long the times are valid after the latest answer, and as a multiple of the typical time. Older
+/// ones might keep calls from waiting for a provider that has become faster. Times that were cut off are
+/// guesses, and valid for the first of both only: where they leave no call enough time, there are no further
+/// ones to correct them.
 const VALID_FOR: Duration = Duration::from_secs(30);
 const VALID_TIMES: u32 = 4;
 
@@ -62,8 +64,8 @@ impl AnswerTimes {
         typical.saturating_add(typical / MARGIN)
     }
 
-    /// The time within which most answers end that are not cut off; zero if it is unknown. An attempt that had this time had
-    /// its share: otherwise a provider that hangs would have no failures.
+    /// The time within which most answers end that are not cut off; zero if it is unknown. An attempt that
+    /// had this time had its share: otherwise a provider that hangs would have no failures.
     pub(super) fn typical_whole(&self, now: Instant) -> Duration {
         self.valid(now).map_or(Duration::ZERO, |recent| recent.typical_whole)
     }
@@ -94,8 +96,8 @@ impl RecentTimes {
 }
 
 impl AnswerTime {
-    /// The time that the answer has taken or would have. If one that was cut off counted as its time until then, the typical
-    /// time could never grow beyond the time that is left for answers.
+    /// The time that the answer has taken or would have. If one that was cut off counted as its time until
+    /// then, the typical time could never grow beyond the time that is left for answers.
     fn expected(self) -> Duration {
         match self {
             Self::Whole(time) => time,
@@ -175,7 +177,8 @@ mod tests {
         assert_eq!(times.typical(start + 31 * SECOND), 17 * SECOND);
     }
 
-    /// Regression: where all recent answers were cut off, a deadline of milliseconds was a failure of the provider.
+    /// Regression: where all recent answers were cut off, a deadline of milliseconds was a failure of the
+    /// provider.
     #[test]
     fn the_time_of_whole_answers_stays_when_all_recent_ones_were_cut_off() {
         let (mut times, now) = (AnswerTimes::default(), Instant::now());

@@ -29,7 +29,8 @@ impl From<&BackpressureSettings> for Bulkhead {
         let bounds = LimitRange { min: settings.min_inflight.min(limit), max: limit, initial: INITIAL_LIMIT };
         let adaptive = settings.algorithm().map(|algorithm| AdaptiveLimit::new(algorithm, bounds));
         let limit = adaptive.as_ref().map_or(limit, AdaptiveLimit::in_force);
-        // A limit that changes with every round would have to collect the permits; one of many keys has few calls.
+        // A limit that changes with every round would have to collect the permits; one of many keys has few
+        // calls.
         let is_sharded = adaptive.is_none() && !settings.hooks.is_of_key && settings.key_by.is_none();
         let threads = if is_sharded { SHARDS } else { 0 };
         Self {

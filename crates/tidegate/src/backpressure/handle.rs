@@ -18,8 +18,8 @@ use crate::{Deadline, Gate, Priority, Rejection, RequestHead, clock};
 
 /// Shared by a layer, its services and their clones: the limit and the queue.
 ///
-/// If the layer has [keys](super::BackpressureLayer::key_by), [`of`](Self::of) finds the bulkhead of a key. This handle
-/// then shows the limit of a new key, and the counts of all keys together.
+/// If the layer has [keys](super::BackpressureLayer::key_by), [`of`](Self::of) finds the bulkhead of a key.
+/// This handle then shows the limit of a new key, and the counts of all keys together.
 #[derive(Clone)]
 pub struct Handle(pub(super) LayerState<BackpressureSettings, BackpressureState>);
 
@@ -128,8 +128,8 @@ impl Handle {
         (semaphore.in_use(), queued)
     }
 
-    /// The bulkhead of the key of this request, if it exists already; without keys, this one. The key is not dropped as
-    /// long as the returned handle exists.
+    /// The bulkhead of the key of this request, if it exists already; without keys, this one. The key is not
+    /// dropped as long as the returned handle exists.
     #[must_use]
     pub fn of<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
         self.find(request)

@@ -81,9 +81,10 @@ impl BackpressureLayer {
         self.set(|settings| settings.min_inflight = calls)
     }
 
-    /// At most `calls` of each [`Priority`](crate::Priority) are queued for a permit. If the queue is full, the last
-    /// call in it or the new one is rejected at once: the new one, unless its [tenant](crate::backpressure#tenants) has fewer of
-    /// them, or it comes back after a wait for its own rate. Zero disables the queue.
+    /// At most `calls` of each [`Priority`](crate::Priority) are queued for a permit. If the queue is full,
+    /// the last call in it or the new one is rejected at once: the new one, unless its
+    /// [tenant](crate::backpressure#tenants) has fewer of them, or it comes back after a wait for its own
+    /// rate. Zero disables the queue.
     ///
     /// Each priority has a queue of its own, so that neither can fill the queue of the other.
     #[must_use]

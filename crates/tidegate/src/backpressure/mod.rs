@@ -45,10 +45,11 @@
 //! # Rejections
 //! A call is rejected when the queue is full or disabled (at once, in nanoseconds), when the queue timeout
 //! has elapsed, or when the deadline of the call leaves less time than recent answers took. The error is a
-//! [`Rejection`](crate::Rejection) of [`Gate::Backpressure`](crate::Gate::Backpressure) with E3002, 503, since another
-//! target may be faster; if the deadline itself has passed, of [`Gate::Deadline`](crate::Gate::Deadline) with E3003, 504.
-//! With [`KeyBy::model`](crate::KeyBy::model), a request without a model is rejected with E1001, 400. No request is sent to
-//! the provider, and nothing is counted against its health.
+//! [`Rejection`](crate::Rejection) of [`Gate::Backpressure`](crate::Gate::Backpressure) with E3002, 503,
+//! since another target may be faster; if the deadline itself has passed, of
+//! [`Gate::Deadline`](crate::Gate::Deadline) with E3003, 504. With [`KeyBy::model`](crate::KeyBy::model), a
+//! request without a model is rejected with E1001, 400. No request is sent to the provider, and nothing is
+//! counted against its health.
 //!
 //! # Priorities
 //! The [`Priority`](crate::Priority) in the extensions of a request marks it as interactive or batch. Each
@@ -61,19 +62,20 @@
 //! callers of the oldest calls in a long queue have most likely given up, so that permits granted to them are
 //! wasted (adaptive LIFO: B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
 //!
-//! A queued call has to be polled to use the permit that it is granted. If it is not polled for half a second to
-//! a second after that, as a `select!` arm that is kept for later, the permit goes to the next call, and the first
-//! queues again when it is polled. A queued call whose time is up is passed over.
+//! A queued call has to be polled to use the permit that it is granted. If it is not polled for half a second
+//! to a second after that, as a `select!` arm that is kept for later, the permit goes to the next call, and
+//! the first queues again when it is polled. A queued call whose time is up is passed over.
 //!
-//! A queued call with a deadline leaves the queue when the time that is left is less than recent answers took: seven of
-//! eight answers to queued calls, and a sixteenth more. It would be cut off, and the permit would be wasted. So a queue that
-//! is as long as the deadline does not turn overload into a collapse.
+//! A queued call with a deadline leaves the queue when the time that is left is less than recent answers
+//! took: seven of eight answers to queued calls, and a sixteenth more. It would be cut off, and the permit
+//! would be wasted. So a queue that is as long as the deadline does not turn overload into a collapse.
 //!
 //! # Tenants
-//! In each queue the [tenants](crate::Tenant) take turns, and all requests without one are one tenant. A tenant with a
-//! hundred queued calls does not delay the call of another by more than one of its own. If the queue is full, a call
-//! whose turn comes sooner takes the place of the last one, which is rejected. So a flood leaves every other tenant its
-//! share of the permits and of the queue. With [`Order::NewestFirstUnderOverload`] there are no turns while it is in force.
+//! In each queue the [tenants](crate::Tenant) take turns, and all requests without one are one tenant. A
+//! tenant with a hundred queued calls does not delay the call of another by more than one of its own. If the
+//! queue is full, a call whose turn comes sooner takes the place of the last one, which is rejected. So a
+//! flood leaves every other tenant its share of the permits and of the queue. With
+//! [`Order::NewestFirstUnderOverload`] there are no turns while it is in force.
 //!
 //! # Adaptive limits
 //! The best limit changes with the provider's load, so an algorithm can adjust it:
@@ -92,9 +94,9 @@
 //!   does not look like a slow provider.
 //! - A 429, 503 or 529, a timeout and a response that breaks off are losses: one per call, and at most one
 //!   per round trip. Other failures, our own rejections and cancelled calls are ignored.
-//! - Losses do not lower the limit below the mean of the calls in flight that succeed: a provider that fails half of the
-//!   requests at any load keeps the calls that it serves. After an outage the limit grows by a quarter
-//!   with each round trip (TCP's slow start, RFC 5681).
+//! - Losses do not lower the limit below the mean of the calls in flight that succeed: a provider that fails
+//!   half of the requests at any load keeps the calls that it serves. After an outage the limit grows by a
+//!   quarter with each round trip (TCP's slow start, RFC 5681).
 //! - A round is summarized by its trimmed mean, less a margin for chance, because times to the first token
 //!   vary widely.
 //! - One round in 33 runs with half of the limit, to measure the unloaded provider (min-RTT probe). Without
@@ -103,13 +105,13 @@
 //!
 //! # Bulkheads
 //! With [`key_by`](BackpressureLayer::key_by) each tenant, model, host or credential has a limit and a queue
-//! of its own, and a key that fills them does not affect the others. By default at most 10 000 keys are kept; keys
-//! with calls in flight are never dropped.
+//! of its own, and a key that fills them does not affect the others. By default at most 10 000 keys are kept;
+//! keys with calls in flight are never dropped.
 //!
 //! # Streams
 //! The permit moves into the response body and is released when the body ends, fails or is dropped. An
-//! adaptive limit records a stream at its head, again as served when its body ends or is dropped, and as a loss if it
-//! breaks off.
+//! adaptive limit records a stream at its head, again as served when its body ends or is dropped, and as a
+//! loss if it breaks off.
 //!
 //! # Common mistakes
 //! - Releasing the permit at the response head: fifty live streams then pass through a limit of one.
@@ -120,8 +122,9 @@
 //! - Marking every call as interactive: the priority then has no effect.
 //!
 //! # Cost
-//! One compare-and-swap to take a permit and one to return it, and no lock, clock or allocation as long as permits are
-//! free. A call that is queued and every call under an adaptive limit read the clock, and have one allocation.
+//! One compare-and-swap to take a permit and one to return it, and no lock, clock or allocation as long as
+//! permits are free. A call that is queued and every call under an adaptive limit read the clock, and have
+//! one allocation.
 
 mod adaptive;
 mod answer_times;

@@ -13,8 +13,9 @@ use crate::{Clock, Elapsed, Error, ErrorCode, Failure, Outcome, clock};
 pub struct Permit {
     /// The limit that the permit belongs to; `None` if there is no limit.
     limit: Option<Handle>,
-    /// The measurements of a call under an adaptive limit, or of one that was queued; `None` for others, or once the
-    /// outcome is final. Boxed: measured calls allocate once, and the bodies of all others grow by one pointer.
+    /// The measurements of a call under an adaptive limit, or of one that was queued; `None` for others, or
+    /// once the outcome is final. Boxed: measured calls allocate once, and the bodies of all others grow by
+    /// one pointer.
     call: Option<Box<MeasuredCall>>,
 }
 
@@ -33,8 +34,8 @@ impl Permit {
         Self { limit: None, call: None }
     }
 
-    /// Wraps a permit that was acquired from the semaphore of `limit`, and starts the measurement of a call with this
-    /// request body. A fixed limit reads neither the clock nor the body.
+    /// Wraps a permit that was acquired from the semaphore of `limit`, and starts the measurement of a call
+    /// with this request body. A fixed limit reads neither the clock nor the body.
     #[inline]
     pub(super) fn start(limit: Handle, body: &impl Body) -> Self {
         match limit.0.is_adaptive() {
@@ -50,7 +51,8 @@ impl Permit {
         Self { limit: Some(limit), call: Some(call) }
     }
 
-    /// Restarts the measurement of a call that has waited at another gate since: the wait is no time of the provider.
+    /// Restarts the measurement of a call that has waited at another gate since: the wait is no time of the
+    /// provider.
     pub(crate) fn restart(&mut self) {
         if let Some(call) = &mut self.call {
             call.started = clock::now();
@@ -141,7 +143,8 @@ impl AttemptGuard for Permit {
     }
 }
 
-/// Dropping the permit releases it; the time of a whole response is recorded, and one that breaks off as a loss as well.
+/// Dropping the permit releases it; the time of a whole response is recorded, and one that breaks off as a
+/// loss as well.
 impl BodyGuard for Permit {
     fn on_end(mut self, failure: Option<&Outcome>) {
         let Some(call) = &mut self.call else { return };

@@ -2,8 +2,8 @@ use std::time::{Duration, Instant};
 
 /// The mean number of calls in flight that succeed, of the last few round trips.
 ///
-/// By Little's law it is the time that successful calls held their permits, for each second. What is served is no
-/// overload, whatever else fails.
+/// By Little's law it is the time that successful calls held their permits, for each second. What is served
+/// is no overload, whatever else fails.
 #[derive(Debug, Default)]
 pub(super) struct ServedCalls {
     /// The moving average of the time that a call holds its permit, in seconds.

@@ -4,14 +4,14 @@ use super::rejections::queue_timeout;
 use crate::rejected::deadline_passed;
 use crate::{Deadline, Rejection};
 
-/// The end of a queued call's wait: the queue timeout, or when too little time is left until the deadline of the call,
-/// whichever comes first.
+/// The end of a queued call's wait: the queue timeout, or when too little time is left until the deadline of
+/// the call, whichever comes first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WaitDeadline {
     pub(super) queue: Deadline,
     pub(super) call: Option<Deadline>,
-    /// The time that an answer takes. A call that got its permit later would be cut off, and another call would have
-    /// waited for nothing.
+    /// The time that an answer takes. A call that got its permit later would be cut off, and another call
+    /// would have waited for nothing.
     pub(super) answer_time: Duration,
 }
 

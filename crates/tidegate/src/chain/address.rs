@@ -37,7 +37,8 @@ struct AddressInner {
 #[derive(Clone, Debug)]
 enum Scope {
     All,
-    /// Those whose URI has the host of another known provider. Any other host may be one that the client has chosen.
+    /// Those whose URI has the host of another known provider. Any other host may be one that the client has
+    /// chosen.
     Elsewhere {
         /// Further hosts of known providers.
         moved: Box<[Authority]>,
@@ -76,8 +77,8 @@ impl TargetAddress {
         }))
     }
 
-    /// The address for requests that name the host of another known provider; the hosts of `moved` are known as well. A
-    /// request that names the host of this one gets the model alone, and any other is not changed.
+    /// The address for requests that name the host of another known provider; the hosts of `moved` are known
+    /// as well. A request that names the host of this one gets the model alone, and any other is not changed.
     pub(super) fn of_requests_elsewhere(
         target: &str,
         settings: &ProviderSettings,
@@ -164,14 +165,17 @@ impl TargetAddress {
         }
     }
 
-    /// Replaces the URL, the key and the model of `request`, and removes the key and the account of the caller.
+    /// Replaces the URL, the key and the model of `request`, and removes the key and the account of the
+    /// caller.
     ///
-    /// The body is in the dialect of the provider already; the path of the request is still that of the caller.
+    /// The body is in the dialect of the provider already; the path of the request is still that of the
+    /// caller.
     ///
     /// # Errors
     ///
-    /// The path is that of no [`Endpoint`], or of one that the provider does not have in its dialect; the body is not in
-    /// memory, is no JSON object, or has several models; the variable of the key or of the URL is not set or invalid.
+    /// The path is that of no [`Endpoint`], or of one that the provider does not have in its dialect; the
+    /// body is not in memory, is no JSON object, or has several models; the variable of the key or of the URL
+    /// is not set or invalid.
     pub fn address(&self, request: &mut Request<Payload>) -> Result<(), Error> {
         match self.replaced(request.uri()) {
             Replaced::Nothing => return Ok(()),

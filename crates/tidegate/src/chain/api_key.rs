@@ -8,8 +8,8 @@ use http::HeaderValue;
 pub struct ApiKey(Arc<str>);
 
 impl ApiKey {
-    /// The key as the value of a header, behind `prefix`. It is marked as sensitive. `None` if it has other characters
-    /// than visible ASCII.
+    /// The key as the value of a header, behind `prefix`. It is marked as sensitive. `None` if it has other
+    /// characters than visible ASCII.
     pub(super) fn header(&self, prefix: &str) -> Option<HeaderValue> {
         if self.0.is_empty() || !self.0.bytes().all(|byte| byte.is_ascii_graphic()) {
             return None;

@@ -4,7 +4,8 @@ use tidegate_translate::{ChatToMessages, MessagesToChat};
 
 use super::{ApiDialect, TargetAddress};
 
-/// Translates each request whose path is that of another dialect than the target's. The others pass unchanged.
+/// Translates each request whose path is that of another dialect than the target's. The others pass
+/// unchanged.
 pub(super) struct DialectTranslator {
     address: TargetAddress,
     dialect: ApiDialect,
@@ -13,8 +14,8 @@ pub(super) struct DialectTranslator {
 }
 
 impl DialectTranslator {
-    /// The translator for the target at `address`. `omits_reasoning`: reasoning that came without a signature is not
-    /// given to callers, who would send it to targets that reject it.
+    /// The translator for the target at `address`. `omits_reasoning`: reasoning that came without a signature
+    /// is not given to callers, who would send it to targets that reject it.
     pub(super) fn new(address: &TargetAddress, omits_reasoning: bool) -> Self {
         let model = address.model_of_kind();
         Self {

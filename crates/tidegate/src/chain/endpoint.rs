@@ -1,6 +1,7 @@
 use std::fmt;
 
-/// An endpoint of a provider's API. The path of a request determines it, with or without the version in front.
+/// An endpoint of a provider's API. The path of a request determines it, with or without the version in
+/// front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Endpoint {
     /// Chat completions of OpenAI: `/chat/completions`.
@@ -72,8 +73,8 @@ impl Endpoint {
         }
     }
 
-    /// The endpoint to call at a provider with `dialect`: this one, or its equivalent in that dialect. `None` if there
-    /// is no equivalent.
+    /// The endpoint to call at a provider with `dialect`: this one, or its equivalent in that dialect. `None`
+    /// if there is no equivalent.
     #[must_use]
     pub fn at_provider(self, dialect: ApiDialect) -> Option<Self> {
         match (self, dialect) {

@@ -33,26 +33,27 @@ impl FallbackChain {
         }
     }
 
-    /// The policy of every target that has none of its own, and of the call as a whole. Each target has gates of its
-    /// own. By default there are timeouts and nothing else.
+    /// The policy of every target that has none of its own, and of the call as a whole. Each target has gates
+    /// of its own. By default there are timeouts and nothing else.
     pub fn policy(self, policy: ResilienceConfig) -> Self {
         Self { policy, ..self }
     }
 
-    /// The policy of one target. It hedges the calls at this target alone, if the policy of the chain does not hedge.
+    /// The policy of one target. It hedges the calls at this target alone, if the policy of the chain does
+    /// not hedge.
     pub fn policy_of(mut self, target: &str, policy: ResilienceConfig) -> Self {
         self.policies.insert(target.to_owned(), policy);
         self
     }
 
-    /// The providers that the targets name. By default the built-in ones, with keys from the environment. Keys in
-    /// variables that were not read before are read from there, too.
+    /// The providers that the targets name. By default the built-in ones, with keys from the environment.
+    /// Keys in variables that were not read before are read from there, too.
     pub fn providers(self, providers: Providers) -> Self {
         Self { providers: Some(providers), ..self }
     }
 
-    /// The settings and the last resorts of the chain, in place of the settings in the policy. Targets of this layer come
-    /// after those of the chain.
+    /// The settings and the last resorts of the chain, in place of the settings in the policy. Targets of
+    /// this layer come after those of the chain.
     pub fn fallback(self, fallback: FallbackLayer) -> Self {
         Self { fallback: Some(fallback), ..self }
     }
@@ -61,9 +62,9 @@ impl FallbackChain {
     ///
     /// # Errors
     ///
-    /// There is no target; a target is twice in the chain, or names no provider; a provider has no key, or an API that
-    /// nothing is translated into; its variable has a value that is no key or no URL; a weight or a number in a policy is out
-    /// of range. The message names the target or the setting.
+    /// There is no target; a target is twice in the chain, or names no provider; a provider has no key, or an
+    /// API that nothing is translated into; its variable has a value that is no key or no URL; a weight or a
+    /// number in a policy is out of range. The message names the target or the setting.
     pub fn service<C: AsTarget>(self, client: C) -> Result<Chain<C>, ConfigError> {
         let providers = match &self.providers {
             Some(providers) => {

@@ -1,9 +1,9 @@
 //! A chain of targets by name: URLs, dialects and keys come from a table of providers.
 //!
 //! # When to use it
-//! For calls that any of several models may answer. One request in the dialect of OpenAI or of Anthropic is sent along
-//! the chain; each target gets it at its own URL, with its own key and model, in its own dialect, through a stack of its
-//! own.
+//! For calls that any of several models may answer. One request in the dialect of OpenAI or of Anthropic is
+//! sent along the chain; each target gets it at its own URL, with its own key and model, in its own dialect,
+//! through a stack of its own.
 //!
 //! # Example
 //! ```no_run
@@ -24,19 +24,19 @@
 //! ```
 //!
 //! # Groups
-//! A place of the chain may be a [`group`] of targets: deployments, servers or accounts of one model. So is a target of a
-//! provider with several keys ([`ProviderSettings::api_keys`]).
+//! A place of the chain may be a [`group`] of targets: deployments, servers or accounts of one model. So is a
+//! target of a provider with several keys ([`ProviderSettings::api_keys`]).
 //!
 //! # Requests
-//! The path of a request determines its dialect: the end of it is that of an [`Endpoint`]. The host of its URI, its
-//! credentials (those in its query, too), its cookies and the headers that name an account are replaced or removed; its other
-//! headers are sent on, unless [`ProviderSettings::only_headers`] limits them. A
-//! model in its body is replaced, and may be absent. A request that a target cannot be sent, since its dialect has no
-//! counterpart, is rejected for that target alone, and the chain goes on.
+//! The path of a request determines its dialect: the end of it is that of an [`Endpoint`]. The host of its
+//! URI, its credentials (those in its query, too), its cookies and the headers that name an account are
+//! replaced or removed; its other headers are sent on, unless [`ProviderSettings::only_headers`] limits them.
+//! A model in its body is replaced, and may be absent. A request that a target cannot be sent, since its
+//! dialect has no counterpart, is rejected for that target alone, and the chain goes on.
 //!
 //! # Rejections
-//! None but those of its stacks and of its [`FallbackLayer`](crate::FallbackLayer); `E1001` for a path that is that of no
-//! endpoint, and for a body that is not a JSON object.
+//! None but those of its stacks and of its [`FallbackLayer`](crate::FallbackLayer); `E1001` for a path that
+//! is that of no endpoint, and for a body that is not a JSON object.
 //!
 //! # Streams
 //! As with [`FallbackLayer`](crate::FallbackLayer): a stream that fails before its first token falls back.
@@ -81,12 +81,12 @@ use crate::translate::Translate;
 
 /// The stack `S` of a target, to which every request is translated and addressed.
 ///
-/// The translation is outside of the stack, because the stack classifies responses in the provider's own dialect. It is
-/// inside of the chain, so that each target starts from the original request.
+/// The translation is outside of the stack, because the stack classifies responses in the provider's own
+/// dialect. It is inside of the chain, so that each target starts from the original request.
 pub type NamedTarget<S> = Translate<Addressed<S>>;
 
-/// Makes the stack of a target take requests for any target. `is_mixed`: another target of the chain has Anthropic's
-/// API, which rejects reasoning without a signature.
+/// Makes the stack of a target take requests for any target. `is_mixed`: another target of the chain has
+/// Anthropic's API, which rejects reasoning without a signature.
 #[must_use]
 pub fn named_target<S>(stack: S, address: TargetAddress, is_mixed: bool) -> NamedTarget<S> {
     let translator = DialectTranslator::new(&address, is_mixed);

@@ -54,13 +54,14 @@ const MODEL: &str = "{model}";
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
 impl ProviderSettings {
-    /// A provider with OpenAI's API at `base_url`, which ends in the version: `https://api.groq.com/openai/v1`. Without
-    /// a key, none is sent.
+    /// A provider with OpenAI's API at `base_url`, which ends in the version:
+    /// `https://api.groq.com/openai/v1`. Without a key, none is sent.
     pub fn openai(base_url: impl Into<String>) -> Self {
         Self::new(base_url, ApiDialect::OpenAi)
     }
 
-    /// A provider with Anthropic's API at `base_url`, which ends in the version: `https://api.anthropic.com/v1`.
+    /// A provider with Anthropic's API at `base_url`, which ends in the version:
+    /// `https://api.anthropic.com/v1`.
     pub fn anthropic(base_url: impl Into<String>) -> Self {
         Self::new(base_url, ApiDialect::Anthropic)
     }
@@ -95,8 +96,8 @@ impl ProviderSettings {
         }
     }
 
-    /// The rules by which requests are translated and responses are classified. By default those of the host of the
-    /// base URL, or else those of the name of the provider.
+    /// The rules by which requests are translated and responses are classified. By default those of the host
+    /// of the base URL, or else those of the name of the provider.
     pub fn kind(self, kind: Provider) -> Self {
         Self { kind: Some(kind), ..self }
     }
@@ -106,9 +107,9 @@ impl ProviderSettings {
         self.api_keys([key])
     }
 
-    /// Several API keys. A target of this provider is a [group](mod@crate::group) of a member for each, named by its number:
-    /// `openai/gpt-4o#1`. Each has gates of its own, so that a key that is invalid, or whose quota is used up, is left out
-    /// alone.
+    /// Several API keys. A target of this provider is a [group](mod@crate::group) of a member for each, named
+    /// by its number: `openai/gpt-4o#1`. Each has gates of its own, so that a key that is invalid, or whose
+    /// quota is used up, is left out alone.
     pub fn api_keys<K: Into<ApiKey>>(self, keys: impl IntoIterator<Item = K>) -> Self {
         let keys = keys.into_iter().map(|key| ApiKeySource::Given(key.into()));
         Self { keys: keys.collect(), ..self }
@@ -120,14 +121,15 @@ impl ProviderSettings {
         self.api_keys_env([variable])
     }
 
-    /// The variables of the environment that contain the [API keys](Self::api_keys), read as [that](Self::api_key_env) of one.
+    /// The variables of the environment that contain the [API keys](Self::api_keys), read as
+    /// [that](Self::api_key_env) of one.
     pub fn api_keys_env<V: Into<String>>(self, variables: impl IntoIterator<Item = V>) -> Self {
         let keys = variables.into_iter().map(|variable| ApiKeySource::Variable(variable.into()));
         Self { keys: keys.collect(), ..self }
     }
 
-    /// The members of a target of this provider: one with its name, or one for each key with the name and the number of the
-    /// key. Each has the settings with that key alone.
+    /// The members of a target of this provider: one with its name, or one for each key with the name and the
+    /// number of the key. Each has the settings with that key alone.
     #[must_use]
     pub fn by_key(&self, target: &str) -> Vec<(String, Self)> {
         let of_key = |(number, key): (usize, &ApiKeySource)| {
@@ -139,8 +141,8 @@ impl ProviderSettings {
         }
     }
 
-    /// The server and the account that requests reach, for [`Store::account`](crate::store::Store::account): the URL, the query,
-    /// the keys and the headers.
+    /// The server and the account that requests reach, for [`Store::account`](crate::store::Store::account):
+    /// the URL, the query, the keys and the headers.
     #[must_use]
     pub fn account(&self) -> impl Hash {
         let headers: BTreeMap<_, _> =
@@ -153,8 +155,8 @@ impl ProviderSettings {
         Self { base_url_env: Some((variable, added_path)), ..self }
     }
 
-    /// The header that contains the key alone. By default `authorization` with `Bearer` in OpenAI's dialect, `x-api-key`
-    /// in Anthropic's.
+    /// The header that contains the key alone. By default `authorization` with `Bearer` in OpenAI's dialect,
+    /// `x-api-key` in Anthropic's.
     pub fn key_header(self, name: HeaderName) -> Self {
         Self { key_header: Some(name), ..self }
     }
@@ -165,8 +167,8 @@ impl ProviderSettings {
         self
     }
 
-    /// Sends on no other headers of a request than those that [providers read](super::is_provider_header), and these.
-    /// For requests of strangers. By default all are sent on, except those that name an account.
+    /// Sends on no other headers of a request than those that [providers read](super::is_provider_header),
+    /// and these. For requests of strangers. By default all are sent on, except those that name an account.
     pub fn only_headers(self, more: impl IntoIterator<Item = HeaderName>) -> Self {
         Self { allowed_headers: Some(more.into_iter().collect()), ..self }
     }
@@ -234,8 +236,8 @@ impl ProviderSettings {
     ///
     /// # Errors
     ///
-    /// The setting that is invalid, and what is expected. Neither the URL nor the key is in the message, since the URL
-    /// may contain a key.
+    /// The setting that is invalid, and what is expected. Neither the URL nor the key is in the message,
+    /// since the URL may contain a key.
     pub fn check(&self) -> Result<(), ConfigError> {
         let invalid = |key: &str, problem: &str| Err(ConfigError::new(key, problem));
         let url = match check_url(&self.base_url) {
@@ -286,7 +288,8 @@ impl ProviderSettings {
         warnings
     }
 
-    /// The URI of `model` at `endpoint`, with `path` behind it and the query of a caller; `None` if it is no URI.
+    /// The URI of `model` at `endpoint`, with `path` behind it and the query of a caller; `None` if it is no
+    /// URI.
     #[must_use]
     pub fn uri(&self, endpoint: Endpoint, model: &str, path: &str, query: Option<&str>) -> Option<Uri> {
         let base_url = match self.base_url.contains(MODEL) {

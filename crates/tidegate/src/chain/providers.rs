@@ -26,17 +26,18 @@ use crate::settings::ConfigError;
 /// | `vllm` | `http://localhost:8000/v1` | none | `VLLM_BASE_URL` |
 /// | `azure` | `AZURE_OPENAI_ENDPOINT`, with `OPENAI_API_VERSION` | `AZURE_OPENAI_API_KEY` | |
 ///
-/// All but Anthropic are called in OpenAI's dialect. `azure` exists once [`from_env`](Self::from_env) has found both
-/// variables of its URL, or with [`ProviderSettings::azure`].
+/// All but Anthropic are called in OpenAI's dialect. `azure` exists once [`from_env`](Self::from_env) has
+/// found both variables of its URL, or with [`ProviderSettings::azure`].
 ///
-/// A variable with another base URL has the value that the provider's own client library expects: some add a path, which
-/// is added here as well unless the URL ends in it. It applies to the built-in providers alone, not to those of
-/// [`with`](Self::with).
+/// A variable with another base URL has the value that the provider's own client library expects: some add a
+/// path, which is added here as well unless the URL ends in it. It applies to the built-in providers alone,
+/// not to those of [`with`](Self::with).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Providers(BTreeMap<String, ProviderSettings>);
 
-/// Name, base URL, variable with the key, variable with another base URL and the path that is added to its value.
+/// Name, base URL, variable with the key, variable with another base URL and the path that is added to its
+/// value.
 type BuiltIn = (&'static str, &'static str, Option<&'static str>, &'static str, &'static str);
 
 const BUILT_IN: [BuiltIn; 14] = [
@@ -81,12 +82,13 @@ impl Providers {
         Self(built_in.collect())
     }
 
-    /// The built-in providers with the keys and base URLs that are in the environment. A key that is missing is an error
-    /// only once a target needs it; a variable that is empty counts as not set.
+    /// The built-in providers with the keys and base URLs that are in the environment. A key that is missing
+    /// is an error only once a target needs it; a variable that is empty counts as not set.
     ///
     /// # Errors
     ///
-    /// A variable is not a key, or not a base URL. The message has the name of the variable, and not its value.
+    /// A variable is not a key, or not a base URL. The message has the name of the variable, and not its
+    /// value.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::new().keys_from(|variable| std::env::var_os(variable))
     }
@@ -96,14 +98,15 @@ impl Providers {
         Self(BTreeMap::new())
     }
 
-    /// Adds a provider, or replaces the one of this name. The name is the part of a target before the first slash.
+    /// Adds a provider, or replaces the one of this name. The name is the part of a target before the first
+    /// slash.
     pub fn with(mut self, name: &str, settings: ProviderSettings) -> Self {
         self.0.insert(name.to_owned(), settings);
         self
     }
 
-    /// Reads the keys of all providers whose key is in a variable, and the base URLs of the built-in ones; `env` returns the
-    /// value of a variable.
+    /// Reads the keys of all providers whose key is in a variable, and the base URLs of the built-in ones;
+    /// `env` returns the value of a variable.
     ///
     /// # Errors
     ///
@@ -117,8 +120,8 @@ impl Providers {
         self.map(|settings| settings.with_variables(&env))
     }
 
-    /// Reads the keys and base URLs of the providers of these names whose key was not read before: of those that were added
-    /// after [`from_env`](Self::from_env), too.
+    /// Reads the keys and base URLs of the providers of these names whose key was not read before: of those
+    /// that were added after [`from_env`](Self::from_env), too.
     pub(super) fn with_missing_keys<'a>(
         mut self,
         names: impl Iterator<Item = &'a str>,

@@ -56,8 +56,8 @@ enum ResponseState<C, F, R: Body<Data = Bytes>, B> {
     Rejected(RejectedCall),
 }
 
-/// The body of a response, in the dialect of the caller. It holds permits, reservations and the admission of the circuit
-/// of its target until it ends.
+/// The body of a response, in the dialect of the caller. It holds permits, reservations and the admission of
+/// the circuit of its target until it ends.
 #[pin_project]
 pub struct ResponseBody<R: Body<Data = Bytes>>(#[pin] CallBody<R>);
 

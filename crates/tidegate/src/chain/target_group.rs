@@ -1,7 +1,8 @@
 use crate::group::Affinity;
 use crate::settings::ConfigError;
 
-/// One place of a [`FallbackChain`](crate::FallbackChain): a target, or several targets of which any may take a call.
+/// One place of a [`FallbackChain`](crate::FallbackChain): a target, or several targets of which any may take
+/// a call.
 ///
 /// Any text is a target. See [`group`] for several.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +33,8 @@ pub fn group<T: AsRef<str>>(targets: impl IntoIterator<Item = T>) -> TargetGroup
 }
 
 impl TargetGroup {
-    /// The weight of each target, in their order: its share of the calls beside the others, a number from 0.001 to 1000.
-    /// 1 each by default.
+    /// The weight of each target, in their order: its share of the calls beside the others, a number from
+    /// 0.001 to 1000. 1 each by default.
     pub fn weights(self, weights: impl IntoIterator<Item = f32>) -> Self {
         Self { weights: weights.into_iter().collect(), ..self }
     }
@@ -43,7 +44,8 @@ impl TargetGroup {
         Self { affinity: Some(affinity), ..self }
     }
 
-    /// The name in trails, signals and metrics. By default that of the target, or those of all targets with `|` between.
+    /// The name in trails, signals and metrics. By default that of the target, or those of all targets with
+    /// `|` between.
     pub fn name(self, name: &str) -> Self {
         Self { name: Some(name.to_owned()), ..self }
     }

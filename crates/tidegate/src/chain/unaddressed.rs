@@ -10,8 +10,8 @@ use super::request_headers::ACCOUNT_HEADERS;
 use crate::rejected::record_rejection;
 use crate::{Error, ErrorCode, Gate, Payload, Rejection, RejectionReason};
 
-/// A request for a provider with the key of the caller, as the chain has handed it to a target that no provider of the
-/// table is named by. In the extensions of the request.
+/// A request for a provider with the key of the caller, as the chain has handed it to a target that no
+/// provider of the table is named by. In the extensions of the request.
 #[derive(Clone, Debug)]
 struct HandedOver {
     target: Arc<str>,

@@ -31,7 +31,8 @@ struct AdmittedCall {
     /// The number of the attempt in its call.
     attempt: u32,
     is_probe: bool,
-    /// The call has had its share of failures, and the attempt is no probe: a failure is not counted by the circuit.
+    /// The call has had its share of failures, and the attempt is no probe: a failure is not counted by the
+    /// circuit.
     ignores_failure: bool,
     started: Moment,
     /// When the head of the response arrived, or an error in its place.

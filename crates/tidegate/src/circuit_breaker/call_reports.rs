@@ -10,7 +10,8 @@ use crate::clock;
 use crate::store::link_task::{TaskFlag, TaskGuard, spawn};
 use crate::store::{SharedWindow, WindowReport};
 
-/// When the calls of a circuit with a shared window are reported to the store: by a task that runs while there are calls.
+/// When the calls of a circuit with a shared window are reported to the store: by a task that runs while
+/// there are calls.
 #[derive(Debug, Default)]
 pub(super) struct CallReports {
     task: TaskFlag,

@@ -4,7 +4,8 @@ use crate::ErrorCode;
 use crate::events::AttemptSummary;
 use crate::key::KeyId;
 
-/// The result of one attempt, for listeners; see [`Handle::subscribe_to_calls`](super::Handle::subscribe_to_calls).
+/// The result of one attempt, for listeners; see
+/// [`Handle::subscribe_to_calls`](super::Handle::subscribe_to_calls).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallResult {
@@ -14,7 +15,8 @@ pub struct CallResult {
     pub duration: Option<Duration>,
     /// When the attempt ended: with the last byte of its response, or with an error.
     pub timestamp: SystemTime,
-    /// The code of a failure, or `None` also for an attempt that carries no information, as one that was dropped.
+    /// The code of a failure, or `None` also for an attempt that carries no information, as one that was
+    /// dropped.
     pub error: Option<ErrorCode>,
     /// Whether `duration` reached the threshold of slow calls.
     pub slow: bool,

@@ -19,7 +19,8 @@ pub(super) struct CallTotals {
     last_failure: AtomicU64,
 }
 
-/// A time, in nanoseconds since the circuit began, plus one. Smaller than an [`Instant`], and cheaper to subtract.
+/// A time, in nanoseconds since the circuit began, plus one. Smaller than an [`Instant`], and cheaper to
+/// subtract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment(NonZeroU64);
 
@@ -59,7 +60,8 @@ pub(super) struct Totals {
 }
 
 impl CallTotals {
-    /// Counts from `origin` on. The circuit of a key has one count for all threads, since there may be many of them.
+    /// Counts from `origin` on. The circuit of a key has one count for all threads, since there may be many
+    /// of them.
     pub(super) fn new(is_of_key: bool, origin: Instant) -> Self {
         let shards = if is_of_key { 1 } else { SHARDS };
         Self {

@@ -13,7 +13,8 @@ use crate::sync::{Mutex, MutexGuard, unpoisoned};
 use crate::thread_shard::{SHARDS, thread_shard};
 
 /// A circuit that many threads use at once. While the provider is healthy they take no lock, and do not write
-/// to shared memory. A circuit with a failure rate over a number of calls takes the lock once for many successes.
+/// to shared memory. A circuit with a failure rate over a number of calls takes the lock once for many
+/// successes.
 pub(super) struct ConcurrentCircuit {
     locked: Mutex<LockedCircuit>,
     /// The [`FastState`], read without the lock while all calls or none are admitted.
@@ -151,9 +152,9 @@ impl ConcurrentCircuit {
         self.update(|circuit, random| circuit.record(admission, result, latency, now(), random))
     }
 
-    /// Changes the circuit, and publishes its fast state. The change of state is emitted after the lock is released,
-    /// because a listener may read the state when it wakes. Two changes at the same moment may therefore reach the
-    /// listeners in either order.
+    /// Changes the circuit, and publishes its fast state. The change of state is emitted after the lock is
+    /// released, because a listener may read the state when it wakes. Two changes at the same moment may
+    /// therefore reach the listeners in either order.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut Circuit, f64) -> T) -> WithTransition<T> {
         let mut lock = self.lock();
         let locked = &mut *lock;

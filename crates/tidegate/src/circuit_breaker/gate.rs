@@ -107,7 +107,8 @@ impl Handle {
         }
     }
 
-    /// The rejection that a call with these extensions would get now; without, one that other targets can take.
+    /// The rejection that a call with these extensions would get now; without, one that other targets can
+    /// take.
     #[inline]
     pub(super) fn current_rejection(&self, extensions: Option<&Extensions>) -> Option<CircuitRejection> {
         let rejection = self.0.circuit.peek(clock::now)?;
@@ -160,8 +161,8 @@ impl Handle {
         }
     }
 
-    /// The rejection of a hedge, unless every call is admitted: the result of one that is cancelled would be no use as
-    /// that of a probe.
+    /// The rejection of a hedge, unless every call is admitted: the result of one that is cancelled would be
+    /// no use as that of a probe.
     #[cold]
     fn rejection_of_hedge(&self) -> Rejection {
         let probing = CircuitRejection { cause: RejectionCause::Probing, retry_after: None };

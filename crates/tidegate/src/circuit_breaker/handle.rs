@@ -192,8 +192,8 @@ impl Handle {
         Metrics::new(self.0.target(), &snapshot, &totals, self.settings(), clock::now())
     }
 
-    /// The result of every attempt from now on, with its key. An attempt never waits for a listener, for which the
-    /// latest 64 are kept. Rejections are no attempts.
+    /// The result of every attempt from now on, with its key. An attempt never waits for a listener, for
+    /// which the latest 64 are kept. Rejections are no attempts.
     #[must_use]
     pub fn subscribe_to_calls(&self) -> CallResults {
         self.0.settings().hooks.call_listeners.subscribe(KEPT)
@@ -224,8 +224,8 @@ impl Handle {
         })
     }
 
-    /// The rejection that a call would get if it arrived now and other targets could take it, by the circuit of its key if
-    /// there are keys. Acquires nothing.
+    /// The rejection that a call would get if it arrived now and other targets could take it, by the circuit
+    /// of its key if there are keys. Acquires nothing.
     pub(crate) fn peek_beside_others<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
         self.missing_key(request).or_else(|| self.met_by(request).peek())
     }
@@ -236,8 +236,8 @@ impl Handle {
         self.change_all(|it| it.update(Circuit::reset));
     }
 
-    /// Rejects every call until [`reset`](Self::reset), without a retry time, also in shadow mode and where the layer is disabled.
-    /// This takes a provider out by hand.
+    /// Rejects every call until [`reset`](Self::reset), without a retry time, also in shadow mode and where
+    /// the layer is disabled. This takes a provider out by hand.
     pub fn force_open(&self) {
         self.change_all(|it| it.update(|circuit, now| circuit.force(true, now)));
     }
@@ -261,7 +261,8 @@ impl Handle {
         self.report(latency == Latency::Slow || matches!(result, AttemptResult::Failure(..)));
     }
 
-    /// Requests a report of the recorded calls to the store, if the window is shared. A bad call may be urgent.
+    /// Requests a report of the recorded calls to the store, if the window is shared. A bad call may be
+    /// urgent.
     #[inline]
     fn report(&self, is_bad: bool) {
         if self.settings().shared_window

@@ -60,7 +60,8 @@ impl CircuitBreakerLayer {
         Ok(Self::of(settings.into()))
     }
 
-    /// Creates a layer with these settings whose circuit is shared through `store`; see [`store`](Self::store).
+    /// Creates a layer with these settings whose circuit is shared through `store`; see
+    /// [`store`](Self::store).
     ///
     /// # Errors
     ///
@@ -87,9 +88,8 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.failure_threshold = failures.max(1))
     }
 
-    /// The share of failed calls in the window that opens the circuit, above 0 and at most 1. Off by default. With a
-    /// window over time or one that is shared, every successful call takes a short
-    /// lock to be counted.
+    /// The share of failed calls in the window that opens the circuit, above 0 and at most 1. Off by default.
+    /// With a window over time or one that is shared, every successful call takes a short lock to be counted.
     #[must_use]
     pub fn failure_rate_threshold(self, rate: f64) -> Self {
         self.set(|settings| settings.failure_rate_threshold = Some(share(rate)))
@@ -114,9 +114,10 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.slow_call_rate_threshold = Some(share(rate)))
     }
 
-    /// Computes the slow-call rate over this number of latest calls, instead of the window of the failure rate; at least
-    /// one, at most [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE). With as many as
-    /// [`minimum_throughput`](Self::minimum_throughput) slowness opens the circuit sooner; the whole window is steadier.
+    /// Computes the slow-call rate over this number of latest calls, instead of the window of the failure
+    /// rate; at least one, at most [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE). With as many as
+    /// [`minimum_throughput`](Self::minimum_throughput) slowness opens the circuit sooner; the whole window
+    /// is steadier.
     #[must_use]
     pub fn slow_call_window_size(self, calls: u32) -> Self {
         let calls = calls.clamp(1, Self::MAX_WINDOW_SIZE);
@@ -207,12 +208,13 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.probe_lease = lease.max(Self::MIN_LEASE))
     }
 
-    /// While the circuit is open or half-open, admits attempts beside the probes, of calls that no other target can take:
-    /// those of a stack without other targets, and of the last target of a chain. Without it such calls are rejected.
+    /// While the circuit is open or half-open, admits attempts beside the probes, of calls that no other
+    /// target can take: those of a stack without other targets, and of the last target of a chain. Without it
+    /// such calls are rejected.
     ///
-    /// The results of these attempts do not close the circuit, which its probes do as before. An exhausted quota and
-    /// [`force_open`](Handle::force_open) reject them all. A response counts as a success with its head, unless that is slow; one
-    /// whose body fails afterwards takes back what its head has added.
+    /// The results of these attempts do not close the circuit, which its probes do as before. An exhausted
+    /// quota and [`force_open`](Handle::force_open) reject them all. A response counts as a success with its
+    /// head, unless that is slow; one whose body fails afterwards takes back what its head has added.
     ///
     /// Values out of range are taken as the nearest in it.
     #[must_use]
@@ -227,10 +229,10 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.count_rate_limited = count)
     }
 
-    /// Counts the failures of a call up to its attempt of this number; later attempts change nothing unless they succeed or
-    /// are probes. By default one fewer than the [`failure_threshold`](Self::failure_threshold), which the retries of one
-    /// call do not reach then, and all attempts if that is 1. With 1, it takes as many calls as the threshold.
-    /// Zero is raised to one.
+    /// Counts the failures of a call up to its attempt of this number; later attempts change nothing unless
+    /// they succeed or are probes. By default one fewer than the
+    /// [`failure_threshold`](Self::failure_threshold), which the retries of one call do not reach then, and
+    /// all attempts if that is 1. With 1, it takes as many calls as the threshold. Zero is raised to one.
     ///
     /// The number is that of the [`RetryLayer`](crate::RetryLayer) outside of this layer.
     #[must_use]
@@ -267,17 +269,18 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.hooks.seed = Some(seed))
     }
 
-    /// Shares the circuit with the other processes that use this store; see [`store`](crate::store#circuits). Each process
-    /// counts the failures of its own calls, unless the [window is shared](Self::shared_window); when one opens the circuit,
-    /// it is open in all. The layer needs a [name](Self::name), which is that of the shared state.
+    /// Shares the circuit with the other processes that use this store; see [`store`](crate::store#circuits).
+    /// Each process counts the failures of its own calls, unless the [window is shared](Self::shared_window);
+    /// when one opens the circuit, it is open in all. The layer needs a [name](Self::name), which is that of
+    /// the shared state.
     #[must_use]
     pub fn store(self, store: Store) -> Self {
         self.set(|settings| settings.hooks.store = Some(store))
     }
 
-    /// Computes the rates over the calls of all processes that share the circuit through a [`store`](Self::store); see
-    /// [`store`](crate::store#shared-windows). Without a store it has no effect, and without a rate either: consecutive
-    /// failures are those of one process.
+    /// Computes the rates over the calls of all processes that share the circuit through a
+    /// [`store`](Self::store); see [`store`](crate::store#shared-windows). Without a store it has no effect,
+    /// and without a rate either: consecutive failures are those of one process.
     #[must_use]
     pub fn shared_window(self, shared: bool) -> Self {
         self.set(|settings| settings.shared_window = shared)
@@ -290,8 +293,9 @@ impl CircuitBreakerLayer {
         self
     }
 
-    /// Gives every service that this layer makes its own circuit. With a [`store`](Self::store) the services of one name are
-    /// numbered in the order in which they are made, and processes share the circuit of each number.
+    /// Gives every service that this layer makes its own circuit. With a [`store`](Self::store) the services
+    /// of one name are numbered in the order in which they are made, and processes share the circuit of each
+    /// number.
     #[must_use]
     pub fn per_service(self) -> Self {
         Self { per_service: Some(ServiceNumbers::default()), ..self }

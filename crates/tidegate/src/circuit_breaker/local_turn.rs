@@ -1,6 +1,7 @@
 use std::time::Instant;
 
-/// The turn of this process to probe a circuit that several processes share, as far as this process has seen it.
+/// The turn of this process to probe a circuit that several processes share, as far as this process has seen
+/// it.
 #[derive(Debug, Default)]
 pub(super) struct LocalTurn {
     /// No probe begins at this time or later, unless the turn is renewed; `None` without the turn.
@@ -26,7 +27,8 @@ impl LocalTurn {
         self.revision += 1;
     }
 
-    /// Whether this process has the turn. It keeps it while the store does not reply, because its probes are in flight.
+    /// Whether this process has the turn. It keeps it while the store does not reply, because its probes are
+    /// in flight.
     pub(super) fn is_held(&self) -> bool {
         self.until.is_some()
     }

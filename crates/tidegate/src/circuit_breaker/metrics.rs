@@ -7,9 +7,11 @@ use super::settings::Settings;
 use super::{Snapshot, State};
 use crate::events;
 
-/// The metrics of a circuit since the start, ready to be serialised. A [reset](super::Handle::reset) leaves the totals.
+/// The metrics of a circuit since the start, ready to be serialised. A [reset](super::Handle::reset) leaves
+/// the totals.
 ///
-/// Attempts are counted, since the circuit decides on each of them. Times are those of the system clock, in RFC 3339.
+/// Attempts are counted, since the circuit decides on each of them. Times are those of the system clock, in
+/// RFC 3339.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[doc(alias = "get_metrics")]
 #[non_exhaustive]
@@ -32,7 +34,8 @@ pub struct Metrics {
     pub failure_rate: Option<f64>,
     /// The share of slow calls in their window, from 0 to 1; `None` without a `slow_call_threshold`.
     pub slow_call_rate: Option<f64>,
-    /// The mean time to the first token or to a failure, in seconds; `None` without calls. All times have three decimals.
+    /// The mean time to the first token or to a failure, in seconds; `None` without calls. All times have
+    /// three decimals.
     pub avg_response_time: Option<f64>,
     /// Failures since the latest success.
     pub consecutive_failures: u32,

@@ -91,16 +91,17 @@
 //! Calls are rejected while the circuit is open, beyond the probes while it is half-open, and in part while
 //! the traffic ramps up. The error is a [`Rejection`](crate::Rejection) of
 //! [`Gate::CircuitBreaker`](crate::Gate::CircuitBreaker) with E3002, 503, and the rest of the cooldown. If
-//! the account's quota is exhausted, it is E2002, 429. With [`KeyBy::model`](crate::KeyBy::model), a request without a model is
-//! rejected with E1001, 400. The inner service is not called. With
+//! the account's quota is exhausted, it is E2002, 429. With [`KeyBy::model`](crate::KeyBy::model), a request
+//! without a model is rejected with E1001, 400. The inner service is not called. With
 //! [`shadow`](CircuitBreakerLayer::shadow) no call is rejected, and only what would have been rejected is
 //! reported.
 //!
 //! # Without another target
-//! To reject a call that no other target can take helps only if the provider is down for good: a circuit with one provider
-//! that fails 60 % of the requests opens, and then serves a few of the calls. With an
-//! [`open_budget`](CircuitBreakerLayer::open_budget) such calls are admitted beside the probes: one a second, and ten more
-//! for each that succeeds. Calls that have another target go there as before. For one provider, or the last of a chain:
+//! To reject a call that no other target can take helps only if the provider is down for good: a circuit with
+//! one provider that fails 60 % of the requests opens, and then serves a few of the calls. With an
+//! [`open_budget`](CircuitBreakerLayer::open_budget) such calls are admitted beside the probes: one a second,
+//! and ten more for each that succeeds. Calls that have another target go there as before. For one provider,
+//! or the last of a chain:
 //!
 //! ```
 //! use tidegate::{CircuitBreakerLayer, circuit_breaker::OpenBudget};
@@ -117,10 +118,11 @@
 //! nothing, in either direction. An exhausted quota (E2002) opens the circuit at once until the time that the
 //! provider sent, else for [`quota_cooldown`](CircuitBreakerLayer::quota_cooldown).
 //!
-//! Attempts are counted, not calls: the attempts of one retried call count one by one towards `failure_threshold`. Those
-//! whose number is the threshold or above do not count, unless it is 1, so that one request on which the provider fails
-//! each time does not reach it; [`max_attempts_counted_per_call`](CircuitBreakerLayer::max_attempts_counted_per_call) sets
-//! another bound. An attempt after a wait of a fallback chain counts as that of a new call. A request that the provider did
+//! Attempts are counted, not calls: the attempts of one retried call count one by one towards
+//! `failure_threshold`. Those whose number is the threshold or above do not count, unless it is 1, so that
+//! one request on which the provider fails each time does not reach it;
+//! [`max_attempts_counted_per_call`](CircuitBreakerLayer::max_attempts_counted_per_call) sets another bound.
+//! An attempt after a wait of a fallback chain counts as that of a new call. A request that the provider did
 //! not process ([`NotProcessed`](crate::provider::NotProcessed)) changes nothing either.
 //!
 //! The latency of a call counts separately from its result, once there is a
@@ -149,11 +151,12 @@
 //! - A rate over so few calls that two failures are half of them.
 //!
 //! # Cost
-//! As long as the provider is healthy, a call takes no lock and writes to nothing that other threads read: every
-//! thread counts its calls for itself, and takes a short lock once for 64 successes; a failure finds all of them in
-//! the window. The same holds for a call that an open circuit rejects. With a window of time, a slow-call rate, keys or
-//! a shared window, each call takes the lock to be counted, in the same time however large the window is. A call reads the clock
-//! twice. Nothing is allocated per call, and nothing for listeners that do not exist.
+//! As long as the provider is healthy, a call takes no lock and writes to nothing that other threads read:
+//! every thread counts its calls for itself, and takes a short lock once for 64 successes; a failure finds
+//! all of them in the window. The same holds for a call that an open circuit rejects. With a window of time,
+//! a slow-call rate, keys or a shared window, each call takes the lock to be counted, in the same time
+//! however large the window is. A call reads the clock twice. Nothing is allocated per call, and nothing for
+//! listeners that do not exist.
 
 mod admission;
 mod attempt_result;

@@ -45,7 +45,8 @@ impl OpenAttempts {
         self.lock().next_free = now;
     }
 
-    /// An attempt has succeeded. Returns the opening for which it adds attempts, unless there are as many as are kept.
+    /// An attempt has succeeded. Returns the opening for which it adds attempts, unless there are as many as
+    /// are kept.
     pub(super) fn record_success(&self, now: Instant) -> Option<Opening> {
         let mut balance = self.lock();
         balance.add_time(self.budget, now);
@@ -57,8 +58,8 @@ impl OpenAttempts {
         has_room.then_some(balance.opening)
     }
 
-    /// A success that had added attempts has failed after all. They may have been used: a debt of at most what is kept delays
-    /// the attempts of the seconds that follow.
+    /// A success that had added attempts has failed after all. They may have been used: a debt of at most
+    /// what is kept delays the attempts of the seconds that follow.
     pub(super) fn take_back(&self, added_for: Opening, now: Instant) {
         let mut balance = self.lock();
         if balance.opening == added_for {
@@ -75,8 +76,8 @@ impl OpenAttempts {
         Ok(())
     }
 
-    /// If there is no attempt, returns when there is one for this call, after those that were rejected before it: they
-    /// would come back all at once if they had the same wait.
+    /// If there is no attempt, returns when there is one for this call, after those that were rejected before
+    /// it: they would come back all at once if they had the same wait.
     pub(super) fn reject(&self, now: Instant) -> Option<Duration> {
         self.lock().reject(self.budget, now)
     }

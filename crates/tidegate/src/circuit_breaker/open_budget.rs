@@ -4,20 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::ConfigError;
 
-/// The attempts that an open circuit admits where there is no other target: a few a second, and more for each that
-/// succeeds.
+/// The attempts that an open circuit admits where there is no other target: a few a second, and more for each
+/// that succeeds.
 ///
-/// To reject a call that no other target can take is useful only if nearly every attempt fails. An outage costs
-/// `per_second` attempts. A provider that still answers more than one in `per_success` gets all calls: with 10, one
-/// that fails 60 % of them. It is the token bucket of gRPC's retry throttling (`tokenRatio`), for attempts.
+/// To reject a call that no other target can take is useful only if nearly every attempt fails. An outage
+/// costs `per_second` attempts. A provider that still answers more than one in `per_success` gets all calls:
+/// with 10, one that fails 60 % of them. It is the token bucket of gRPC's retry throttling (`tokenRatio`),
+/// for attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct OpenBudget {
     /// Attempts a second, whatever their results, above 0 and at most 1 000; 1 by default.
     pub per_second: f64,
-    /// Attempts for each success while the circuit is not closed, from 0 to 1 000; 10 by default. At most ten times as many
-    /// are kept.
+    /// Attempts for each success while the circuit is not closed, from 0 to 1 000; 10 by default. At most ten
+    /// times as many are kept.
     pub per_success: f64,
 }
 

@@ -16,8 +16,8 @@ use crate::store::{Store, WindowSpan};
 /// The shortest time that a probe may take.
 pub(super) const MIN_LEASE: Duration = Duration::from_millis(1);
 
-/// The settings of a [`CircuitBreakerLayer`](super::CircuitBreakerLayer), and their defaults; the part `circuit_breaker` of a
-/// configuration.
+/// The settings of a [`CircuitBreakerLayer`](super::CircuitBreakerLayer), and their defaults; the part
+/// `circuit_breaker` of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(default, deny_unknown_fields)]
@@ -28,8 +28,8 @@ pub struct Settings {
     pub enabled: bool,
     /// Opens after this many consecutive failures; 5 by default.
     pub failure_threshold: u32,
-    /// Failures of a call are counted up to its attempt of this number, at least 1. By default one fewer than the
-    /// `failure_threshold`, so that the retries of one call do not reach it; all attempts if it is 1.
+    /// Failures of a call are counted up to its attempt of this number, at least 1. By default one fewer than
+    /// the `failure_threshold`, so that the retries of one call do not reach it; all attempts if it is 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts_counted_per_call: Option<u32>,
     /// Closes after this many consecutive successful probes; 1 by default.
@@ -49,8 +49,8 @@ pub struct Settings {
     /// `slow_call_threshold`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_call_rate_threshold: Option<f64>,
-    /// The slow-call rate is that of this many latest calls, instead of the window. With as many as `minimum_throughput`,
-    /// slowness opens the circuit sooner; the whole window is steadier.
+    /// The slow-call rate is that of this many latest calls, instead of the window. With as many as
+    /// `minimum_throughput`, slowness opens the circuit sooner; the whole window is steadier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_call_window_size: Option<u32>,
     /// The fewest calls in the window for which a rate is evaluated; 20 by default.
@@ -61,9 +61,9 @@ pub struct Settings {
     /// The window is the calls of this latest period, instead of a number of calls.
     #[serde(with = "OptionalDurationText", skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<Duration>,
-    /// Whether the rates are those of all processes that share the circuit through a [store](crate::store); `false` by
-    /// default: each process has a window of its own. It needs a `failure_rate_threshold` or a `slow_call_threshold`:
-    /// consecutive failures are those of one process.
+    /// Whether the rates are those of all processes that share the circuit through a [store](crate::store);
+    /// `false` by default: each process has a window of its own. It needs a `failure_rate_threshold` or a
+    /// `slow_call_threshold`: consecutive failures are those of one process.
     pub shared_window: bool,
     /// The factor by which the cooldown grows each time the circuit opens again; at least 1; 1 by default.
     pub cooldown_growth: f64,

@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 use super::settings::Settings;
 use crate::store::{ReportedCalls, SharedWindow, WindowReport, WindowSpan, WindowTotals};
 
-/// What a circuit with a shared window has beside its local one: the calls that are not reported to the store yet, and the
-/// latest totals of all processes.
+/// What a circuit with a shared window has beside its local one: the calls that are not reported to the store
+/// yet, and the latest totals of all processes.
 #[derive(Debug, Default)]
 pub(super) struct SharedStatistics {
     unreported: UnreportedCalls,
@@ -60,8 +60,8 @@ impl SharedStatistics {
             || reaches(self.unreported.latencies, settings.slow_call_window())
     }
 
-    /// Takes the calls since the latest report, if there are any. They are not reported again: whether the store has counted
-    /// a report without a reply is not known.
+    /// Takes the calls since the latest report, if there are any. They are not reported again: whether the
+    /// store has counted a report without a reply is not known.
     pub(super) fn take_report(&mut self, now: Instant) -> Option<SentReport> {
         self.has_unreported().then(|| SentReport {
             calls: std::mem::take(&mut self.unreported),
@@ -71,8 +71,8 @@ impl SharedStatistics {
         })
     }
 
-    /// Handles the reply of the store; without one the local window decides from now on. Returns whether the report is about
-    /// the calls since the circuit closed for the last time.
+    /// Handles the reply of the store; without one the local window decides from now on. Returns whether the
+    /// report is about the calls since the circuit closed for the last time.
     pub(super) fn on_reply(&mut self, sent: &SentReport, reply: Option<SharedWindow>, now: Instant) -> bool {
         let is_current = sent.closings == self.closings;
         if is_current {
@@ -89,8 +89,8 @@ impl SharedStatistics {
         self.window.map(|(window, _)| window)
     }
 
-    /// The window of all processes with the calls of this process that it lacks, as it is at `now`: the calls of a window of
-    /// time are gone when that has passed.
+    /// The window of all processes with the calls of this process that it lacks, as it is at `now`: the calls
+    /// of a window of time are gone when that has passed.
     pub(super) fn window_at(&self, settings: &Settings, now: Instant) -> Option<SharedWindow> {
         let (window, at) = self.window?;
         let age = now.saturating_duration_since(at);

@@ -20,15 +20,16 @@ pub struct Snapshot {
     pub cooldown_remaining_ms: Option<u64>,
     /// The number of probes in flight, including those with an expired lease that have not been replaced.
     pub probes: usize,
-    /// The share of failed calls in the window, from 0 to 1. `None` without calls, or if the window is a time and there is
-    /// no `failure_rate_threshold`. While the circuit is open, the share when it opened.
+    /// The share of failed calls in the window, from 0 to 1. `None` without calls, or if the window is a time
+    /// and there is no `failure_rate_threshold`. While the circuit is open, the share when it opened.
     pub failure_rate: Option<f64>,
     /// The share of slow calls in the window, from 0 to 1; `None` without a `slow_call_threshold`.
     pub slow_call_rate: Option<f64>,
     /// The number of calls in the window of results, or in that of latencies if it is more.
     pub calls_in_window: u64,
-    /// Whether these shares and this number are those of all processes, as of the latest report of this one; `None` if the
-    /// window is not shared. `false`: the store has not replied, and they are those of this process.
+    /// Whether these shares and this number are those of all processes, as of the latest report of this one;
+    /// `None` if the window is not shared. `false`: the store has not replied, and they are those of this
+    /// process.
     pub window_shared: Option<bool>,
     /// The time from the latest opening of a closed circuit until it closed again.
     pub last_recovery_ms: Option<u64>,
@@ -44,8 +45,8 @@ pub struct Snapshot {
     pub(crate) evaluated: EvaluatedRates,
 }
 
-/// The time without any call after which nothing is known of a target: calls that come more often show whether it has
-/// recovered.
+/// The time without any call after which nothing is known of a target: calls that come more often show
+/// whether it has recovered.
 pub(crate) const RATES_LIFETIME: Duration = Duration::from_secs(3_600);
 
 /// The shares of windows with enough calls for a decision, which is at least `minimum_throughput`.

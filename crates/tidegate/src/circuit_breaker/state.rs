@@ -273,8 +273,8 @@ impl Circuit {
         failed.or(slow)
     }
 
-    /// The reason to open the half-open circuit again, if the result of this probe is one. Closes the circuit after enough
-    /// successful probes. Without a probe it is the response body of a probe that had succeeded.
+    /// The reason to open the half-open circuit again, if the result of this probe is one. Closes the circuit
+    /// after enough successful probes. Without a probe it is the response body of a probe that had succeeded.
     fn evaluate_probe(
         &mut self,
         probe: Option<NonZeroU64>,
@@ -283,8 +283,9 @@ impl Circuit {
         now: Instant,
     ) -> Option<Reason> {
         let Phase::HalfOpen { probes } = &mut self.phase else { return None };
-        // A probe with an expired lease has been replaced. If it was slow or failed, that adds no information. If it
-        // succeeded after all, it counts; otherwise a provider slower than the lease would never be admitted again.
+        // A probe with an expired lease has been replaced. If it was slow or failed, that adds no
+        // information. If it succeeded after all, it counts; otherwise a provider slower than the lease would
+        // never be admitted again.
         let in_time = probe.is_some_and(|probe| probes.complete(probe));
         match (result, latency) {
             (AttemptResult::Failure(code, _), _) if in_time || probe.is_none() => {
@@ -363,8 +364,8 @@ impl Circuit {
         self.statistics.totals(&self.settings, now)
     }
 
-    /// Returns the rates of these totals, of results and of latencies, where there are enough calls to evaluate. A closed
-    /// circuit without a call for an hour has none: a window by calls does not age.
+    /// Returns the rates of these totals, of results and of latencies, where there are enough calls to
+    /// evaluate. A closed circuit without a call for an hour has none: a window by calls does not age.
     pub(super) fn evaluated_rates(
         &self,
         [failures, slow_calls]: [WindowTotals; 2],

@@ -35,7 +35,8 @@ impl CircuitStatistics {
         let is_cheap = window.is_by_calls();
         Self {
             streak: None,
-            // Without a threshold it is only shown. A window of time would take the lock for that with every success.
+            // Without a threshold it is only shown. A window of time would take the lock for that with every
+            // success.
             outcomes: (is_cheap || settings.failure_rate_threshold.is_some()).then_some(window),
             latencies: settings.slow_call_threshold.map(|_| Window::new(settings.slow_call_window())),
             shared: None,
@@ -122,8 +123,9 @@ impl CircuitStatistics {
         Some((sent, sent.report(counts, settings)))
     }
 
-    /// Handles the reply of the store to a report; `None` if there was none in time. Returns the reason to open the circuit,
-    /// if a reported call made a rate worse. A local window with more calls decides: the store has lost some of them.
+    /// Handles the reply of the store to a report; `None` if there was none in time. Returns the reason to
+    /// open the circuit, if a reported call made a rate worse. A local window with more calls decides: the
+    /// store has lost some of them.
     pub(super) fn on_reply(
         &mut self,
         sent: &SentReport,

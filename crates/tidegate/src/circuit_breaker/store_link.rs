@@ -41,16 +41,16 @@ struct Sent {
 /// The time after which a turn without a probe ends, and the time between two renewals of a turn with one.
 const TURN: Duration = Duration::from_secs(1);
 
-/// The time from the request of a turn in which probes may begin, and after which a reply is out of date. The turn lasts
-/// longer in the store, by the lease of a probe: a probe that began at the last moment has ended, or has been given up,
-/// before another process has the turn.
+/// The time from the request of a turn in which probes may begin, and after which a reply is out of date. The
+/// turn lasts longer in the store, by the lease of a probe: a probe that began at the last moment has ended,
+/// or has been given up, before another process has the turn.
 const TURN_VALIDITY: Duration = TURN.saturating_mul(2);
 
 /// The time between a renewal that failed because the store could not be reached and the next one.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The shortest time for which no turn is granted by a store that has lost the circuit. A process with probes in flight sends
-/// several renewals in that time.
+/// The shortest time for which no turn is granted by a store that has lost the circuit. A process with probes
+/// in flight sends several renewals in that time.
 const MIN_GRACE: Duration = Duration::from_secs(5);
 
 /// The time between a refusal of the turn and the next request for it.
@@ -79,8 +79,8 @@ impl CircuitLink {
         }
     }
 
-    /// Requests the turn to probe in a task, unless a request is under way. Also if this process had the turn and could not keep
-    /// it in time: the runtime of the task that did may have ended.
+    /// Requests the turn to probe in a task, unless a request is under way. Also if this process had the turn
+    /// and could not keep it in time: the runtime of the task that did may have ended.
     #[cold]
     pub(super) fn request_turn(&self, circuit: &Handle) {
         if self.turn_keeper.is_running() && circuit.may_probe() {
@@ -101,8 +101,8 @@ impl CircuitLink {
         });
     }
 
-    /// Sends a change of state to the store, if this process has made it. It is not sent again: without it the circuits of other
-    /// processes open by their own calls, and close by their own probes.
+    /// Sends a change of state to the store, if this process has made it. It is not sent again: without it
+    /// the circuits of other processes open by their own calls, and close by their own probes.
     #[cold]
     pub(super) fn share(&self, circuit: &Handle, transition: &Transition) {
         let change = match (transition.reason, transition.to) {
@@ -145,8 +145,8 @@ impl Handle {
         Sent { at: clock::now(), turn_revision }
     }
 
-    /// Requests the turn to probe, or renews it if probes of this process are in flight. A turn whose grant is out of date ends
-    /// at once.
+    /// Requests the turn to probe, or renews it if probes of this process are in flight. A turn whose grant
+    /// is out of date ends at once.
     async fn take_turn(&self) {
         if !self.may_probe() {
             self.with_circuit(Circuit::end_idle_turn);
@@ -181,8 +181,8 @@ impl Handle {
         });
     }
 
-    /// Renews the turn of this process, or reads the state in the store without one, and applies the reply. An error changes
-    /// nothing.
+    /// Renews the turn of this process, or reads the state in the store without one, and applies the reply.
+    /// An error changes nothing.
     async fn synchronize(&self) {
         let sent = self.sent();
         let Some(renewal) = self.renewal() else { return self.read().await };
@@ -192,7 +192,8 @@ impl Handle {
         }
     }
 
-    /// Reads the state in the store and applies it. If the store has lost it, sends the rest of the cooldown of this process.
+    /// Reads the state in the store and applies it. If the store has lost it, sends the rest of the cooldown
+    /// of this process.
     async fn read(&self) {
         let sent = self.sent();
         let view = match self.exchange(CircuitChange::Read).await {
@@ -225,8 +226,8 @@ impl Handle {
         self.settings().cooldown.max(MIN_GRACE)
     }
 
-    /// Ends the turn if no probe is in flight. The turn is not requested again before the store has replied: the request
-    /// could overtake the end.
+    /// Ends the turn if no probe is in flight. The turn is not requested again before the store has replied:
+    /// the request could overtake the end.
     async fn end_idle_turn(&self) -> bool {
         let Some(link) = &self.0.store else { return true };
         let guard = link.turn_request.try_begin();

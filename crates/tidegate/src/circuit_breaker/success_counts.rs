@@ -3,12 +3,12 @@ use crate::thread_shard::PerThread;
 
 /// Successful calls that every thread counts for itself, until the circuit is locked the next time.
 ///
-/// A success never opens a circuit, so nothing is decided when one is recorded. A thread adds it to a shard of its own,
-/// and the next thread that locks the circuit moves the counts of all shards into the window first. Every failure, and
-/// every reader, therefore finds all successes that were recorded before it.
+/// A success never opens a circuit, so nothing is decided when one is recorded. A thread adds it to a shard
+/// of its own, and the next thread that locks the circuit moves the counts of all shards into the window
+/// first. Every failure, and every reader, therefore finds all successes that were recorded before it.
 ///
-/// A shard holds the generation that it counts for together with the count. A success of an earlier generation is never
-/// counted for a later one.
+/// A shard holds the generation that it counts for together with the count. A success of an earlier
+/// generation is never counted for a later one.
 #[derive(Debug)]
 pub(super) struct SuccessCounts {
     /// `generation << COUNT_BITS | count` each.
@@ -21,7 +21,8 @@ const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 /// The generation of a shard that counts nothing.
 const NO_GENERATION: u64 = u64::MAX << COUNT_BITS;
 
-/// A thread takes the lock once for this many successes. It bounds the work of the next thread that locks the circuit.
+/// A thread takes the lock once for this many successes. It bounds the work of the next thread that locks the
+/// circuit.
 pub(super) const MAX_COUNT: u64 = 64;
 
 impl SuccessCounts {
@@ -30,8 +31,8 @@ impl SuccessCounts {
         Self { shards: PerThread::new(shards, || AtomicU64::new(NO_GENERATION)) }
     }
 
-    /// Counts a success of this generation. Returns `false` if it has to be recorded under the lock: the generation is
-    /// not the current one or does not count here, or the count is full.
+    /// Counts a success of this generation. Returns `false` if it has to be recorded under the lock: the
+    /// generation is not the current one or does not count here, or the count is full.
     pub(super) fn try_add(&self, shard: usize, generation: u64) -> bool {
         let Some(shard) = self.shards.get(shard) else { return false };
         let may_add = |state: u64| state >> COUNT_BITS == generation && state & COUNT_MASK < MAX_COUNT;
@@ -55,8 +56,9 @@ impl SuccessCounts {
         self.shards.iter().map(take).sum()
     }
 
-    /// Counts for this generation from now on, or for none. Called under the lock of the circuit, when its generation
-    /// has changed. What is still counted belongs to an earlier generation, in which it came too late.
+    /// Counts for this generation from now on, or for none. Called under the lock of the circuit, when its
+    /// generation has changed. What is still counted belongs to an earlier generation, in which it came too
+    /// late.
     pub(super) fn set_generation(&self, generation: Option<u64>) {
         let state = generation.map_or(NO_GENERATION, |generation| generation << COUNT_BITS);
         for shard in self.shards.iter() {

@@ -20,8 +20,8 @@ pub trait ClassifiableBody: Body<Data = Bytes, Error: Into<BoxError>> {}
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ClassifiableBody for B {}
 
-/// The response body: complete in one piece, with its usage scanned as it passes if a meter is set, or a stream that is
-/// classified as it passes. In a stack it ends with the time of its attempt.
+/// The response body: complete in one piece, with its usage scanned as it passes if a meter is set, or a
+/// stream that is classified as it passes. In a stack it ends with the time of its attempt.
 #[pin_project]
 pub struct ResponseBody<B: Body> {
     #[pin]

@@ -75,7 +75,8 @@ pub(super) struct IdleTimers {
     // Boxed, so that it can move from the future into the body: one allocation per stream that is ever
     // pending.
     sleep: Option<Pin<Box<Sleep>>>,
-    /// No timer runs out before `sleep` does: since it was set, progress has only moved their ends to later instants.
+    /// No timer runs out before `sleep` does: since it was set, progress has only moved their ends to later
+    /// instants.
     is_armed: bool,
 }
 
@@ -128,7 +129,8 @@ impl IdleTimers {
         self.unseen.tokens = self.unseen.tokens.saturating_add(progress.tokens);
     }
 
-    /// Ready once a timer has run out, or the time of the attempt. To be polled only while the body is pending.
+    /// Ready once a timer has run out, or the time of the attempt. To be polled only while the body is
+    /// pending.
     pub(super) fn poll_elapsed(&mut self, attempt: &mut AttemptTimer, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let now = clock::now();
         // The first token ends one timer and starts another, which may be shorter.

@@ -29,7 +29,8 @@
 //! # Defaults
 //! The body of a failed response is read to its end, up to 64 KiB, or for 5 s, whichever comes first. A
 //! successful JSON response is held back until its first bytes identify it as one, up to 64 KiB. Each idle
-//! timer of a stream ([`StreamClocks`]) is 120 s, and a stream is held back for at most 64 events, 256 KiB or 4096 frames.
+//! timer of a stream ([`StreamClocks`]) is 120 s, and a stream is held back for at most 64 events, 256 KiB or
+//! 4096 frames.
 //!
 //! # Rejections
 //! None. The layer inserts its [`Outcome`](crate::Outcome) into the extensions of a failed response, and
@@ -55,21 +56,23 @@
 //! # What a success has to show
 //! Where the classifier knows that a model answers a POST
 //! ([`expected_answer`](crate::provider::Classifier::expected_answer): chat, Responses, messages, embeddings
-//! and the like), the status alone is no success. A JSON document has to be one of the endpoint, and to contain a
-//! choice, a content block, an item, an embedding or a stop reason. A stream has to be in the dialect of the
-//! endpoint, and to contain a token, a stop reason or the usage of one before its terminator; unknown events are
-//! not tokens. An empty body, a web page, `choices: []`, a lone
-//! `[DONE]` or a redirect is a failure of the provider with code E3001
-//! ([`FailureKind::NoAnswer`](crate::FailureKind::NoAnswer)), which is counted, retried and failed over.
+//! and the like), the status alone is no success. A JSON document has to be one of the endpoint, and to
+//! contain a choice, a content block, an item, an embedding or a stop reason. A stream has to be in the
+//! dialect of the endpoint, and to contain a token, a stop reason or the usage of one before its terminator;
+//! unknown events are not tokens. An empty body, a web page, `choices: []`, a lone `[DONE]` or a redirect is
+//! a failure of the provider with code E3001 ([`FailureKind::NoAnswer`](crate::FailureKind::NoAnswer)), which
+//! is counted, retried and failed over.
 //!
-//! The first bytes decide what a body is, and not its `content-type`, which is corrected. Events for a request
-//! without `stream` are put together into one document, and a document for a request with `stream` is split
-//! into events, up to 16 MiB; where the dialect has no conversion the attempt has failed. An answer of 256 KiB or more is
-//! converted on a thread for blocking work, one per processor at a time. A JSON document is
-//! read to its end, up to 64 KiB, before it is passed on: one that is cut short is a failure without a response, which
-//! may be retried. A longer one is passed on from there. If the connection does not count its bytes, it ends in an error
-//! unless its braces are closed, and a `content-length` that is not that of the body is removed. A compressed body is passed on unread if the request accepts a coding (`accept-encoding`), and is a
-//! failure otherwise, since the caller could not read it either. A 101 is an error for every request.
+//! The first bytes decide what a body is, and not its `content-type`, which is corrected. Events for a
+//! request without `stream` are put together into one document, and a document for a request with `stream` is
+//! split into events, up to 16 MiB; where the dialect has no conversion the attempt has failed. An answer of
+//! 256 KiB or more is converted on a thread for blocking work, one per processor at a time. A JSON document
+//! is read to its end, up to 64 KiB, before it is passed on: one that is cut short is a failure without a
+//! response, which may be retried. A longer one is passed on from there. If the connection does not count its
+//! bytes, it ends in an error unless its braces are closed, and a `content-length` that is not that of the
+//! body is removed. A compressed body is passed on unread if the request accepts a coding
+//! (`accept-encoding`), and is a failure otherwise, since the caller could not read it either. A 101 is an
+//! error for every request.
 //!
 //! # Other responses without streaming
 //! A 200 may contain nothing but an error: OpenRouter and other proxies send the status before the upstream
@@ -80,8 +83,9 @@
 //! response that breaks off before it is identified is a failure, too. All other responses are passed on with
 //! the same frames, size hint and trailers.
 //!
-//! The document of a model may come from a path that is not known as that of an answer. If a content filter has left it
-//! without content, it is a failure as well ([`FailureKind::ContentFilter`](crate::FailureKind::ContentFilter)).
+//! The document of a model may come from a path that is not known as that of an answer. If a content filter
+//! has left it without content, it is a failure as well
+//! ([`FailureKind::ContentFilter`](crate::FailureKind::ContentFilter)).
 //!
 //! Whitespace does not identify a response, and some providers send it for as long as the model computes.
 //! Only the attempt timeout ([`TimeoutLayer`](crate::TimeoutLayer)) ends that wait, or the first-token
@@ -97,8 +101,8 @@
 //! - Waiting for an error body without a timeout: add a [`TimeoutLayer`](crate::TimeoutLayer) outside.
 //!
 //! # Cost
-//! A document is read as it passes, up to its answer; it is held until then, in two allocations. An event of a stream
-//! takes some 800 instructions, and nothing is allocated. An error response is read whole.
+//! A document is read as it passes, up to its answer; it is held until then, in two allocations. An event of
+//! a stream takes some 800 instructions, and nothing is allocated. An error response is read whole.
 
 mod attempt_trail;
 mod body;
@@ -124,8 +128,8 @@ use crate::attempt::{self, Attempt, GuardedBody, NoGate};
 /// Classifies each response; see the [module page](self).
 pub type Classify<S> = Attempt<S, NoGate, ClassifyWire>;
 
-/// Waits for the response head, and then for the first bytes of a successful response, the body of a failed one, or the
-/// first token of a stream.
+/// Waits for the response head, and then for the first bytes of a successful response, the body of a failed
+/// one, or the first token of a stream.
 pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, NoGate, ClassifyWire, B>;
 
 /// The response body: complete in one piece, or a stream that is classified as it passes.

@@ -36,13 +36,13 @@ pub(super) struct ClassifyConfig {
     pub(super) clocks: StreamClocks,
 }
 
-/// The body of a response whose outcome is not known yet. Boxed, so that responses that are classified by their head
-/// keep the future small.
+/// The body of a response whose outcome is not known yet. Boxed, so that responses that are classified by
+/// their head keep the future small.
 pub enum Stage<B: Body> {
     /// The response may be an error in spite of its status: its first bytes are probed.
     Probing(Box<BufferedBody<B>>),
-    /// The answer is a document: it is read to its end, or up to [`ERROR_BODY_LIMIT`], since one that breaks off is a
-    /// failure like any other, which may be retried.
+    /// The answer is a document: it is read to its end, or up to [`ERROR_BODY_LIMIT`], since one that breaks
+    /// off is a failure like any other, which may be retried.
     Completing(Box<BufferedBody<B>>),
     /// The answer is not in this form, which was requested: it is read to its end.
     Converting(Box<BufferedBody<B>>, AnswerForm),
@@ -215,7 +215,8 @@ impl ResponseJudge {
         }
     }
 
-    /// Ready once the time of the attempt has elapsed, or the stream that was requested is missing for too long.
+    /// Ready once the time of the attempt has elapsed, or the stream that was requested is missing for too
+    /// long.
     pub(super) fn poll_out_of_time(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let elapsed = ready!(match &mut self.timers {
             Some(timers) => timers.poll_elapsed(&mut self.timer, cx),
@@ -281,7 +282,8 @@ impl ResponseJudge {
         self.record_outcome(head, outcome);
     }
 
-    /// Records the outcome of the attempt in the trail and in the metrics, and a failure in the extensions of the response.
+    /// Records the outcome of the attempt in the trail and in the metrics, and a failure in the extensions of
+    /// the response.
     fn record_outcome(&mut self, head: &mut Parts, outcome: Outcome) {
         self.record_attempt(&outcome);
         // Without an outcome in the extensions, an error status is treated as a failure by the outer layers.

@@ -47,8 +47,8 @@ impl ClassifyWire {
         }
     }
 
-    /// The wire of a stack: each attempt is bounded as well, as by [`TimeoutLayer`](crate::TimeoutLayer). One timer is
-    /// armed for an attempt, and one body holds its response.
+    /// The wire of a stack: each attempt is bounded as well, as by [`TimeoutLayer`](crate::TimeoutLayer). One
+    /// timer is armed for an attempt, and one body holds its response.
     pub(crate) fn within(self, limit: Option<Duration>) -> Self {
         Self { attempt: AttemptLimit::Within(limit), ..self }
     }

@@ -65,8 +65,8 @@ pub enum Origin {
 const CALL: [&str; 3] = ["timeout.total", "timeout.header", "retry.max_attempts"];
 
 impl ResilienceConfig {
-    /// Explains this configuration, which was read from `file`; without a file, from `PolicyFile::default()`. `lookup`
-    /// returns the variables of the environment.
+    /// Explains this configuration, which was read from `file`; without a file, from `PolicyFile::default()`.
+    /// `lookup` returns the variables of the environment.
     ///
     /// ```
     /// use tidegate::ResilienceConfig;
@@ -123,7 +123,8 @@ impl ResilienceConfig {
     }
 }
 
-/// The settings of a configuration by key, in the order of their declaration. A value is `None` if it is not set.
+/// The settings of a configuration by key, in the order of their declaration. A value is `None` if it is not
+/// set.
 type Values = Vec<(String, Option<Value>)>;
 
 /// What the origins are found by.

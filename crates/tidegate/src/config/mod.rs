@@ -1,7 +1,8 @@
 //! Configures the stack from a file or from the environment.
 //!
 //! # When to use it
-//! When settings should change without a build: one [`ResilienceConfig`] per policy, in any format that serde reads.
+//! When settings should change without a build: one [`ResilienceConfig`] per policy, in any format that serde
+//! reads.
 //!
 //! # Example
 //! ```
@@ -24,8 +25,8 @@
 //! ```
 //!
 //! # Defaults
-//! A part that is absent, or has `enabled = false`, is off. Timeouts are on even if absent. A key that is absent has
-//! the default of its layer:
+//! A part that is absent, or has `enabled = false`, is off. Timeouts are on even if absent. A key that is
+//! absent has the default of its layer:
 //!
 //! | part | keys and defaults |
 //! |---|---|
@@ -38,8 +39,8 @@
 //! | `fallback` | [`fallback`](crate::fallback#defaults) |
 //! | `hedge` | [`hedge`](crate::hedge#defaults) |
 //!
-//! Durations are `"30s"`, `"1m 30s"`, `"250ms"`, or a number of seconds. A duration that is optional, and the retry
-//! budget, can be `"none"`, which turns off what a preset has turned on.
+//! Durations are `"30s"`, `"1m 30s"`, `"250ms"`, or a number of seconds. A duration that is optional, and the
+//! retry budget, can be `"none"`, which turns off what a preset has turned on.
 //!
 //! # Presets
 //! A preset has the settings that the file does not set:
@@ -68,15 +69,15 @@
 //! | `rate_limiter` | `pause` | `default_retry_after` |
 //! | `circuit_breaker` | `cooldown`, `timeout_seconds` | `cooldown_seconds` |
 //!
-//! The parts `retry` and `circuit_breaker` can be called `retry_config` and `circuit_breaker_config`. Serialization
-//! uses the names in the right column.
+//! The parts `retry` and `circuit_breaker` can be called `retry_config` and `circuit_breaker_config`.
+//! Serialization uses the names in the right column.
 //!
 //! # Errors
 //! An unknown key is an error when the file is read, and a number out of range when the stack is built;
-//! [`ResilienceConfig::from_toml`] checks both. All mistakes are reported at once, a line for each with the key and what
-//! is expected, and for an unknown key the nearest known one. A key or a password may stand in the wrong place: a message has
-//! the value that was found only if it is too short for a secret ([`found`]) or a misspelt one ([`unknown`]), and a name of
-//! the file only if it reads as a name ([`redacted`]).
+//! [`ResilienceConfig::from_toml`] checks both. All mistakes are reported at once, a line for each with the
+//! key and what is expected, and for an unknown key the nearest known one. A key or a password may stand in
+//! the wrong place: a message has the value that was found only if it is too short for a secret ([`found`])
+//! or a misspelt one ([`unknown`]), and a name of the file only if it reads as a name ([`redacted`]).
 //!
 //! ```
 //! use tidegate::ResilienceConfig;
@@ -96,8 +97,9 @@
 //! | `AI_LIB_QUEUE_TIMEOUT` | `backpressure.queue_timeout` | seconds, or a duration |
 //! | `AI_LIB_ATTEMPT_TIMEOUT_MS` | `timeout.attempt` | milliseconds |
 //!
-//! [`unread_variables`] finds those that are misspelt. A variable turns its part on. The program takes precedence over the environment, the environment over the file, the
-//! file over its preset, and the preset over the defaults: call [`overlay_env`](ResilienceConfig::overlay_env) after reading the file and before
+//! [`unread_variables`] finds those that are misspelt. A variable turns its part on. The program takes
+//! precedence over the environment, the environment over the file, the file over its preset, and the preset
+//! over the defaults: call [`overlay_env`](ResilienceConfig::overlay_env) after reading the file and before
 //! setting fields in the program. [`ResilienceConfig::explain`] lists all settings with the origin of each.
 
 mod env;

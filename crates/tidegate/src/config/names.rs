@@ -57,7 +57,8 @@ pub(super) fn setting_named<'a>(part: &str, name: &'a str) -> Result<&'a str, Co
     }
 }
 
-/// The error about an unknown `name`: with the most similar name of a setting or its other names, else with all settings.
+/// The error about an unknown `name`: with the most similar name of a setting or its other names, else with
+/// all settings.
 pub(super) fn unknown_setting(part: &str, name: &str, known: &[&str]) -> ConfigError {
     let aliases = ALIASES.iter().filter(|(of, ..)| *of == part).map(|(_, alias, _)| *alias);
     let similar = unknown(KEY, name, known.iter().copied().chain(aliases));

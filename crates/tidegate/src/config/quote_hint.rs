@@ -1,4 +1,5 @@
-//! Finds the quote that is missing in a line that is not TOML. No message contains the text, which may be a secret.
+//! Finds the quote that is missing in a line that is not TOML. No message contains the text, which may be a
+//! secret.
 
 use toml::de::DeTable;
 
@@ -7,7 +8,8 @@ use super::suggestion::is_key;
 /// The characters that end a word outside of quotes.
 const PUNCTUATION: [char; 6] = ['[', ']', '{', '}', ',', '='];
 
-/// What is wrong with the quotes in the line at `offset`, and the offset of that text. `None` if it is something else.
+/// What is wrong with the quotes in the line at `offset`, and the offset of that text. `None` if it is
+/// something else.
 pub(super) fn quote_hint(text: &str, offset: usize) -> Option<(String, usize)> {
     let start = text.get(..offset).unwrap_or(text).rfind('\n').map_or(0, |end| end + 1);
     let line = text[start..].lines().next()?;

@@ -26,7 +26,8 @@ pub struct Recovered<T> {
 #[derive(Clone, Debug, Default)]
 pub struct Removed(Vec<String>);
 
-/// Reads a `T`, and reports all that cannot be read at once. `to_error` makes an error of a key and a message of serde.
+/// Reads a `T`, and reports all that cannot be read at once. `to_error` makes an error of a key and a message
+/// of serde.
 pub fn recover<T: DeserializeOwned>(
     table: Table,
     to_error: impl Fn(&str, &str) -> ConfigError,

@@ -31,7 +31,8 @@ impl ConfigError {
     }
 }
 
-/// The end of a message about `string "x"` or ``integer `1` ``: the value if it cannot be a secret, else its type.
+/// The end of a message about `string "x"` or ``integer `1` ``: the value if it cannot be a secret, else its
+/// type.
 fn found_value(value: &str) -> String {
     let start = value.find(['"', '`']).unwrap_or(value.len());
     let (kind, value) = value.split_at(start);

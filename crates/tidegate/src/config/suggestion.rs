@@ -11,14 +11,15 @@ const MISSPELT: f64 = 0.6;
 /// What is unknown, if it is the key of a setting.
 pub(super) const KEY: &str = "key";
 
-/// Whether a text may be shown as the key of a setting. Secrets have capitals, digits or hyphens, or are long.
+/// Whether a text may be shown as the key of a setting. Secrets have capitals, digits or hyphens, or are
+/// long.
 pub(super) fn is_key(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_lowercase() || b"_.".contains(&byte);
     !text.is_empty() && text.bytes().all(is_part) && is_name(text)
 }
 
-/// The message about a `name` that is none of the `known` ones: the name, if it is a misspelt one or too short for a secret,
-/// and the [suggestion](suggest).
+/// The message about a `name` that is none of the `known` ones: the name, if it is a misspelt one or too
+/// short for a secret, and the [suggestion](suggest).
 ///
 /// ```
 /// use tidegate::config::unknown;
@@ -36,8 +37,8 @@ pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a s
     format!("unknown {what}{quoted}{}", suggest(name, known))
 }
 
-/// The end of a message about an unknown `name`: the most similar known name, else all known names. Known names that may be
-/// secrets are left out.
+/// The end of a message about an unknown `name`: the most similar known name, else all known names. Known
+/// names that may be secrets are left out.
 ///
 /// ```
 /// use tidegate::config::suggest;

@@ -69,7 +69,8 @@ pub enum Decision {
     },
     /// The target of this event is skipped, because it lacks a capability.
     Skipped(MissingCapability),
-    /// All targets of a chain are cooling down, and the call waits; the target of this event is available first.
+    /// All targets of a chain are cooling down, and the call waits; the target of this event is available
+    /// first.
     #[non_exhaustive]
     Waiting {
         /// The time of the wait.
@@ -179,7 +180,8 @@ impl Decision {
         }
     }
 
-    /// The layer that decided: `retry`, `fallback`, `hedge`, `reconnect`, or the [gate](crate::provider::Gate).
+    /// The layer that decided: `retry`, `fallback`, `hedge`, `reconnect`, or the
+    /// [gate](crate::provider::Gate).
     #[must_use]
     #[inline]
     pub const fn layer(&self) -> &'static str {

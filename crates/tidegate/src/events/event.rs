@@ -31,7 +31,8 @@ const KEPT: usize = 1_024;
 
 static LISTENERS: OnceLock<Listeners<Event>> = OnceLock::new();
 
-/// Subscribes to the decisions about all targets of the process from now on. The latest 1024 are kept for a slow reader.
+/// Subscribes to the decisions about all targets of the process from now on. The latest 1024 are kept for a
+/// slow reader.
 #[must_use]
 pub fn subscribe() -> Subscription<Event> {
     LISTENERS.get_or_init(Listeners::default).subscribe(KEPT)
@@ -51,8 +52,9 @@ fn listeners() -> Option<&'static Listeners<Event>> {
 }
 
 impl Decision {
-    /// Emits the decision about the state of `key` of `target`: the one place in which any decision is logged, counted and
-    /// sent to subscriptions. No lock may be held, since a log subscriber may read the state.
+    /// Emits the decision about the state of `key` of `target`: the one place in which any decision is
+    /// logged, counted and sent to subscriptions. No lock may be held, since a log subscriber may read the
+    /// state.
     // Always inlined, so that only the part for the variant at hand is left of each match.
     #[inline(always)]
     pub(crate) fn emit(&self, target: &str, key: Option<KeyId>) {
@@ -63,8 +65,8 @@ impl Decision {
         }
     }
 
-    /// Emits a [`Rejected`](Self::Rejected), which is copied only for a subscription: an open circuit rejects at a high
-    /// rate.
+    /// Emits a [`Rejected`](Self::Rejected), which is copied only for a subscription: an open circuit rejects
+    /// at a high rate.
     #[inline]
     pub(crate) fn emit_rejected(
         rejection: &Rejection,

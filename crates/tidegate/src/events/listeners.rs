@@ -16,8 +16,8 @@ pub(crate) struct Listeners<E> {
 /// ([`Transitions`](crate::circuit_breaker::Transitions)), or the results of its attempts
 /// ([`CallResults`](crate::circuit_breaker::CallResults)).
 ///
-/// A bounded number of events is kept for a slow reader. It loses the oldest ones, and [`missed`](Self::missed) counts
-/// them. No call ever waits for a reader.
+/// A bounded number of events is kept for a slow reader. It loses the oldest ones, and
+/// [`missed`](Self::missed) counts them. No call ever waits for a reader.
 pub struct Subscription<E> {
     receiver: Receiver<E>,
     missed: u64,
@@ -101,8 +101,8 @@ impl<E: Clone> Subscription<E> {
         }
     }
 
-    /// Returns the number of events that were dropped before they were read, those of other targets included. It is up
-    /// to date after a read.
+    /// Returns the number of events that were dropped before they were read, those of other targets included.
+    /// It is up to date after a read.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.missed

@@ -1,5 +1,5 @@
-//! The `tracing` event of each decision; `docs/events.md` lists them. Values are computed in the macros, which do so only if
-//! the event is wanted.
+//! The `tracing` event of each decision; `docs/events.md` lists them. Values are computed in the macros,
+//! which do so only if the event is wanted.
 
 use tracing::field::display;
 

@@ -1,11 +1,11 @@
 //! The decisions of all layers, as values.
 //!
-//! Every decision is made in one place, which emits it in three ways: as a `tracing` event, in the metrics (with the
-//! feature `metrics`), and as an [`Event`] to every subscription.
+//! Every decision is made in one place, which emits it in three ways: as a `tracing` event, in the metrics
+//! (with the feature `metrics`), and as an [`Event`] to every subscription.
 //!
 //! # When to use it
-//! For a page, an alert or a store that needs the decisions as values. For a log, any `tracing` subscriber does; for the
-//! decisions of one call, its [`Trail`](crate::Trail).
+//! For a page, an alert or a store that needs the decisions as values. For a log, any `tracing` subscriber
+//! does; for the decisions of one call, its [`Trail`](crate::Trail).
 //!
 //! # Example
 //! ```
@@ -23,11 +23,12 @@
 //! [`Signals::subscribe`](crate::Signals::subscribe) has the decisions about one target.
 //!
 //! # Contents
-//! The names of targets, hashes of keys, codes, times and numbers. No part of a request or response, and no credential.
+//! The names of targets, hashes of keys, codes, times and numbers. No part of a request or response, and no
+//! credential.
 //!
 //! # Cost
-//! Without a subscription one load per decision, and no allocation. With one, the name of the target is copied for each
-//! event, and events of all threads pass one lock.
+//! Without a subscription one load per decision, and no allocation. With one, the name of the target is
+//! copied for each event, and events of all threads pass one lock.
 
 mod decision;
 mod event;

@@ -1,8 +1,9 @@
 //! Retries, gates and timeouts around any async function.
 //!
 //! # When to use it
-//! For calls that are not HTTP requests of this program: a client library that sends its own requests, a local model, a
-//! database. The configuration, the signals and the events are those of a [stack](crate::stack).
+//! For calls that are not HTTP requests of this program: a client library that sends its own requests, a
+//! local model, a database. The configuration, the signals and the events are those of a
+//! [stack](crate::stack).
 //!
 //! # Example
 //! ```
@@ -21,9 +22,10 @@
 //! ```
 //!
 //! # Results
-//! An error is classified like that of a client: by the types in its chain. A [`Failure`](crate::provider::Failure) has
-//! its own code, a timeout is E3003, and any other error E3001, which is retried and counts against the circuit.
-//! [`run_classified`](Executor::run_classified) takes a classification for one kind of result instead.
+//! An error is classified like that of a client: by the types in its chain. A
+//! [`Failure`](crate::provider::Failure) has its own code, a timeout is E3003, and any other error E3001,
+//! which is retried and counts against the circuit. [`run_classified`](Executor::run_classified) takes a
+//! classification for one kind of result instead.
 //!
 //! # Rejections
 //! Those of the gates, and of the deadline. They are found with [`Rejection::find`](crate::Rejection::find).

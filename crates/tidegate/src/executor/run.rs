@@ -50,8 +50,8 @@ impl Executor {
         Ok(Self::of(ResilienceBuilder::from_config(config.borrow())?.name(name)))
     }
 
-    /// An executor with the parts of this builder. Its fallbacks and hedges have no effect: a function has one target, and may
-    /// not be safe to run twice at once.
+    /// An executor with the parts of this builder. Its fallbacks and hedges have no effect: a function has
+    /// one target, and may not be safe to run twice at once.
     #[must_use]
     pub fn of(builder: ResilienceBuilder) -> Self {
         Self { stack: builder.classify(OperationClassifier).without_other_targets().build() }
@@ -67,8 +67,8 @@ impl Executor {
     ///
     /// # Errors
     ///
-    /// The last error of `operation`, unchanged; [`Elapsed`](crate::provider::Elapsed) if a timeout ended it; a
-    /// [`Rejection`](crate::Rejection) if a gate rejected it.
+    /// The last error of `operation`, unchanged; [`Elapsed`](crate::provider::Elapsed) if a timeout ended it;
+    /// a [`Rejection`](crate::Rejection) if a gate rejected it.
     pub async fn run<O, F, T, E>(&self, operation: O) -> Result<T, BoxError>
     where
         O: Fn() -> F,
@@ -106,9 +106,9 @@ impl Executor {
     }
 
     /// Runs `operation` for a call with these extensions: its [`Deadline`](crate::Deadline),
-    /// [`RetryOverride`](crate::retry::RetryOverride), [`Tenant`](crate::Tenant) or [`Trail`](crate::Trail), as a request
-    /// has them. `classify` decides what a result means; a result that is not a success may be retried, and counts as its
-    /// code does.
+    /// [`RetryOverride`](crate::retry::RetryOverride), [`Tenant`](crate::Tenant) or [`Trail`](crate::Trail),
+    /// as a request has them. `classify` decides what a result means; a result that is not a success may be
+    /// retried, and counts as its code does.
     ///
     /// # Errors
     ///

@@ -15,7 +15,8 @@ pub(super) struct CapabilityFilter {
 }
 
 impl CapabilityFilter {
-    /// The capability that the models of all `targets` are known to lack; see [`missing_capability`](Self::missing_capability).
+    /// The capability that the models of all `targets` are known to lack; see
+    /// [`missing_capability`](Self::missing_capability).
     pub(super) fn missing_in_all(
         &mut self,
         models: Option<&dyn ModelCatalog>,
@@ -30,8 +31,8 @@ impl CapabilityFilter {
         missing
     }
 
-    /// The capability that `target` is known to lack for the request to this URI with this body. Without a body, only the
-    /// rejections of other targets are known.
+    /// The capability that `target` is known to lack for the request to this URI with this body. Without a
+    /// body, only the rejections of other targets are known.
     pub(super) fn missing_capability(
         &mut self,
         models: Option<&dyn ModelCatalog>,

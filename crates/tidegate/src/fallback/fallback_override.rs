@@ -25,7 +25,8 @@ impl FallbackOverride {
         Self::default()
     }
 
-    /// Only the first target of each chain is called, and no last resort of a chain responds. Its retries remain.
+    /// Only the first target of each chain is called, and no last resort of a chain responds. Its retries
+    /// remain.
     pub fn off() -> Self {
         Self { is_off: true, answer: None }
     }
@@ -33,8 +34,8 @@ impl FallbackOverride {
     /// The last answer to this call, whatever the prompt.
     ///
     /// It is given once everything else in the outermost chain has failed, in the form in which
-    /// [`then_emergency`](super::FallbackLayer::then_emergency) answers. A stack without further targets and last resorts
-    /// gives it as well.
+    /// [`then_emergency`](super::FallbackLayer::then_emergency) answers. A stack without further targets and
+    /// last resorts gives it as well.
     pub fn answer(self, text: &str) -> Self {
         Self { answer: Some(text.into()), ..self }
     }
@@ -44,7 +45,8 @@ impl FallbackOverride {
         extensions.get::<Self>().is_some_and(|of_call| of_call.answer.is_some())
     }
 
-    /// Takes the override of a call. Its answer is removed from the request, so that no chain within the chain gives it.
+    /// Takes the override of a call. Its answer is removed from the request, so that no chain within the
+    /// chain gives it.
     pub(super) fn take_from(extensions: &mut Extensions) -> Self {
         if extensions.is_empty() {
             return Self::default();

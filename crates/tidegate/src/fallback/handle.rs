@@ -48,7 +48,8 @@ impl Handle {
             .collect()
     }
 
-    /// The same chain, in which each target and last resort shares the statistics of that of its name in `other`.
+    /// The same chain, in which each target and last resort shares the statistics of that of its name in
+    /// `other`.
     pub(super) fn with_statistics_of(&self, other: &Self) -> Self {
         self.changed(|links| {
             for target in &mut links.targets {
@@ -113,7 +114,8 @@ impl Handle {
         }
     }
 
-    /// The chain of one call: empty if its fallbacks are off, and with one last resort more if it has an answer of its own.
+    /// The chain of one call: empty if its fallbacks are off, and with one last resort more if it has an
+    /// answer of its own.
     pub(super) fn for_call(self, of_call: FallbackOverride) -> Self {
         let chain = if of_call.is_off { self.without_fallbacks() } else { self };
         let Some(text) = of_call.answer else { return chain };

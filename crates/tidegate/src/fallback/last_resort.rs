@@ -70,7 +70,8 @@ pub(super) struct RawRequest {
 pub(super) struct ParsedRequest {
     composer: Arc<dyn AnswerSynthesizer>,
     question: ChatQuestion,
-    /// The cache scope of the caller, and the digest of the context of the prompt; `None` if nothing is cached for it.
+    /// The cache scope of the caller, and the digest of the context of the prompt; `None` if nothing is
+    /// cached for it.
     scope: Option<(u64, u64)>,
 }
 
@@ -143,13 +144,13 @@ impl ParsedRequest {
     }
 }
 
-/// A request extension: no answer to this request is stored in an [`AnswerCache`](super::AnswerCache), and none is
-/// taken from it. For requests of callers that cannot be distinguished.
+/// A request extension: no answer to this request is stored in an [`AnswerCache`](super::AnswerCache), and
+/// none is taken from it. For requests of callers that cannot be distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uncached;
 
-/// A digest that is the same for all callers that share answers: those with the same key, by default those with
-/// the same credential and the same tenant. `None` if the request is [`Uncached`] or has no key.
+/// A digest that is the same for all callers that share answers: those with the same key, by default those
+/// with the same credential and the same tenant. `None` if the request is [`Uncached`] or has no key.
 fn cache_scope<B: 'static>(key: Option<&KeyBy>, request: &Request<B>) -> Option<u64> {
     if request.extensions().get::<Uncached>().is_some() {
         return None;

@@ -54,16 +54,17 @@ impl FallbackLayer {
     /// Adds `service` as the next target, named `target`: usually another
     /// [`Resilience`](crate::stack::Resilience).
     ///
-    /// All targets get the same request. If `target` is `provider/model` of a
-    /// [built-in provider](crate::chain::Providers), a request to the host of another known provider is translated and addressed
-    /// to this one: with its URL, its key from the environment, and the model. Without that key the target rejects the
-    /// request with E1002. A request to any other host, or for a target of any other name, is not changed: `service` has
-    /// to address it itself, by its URL, its key or its model.
+    /// All targets get the same request. If `target` is `provider/model` of a [built-in
+    /// provider](crate::chain::Providers), a request to the host of another known provider is translated and
+    /// addressed to this one: with its URL, its key from the environment, and the model. Without that key the
+    /// target rejects the request with E1002. A request to any other host, or for a target of any other name,
+    /// is not changed: `service` has to address it itself, by its URL, its key or its model.
     ///
-    /// [`ReqwestService`](crate::ReqwestService) rejects a request that such a service has not addressed, with E1001: it has
-    /// the key of the caller, and would be sent to the known provider that the caller named, with the model of the caller.
-    /// Other clients do not check that. [`then_addressed`](Self::then_addressed) allows it, for a target that differs from
-    /// the first in the client alone.
+    /// [`ReqwestService`](crate::ReqwestService) rejects a request that such a service has not addressed,
+    /// with E1001: it has the key of the caller, and would be sent to the known provider that the caller
+    /// named, with the model of the caller. Other clients do not check that.
+    /// [`then_addressed`](Self::then_addressed) allows it, for a target that differs from the first in the
+    /// client alone.
     ///
     /// The retry of a target reserves time for the targets after it
     /// ([`RetryLayer::reserve_for_fallback`](crate::RetryLayer::reserve_for_fallback)). A target without such
@@ -88,8 +89,8 @@ impl FallbackLayer {
         self.then_addressed(target, service)
     }
 
-    /// Adds `service` as the next target, which addresses each request itself, whatever the name of the target: it sets
-    /// the URL, the key and the model.
+    /// Adds `service` as the next target, which addresses each request itself, whatever the name of the
+    /// target: it sets the URL, the key and the model.
     #[must_use]
     pub fn then_addressed(self, target: &str, service: impl AsTarget) -> Self {
         self.then_target(Target::new(target, service))
@@ -99,8 +100,8 @@ impl FallbackLayer {
         Self { handle: self.handle.with_target(target), ..self }
     }
 
-    /// Adds a group of services as the next target, with its name. The target is skipped only if none of its members can take
-    /// the request; see [`models`](Self::models).
+    /// Adds a group of services as the next target, with its name. The target is skipped only if none of its
+    /// members can take the request; see [`models`](Self::models).
     #[must_use]
     pub fn then_group<S>(self, group: Group<S>) -> Self
     where
@@ -217,8 +218,8 @@ impl FallbackLayer {
     /// When a stream breaks after its first token, calls the next target to continue from the text that was
     /// delivered, and splices both into one stream. Off by default.
     ///
-    /// A stream is never continued across a tool call; `StreamContinuation` of the translators describes
-    /// what is continued, and how. Such a stream passes event by event: part of an event is held back until the
+    /// A stream is never continued across a tool call; `StreamContinuation` of the translators describes what
+    /// is continued, and how. Such a stream passes event by event: part of an event is held back until the
     /// rest of it arrives.
     #[must_use]
     pub fn continue_streams(self, continuator: impl StreamContinuator) -> Self {
@@ -228,8 +229,9 @@ impl FallbackLayer {
         })
     }
 
-    /// Sends a request to the next target that can take it at once, when its first token is late, and returns the response
-    /// that is first; if there is no such target, to the same one. See [`hedge`](crate::hedge). Off by default.
+    /// Sends a request to the next target that can take it at once, when its first token is late, and returns
+    /// the response that is first; if there is no such target, to the same one. See [`hedge`](crate::hedge).
+    /// Off by default.
     ///
     /// Each target has times of its own, under its name. The first target has the name of the layer.
     #[must_use]
@@ -237,8 +239,8 @@ impl FallbackLayer {
         Self { handle: self.handle.with_hedge(&hedge), ..self }
     }
 
-    /// The longest time that a call waits while all targets are cooling down, over all of its waits: as long as its
-    /// deadline allows by default, and no wait at all for [`Duration::ZERO`].
+    /// The longest time that a call waits while all targets are cooling down, over all of its waits: as long
+    /// as its deadline allows by default, and no wait at all for [`Duration::ZERO`].
     #[must_use]
     pub fn max_wait(self, max_wait: Duration) -> Self {
         self.set(|settings| settings.max_wait = Some(max_wait))
@@ -256,8 +258,8 @@ impl FallbackLayer {
         self.set(|settings| settings.hooks.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
     }
 
-    /// Each target and last resort shares the statistics of that of its name in `other`: for a chain that replaces another
-    /// one while the program runs. Call it after the targets are added.
+    /// Each target and last resort shares the statistics of that of its name in `other`: for a chain that
+    /// replaces another one while the program runs. Call it after the targets are added.
     #[must_use]
     pub fn statistics_of(self, other: &Handle) -> Self {
         Self { handle: self.handle.with_statistics_of(other), ..self }

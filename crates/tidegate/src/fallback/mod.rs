@@ -50,16 +50,16 @@
 //! # Order of the chain
 //! 1. The first target, and then each target that was added with [`then`](FallbackLayer::then).
 //! 2. If all of them are only cooling down (an open circuit, a rate limit, a 429 or 503 with a delay) and the
-//!    call has a deadline that allows the wait: it waits for the target that is available first, at most eight
-//!    times, and for [`max_wait`](FallbackLayer::max_wait) in all. Then one attempt is sent to the first target in
-//!    the order of the chain that admits it. A target is left out as long as a delay of its provider lasts. The wait
-//!    is extended by up to a tenth, or by up to 50 ms if that is more, so that waiting calls do not all return at once. In nested chains only the
-//!    outermost chain waits.
+//!    call has a deadline that allows the wait: it waits for the target that is available first, at most
+//!    eight times, and for [`max_wait`](FallbackLayer::max_wait) in all. Then one attempt is sent to the
+//!    first target in the order of the chain that admits it. A target is left out as long as a delay of its
+//!    provider lasts. The wait is extended by up to a tenth, or by up to 50 ms if that is more, so that
+//!    waiting calls do not all return at once. In nested chains only the outermost chain waits.
 //! 3. The last resorts, in the order in which they were added: [`then_cached`](FallbackLayer::then_cached),
 //!    [`then_simplified`](FallbackLayer::then_simplified), [`then_static`](FallbackLayer::then_static),
-//!    [`then_emergency`](FallbackLayer::then_emergency); and the answer in the [`FallbackOverride`] of the request. They
-//!    respond in the caller's dialect, buffered or streamed, to requests for text in OpenAI's chat dialect or in Anthropic's. The path of the request
-//!    decides which dialect it is.
+//!    [`then_emergency`](FallbackLayer::then_emergency); and the answer in the [`FallbackOverride`] of the
+//!    request. They respond in the caller's dialect, buffered or streamed, to requests for text in OpenAI's
+//!    chat dialect or in Anthropic's. The path of the request decides which dialect it is.
 //!
 //! A target after the first is skipped if it could only reject the request: its context is too small for the
 //! prompt and the answer, or the request has tools, images or a JSON schema that its model does not support.
@@ -75,11 +75,11 @@
 //! skipped and for which missing capability.
 //!
 //! # Rejections
-//! The layer itself rejects a call only for its deadline: passed before a target was called, or while the request body
-//! arrives. When all targets have failed, the caller gets the response or error of the last target that
-//! received the caller's own request, unchanged. Less informative failures do not replace it: skipped
-//! targets, rejections by tidegate's gates, requests that cannot be translated into the dialect of the
-//! target, failures of a simplified prompt, and errors of a target that never became ready.
+//! The layer itself rejects a call only for its deadline: passed before a target was called, or while the
+//! request body arrives. When all targets have failed, the caller gets the response or error of the last
+//! target that received the caller's own request, unchanged. Less informative failures do not replace it:
+//! skipped targets, rejections by tidegate's gates, requests that cannot be translated into the dialect of
+//! the target, failures of a simplified prompt, and errors of a target that never became ready.
 //!
 //! No target is called once the deadline has passed; a last resort that calls no target still responds. A
 //! target that does not enforce the deadline itself is cancelled one millisecond later, and so is its stream;
@@ -103,11 +103,12 @@
 //! Retries inside of fallbacks inside of retries: forty attempts. A fallback on every error: a malformed
 //! request then fails once per target, and is paid for each time. One cache for all callers: a similar prompt
 //! of another caller is not the same prompt, so answers are kept per credential and per
-//! [`Tenant`](crate::Tenant). Callers with neither share their answers, unless their requests are [`Uncached`].
+//! [`Tenant`](crate::Tenant). Callers with neither share their answers, unless their requests are
+//! [`Uncached`].
 //!
 //! # Cost
-//! A call for which there is another target has a copy of the head of its request, made before the first target is
-//! called. A body in memory is shared and not copied.
+//! A call for which there is another target has a copy of the head of its request, made before the first
+//! target is called. A body in memory is shared and not copied.
 
 mod body;
 mod body_source;

@@ -29,8 +29,8 @@ impl<S> Fallback<S> {
 
     send_method!();
 
-    /// Whether this call consists of the call to the first target: there are no further targets, last resorts or hedges, and
-    /// it has no answer of its own.
+    /// Whether this call consists of the call to the first target: there are no further targets, last resorts
+    /// or hedges, and it has no answer of its own.
     pub(crate) fn is_idle(&self, extensions: &Extensions) -> bool {
         self.handle.is_idle() && !FallbackOverride::has_answer(extensions)
     }

@@ -24,8 +24,8 @@ pub struct Settings {
     pub on_content_filter: bool,
     /// The next target continues a text stream that broke off; `false` by default.
     pub continue_streams: bool,
-    /// The longest time that a call waits while all targets are cooling down, over all of its waits; as long as its
-    /// deadline allows by default, and no wait if it is 0 s. A call without a deadline does not wait.
+    /// The longest time that a call waits while all targets are cooling down, over all of its waits; as long
+    /// as its deadline allows by default, and no wait if it is 0 s. A call without a deadline does not wait.
     #[serde(with = "OptionalDurationText", skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<Duration>,
     /// Request bodies up to this many bytes are kept for the other targets; 32 MiB by default.

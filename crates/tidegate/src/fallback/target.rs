@@ -17,7 +17,8 @@ use super::target_model::TargetModel;
 use crate::sync::unpoisoned;
 use crate::{BoxError, Error, HttpService, Payload};
 
-/// The body of a response from another target. Boxed, since targets differ in type: one allocation per fallback.
+/// The body of a response from another target. Boxed, since targets differ in type: one allocation per
+/// fallback.
 ///
 /// The lock makes it `Sync` for bodies that are not. It is taken only to read the size of the body.
 #[derive(Debug)]

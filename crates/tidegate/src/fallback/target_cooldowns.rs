@@ -69,8 +69,9 @@ impl TargetCooldowns {
         failed.is_none_or(|failed| !failed.is_unusable && failed.until.is_none_or(|until| until <= now))
     }
 
-    /// Of the targets from `first` on, the first that may be called after a wait: its delay has passed, or its circuit
-    /// rejected it and may admit probes since. The delay of a rate limit is exact, and a call before its end would queue.
+    /// Of the targets from `first` on, the first that may be called after a wait: its delay has passed, or
+    /// its circuit rejected it and may admit probes since. The delay of a rate limit is exact, and a call
+    /// before its end would queue.
     pub(super) fn next_after_wait(&self, first: usize, now: Instant) -> Option<usize> {
         let may_be_called = |failed: &&FailedTarget| {
             failed.target_index >= first
@@ -81,8 +82,8 @@ impl TargetCooldowns {
         targets.map(|failed| failed.target_index).min().filter(|_| self.waits > 0)
     }
 
-    /// Of the targets after `current`, the first that may be called after a wait, if a gate of `current` has rejected the
-    /// call: a wait is for one attempt.
+    /// Of the targets after `current`, the first that may be called after a wait, if a gate of `current` has
+    /// rejected the call: a wait is for one attempt.
     pub(super) fn next_after_rejection(&self, current: usize, now: Instant) -> Option<usize> {
         let failed = self.targets.iter().find(|failed| failed.target_index == current)?;
         self.next_after_wait(current + 1, now).filter(|_| failed.rejected_by.is_some())
@@ -93,9 +94,9 @@ impl TargetCooldowns {
         self.waits > 0
     }
 
-    /// The target to wait for, and for how long, if all targets are cooling down and both the deadline and `max_wait`, which
-    /// is for all waits together, allow the wait. It gets positive jitter by `random` in 0..1, since other calls wait as
-    /// well.
+    /// The target to wait for, and for how long, if all targets are cooling down and both the deadline and
+    /// `max_wait`, which is for all waits together, allow the wait. It gets positive jitter by `random` in
+    /// 0..1, since other calls wait as well.
     pub(super) fn soonest(
         &mut self,
         deadline: Option<Deadline>,
@@ -214,7 +215,8 @@ mod tests {
         let deadline = Some(Deadline::after(60 * second, now));
         assert_eq!(cooldowns.soonest(deadline, None, now, 0.0), Some((2, second)));
         let next = |first, later| cooldowns.next_after_wait(first, now + later);
-        // The circuit of the second target may have been closed; the provider of the first has named a later time.
+        // The circuit of the second target may have been closed; the provider of the first has named a later
+        // time.
         let nexts: Vec<_> = (0..4).map(|first| next(first, second)).collect();
         assert_eq!(nexts, [Some(1), Some(1), Some(2), None]);
         assert_eq!(next(0, 9 * second), Some(0));

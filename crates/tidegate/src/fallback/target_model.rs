@@ -4,7 +4,8 @@ use std::sync::Arc;
 use http::Uri;
 use tidegate_core::{ModelCapabilities, ModelCatalog, Requirements};
 
-/// The model of a target: the name under which its capabilities are known, and what is changed in a request before it gets it.
+/// The model of a target: the name under which its capabilities are known, and what is changed in a request
+/// before it gets it.
 #[derive(Clone)]
 pub(crate) struct TargetModel {
     pub(crate) name: Arc<str>,
@@ -12,8 +13,8 @@ pub(crate) struct TargetModel {
     pub(crate) output_cap: Option<OutputCap>,
 }
 
-/// The most output tokens to which a translation lowers the limit of a request to this URI; `None` if the request is not
-/// translated, or the maximum of the model is not known.
+/// The most output tokens to which a translation lowers the limit of a request to this URI; `None` if the
+/// request is not translated, or the maximum of the model is not known.
 #[derive(Clone)]
 pub(crate) struct OutputCap(pub(crate) Arc<FindCap>);
 

@@ -11,9 +11,10 @@ use crate::defaults::first_messages_digest;
 
 /// Which calls belong to one conversation, and stay with one member as long as it is healthy.
 ///
-/// The caches of prompts are kept per account or deployment, so that the next call of a conversation costs less at the member
-/// that took the last one. In a configuration it is a string: `"header:<name>"`, `"tenant"` or `"messages"`. A call without
-/// that header, tenant or message belongs to none, and takes any member.
+/// The caches of prompts are kept per account or deployment, so that the next call of a conversation costs
+/// less at the member that took the last one. In a configuration it is a string: `"header:<name>"`,
+/// `"tenant"` or `"messages"`. A call without that header, tenant or message belongs to none, and takes any
+/// member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Affinity(ConversationSource);
 
@@ -39,9 +40,9 @@ impl Affinity {
         Self(ConversationSource::Tenant)
     }
 
-    /// The calls that begin with the same messages: the instructions of the system, and the messages to the end of the first
-    /// one of the user. Read from a body in memory that is a [`Payload`](crate::Payload), in the dialects of OpenAI, Anthropic and Gemini; the
-    /// feature `providers` is needed.
+    /// The calls that begin with the same messages: the instructions of the system, and the messages to the
+    /// end of the first one of the user. Read from a body in memory that is a [`Payload`](crate::Payload), in
+    /// the dialects of OpenAI, Anthropic and Gemini; the feature `providers` is needed.
     #[must_use]
     pub const fn messages() -> Self {
         Self(ConversationSource::Messages)

@@ -56,7 +56,8 @@ struct Current {
     in_flight: Option<InFlight>,
     /// When it was called; `None` before it is ready.
     began: Option<Instant>,
-    /// Counts the tokens of the attempt, if the group has an affinity: what is read from caches shows whether it pays.
+    /// Counts the tokens of the attempt, if the group has an affinity: what is read from caches shows whether
+    /// it pays.
     meter: Option<UsageMeter>,
     has_result: bool,
     /// The outcome of a stream that has no content so far.
@@ -139,7 +140,8 @@ impl<S: Clone> GroupCall<S> {
         service
     }
 
-    /// Completes as soon as the current member is ready. It fails if the member does, or if the deadline passes before.
+    /// Completes as soon as the current member is ready. It fails if the member does, or if the deadline
+    /// passes before.
     pub(super) fn poll_ready(&mut self, service: &mut S, cx: &mut Context<'_>) -> Poll<Result<(), Error>>
     where
         S: Service<Request<Payload>, Error: Into<BoxError> + 'static>,
@@ -157,7 +159,8 @@ impl<S: Clone> GroupCall<S> {
         let index = current.choice.chosen.index;
         let is_closed = matches!(current.choice.chosen.standing, Standing::Closed(_));
         let request = self.request.take().expect("kept for this member");
-        // A member that rejects is waited for by its own stack, or by the chain: it is the first that will be back.
+        // A member that rejects is waited for by its own stack, or by the chain: it is the first that will be
+        // back.
         let may_go_on = !is_closed
             && !self.left.is_empty()
             && self.attempts.as_ref().is_none_or(|attempts| attempts.remaining() > 0);
@@ -182,7 +185,8 @@ impl<S: Clone> GroupCall<S> {
         request
     }
 
-    /// Decides what follows the result of the current member: it is the result of the call, or another member is called.
+    /// Decides what follows the result of the current member: it is the result of the call, or another member
+    /// is called.
     pub(super) fn step<B: Body<Error: Into<BoxError>>>(
         &mut self,
         result: Result<Response<B>, Error>,
@@ -302,8 +306,8 @@ impl<S: Clone> GroupCall<S> {
     }
 }
 
-/// A call that is dropped before its response head, by a hedge or by its caller, shows the least time that its member takes.
-/// Without it, a member that hedges always overtake would not be known as slow.
+/// A call that is dropped before its response head, by a hedge or by its caller, shows the least time that
+/// its member takes. Without it, a member that hedges always overtake would not be known as slow.
 impl<S> Drop for GroupCall<S> {
     fn drop(&mut self) {
         let Some(Current { choice, began, has_result: false, .. }) = &self.current else { return };
@@ -320,8 +324,8 @@ fn shorter(soonest: Option<Duration>, wait: Option<Duration>) -> Option<Duration
     soonest.filter(|soonest| wait.is_some_and(|wait| *soonest < wait))
 }
 
-/// Records a failure of a member that was called at `began`. One of the account of the caller is no reason to leave the member
-/// out for others.
+/// Records a failure of a member that was called at `began`. One of the account of the caller is no reason to
+/// leave the member out for others.
 pub(super) fn record_failure(
     state: &MemberState,
     member: &str,

@@ -8,7 +8,8 @@ use crate::fallback::TargetModel;
 
 /// What the models of the members can do, if that differs between them.
 ///
-/// The requirements of a request are parsed only then: members with the same model can take the same requests.
+/// The requirements of a request are parsed only then: members with the same model can take the same
+/// requests.
 #[derive(Clone, Default)]
 pub(super) struct MemberCapabilities(Option<Differing>);
 

@@ -1,10 +1,11 @@
 //! Decides, as plain code, which member takes a call: the better one of two that are drawn at random.
 //!
-//! Two choices keep the largest load close to the mean, and callers that see the same loads do not all move to the same
-//! member (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001). The measure is that of Finagle's
-//! and tower's `PeakEwma`, expected time times load, with these differences: the members are drawn by their weights, and
-//! the second one of a draw has to be clearly better, so that equal members get exactly their shares; a member whose
-//! quota runs out counts as slower; and members that could not start the call at once are left to those that can.
+//! Two choices keep the largest load close to the mean, and callers that see the same loads do not all move
+//! to the same member (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001). The
+//! measure is that of Finagle's and tower's `PeakEwma`, expected time times load, with these differences: the
+//! members are drawn by their weights, and the second one of a draw has to be clearly better, so that equal
+//! members get exactly their shares; a member whose quota runs out counts as slower; and members that could
+//! not start the call at once are left to those that can.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -63,8 +64,9 @@ const PLENTY: f32 = 0.5;
 /// Smaller parts of a quota count as this one.
 const LEAST_QUOTA: f32 = 0.01;
 
-/// Chooses by the loads of the two members that were drawn, if the gates of the better one would certainly admit the call and leave
-/// [`PLENTY`] of its quota: those of the other one could only make it worse. `None` if the gates have to be looked at.
+/// Chooses by the loads of the two members that were drawn, if the gates of the better one would certainly
+/// admit the call and leave [`PLENTY`] of its quota: those of the other one could only make it worse. `None`
+/// if the gates have to be looked at.
 #[inline]
 pub(super) fn choose_by_load<M: Copy>(
     drawn: Drawn,
@@ -78,8 +80,8 @@ pub(super) fn choose_by_load<M: Copy>(
     certainly_admits(if chosen.index == first { one } else { other }).then_some(chosen)
 }
 
-/// Chooses one of `members`, of which two were drawn, by their gates as well. Those of all are looked at only if these two would
-/// not admit the call at once. `random` draws a number, each as likely as the others.
+/// Chooses one of `members`, of which two were drawn, by their gates as well. Those of all are looked at only
+/// if these two would not admit the call at once. `random` draws a number, each as likely as the others.
 pub(super) fn choose_by_view(
     members: MemberSet,
     (first, second): Drawn,
@@ -101,8 +103,8 @@ pub(super) fn choose_by_view(
     }
 }
 
-/// The choice when two members would not admit the call at once: among those that would, or else the member at which the
-/// call can start first.
+/// The choice when two members would not admit the call at once: among those that would, or else the member
+/// at which the call can start first.
 #[cold]
 fn choose_of_all(
     members: MemberSet,
@@ -193,7 +195,8 @@ mod tests {
         choose_by(MemberSet::first(views.len()), weights, random, views)
     }
 
-    /// The choice, which is the same whether the gates of a member that certainly admits the call are looked at or not.
+    /// The choice, which is the same whether the gates of a member that certainly admits the call are looked
+    /// at or not.
     fn choose_by(
         members: MemberSet,
         weights: &Weights,
@@ -305,7 +308,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the members are, one of them is chosen, and none that would make the call wait if another would not.
+        /// Whatever the members are, one of them is chosen, and none that would make the call wait if another
+        /// would not.
         #[test]
         fn an_open_member_is_never_left_for_another(
             standings in prop::collection::vec(0_u64..4, 1..12),

@@ -6,8 +6,8 @@ use crate::{Deadline, ErrorCode, Failure};
 
 /// The failures of a member since its last success.
 ///
-/// One failure is enough to leave it out: the other members take its calls, and one attempt after each cooldown finds out
-/// whether it is back. A success ends it.
+/// One failure is enough to leave it out: the other members take its calls, and one attempt after each
+/// cooldown finds out whether it is back. A success ends it.
 #[derive(Debug, Default)]
 pub(super) struct MemberCooldown {
     /// The cooldowns since the last success.
@@ -27,7 +27,8 @@ const FIRST: Duration = Duration::from_secs(1);
 /// The longest cooldown, unless the provider reported another time.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The first and the longest cooldown after a failure of the account: its key is invalid, or its quota is used up.
+/// The first and the longest cooldown after a failure of the account: its key is invalid, or its quota is
+/// used up.
 const OF_ACCOUNT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
 
 /// Whether a failure with this code is one of the account: of its key or its quota.
@@ -41,7 +42,8 @@ impl MemberCooldown {
         self.until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }
 
-    /// Begins the attempt after a cooldown: the member is left out until there is a result, for [`LONGEST`] or as long again at most.
+    /// Begins the attempt after a cooldown: the member is left out until there is a result, for [`LONGEST`]
+    /// or as long again at most.
     pub(super) fn start_attempt(&mut self, now: Instant) {
         if self.count > 0 && self.remaining(now).is_none() {
             self.until = Some(Deadline::after(self.step().max(LONGEST), now).instant());
@@ -49,8 +51,8 @@ impl MemberCooldown {
         }
     }
 
-    /// Records an end without a result of an attempt that began at `began`, or did not begin. The attempt after a cooldown is made
-    /// by the next call then.
+    /// Records an end without a result of an attempt that began at `began`, or did not begin. The attempt
+    /// after a cooldown is made by the next call then.
     pub(super) fn record_no_result(&mut self, began: Option<Instant>, now: Instant) {
         let is_own = |attempt: &mut Instant| began.is_none_or(|began| began >= *attempt);
         if self.attempt.take_if(is_own).is_some() {
@@ -79,7 +81,8 @@ impl MemberCooldown {
         }
         self.is_of_account = is_of_account;
         self.count = if is_late { self.count.max(1) } else { self.count.saturating_add(1) };
-        // A failure without a time does not shorten a cooldown. Only the result of the attempt after one ends it.
+        // A failure without a time does not shorten a cooldown. Only the result of the attempt after one ends
+        // it.
         let current = self.remaining(now).filter(|_| self.attempt.is_none()).unwrap_or_default();
         let cooldown = failure.wait().unwrap_or_else(|| self.step().max(current));
         let until = Deadline::after(cooldown, now).instant();
@@ -90,7 +93,8 @@ impl MemberCooldown {
         Some(cooldown)
     }
 
-    /// Begins a cooldown that another process has found out, because of the account. Returns whether it is the later one.
+    /// Begins a cooldown that another process has found out, because of the account. Returns whether it is
+    /// the later one.
     pub(super) fn begin_elsewhere(&mut self, wait: Duration, now: Instant) -> bool {
         let until = Deadline::after(wait, now).instant();
         if until <= self.until.unwrap_or(now) {
@@ -150,7 +154,8 @@ mod tests {
         assert_eq!(cooldown.record_failure(&fail(ErrorCode::Timeout), now, now), Some(secs(1)));
     }
 
-    /// Regression: a caller's mistake, a hedge that won, or a caller that left kept the member out for as long again.
+    /// Regression: a caller's mistake, a hedge that won, or a caller that left kept the member out for as
+    /// long again.
     #[test]
     fn an_attempt_without_a_result_is_made_by_the_next_call() {
         let start = Instant::now();

@@ -5,10 +5,11 @@ use super::ticks::Ticks;
 
 /// The expected time to the first token of a member, by its latest calls.
 ///
-/// A moving average in which a slower call counts half and a faster one three tenths, so that ten times the time is noticed
-/// within two calls. It is not the peak, as in Finagle's and tower's `PeakEwma`: the time to a first token grows with the
-/// prompt, so one long time is no sign of a slow member. An estimate that gets no calls decays, by half within ten seconds
-/// and to a tenth within thirty, and is forgotten after a minute: a member that was slow gets a call again.
+/// A moving average in which a slower call counts half and a faster one three tenths, so that ten times the
+/// time is noticed within two calls. It is not the peak, as in Finagle's and tower's `PeakEwma`: the time to
+/// a first token grows with the prompt, so one long time is no sign of a slow member. An estimate that gets
+/// no calls decays, by half within ten seconds and to a tenth within thirty, and is forgotten after a minute:
+/// a member that was slow gets a call again.
 #[derive(Debug, Default)]
 pub(super) struct FirstTokenEstimate(AtomicU64);
 
@@ -51,7 +52,8 @@ impl FirstTokenEstimate {
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
     }
 
-    /// Records a call that had no first token after this time, when it was dropped. It counts if the estimate was shorter.
+    /// Records a call that had no first token after this time, when it was dropped. It counts if the estimate
+    /// was shorter.
     #[cold]
     pub(super) fn record_without(&self, time: Duration, now: Ticks) {
         let expected = self.read(now);
@@ -77,7 +79,8 @@ impl PackedEstimate {
         if idle < FRESH { self.seconds } else { self.decayed(idle as i32) }
     }
 
-    /// What is left after `idle` milliseconds. They are negative for an estimate that was recorded after `now` was read.
+    /// What is left after `idle` milliseconds. They are negative for an estimate that was recorded after
+    /// `now` was read.
     #[inline(never)]
     fn decayed(self, idle: i32) -> f32 {
         if idle >= LIFETIME {

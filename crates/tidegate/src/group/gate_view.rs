@@ -20,8 +20,9 @@ impl GateView {
     /// The view of a member without gates.
     pub(super) const OPEN: Self = Self { standing: Standing::Open, quota: 1.0 };
 
-    /// Looks at the gates. Acquires nothing. A gate with keys that are made from the address of a request, such as its
-    /// credential, is not looked at: it rejects the attempt itself, and the call goes on to another member.
+    /// Looks at the gates. Acquires nothing. A gate with keys that are made from the address of a request,
+    /// such as its credential, is not looked at: it rejects the attempt itself, and the call goes on to
+    /// another member.
     pub(super) fn of<B: 'static>(gates: &AttemptGates, request: &Request<B>, now: Instant) -> Self {
         let (circuit, rate, bulkhead) = (gates.circuit_breaker(), gates.rate_limit(), gates.backpressure());
         let closed = |rejection: Rejection| Standing::Closed(rejection.retry_after());

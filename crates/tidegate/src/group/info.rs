@@ -9,7 +9,8 @@ pub struct GroupMember {
     pub(super) member: Arc<str>,
 }
 
-/// The member whose attempt is late, in the extensions of the request of its hedge, which another member takes.
+/// The member whose attempt is late, in the extensions of the request of its hedge, which another member
+/// takes.
 #[derive(Clone, Debug)]
 pub(crate) struct LateMember(pub(crate) Arc<str>);
 

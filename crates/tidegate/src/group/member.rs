@@ -23,8 +23,8 @@ pub struct Member<S> {
 }
 
 impl<S> Member<S> {
-    /// A member of this name, usually `provider/model`, with the weight 1. Without [`signals`](Self::signals) it counts as
-    /// able to take every call.
+    /// A member of this name, usually `provider/model`, with the weight 1. Without [`signals`](Self::signals)
+    /// it counts as able to take every call.
     pub fn new(name: &str, service: S) -> Self {
         Self {
             name: name.into(),
@@ -37,15 +37,16 @@ impl<S> Member<S> {
         }
     }
 
-    /// The signals of the stack that the service contains. While the gates of that stack would reject a call or let it wait,
-    /// other members take it; and the less of its quota is left, the fewer calls it gets.
+    /// The signals of the stack that the service contains. While the gates of that stack would reject a call
+    /// or let it wait, other members take it; and the less of its quota is left, the fewer calls it gets.
     #[must_use]
     pub fn signals(self, signals: &Signals) -> Self {
         Self { gates: Some(signals.gates().clone()), ..self }
     }
 
-    /// The address for which the service [translates](crate::chain::named_target) requests. A request for more output tokens
-    /// than the model has is no reason to leave the member out where the translation lowers them.
+    /// The address for which the service [translates](crate::chain::named_target) requests. A request for
+    /// more output tokens than the model has is no reason to leave the member out where the translation
+    /// lowers them.
     #[cfg(all(feature = "config", feature = "translate"))]
     #[must_use]
     pub fn address(self, address: &crate::chain::TargetAddress) -> Self {

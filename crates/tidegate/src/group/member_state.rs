@@ -100,7 +100,8 @@ impl MemberState {
         }
     }
 
-    /// Counts that the member was chosen, and begins the attempt after a cooldown. With affinity, the call counts as recent.
+    /// Counts that the member was chosen, and begins the attempt after a cooldown. With affinity, the call
+    /// counts as recent.
     pub(super) fn record_choice(self: &Arc<Self>, reason: ChoiceReason, has_affinity: bool, now: Instant) {
         if let Some(link) = self.link.get() {
             link.join(self);
@@ -147,8 +148,8 @@ impl MemberState {
         self.has_failed.fetch_or(begins, Ordering::Release);
     }
 
-    /// Records a success of an attempt that began at `began`. `first_token` is the time of its response head, if that was not
-    /// spent in a queue. Returns whether the success ends a cooldown.
+    /// Records a success of an attempt that began at `began`. `first_token` is the time of its response head,
+    /// if that was not spent in a queue. Returns whether the success ends a cooldown.
     pub(super) fn record_success(&self, began: Instant, first_token: Option<Duration>, now: Instant) -> bool {
         if let Some(time) = first_token {
             self.first_token.record(time, Ticks::of(now));

@@ -29,8 +29,8 @@ pub(super) struct Members<S> {
     pub(super) members: Box<[Member<S>]>,
     gates: Arc<[MemberGates]>,
     weights: Weights,
-    /// The [`Ticks`] of the latest choice. The age of an estimate is counted to it, since to read the clock costs as much as a
-    /// choice: after a pause, one choice takes estimates for younger than they are.
+    /// The [`Ticks`] of the latest choice. The age of an estimate is counted to it, since to read the clock
+    /// costs as much as a choice: after a pause, one choice takes estimates for younger than they are.
     latest: Arc<AtomicU32>,
     /// The hashed names of the members.
     hashes: Box<[AffinityKey]>,
@@ -132,7 +132,8 @@ impl<S> Members<S> {
         choose_by_view(among, drawn, &self.weights, || fastrand::u64(..), view)
     }
 
-    /// The member that the conversation prefers, among those that admit the call and have no more than their share.
+    /// The member that the conversation prefers, among those that admit the call and have no more than their
+    /// share.
     #[cold]
     fn choose_for_conversation<B: 'static>(
         &self,

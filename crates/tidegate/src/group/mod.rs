@@ -1,8 +1,9 @@
 //! Several keys, deployments or servers of one model as one target.
 //!
 //! # When to use it
-//! For services that can take the same calls: three deployments in three regions, two accounts of one provider, a server of
-//! your own beside a hosted one. A group of them is one target of a [chain](crate::FallbackLayer), or stands alone.
+//! For services that can take the same calls: three deployments in three regions, two accounts of one
+//! provider, a server of your own beside a hosted one. A group of them is one target of a
+//! [chain](crate::FallbackLayer), or stands alone.
 //!
 //! # Example
 //! ```
@@ -26,57 +27,65 @@
 //! ```
 //!
 //! # Defaults
-//! Every member has the weight 1, and there is no [affinity](Affinity). Members with a model that is in the built-in table of
-//! models take no request that their model is known not to support, if the models of the members differ.
+//! Every member has the weight 1, and there is no [affinity](Affinity). Members with a model that is in the
+//! built-in table of models take no request that their model is known not to support, if the models of the
+//! members differ.
 //!
 //! # The choice of a member
-//! 1. A member that has failed is left out for a while: for a second after the first failure, twice as long after each
-//!    further one up to a minute, or as long as the provider reported; a minute and more if the key is invalid or its quota
-//!    is used up, unless the request carries a key of its caller. After that one attempt is a test of the member: a success
-//!    ends the cooldown, a failure begins the next one, and an attempt that hangs is followed by another one after a minute.
-//!    If all members are left out, the call goes to the one whose cooldown ends first. The cooldowns of a key are shared with
-//!    other processes through the [`store`](crate::store#cooldowns) of the member's stack.
-//! 2. Two of the others are drawn at random, by their weights. Of those two, the call goes to the one with the lower expected
-//!    time to the first token, multiplied by its load, and, if less than half of its quota is left, divided by twice that
-//!    part. The differences to tower's `PeakEwma` and its `p2c` are in the sources of `choice` and `first_token`: the average
-//!    is not the peak, since the time to a first token grows with the prompt; equal members get their shares exactly; and an
-//!    estimate without calls expires within a minute.
-//! 3. A member whose gates would reject the call, or queue it, is passed over for one that would admit it at once. If there is
-//!    none, the call waits in the queue with the shortest expected wait; and if all reject, it goes to the member that will
-//!    admit it first, whose rejection is that of the group. A chain waits for it as for any other target.
+//! 1. A member that has failed is left out for a while: for a second after the first failure, twice as long
+//!    after each further one up to a minute, or as long as the provider reported; a minute and more if the
+//!    key is invalid or its quota is used up, unless the request carries a key of its caller. After that one
+//!    attempt is a test of the member: a success ends the cooldown, a failure begins the next one, and an
+//!    attempt that hangs is followed by another one after a minute. If all members are left out, the call
+//!    goes to the one whose cooldown ends first. The cooldowns of a key are shared with other processes
+//!    through the [`store`](crate::store#cooldowns) of the member's stack.
+//! 2. Two of the others are drawn at random, by their weights. Of those two, the call goes to the one with
+//!    the lower expected time to the first token, multiplied by its load, and, if less than half of its quota
+//!    is left, divided by twice that part. The differences to tower's `PeakEwma` and its `p2c` are in the
+//!    sources of `choice` and `first_token`: the average is not the peak, since the time to a first token
+//!    grows with the prompt; equal members get their shares exactly; and an estimate without calls expires
+//!    within a minute.
+//! 3. A member whose gates would reject the call, or queue it, is passed over for one that would admit it at
+//!    once. If there is none, the call waits in the queue with the shortest expected wait; and if all reject,
+//!    it goes to the member that will admit it first, whose rejection is that of the group. A chain waits for
+//!    it as for any other target.
 //! 4. A hedge goes to another member than the late attempt, if there is one.
 //!
-//! With an [affinity](Group::affinity), the calls of a conversation go to one member, as long as it is healthy and has no
-//! more than its share of the calls of the last minute and a quarter; otherwise to the next one in the order that the
-//! conversation and the names of the members give. The order is the same in every process. The
-//! [snapshot](MemberSnapshot::prompt_tokens) of a member has the tokens that its provider read from its cache of prompts.
+//! With an [affinity](Group::affinity), the calls of a conversation go to one member, as long as it is
+//! healthy and has no more than its share of the calls of the last minute and a quarter; otherwise to the
+//! next one in the order that the conversation and the names of the members give. The order is the same in
+//! every process. The [snapshot](MemberSnapshot::prompt_tokens) of a member has the tokens that its provider
+//! read from its cache of prompts.
 //!
 //! # Failures
 //! A member that fails is followed by another one at once, if the deadline and the [budget of
 //! attempts](crate::provider::AttemptBudget) allow it and the code is fallbackable. So a member whose
-//! [retry](crate::RetryLayer) would repeat the attempt makes no retry if another member can take the call by then; only the last
-//! one has its retries.
+//! [retry](crate::RetryLayer) would repeat the attempt makes no retry if another member can take the call by
+//! then; only the last one has its retries.
 //!
 //! # Rejections
-//! None of its own, but for the deadline: it passes while the body of a request arrives, or before a member is ready.
+//! None of its own, but for the deadline: it passes while the body of a request arrives, or before a member
+//! is ready.
 //!
 //! # Streams
-//! As with [`FallbackLayer`](crate::FallbackLayer): once the head of a successful response has arrived, no other member is
-//! called. A call is in flight until its body has ended or is dropped. A body that fails counts against its member.
+//! As with [`FallbackLayer`](crate::FallbackLayer): once the head of a successful response has arrived, no
+//! other member is called. A call is in flight until its body has ended or is dropped. A body that fails
+//! counts against its member.
 //!
 //! # Common mistakes
-//! Members that share their gates: build a stack for each. Members with different prices or abilities: order them in a
-//! chain. A group around a stack with retries, in another retry: each call is then repeated at every member.
+//! Members that share their gates: build a stack for each. Members with different prices or abilities: order
+//! them in a chain. A group around a stack with retries, in another retry: each call is then repeated at
+//! every member.
 //!
 //! # Cost
-//! The choice among members with equal or other weights costs about 200 instructions, the look at their gates included. Where
-//! a gate has keys, a limit counts tokens or is shared, or less than half of a quota is left, the gates of two members are
-//! looked at in full. With several members, each call has two allocations and a copy of the head of its request, for the next
-//! member; where the stack of a member has retries, it keeps a copy of its own. With an affinity, the tokens of each attempt
-//! are metered.
+//! The choice among members with equal or other weights costs about 200 instructions, the look at their gates
+//! included. Where a gate has keys, a limit counts tokens or is shared, or less than half of a quota is left,
+//! the gates of two members are looked at in full. With several members, each call has two allocations and a
+//! copy of the head of its request, for the next member; where the stack of a member has retries, it keeps a
+//! copy of its own. With an affinity, the tokens of each attempt are metered.
 //!
-//! A group of one has no choice, no state and no allocation: a branch, and a future and a body of another type. As a later
-//! target of a chain it is its member.
+//! A group of one has no choice, no state and no allocation: a branch, and a future and a body of another
+//! type. As a later target of a chain it is its member.
 
 mod affinity;
 mod body;

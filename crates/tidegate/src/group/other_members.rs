@@ -19,8 +19,8 @@ pub(super) struct MemberGates {
     pub(super) state: Arc<MemberState>,
 }
 
-/// The members of a group that have not had a call, as a layer below sees them: for a failure that another member may not
-/// have, one of them is better than the same one again.
+/// The members of a group that have not had a call, as a layer below sees them: for a failure that another
+/// member may not have, one of them is better than the same one again.
 #[derive(Clone)]
 pub(crate) struct OtherMembers {
     pub(super) members: Arc<[MemberGates]>,

@@ -1,12 +1,13 @@
 //! Decides, as plain code, which member a conversation stays with.
 //!
-//! Each member has a number that depends on the conversation and the name of the member alone, and the highest one takes the
-//! call (rendezvous hashing: Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998; with weights:
-//! Schindelhauer and Schomaker, "Weighted Distributed Hash Tables", 2005). So a member that leaves moves its own
-//! conversations only, and every process moves them to the same members. A member with clearly more than its share of the
-//! recent calls passes the next one on (bounded loads: Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded
-//! Loads", 2016). The load is that of the last minute, not of the moment: quotas are by the minute, and the calls in flight
-//! vary too much to move conversations by.
+//! Each member has a number that depends on the conversation and the name of the member alone, and the
+//! highest one takes the call (rendezvous hashing: Thaler and Ravishankar, "Using Name-Based Mappings to
+//! Increase Hit Rates", 1998; with weights: Schindelhauer and Schomaker, "Weighted Distributed Hash Tables",
+//! 2005). So a member that leaves moves its own conversations only, and every process moves them to the same
+//! members. A member with clearly more than its share of the recent calls passes the next one on (bounded
+//! loads: Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016). The load is
+//! that of the last minute, not of the moment: quotas are by the minute, and the calls in flight vary too
+//! much to move conversations by.
 
 use std::time::{Duration, Instant};
 
@@ -68,7 +69,8 @@ impl DecayingCount {
     }
 }
 
-/// The members in the order in which the conversation prefers them. `members` has their hashed names, `weights` their weights.
+/// The members in the order in which the conversation prefers them. `members` has their hashed names,
+/// `weights` their weights.
 pub(super) fn ranked(
     key: AffinityKey,
     among: MemberSet,
@@ -81,8 +83,8 @@ pub(super) fn ranked(
     ranked.into_iter().map(|(index, _)| index).collect()
 }
 
-/// Whether a member with this many recent calls may take one more. `total` is the sum over the members that could take it, and
-/// `share` the part of their weights that this one has.
+/// Whether a member with this many recent calls may take one more. `total` is the sum over the members that
+/// could take it, and `share` the part of their weights that this one has.
 pub(super) fn is_within_share(recent: f32, total: f32, share: f32) -> bool {
     let mean = (total + 1.0) * share;
     recent < mean * MOST + mean.sqrt() * DEVIATIONS

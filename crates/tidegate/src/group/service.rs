@@ -39,17 +39,17 @@ impl<S: Clone> Group<S> {
         Ok(Self { first, is_single: members.members.len() == 1, members: Arc::new(members) })
     }
 
-    /// Conversations stay with a member as long as it is healthy and has no more than its share of the calls. By default
-    /// every call takes any member.
+    /// Conversations stay with a member as long as it is healthy and has no more than its share of the calls.
+    /// By default every call takes any member.
     #[must_use]
     pub fn affinity(self, affinity: impl Into<Option<Affinity>>) -> Self {
         let members = Members::clone(&self.members).with_affinity(affinity.into());
         Self { members: Arc::new(members), ..self }
     }
 
-    /// The capabilities of the models behind the members, looked up by their names. The default is the `ModelTable` of the
-    /// providers; with an empty table, every member takes every request. If no member is known to support a request, all may
-    /// take it: the provider decides more reliably.
+    /// The capabilities of the models behind the members, looked up by their names. The default is the
+    /// `ModelTable` of the providers; with an empty table, every member takes every request. If no member is
+    /// known to support a request, all may take it: the provider decides more reliably.
     #[must_use]
     pub fn models(self, models: impl ModelCatalog) -> Self {
         self.with_catalog(Some(Arc::new(models)))
@@ -67,8 +67,8 @@ impl<S: Clone> Group<S> {
         Self { members: Arc::new(members), ..self }
     }
 
-    /// Each member for which `is_unchanged` returns true shares what was learned about that of its name in `other`: for a group
-    /// that replaces another one while the program runs.
+    /// Each member for which `is_unchanged` returns true shares what was learned about that of its name in
+    /// `other`: for a group that replaces another one while the program runs.
     #[must_use]
     pub fn state_of<T>(self, other: &Group<T>, is_unchanged: impl Fn(&str) -> bool) -> Self {
         let members = Members::clone(&self.members).with_state_of(&other.members, is_unchanged);
@@ -93,8 +93,8 @@ impl<S> Group<S> {
         self.members.members.iter().map(Member::model)
     }
 
-    /// The name of a member that would take this request now. Acquires and counts nothing; of members that are equally good,
-    /// it is another one each time.
+    /// The name of a member that would take this request now. Acquires and counts nothing; of members that
+    /// are equally good, it is another one each time.
     #[must_use]
     pub fn choose_for<B: 'static>(&self, request: &Request<B>) -> &Arc<str> {
         let Members { affinity, members, .. } = &*self.members;
@@ -137,7 +137,8 @@ where
     type Error = Error;
     type Future = ResponseFuture<S, S::Future, B>;
 
-    /// That of the only member. A group of several is always ready: the request decides which member has to be.
+    /// That of the only member. A group of several is always ready: the request decides which member has to
+    /// be.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         match self.is_single {
             true => self.first.poll_ready(cx).map_err(Error::new),

@@ -34,8 +34,8 @@ pub struct MemberSnapshot {
     pub prompt_tokens: Option<PromptTokens>,
 }
 
-/// The tokens of the prompts that a member answered, as far as its provider reported them: what an affinity saves is in the part
-/// that was read from the cache.
+/// The tokens of the prompts that a member answered, as far as its provider reported them: what an affinity
+/// saves is in the part that was read from the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PromptTokens {
     /// All of them.

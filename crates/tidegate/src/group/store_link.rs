@@ -9,8 +9,9 @@ use crate::store::{LeaseRequest, SharedCooldown, SharedPart, Store, StoreListene
 
 /// The store through which a member shares the cooldowns that follow failures of its account.
 ///
-/// Without it every process would find out by a call of its own that a key is invalid, or that its quota is used up. Calls do
-/// not wait for the store, and while it is unavailable the cooldowns are those of the process.
+/// Without it every process would find out by a call of its own that a key is invalid, or that its quota is
+/// used up. Calls do not wait for the store, and while it is unavailable the cooldowns are those of the
+/// process.
 pub(super) struct MemberLink {
     store: Store,
     name: Arc<str>,

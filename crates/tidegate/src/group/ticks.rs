@@ -8,7 +8,8 @@ pub(super) struct Ticks(pub(super) u32);
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Ticks {
-    /// The ticks of this time. Those of a time before the origin are that much below zero, so that differences are right.
+    /// The ticks of this time. Those of a time before the origin are that much below zero, so that
+    /// differences are right.
     #[inline]
     pub(super) fn of(time: Instant) -> Self {
         match time.checked_duration_since(*ORIGIN) {

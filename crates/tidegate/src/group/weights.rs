@@ -9,13 +9,14 @@ pub(super) struct Weights {
     /// A table for draws among all members; then for each member one for draws among the others.
     tables: Box<[AliasSlot]>,
     all: MemberSet,
-    /// All members, if there are at least two: draws among them are by the tables. Else a set that no draw is among.
+    /// All members, if there are at least two: draws among them are by the tables. Else a set that no draw is
+    /// among.
     tabled: MemberSet,
 }
 
-/// One of as many equal parts of a draw as there are members. It belongs to its own member up to `end`, of [`WHOLE`], and to another
-/// one from there (the alias method: Walker, 1977; tables as by Vose, "A Linear Algorithm for Generating Random Numbers with a
-/// Given Distribution", 1991).
+/// One of as many equal parts of a draw as there are members. It belongs to its own member up to `end`, of
+/// [`WHOLE`], and to another one from there (the alias method: Walker, 1977; tables as by Vose, "A Linear
+/// Algorithm for Generating Random Numbers with a Given Distribution", 1991).
 #[derive(Clone, Copy, Debug)]
 struct AliasSlot {
     end: u64,
@@ -56,7 +57,8 @@ impl Weights {
         self.all
     }
 
-    /// Two different members of `among`, or the only one. `random` is any number, each as likely as the others.
+    /// Two different members of `among`, or the only one. `random` is any number, each as likely as the
+    /// others.
     #[inline]
     pub(super) fn draw_two(&self, among: MemberSet, random: u64) -> Option<Drawn> {
         let (first, second) = (random >> 32, random & (WHOLE - 1));
@@ -96,7 +98,8 @@ impl Weights {
     }
 }
 
-/// A table that draws each member by its weight, which may be 0. A single member of the weight 0 is drawn by no call.
+/// A table that draws each member by its weight, which may be 0. A single member of the weight 0 is drawn by
+/// no call.
 fn table(weights: &[f64]) -> Vec<AliasSlot> {
     let sum: f64 = weights.iter().sum();
     let mut parts: Vec<f64> = weights.iter().map(|weight| weight * weights.len() as f64 / sum).collect();

@@ -9,9 +9,10 @@ pub(super) struct HedgeBudget {
 
 /// An amount that may be added to an other one, as a share of it.
 ///
-/// What is added never exceeds the share of what was deposited, from the start to any moment. A deposit loses a
-/// thousandth of its value with every later one, so that a long time without hedges does not pay for an hour in which all
-/// calls are slow: between two moments, the share of about a thousand earlier deposits may come on top.
+/// What is added never exceeds the share of what was deposited, from the start to any moment. A deposit loses
+/// a thousandth of its value with every later one, so that a long time without hedges does not pay for an
+/// hour in which all calls are slow: between two moments, the share of about a thousand earlier deposits may
+/// come on top.
 #[derive(Debug)]
 struct ExtraShare {
     share: f64,

@@ -4,8 +4,8 @@ use http::{Extensions, HeaderName, HeaderValue, Response};
 
 use crate::provider::{UsageMeter, UsageTotals};
 
-/// What became of the hedge of a call, in the extensions of its response. The response to a call that was not hedged has
-/// none.
+/// What became of the hedge of a call, in the extensions of its response. The response to a call that was not
+/// hedged has none.
 ///
 /// The response has it in a header, too: `x-tidegate-hedge`, which is `won` or `lost`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,8 @@ impl HedgeInfo {
         Self { target, won }
     }
 
-    /// The target that the request was sent to as well, or its member if it is a group; empty if it has no name.
+    /// The target that the request was sent to as well, or its member if it is a group; empty if it has no
+    /// name.
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target
@@ -41,8 +42,8 @@ impl HedgeInfo {
     }
 }
 
-/// The tokens of a hedge alone, in the extensions of its request, if the call has a [`UsageMeter`]. The meter of the call
-/// counts them as well.
+/// The tokens of a hedge alone, in the extensions of its request, if the call has a [`UsageMeter`]. The meter
+/// of the call counts them as well.
 #[derive(Clone, Debug)]
 pub struct HedgeUsage(UsageMeter);
 

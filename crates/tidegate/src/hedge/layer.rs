@@ -8,9 +8,9 @@ use crate::settings::ConfigError;
 
 /// Sends a request once more when its first token is late; see the [module page](crate::hedge).
 ///
-/// One layer value is one budget, and one record of the times that each target takes. Every service that the layer makes,
-/// and every clone of it, shares them, unless [`per_service`](Self::per_service) gives each service its own. A setter
-/// starts anew.
+/// One layer value is one budget, and one record of the times that each target takes. Every service that the
+/// layer makes, and every clone of it, shares them, unless [`per_service`](Self::per_service) gives each
+/// service its own. A setter starts anew.
 #[derive(Clone, Debug)]
 pub struct HedgeLayer {
     handle: Handle,
@@ -50,8 +50,8 @@ impl HedgeLayer {
         Self::of(Settings { enabled: false, ..Settings::default() })
     }
 
-    /// A call is hedged when its first token is later than that of this many of a hundred calls. 95 by default. Taken as
-    /// the next number above 0 and below 100, and a NaN as the default.
+    /// A call is hedged when its first token is later than that of this many of a hundred calls. 95 by
+    /// default. Taken as the next number above 0 and below 100, and a NaN as the default.
     #[must_use]
     pub fn percentile(self, percentile: f64) -> Self {
         let percentile =
@@ -79,14 +79,15 @@ impl HedgeLayer {
 
     /// The tokens of the hedges as a share of those of the calls, taken as 0 to 1. 0.05 by default.
     ///
-    /// Counted are the estimated tokens of the prompts, and for whole answers the largest output as well: a stream is
-    /// cancelled before its first token, and a whole answer when most of it may be complete.
+    /// Counted are the estimated tokens of the prompts, and for whole answers the largest output as well: a
+    /// stream is cancelled before its first token, and a whole answer when most of it may be complete.
     #[must_use]
     pub fn max_extra_tokens(self, share: f64) -> Self {
         self.set(|settings| settings.max_extra_tokens = share_of(share))
     }
 
-    /// Whether a call is hedged at its own target if no other target of the chain can take it at once. On by default.
+    /// Whether a call is hedged at its own target if no other target of the chain can take it at once. On by
+    /// default.
     #[must_use]
     pub fn same_target(self, enabled: bool) -> Self {
         self.set(|settings| settings.same_target = enabled)
@@ -111,8 +112,8 @@ impl HedgeLayer {
         self.handle.settings()
     }
 
-    /// The handle of the statistics that the services of this layer share. After [`per_service`](Self::per_service) it is
-    /// that of the template.
+    /// The handle of the statistics that the services of this layer share. After
+    /// [`per_service`](Self::per_service) it is that of the template.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle(self.handle.0.to_hand_out())

@@ -3,9 +3,9 @@ use std::time::Duration;
 /// The times to the first token of the latest calls, of which a percentile can be read.
 ///
 /// Two histograms, of which the older one is discarded when the newer one is full: the window has the latest
-/// [`HALF_WINDOW`] to twice that many times. The buckets grow by 4 %, so that a percentile is at most 4 % above the exact
-/// one and never below it, as in DDSketch (Masson, Rim and Lee, "DDSketch: A Fast and Fully-Mergeable Quantile Sketch with
-/// Relative-Error Guarantees", 2019).
+/// [`HALF_WINDOW`] to twice that many times. The buckets grow by 4 %, so that a percentile is at most 4 %
+/// above the exact one and never below it, as in DDSketch (Masson, Rim and Lee, "DDSketch: A Fast and
+/// Fully-Mergeable Quantile Sketch with Relative-Error Guarantees", 2019).
 #[derive(Debug, Default)]
 pub(super) struct ResponseTimes {
     newer: Histogram,

@@ -5,15 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::response_times::HALF_WINDOW;
 use crate::settings::{ConfigError, DurationText, at_least_one, from_zero_to_one};
 
-/// The settings of a [`HedgeLayer`](super::HedgeLayer), and their defaults; the part `hedge` of a configuration.
+/// The settings of a [`HedgeLayer`](super::HedgeLayer), and their defaults; the part `hedge` of a
+/// configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Whether calls are hedged; `true` by default.
     pub enabled: bool,
-    /// A call is hedged when its first token is later than that of this many of a hundred calls; above 0 and below 100;
-    /// 95 by default.
+    /// A call is hedged when its first token is later than that of this many of a hundred calls; above 0 and
+    /// below 100; 95 by default.
     pub percentile: f64,
     /// The calls of a target that are measured before one is hedged, at most 512; 50 by default.
     pub min_samples: u32,
@@ -24,7 +25,8 @@ pub struct Settings {
     pub max_extra_requests: f64,
     /// The tokens of the hedges as a share of those of the calls, from 0 to 1; 0.05 by default.
     pub max_extra_tokens: f64,
-    /// Whether a call is hedged at its own target if no other target of the chain can take it at once; `true` by default.
+    /// Whether a call is hedged at its own target if no other target of the chain can take it at once; `true`
+    /// by default.
     pub same_target: bool,
 }
 

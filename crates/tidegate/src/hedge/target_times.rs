@@ -4,8 +4,8 @@ use std::time::Duration;
 use super::response_times::ResponseTimes;
 use crate::sync::unpoisoned;
 
-/// How long a target usually takes to its first token: streams and whole answers apart, since the first token of a whole
-/// answer arrives with its last one.
+/// How long a target usually takes to its first token: streams and whole answers apart, since the first token
+/// of a whole answer arrives with its last one.
 #[derive(Debug, Default)]
 pub(crate) struct TargetTimes {
     streams: Mutex<ResponseTimes>,
@@ -25,8 +25,9 @@ impl TargetTimes {
         self.of(kind).record(time);
     }
 
-    /// Records a call that was given up after `time` without a first token. Its whole time is unknown, and is recorded only
-    /// if it is certain to be above the percentile: to leave out all such calls would make the target look faster.
+    /// Records a call that was given up after `time` without a first token. Its whole time is unknown, and is
+    /// recorded only if it is certain to be above the percentile: to leave out all such calls would make the
+    /// target look faster.
     pub(super) fn record_cut_off(&self, kind: AnswerKind, time: Duration, percentile: f64) {
         let mut times = self.of(kind);
         if times.percentile(percentile).is_some_and(|usual| time >= usual) {
@@ -63,8 +64,8 @@ mod tests {
         assert_eq!(times.percentile(AnswerKind::Document, 95.0, 1), None);
     }
 
-    /// Every call that takes longer than the percentile is given up there, as one whose hedge is faster. Without these
-    /// calls the percentile would sink from one window to the next.
+    /// Every call that takes longer than the percentile is given up there, as one whose hedge is faster.
+    /// Without these calls the percentile would sink from one window to the next.
     #[test]
     fn calls_that_are_given_up_late_count_and_others_do_not() {
         let times = TargetTimes::default();

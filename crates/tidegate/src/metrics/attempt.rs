@@ -7,8 +7,8 @@ use super::target::code_of;
 use crate::{Error, ErrorCode, Outcome, Rejection, clock};
 use tidegate_core::Usage;
 
-/// Records one attempt: its result, its failures, its first token, and its duration when it is dropped. Empty after
-/// the attempt has turned out not to be one.
+/// Records one attempt: its result, its failures, its first token, and its duration when it is dropped. Empty
+/// after the attempt has turned out not to be one.
 #[derive(Debug, Default)]
 pub(crate) struct AttemptMetrics(Option<Running>);
 

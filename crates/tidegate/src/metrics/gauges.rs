@@ -10,14 +10,14 @@ use crate::circuit_breaker::State;
 use crate::stack::SignalsSnapshot;
 
 impl Signals {
-    /// Sets the gauges of this stack: calls in flight, queues, quotas, cooldowns, and the state of the circuit. Call
-    /// it before the metrics are read, or periodically. Its cost grows with the number of keys.
+    /// Sets the gauges of this stack: calls in flight, queues, quotas, cooldowns, and the state of the
+    /// circuit. Call it before the metrics are read, or periodically. Its cost grows with the number of keys.
     ///
-    /// The gauge of a part that the stack does not have is not set. If another stack of the same name and labels had that part,
-    /// its last value stays, unless the recorder removes it.
+    /// The gauge of a part that the stack does not have is not set. If another stack of the same name and
+    /// labels had that part, its last value stays, unless the recorder removes it.
     ///
-    /// `labels` are added to the label `target`. They distinguish stacks that have one name; their values have to be
-    /// few.
+    /// `labels` are added to the label `target`. They distinguish stacks that have one name; their values
+    /// have to be few.
     pub fn record_metrics(&self, labels: &[(&'static str, &str)]) {
         let SignalsSnapshot {
             target,

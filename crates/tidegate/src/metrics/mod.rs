@@ -1,8 +1,9 @@
 //! Metrics through the `metrics` facade; every one is listed in `docs/metrics.md`.
 //!
-//! The counters of a target are registered when they are first used, and kept. The recorder has to be installed
-//! before that: a counter that was used without a recorder stays without one. Without a recorder nothing is
-//! allocated for them after their first use. Without the feature `metrics`, every type here is empty.
+//! The counters of a target are registered when they are first used, and kept. The recorder has to be
+//! installed before that: a counter that was used without a recorder stays without one. Without a recorder
+//! nothing is allocated for them after their first use. Without the feature `metrics`, every type here is
+//! empty.
 
 #[cfg(feature = "metrics")]
 mod attempt;

@@ -16,7 +16,8 @@ use crate::{ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, Rejection
 const MAX_TARGETS: usize = 1_000;
 const OTHER: &str = "other";
 
-/// The metrics of one target. All parts of the process with the same name share them, and they are kept until its end.
+/// The metrics of one target. All parts of the process with the same name share them, and they are kept until
+/// its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TargetMetrics(&'static TargetSeries);
 

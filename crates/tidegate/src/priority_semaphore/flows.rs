@@ -1,11 +1,12 @@
-//! The order in which flows are served: start-time fair queueing (Goyal, Vin and Cheng, "Start-time Fair Queueing: A
-//! Scheduling Algorithm for Integrated Services Packet Switching Networks", SIGCOMM 1996).
+//! The order in which flows are served: start-time fair queueing (Goyal, Vin and Cheng, "Start-time Fair
+//! Queueing: A Scheduling Algorithm for Integrated Services Packet Switching Networks", SIGCOMM 1996).
 //!
-//! A waiter starts when the one before it in its flow ends, and that is as much later as the waiter costs. The waiter with
-//! the earliest start is served next, so that flows with waiters get the same cost each, in however many calls. A flow
-//! cannot save what it did not use: the first waiter of a flow starts now, which is the start of the latest grant. Nor does a
-//! flow owe anything once the queue has been empty: the time is then that at which the latest grant ends. Where
-//! all calls cost the same, this is one call per flow and round (Nagle, RFC 970).
+//! A waiter starts when the one before it in its flow ends, and that is as much later as the waiter costs.
+//! The waiter with the earliest start is served next, so that flows with waiters get the same cost each, in
+//! however many calls. A flow cannot save what it did not use: the first waiter of a flow starts now, which
+//! is the start of the latest grant. Nor does a flow owe anything once the queue has been empty: the time is
+//! then that at which the latest grant ends. Where all calls cost the same, this is one call per flow and
+//! round (Nagle, RFC 970).
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -15,14 +16,15 @@ use http::Extensions;
 use crate::Tenant;
 use crate::key::hasher;
 
-/// A caller, as far as the queue is concerned: the waiters of one flow are served in the order of their arrival, and the
-/// flows in turn.
+/// A caller, as far as the queue is concerned: the waiters of one flow are served in the order of their
+/// arrival, and the flows in turn.
 pub(crate) type Flow = u64;
 
 /// The flow of a call that is not known: a tenant without other calls.
 pub(crate) const NEW_FLOW: Flow = 0;
 
-/// The flow of calls that have waited in their turn and come back: they are served next, in the order in which they come.
+/// The flow of calls that have waited in their turn and come back: they are served next, in the order in
+/// which they come.
 const RETURNING: Flow = Flow::MAX;
 
 /// How a call comes to a queue.
@@ -71,10 +73,12 @@ struct FlowState {
     granted_end: u64,
 }
 
-/// The most states, beside twice those that were left the last time, before those that have ended are dropped.
+/// The most states, beside twice those that were left the last time, before those that have ended are
+/// dropped.
 const SPARE_STATES: usize = 8;
 
-/// The most flows without waiters that have not ended and are remembered: if more are served at once, they are like new ones.
+/// The most flows without waiters that have not ended and are remembered: if more are served at once, they
+/// are like new ones.
 const MAX_REMEMBERED: usize = 10_000;
 
 impl Default for Flows {
@@ -108,7 +112,8 @@ impl Flows {
         state.end = start.saturating_add(cost);
     }
 
-    /// Records a waiter that leaves the queue without a grant. The next arrival starts in its place, if it was the last.
+    /// Records a waiter that leaves the queue without a grant. The next arrival starts in its place, if it
+    /// was the last.
     pub(super) fn leave(&mut self, flow: Flow, start: u64, cost: u64) {
         self.waiters -= 1;
         if let Some(state) = self.states.get_mut(&flow) {
@@ -133,8 +138,8 @@ impl Flows {
         self.forget_states();
     }
 
-    /// Drops all states at the end of a busy period, and else those of flows without waiters that have ended, which are like
-    /// that of a new flow.
+    /// Drops all states at the end of a busy period, and else those of flows without waiters that have ended,
+    /// which are like that of a new flow.
     fn forget_states(&mut self) {
         if self.waiters == 0 {
             let ends = self.states.drain().map(|(_, state)| state.granted_end);

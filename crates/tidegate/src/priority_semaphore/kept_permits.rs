@@ -1,10 +1,12 @@
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::thread_shard::PerThread;
 
-/// Released permits that each thread keeps for its next calls, so that threads do not write to one number alternately.
+/// Released permits that each thread keeps for its next calls, so that threads do not write to one number
+/// alternately.
 ///
-/// The semaphore counts a kept permit as in use. A shard is closed at first, and keeps permits while it is open. It is
-/// opened and closed under the lock of the semaphore, and closed before any call is queued or rejected.
+/// The semaphore counts a kept permit as in use. A shard is closed at first, and keeps permits while it is
+/// open. It is opened and closed under the lock of the semaphore, and closed before any call is queued or
+/// rejected.
 #[derive(Debug)]
 pub(super) struct KeptPermits {
     /// The number of permits each, or [`CLOSED`].

@@ -1,8 +1,8 @@
 //! Model checking with loom: every interleaving of two threads, and of three threads those with at most three
 //! preemptions (`LOOM_MAX_PREEMPTIONS` overrides this).
 //!
-//! `.ci/loom` runs them. Loom panics on a deadlock, so that each test also proves that no thread waits for ever
-//! while a permit is free.
+//! `.ci/loom` runs them. Loom panics on a deadlock, so that each test also proves that no thread waits for
+//! ever while a permit is free.
 
 use std::sync::Arc as StdArc;
 use std::task::{Poll, Wake, Waker};

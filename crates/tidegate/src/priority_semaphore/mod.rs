@@ -11,14 +11,15 @@
 //! the bit after it frees a permit. Bit and count are in one atomic integer, so that at least one of the two
 //! sides observes the other.
 //!
-//! A thread [keeps](self::kept_permits) the permits that it releases for its next calls, while at least half of the limit
-//! is free. Permits are kept only while the queue is empty, and all are returned before a call is queued or rejected, and
-//! after the limit was changed. So a call is rejected only at an instant at which no permit is free.
+//! A thread [keeps](self::kept_permits) the permits that it releases for its next calls, while at least half
+//! of the limit is free. Permits are kept only while the queue is empty, and all are returned before a call
+//! is queued or rejected, and after the limit was changed. So a call is rejected only at an instant at which
+//! no permit is free.
 //!
-//! A granted permit is in use from the grant on, also while its waiter is not polled. A [sweep](PrioritySemaphore::sweep)
-//! therefore revokes grants that no poll has accepted for a whole interval, and takes waiters whose time is up out of
-//! the queue. Every waiter sweeps when it is polled, so that a future that is kept without being polled delays the
-//! others by at most two intervals.
+//! A granted permit is in use from the grant on, also while its waiter is not polled. A
+//! [sweep](PrioritySemaphore::sweep) therefore revokes grants that no poll has accepted for a whole interval,
+//! and takes waiters whose time is up out of the queue. Every waiter sweeps when it is polled, so that a
+//! future that is kept without being polled delays the others by at most two intervals.
 //!
 //! ```text
 //!               a permit is free                poll
@@ -148,8 +149,8 @@ impl PrioritySemaphore {
         !self.can_acquire() && (self.max_queued == 0 || self.queue().is_full(priority, flow))
     }
 
-    /// Acquires a permit if one is free and the queue is empty: one compare-and-swap, unless other threads have to return
-    /// those that they keep.
+    /// Acquires a permit if one is free and the queue is empty: one compare-and-swap, unless other threads
+    /// have to return those that they keep.
     #[inline]
     pub(crate) fn try_acquire(&self) -> bool {
         self.kept.take(thread_shard())
@@ -185,8 +186,8 @@ impl PrioritySemaphore {
         }
     }
 
-    /// Acquires a permit, or joins the queue until `until`. A waiter that is displaced is woken, and queues again if there is
-    /// room for it.
+    /// Acquires a permit, or joins the queue until `until`. A waiter that is displaced is woken, and queues
+    /// again if there is room for it.
     pub(crate) fn try_acquire_or_enqueue(
         &self,
         priority: Priority,
@@ -250,8 +251,9 @@ impl PrioritySemaphore {
         matches!(waiter.state, WaiterState::Granted { .. })
     }
 
-    /// Takes the waiters whose time is up out of the queue, and revokes the permits that were granted before the last
-    /// sweep and not accepted since. At most one sweep is made in an interval; its cost grows with the queue.
+    /// Takes the waiters whose time is up out of the queue, and revokes the permits that were granted before
+    /// the last sweep and not accepted since. At most one sweep is made in an interval; its cost grows with
+    /// the queue.
     pub(crate) fn sweep(&self, now: Instant) {
         let mut last_sweep = unpoisoned(self.last_sweep.lock());
         if last_sweep.is_some_and(|last| now.saturating_duration_since(last) < SWEEP_INTERVAL) {
@@ -322,8 +324,8 @@ impl PrioritySemaphore {
         self.grant_waiting();
     }
 
-    /// Changes the limit without waking any waiter, for callers that hold a lock, where no thread keeps permits. A call
-    /// of [`grant_waiting`](Self::grant_waiting) must follow.
+    /// Changes the limit without waking any waiter, for callers that hold a lock, where no thread keeps
+    /// permits. A call of [`grant_waiting`](Self::grant_waiting) must follow.
     pub(crate) fn store_limit(&self, limit: usize) {
         let _ = self.update(|state| Some(state.with_limit(limit)));
     }

@@ -2,13 +2,14 @@
 
 use crate::Priority;
 
-/// While both priorities wait, a fifth of what is granted goes to batch: this much goes to interactive calls for each part
-/// that goes to batch.
+/// While both priorities wait, a fifth of what is granted goes to batch: this much goes to interactive calls
+/// for each part that goes to batch.
 ///
 /// With four, batch takes at most a fifth of the provider's capacity. The interactive queue drains at worst a
-/// quarter slower, and the first batch call waits for at most four times its own cost of interactive calls. Where all
-/// calls cost the same, four interactive grants lie between two batch grants, so at most one batch call overtakes the
-/// first interactive call: batch delays the head of the interactive queue by one service time and never by two.
+/// quarter slower, and the first batch call waits for at most four times its own cost of interactive calls.
+/// Where all calls cost the same, four interactive grants lie between two batch grants, so at most one batch
+/// call overtakes the first interactive call: batch delays the head of the interactive queue by one service
+/// time and never by two.
 const INTERACTIVE_WEIGHT: i128 = 4;
 
 /// The priority that shares what is granted with this one.
@@ -19,13 +20,13 @@ pub(crate) const fn other_than(priority: Priority) -> Priority {
     }
 }
 
-/// Selects the priority that is served next: the one whose first call would end first if both were served at the same time,
-/// each at its share (weighted fair queueing: Demers, Keshav and Shenker, "Analysis and Simulation of a Fair Queueing
-/// Algorithm", SIGCOMM 1989).
+/// Selects the priority that is served next: the one whose first call would end first if both were served at
+/// the same time, each at its share (weighted fair queueing: Demers, Keshav and Shenker, "Analysis and
+/// Simulation of a Fair Queueing Algorithm", SIGCOMM 1989).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PriorityShares {
-    /// The cost of the interactive calls granted ahead of a waiting batch call, less four times that of the batch calls granted
-    /// ahead of a waiting interactive one.
+    /// The cost of the interactive calls granted ahead of a waiting batch call, less four times that of the
+    /// batch calls granted ahead of a waiting interactive one.
     lead: i128,
 }
 
@@ -48,7 +49,8 @@ impl PriorityShares {
         }
     }
 
-    /// Records a grant of `cost` to `priority`. `other_waits`: it was made while calls of the other priority waited.
+    /// Records a grant of `cost` to `priority`. `other_waits`: it was made while calls of the other priority
+    /// waited.
     pub(super) fn record(&mut self, priority: Priority, cost: u64, other_waits: bool) {
         match priority {
             Priority::Interactive => {
@@ -62,15 +64,16 @@ impl PriorityShares {
         }
     }
 
-    /// The first calls of each priority have these costs now. What was granted ahead of larger calls that no longer wait is
-    /// forgotten as far as it exceeds what would have been granted ahead of these.
+    /// The first calls of each priority have these costs now. What was granted ahead of larger calls that no
+    /// longer wait is forgotten as far as it exceeds what would have been granted ahead of these.
     pub(super) fn bound(&mut self, interactive: Option<u64>, batch: Option<u64>) {
         let least = interactive.map_or(i128::MIN, |cost| -i128::from(cost));
         let most = batch.map_or(i128::MAX, |cost| INTERACTIVE_WEIGHT * i128::from(cost));
         self.lead = self.lead.clamp(least, most);
     }
 
-    /// What is granted to the other priority, if it waits all the time, before calls of `priority` that cost `cost` together.
+    /// What is granted to the other priority, if it waits all the time, before calls of `priority` that cost
+    /// `cost` together.
     pub(crate) fn granted_before(&self, priority: Priority, cost: u64) -> u64 {
         let cost = i128::from(cost);
         let other = match priority {
@@ -89,8 +92,9 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever the calls cost, the shares differ by less than a call of each from four to one, and what is granted to the
-        /// other priority before a call is what was expected, less at most one of its calls.
+        /// Whatever the calls cost, the shares differ by less than a call of each from four to one, and what
+        /// is granted to the other priority before a call is what was expected, less at most one of its
+        /// calls.
         #[test]
         fn grants_are_shared_by_cost(costs in prop::collection::vec((1u64..100, 1u64..100), 1..200), scale in 1u64..100) {
             let mut shares = PriorityShares::new();

@@ -1,7 +1,7 @@
 use std::iter::successors;
 
-/// Doubly linked lists that share one slab: inserting at the end, removing from any position and taking from either end
-/// are O(1).
+/// Doubly linked lists that share one slab: inserting at the end, removing from any position and taking from
+/// either end are O(1).
 ///
 /// Links are indices into the slab. A push allocates only when the slab has never held so many entries
 /// before.
@@ -55,8 +55,8 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
         self.ends[list].len
     }
 
-    /// Inserts `value` into a list, behind the last entry that may be `before` it, and returns its index. The cost grows with
-    /// the number of entries behind.
+    /// Inserts `value` into a list, behind the last entry that may be `before` it, and returns its index. The
+    /// cost grows with the number of entries behind.
     pub(super) fn insert(&mut self, list: usize, value: T, before: impl Fn(&T) -> bool) -> u32 {
         let (mut prev, mut next) = (self.ends[list].last, None);
         while let Some(index) = prev
@@ -130,8 +130,8 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
         Some(index)
     }
 
-    /// Visits every value with its list, and unlinks the entries for which `keep` returns false. Their indices stay valid
-    /// until they are [removed](Self::remove).
+    /// Visits every value with its list, and unlinks the entries for which `keep` returns false. Their
+    /// indices stay valid until they are [removed](Self::remove).
     pub(super) fn detach_unless(&mut self, mut keep: impl FnMut(&mut T, Option<usize>) -> bool) {
         for index in 0..self.entries.len() {
             let entry = &mut self.entries[index];

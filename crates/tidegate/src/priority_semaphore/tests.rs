@@ -244,8 +244,9 @@ fn a_small_limit_is_not_kept_by_threads() {
 }
 
 proptest::proptest! {
-    /// Whatever the interleaving: permits in use are those that were acquired, granted and accepted, the limit is kept, a
-    /// call is queued or rejected only if no permit is free, and at the end everything is free.
+    /// Whatever the interleaving: permits in use are those that were acquired, granted and accepted, the
+    /// limit is kept, a call is queued or rejected only if no permit is free, and at the end everything is
+    /// free.
     #[test]
     fn sweeps_lose_and_invent_no_permit(
         steps in proptest::collection::vec((0u8..12, 0usize..8, 0u64..700, 0usize..3), 1..300),

@@ -1,5 +1,5 @@
-//! The queue discipline: which waiter is granted the next permit. Plain code; every operation is O(1), except that an
-//! arrival passes the waiters of flows that have had more.
+//! The queue discipline: which waiter is granted the next permit. Plain code; every operation is O(1), except
+//! that an arrival passes the waiters of flows that have had more.
 
 use super::flows::{Flow, Flows};
 use super::priority_shares::{PriorityShares, other_than};
@@ -9,10 +9,10 @@ use crate::Priority;
 /// The waiters, in one list per priority. Each list has the same capacity, so that neither priority can
 /// fill the queue of the other.
 ///
-/// Every waiter has a cost. The lists share what is granted four to one, and the flows of a list share it in equal parts. An
-/// arrival whose turn comes sooner displaces the last waiter of a full list: a flow
-/// with many waiters can neither delay nor keep out the waiters of another. The waiters of one flow alone are served first
-/// come, first served.
+/// Every waiter has a cost. The lists share what is granted four to one, and the flows of a list share it in
+/// equal parts. An arrival whose turn comes sooner displaces the last waiter of a full list: a flow with many
+/// waiters can neither delay nor keep out the waiters of another. The waiters of one flow alone are served
+/// first come, first served.
 #[derive(Debug)]
 pub(crate) struct WaitQueue<T> {
     lists: SlabLists<Queued<T>, 2>,
@@ -71,8 +71,8 @@ impl<T> WaitQueue<T> {
         self.len(priority) >= self.max && !self.displaces(priority, flow)
     }
 
-    /// Adds a waiter of this cost to the list of its priority; `None` if that list is full. The waiter that it displaces, if
-    /// any, leaves its list; its ticket stays valid until it is removed.
+    /// Adds a waiter of this cost to the list of its priority; `None` if that list is full. The waiter that
+    /// it displaces, if any, leaves its list; its ticket stays valid until it is removed.
     pub(crate) fn enqueue(
         &mut self,
         priority: Priority,
@@ -155,8 +155,8 @@ impl<T> WaitQueue<T> {
         waiter
     }
 
-    /// Visits every waiter, also those that were popped. One for which `keep` returns false leaves its list; its ticket
-    /// stays valid until it is removed.
+    /// Visits every waiter, also those that were popped. One for which `keep` returns false leaves its list;
+    /// its ticket stays valid until it is removed.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         let Self { lists, flows, .. } = self;
         lists.detach_unless(|queued, list| {

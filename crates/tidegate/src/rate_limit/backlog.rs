@@ -49,8 +49,8 @@ impl Backlog {
         self.0[priority as usize]
     }
 
-    /// The cost of the queue ahead of a call of this cost: that of the calls of its own priority up to it, `own`, without
-    /// itself, and what is granted to the other priority before it.
+    /// The cost of the queue ahead of a call of this cost: that of the calls of its own priority up to it,
+    /// `own`, without itself, and what is granted to the other priority before it.
     pub(super) fn ahead_of(
         &self,
         priority: Priority,

@@ -12,8 +12,8 @@ use crate::thread_shard::thread_shard;
 pub(super) struct ConcurrentQueue {
     queue: Mutex<RateQueue>,
     credits: ThreadCredits,
-    /// The next calls that certainly leave half of every quota, and find no queue. Read without the lock, written under it. 0 if
-    /// the queue has to be looked at.
+    /// The next calls that certainly leave half of every quota, and find no queue. Read without the lock,
+    /// written under it. 0 if the queue has to be looked at.
     certain_calls: AtomicU32,
 }
 
@@ -21,7 +21,8 @@ pub(super) struct ConcurrentQueue {
 const ALL_CALLS: u32 = u32::MAX;
 
 impl ConcurrentQueue {
-    /// A queue of at most `max_waiting` calls of each priority. So many threads may admit calls without the lock.
+    /// A queue of at most `max_waiting` calls of each priority. So many threads may admit calls without the
+    /// lock.
     pub(super) fn new(limits: QuotaSet, max_waiting: usize, threads: usize, now: Instant) -> Self {
         let credits = ThreadCredits::new(threads, &limits, now);
         let queue = Mutex::new(RateQueue::new(limits, max_waiting));
@@ -59,15 +60,16 @@ impl ConcurrentQueue {
         }
     }
 
-    /// Locks the queue, and charges what threads have admitted on credit. There is no credit until the lock is released.
+    /// Locks the queue, and charges what threads have admitted on credit. There is no credit until the lock
+    /// is released.
     pub(super) fn lock(&self) -> MutexGuard<'_, RateQueue> {
         let mut queue = unpoisoned(self.queue.lock());
         self.close_credits(&mut queue);
         queue
     }
 
-    /// Admits a call on credit, and returns its number in the order of all calls, as far as it is known. Otherwise it
-    /// [locks](Self::lock) the queue.
+    /// Admits a call on credit, and returns its number in the order of all calls, as far as it is known.
+    /// Otherwise it [locks](Self::lock) the queue.
     #[inline]
     pub(super) fn admit_on_credit(&self, now: Instant) -> Result<u64, MutexGuard<'_, RateQueue>> {
         let shard = thread_shard();

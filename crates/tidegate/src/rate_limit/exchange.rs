@@ -21,8 +21,8 @@ impl Handle {
         }
     }
 
-    /// Starts or wakes the exchange for a call that a look at the queue has rejected, if the store cannot be reached: it is
-    /// tried again while there are calls.
+    /// Starts or wakes the exchange for a call that a look at the queue has rejected, if the store cannot be
+    /// reached: it is tried again while there are calls.
     pub(super) fn follow_up_peek(&self, queue: &mut RateQueue, now: Instant) {
         if queue.limits.shared().is_some_and(|shared| !shared.is_available()) {
             self.follow_up_shared(queue, now);
@@ -42,7 +42,8 @@ impl Handle {
         };
         let limit = Self(self.0.to_hold());
         spawn(async move { limit.exchange(guard).await });
-        // It needs the queue, which is locked here, before it ends by itself: there is no runtime, or it has ended.
+        // It needs the queue, which is locked here, before it ends by itself: there is no runtime, or it has
+        // ended.
         if !link.exchange.is_running() {
             queue.limits.on_unavailable(now);
         }
@@ -85,7 +86,8 @@ impl Handle {
         }
     }
 
-    /// Exchanges requests with the store until there is nothing to do. If this is aborted, the next call starts another.
+    /// Exchanges requests with the store until there is nothing to do. If this is aborted, the next call
+    /// starts another.
     async fn exchange(&self, guard: TaskGuard) {
         let (Some(link), mut guard) = (&self.0.store, Some(guard)) else { return };
         let name = self.shared_name(link);

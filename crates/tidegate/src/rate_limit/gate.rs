@@ -99,8 +99,8 @@ impl Handle {
         self.reserve_in(queue, cost, extensions, Arrival::First, now)
     }
 
-    /// Reserves room for a call in the locked queue, queues the call, or rejects it. A call whose reservation was returned
-    /// comes as [`Arrival::Returning`].
+    /// Reserves room for a call in the locked queue, queues the call, or rejects it. A call whose reservation
+    /// was returned comes as [`Arrival::Returning`].
     pub(super) fn reserve_in(
         &self,
         mut queue: MutexGuard<'_, RateQueue>,

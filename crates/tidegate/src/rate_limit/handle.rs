@@ -29,9 +29,9 @@ use crate::{
 
 /// The limit that a layer, its services and their clones share.
 ///
-/// If the layer has [keys](super::RateLimitLayer::key_by), [`of`](Self::of) finds the limit of a key. This handle then
-/// shows what a new key has left; [`waiting`](Self::waiting), [`ignored`](Self::ignored) and [`reset`](Self::reset) apply
-/// to all keys together.
+/// If the layer has [keys](super::RateLimitLayer::key_by), [`of`](Self::of) finds the limit of a key. This
+/// handle then shows what a new key has left; [`waiting`](Self::waiting), [`ignored`](Self::ignored) and
+/// [`reset`](Self::reset) apply to all keys together.
 #[derive(Clone)]
 pub struct Handle(pub(super) LayerState<RateLimitSettings, RateLimitState>);
 
@@ -152,23 +152,23 @@ impl Handle {
         state.limits.remaining(LimitUnit::is_tokens, clock::now()).filter(|_| state.limits.has_token_quota())
     }
 
-    /// How many requests could be sent at once with a full quota, or `None` without a quota. Of several quotas it
-    /// is the one with the least [remaining](Self::remaining).
+    /// How many requests could be sent at once with a full quota, or `None` without a quota. Of several
+    /// quotas it is the one with the least [remaining](Self::remaining).
     #[must_use]
     pub fn capacity(&self) -> Option<u32> {
         let capacity = self.lock().limits.capacity(|unit| unit == LimitUnit::Requests, clock::now());
         capacity.map(|capacity| u32::try_from(capacity).unwrap_or(u32::MAX))
     }
 
-    /// How many tokens could be spent at once with a full quota, or `None` without a token quota. Of several quotas
-    /// it is the one with the least [remaining](Self::tokens_remaining).
+    /// How many tokens could be spent at once with a full quota, or `None` without a token quota. Of several
+    /// quotas it is the one with the least [remaining](Self::tokens_remaining).
     #[must_use]
     pub fn tokens_capacity(&self) -> Option<u64> {
         self.lock().limits.capacity(LimitUnit::is_tokens, clock::now())
     }
 
-    /// How the limit is shared with other processes, or `None` if it is not. With keys it is that of the key for
-    /// which the store was unavailable, if there is one.
+    /// How the limit is shared with other processes, or `None` if it is not. With keys it is that of the key
+    /// for which the store was unavailable, if there is one.
     #[must_use]
     pub fn shared(&self) -> Option<SharedRate> {
         let own = |it: &Self| it.lock().limits.shared().map(|shared| shared.status());
@@ -217,8 +217,8 @@ impl Handle {
         self.sum(|it| it.0.ignored.load(Ordering::Relaxed))
     }
 
-    /// Resets all quotas to full, and drops what the provider has reported. Quotas that are shared with other processes stay
-    /// as they are in the store.
+    /// Resets all quotas to full, and drops what the provider has reported. Quotas that are shared with other
+    /// processes stay as they are in the store.
     pub fn reset(&self) {
         self.change_all(|it| {
             let fresh = it.0.settings().quota_set(clock::now());
@@ -240,8 +240,8 @@ impl Handle {
         self.peek_call(&call, deadline)
     }
 
-    /// The rejection that this request would get if it arrived now, with its cost, priority and deadline, by the
-    /// limit of its key if there are keys. Acquires nothing.
+    /// The rejection that this request would get if it arrived now, with its cost, priority and deadline, by
+    /// the limit of its key if there are keys. Acquires nothing.
     #[must_use]
     pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
         if let Some(rejection) = self.missing_key(request) {
@@ -273,7 +273,8 @@ impl Handle {
         self.0.has_token_quota.load(Ordering::Relaxed)
     }
 
-    /// Closes the gate after a 429, and after a failure of the provider that carries a wait, unless it serves other calls.
+    /// Closes the gate after a 429, and after a failure of the provider that carries a wait, unless it serves
+    /// other calls.
     #[inline]
     pub(super) fn on_outcome(&self, outcome: &Outcome, started: Instant) {
         match outcome {

@@ -22,8 +22,8 @@ pub(super) struct HeldLeases(VecDeque<Lease>);
 const MIN_USE: Duration = Duration::from_millis(5);
 
 impl Lease {
-    /// A lease that was requested at `sent`, and that begins after `wait` from `now`. The store took it at some time in
-    /// between, so that its end is counted from the request, and its begin from the reply.
+    /// A lease that was requested at `sent`, and that begins after `wait` from `now`. The store took it at
+    /// some time in between, so that its end is counted from the request, and its begin from the reply.
     pub(super) fn new(left: Vec<u64>, wait: Duration, length: Duration, sent: Instant, now: Instant) -> Self {
         let begins = Deadline::after(wait, now).instant();
         let expires = Deadline::after(wait.saturating_add(length), sent).instant();
@@ -55,7 +55,8 @@ impl HeldLeases {
         self.0.iter().map(|lease| lease.left.first().copied().unwrap_or_default()).sum()
     }
 
-    /// Reduces the amounts that are lacking by what is left. Returns when the last lease that this takes begins.
+    /// Reduces the amounts that are lacking by what is left. Returns when the last lease that this takes
+    /// begins.
     pub(super) fn cover(&self, lacks: &mut [u64], now: Instant) -> Instant {
         let mut begins = now;
         for lease in self.0.iter().filter(|lease| now < lease.expires) {

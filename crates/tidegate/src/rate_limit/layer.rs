@@ -190,9 +190,9 @@ impl RateLimitLayer {
         self.set(|settings| settings.max_wait = wait)
     }
 
-    /// At most `calls` of each [`Priority`](crate::Priority) wait in the queue. If it is full, the call that would be served
-    /// last is rejected at once: the new one, unless its tenant has less in the queue. While both priorities wait, a fifth of
-    /// the quota goes to batch calls.
+    /// At most `calls` of each [`Priority`](crate::Priority) wait in the queue. If it is full, the call that
+    /// would be served last is rejected at once: the new one, unless its tenant has less in the queue. While
+    /// both priorities wait, a fifth of the quota goes to batch calls.
     #[must_use]
     pub fn max_waiting(self, calls: usize) -> Self {
         self.set(|settings| settings.max_waiting = calls)
@@ -204,7 +204,8 @@ impl RateLimitLayer {
     /// Keeps a limit for each key: a tenant, a credential, a model, or any other part of a request. A report
     /// applies to the key of its request.
     ///
-    /// A key that has been idle until its quotas are full again is dropped. See [`Handle::of`] for the limit of a key.
+    /// A key that has been idle until its quotas are full again is dropped. See [`Handle::of`] for the limit
+    /// of a key.
     #[must_use]
     pub fn key_by(self, key: KeyBy) -> Self {
         self.set(|settings| settings.key_by = Some(key))
@@ -231,9 +232,9 @@ impl RateLimitLayer {
         self.set(|it| it.hooks.per_key = Some(Hook(Arc::new(settings))))
     }
 
-    /// Shares the configured quotas, and the time for which the provider closed the gate, with the other processes that use
-    /// this store; see [`store`](crate::store). Quotas that the provider reports are those of this process. The layer needs a
-    /// [name](Self::name), which is that of the shared state.
+    /// Shares the configured quotas, and the time for which the provider closed the gate, with the other
+    /// processes that use this store; see [`store`](crate::store). Quotas that the provider reports are those
+    /// of this process. The layer needs a [name](Self::name), which is that of the shared state.
     #[must_use]
     pub fn store(self, store: Store) -> Self {
         self.set(|settings| settings.hooks.store = Some(store))
@@ -246,8 +247,9 @@ impl RateLimitLayer {
         self
     }
 
-    /// Gives every service that this layer makes its own limit. With a [`store`](Self::store) the services of one name are
-    /// numbered in the order in which they are made, and processes share the limit of each number.
+    /// Gives every service that this layer makes its own limit. With a [`store`](Self::store) the services of
+    /// one name are numbered in the order in which they are made, and processes share the limit of each
+    /// number.
     #[must_use]
     pub fn per_service(self) -> Self {
         Self { per_service: Some(ServiceNumbers::default()), ..self }

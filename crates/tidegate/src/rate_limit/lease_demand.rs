@@ -15,8 +15,8 @@ pub(super) struct WaitingCalls {
 /// The amounts that this process requests from the store, and when.
 #[derive(Clone, Debug)]
 pub(super) struct LeaseDemand {
-    /// The store had no room within the longest wait: the time at which it will have, and the time until which no request is
-    /// sent because of that.
+    /// The store had no room within the longest wait: the time at which it will have, and the time until
+    /// which no request is sent because of that.
     full_until: Option<(Instant, Instant)>,
     /// The number of calls that the next lease ahead of need is for.
     calls_ahead: u64,
@@ -41,8 +41,8 @@ pub(super) struct Holdings<'a> {
     pub(super) processes: u32,
 }
 
-/// The longest time without a request after the store had no room. Other processes may return unused amounts earlier than
-/// the store expects room.
+/// The longest time without a request after the store had no room. Other processes may return unused amounts
+/// earlier than the store expects room.
 const FULL_FOR: Duration = Duration::from_millis(250);
 
 /// The most calls that a lease ahead of need is for.
@@ -153,8 +153,9 @@ impl LeaseDemand {
 }
 
 impl Holdings<'_> {
-    /// The same part of all amounts, so that none is more than a slice of its quota: what refills in half of a lease, or
-    /// an eighth of the share of this process in what is left; at most what the bucket holds, which would admit more at once.
+    /// The same part of all amounts, so that none is more than a slice of its quota: what refills in half of
+    /// a lease, or an eighth of the share of this process in what is left; at most what the bucket holds,
+    /// which would admit more at once.
     fn within_slices(&self, amounts: &[u64], now: Instant) -> Vec<u64> {
         let part =
             self.quotas.iter().zip(amounts).filter(|(_, amount)| **amount > 0).map(|(quota, amount)| {

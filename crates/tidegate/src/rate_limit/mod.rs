@@ -69,17 +69,17 @@
 //! - `on_limit` is `Reject`.
 //!
 //! The error is a [`Rejection`](crate::Rejection) of [`Gate::RateLimit`](crate::Gate::RateLimit) with E2001,
-//! 429, the quota with the longest wait (`tokens per minute`), and the time until there is room. If the deadline is the
-//! reason, it is one of [`Gate::Deadline`](crate::Gate::Deadline) with E3003, 504. With
+//! 429, the quota with the longest wait (`tokens per minute`), and the time until there is room. If the
+//! deadline is the reason, it is one of [`Gate::Deadline`](crate::Gate::Deadline) with E3003, 504. With
 //! [`KeyBy::model`](crate::KeyBy::model), a request without a model is rejected with E1001, 400.
 //!
 //! # Tokens
 //! A call *reserves* before it is sent: one request, the prompt tokens according to the
-//! [`Estimate`](crate::Estimate), and the most tokens that its response may have, up to a full quota. When the response has
-//! ended, the reservation is settled to the real use: the rest is returned, and use beyond the reservation is
-//! charged, so that later calls wait for it. However wrong the estimate is, a quota is therefore neither
-//! overrun for long nor left unused, and concurrent calls cannot each spend the same tokens. A call that
-//! costs more than a whole quota passes when that quota is full.
+//! [`Estimate`](crate::Estimate), and the most tokens that its response may have, up to a full quota. When
+//! the response has ended, the reservation is settled to the real use: the rest is returned, and use beyond
+//! the reservation is charged, so that later calls wait for it. However wrong the estimate is, a quota is
+//! therefore neither overrun for long nor left unused, and concurrent calls cannot each spend the same
+//! tokens. A call that costs more than a whole quota passes when that quota is full.
 //!
 //! The wire ([`ClassifyLayer`](crate::ClassifyLayer) below) records the use in the
 //! [`UsageMeter`](crate::UsageMeter) that the request carries:
@@ -95,31 +95,34 @@
 //! | is rejected by a layer below | nothing |
 //! | is dropped before it is sent | no tokens; the request itself only if a quota counts tokens |
 //!
-//! Of the tokens that a provider reports to have read from its cache of prompts, a quota counts those that count against the
-//! limits of the provider: OpenAI, DeepSeek, Gemini and Cohere report them as a part of the prompt and count them; Anthropic and
-//! Bedrock report them apart and do not. What Anthropic and Bedrock write to the cache counts. Groq does not count what was read,
-//! but reports it as a part of the prompt, so that a quota there settles to more than was used.
+//! Of the tokens that a provider reports to have read from its cache of prompts, a quota counts those that
+//! count against the limits of the provider: OpenAI, DeepSeek, Gemini and Cohere report them as a part of the
+//! prompt and count them; Anthropic and Bedrock report them apart and do not. What Anthropic and Bedrock
+//! write to the cache counts. Groq does not count what was read, but reports it as a part of the prompt, so
+//! that a quota there settles to more than was used.
 //!
 //! Without a wire below the whole reservation is kept. Without a token quota nothing is estimated and no body
 //! is watched.
 //!
 //! # Streams
 //! A reservation settles when the last byte of the response has been read, or when its body is dropped.
-//! Bodies pass through unchanged. A rate limit that is reported inside a stream closes the gate as a 429 does.
+//! Bodies pass through unchanged. A rate limit that is reported inside a stream closes the gate as a 429
+//! does.
 //!
 //! # Tenants
-//! In the queue the [tenants](crate::Tenant) take turns, as in that of [`backpressure`](crate::backpressure#tenants), and
-//! all requests without one are one tenant. They get equal parts of the quota that is short, in however many calls: of
-//! tokens, if those are short. A call is rejected because of the calls that are served before it, not because
-//! of those of a flood. The calls that it passes wait longer than they expected when they arrived, and are rejected when
-//! their wait exceeds `max_wait`.
+//! In the queue the [tenants](crate::Tenant) take turns, as in that of
+//! [`backpressure`](crate::backpressure#tenants), and all requests without one are one tenant. They get equal
+//! parts of the quota that is short, in however many calls: of tokens, if those are short. A call is rejected
+//! because of the calls that are served before it, not because of those of a flood. The calls that it passes
+//! wait longer than they expected when they arrived, and are rejected when their wait exceeds `max_wait`.
 //!
 //! # Reported limits
 //! `Retry-After` and 429 close the gate for all calls, until the latest time received. After that calls pass
 //! one by one. The first is delayed by a short random time, because other clients got the same `Retry-After`.
 //! A request quota with a period of up to a minute refills from there, because how large a burst may be
-//! depends on the provider. A `Retry-After` of another status than 429 is one of an overload. If calls that were sent after it are
-//! served, the overload is partial: the next ten such waits apply only to the calls that received them.
+//! depends on the provider. A `Retry-After` of another status than 429 is one of an overload. If calls that
+//! were sent after it are served, the overload is partial: the next ten such waits apply only to the calls
+//! that received them.
 //!
 //! Every response, successful or not, may report the state of the limits
 //! ([`ReportedLimits`](crate::ReportedLimits), read by the provider's classifier where there is one).
@@ -127,9 +130,9 @@
 //! count lowers what may be sent, and a higher one never raises it above the configured quota. Calls sent
 //! after the one that is answered are subtracted. A twentieth of a token limit is held back, because the
 //! provider estimates tokens in its own way. "Nothing left, reset in 1.5 s" closes the gate for 1.5 s, unless
-//! the limit is known to refill evenly; in that case its rate is kept, or, as long as the quota is not adopted, the gate
-//! closes until the next call has room. A reported quota that is not
-//! configured is adopted: at once if its period is reported, else once two responses imply the same period.
+//! the limit is known to refill evenly; in that case its rate is kept, or, as long as the quota is not
+//! adopted, the gate closes until the next call has room. A reported quota that is not configured is adopted:
+//! at once if its period is reported, else once two responses imply the same period.
 //!
 //! A reported limit holds as long as it is reported. It expires when successful responses have not reported
 //! it for its whole period, and for at least a minute, since not every response reports every limit. From
@@ -143,16 +146,18 @@
 //! # The algorithm
 //! The generic cell rate algorithm, a token bucket in one number: no window, of any offset, admits more than
 //! burst plus rate times time (a fixed window admits twice its limit across the boundary). Callers wait in a
-//! queue, first come, first served within their [`Priority`](crate::Priority) and tenant. While both priorities wait, batch
-//! calls get a fifth of the quota that is short, by what the calls cost and not by their number. A large batch call collects
-//! its part while interactive calls pass it, and holds up none of them. Only the first call in the queue sleeps, so no call wakes in vain and none overtakes another
-//! of its priority and tenant.
+//! queue, first come, first served within their [`Priority`](crate::Priority) and tenant. While both
+//! priorities wait, batch calls get a fifth of the quota that is short, by what the calls cost and not by
+//! their number. A large batch call collects its part while interactive calls pass it, and holds up none of
+//! them. Only the first call in the queue sleeps, so no call wakes in vain and none overtakes another of its
+//! priority and tenant.
 //!
 //! All decisions are made on plain values under a lock that is held for some dozen nanoseconds.
 //!
-//! From 80 000 requests a second on, a thread admits up to 64 calls on credit without the lock, within what is left of the
-//! quota. They are charged before any call waits or is rejected, and before anything is read. Because they are charged
-//! late, a call may be admitted later than by an exact count, by at most the calls of 0.1 ms for each thread.
+//! From 80 000 requests a second on, a thread admits up to 64 calls on credit without the lock, within what
+//! is left of the quota. They are charged before any call waits or is rejected, and before anything is read.
+//! Because they are charged late, a call may be admitted later than by an exact count, by at most the calls
+//! of 0.1 ms for each thread.
 //!
 //! # Common mistakes
 //! - One limiter per worker while the provider counts per account.
@@ -167,9 +172,9 @@
 //!   credential.
 //!
 //! # Cost
-//! A decision in integers, under a lock. Quotas of at least 80 000 calls a second admit on credit, which each thread
-//! counts for itself. Nothing is allocated, unless a quota counts tokens: then each prompt is read, in some ten
-//! microseconds for 100 KiB, and each call has a meter for its use.
+//! A decision in integers, under a lock. Quotas of at least 80 000 calls a second admit on credit, which each
+//! thread counts for itself. Nothing is allocated, unless a quota counts tokens: then each prompt is read, in
+//! some ten microseconds for 100 KiB, and each call has a meter for its use.
 
 mod backlog;
 mod concurrent_queue;

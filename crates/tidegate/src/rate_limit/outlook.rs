@@ -28,14 +28,16 @@ impl Default for RateOutlook {
 }
 
 impl Handle {
-    /// Whether any call would be admitted at once and leave half of every quota, if there are no keys. `false` also if that is not
-    /// certain; then an [outlook](Self::outlook_for) decides, and makes it certain for the next calls.
+    /// Whether any call would be admitted at once and leave half of every quota, if there are no keys.
+    /// `false` also if that is not certain; then an [outlook](Self::outlook_for) decides, and makes it
+    /// certain for the next calls.
     #[inline]
     pub(crate) fn certainly_admits(&self) -> bool {
         self.0.queue.has_certain()
     }
 
-    /// What this request would meet if it arrived at `now`, by the limit of its key if there are keys. Acquires nothing.
+    /// What this request would meet if it arrived at `now`, by the limit of its key if there are keys.
+    /// Acquires nothing.
     pub(crate) fn outlook_for<B: 'static>(&self, request: &Request<B>, now: Instant) -> RateOutlook {
         if !self.is_enabled() {
             return RateOutlook::default();
@@ -75,7 +77,8 @@ mod tests {
     use crate::rate_limit::cost::Reserved;
     use crate::{Payload, RateLimitLayer};
 
-    /// Calls, refunds, closed gates, reports and time in any order: what is certain is what a closer look finds.
+    /// Calls, refunds, closed gates, reports and time in any order: what is certain is what a closer look
+    /// finds.
     #[tokio::test(start_paused = true)]
     async fn what_is_certain_is_what_the_queue_has() {
         let request = || Request::new(Payload::from("{}"));

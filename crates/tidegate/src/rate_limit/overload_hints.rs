@@ -7,8 +7,9 @@ use crate::sync::unpoisoned;
 
 /// The waits that a provider reports with failures other than a 429, as `Retry-After` in a 529.
 ///
-/// The first closes the gate. If the provider serves calls after that, the overload is partial, and the waits apply only to
-/// the calls that received them: a provider that rejects half of the calls would otherwise get none most of the time.
+/// The first closes the gate. If the provider serves calls after that, the overload is partial, and the waits
+/// apply only to the calls that received them: a provider that rejects half of the calls would otherwise get
+/// none most of the time.
 #[derive(Debug, Default)]
 pub(super) struct OverloadHints {
     /// Whether there is a latest hint. Read without the lock.
@@ -26,7 +27,8 @@ struct OverloadHint {
     spared: u32,
 }
 
-/// The hints after a success that do not close the gate: it stays open if more than one call in so many is served.
+/// The hints after a success that do not close the gate: it stays open if more than one call in so many is
+/// served.
 const SPARED: u32 = 10;
 
 /// A hint is out of date after so many times its wait.

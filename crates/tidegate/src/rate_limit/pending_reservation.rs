@@ -16,7 +16,8 @@ use crate::priority_semaphore::Ticket;
 use crate::timer::LazySleep;
 use crate::{Deadline, Rejection, RejectionReason, clock};
 
-/// A call that waits for room. Dropping it leaves the queue, and refunds a reservation that was granted meanwhile.
+/// A call that waits for room. Dropping it leaves the queue, and refunds a reservation that was granted
+/// meanwhile.
 #[derive(Debug)]
 pub struct PendingReservation {
     handle: Handle,
@@ -96,7 +97,8 @@ impl PendingReservation {
             let waiter = queue.waiters.get_mut(ticket);
             if !is_waiting || now >= until || slot > until || is_refused {
                 let ticket = self.ticket.take().expect("checked above");
-                // Its waker may be the last of a task that owns another call of this queue: it is dropped without the lock.
+                // Its waker may be the last of a task that owns another call of this queue: it is dropped
+                // without the lock.
                 let waiter = queue.waiters.remove(ticket);
                 let call = waiter.call;
                 let result = match waiter.state {
@@ -156,7 +158,8 @@ impl PendingReservation {
         self.handle.0.settings().on_limit == OnLimit::Reject
     }
 
-    /// Replaces a reservation that lapsed and was refunded: a new one if there is room now, else a new place in the queue.
+    /// Replaces a reservation that lapsed and was refunded: a new one if there is room now, else a new place
+    /// in the queue.
     fn reserve_again(
         &mut self,
         queue: &mut RateQueue,
@@ -182,8 +185,8 @@ impl PendingReservation {
         }
     }
 
-    /// Whether a call that was granted at `now` is sent: before its deadline, and if its slot or its grant came within its longest
-    /// wait. A timer fires a little late, which is not the fault of the call.
+    /// Whether a call that was granted at `now` is sent: before its deadline, and if its slot or its grant
+    /// came within its longest wait. A timer fires a little late, which is not the fault of the call.
     fn is_in_time(&self, slot: Instant, now: Instant) -> bool {
         slot <= self.max_wait.instant() && !self.deadline.is_some_and(|deadline| deadline.is_past(now))
     }
@@ -192,8 +195,8 @@ impl PendingReservation {
         self.deadline.map_or(self.max_wait, |deadline| deadline.min(self.max_wait)).instant()
     }
 
-    /// The rejection of a call that has left the queue. It names the wait that the call would have if it arrived now; if
-    /// there is room by now, it names the quota that the call waited for.
+    /// The rejection of a call that has left the queue. It names the wait that the call would have if it
+    /// arrived now; if there is room by now, it names the quota that the call waited for.
     fn rejection(&self, queue: &RateQueue, call: &RateCall, now: Instant) -> Rejection {
         let shortfall = match queue.shortfall(call, now) {
             shortfall if shortfall.wait.is_zero() => Shortfall { quota: self.quota, ..shortfall },

@@ -1,15 +1,16 @@
 //! The queue of calls that wait for room in the quotas.
 //!
-//! Every access to the queue grants in order: every waiting call that has room by now gets its reservation, also when
-//! its future is not polled at that moment, and the next one is considered. A future that is kept without being polled
-//! therefore delays no other call. The first call in the queue sleeps until it has room; each of the others until its
-//! own slot, so that they wake one after the other.
+//! Every access to the queue grants in order: every waiting call that has room by now gets its reservation,
+//! also when its future is not polled at that moment, and the next one is considered. A future that is kept
+//! without being polled therefore delays no other call. The first call in the queue sleeps until it has room;
+//! each of the others until its own slot, so that they wake one after the other.
 //!
-//! The priorities and the tenants share the quotas by what their calls cost, and not by the number of calls. A call costs
-//! the time in which the quotas that are short refill it, and where several are short, the longest: the dominant resource
-//! (Ghodsi, Sekar, Zaharia and Stoica, "Multi-Resource Fair Queueing for Packet Processing", SIGCOMM 2012). While a large
-//! batch call waits, interactive calls pass it and leave room for the part of it that is due by then. It has room when its
-//! turn comes, and no interactive call waits while the whole of it refills.
+//! The priorities and the tenants share the quotas by what their calls cost, and not by the number of calls.
+//! A call costs the time in which the quotas that are short refill it, and where several are short, the
+//! longest: the dominant resource (Ghodsi, Sekar, Zaharia and Stoica, "Multi-Resource Fair Queueing for
+//! Packet Processing", SIGCOMM 2012). While a large batch call waits, interactive calls pass it and leave
+//! room for the part of it that is due by then. It has room when its turn comes, and no interactive call
+//! waits while the whole of it refills.
 //!
 //! ```text
 //!           no room                 its slot comes, or a call ends, or another call looks
@@ -34,8 +35,8 @@ use super::unsent::UnsentReservations;
 use crate::priority_semaphore::{Arrival, Flow, Order, Ticket, WaitQueue};
 use crate::{Deadline, Priority};
 
-/// The quotas of one gate and the calls that wait for them. It is read and changed under one lock, which is held for a
-/// few dozen nanoseconds and never across a wait.
+/// The quotas of one gate and the calls that wait for them. It is read and changed under one lock, which is
+/// held for a few dozen nanoseconds and never across a wait.
 #[derive(Debug)]
 pub(super) struct RateQueue {
     pub(super) limits: QuotaSet,
@@ -83,7 +84,8 @@ pub(super) enum RateWaiterState {
     Displaced,
 }
 
-/// The wakers of calls that were granted a reservation or became the first in the queue, to be called without the lock.
+/// The wakers of calls that were granted a reservation or became the first in the queue, to be called without
+/// the lock.
 #[must_use = "the calls wait until they are woken"]
 #[derive(Default)]
 pub(super) struct Wakers(Vec<Waker>);
@@ -133,8 +135,8 @@ impl RateQueue {
         Wakers(wakers)
     }
 
-    /// The room that the first call of this priority needs: for its cost, and for the part of the first batch call that is due
-    /// before it. The room in a shared quota cannot be kept.
+    /// The room that the first call of this priority needs: for its cost, and for the part of the first batch
+    /// call that is due before it. The room in a shared quota cannot be kept.
     fn needed_by_first(&mut self, priority: Priority) -> Option<CallCost> {
         let RateWaiter { queued: QueuedCost { mut cost, refill }, .. } = *self.waiters.first_of(priority)?;
         if priority == Priority::Interactive && !self.limits.is_shared() {
@@ -226,8 +228,8 @@ impl RateQueue {
         self.waiters.is_full(call.priority, call.flow)
     }
 
-    /// Queues a call that expects room after `wait`; `None` if the queue of its priority is full. The calls that it passes
-    /// expect room later.
+    /// Queues a call that expects room after `wait`; `None` if the queue of its priority is full. The calls
+    /// that it passes expect room later.
     pub(super) fn enqueue(
         &mut self,
         call: RateCall,

@@ -29,8 +29,8 @@ pub(super) struct QuotaSet {
     ramp: Option<ReopenRamp>,
     /// The total cost reserved since the start.
     total_spent: CallCost,
-    /// The configured quotas as they are shared with other processes. While the store is available it decides in their
-    /// place; else they hold the share of this process.
+    /// The configured quotas as they are shared with other processes. While the store is available it decides
+    /// in their place; else they hold the share of this process.
     shared: Option<Box<SharedQuotas>>,
 }
 
@@ -116,8 +116,8 @@ impl QuotaSet {
         Ok(Reserved { cost: *cost, at: now, total_spent: self.total_spent })
     }
 
-    /// The number of calls of a credit: at most what is refilled in `time`, and this part of a full quota. `None` unless
-    /// one quota, of requests, decides.
+    /// The number of calls of a credit: at most what is refilled in `time`, and this part of a full quota.
+    /// `None` unless one quota, of requests, decides.
     pub(super) fn credit_size(&self, time: Duration, part_of_burst: u64) -> Option<u64> {
         match &*self.configured {
             [QuotaCounter { quota, bucket }]
@@ -129,7 +129,8 @@ impl QuotaSet {
         }
     }
 
-    /// Whether so many calls may be admitted before they are charged, and half of the quota is left beside them.
+    /// Whether so many calls may be admitted before they are charged, and half of the quota is left beside
+    /// them.
     pub(super) fn has_room_for_credits(&mut self, calls: u64, now: Instant) -> bool {
         self.only_counter().is_some_and(|counter| {
             let half = counter.bucket.capacity() / 2;
@@ -183,8 +184,9 @@ impl QuotaSet {
         shortfall
     }
 
-    /// How long the quotas that have no room for a call of `cost` behind calls that cost `ahead` take to refill the cost, the
-    /// slowest of them. If all have room, as while the provider keeps the gate closed: the slowest of all.
+    /// How long the quotas that have no room for a call of `cost` behind calls that cost `ahead` take to
+    /// refill the cost, the slowest of them. If all have room, as while the provider keeps the gate closed:
+    /// the slowest of all.
     pub(super) fn refill_time(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Duration {
         let lacks_room = |counter: &&QuotaCounter| {
             let unit = counter.quota.unit;
@@ -200,9 +202,10 @@ impl QuotaSet {
         short.or_else(slowest).unwrap_or_default()
     }
 
-    /// The cost that is reserved: of the output, which only few calls use whole, at most a full quota. Otherwise one call that
-    /// is cut off, with an unknown use, would close a limit for as long as the caller's `max_tokens` takes to refill. What
-    /// is used beyond the reservation is charged when it is known.
+    /// The cost that is reserved: of the output, which only few calls use whole, at most a full quota.
+    /// Otherwise one call that is cut off, with an unknown use, would close a limit for as long as the
+    /// caller's `max_tokens` takes to refill. What is used beyond the reservation is charged when it is
+    /// known.
     pub(super) fn bounded(&self, cost: CallCost) -> CallCost {
         let counters = self.configured.iter().chain(self.reported.counters());
         let of_output = counters
@@ -211,9 +214,9 @@ impl QuotaSet {
         CallCost { output, ..cost }
     }
 
-    /// Replaces what a call reserved by what it used. A reported quota gets unused cost back only if no report has come
-    /// with this call or a later one, since a report shows how the provider counted it. Cost above the reservation is
-    /// charged to all.
+    /// Replaces what a call reserved by what it used. A reported quota gets unused cost back only if no
+    /// report has come with this call or a later one, since a report shows how the provider counted it. Cost
+    /// above the reservation is charged to all.
     pub(super) fn settle(&mut self, reserved: &Reserved, used: &CallCost, now: Instant) {
         self.settle_shared(reserved, used);
         let is_local = self.is_local();
@@ -262,9 +265,9 @@ impl QuotaSet {
         }
     }
 
-    /// Closes the gate until `until`, or until the current closing time if that is later. After that calls pass one by one,
-    /// as the later of `ramp` and the current ramp allows. The request quota with the shortest period then holds one request
-    /// and refills from there.
+    /// Closes the gate until `until`, or until the current closing time if that is later. After that calls
+    /// pass one by one, as the later of `ramp` and the current ramp allows. The request quota with the
+    /// shortest period then holds one request and refills from there.
     pub(super) fn close(&mut self, until: Instant, ramp: ReopenRamp, now: Instant) {
         if self.closed_until.is_some_and(|closed| closed >= until) {
             return;
@@ -297,8 +300,8 @@ impl QuotaSet {
         counted.map(|(_, left, capacity)| (left, capacity)).min().map(|(_, capacity)| capacity)
     }
 
-    /// The unit, the content and the capacity of each bucket: of all processes together, where the quotas are shared and
-    /// the store is available.
+    /// The unit, the content and the capacity of each bucket: of all processes together, where the quotas are
+    /// shared and the store is available.
     fn buckets(&self, now: Instant) -> impl Iterator<Item = (LimitUnit, u64, u64)> {
         let shared = self.shared.as_ref().filter(|shared| shared.is_available());
         let of = move |counter: &QuotaCounter| {
@@ -323,8 +326,8 @@ impl QuotaSet {
         configured.chain(self.reported.counters().map(part)).fold(1.0, f32::min)
     }
 
-    /// How many calls certainly leave half of every quota: time only adds room. It is 0 if that depends on more than
-    /// their number.
+    /// How many calls certainly leave half of every quota: time only adds room. It is 0 if that depends on
+    /// more than their number.
     pub(super) fn calls_to_half(&self, now: Instant) -> u32 {
         let is_closed = self.closed_for(now).is_some() || self.ramp.is_some();
         if is_closed || self.is_shared() || self.has_token_quota() {
@@ -405,7 +408,8 @@ impl QuotaSet {
     }
 
     /// Resets the quotas and drops the reports. `total_spent` stays: it distinguishes calls in flight from
-    /// later ones. Shared quotas stay, and so do the local shares of them that decide while there is no store.
+    /// later ones. Shared quotas stay, and so do the local shares of them that decide while there is no
+    /// store.
     pub(super) fn reset(&mut self, mut fresh: Self) {
         fresh.total_spent = self.total_spent;
         if let shared @ Some(_) = self.shared.take() {

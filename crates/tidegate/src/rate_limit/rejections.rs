@@ -19,8 +19,8 @@ impl Shortfall {
 }
 
 impl Settings {
-    /// The rejection of a call if its wait would be in vain. `shortfall` is the room that it lacks; `is_queue_full`:
-    /// it has no place in the queue.
+    /// The rejection of a call if its wait would be in vain. `shortfall` is the room that it lacks;
+    /// `is_queue_full`: it has no place in the queue.
     pub(super) fn reject_early(
         &self,
         is_queue_full: bool,

@@ -12,7 +12,8 @@ pub(super) struct ReopenRamp {
     ends: Instant,
 }
 
-/// The least number of calls that share the spread. Otherwise one without others behind it would take all of it.
+/// The least number of calls that share the spread. Otherwise one without others behind it would take all of
+/// it.
 const LEAST_SHARES: u32 = 8;
 
 impl ReopenRamp {
@@ -25,8 +26,8 @@ impl ReopenRamp {
         Self { next: later(spread.mul_f64(random.clamp(0.0, 1.0) / 2.0)), ends: later(spread) }
     }
 
-    /// The ramp in which each call passes at the later of two times. The rest of a closed time, as the store has it, is
-    /// short at its end: the ramp that belongs to all of it stays.
+    /// The ramp in which each call passes at the later of two times. The rest of a closed time, as the store
+    /// has it, is short at its end: the ramp that belongs to all of it stays.
     pub(super) fn later(self, other: Self) -> Self {
         Self { next: self.next.max(other.next), ends: self.ends.max(other.ends) }
     }
@@ -36,7 +37,8 @@ impl ReopenRamp {
         self.next.saturating_duration_since(now)
     }
 
-    /// Advances the ramp by one call. The `behind` calls that wait share the rest of the spread with those that may still come.
+    /// Advances the ramp by one call. The `behind` calls that wait share the rest of the spread with those
+    /// that may still come.
     pub(super) fn step(self, behind: usize, now: Instant) -> Option<Self> {
         let left = self.ends.checked_duration_since(now).filter(|left| !left.is_zero())?;
         let shares = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1).max(LEAST_SHARES);
@@ -65,7 +67,8 @@ mod tests {
         assert!(spread > Duration::from_millis(190) && spread <= Duration::from_millis(200), "{spread:?}");
     }
 
-    /// Regression: the second call of one that makes its calls one after the other waited for the whole spread.
+    /// Regression: the second call of one that makes its calls one after the other waited for the whole
+    /// spread.
     #[test]
     fn a_call_without_others_behind_it_takes_a_part_of_the_spread() {
         let until = Instant::now();

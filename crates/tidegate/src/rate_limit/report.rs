@@ -104,8 +104,8 @@ impl QuotaSet {
     }
 }
 
-/// The part of an empty limit that the next call needs: the cost of the last one. The tokens of a call are unknown as long
-/// as no quota counts them.
+/// The part of an empty limit that the next call needs: the cost of the last one. The tokens of a call are
+/// unknown as long as no quota counts them.
 fn part_for_a_call(unit: LimitUnit, limit: Option<u64>, last: &Reserved) -> f64 {
     const LEAST_OF_TOKENS: f64 = 0.05;
     let part = limit.map_or(1.0, |limit| last.cost.of(unit) as f64 / limit as f64);

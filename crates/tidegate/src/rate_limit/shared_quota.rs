@@ -51,7 +51,8 @@ impl SharedQuota {
         self.time_for(self.burst) / 2
     }
 
-    /// Holds back what refills within `lease`, so that what is spent at the end of a lease is within the quota.
+    /// Holds back what refills within `lease`, so that what is spent at the end of a lease is within the
+    /// quota.
     pub(super) fn hold_back(&mut self, lease: Duration) {
         let refilled = self.refilled_in(lease).min(self.whole_burst / 2);
         self.burst = (self.whole_burst - refilled).max(1);
@@ -105,7 +106,8 @@ impl SharedQuota {
         self.returned_since.or_else(|| (self.charged > 0 || self.spent_alone > 0).then_some(self.seen))
     }
 
-    /// A request for nothing, which reports nothing: it may be read long after it was sent, and more than once.
+    /// A request for nothing, which reports nothing: it may be read long after it was sent, and more than
+    /// once.
     pub(super) fn empty_request(&self, now: Instant) -> store::QuotaRequest {
         store::QuotaRequest {
             unit: self.unit,
@@ -122,8 +124,8 @@ impl SharedQuota {
         }
     }
 
-    /// The request for `amount`, with what is to be reported. What is returned is reported once, whether the request
-    /// arrives or not: twice would be more than was taken.
+    /// The request for `amount`, with what is to be reported. What is returned is reported once, whether the
+    /// request arrives or not: twice would be more than was taken.
     pub(super) fn request(&mut self, amount: u64, local_debt: u64, now: Instant) -> store::QuotaRequest {
         let age =
             self.returned_since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
@@ -138,7 +140,8 @@ impl SharedQuota {
         }
     }
 
-    /// The bucket of one of `processes` processes, each with its share of the quota: the rate, and the capacity.
+    /// The bucket of one of `processes` processes, each with its share of the quota: the rate, and the
+    /// capacity.
     pub(super) fn share(&self, processes: u32) -> (Rate, u64) {
         let parts = u64::from(processes.max(1));
         let burst = (self.whole_burst / parts).max(1);

@@ -1,5 +1,5 @@
-//! The quotas that are shared with other processes, as plain data: the leases, the next request to the store, and the amounts
-//! to report.
+//! The quotas that are shared with other processes, as plain data: the leases, the next request to the store,
+//! and the amounts to report.
 //!
 //! ```text
 //!             no lease has room, or the last is half used
@@ -47,7 +47,8 @@ pub struct SharedRate {
     pub available: bool,
     /// The processes that share the limit, as far as this one has seen.
     pub processes: u32,
-    /// The requests, or else the tokens, of the first quota that this process may spend without a reply of the store.
+    /// The requests, or else the tokens, of the first quota that this process may spend without a reply of
+    /// the store.
     pub leased: u64,
 }
 
@@ -97,7 +98,8 @@ impl SharedQuotas {
         SharedRate { available: self.is_available(), processes: self.processes(), leased }
     }
 
-    /// The processes that share the quotas: as configured, else as of the latest reply, else the most of another limit.
+    /// The processes that share the quotas: as configured, else as of the latest reply, else the most of
+    /// another limit.
     fn processes(&self) -> u32 {
         let seen = || self.seen_processes.largest();
         self.settings.processes.or(self.processes).unwrap_or_else(seen).max(1)
@@ -146,8 +148,8 @@ impl SharedQuotas {
         }
     }
 
-    /// How long the quotas without room for a call of `cost` behind calls that cost `ahead` take to refill the cost, the
-    /// slowest of them; `None` if all have room.
+    /// How long the quotas without room for a call of `cost` behind calls that cost `ahead` take to refill
+    /// the cost, the slowest of them; `None` if all have room.
     pub(super) fn refill_time(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Option<Duration> {
         let quotas = self.quotas.iter().enumerate().filter(|(index, quota)| {
             let room = quota.room(now).saturating_add(self.leases.left(*index, now));
@@ -211,7 +213,8 @@ impl SharedQuotas {
         }
     }
 
-    /// What to do next. `local_debt` is what the local share of each quota lacks while the store is unavailable.
+    /// What to do next. `local_debt` is what the local share of each quota lacks while the store is
+    /// unavailable.
     pub(super) fn next_step(
         &mut self,
         waiting: &WaitingCalls,
@@ -329,7 +332,8 @@ impl SharedQuotas {
         bucket
     }
 
-    /// The unit, the content and the capacity of a quota, as far as is known: the leases, and the room in the store.
+    /// The unit, the content and the capacity of a quota, as far as is known: the leases, and the room in the
+    /// store.
     pub(super) fn bucket(&self, index: usize, now: Instant) -> (LimitUnit, u64, u64) {
         let quota = &self.quotas[index];
         let left = quota.room(now).saturating_add(self.leases.left(index, now));

@@ -16,7 +16,8 @@ pub(super) struct StoreOutage {
     is_used: bool,
 }
 
-/// The shortest and the longest time until an unavailable store is tried again: as long as it has been unavailable.
+/// The shortest and the longest time until an unavailable store is tried again: as long as it has been
+/// unavailable.
 const RETRY_INTERVALS: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
 
 impl StoreOutage {

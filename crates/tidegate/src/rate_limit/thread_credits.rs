@@ -1,9 +1,10 @@
 //! Calls that threads admit without the lock of the queue, at rates at which they would contend for it.
 //!
-//! A thread gets a credit of some calls under the lock. It admits them alone, and they are charged to the quota later, as
-//! of the last of them, under the lock. No window admits more than the quota: a call is admitted on credit only if the
-//! quota would have room for the whole credits of all threads. Whatever else reads or changes the quota, or lets a call
-//! wait or rejects it, first charges what was used and closes all credits.
+//! A thread gets a credit of some calls under the lock. It admits them alone, and they are charged to the
+//! quota later, as of the last of them, under the lock. No window admits more than the quota: a call is
+//! admitted on credit only if the quota would have room for the whole credits of all threads. Whatever else
+//! reads or changes the quota, or lets a call wait or rejects it, first charges what was used and closes all
+//! credits.
 //!
 //! ```text
 //!              room for all credits                used up, or its lifetime is over
@@ -63,8 +64,8 @@ const CLOSED: u64 = USED_MASK;
 /// The end of the time that fits beside the calls used, after two years. There are no credits from then on.
 const MAX_NANOS: u64 = u64::MAX >> USED_BITS;
 
-/// A credit is at most what the quota refills in this time. That bounds how much later a call may be admitted because the
-/// calls on credit are charged as of the last of them.
+/// A credit is at most what the quota refills in this time. That bounds how much later a call may be admitted
+/// because the calls on credit are charged as of the last of them.
 const REFILL_TIME: Duration = Duration::from_micros(100);
 
 /// The most calls of a credit: the lock is taken once for this many.
@@ -76,8 +77,8 @@ const MIN_SIZE: u64 = if cfg!(tidegate_loom) { 1 } else { 8 };
 /// A credit is at most this part of a full quota.
 const PART_OF_BURST: u64 = 16;
 
-/// How long a credit is used after it was opened. It bounds how far the order of calls on credit, which the reports of a
-/// provider are matched with, is unknown.
+/// How long a credit is used after it was opened. It bounds how far the order of calls on credit, which the
+/// reports of a provider are matched with, is unknown.
 const LIFETIME_NANOS: u64 = 1_000_000;
 
 /// A quota that is read for other reasons as often as that is not worth a credit.
@@ -101,7 +102,8 @@ impl ThreadCredits {
         self.size
     }
 
-    /// Admits a call on the credit of this shard. Returns its number in the order of all calls, as far as it is known.
+    /// Admits a call on the credit of this shard. Returns its number in the order of all calls, as far as it
+    /// is known.
     #[inline]
     pub(super) fn try_use(&self, shard: usize, now: Instant) -> Option<u64> {
         let credit = self.shards.get(shard)?;
@@ -122,8 +124,8 @@ impl ThreadCredits {
         }
     }
 
-    /// Opens the credit of a shard and admits a call on it, if `limits` has room for all credits. Charges what the shard
-    /// has used. Called under the lock.
+    /// Opens the credit of a shard and admits a call on it, if `limits` has room for all credits. Charges
+    /// what the shard has used. Called under the lock.
     pub(super) fn open(
         &self,
         shard: usize,

@@ -1,7 +1,8 @@
 //! The reservations of calls that wait for a permit after they got their rate.
 //!
-//! One that is older than [`GRANT_LIFETIME`] cannot be sent, since it would be sent on top of the calls that are sent now. Its
-//! call reserves again, and so do later calls whose reservations it needs: they cannot overtake it.
+//! One that is older than [`GRANT_LIFETIME`] cannot be sent, since it would be sent on top of the calls that
+//! are sent now. Its call reserves again, and so do later calls whose reservations it needs: they cannot
+//! overtake it.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -73,8 +74,8 @@ impl UnsentReservation {
         Self { handle, number, cost: reserved.cost, meter }
     }
 
-    /// The reservation of a call that is sent now. If it cannot be sent any more, the call reserves again, and comes back to the
-    /// queue before the calls that came after it.
+    /// The reservation of a call that is sent now. If it cannot be sent any more, the call reserves again,
+    /// and comes back to the queue before the calls that came after it.
     pub(crate) fn send<B>(
         mut self,
         request: &Request<B>,

@@ -40,14 +40,15 @@ impl UsedConnections {
         }
     }
 
-    /// Whether `connection`, which has failed, had served a response. It is forgotten: its addresses may be those of a
-    /// fresh connection later.
+    /// Whether `connection`, which has failed, had served a response. It is forgotten: its addresses may be
+    /// those of a fresh connection later.
     pub(super) fn take(&self, connection: &Connected) -> bool {
         let of_addresses = |addresses| unpoisoned(self.0.lock()).pop(&addresses);
         addresses_of(connection).and_then(of_addresses).is_some_and(|it| it.served.is_some())
     }
 
-    /// For how long the connection has served nothing, now that a request is given up that was sent at `sent`.
+    /// For how long the connection has served nothing, now that a request is given up that was sent at
+    /// `sent`.
     fn silence(&self, connection: &Connected, sent: Instant) -> Duration {
         // A connection without addresses is not known to have served anything.
         let Some(addresses) = addresses_of(connection) else { return Duration::MAX };
@@ -71,8 +72,9 @@ fn addresses(extensions: &Extensions) -> Option<Addresses> {
     Some((info.local_addr(), info.remote_addr()))
 }
 
-/// The connection of a request in progress. If it is dropped before the response head, the connection may have died
-/// silently, and takes no new requests; unless it has served another response meanwhile, or is silent for a moment only.
+/// The connection of a request in progress. If it is dropped before the response head, the connection may
+/// have died silently, and takes no new requests; unless it has served another response meanwhile, or is
+/// silent for a moment only.
 pub(super) struct BusyConnection(Option<SentRequest>);
 
 struct SentRequest {
@@ -81,8 +83,8 @@ struct SentRequest {
     used: UsedConnections,
 }
 
-/// A shorter silence shows nothing about the connection. Otherwise each caller that leaves at once would cost the others a
-/// handshake.
+/// A shorter silence shows nothing about the connection. Otherwise each caller that leaves at once would cost
+/// the others a handshake.
 const LEAST_SILENCE: Duration = Duration::from_millis(100);
 
 impl BusyConnection {

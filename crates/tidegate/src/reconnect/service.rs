@@ -32,14 +32,15 @@ pub(super) struct Shared<S> {
 impl<S> Reconnect<S> {
     /// Sends requests with `inner`, and those that were not processed once more with `fresh`.
     ///
-    /// `fresh` is a client like `inner` that keeps no connections (`pool_max_idle_per_host(0)`). It may be a clone of
-    /// `inner`; then the second request, too, may be sent over a kept connection that is closed.
+    /// `fresh` is a client like `inner` that keeps no connections (`pool_max_idle_per_host(0)`). It may be a
+    /// clone of `inner`; then the second request, too, may be sent over a kept connection that is closed.
     #[must_use]
     pub fn new(inner: S, fresh: S) -> Self {
         Self::with(inner, fresh, true)
     }
 
-    /// Sends requests as [`new`](Self::new) does, with a client that does not report the connection of a request.
+    /// Sends requests as [`new`](Self::new) does, with a client that does not report the connection of a
+    /// request.
     #[cfg(feature = "reqwest")]
     pub(crate) fn without_report(inner: S, fresh: S) -> Self {
         Self::with(inner, fresh, false)

@@ -21,8 +21,8 @@ pub(super) struct Budget {
 /// One retry.
 const RETRY: u64 = 1_000;
 
-/// The largest balance: 100 retries, ten seconds of the default floor. So a long time without failures does not pay for an
-/// outage.
+/// The largest balance: 100 retries, ten seconds of the default floor. So a long time without failures does
+/// not pay for an outage.
 const CAP: u64 = 100 * RETRY;
 
 impl Budget {

@@ -220,16 +220,16 @@ impl<S> RetryCall<S> {
         takes_over
     }
 
-    /// Whether the circuit is certain to reject an attempt after this wait: the response at hand is worth more than a later
-    /// rejection.
+    /// Whether the circuit is certain to reject an attempt after this wait: the response at hand is worth
+    /// more than a later rejection.
     fn stays_open(&mut self, wait: Duration) -> bool {
         self.rebuild_next();
         let gates = self.shared.gates_below.as_ref();
         gates.is_some_and(|gates| gates.stays_open(wait, self.next.as_deref()))
     }
 
-    /// Takes one attempt of this call's budget and one retry of the budget of all calls; or neither. After a rejection the
-    /// next attempt is no further one for the provider, and takes no retry.
+    /// Takes one attempt of this call's budget and one retry of the budget of all calls; or neither. After a
+    /// rejection the next attempt is no further one for the provider, and takes no retry.
     fn can_afford_another(&self, rejection: Option<&Rejection>) -> bool {
         let was_unsent = rejection.is_some_and(|rejection| !rejection.follows_attempt());
         let withdraw = || was_unsent || self.shared.handle.withdraw();

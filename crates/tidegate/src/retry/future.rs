@@ -93,8 +93,8 @@ where
 }
 
 impl<S: Clone> RetryCall<S> {
-    /// The decision about a response. One that is returned carries the trail of its call, if there was more than one
-    /// attempt.
+    /// The decision about a response. One that is returned carries the trail of its call, if there was more
+    /// than one attempt.
     #[inline]
     fn on_response<R>(&mut self, response: &mut Response<R>) -> RetryDecision {
         self.was_sent = true;
@@ -111,7 +111,8 @@ impl<S: Clone> RetryCall<S> {
         self.decide(&errors::outcome_of(&**error), error.rejection(), self.saved.is_some())
     }
 
-    /// Prepares the request of the attempt that begins. Keeps a copy for the next attempt, unless none may follow.
+    /// Prepares the request of the attempt that begins. Keeps a copy for the next attempt, unless none may
+    /// follow.
     fn prepare(&mut self, mut head: Parts, body: Payload, service: &S) -> Request<Payload> {
         let may_follow = self.begin_attempt();
         self.mark_attempt(&mut head);

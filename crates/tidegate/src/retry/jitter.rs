@@ -8,8 +8,8 @@ use crate::durations::scaled;
 
 /// The random part of a wait.
 ///
-/// It does not apply to a wait given by the provider, which is only ever lengthened: by up to a tenth, or by up to 50 ms if
-/// that is more.
+/// It does not apply to a wait given by the provider, which is only ever lengthened: by up to a tenth, or by
+/// up to 50 ms if that is more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]

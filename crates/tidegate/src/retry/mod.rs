@@ -1,8 +1,9 @@
-//! Retries a failed attempt if the failure is transient, the deadline allows it and the retry budget covers it.
+//! Retries a failed attempt if the failure is transient, the deadline allows it and the retry budget covers
+//! it.
 //!
 //! # When to use it
-//! In front of everything that is acquired per attempt (permits, reservations, circuit admissions). Model providers
-//! fail for seconds at a time; a retry hides most of these failures from the user.
+//! In front of everything that is acquired per attempt (permits, reservations, circuit admissions). Model
+//! providers fail for seconds at a time; a retry hides most of these failures from the user.
 //!
 //! # Example
 //! ```
@@ -49,54 +50,57 @@
 //! | `body_cap` | `33_554_432` | bytes of a request body that are buffered |
 //!
 //! # What is retried
-//! A failure is retried if its code is retryable (rate limited, server error, overloaded, timeout, conflict) and the
-//! provider does not forbid it (`x-should-retry: false`). A failure with `x-should-retry: true` is retried as well.
-//! A wait given by the provider replaces the back-off, and its jitter only ever lengthens it. A wait of zero stands for
-//! the back-off, and is only lengthened as well. The attempt is *not*
-//! retried, so that a fallback can act at once, if that wait exceeds `max_delay` or the deadline, or if the limit is a
+//! A failure is retried if its code is retryable (rate limited, server error, overloaded, timeout, conflict)
+//! and the provider does not forbid it (`x-should-retry: false`). A failure with `x-should-retry: true` is
+//! retried as well. A wait given by the provider replaces the back-off, and its jitter only ever lengthens
+//! it. A wait of zero stands for the back-off, and is only lengthened as well. The attempt is *not* retried,
+//! so that a fallback can act at once, if that wait exceeds `max_delay` or the deadline, or if the limit is a
 //! daily or spend limit. A rejection by one of the gates is not retried either, unless
 //! [`retry_rejections`](RetryLayer::retry_rejections) is set and the wait fits the deadline.
 //!
-//! The extensions of a request may hold a policy for this call, [`RetryOverride`], and a number of attempts for its
-//! retries and fallbacks together, [`AttemptBudget`](crate::AttemptBudget). An error can be marked as retryable or not:
-//! [`RetryableError`], [`NonRetryableError`]. If a fallback chain sends the request to a target again, after a cooldown
-//! or with a simplified prompt, that target gets exactly one attempt and no retries.
+//! The extensions of a request may hold a policy for this call, [`RetryOverride`], and a number of attempts
+//! for its retries and fallbacks together, [`AttemptBudget`](crate::AttemptBudget). An error can be marked as
+//! retryable or not: [`RetryableError`], [`NonRetryableError`]. If a fallback chain sends the request to a
+//! target again, after a cooldown or with a simplified prompt, that target gets exactly one attempt and no
+//! retries.
 //!
 //! [`RetryLayer::run`] retries a function, which is not a service, by the same rules.
 //!
 //! # Waits
-//! [`Strategy`] sets how the waits grow, and [`Jitter`] sets their random part. `max_delay` bounds the result of both.
-//! The adaptive strategy waits longer while the layer's own recent attempts fail or are slow, or while the load is high.
-//! A signal that is not measured changes nothing.
+//! [`Strategy`] sets how the waits grow, and [`Jitter`] sets their random part. `max_delay` bounds the result
+//! of both. The adaptive strategy waits longer while the layer's own recent attempts fail or are slow, or
+//! while the load is high. A signal that is not measured changes nothing.
 //!
 //! # Rejections
-//! The layer does not reject when the attempts are used up: the last real response or error is returned unchanged. The
-//! call has no response only in two cases: the deadline passes while the request body is still being read, or no inner
-//! service becomes ready for another attempt, by the deadline or at all. It then ends in a
-//! [`Rejection`](crate::Rejection) with E3003, or in the error of the service. The first attempt is always started; the
-//! gates and timeouts below reject it if the deadline has passed.
+//! The layer does not reject when the attempts are used up: the last real response or error is returned
+//! unchanged. The call has no response only in two cases: the deadline passes while the request body is still
+//! being read, or no inner service becomes ready for another attempt, by the deadline or at all. It then ends
+//! in a [`Rejection`](crate::Rejection) with E3003, or in the error of the service. The first attempt is
+//! always started; the gates and timeouts below reject it if the deadline has passed.
 //!
 //! # Streams
-//! Nothing is retried once a successful head has arrived, since the caller may have read from the body. A request body
-//! up to [`body_cap`](RetryLayer::body_cap) is buffered so that it can be sent again; a longer one is sent once. A failed
-//! response is dropped before the wait, so that it holds neither a connection nor a permit. Time that is reserved for a
-//! fallback ([`reserve_for_fallback`](RetryLayer::reserve_for_fallback)) remains available to a response body that has
+//! Nothing is retried once a successful head has arrived, since the caller may have read from the body. A
+//! request body up to [`body_cap`](RetryLayer::body_cap) is buffered so that it can be sent again; a longer
+//! one is sent once. A failed response is dropped before the wait, so that it holds neither a connection nor
+//! a permit. Time that is reserved for a fallback
+//! ([`reserve_for_fallback`](RetryLayer::reserve_for_fallback)) remains available to a response body that has
 //! begun.
 //!
 //! # Why a budget
-//! `max_retries` bounds one call. When every call fails, it multiplies the load on a provider that is overloaded
-//! already. The retry budget bounds all calls together: retries add at most a fifth to the traffic, plus a floor for
-//! times of low traffic. The attempt after a rejection by a gate is not paid for: the rejected one was no load. An [`AttemptBudget`](crate::AttemptBudget) bounds one call over all its targets: three retries
-//! at each of three targets are twelve attempts.
+//! `max_retries` bounds one call. When every call fails, it multiplies the load on a provider that is
+//! overloaded already. The retry budget bounds all calls together: retries add at most a fifth to the
+//! traffic, plus a floor for times of low traffic. The attempt after a rejection by a gate is not paid for:
+//! the rejected one was no load. An [`AttemptBudget`](crate::AttemptBudget) bounds one call over all its
+//! targets: three retries at each of three targets are twelve attempts.
 //!
 //! # Common mistakes
-//! Retrying `insufficient_quota`. Retrying earlier than `retry-after` allows. Retrying in the client below and here as
-//! well.
+//! Retrying `insufficient_quota`. Retrying earlier than `retry-after` allows. Retrying in the client below
+//! and here as well.
 //!
 //! # Cost
-//! A call that may be repeated has one allocation: its state, with a copy of the request, which is made before it is
-//! sent, since a service consumes its request. A body in memory is shared and not copied. A call that succeeds takes
-//! no lock.
+//! A call that may be repeated has one allocation: its state, with a copy of the request, which is made
+//! before it is sent, since a service consumes its request. A body in memory is shared and not copied. A call
+//! that succeeds takes no lock.
 
 mod backoff;
 mod budget;

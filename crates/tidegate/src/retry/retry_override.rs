@@ -7,8 +7,8 @@ use super::{Jitter, LoadSignals, Strategy};
 
 /// A retry policy for one call, in the extensions of its request.
 ///
-/// Values that are not set remain those of the layer, as does the retry budget of all calls. The override applies to
-/// every retry layer that the call passes, including those of the other targets of a chain.
+/// Values that are not set remain those of the layer, as does the retry budget of all calls. The override
+/// applies to every retry layer that the call passes, including those of the other targets of a chain.
 ///
 /// ```
 /// use http::Request;

@@ -19,13 +19,14 @@ use crate::rejected::deadline_passed;
 use crate::{BoxError, Deadline, Elapsed, ErrorCode, Failure, FailureKind, Outcome, Rejection, Trail, clock};
 
 impl RetryLayer {
-    /// Runs `operation` until it succeeds or may not be retried, by the policy, the retry budget and the statistics
-    /// of this layer. A function that does not wait is run in an `async` closure.
+    /// Runs `operation` until it succeeds or may not be retried, by the policy, the retry budget and the
+    /// statistics of this layer. A function that does not wait is run in an `async` closure.
     ///
-    /// An error is classified by the types anywhere in its chain. A [`NonRetryableError`](super::NonRetryableError) is
-    /// not retried. Retried are a [`RetryableError`](super::RetryableError), a timeout or a broken connection of the
-    /// standard library or of tokio, and a [`Failure`] with a retryable code. Any other error is not retried, since a
-    /// function fails for more reasons than a connection does.
+    /// An error is classified by the types anywhere in its chain. A
+    /// [`NonRetryableError`](super::NonRetryableError) is not retried. Retried are a
+    /// [`RetryableError`](super::RetryableError), a timeout or a broken connection of the standard library or
+    /// of tokio, and a [`Failure`] with a retryable code. Any other error is not retried, since a function
+    /// fails for more reasons than a connection does.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicU32, Ordering};

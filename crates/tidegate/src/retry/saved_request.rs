@@ -16,7 +16,8 @@ pub(super) struct SavedRequest {
     body: Payload,
 }
 
-/// Headers in the order of their map, each in four parts: its mark, the lengths of its name and its value, both texts.
+/// Headers in the order of their map, each in four parts: its mark, the lengths of its name and its value,
+/// both texts.
 #[derive(Default)]
 struct SavedHeaders(Vec<u8>);
 

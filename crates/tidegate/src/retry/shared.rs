@@ -7,9 +7,9 @@ use crate::thread_shard::ByThread;
 
 /// State that a service, its clones and their calls in progress share. Each thread has a copy.
 ///
-/// A copy is one allocation, so that each call updates one reference count when it begins and one when it ends. A
-/// stack consists of a dozen shared parts. A clone of the stack for every call, for a second attempt that is
-/// rarely made, updated the reference counts of all of them twice.
+/// A copy is one allocation, so that each call updates one reference count when it begins and one when it
+/// ends. A stack consists of a dozen shared parts. A clone of the stack for every call, for a second attempt
+/// that is rarely made, updated the reference counts of all of them twice.
 // Two cache lines, because processors prefetch them in pairs.
 #[repr(align(128))]
 pub(super) struct RetryShared<S> {

@@ -18,8 +18,8 @@ impl Mistake {
     }
 
     /// The key or variable with the invalid value, such as `retry.max_delay` or `AI_LIB_RPS`. Empty if the
-    /// problem concerns the whole configuration. Its names are those of the file: when the mistake is displayed, one that may
-    /// be a secret is left out.
+    /// problem concerns the whole configuration. Its names are those of the file: when the mistake is
+    /// displayed, one that may be a secret is left out.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key

@@ -1,12 +1,13 @@
-//! What a message may repeat of a configuration. A key or a password can stand in any wrong place of it, and messages are
-//! logged: nothing is repeated that may be one.
+//! What a message may repeat of a configuration. A key or a password can stand in any wrong place of it, and
+//! messages are logged: nothing is repeated that may be one.
 
 use std::fmt::Display;
 
 /// The longest value that is too short for a secret, in characters.
 const SHORT: usize = 5;
 
-/// The longest word of a name, and the longest with digits or capitals in any place. Words of settings have up to 11 letters.
+/// The longest word of a name, and the longest with digits or capitals in any place. Words of settings have
+/// up to 11 letters.
 const LONGEST_WORD: usize = 15;
 const LONGEST_MIXED_WORD: usize = 4;
 
@@ -16,7 +17,8 @@ const SEPARATORS: &str = "-_./:*#|[] ";
 /// What stands in place of a text that may be a secret.
 const REDACTED: &str = "[redacted]";
 
-/// The end of a message about a value that is not the expected one: the value, if it is too short for a secret.
+/// The end of a message about a value that is not the expected one: the value, if it is too short for a
+/// secret.
 ///
 /// ```
 /// use tidegate::config::found;
@@ -30,7 +32,8 @@ pub fn found(value: impl Display) -> String {
     if is_short(value.trim_matches(['"', '`'])) { format!(", found {value}") } else { String::new() }
 }
 
-/// `name`, or what stands in place of one that may be a secret: a long word in it has digits or capitals, as no name has.
+/// `name`, or what stands in place of one that may be a secret: a long word in it has digits or capitals, as
+/// no name has.
 ///
 /// ```
 /// use tidegate::config::redacted;

@@ -76,14 +76,14 @@ impl ResilienceBuilder {
         Self { name: name.into(), ..self }
     }
 
-    /// The targets that are tried after this one. The gates are those of the first target: a call that they reject falls
-    /// back. A limit of the callers goes around the stack.
+    /// The targets that are tried after this one. The gates are those of the first target: a call that they
+    /// reject falls back. A limit of the callers goes around the stack.
     pub fn fallback(self, fallback: FallbackLayer) -> Self {
         Self { fallback, ..self }
     }
 
-    /// Hedges of late calls: at the targets of the [`fallback`](Self::fallback), else at this one. It replaces the hedges of
-    /// the fallback.
+    /// Hedges of late calls: at the targets of the [`fallback`](Self::fallback), else at this one. It
+    /// replaces the hedges of the fallback.
     pub fn hedge(self, hedge: HedgeLayer) -> Self {
         Self { hedge: Some(hedge), ..self }
     }
@@ -116,8 +116,9 @@ impl ResilienceBuilder {
         Self { circuit_breaker, ..self }
     }
 
-    /// Shares the quotas of the rate limit, the time for which the provider closed it, and the state of the circuit with the
-    /// other processes that use this store, under the name of the stack; see [`store`](crate::store).
+    /// Shares the quotas of the rate limit, the time for which the provider closed it, and the state of the
+    /// circuit with the other processes that use this store, under the name of the stack; see
+    /// [`store`](crate::store).
     pub fn store(self, store: Store) -> Self {
         Self {
             rate_limit: self.rate_limit.store(store.clone()),
@@ -141,8 +142,8 @@ impl ResilienceBuilder {
     }
 
     /// The attempts of the whole call, retries and fallbacks together. It sets the
-    /// [`AttemptBudget`](crate::AttemptBudget) of a request that has none. Zero is raised to one. By default each
-    /// layer counts its own attempts.
+    /// [`AttemptBudget`](crate::AttemptBudget) of a request that has none. Zero is raised to one. By default
+    /// each layer counts its own attempts.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.call_limits = self.call_limits.max_attempts(attempts);
         self
@@ -232,10 +233,12 @@ impl ResilienceLayer {
     fn stack<S>(&self, inner: S) -> Stack<S> {
         // Per attempt: clocks and classification, which arm one timer.
         let wire = self.classify.wire().within(Some(self.attempt_timeout)).metrics(self.metrics);
-        // Per attempt: a permit first, so that the number of waits for the rate is bounded too; then a request and its
-        // tokens, refunded if the circuit rejects; the circuit last, so that it counts exactly the attempts that are sent.
+        // Per attempt: a permit first, so that the number of waits for the rate is bounded too; then a
+        // request and its tokens, refunded if the circuit rejects; the circuit last, so that it counts
+        // exactly the attempts that are sent.
         let attempt = Attempt::with_wire(inner, self.gates.clone(), wire);
-        // Per call: outside of the gates, so that every attempt passes them all and no permit is held in a wait.
+        // Per call: outside of the gates, so that every attempt passes them all and no permit is held in a
+        // wait.
         let retry = self.retry.layer(attempt);
         // Per call: the next target, once the stack of the first target has failed.
         self.fallback.layer(retry)

@@ -33,7 +33,8 @@ impl CallLimits {
         Self { attempts: Some(attempts), ..self }
     }
 
-    /// The caller may shorten the time with this header. A time of the caller that passes is no failure of the provider.
+    /// The caller may shorten the time with this header. A time of the caller that passes is no failure of
+    /// the provider.
     pub fn timeout_header(self, header: TimeoutHeader) -> Self {
         Self { header: Some(header), ..self }
     }

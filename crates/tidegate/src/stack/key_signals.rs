@@ -10,27 +10,28 @@ use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::{backpressure, circuit_breaker, rate_limit};
 
-/// The state that the gates have for one key at one moment, ready to be serialised. Times are in milliseconds.
+/// The state that the gates have for one key at one moment, ready to be serialised. Times are in
+/// milliseconds.
 ///
-/// A gate without keys shows the state that all keys share. A gate that has no state of the key, because there was no
-/// request yet or because the state was like new and was dropped, shows that of a new key.
+/// A gate without keys shows the state that all keys share. A gate that has no state of the key, because
+/// there was no request yet or because the state was like new and was dropped, shows that of a new key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct KeySignals {
-    /// The id of the key; `None` if no gate has keys. If the gates have different keys, that of the outermost gate
-    /// that has one.
+    /// The id of the key; `None` if no gate has keys. If the gates have different keys, that of the outermost
+    /// gate that has one.
     pub key: Option<KeyId>,
     /// `closed`, `open` or `half_open`.
     pub circuit_state: State,
     /// The time until an open circuit admits a probe.
     pub cooldown_remaining_ms: Option<u64>,
-    /// The share of failed calls in the window, from 0 to 1. `None` without calls, or if the window is a time and there is
-    /// no `failure_rate_threshold`. While the circuit is open, the share when it opened.
+    /// The share of failed calls in the window, from 0 to 1. `None` without calls, or if the window is a time
+    /// and there is no `failure_rate_threshold`. While the circuit is open, the share when it opened.
     pub failure_rate: Option<f64>,
     /// The share of slow calls in the window, from 0 to 1; `None` without a `slow_call_threshold`.
     pub slow_call_rate: Option<f64>,
-    /// Whether the two shares are those of all processes, through a store; `false` while the store does not reply, and `None`
-    /// if each process has a window of its own.
+    /// Whether the two shares are those of all processes, through a store; `false` while the store does not
+    /// reply, and `None` if each process has a window of its own.
     pub circuit_window_shared: Option<bool>,
     /// The latest failure that counted against the provider.
     pub last_failure: Option<LastFailure>,
@@ -60,8 +61,8 @@ pub struct KeySignals {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct CircuitForAlerts {
     pub(crate) rates: EvaluatedRates,
-    /// The rates from before the cooldown of a circuit that is half-open without a probe: nothing shows whether its target has
-    /// recovered.
+    /// The rates from before the cooldown of a circuit that is half-open without a probe: nothing shows
+    /// whether its target has recovered.
     pub(crate) idle_rates: EvaluatedRates,
     /// Whether it is open, or half-open with a probe.
     pub(crate) is_open: bool,
@@ -142,7 +143,8 @@ impl KeySignals {
         keys.into_iter().map(of).collect()
     }
 
-    /// Sorts by the number of calls in flight and waiting, most first; among equals those that are not healthy come first.
+    /// Sorts by the number of calls in flight and waiting, most first; among equals those that are not
+    /// healthy come first.
     pub(super) fn sort_by_calls(signals: &mut [Self]) {
         signals.sort_by_cached_key(|it| {
             let calls = it.current_inflight + it.queued + it.rate_waiting;
@@ -156,8 +158,9 @@ impl KeySignals {
         self.circuit_state == State::Closed && self.rate_closed_ms.is_none()
     }
 
-    /// The health, from 0 to 1. It is 0 while the circuit is open. Otherwise it is the share of calls that did not fail, as
-    /// far as that is measured; half of that while the circuit is half-open or the provider has closed the rate limit.
+    /// The health, from 0 to 1. It is 0 while the circuit is open. Otherwise it is the share of calls that
+    /// did not fail, as far as that is measured; half of that while the circuit is half-open or the provider
+    /// has closed the rate limit.
     #[must_use]
     pub fn health_score(&self) -> f64 {
         let success_rate = 1.0 - self.failure_rate.unwrap_or(0.0);

@@ -33,28 +33,29 @@
 //! ```
 //!
 //! # Defaults
-//! A part that is not configured is off and costs a branch. An attempt has a timeout of 600 s; a call has none.
-//! Responses are classified by the rules of the provider, which is the part of the name before the `/`.
+//! A part that is not configured is off and costs a branch. An attempt has a timeout of 600 s; a call has
+//! none. Responses are classified by the rules of the provider, which is the part of the name before the `/`.
 //!
 //! # One call, one budget
 //! [`CallLimits`] apply to a call as a whole. Its deadline is the earliest of
 //! [`total_timeout`](ResilienceBuilder::total_timeout), the [`TimeoutHeader`] of the caller and the
-//! [`Deadline`](crate::Deadline) in the extensions of the request. It bounds the queue, the waits, the attempts, the
-//! fallbacks and the stream. A wait or an attempt that does not fit is not started, and an attempt that does not end in
-//! time is cut off at the wire. The deadline is not sent to the provider: the only convention for that,
-//! `X-Server-Timeout`, is one vendor's. The number of attempts, [`max_attempts`](ResilienceBuilder::max_attempts),
-//! counts retries and fallbacks together.
+//! [`Deadline`](crate::Deadline) in the extensions of the request. It bounds the queue, the waits, the
+//! attempts, the fallbacks and the stream. A wait or an attempt that does not fit is not started, and an
+//! attempt that does not end in time is cut off at the wire. The deadline is not sent to the provider: the
+//! only convention for that, `X-Server-Timeout`, is one vendor's. The number of attempts,
+//! [`max_attempts`](ResilienceBuilder::max_attempts), counts retries and fallbacks together.
 //!
 //! # Rejections
-//! Those of its parts. Before an attempt queues, a *preflight* peeks at the three gates, circuit, rate and in-flight
-//! in that order, and rejects at once what is certain to be rejected.
+//! Those of its parts. Before an attempt queues, a *preflight* peeks at the three gates, circuit, rate and
+//! in-flight in that order, and rejects at once what is certain to be rejected.
 //!
 //! # Streams
-//! As for its parts: permits, reservations and circuit admissions are held until the last byte of the response body.
+//! As for its parts: permits, reservations and circuit admissions are held until the last byte of the
+//! response body.
 //!
 //! # Common mistakes
-//! A stack per request: it loses its state each time. One stack for several providers: they share one circuit and
-//! one rate limit, so a failing provider blocks the others.
+//! A stack per request: it loses its state each time. One stack for several providers: they share one circuit
+//! and one rate limit, so a failing provider blocks the others.
 
 mod body;
 mod builder;

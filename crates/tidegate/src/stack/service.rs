@@ -42,8 +42,9 @@ impl<S> Resilience<S> {
 
     send_method! {
         ///
-        /// The same as `tower::ServiceExt::oneshot` on a clone. The future is `Send` also where the wrapped service is an
-        /// `async` closure that returns a [`BoxError`], which `oneshot` is not, neither here nor for tower's own layers.
+        /// The same as `tower::ServiceExt::oneshot` on a clone. The future is `Send` also where the wrapped
+        /// service is an `async` closure that returns a [`BoxError`], which `oneshot` is not, neither here
+        /// nor for tower's own layers.
     }
 
     /// The wrapped service.
@@ -127,7 +128,8 @@ where
         Service::<Request<B>>::poll_ready(&mut self.stack, cx)
     }
 
-    // A request that is borrowed is copied once more when it is passed on, so a call without limits is only passed on.
+    // A request that is borrowed is copied once more when it is passed on, so a call without limits is only
+    // passed on.
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.call_limits.is_unlimited() {

@@ -27,9 +27,9 @@ struct GateHandles {
 
 /// The state of a stack at one moment, ready to be serialised. Times are in milliseconds.
 ///
-/// If gates have keys, the calls in flight, queued and waiting are the sums over all keys, and every other value of a
-/// gate is that of the key that is worst off in it: one open circuit shows as `open`. `keys` and `unhealthy_keys`
-/// count all keys and those that are affected.
+/// If gates have keys, the calls in flight, queued and waiting are the sums over all keys, and every other
+/// value of a gate is that of the key that is worst off in it: one open circuit shows as `open`. `keys` and
+/// `unhealthy_keys` count all keys and those that are affected.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SignalsSnapshot {
@@ -39,13 +39,13 @@ pub struct SignalsSnapshot {
     pub circuit_state: State,
     /// The time until an open circuit admits a probe.
     pub cooldown_remaining_ms: Option<u64>,
-    /// The share of failed calls in the window, from 0 to 1. `None` without calls, or if the window is a time and there is
-    /// no `failure_rate_threshold`. While the circuit is open, the share when it opened.
+    /// The share of failed calls in the window, from 0 to 1. `None` without calls, or if the window is a time
+    /// and there is no `failure_rate_threshold`. While the circuit is open, the share when it opened.
     pub failure_rate: Option<f64>,
     /// The share of slow calls in the window, from 0 to 1; `None` without a `slow_call_threshold`.
     pub slow_call_rate: Option<f64>,
-    /// Whether the two shares are those of all processes, through a store; `false` while the store does not reply, and `None`
-    /// if each process has a window of its own.
+    /// Whether the two shares are those of all processes, through a store; `false` while the store does not
+    /// reply, and `None` if each process has a window of its own.
     pub circuit_window_shared: Option<bool>,
     /// The latest failure that counted against the provider.
     pub last_failure: Option<LastFailure>,
@@ -67,11 +67,11 @@ pub struct SignalsSnapshot {
     pub rate_closed_ms: Option<u64>,
     /// Calls that wait in the queue of the rate limit.
     pub rate_waiting: usize,
-    /// How the rate limit is shared with other processes; `None` if it is not. With keys it is that of the key that was
-    /// left alone, if there is one.
+    /// How the rate limit is shared with other processes; `None` if it is not. With keys it is that of the
+    /// key that was left alone, if there is one.
     pub rate_shared: Option<SharedRate>,
-    /// The keys that some gate has a state of; zero without keys. A state that is like new is dropped within about a
-    /// minute.
+    /// The keys that some gate has a state of; zero without keys. A state that is like new is dropped within
+    /// about a minute.
     pub keys: usize,
     /// The keys whose circuit is not closed, or whose rate limit the provider has closed.
     pub unhealthy_keys: usize,
@@ -111,8 +111,8 @@ impl Signals {
         self.0.gates.peek_any(deadline).map_or(Ok(()), Err)
     }
 
-    /// Whether this request would now pass the gates, by its deadline, priority and cost, and its key where a gate has keys.
-    /// Acquires nothing.
+    /// Whether this request would now pass the gates, by its deadline, priority and cost, and its key where a
+    /// gate has keys. Acquires nothing.
     ///
     /// # Errors
     ///
@@ -157,7 +157,8 @@ impl Signals {
         }
     }
 
-    /// The totals of the circuit since the start; see [`circuit_breaker::Handle::metrics`](crate::circuit_breaker::Handle::metrics).
+    /// The totals of the circuit since the start; see
+    /// [`circuit_breaker::Handle::metrics`](crate::circuit_breaker::Handle::metrics).
     #[must_use]
     #[doc(alias = "get_metrics")]
     pub fn circuit_metrics(&self) -> Metrics {
@@ -170,8 +171,9 @@ impl Signals {
         self.0.gates.circuit_breaker().clone()
     }
 
-    /// The state of each key, of at most `limit` keys: those with the most calls in flight and waiting come first, and
-    /// among equals those that are not healthy. Empty if no gate has keys. Its cost grows with the number of keys.
+    /// The state of each key, of at most `limit` keys: those with the most calls in flight and waiting come
+    /// first, and among equals those that are not healthy. Empty if no gate has keys. Its cost grows with the
+    /// number of keys.
     #[must_use]
     pub fn keys(&self, limit: usize) -> Vec<KeySignals> {
         let mut signals = KeySignals::of_all_keys(&self.0.gates);
@@ -186,8 +188,9 @@ impl Signals {
         KeySignals::of(&self.0.gates, request)
     }
 
-    /// Whether the circuit is closed and the provider has not closed the rate limit; if gates have keys, for every key. For
-    /// one caller see [`of`](Self::of), and for the share of the keys [`health_score`](Self::health_score).
+    /// Whether the circuit is closed and the provider has not closed the rate limit; if gates have keys, for
+    /// every key. For one caller see [`of`](Self::of), and for the share of the keys
+    /// [`health_score`](Self::health_score).
     #[must_use]
     #[doc(alias = "get_health_status")]
     pub fn is_healthy(&self) -> bool {
@@ -202,8 +205,8 @@ impl Signals {
         self.health().1
     }
 
-    /// [`is_healthy`](Self::is_healthy) and [`health_score`](Self::health_score) of one moment, at the cost of one of them,
-    /// which grows with the number of keys.
+    /// [`is_healthy`](Self::is_healthy) and [`health_score`](Self::health_score) of one moment, at the cost
+    /// of one of them, which grows with the number of keys.
     #[must_use]
     pub fn health(&self) -> (bool, f64) {
         let signals = self.per_key();
@@ -211,8 +214,8 @@ impl Signals {
         (signals.iter().all(KeySignals::is_healthy), score)
     }
 
-    /// Subscribes to the decisions about this target from now on; see [`events`](crate::events). They are those of all stacks
-    /// and layers that have the name of this one.
+    /// Subscribes to the decisions about this target from now on; see [`events`](crate::events). They are
+    /// those of all stacks and layers that have the name of this one.
     #[must_use]
     pub fn subscribe(&self) -> Subscription<Event> {
         events::subscribe_to(self.target())
@@ -229,15 +232,16 @@ impl Signals {
         Alerts::new(settings, move || vec![signals.snapshot()])
     }
 
-    /// Closes the circuit, refills the quotas and discards the limits that the provider reported, for every key. Calls
-    /// in flight remain counted.
+    /// Closes the circuit, refills the quotas and discards the limits that the provider reported, for every
+    /// key. Calls in flight remain counted.
     #[doc(alias = "reset_resilience_state")]
     pub fn reset(&self) {
         self.0.gates.circuit_breaker().reset();
         self.0.gates.rate_limit().reset();
     }
 
-    /// The state of each key, or that of a new key if there are none yet; without keys the one state. Never empty.
+    /// The state of each key, or that of a new key if there are none yet; without keys the one state. Never
+    /// empty.
     fn per_key(&self) -> Vec<KeySignals> {
         let of_keys = KeySignals::of_all_keys(&self.0.gates);
         if of_keys.is_empty() { vec![KeySignals::without_key(&self.0.gates)] } else { of_keys }

@@ -23,7 +23,8 @@ use crate::{
     RateLimitLayer, RetryLayer, StatusClassifier, Trail, Verdict, clock,
 };
 
-/// All layers around a provider whose responses are classified by their status alone: most tests are not about bodies.
+/// All layers around a provider whose responses are classified by their status alone: most tests are not
+/// about bodies.
 fn full(name: &str) -> ResilienceBuilder {
     of_provider(name).classify(StatusClassifier)
 }
@@ -106,8 +107,8 @@ async fn a_timeout_header_can_shorten_the_total_timeout_and_not_lengthen_it() {
     }
 }
 
-/// A caller that sets a millisecond is no different from one that leaves after it: otherwise a few such calls opened the
-/// circuit for every caller.
+/// A caller that sets a millisecond is no different from one that leaves after it: otherwise a few such calls
+/// opened the circuit for every caller.
 #[tokio::test(start_paused = true)]
 async fn a_time_that_the_caller_has_set_is_neutral_for_the_provider() {
     let started = || Answer::status(200).header("content-type", "text/event-stream").frame(": ping\n\n");
@@ -553,8 +554,8 @@ async fn calls_that_are_rejected_yield() {
     }
 }
 
-/// Regression: the time for which a call waited for the rate limit, with its permit, counted as time of its answer. Calls
-/// with less time than that were then rejected in place of being queued.
+/// Regression: the time for which a call waited for the rate limit, with its permit, counted as time of its
+/// answer. Calls with less time than that were then rejected in place of being queued.
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_the_rate_limit_is_no_time_of_an_answer() {
     let provider = Provider::openai()
@@ -571,7 +572,8 @@ async fn a_wait_for_the_rate_limit_is_no_time_of_an_answer() {
         response.into_body().collect().await.map(|_| status)
     };
     let start = tokio::time::Instant::now();
-    // The provider closes the gate for 9 s, and the second call, which was queued for the permit, waits for that.
+    // The provider closes the gate for 9 s, and the second call, which was queued for the permit, waits for
+    // that.
     let (first, second) = tokio::join!(answer(60), answer(60));
     assert_eq!((first.unwrap(), second.unwrap()), (429, 200));
     assert!(start.elapsed() > 10 * SECOND);
@@ -580,7 +582,8 @@ async fn a_wait_for_the_rate_limit_is_no_time_of_an_answer() {
     assert_eq!((first.unwrap(), second.unwrap()), (200, 200));
 }
 
-/// Regression: calls waited for the rate limit until the deadline left no time for an answer, and were cut off.
+/// Regression: calls waited for the rate limit until the deadline left no time for an answer, and were cut
+/// off.
 #[tokio::test(start_paused = true)]
 async fn a_call_leaves_the_queue_of_the_rate_limit_when_there_is_no_time_for_its_answer() {
     let provider = Provider::openai().otherwise(Reply::ok().latency(SECOND)).service();

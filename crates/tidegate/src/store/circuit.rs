@@ -6,8 +6,8 @@ use std::time::Duration;
 pub enum CircuitChange {
     /// It reads the state.
     Read,
-    /// It opens the circuit for this time from now on, or for as long as it is open already if that is longer. The turn to
-    /// probe ends.
+    /// It opens the circuit for this time from now on, or for as long as it is open already if that is
+    /// longer. The turn to probe ends.
     Open {
         /// The time.
         wait: Duration,
@@ -16,8 +16,8 @@ pub enum CircuitChange {
     },
     /// It closes the circuit.
     Close,
-    /// The circuit of this process is open for this time from now on, and the store had lost that. The later time holds, no
-    /// turn ends, and a circuit that is closed or that another process probes stays so.
+    /// The circuit of this process is open for this time from now on, and the store had lost that. The later
+    /// time holds, no turn ends, and a circuit that is closed or that another process probes stays so.
     Restore {
         /// The time.
         wait: Duration,

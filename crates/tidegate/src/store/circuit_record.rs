@@ -4,7 +4,8 @@ use super::{CircuitChange, CircuitView};
 
 /// What a store keeps of a circuit, as plain data: changes and the time of the store in, views out.
 ///
-/// For a store of one's own. The script in `tidegate-redis` decides in the same way, by the same table of cases.
+/// For a store of one's own. The script in `tidegate-redis` decides in the same way, by the same table of
+/// cases.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CircuitRecord {
     state: RecordedState,
@@ -32,8 +33,8 @@ struct ProbeTurn {
 }
 
 impl CircuitRecord {
-    /// Applies the change of a process, and returns what that process sees then. `now` is the time of the store since any
-    /// fixed moment.
+    /// Applies the change of a process, and returns what that process sees then. `now` is the time of the
+    /// store since any fixed moment.
     pub fn apply(&mut self, change: CircuitChange, process: &str, now: Duration) -> CircuitView {
         self.turn.take_if(|turn| turn.until <= now);
         match change {
@@ -68,7 +69,8 @@ impl CircuitRecord {
         }
     }
 
-    /// The circuit was open before the store lost it. Whether a process probed is not known until `grace_end`.
+    /// The circuit was open before the store lost it. Whether a process probed is not known until
+    /// `grace_end`.
     fn restore(&mut self, until: Duration, is_quota: bool, grace_end: Duration) {
         let is_probed = self.turn.as_ref().is_some_and(|turn| turn.process.is_some());
         match self.state {

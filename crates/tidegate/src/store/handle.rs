@@ -44,8 +44,9 @@ impl Store {
         Self { scope: scope.into(), ..self.clone() }
     }
 
-    /// The same store for another server or account of the provider: what was learned about one, the states of circuits and the
-    /// cooldowns of members, is apart from that about another, under the same name. Quotas are the same for all accounts.
+    /// The same store for another server or account of the provider: what was learned about one, the states
+    /// of circuits and the cooldowns of members, is apart from that about another, under the same name.
+    /// Quotas are the same for all accounts.
     ///
     /// The names in the store have a hash of `account` with the [salt](SharedStore::salt) of the store.
     #[must_use]
@@ -55,7 +56,8 @@ impl Store {
         Self { account: Some(hasher.finish()), ..self.clone() }
     }
 
-    /// The same store for the service of this number, the state of which is apart from those of the others of its name.
+    /// The same store for the service of this number, the state of which is apart from those of the others of
+    /// its name.
     pub(crate) fn service(&self, number: NonZeroU32) -> Self {
         Self { service: Some(number), ..self.clone() }
     }
@@ -129,7 +131,8 @@ mod tests {
     }
 
     proptest! {
-        /// Regression: the scope `a` with the layer `b:c` had the state of the scope `a:b` with the layer `c`.
+        /// Regression: the scope `a` with the layer `b:c` had the state of the scope `a:b` with the layer
+        /// `c`.
         #[test]
         fn the_parts_of_a_name_can_be_read_from_it((part, scope, layer, account, key) in parts()) {
             let name = shared_name(part, &scope, &layer, account, key);

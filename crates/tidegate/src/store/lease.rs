@@ -36,10 +36,11 @@ pub struct QuotaRequest {
     pub charged: u64,
     /// The amount that was used while the store was unavailable to this process.
     pub spent_alone: u64,
-    /// The part of it that has not refilled in the share of this process. It is all that counts if the store was unavailable
-    /// to every process.
+    /// The part of it that has not refilled in the share of this process. It is all that counts if the store
+    /// was unavailable to every process.
     pub spent_alone_debt: u64,
-    /// The time in which the bucket would be full again, as far as this process has seen it, for a store that has lost it.
+    /// The time in which the bucket would be full again, as far as this process has seen it, for a store that
+    /// has lost it.
     pub known_debt: Duration,
 }
 

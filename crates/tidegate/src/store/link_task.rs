@@ -8,8 +8,8 @@ use tokio::runtime;
 #[derive(Debug, Default)]
 pub(crate) struct TaskFlag(Arc<AtomicBool>);
 
-/// Held by the task that runs. Dropped with it, also if its runtime ends: a runtime that has ended drops a task while that is
-/// spawned, so that this takes no lock.
+/// Held by the task that runs. Dropped with it, also if its runtime ends: a runtime that has ended drops a
+/// task while that is spawned, so that this takes no lock.
 #[derive(Debug)]
 pub(crate) struct TaskGuard(Arc<AtomicBool>);
 

@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 
 use crate::sync::unpoisoned;
 
-/// The largest number of processes that were seen to share a limit of a store. A new limit has as many, until its own number is
-/// known.
+/// The largest number of processes that were seen to share a limit of a store. A new limit has as many, until
+/// its own number is known.
 #[derive(Debug, Default)]
 pub(crate) struct SeenProcesses(Mutex<Option<(u32, Instant)>>);
 

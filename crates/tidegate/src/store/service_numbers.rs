@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use super::Store;
 use crate::sync::unpoisoned;
 
-/// Numbers the services of a layer that gives each of them its own state. The states of the same number are shared with other
-/// processes, which make their services in the same order.
+/// Numbers the services of a layer that gives each of them its own state. The states of the same number are
+/// shared with other processes, which make their services in the same order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServiceNumbers(Arc<Mutex<HashMap<Box<str>, NonZeroU32>>>);
 

@@ -12,18 +12,20 @@ pub struct Settings {
     /// The longest time of an operation of the store, after which the decision is local; 50 ms by default.
     #[serde(with = "DurationText")]
     pub timeout: Duration,
-    /// What happens to calls while the store is unavailable: `"fail_open"` or `"fail_closed"`; `"fail_open"` by default.
+    /// What happens to calls while the store is unavailable: `"fail_open"` or `"fail_closed"`; `"fail_open"`
+    /// by default.
     pub mode: OnUnavailable,
-    /// Whether quotas are taken in slices ahead of need; `true` by default. Without, each call that finds no other waiting
-    /// makes a round trip.
+    /// Whether quotas are taken in slices ahead of need; `true` by default. Without, each call that finds no
+    /// other waiting makes a round trip.
     pub leases: bool,
-    /// How long a slice of a quota may be used; 100 ms by default. At most as long as half of the burst takes to refill, and at
-    /// least 20 ms.
+    /// How long a slice of a quota may be used; 100 ms by default. At most as long as half of the burst takes
+    /// to refill, and at least 20 ms.
     #[serde(with = "DurationText")]
     pub lease: Duration,
-    /// The number of processes, by which quotas are divided while the store is unavailable. By default the number that took
-    /// a lease of the same limit within the last minute, or else the largest such number of another limit that this process has
-    /// seen lately; 1 in a process that has not reached the store since it started, which then takes whole quotas.
+    /// The number of processes, by which quotas are divided while the store is unavailable. By default the
+    /// number that took a lease of the same limit within the last minute, or else the largest such number of
+    /// another limit that this process has seen lately; 1 in a process that has not reached the store since
+    /// it started, which then takes whole quotas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u32>,
 }

@@ -22,12 +22,12 @@ pub struct WindowTotals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WindowReport {
-    /// The [number](SharedWindow::number) of the window that the calls belong to, as far as this process knows; 0 if it
-    /// knows none. Calls of another window do not count.
+    /// The [number](SharedWindow::number) of the window that the calls belong to, as far as this process
+    /// knows; 0 if it knows none. Calls of another window do not count.
     pub number: u64,
-    /// The circuit of this process closed this long ago, after that window, and these calls came later: they belong to a new
-    /// window, which this report begins unless another process has done that. Without a number it does so if the window in the
-    /// store began before the circuit closed.
+    /// The circuit of this process closed this long ago, after that window, and these calls came later: they
+    /// belong to a new window, which this report begins unless another process has done that. Without a
+    /// number it does so if the window in the store began before the circuit closed.
     pub closed_for: Option<Duration>,
     /// The results of calls, if they are counted.
     pub results: Option<ReportedCalls>,

@@ -3,9 +3,11 @@ use std::time::Duration;
 
 use super::{ReportedCalls, SharedWindow, WindowReport, WindowSpan, WindowTotals};
 
-/// What a store keeps of the window of a circuit, as plain data: reports and the time of the store in, totals out.
+/// What a store keeps of the window of a circuit, as plain data: reports and the time of the store in, totals
+/// out.
 ///
-/// For a store of one's own. The script in `tidegate-redis` decides in the same way, by the same table of cases.
+/// For a store of one's own. The script in `tidegate-redis` decides in the same way, by the same table of
+/// cases.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WindowRecord {
     number: u64,
@@ -26,7 +28,8 @@ struct WindowSlice {
 const SLICES: u32 = 10;
 
 impl WindowRecord {
-    /// Adds the calls of a process, and returns those of all. `now` is the time of the store since any fixed moment.
+    /// Adds the calls of a process, and returns those of all. `now` is the time of the store since any fixed
+    /// moment.
     pub fn apply(&mut self, report: &WindowReport, now: Duration) -> SharedWindow {
         let is_over = report.closed_for.is_some_and(|closed_for| match report.number {
             0 => u128::from(self.number) < now.saturating_sub(closed_for).as_micros(),
@@ -48,7 +51,8 @@ impl WindowRecord {
     }
 }
 
-/// Adds calls to the latest slice or to a new one, removes slices that are out of the window, and returns the totals.
+/// Adds calls to the latest slice or to a new one, removes slices that are out of the window, and returns the
+/// totals.
 fn add_to(
     slices: &mut VecDeque<WindowSlice>,
     span: WindowSpan,
@@ -140,8 +144,8 @@ mod tests {
     }
 
     proptest! {
-        /// A window by count is all calls, or at least its size and at most that, a tenth and a report more. It never has
-        /// more than eleven slices.
+        /// A window by count is all calls, or at least its size and at most that, a tenth and a report more.
+        /// It never has more than eleven slices.
         #[test]
         fn a_window_by_count_is_exact_to_a_slice(
             size in 1..500_u32,

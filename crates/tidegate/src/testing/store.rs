@@ -1,4 +1,5 @@
-//! A store in memory for several processes, with the decisions of a real one. Time is virtual, and every delay is set.
+//! A store in memory for several processes, with the decisions of a real one. Time is virtual, and every
+//! delay is set.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};

@@ -1,9 +1,10 @@
 //! Bounds the time of every attempt, to the last byte of the response.
 //!
 //! # When to use it
-//! Innermost, in front of the client or of its [`ClassifyLayer`](crate::ClassifyLayer): an attempt that is cut off is
-//! recorded in the [`Trail`](crate::Trail) here. An outer timeout drops the inner future, which the layers below cannot
-//! distinguish from a cancelled call; a circuit breaker then never counts the hanging provider.
+//! Innermost, in front of the client or of its [`ClassifyLayer`](crate::ClassifyLayer): an attempt that is
+//! cut off is recorded in the [`Trail`](crate::Trail) here. An outer timeout drops the inner future, which
+//! the layers below cannot distinguish from a cancelled call; a circuit breaker then never counts the hanging
+//! provider.
 //!
 //! # Example
 //! ```
@@ -44,16 +45,17 @@
 //! None. The error is [`Elapsed`](crate::Elapsed), a failure of the provider with E3003.
 //!
 //! # Streams
-//! The timer starts at the first poll that is pending, and continues through the body. If it elapses there, the body ends
-//! in the same error. A [`Deadline`](crate::Deadline) of the request is enforced here as well, so that it counts as a
-//! timeout and not as a cancelled call. If part of it is [reserved for a fallback](crate::Deadline::reserve), a response
-//! body may use that part too.
+//! The timer starts at the first poll that is pending, and continues through the body. If it elapses there,
+//! the body ends in the same error. A [`Deadline`](crate::Deadline) of the request is enforced here as well,
+//! so that it counts as a timeout and not as a cancelled call. If part of it is [reserved for a
+//! fallback](crate::Deadline::reserve), a response body may use that part too.
 //!
 //! # Common mistakes
 //! A timeout for the whole call only: one attempt without a response then uses up the time of all the others.
 //!
 //! # Cost
-//! An attempt that is pending, or that has a deadline, has one timer, in one allocation, which its body takes over.
+//! An attempt that is pending, or that has a deadline, has one timer, in one allocation, which its body takes
+//! over.
 
 mod body;
 mod layer;

@@ -9,12 +9,13 @@ use tokio::time::Sleep;
 
 use crate::{Clock, Deadline, Elapsed, clock};
 
-/// The timer of one attempt. It is started by the first poll that is pending; until then the clock is not read.
+/// The timer of one attempt. It is started by the first poll that is pending; until then the clock is not
+/// read.
 #[derive(Debug, Default)]
 pub(crate) struct AttemptTimer {
     limit: Option<Duration>,
-    // Boxed, so that it can move from the future to the body: one allocation for an attempt with a deadline, or one that
-    // is pending.
+    // Boxed, so that it can move from the future to the body: one allocation for an attempt with a deadline,
+    // or one that is pending.
     state: Option<Pin<Box<TimerState>>>,
 }
 
@@ -39,7 +40,8 @@ impl AttemptTimer {
         Self { limit, state: Deadline::of(extensions).map(with_deadline) }
     }
 
-    /// The timer for the body. The head has arrived, so no other target will be tried, and no time has to be reserved.
+    /// The timer for the body. The head has arrived, so no other target will be tried, and no time has to be
+    /// reserved.
     pub(crate) fn for_body(mut self) -> Self {
         if let Some(state) = &mut self.state {
             let state = state.as_mut().project();
@@ -53,7 +55,8 @@ impl AttemptTimer {
         self.state.as_ref().is_some_and(|state| state.sleep.is_some())
     }
 
-    /// The end of the attempt and the error that it then fails with, if it has a limit or a deadline. Starts the timer.
+    /// The end of the attempt and the error that it then fails with, if it has a limit or a deadline. Starts
+    /// the timer.
     pub(crate) fn end(&mut self, now: impl FnOnce() -> Instant) -> Option<(Instant, Elapsed)> {
         if self.limit.is_none() && self.state.is_none() {
             return None;
@@ -70,7 +73,8 @@ impl AttemptTimer {
         })
     }
 
-    /// Whether the time has elapsed. Starts the timer, so it is only polled when the inner service or body is pending.
+    /// Whether the time has elapsed. Starts the timer, so it is only polled when the inner service or body is
+    /// pending.
     pub(crate) fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let Some((end, elapsed)) = self.end(clock::now) else { return Poll::Pending };
         let end = end.into();

@@ -1,8 +1,9 @@
 //! Calls a target in its own dialect, whatever dialect the caller uses.
 //!
 //! # When to use it
-//! Around one target of a chain that does not support the dialect of the caller. Nearly all providers support OpenAI's
-//! dialect at some URL, and that is to be preferred: a translation is never as exact as the original dialect.
+//! Around one target of a chain that does not support the dialect of the caller. Nearly all providers support
+//! OpenAI's dialect at some URL, and that is to be preferred: a translation is never as exact as the original
+//! dialect.
 //!
 //! # Example
 //! ```
@@ -34,8 +35,8 @@
 //!
 //! # Defaults
 //! A request body of up to 32 MiB is read, and a buffered response of as much; of a failed response 64 KiB
-//! are read, for at most 5 s. A request or response body of 256 KiB or more is translated on a thread for blocking work,
-//! one per processor at a time.
+//! are read, for at most 5 s. A request or response body of 256 KiB or more is translated on a thread for
+//! blocking work, one per processor at a time.
 //!
 //! # Position in the stack
 //! Outside of the stack of its target, which classifies the response in the provider's own dialect, and

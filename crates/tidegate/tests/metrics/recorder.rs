@@ -19,7 +19,8 @@ pub(crate) struct Description {
 #[derive(Debug, Default)]
 struct Recorded {
     described: BTreeMap<String, Description>,
-    /// The values of each series: the sum of a counter, the last value of a gauge, the samples of a histogram.
+    /// The values of each series: the sum of a counter, the last value of a gauge, the samples of a
+    /// histogram.
     series: BTreeMap<(String, BTreeMap<String, String>), Vec<f64>>,
 }
 

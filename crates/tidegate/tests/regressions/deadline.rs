@@ -87,8 +87,8 @@ async fn nothing_is_sent_at_the_deadline() {
     assert_eq!(provider.calls(), 1);
 }
 
-/// In the stack, such an attempt was rejected, and the rejection ("deadline leaves no time for an attempt") replaced
-/// the timeout error of the last attempt.
+/// In the stack, such an attempt was rejected, and the rejection ("deadline leaves no time for an attempt")
+/// replaced the timeout error of the last attempt.
 #[tokio::test(start_paused = true)]
 async fn the_last_error_is_not_replaced_by_a_rejection() {
     let (inner, provider) = strict();

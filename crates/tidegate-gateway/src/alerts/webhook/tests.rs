@@ -115,7 +115,8 @@ fn flapping() -> Flapping {
     Flapping { signals, reads: Arc::default() }
 }
 
-/// A webhook that does not respond fills the queue; what is beyond it is lost and counted, and the signals are read on.
+/// A webhook that does not respond fills the queue; what is beyond it is lost and counted, and the signals
+/// are read on.
 #[tokio::test(start_paused = true)]
 async fn a_webhook_that_hangs_loses_alerts_and_delays_nothing() {
     let (client, receiver) = strict::service::<Payload>();

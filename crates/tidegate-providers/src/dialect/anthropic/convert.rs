@@ -18,7 +18,8 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
     for event in events {
         match event["type"].as_str()? {
             "content_block_start" => {
-                // A server that gives one index to several blocks ends each before it begins the next, or has filled it.
+                // A server that gives one index to several blocks ends each before it begins the next, or has
+                // filled it.
                 let is_begun = |block: &Value| {
                     DELTA_FIELDS.iter().any(|(key, _)| block[*key] != "" && !block[*key].is_null())
                 };
@@ -64,7 +65,8 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
     Some(message)
 }
 
-/// The fields with content of a delta, and the type of their block. Some servers omit the types, or the start of a block.
+/// The fields with content of a delta, and the type of their block. Some servers omit the types, or the start
+/// of a block.
 const DELTA_FIELDS: [(&str, &str); 5] = [
     ("text", "text"),
     ("thinking", "thinking"),

@@ -16,7 +16,8 @@ pub(super) fn failure_reason(reason: &str) -> Option<StreamError> {
     }
 }
 
-/// Version 2 sends `message` as an object. As a string, `message` is an error text. Version 1 has its text at the top.
+/// Version 2 sends `message` as an object. As a string, `message` is an error text. Version 1 has its text at
+/// the top.
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
         (["finish_reason"], Some(reason)) if !reason.is_empty() => failure_reason(reason)

@@ -145,8 +145,8 @@ struct KnownCalls {
 }
 
 impl KnownCalls {
-    /// The position of the call that `part` continues. A call has an id, an index, or both. Some servers send neither, one
-    /// index for all calls, or another id with every piece of a call.
+    /// The position of the call that `part` continues. A call has an id, an index, or both. Some servers send
+    /// neither, one index for all calls, or another id with every piece of a call.
     fn position(&self, calls: &[Value], part: &Value, is_after_new: bool) -> Option<usize> {
         let (id, name, index) = (id_of(part), name_of(part), index_of(part));
         let with_id = id.and_then(|id| {
@@ -324,7 +324,8 @@ pub(super) fn events(completion: &Value) -> Option<Vec<NamedEvent>> {
         let (index, reason) = (index_of(choice).unwrap_or_default(), finish_reason(choice));
         push(json!({"index": index, "delta": {}, "logprobs": null, "finish_reason": reason}));
     }
-    // In the last chunk, as from DeepSeek and Groq: whether the caller requested a chunk of its own is unknown.
+    // In the last chunk, as from DeepSeek and Groq: whether the caller requested a chunk of its own is
+    // unknown.
     if let Some((_, last)) = events.last_mut()
         && completion["usage"].is_object()
     {

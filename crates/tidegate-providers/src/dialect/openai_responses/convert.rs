@@ -22,7 +22,8 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
     Some(response)
 }
 
-/// Makes a text in place of the parts of a message one part. `None` if a message has content of any other form.
+/// Makes a text in place of the parts of a message one part. `None` if a message has content of any other
+/// form.
 fn normalise(response: &mut Value) -> Option<()> {
     objects(&response["output"])?;
     let output = response.get_mut("output").and_then(Value::as_array_mut).into_iter().flatten();
@@ -67,7 +68,8 @@ impl<'a> Positions<'a> {
     }
 }
 
-/// The items of all events, in their order. The last one has the status of the response, which may have been cut off.
+/// The items of all events, in their order. The last one has the status of the response, which may have been
+/// cut off.
 fn output(events: &[Value], status: &Value) -> Option<Vec<Value>> {
     let (mut output, mut positions): (Vec<Value>, _) = (Vec::new(), Positions::default());
     for event in events {

@@ -63,8 +63,8 @@ pub(in super::super) fn enforced(mut schema: SchemaObject) -> Result<SchemaObjec
     Ok(schema)
 }
 
-/// Whether the object is a map: other keys than the declared ones have values of a certain form, or none is declared. Without
-/// such keys, a map is always empty.
+/// Whether the object is a map: other keys than the declared ones have values of a certain form, or none is
+/// declared. Without such keys, a map is always empty.
 fn has_arbitrary_keys(schema: &SchemaObject) -> bool {
     match schema.get("additionalProperties") {
         Some(Keyword::One(more)) if more.is(false) => false,

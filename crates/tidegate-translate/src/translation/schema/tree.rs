@@ -250,7 +250,8 @@ impl Serialize for Keyword {
     }
 }
 
-/// The fields of an object in their order. The values are borrowed: each level of a schema contains the text of all below it.
+/// The fields of an object in their order. The values are borrowed: each level of a schema contains the text
+/// of all below it.
 struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {

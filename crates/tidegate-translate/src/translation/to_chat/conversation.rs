@@ -15,8 +15,9 @@ use crate::untranslatable::{malformed, unsupported};
 
 /// Translates the system prompt and the messages.
 ///
-/// The system messages at the beginning become one, because many chat templates reject a second one. The texts
-/// of a message become one as well, because these and some providers reject a content with parts. Later ones become user messages, unless the target is known to accept them.
+/// The system messages at the beginning become one, because many chat templates reject a second one. The
+/// texts of a message become one as well, because these and some providers reject a content with parts. Later
+/// ones become user messages, unless the target is known to accept them.
 pub(super) fn conversation(
     system: Option<Content<ContentBlock>>,
     incoming: Vec<messages::AnthropicMessage>,

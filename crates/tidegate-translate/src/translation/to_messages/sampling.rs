@@ -17,9 +17,9 @@ pub(super) struct SamplingParameters {
 /// The sampling parameters that the model accepts.
 ///
 /// All are advisory, so a value that would be rejected is dropped. With thinking, a model accepts only the
-/// temperature 1, and some models accept none of the others (Anthropic, "Extended thinking"; the same holds for
-/// adaptive thinking). If the model accepts only one of the two, the temperature is kept, since it is the one
-/// that callers usually mean.
+/// temperature 1, and some models accept none of the others (Anthropic, "Extended thinking"; the same holds
+/// for adaptive thinking). If the model accepts only one of the two, the temperature is kept, since it is the
+/// one that callers usually mean.
 pub(super) fn sampling(
     fields: &mut RequestFields,
     supported: Sampling,

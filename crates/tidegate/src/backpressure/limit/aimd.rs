@@ -1,7 +1,7 @@
 use super::{BACK_OFF, Limit, Round};
 
-/// Additive increase, multiplicative decrease: plus one per round without loss, minus a tenth per loss. Until the limit is
-/// lowered for the first time, plus one per success.
+/// Additive increase, multiplicative decrease: plus one per round without loss, minus a tenth per loss. Until
+/// the limit is lowered for the first time, plus one per success.
 ///
 /// The limit oscillates around the capacity. D.-M. Chiu and R. Jain, "Analysis of the Increase and Decrease
 /// Algorithms for Congestion Avoidance in Computer Networks", 1989. It is the simplest algorithm, and the one

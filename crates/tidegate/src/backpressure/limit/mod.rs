@@ -42,8 +42,8 @@ pub trait Limit: Send + 'static {
     /// the limit unchanged.
     fn update(&mut self, limit: f64, round: &Round) -> f64;
 
-    /// Whether the limit begins with TCP's slow start (RFC 5681): one more with each success, until `update` lowers it for the
-    /// first time. By default it does not.
+    /// Whether the limit begins with TCP's slow start (RFC 5681): one more with each success, until `update`
+    /// lowers it for the first time. By default it does not.
     fn has_slow_start(&self) -> bool {
         false
     }

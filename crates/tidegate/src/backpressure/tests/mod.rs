@@ -297,8 +297,8 @@ async fn one_layer_is_one_limit_unless_it_is_per_service() {
     }
 }
 
-/// Regression, field case M11: a queued call that was granted a permit and not polled, such as a `select!` arm that is kept
-/// for later, blocked every call behind it.
+/// Regression, field case M11: a queued call that was granted a permit and not polled, such as a `select!`
+/// arm that is kept for later, blocked every call behind it.
 #[tokio::test(start_paused = true)]
 async fn a_queued_call_that_is_not_polled_blocks_no_other_call() {
     let (inner, provider) = strict();

@@ -15,8 +15,8 @@ use crate::circuit_breaker::State;
 use crate::testing::{SECOND, of_tenant, rejection, request, request_with, strict, with_deadline};
 use crate::{CircuitBreakerLayer, Error, Payload, Rejection, RejectionReason, ResilienceBuilder};
 
-/// The number of calls that a provider with fifty places answers, at so many calls per second for five minutes. An answer
-/// takes `time` of the number of its call. Deadlines are half a minute away.
+/// The number of calls that a provider with fifty places answers, at so many calls per second for five
+/// minutes. An answer takes `time` of the number of its call. Deadlines are half a minute away.
 async fn goodput(calls_per_second: u32, time: impl Fn(u32) -> Duration) -> (usize, usize) {
     let provider = tower::service_fn(async move |request: Request<Payload>| {
         let time: Duration = *request.extensions().get().unwrap();
@@ -57,8 +57,8 @@ async fn goodput(calls_per_second: u32, time: impl Fn(u32) -> Duration) -> (usiz
     (answered, cut)
 }
 
-/// Regression: callers got a permit when they had no time left, were cut off, and opened the circuit. Of five answers per
-/// second the provider gave 0.6.
+/// Regression: callers got a permit when they had no time left, were cut off, and opened the circuit. Of five
+/// answers per second the provider gave 0.6.
 #[tokio::test(start_paused = true)]
 async fn overload_leaves_nine_tenths_of_the_capacity() {
     for calls_per_second in [6, 15, 40] {

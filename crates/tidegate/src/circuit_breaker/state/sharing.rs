@@ -1,4 +1,5 @@
-//! What a circuit does that several processes share: turns to probe, reports of calls, and changes of state elsewhere.
+//! What a circuit does that several processes share: turns to probe, reports of calls, and changes of state
+//! elsewhere.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,8 @@ impl Circuit {
         self.turn.iter_mut().for_each(LocalTurn::end);
     }
 
-    /// Ends the turn of this process to probe if it has no probe in flight. Returns whether it had the turn and has none now.
+    /// Ends the turn of this process to probe if it has no probe in flight. Returns whether it had the turn
+    /// and has none now.
     pub(in crate::circuit_breaker) fn end_idle_turn(&mut self) -> bool {
         let is_idle = self.has_turn() && self.probes() == 0;
         if is_idle {
@@ -72,8 +74,8 @@ impl Circuit {
         self.statistics.take_report(&self.settings, now)
     }
 
-    /// Handles the reply of the store to a report; `None` if there was none in time. Opens the circuit if a rate of all
-    /// processes has become too large.
+    /// Handles the reply of the store to a report; `None` if there was none in time. Opens the circuit if a
+    /// rate of all processes has become too large.
     pub(in crate::circuit_breaker) fn on_report_reply(
         &mut self,
         sent: &SentReport,

@@ -180,8 +180,8 @@ async fn a_snapshot_contains_the_rates_and_the_last_failure() {
     assert_eq!(circuit.snapshot().calls_in_window, 0, "time passes without calls");
 }
 
-/// Seed items 27, 37, 38, 39, 86 and 88: the totals count rejected calls too, and a reset leaves them. Here, they are
-/// those since the start, and the rates those of the window.
+/// Seed items 27, 37, 38, 39, 86 and 88: the totals count rejected calls too, and a reset leaves them. Here,
+/// they are those since the start, and the rates those of the window.
 #[tokio::test(start_paused = true)]
 async fn the_metrics_count_every_call() {
     let (inner, provider) = strict();

@@ -230,7 +230,8 @@ fn a_failure_finds_every_success_that_was_recorded_before_it() {
     );
 }
 
-/// A success of a generation is in its window, or came too late; it is never in the window of a later generation.
+/// A success of a generation is in its window, or came too late; it is never in the window of a later
+/// generation.
 #[test]
 fn a_deferred_success_is_not_counted_in_a_later_generation() {
     explore(

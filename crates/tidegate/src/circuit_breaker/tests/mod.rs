@@ -279,8 +279,8 @@ async fn a_rejection_takes_no_time() {
     assert_eq!(clock::now(), start);
 }
 
-/// The attempts of a call count one by one, up to the configured number, or to one below the threshold. Probes and
-/// successes always count.
+/// The attempts of a call count one by one, up to the configured number, or to one below the threshold.
+/// Probes and successes always count.
 #[tokio::test(start_paused = true)]
 async fn one_call_does_not_open_the_circuit_by_its_retries_unless_configured() {
     for (threshold, counted, calls_to_open) in [
@@ -310,8 +310,8 @@ async fn one_call_does_not_open_the_circuit_by_its_retries_unless_configured() {
     }
 }
 
-/// Regressions: with a threshold of 1 a failure after an attempt that does not count was ignored, and so was the broken
-/// body of a probe that was a later attempt.
+/// Regressions: with a threshold of 1 a failure after an attempt that does not count was ignored, and so was
+/// the broken body of a probe that was a later attempt.
 #[tokio::test(start_paused = true)]
 async fn a_later_attempt_counts_if_it_alone_opens_the_circuit_or_is_a_probe() {
     let (inner, provider) = strict();

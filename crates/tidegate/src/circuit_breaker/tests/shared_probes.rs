@@ -143,7 +143,8 @@ fn a_turn_that_is_not_kept_is_requested_again() {
     }
 }
 
-/// The message that another process has opened the circuit again overtakes the grant of the turn, which that has ended.
+/// The message that another process has opened the circuit again overtakes the grant of the turn, which that
+/// has ended.
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_ended_before_its_grant_arrived_lets_no_probe_begin() {
     let server = Server::new();
@@ -161,8 +162,8 @@ async fn a_turn_that_ended_before_its_grant_arrived_lets_no_probe_begin() {
     assert!(!provider.call(&layers[0], SECOND).await, "its turn has ended");
 }
 
-/// The circuit is opened elsewhere, by a process that has missed that it is open, while this one has the turn and no probe in
-/// flight.
+/// The circuit is opened elsewhere, by a process that has missed that it is open, while this one has the turn
+/// and no probe in flight.
 #[tokio::test(start_paused = true)]
 async fn an_opening_elsewhere_ends_an_idle_turn() {
     let server = Server::new();
@@ -181,8 +182,8 @@ async fn an_opening_elsewhere_ends_an_idle_turn() {
     assert!(!provider.call(&layers[0], SECOND).await, "its turn has ended");
 }
 
-/// One process probes, and the cooldown of another one ends a moment later, because the message was late. In this moment
-/// the store is restarted, and the later one publishes the rest of its cooldown.
+/// One process probes, and the cooldown of another one ends a moment later, because the message was late. In
+/// this moment the store is restarted, and the later one publishes the rest of its cooldown.
 #[tokio::test(start_paused = true)]
 async fn a_cooldown_that_is_published_again_does_not_end_the_turn_of_a_process_that_probes() {
     let server = Server::new();
@@ -213,7 +214,8 @@ async fn a_cooldown_that_is_published_again_does_not_end_the_turn_of_a_process_t
     assert_eq!(provider.most(), 2);
 }
 
-/// Requests, replies and messages have any delay, the store is restarted at any time, and calls come at any time.
+/// Requests, replies and messages have any delay, the store is restarted at any time, and calls come at any
+/// time.
 #[tokio::test(start_paused = true)]
 async fn probes_never_exceed_their_number_whatever_the_delays_and_restarts() {
     let mut full = 0;
@@ -260,8 +262,8 @@ async fn probes_never_exceed_their_number_whatever_the_delays_and_restarts() {
     assert!(full > 200, "{full}");
 }
 
-/// Regression: the services of a layer that is `per_service()` shared their circuit through the store, and so did the stacks of
-/// one builder.
+/// Regression: the services of a layer that is `per_service()` shared their circuit through the store, and so
+/// did the stacks of one builder.
 #[tokio::test(start_paused = true)]
 async fn services_with_their_own_circuit_share_it_with_those_of_other_processes() {
     let server = Server::new();

@@ -99,7 +99,8 @@ async fn slow_calls_of_all_processes_open_the_circuit() {
     assert!(server.reports().iter().all(|report| report.results.is_none()), "no result is counted");
 }
 
-/// A thousand calls in a second: a report every 100 ms, or every 10 ms while the circuit may open, and none without calls.
+/// A thousand calls in a second: a report every 100 ms, or every 10 ms while the circuit may open, and none
+/// without calls.
 #[tokio::test(start_paused = true)]
 async fn reports_are_few_and_no_call_waits_for_one() {
     let server = Server::new();
@@ -129,7 +130,8 @@ async fn reports_are_few_and_no_call_waits_for_one() {
     }
 }
 
-/// The store does not reply in time, then is restarted empty. The local window decides, and the shared one afterwards.
+/// The store does not reply in time, then is restarted empty. The local window decides, and the shared one
+/// afterwards.
 #[tokio::test(start_paused = true)]
 async fn without_the_store_the_local_window_decides_in_time() {
     let server = Server::new();
@@ -231,7 +233,8 @@ async fn a_reply_from_before_the_circuit_closed_changes_nothing() {
     assert_eq!(layers[0].handle().state(), State::Closed);
 }
 
-/// A process that gets no reply in time does not begin the window of the others anew with each of its reports.
+/// A process that gets no reply in time does not begin the window of the others anew with each of its
+/// reports.
 #[tokio::test(start_paused = true)]
 async fn a_process_without_a_reply_reports_when_its_circuit_closed() {
     let server = Server::new();

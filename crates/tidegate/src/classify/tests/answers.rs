@@ -146,8 +146,8 @@ async fn a_success_without_an_answer_is_a_failure_of_the_provider_under_every_la
 #[tokio::test(start_paused = true)]
 async fn the_answer_of_another_endpoint_is_a_failure_of_the_provider() {
     for (path, is_stream, own) in GOOD {
-        // Servers with OpenAI's dialect have Cohere's path as well, and may answer with a chat completion to a request for
-        // a response.
+        // Servers with OpenAI's dialect have Cohere's path as well, and may answer with a chat completion to
+        // a request for a response.
         let may_be_chat = matches!(path, COHERE | RESPONSES);
         let is_foreign = |other: &&(&str, bool, &str)| other.0 != path && !(may_be_chat && other.0 == CHAT);
         for (other, _, body) in GOOD.iter().filter(is_foreign).filter(|(.., body)| *body != own) {
@@ -325,8 +325,8 @@ async fn an_answer_whose_bytes_nobody_counts_has_no_length_before_its_end() {
     assert_eq!(breaker.handle().state(), State::Open);
 }
 
-/// A document that is cut short is a failure without a response, so that the next attempt may answer, also if its end
-/// arrives later than its beginning.
+/// A document that is cut short is a failure without a response, so that the next attempt may answer, also if
+/// its end arrives later than its beginning.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_cut_short_is_retried() {
     let cut = CHAT_ANSWER.trim_end().strip_suffix('}').unwrap();
@@ -410,8 +410,8 @@ proptest! {
     }
 }
 
-/// Without content the form of the answer does not matter, nor whether it is the one that was requested; with content the
-/// filter came too late for another target.
+/// Without content the form of the answer does not matter, nor whether it is the one that was requested; with
+/// content the filter came too late for another target.
 #[tokio::test(start_paused = true)]
 async fn a_content_filter_has_the_same_outcome_in_every_form() {
     const DOCUMENT: &str = r#"{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":CONTENT},"finish_reason":"content_filter"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
@@ -451,7 +451,8 @@ async fn a_filtered_document_falls_back_where_that_is_set_and_its_usage_is_recor
     }
 }
 
-/// Where no model is known to answer, as at the paths of Bedrock's `InvokeModel`, a document has the dialect of its model.
+/// Where no model is known to answer, as at the paths of Bedrock's `InvokeModel`, a document has the dialect
+/// of its model.
 #[tokio::test(start_paused = true)]
 async fn a_filtered_document_at_an_unknown_path_falls_back_where_that_is_set() {
     const INVOKE: &str = "/model/anthropic.claude-v2:1/invoke";

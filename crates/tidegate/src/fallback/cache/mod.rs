@@ -53,15 +53,15 @@ use self::word_set::WordSet;
 
 use crate::sync::unpoisoned;
 
-/// Stores complete answers, and finds those to the same or a similar prompt. Prompts are similar if they have the same
-/// words and signs in the same order; only case, the mark at the end, and courtesies before and after (`Hello,`, `please`)
-/// may differ.
+/// Stores complete answers, and finds those to the same or a similar prompt. Prompts are similar if they have
+/// the same words and signs in the same order; only case, the mark at the end, and courtesies before and
+/// after (`Hello,`, `please`) may differ.
 ///
 /// A handle: clones share one cache, so that several routes may use it. Bounded by
 /// [`max_bytes`](Self::max_bytes) and [`max_age`](Self::max_age). The lookup of a similar prompt costs the
-/// same whatever the number of answers, a three hundredth of a scan if there are 100 000; for prompts above 16
-/// KiB only the exact prompt is found. Answers and prompts above 256 KiB, and answers to requests above 512
-/// KiB, are not stored.
+/// same whatever the number of answers, a three hundredth of a scan if there are 100 000; for prompts above
+/// 16 KiB only the exact prompt is found. Answers and prompts above 256 KiB, and answers to requests above
+/// 512 KiB, are not stored.
 ///
 /// Only complete answers in plain text are stored, each for the caller that sent the request. The
 /// [`KeyBy`](crate::KeyBy) of the layer identifies the caller, by default by credential and tenant. A caller
@@ -145,8 +145,8 @@ impl AnswerCache {
     }
 
     /// The least similarity of two prompts for the answer to one to be used for the other: the number of
-    /// words in both, divided by the number of words in either, if all but courtesies are the same. 1 requires the
-    /// same words; a value above 1 requires the exact prompt. Starts an empty cache.
+    /// words in both, divided by the number of words in either, if all but courtesies are the same. 1
+    /// requires the same words; a value above 1 requires the exact prompt. Starts an empty cache.
     #[must_use]
     #[doc(alias = "similarity_threshold")]
     pub fn similarity(self, similarity: f64) -> Self {

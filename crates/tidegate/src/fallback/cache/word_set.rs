@@ -19,9 +19,9 @@ const COURTESIES: [&str; 7] = ["hallo", "hello", "hey", "hi", "ok", "okay", "tha
 
 /// The words of a prompt as a set of sorted hashes, in lower case and without surrounding punctuation.
 ///
-/// One word may turn a prompt into another one: a name, a number, "without" for "with", and so may the order of two
-/// words, a sign, a bracket in code, or how far a line is indented. All tokens therefore have to be equal and in the same
-/// order, but for [`COURTESIES`] around them and for the mark at the end.
+/// One word may turn a prompt into another one: a name, a number, "without" for "with", and so may the order
+/// of two words, a sign, a bracket in code, or how far a line is indented. All tokens therefore have to be
+/// equal and in the same order, but for [`COURTESIES`] around them and for the mark at the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WordSet {
     plain: Box<[u64]>,
@@ -109,15 +109,15 @@ fn without_courtesies<'a, 'b>(mut tokens: &'a [&'b str]) -> &'a [&'b str] {
     tokens
 }
 
-/// Whether `token` is a courtesy. Where it is not divided from the prompt, another one may be what the prompt is about; a
-/// prompt from which `please` is missing makes no sense then.
+/// Whether `token` is a courtesy. Where it is not divided from the prompt, another one may be what the prompt
+/// is about; a prompt from which `please` is missing makes no sense then.
 fn is_courtesy(token: &str, is_divided: bool) -> bool {
     let word = token.trim_end_matches(DIVIDERS);
     word == "please" || is_divided && COURTESIES.contains(&word)
 }
 
-/// The word in `token`, if that is a plain one. A single letter may be a variable or a grade, and signs around it belong
-/// to it.
+/// The word in `token`, if that is a plain one. A single letter may be a variable or a grade, and signs
+/// around it belong to it.
 fn plain_word(token: &str) -> Option<&str> {
     let word = token.trim_start().trim_start_matches(BEFORE).trim_end_matches(AFTER);
     let is_plain = word.chars().all(|c| c.is_alphabetic() || c == '\'' || c == '-');

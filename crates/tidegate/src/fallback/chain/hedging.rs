@@ -1,4 +1,5 @@
-//! The hedge of a call: the same request at another target, or at the same one, beside the attempt in progress.
+//! The hedge of a call: the same request at another target, or at the same one, beside the attempt in
+//! progress.
 //!
 //! ```text
 //!                    due, sent               first token here
@@ -72,8 +73,8 @@ impl ChainState {
         }
     }
 
-    /// The attempt at the current target begins. It is not measured if the call has waited for a cooldown or has a simpler
-    /// prompt, or if the target was called as a hedge.
+    /// The attempt at the current target begins. It is not measured if the call has waited for a cooldown or
+    /// has a simpler prompt, or if the target was called as a hedge.
     pub(super) fn start_measuring(&mut self) {
         if self.is_resend() {
             return;
@@ -105,8 +106,8 @@ impl ChainState {
         self.hedge.as_ref().is_some_and(|hedge| hedge.plan.is_open())
     }
 
-    /// Ready with the targets that may take the request as well, best first, when the hedge is due and covered by its
-    /// budget.
+    /// Ready with the targets that may take the request as well, best first, when the hedge is due and
+    /// covered by its budget.
     pub(in crate::fallback) fn poll_hedge_due(&mut self, cx: &mut Context<'_>) -> Poll<Vec<usize>> {
         let Some(hedge) = &mut self.hedge else { return Poll::Pending };
         hedge.waited = ready!(hedge.plan.poll_due(cx));
@@ -140,7 +141,8 @@ impl ChainState {
         Some(self.target_at(target_index)?.service.clone())
     }
 
-    /// The request of the hedge at `target_index`, and its trail. Its tokens are metered in the call and apart.
+    /// The request of the hedge at `target_index`, and its trail. Its tokens are metered in the call and
+    /// apart.
     pub(in crate::fallback) fn hedge_request(
         &self,
         target_index: usize,
@@ -189,8 +191,9 @@ impl ChainState {
         }
     }
 
-    /// The hedge has this result before the attempt in progress. Returns whether it is that of the call: a success is, and
-    /// its target is the current one. After a failure the call waits for the attempt in progress.
+    /// The hedge has this result before the attempt in progress. Returns whether it is that of the call: a
+    /// success is, and its target is the current one. After a failure the call waits for the attempt in
+    /// progress.
     pub(in crate::fallback) fn on_hedge_result<B>(&mut self, result: &TargetResult<B>) -> bool
     where
         B: Body,

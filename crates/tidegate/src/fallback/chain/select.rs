@@ -43,8 +43,8 @@ impl ChainState {
         handle.targets().iter().skip(self.visited).all(|target| self.missing_capability(target).is_some())
     }
 
-    /// The wait for the target that is available first, if all are only cooling down. A nested chain does not wait: the
-    /// outer chain may have a target that is available now, and waits itself if it has none.
+    /// The wait for the target that is available first, if all are only cooling down. A nested chain does not
+    /// wait: the outer chain may have a target that is available now, and waits itself if it has none.
     pub(super) fn begin_wait(&mut self) -> Option<Duration> {
         if self.first_position.depth > 0 {
             return None;

@@ -209,7 +209,8 @@ mod translated {
     use crate::FallbackChain;
     use crate::chain::{ApiDialect, ProviderSettings, Providers, TargetGroup, group};
 
-    /// The tokens that the second target gets, if it is called, after the first has failed or was passed over.
+    /// The tokens that the second target gets, if it is called, after the first has failed or was passed
+    /// over.
     async fn sent_output(second: TargetGroup, path: &str) -> Vec<Option<Value>> {
         let (client, provider) = strict();
         let settings = |dialect| ProviderSettings::new("http://any.test/v1", dialect).api_key("key");
@@ -232,7 +233,8 @@ mod translated {
         requests.map(|request| limit(&request.body.unwrap())).collect()
     }
 
-    /// Regression: a target was skipped since its model has fewer output tokens than the request sets, which a translation lowers.
+    /// Regression: a target was skipped since its model has fewer output tokens than the request sets, which
+    /// a translation lowers.
     #[tokio::test(start_paused = true)]
     async fn a_target_whose_translation_lowers_the_output_tokens_is_called() {
         const CHAT: &str = "/v1/chat/completions";

@@ -133,7 +133,8 @@ async fn only_later_members_get_another_idempotency_key() {
     assert!(keys[0] == "key" && (keys[1] == "key-0" || keys[1] == "key-1"), "{keys:?}");
 }
 
-/// Regression: the member was left out for another minute after a caller's mistake, and after a caller that left.
+/// Regression: the member was left out for another minute after a caller's mistake, and after a caller that
+/// left.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_after_a_cooldown_without_a_result_begins_no_other_one() {
     for answer in [Answer::status(400), Answer::hang()] {
@@ -266,8 +267,9 @@ async fn a_stream_without_content_does_not_end_a_cooldown_before_its_end() {
     }
 }
 
-/// Regression: a member was sent its one attempt since another could take the call. When that one had no longer room, the failure
-/// was returned without a retry; and a member that had room only by then was not called.
+/// Regression: a member was sent its one attempt since another could take the call. When that one had no
+/// longer room, the failure was returned without a retry; and a member that had room only by then was not
+/// called.
 #[tokio::test(start_paused = true)]
 async fn whether_another_member_can_take_the_call_is_seen_when_one_has_failed() {
     for (is_open_before, is_open_after, retries, expected) in [

@@ -184,7 +184,8 @@ async fn the_budget_bounds_the_tokens_as_well() {
     }
 }
 
-/// The attempts that lose to their hedges count, so that a target that has become slow is not hedged at its former speed.
+/// The attempts that lose to their hedges count, so that a target that has become slow is not hedged at its
+/// former speed.
 #[tokio::test(start_paused = true)]
 async fn attempts_that_are_given_up_make_hedges_later() {
     let (inner, provider) = strict();

@@ -141,7 +141,8 @@ fn newest_first_applies_only_while_the_queue_is_more_than_half_full() {
     assert_eq!(served, [4, 3, 1, 2]);
 }
 
-/// Regression: a grant to the newest call moved the turns of its flow on, and another flow came after all of its calls.
+/// Regression: a grant to the newest call moved the turns of its flow on, and another flow came after all of
+/// its calls.
 #[test]
 fn newest_first_leaves_the_turns_of_flows_as_they_are() {
     let mut queue = WaitQueue::new(8, Order::NewestFirstUnderOverload);
@@ -291,8 +292,8 @@ fn a_flow_that_fills_the_queue_makes_room_for_others() {
 }
 
 proptest! {
-    /// Whatever arrives and leaves: while a flow waits for its next grant, no other flow gets more than two; and waiters of
-    /// one flow keep their order.
+    /// Whatever arrives and leaves: while a flow waits for its next grant, no other flow gets more than two;
+    /// and waiters of one flow keep their order.
     #[test]
     fn grants_are_shared_between_flows(
         operations in prop::collection::vec((0u8..4, 1u64..5), 0..200), max in 1usize..9,

@@ -1,5 +1,5 @@
-//! The queue with the credits of two threads, model-checked with loom: every interleaving with at most three preemptions.
-//! `.ci/loom` runs them.
+//! The queue with the credits of two threads, model-checked with loom: every interleaving with at most three
+//! preemptions. `.ci/loom` runs them.
 
 use std::time::{Duration, Instant};
 

@@ -41,7 +41,8 @@ async fn a_wait_beyond_max_wait_is_rejected_at_once() {
     assert_eq!(provider.calls(), 1);
 }
 
-/// Regression: a call that got its room at the end of its longest wait was rejected, although it had waited for it.
+/// Regression: a call that got its room at the end of its longest wait was rejected, although it had waited
+/// for it.
 #[tokio::test(start_paused = true)]
 async fn a_wait_as_long_as_max_wait_ends_in_an_admission() {
     for wait in [100, 101, 150] {
@@ -134,7 +135,8 @@ async fn a_queued_call_that_times_out_names_the_quota_it_waited_for() {
     // It is rejected at its slot, when it is certain that there will be no room before its deadline.
     assert_eq!(clock::now() - now, secs(2));
     assert_eq!((rejection.gate(), rejection.quota()), (Gate::Deadline, Some("requests per minute")));
-    // The wait covers the 30 calls, the first call in the queue and this call, less the two seconds that have passed.
+    // The wait covers the 30 calls, the first call in the queue and this call, less the two seconds that have
+    // passed.
     assert_eq!(rejection.retry_after(), Some(secs(30)));
     assert!(rejection.to_string().contains("requests per minute"), "{rejection}");
 }
@@ -412,8 +414,8 @@ async fn keys_are_bounded_and_idle_ones_are_dropped() {
     assert_eq!(layer.keys(), 1);
 }
 
-/// Regression: a call at the head of the queue that was not polled, such as a `select!` arm that is kept for later, blocked
-/// every call behind it until `max_wait`.
+/// Regression: a call at the head of the queue that was not polled, such as a `select!` arm that is kept for
+/// later, blocked every call behind it until `max_wait`.
 #[tokio::test(start_paused = true)]
 async fn a_queued_call_that_is_not_polled_delays_no_other_call() {
     let (inner, provider) = strict();
@@ -437,8 +439,8 @@ async fn a_queued_call_that_is_not_polled_delays_no_other_call() {
     assert_eq!((layer.handle().waiting(), provider.requests().len()), (0, 5));
 }
 
-/// The slot of a call that leaves the queue goes to the next one, and so does a reservation that was granted to a call
-/// that is dropped without being polled again.
+/// The slot of a call that leaves the queue goes to the next one, and so does a reservation that was granted
+/// to a call that is dropped without being polled again.
 #[tokio::test(start_paused = true)]
 async fn the_room_of_a_dropped_call_goes_to_the_next() {
     let (inner, _provider) = strict();

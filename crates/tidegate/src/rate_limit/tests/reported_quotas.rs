@@ -80,7 +80,8 @@ async fn a_limit_that_refills_evenly_sets_the_pace_and_does_not_close() {
     assert!(waited >= ms(119) && waited < ms(125), "{waited:?}");
 }
 
-/// Regression: the first report of such a limit, whose period is not yet confirmed, closed the gate for all of it.
+/// Regression: the first report of such a limit, whose period is not yet confirmed, closed the gate for all
+/// of it.
 #[tokio::test(start_paused = true)]
 async fn the_first_report_of_a_limit_that_refills_evenly_closes_until_the_next_call_has_room() {
     let tokens = Answer::status(200)
@@ -110,8 +111,8 @@ async fn a_fixed_window_that_is_used_up_closes_until_its_reset_also_if_it_is_not
     assert_eq!(layer.handle().closed_for(), Some(ms(30_000)));
 }
 
-/// Regression: what a call had reserved and not used was returned to configured quotas only, so that a few failures without
-/// a report closed the limit.
+/// Regression: what a call had reserved and not used was returned to configured quotas only, so that a few
+/// failures without a report closed the limit.
 #[tokio::test(start_paused = true)]
 async fn an_adopted_quota_gets_back_what_a_call_without_a_report_has_not_used() {
     for (failure, used) in [(529, 44), (500, 44), (400, 0)] {

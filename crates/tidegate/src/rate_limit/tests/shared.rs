@@ -1,4 +1,5 @@
-//! Quotas that processes share, through a store in memory. It decides with the bucket that decides in one process.
+//! Quotas that processes share, through a store in memory. It decides with the bucket that decides in one
+//! process.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -105,7 +106,8 @@ async fn without_a_store_the_share_decides_and_the_store_is_charged_for_it_after
     assert!((28..=31).contains(&admitted), "{admitted}");
 }
 
-/// Of a limit that is new while the store is down, the number of processes is not known: it is as large as that of others.
+/// Of a limit that is new while the store is down, the number of processes is not known: it is as large as
+/// that of others.
 #[tokio::test(start_paused = true)]
 async fn a_new_limit_without_a_store_has_the_share_of_an_older_one() {
     let server = Server::new();
@@ -138,7 +140,8 @@ async fn in_the_closed_mode_no_call_is_admitted_without_a_store() {
     complete(&mut one).await.unwrap();
 }
 
-/// A call that is rejected at once is a call: the store is tried again, also if the call is not made because of the rejection.
+/// A call that is rejected at once is a call: the store is tried again, also if the call is not made because
+/// of the rejection.
 #[tokio::test(start_paused = true)]
 async fn in_the_closed_mode_a_store_is_tried_again_while_calls_are_rejected() {
     let settings = Settings { mode: OnUnavailable::Closed, ..Settings::default() };
@@ -163,8 +166,8 @@ async fn in_the_closed_mode_a_store_is_tried_again_while_calls_are_rejected() {
     }
 }
 
-/// A runtime that ends drops a task in the moment in which that is spawned: here by a call that ends with the runtime, with the
-/// queue locked.
+/// A runtime that ends drops a task in the moment in which that is spawned: here by a call that ends with the
+/// runtime, with the queue locked.
 #[test]
 fn a_runtime_that_ends_with_a_call_in_flight_ends() {
     let (sender, ended) = std::sync::mpsc::channel();
@@ -307,8 +310,8 @@ struct Process {
 }
 
 proptest! {
-    /// Wherever calls arrive, and however long replies take: no window of all processes together exceeds the quota. A
-    /// lease is used at any time within it.
+    /// Wherever calls arrive, and however long replies take: no window of all processes together exceeds the
+    /// quota. A lease is used at any time within it.
     #[test]
     fn no_window_of_all_processes_exceeds_the_quota(
         rate in 20u64..400,
@@ -351,7 +354,8 @@ proptest! {
                 }
             }
         }
-        // A burst of few calls leaves no room for the 20 ms of a lease, and the 5 ms of one that arrives late.
+        // A burst of few calls leaves no room for the 20 ms of a lease, and the 5 ms of one that arrives
+        // late.
         let lease = if leases { lease.as_secs_f64().max(0.02) } else { 0.02 };
         let held_back = (rate as f64 * lease).min(burst as f64 / 2.0).floor();
         let extra = (rate as f64 * 0.025 - held_back).max(0.0) + 1.0;

@@ -103,8 +103,8 @@ fn most(calls: &[u64]) -> u64 {
     calls.iter().copied().max().unwrap()
 }
 
-/// Regression: calls that were queued while the gate was closed and the quota had room cost next to nothing, and those of
-/// batch came before all others.
+/// Regression: calls that were queued while the gate was closed and the quota had room cost next to nothing,
+/// and those of batch came before all others.
 #[test]
 fn calls_that_wait_for_a_closed_gate_cost_what_they_cost_otherwise() {
     let now = Instant::now();
@@ -159,8 +159,8 @@ proptest! {
         }
     }
 
-    /// A large batch call has its turn after four times its cost. Until then it takes a fifth of the pace from interactive calls,
-    /// and blocks none of them.
+    /// A large batch call has its turn after four times its cost. Until then it takes a fifth of the pace
+    /// from interactive calls, and blocks none of them.
     #[test]
     fn a_large_batch_call_neither_blocks_nor_is_starved(
         large in 10_000u64..50_000, small in 100u64..1_000, depth in 1usize..6,
@@ -202,7 +202,8 @@ proptest! {
     }
 }
 
-/// Regression: a batch call of most of the quota at the head of the queue blocked every interactive call until it had room.
+/// Regression: a batch call of most of the quota at the head of the queue blocked every interactive call
+/// until it had room.
 #[test]
 fn an_interactive_call_passes_a_batch_call_that_lacks_room() {
     let mut queue = Queue::new(&[TOKENS]);

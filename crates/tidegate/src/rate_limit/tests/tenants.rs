@@ -78,7 +78,8 @@ async fn a_call_of_another_tenant_takes_the_last_place_of_a_full_queue() {
             }
         }
     }
-    // Two calls of each tenant have a place; the third of the other one has no turn before those of the flood.
+    // Two calls of each tenant have a place; the third of the other one has no turn before those of the
+    // flood.
     assert_eq!(served, [("flood", 0), ("flood", 1), ("other", 2), ("flood", 3), ("other", 4)]);
     assert_eq!(rejected, [("flood", 0), ("flood", 0), ("flood", 0), ("other", 0)]);
     assert_eq!(layer.handle().waiting(), 0);
@@ -124,7 +125,8 @@ async fn a_displaced_call_leaves_nothing_behind() {
     service.oneshot(request()).await.unwrap();
 }
 
-/// A call that was passed expects room later; when the calls that passed it leave, it has room as early as before.
+/// A call that was passed expects room later; when the calls that passed it leave, it has room as early as
+/// before.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_was_passed_by_calls_that_left_has_its_old_slot() {
     for is_polled in [false, true] {

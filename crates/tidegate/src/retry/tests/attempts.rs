@@ -39,7 +39,8 @@ async fn an_attempt_that_is_never_sent_is_returned_to_the_budget() {
     assert_eq!((provider.calls(), budget.remaining()), (1, 2));
 }
 
-/// Regression: the request of the last attempt was not kept, although a gate that rejects it gives the attempt back.
+/// Regression: the request of the last attempt was not kept, although a gate that rejects it gives the
+/// attempt back.
 #[tokio::test(start_paused = true)]
 async fn the_last_attempt_is_repeated_after_a_rejection_if_rejections_are() {
     let (inner, provider) = strict();

@@ -65,7 +65,8 @@ fn phases() -> impl Strategy<Value = Vec<(u32, u32, bool)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// The retries in any minute are at most a share of its calls, the floor, and the earlier balance, which is bounded.
+    /// The retries in any minute are at most a share of its calls, the floor, and the earlier balance, which
+    /// is bounded.
     #[test]
     fn retries_stay_within_the_budget_over_any_minute(
         phases in phases(),
@@ -220,9 +221,8 @@ const PROMPT: &str = r#"{"model":"m","messages":[{"role":"user","content":"a\nb\
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// No call exceeds its deadline by more than a tick of the timer or makes more attempts than its budget, and each
-    /// ends in one response or error.
-    /// Seed item 79.
+    /// No call exceeds its deadline by more than a tick of the timer or makes more attempts than its budget,
+    /// and each ends in one response or error. Seed item 79.
     #[test]
     fn every_call_ends_once_in_time_and_within_its_attempts(
         settings in prop::collection::vec(setting(), 1..4),

@@ -147,7 +147,8 @@ impl Target {
         }
     }
 
-    /// Resets nothing but time: after the cooldowns and closing times, the next call of every tenant succeeds.
+    /// Resets nothing but time: after the cooldowns and closing times, the next call of every tenant
+    /// succeeds.
     async fn assert_works(&self) {
         self.provider.clear();
         tokio::time::advance(60 * SECOND).await;

@@ -40,7 +40,8 @@ fn keyed() -> (Resilience<Strict<Payload>>, Handle, Signals) {
     )
 }
 
-/// Pitfall P33 (docs/pitfalls.md), and field case M12: preflight passed a call that was rejected at once, because it looked at a limit that no call uses.
+/// Pitfall P33 (docs/pitfalls.md), and field case M12: preflight passed a call that was rejected at once,
+/// because it looked at a limit that no call uses.
 #[tokio::test(start_paused = true)]
 async fn preflight_looks_at_the_gates_of_the_key_and_acquires_nothing() {
     let (mut stack, provider, signals) = keyed();
@@ -223,7 +224,8 @@ async fn a_call_that_its_own_rate_rejects_does_not_wait_for_a_permit() {
     assert_eq!((clock::now(), signals.snapshot().queued), (start, 0));
 }
 
-/// A keyed rate comes before the permit. A call that the permit rejects afterwards has used nothing of its quotas.
+/// A keyed rate comes before the permit. A call that the permit rejects afterwards has used nothing of its
+/// quotas.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_another_gate_rejects_returns_what_its_key_reserved() {
     let (mut stack, provider, signals) = service(
@@ -304,8 +306,9 @@ async fn calls_that_wait_for_their_rate_and_a_permit_start_in_the_order_in_which
     }
 }
 
-/// The result and the end, in seconds, of a call that waits for a permit while a 429 closes the gate of its key for 4 seconds, and
-/// of a call of another key that comes when it has lost its reservation. `busy` is the answer to another call of its key.
+/// The result and the end, in seconds, of a call that waits for a permit while a 429 closes the gate of its
+/// key for 4 seconds, and of a call of another key that comes when it has lost its reservation. `busy` is the
+/// answer to another call of its key.
 async fn send_back(
     backpressure: BackpressureLayer,
     closed_after: Duration,
