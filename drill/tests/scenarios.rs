@@ -186,7 +186,7 @@ fn a_mistake_is_reported_by_its_key() {
         ),
         (
             ["", "", "", "[[providers.faults]]\nkind = \"outage\""],
-            "providers[0].faults[1].kind: unknown value, expected",
+            "providers[0].faults[1].kind: unknown value, did you mean `stale`?",
         ),
         (["", "", "", "[[providers.faults]]\nshare = 0.5"], "providers[0].faults[1]: missing key `kind`"),
     ];
