@@ -66,6 +66,8 @@ pub enum AlertState {
 pub enum AlertEnd {
     /// The degradation is over.
     Recovered,
+    /// Nothing has shown for an hour whether it is over: there were no calls.
+    Unknown,
     /// The target, or the chain, is no longer configured. Whether it has recovered is unknown.
     Removed,
     /// The alert is no longer configured, or is for another receiver. Whether the target has recovered is
@@ -82,6 +84,7 @@ impl fmt::Display for Alert {
             Some(AlertEnd::Removed) => {
                 return write!(f, "no longer configured for {}s", self.held.as_secs());
             }
+            Some(AlertEnd::Unknown) => return write!(f, "no calls for {}s", self.held.as_secs()),
             Some(AlertEnd::Unwatched) => return f.write_str("alert no longer configured"),
             Some(AlertEnd::Recovered) | None => {}
         }

@@ -26,9 +26,13 @@ struct Observation {
 type Observations = BTreeMap<(AlertKind, Arc<str>), Observation>;
 
 impl Observation {
-    /// What is observed of a target that is configured.
-    const fn new(holds: Option<bool>, value: Option<f64>) -> Self {
-        Self { holds, value, end: AlertEnd::Recovered }
+    const fn new(holds: Option<bool>, value: Option<f64>, is_watched: bool) -> Self {
+        let end = match (holds, is_watched) {
+            (_, false) => AlertEnd::Unwatched,
+            (None, true) => AlertEnd::Unknown,
+            (Some(_), true) => AlertEnd::Recovered,
+        };
+        Self { holds, value, end }
     }
 }
 
@@ -62,7 +66,7 @@ impl Monitor {
             for (name, signals) in chains.iter().map(|it| (&it.name, &*it.targets)).chain([all]) {
                 let holds = !signals.is_empty() && signals.iter().all(is_cooling);
                 let key = (AlertKind::AllTargetsCooling, Arc::clone(name));
-                observations.insert(key, Observation::new(Some(holds), None));
+                observations.insert(key, Observation::new(Some(holds), None, true));
             }
         }
         for key in self.conditions.keys() {
@@ -94,13 +98,15 @@ impl Monitor {
         // What a circuit without a probe shows may be over.
         let known = |holds: bool, may_hold: bool| if !holds && may_hold { None } else { Some(holds) };
         let failing = known(is_failing(circuit.rates), is_failing(circuit.idle_rates));
-        for (kind, value, holds) in [
-            (AlertKind::SuccessRate, succeeded(circuit.rates), failing),
-            (AlertKind::SlowRate, slow, known(is_slow(circuit.rates), is_slow(circuit.idle_rates))),
-            (AlertKind::CircuitOpen, None, known(circuit.is_open, circuit.is_idle)),
-            (AlertKind::QuotaNearlySpent, left, Some(is_low(left, settings.quota_left))),
+        let slowing = known(is_slow(circuit.rates), is_slow(circuit.idle_rates));
+        let little_is_left = Some(is_low(left, settings.quota_left));
+        for (kind, value, holds, is_watched) in [
+            (AlertKind::SuccessRate, succeeded(circuit.rates), failing, settings.success_rate > 0.0),
+            (AlertKind::SlowRate, slow, slowing, settings.slow_rate < 1.0),
+            (AlertKind::CircuitOpen, None, known(circuit.is_open, circuit.is_idle), true),
+            (AlertKind::QuotaNearlySpent, left, little_is_left, settings.quota_left > 0.0),
         ] {
-            let observation = Observation::new(holds, value);
+            let observation = Observation::new(holds, value, is_watched);
             // Of stacks of one name, one that has degraded decides, else one that may have.
             let known = observations.entry((kind, Arc::clone(&signals.target))).or_insert(observation);
             let rank =

@@ -206,6 +206,17 @@ fn the_end_of_an_alert_that_is_no_recovery_says_so() {
     let alerts = monitor.observe(&targets, &[], now + 60 * SECOND);
     assert_eq!(ends(alerts), [unwatched("chain: alert no longer configured")]);
 
+    // A threshold that no share crosses switches its alert off.
+    let low = SignalsSnapshot { for_alerts: circuit(State::Closed, 0.5, 0.6, false), ..healthy("a/b") };
+    let off = Settings { success_rate: 0.0, slow_rate: 1.0, ..Settings::default() };
+    let mut monitor = Monitor::new(Settings::default());
+    let low = std::slice::from_ref(&low);
+    assert_eq!(observe(&mut monitor, &mut now, 100, low).len(), 2);
+    monitor.set_settings(off);
+    monitor.observe(low, &[], now);
+    let alerts = monitor.observe(low, &[], now + 60 * SECOND);
+    assert_eq!(ends(alerts), [0, 1].map(|_| unwatched("a/b: alert no longer configured")));
+
     let alerts = raised(&mut now).clear(now);
     assert_eq!(
         ends(alerts),
@@ -315,7 +326,14 @@ fn a_half_open_circuit_without_a_call_clears_its_alerts_and_raises_none() {
     }
     changes.retain(|(kind, ..)| *kind != AllTargetsCooling);
     assert_eq!(changes, []);
-    let mut cleared = observe(&mut monitor, &mut now, 4_000, std::slice::from_ref(&idle));
+    let mut cleared = Vec::new();
+    for _ in 0..4_000 {
+        for alert in monitor.observe(std::slice::from_ref(&idle), &[], now) {
+            assert!(alert.alert == AllTargetsCooling || alert.end == Some(AlertEnd::Unknown), "{alert}");
+            cleared.push((alert.alert, alert.state, alert.held));
+        }
+        now += SECOND;
+    }
     cleared.retain(|(kind, ..)| *kind != AllTargetsCooling);
     cleared.sort_unstable_by_key(|(kind, ..)| *kind);
     assert_eq!(

@@ -64,12 +64,25 @@ impl PriorityShares {
         }
     }
 
-    /// The first calls of each priority have these costs now. What was granted ahead of larger calls that no
-    /// longer wait is forgotten as far as it exceeds what would have been granted ahead of these.
-    pub(super) fn bound(&mut self, interactive: Option<u64>, batch: Option<u64>) {
-        let least = interactive.map_or(i128::MIN, |cost| -i128::from(cost));
-        let most = batch.map_or(i128::MAX, |cost| INTERACTIVE_WEIGHT * i128::from(cost));
-        self.lead = self.lead.clamp(least, most);
+    /// A call of `priority` that costs `cost` begins to wait, and no other does. It is owed at most what would
+    /// have been granted ahead of it.
+    pub(super) fn begin(&mut self, priority: Priority, cost: u64) {
+        self.lead = match priority {
+            Priority::Interactive => self.lead.max(-i128::from(cost)),
+            Priority::Batch => self.lead.min(INTERACTIVE_WEIGHT * i128::from(cost)),
+        };
+    }
+
+    /// A call of `priority` that costs `cost` leaves without a grant. What was granted ahead of it is forgotten, as far
+    /// as it is not owed to the first call that is left, which costs `first`.
+    pub(super) fn leave(&mut self, priority: Priority, cost: u64, first: u64) {
+        let (cost, first) = (i128::from(cost), i128::from(first));
+        self.lead = match priority {
+            Priority::Interactive => self.lead.max(-first).min(self.lead + cost),
+            Priority::Batch => {
+                self.lead.min(INTERACTIVE_WEIGHT * first).max(self.lead - INTERACTIVE_WEIGHT * cost)
+            }
+        };
     }
 
     /// What is granted to the other priority, if it waits all the time, before calls of `priority` that cost

@@ -22,6 +22,9 @@ pub(crate) struct WaitQueue<T> {
     shares: PriorityShares,
 }
 
+/// The priorities in the order of their lists.
+const PRIORITIES: [Priority; 2] = [Priority::Interactive, Priority::Batch];
+
 #[derive(Debug)]
 struct Queued<T> {
     waiter: T,
@@ -89,12 +92,15 @@ impl<T> WaitQueue<T> {
         if let Some(index) = displaced {
             let &mut Queued { flow, start, cost, .. } = self.lists.get_mut(index);
             self.flows[list].leave(flow, start, cost);
+            self.leave_shares(priority, cost);
+        }
+        if self.len(priority) == 0 {
+            self.shares.begin(priority, cost);
         }
         let start = self.flows[list].next_start(flow);
         self.flows[list].join(flow, start, cost);
         let queued = Queued { waiter, flow, start, cost };
         let index = self.lists.insert(list, queued, |other| other.start <= start);
-        self.bound_shares();
         let displaced = displaced.map(|index| &mut self.lists.get_mut(index).waiter);
         Some((Ticket(index), displaced))
     }
@@ -136,7 +142,6 @@ impl<T> WaitQueue<T> {
             // The starts before it are still to come.
             ListEnd::Last => flows.leave(queued.flow, queued.start, queued.cost),
         }
-        self.bound_shares();
         Some(&mut self.lists.get_mut(index).waiter)
     }
 
@@ -150,7 +155,7 @@ impl<T> WaitQueue<T> {
         let Queued { waiter, flow, start, cost } = self.lists.remove(ticket.0);
         if let Some(list) = list {
             self.flows[list].leave(flow, start, cost);
-            self.bound_shares();
+            self.leave_shares(PRIORITIES[list], cost);
         }
         waiter
     }
@@ -159,19 +164,25 @@ impl<T> WaitQueue<T> {
     /// its ticket stays valid until it is removed.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         let Self { lists, flows, .. } = self;
+        let mut left = [0u64; 2];
         lists.detach_unless(|queued, list| {
             let keeps = keep(&mut queued.waiter);
             if let (false, Some(list)) = (keeps, list) {
                 flows[list].leave(queued.flow, queued.start, queued.cost);
+                left[list] = left[list].saturating_add(queued.cost);
             }
             keeps
         });
-        self.bound_shares();
+        for (priority, cost) in PRIORITIES.into_iter().zip(left) {
+            self.leave_shares(priority, cost);
+        }
     }
 
-    fn bound_shares(&mut self) {
-        let [interactive, batch] = self.first_costs();
-        self.shares.bound(interactive, batch);
+    /// Waiters of this priority, which cost `cost` together, have left without a grant.
+    fn leave_shares(&mut self, priority: Priority, cost: u64) {
+        if let Some(first) = self.first_cost(priority) {
+            self.shares.leave(priority, cost, first);
+        }
     }
 
     /// Whether the turn of an arrival of this flow comes before that of the last waiter.
@@ -186,13 +197,12 @@ impl<T> WaitQueue<T> {
     }
 
     fn next_priority(&self) -> Option<Priority> {
-        let [interactive, batch] = self.first_costs();
+        let [interactive, batch] = PRIORITIES.map(|priority| self.first_cost(priority));
         self.shares.next(interactive, batch)
     }
 
-    fn first_costs(&self) -> [Option<u64>; 2] {
-        let first = |priority: Priority| self.lists.peek(priority as usize, self.end(priority));
-        [Priority::Interactive, Priority::Batch].map(|priority| first(priority).map(|first| first.cost))
+    fn first_cost(&self, priority: Priority) -> Option<u64> {
+        self.lists.peek(priority as usize, self.end(priority)).map(|first| first.cost)
     }
 
     fn end(&self, priority: Priority) -> ListEnd {

@@ -18,8 +18,9 @@ pub(super) struct UsedConnections(Arc<Mutex<LruCache<Addresses, ConnectionUse>>>
 struct ConnectionUse {
     /// When the connection last served a response.
     served: Option<Instant>,
-    /// When the first of the requests since then was sent that were given up.
-    silent_since: Option<Instant>,
+    /// The time since then in which requests waited that were given up, and the end of what is counted.
+    silence: Duration,
+    counted_until: Option<Instant>,
 }
 
 /// The local and the remote address of a connection.
@@ -35,7 +36,7 @@ impl UsedConnections {
     /// Records that the connection with the [`HttpInfo`] in these extensions of a response has served it.
     pub(super) fn record(&self, extensions: &Extensions) {
         if let Some(addresses) = addresses(extensions) {
-            let served = ConnectionUse { served: Some(clock::now()), silent_since: None };
+            let served = ConnectionUse { served: Some(clock::now()), ..ConnectionUse::default() };
             unpoisoned(self.0.lock()).put(addresses, served);
         }
     }
@@ -47,17 +48,19 @@ impl UsedConnections {
         addresses_of(connection).and_then(of_addresses).is_some_and(|it| it.served.is_some())
     }
 
-    /// For how long the connection has served nothing, now that a request is given up that was sent at
+    /// For how long requests have waited in vain on the connection, now that one is given up that was sent at
     /// `sent`.
     fn silence(&self, connection: &Connected, sent: Instant) -> Duration {
         // A connection without addresses is not known to have served anything.
         let Some(addresses) = addresses_of(connection) else { return Duration::MAX };
-        let mut connections = unpoisoned(self.0.lock());
+        let (now, mut connections) = (clock::now(), unpoisoned(self.0.lock()));
         let it = connections.get_or_insert_mut(addresses, ConnectionUse::default);
-        match it.served {
-            Some(served) if served > sent => Duration::ZERO,
-            _ => clock::now().saturating_duration_since(*it.silent_since.get_or_insert(sent)),
+        if it.served.is_some_and(|served| served > sent) {
+            return Duration::ZERO;
         }
+        let uncounted = it.counted_until.replace(now).map_or(sent, |until| until.max(sent));
+        it.silence += now.saturating_duration_since(uncounted);
+        it.silence
     }
 }
 
@@ -106,6 +109,7 @@ impl Drop for BusyConnection {
             && let Some(connection) = &*request.connection.connection_metadata()
             && request.used.silence(connection, request.sent) >= LEAST_SILENCE
         {
+            request.used.take(connection);
             connection.poison();
         }
     }

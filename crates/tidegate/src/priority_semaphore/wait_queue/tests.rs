@@ -274,6 +274,30 @@ fn a_share_that_nobody_waited_for_is_not_made_up() {
     }
 }
 
+/// Regression: the share of a large call that waits was lost to each small one that came before it.
+#[test]
+fn a_large_call_gets_its_share_while_small_ones_come_before_it() {
+    let mut queue = WaitQueue::new(10_000, Order::Fifo);
+    let add = |queue: &mut WaitQueue<u64>, priority, flow, cost| {
+        assert!(queue.enqueue(priority, flow, cost, cost).is_some());
+    };
+    add(&mut queue, Priority::Batch, 1, 1_000);
+    assert_eq!(queue.pop().copied(), Some(1_000));
+    add(&mut queue, Priority::Batch, 1, 1_000);
+    add(&mut queue, Priority::Batch, 2, 1_000);
+    let mut granted = 0;
+    for tenant in 3.. {
+        (0..200).for_each(|_| add(&mut queue, Priority::Interactive, 1, 1));
+        add(&mut queue, Priority::Batch, tenant, 1);
+        let next = Vec::from_iter((0..200).map(|_| *queue.pop().unwrap()));
+        if next.contains(&1_000) {
+            break;
+        }
+        granted += next.iter().sum::<u64>();
+        assert!(granted < 6_000, "{granted}");
+    }
+}
+
 #[test]
 fn a_flow_that_fills_the_queue_makes_room_for_others() {
     let mut queue = WaitQueue::new(4, Order::Fifo);
