@@ -71,10 +71,11 @@ impl Model {
     }
 
     fn of(body: &[u8]) -> Option<Self> {
-        let start = &body[..body.len().min(256)];
-        let is_named =
-            |model: &Self| start.windows(model.name().len()).any(|part| part == model.name().as_bytes());
-        Self::ALL.into_iter().find(is_named)
+        // Some gateways write the fields of a request in another order.
+        let length = body.len().min(256);
+        let ends = [&body[..length], &body[body.len() - length..]];
+        let is_in = |part: &[u8], name: &str| part.windows(name.len()).any(|part| part == name.as_bytes());
+        Self::ALL.into_iter().find(|model| ends.iter().any(|end| is_in(end, model.name())))
     }
 
     fn answer(self) -> Answer {

@@ -1,9 +1,10 @@
 //! Fields of a request body with which a call would leave its limits.
 
 use std::fmt;
+use std::sync::LazyLock;
 
-use memchr::memchr2_iter;
-use memchr::memmem::find;
+use memchr::memchr;
+use memchr::memmem::{Finder, find};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tidegate::ErrorCode;
@@ -18,7 +19,7 @@ pub(super) fn check_background(endpoint: Endpoint, body: &[u8]) -> Result<(), Bo
     let name = match endpoint {
         Endpoint::Responses => "background",
         // Of xAI. A body without the word is not read once more.
-        Endpoint::ChatCompletions if may_have(body, b"deferred") => "deferred",
+        Endpoint::ChatCompletions if may_be_deferred(body) => "deferred",
         _ => return Ok(()),
     };
     let reason = "not allowed: the response would be outside of all limits, see `allow_background`";
@@ -26,13 +27,12 @@ pub(super) fn check_background(endpoint: Endpoint, body: &[u8]) -> Result<(), Bo
     check_absent(body, ErrorCode::InvalidRequest, reason, of_name)
 }
 
-/// Whether `word` may be in `body`, in letters of either case or escaped.
-fn may_have(body: &[u8], word: &[u8]) -> bool {
-    let [lower, upper] = [word[0].to_ascii_lowercase(), word[0].to_ascii_uppercase()];
-    let is_word = |start: usize| {
-        body.get(start..start + word.len()).is_some_and(|found| found.eq_ignore_ascii_case(word))
-    };
-    find(body, b"\\u00").is_some() || memchr2_iter(lower, upper, body).any(is_word)
+/// Whether `deferred` may be a key of `body`, in small letters, capitals or with one capital, or escaped.
+fn may_be_deferred(body: &[u8]) -> bool {
+    static SPELLINGS: LazyLock<[Finder<'static>; 2]> =
+        LazyLock::new(|| ["eferred", "EFERRED"].map(Finder::new));
+    let has_escapes = || memchr(b'\\', body).is_some() && find(body, b"\\u00").is_some();
+    SPELLINGS.iter().any(|end| end.find(body).is_some()) || has_escapes()
 }
 
 /// Checks that no other models are named beside `model`, as fallbacks of a router or for a tool: the routes
