@@ -49,7 +49,7 @@ pub(super) fn check_models(body: &[u8]) -> Result<(), Box<GatewayError>> {
             }
             // Of OpenRouter, Vercel and Groq.
             "plugins" | "provideroptions" | "provider_options" | "compound_custom" => nested(2),
-            // Of OpenAI and Anthropic, whose tools may be other models, and of OpenRouter, which has the
+            // Of OpenAI and Anthropic, where tools may be other models, and of OpenRouter, which has the
             // models of a tool in its `parameters`. The properties of a schema are deeper.
             "tools" => nested(3),
             // `models`, `fallbacks`, `context_window_fallbacks`, `mock_testing_fallbacks`, `safety_model` ..

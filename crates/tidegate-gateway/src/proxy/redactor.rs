@@ -46,7 +46,7 @@ const MASK: usize = 3;
 /// The fewest letters and digits in a row that may be a part of a key.
 const PART: usize = 12;
 
-/// The fields of an error whose values are left: those by which it is reported, and which programs compare.
+/// The fields of an error that keep their values: those by which it is reported, and which programs compare.
 const IDENTIFIERS: [&[u8]; 4] = [b"\"request_id\"", b"\"param\"", b"\"type\"", b"\"code\""];
 
 /// The characters that encoders of JSON write as `\u00XX`, beside those that have to be escaped: none, those

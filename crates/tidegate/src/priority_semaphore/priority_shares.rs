@@ -20,9 +20,9 @@ pub(crate) const fn other_than(priority: Priority) -> Priority {
     }
 }
 
-/// Selects the priority that is served next: the one whose first call would end first if both were served at
-/// the same time, each at its share (weighted fair queueing: Demers, Keshav and Shenker, "Analysis and
-/// Simulation of a Fair Queueing Algorithm", SIGCOMM 1989).
+/// Selects the priority that is served next: the one with the first call that would end first if both were
+/// served at the same time, each at its share (weighted fair queueing: Demers, Keshav and Shenker, "Analysis
+/// and Simulation of a Fair Queueing Algorithm", SIGCOMM 1989).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PriorityShares {
     /// The cost of the interactive calls granted ahead of a waiting batch call, less four times that of the
@@ -64,8 +64,8 @@ impl PriorityShares {
         }
     }
 
-    /// A call of `priority` that costs `cost` begins to wait, and no other does. It is owed at most what would
-    /// have been granted ahead of it.
+    /// A call of `priority` that costs `cost` begins to wait, and no other does. It is owed at most what
+    /// would have been granted ahead of it.
     pub(super) fn begin(&mut self, priority: Priority, cost: u64) {
         self.lead = match priority {
             Priority::Interactive => self.lead.max(-i128::from(cost)),
@@ -73,8 +73,8 @@ impl PriorityShares {
         };
     }
 
-    /// A call of `priority` that costs `cost` leaves without a grant. What was granted ahead of it is forgotten, as far
-    /// as it is not owed to the first call that is left, which costs `first`.
+    /// A call of `priority` that costs `cost` leaves without a grant. What was granted ahead of it is
+    /// forgotten, as far as it is not owed to the first call that is left, which costs `first`.
     pub(super) fn leave(&mut self, priority: Priority, cost: u64, first: u64) {
         let (cost, first) = (i128::from(cost), i128::from(first));
         self.lead = match priority {

@@ -287,10 +287,7 @@ impl RateLimitLayer {
     fn share_as(&self, name: &str) -> Handle {
         let Some(numbers) = &self.per_service else { return self.handle.clone() };
         let name = Some(self.handle.0.target()).filter(|own| !own.is_empty()).unwrap_or(name);
-        Handle(self.handle.0.fresh(|settings| {
-            let store = &mut settings.hooks.store;
-            *store = store.take().map(|store| numbers.next(name, &store));
-        }))
+        Handle(self.handle.0.fresh(|settings| numbers.assign(name, &mut settings.hooks.store)))
     }
 
     fn set(self, change: impl FnOnce(&mut RateLimitSettings)) -> Self {

@@ -11,11 +11,12 @@ use crate::sync::unpoisoned;
 pub(crate) struct ServiceNumbers(Arc<Mutex<HashMap<Box<str>, NonZeroU32>>>);
 
 impl ServiceNumbers {
-    /// The store for the next service of this name.
-    pub(crate) fn next(&self, name: &str, store: &Store) -> Store {
+    /// Makes the store, if there is one, that of the next service of this name.
+    pub(crate) fn assign(&self, name: &str, store: &mut Option<Store>) {
+        let Some(store) = store else { return };
         let mut numbers = unpoisoned(self.0.lock());
         let next = numbers.get(name).map_or(NonZeroU32::MIN, |number| number.saturating_add(1));
         numbers.insert(name.into(), next);
-        store.service(next)
+        *store = store.service(next);
     }
 }
