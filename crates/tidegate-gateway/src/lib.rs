@@ -181,6 +181,7 @@ mod target_health;
 mod targets;
 mod times;
 mod transitions;
+mod woken_body;
 
 pub use config::{Config, ConfigSource, GatewayConfigError};
 pub use demo::Demo;

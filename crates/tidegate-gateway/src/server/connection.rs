@@ -1,4 +1,3 @@
-use std::future::Future;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -6,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt, TryFutureExt};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::Watcher;
+use hyper_util::server::graceful::GracefulConnection;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -30,6 +30,7 @@ use crate::paths;
 use crate::service::GatewayService;
 use crate::shared_stream::SharedStream;
 use crate::slow_reader::WriteTimeout;
+use crate::woken_body::WokenBody;
 
 /// The time for receiving the head of a request, which is also the idle time of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -66,13 +67,29 @@ trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 
+/// A connection that hyper serves.
+type Serving =
+    Pin<Box<dyn GracefulConnection<Error = hyper::Error, Output = Result<(), hyper::Error>> + Send>>;
+
+/// What happens while a connection is served.
+enum Interruption {
+    /// The caller has left or does not read, or the connection was evicted.
+    Ended,
+    /// The gateway stops: no further request is read.
+    Stopping,
+}
+
+/// Each of them is polled only when it is woken, and not with each part of a response. They are boxed once per
+/// connection.
+type Interruptions<'a> = FuturesUnordered<BoxFuture<'a, Interruption>>;
+
 /// Serves one connection, by the version of HTTP in which the caller begins, until it ends or is evicted.
+/// `stopping` changes when the gateway stops, and is kept until the last response.
 pub(super) async fn serve(
     stream: TcpStream,
     tls: Option<ServerTls>,
     service: GatewayService,
     connection: CallerConnection,
-    watcher: Watcher,
     stopping: watch::Receiver<()>,
 ) {
     // Frames of a stream are small and must not be delayed by Nagle's algorithm.
@@ -92,24 +109,34 @@ pub(super) async fn serve(
         Err(error) => return tracing::debug!(layer = "gateway", %error, "connection ended without a request"),
     };
     let caller = AwaitsResponse::default();
-    // One of these is polled only when it is woken, and not with each part of a response. They are boxed once
-    // per connection.
-    let mut ends = FuturesUnordered::<Pin<Box<dyn Future<Output = ()> + Send>>>::new();
-    ends.push(Box::pin(connection.evicted()));
-    ends.push(Box::pin(idle_while_stopping(stopping, version, &connection)));
-    ends.push(match version {
-        HttpVersion::Http1 => Box::pin(caller.left(&socket, &connection)),
+    let mut serving = serve_http(stream, version, service, caller.clone(), connection.clone());
+    let ended = |()| Interruption::Ended;
+    let mut interruptions = Interruptions::new();
+    interruptions.push(stopped(stopping.clone()).map(|()| Interruption::Stopping).boxed());
+    interruptions.push(idle_while_stopping(stopping.clone(), version, &connection).map(ended).boxed());
+    interruptions.push(connection.evicted().map(ended).boxed());
+    interruptions.push(match version {
+        HttpVersion::Http1 => caller.left(&socket, &connection).map(ended).boxed(),
         // Over HTTP/1 a write is blocked then.
-        HttpVersion::Http2 => Box::pin(connection.unread(WRITE_TIMEOUT)),
+        HttpVersion::Http2 => connection.unread(WRITE_TIMEOUT).map(ended).boxed(),
     });
-    let served = async {
-        serve_http(stream, version, service, caller.clone(), &connection, watcher).await;
-        close(&socket).await;
+    let result = loop {
+        tokio::select! {
+            biased;
+            result = &mut serving => break result,
+            Some(interruption) = interruptions.next() => match interruption {
+                Interruption::Stopping => serving.as_mut().graceful_shutdown(),
+                Interruption::Ended => return,
+            },
+        }
     };
+    if let Err(error) = result {
+        tracing::debug!(layer = "gateway", %error, "connection broke");
+    }
+    drop(stopping);
     tokio::select! {
-        biased;
-        () = served => {}
-        _ = ends.next() => {}
+        () = close(&socket) => {}
+        () = async { while let Some(Interruption::Stopping) = interruptions.next().await {} } => {}
     }
 }
 
@@ -152,43 +179,37 @@ async fn begin(
     }
 }
 
-async fn serve_http(
+fn serve_http(
     stream: ByteStream,
     version: HttpVersion,
     service: GatewayService,
     caller: AwaitsResponse,
-    connection: &CallerConnection,
-    watcher: Watcher,
-) {
-    let (marking, extension) = (caller.clone(), connection.clone());
+    connection: CallerConnection,
+) -> Serving {
+    let marking = caller.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        extension.touch();
+        connection.touch();
         let mut request = marking.mark(paths::normalize(request.map(Body::new)));
-        request.extensions_mut().insert(extension.clone());
-        service.clone().call(request)
+        request.extensions_mut().insert(connection.clone());
+        service.clone().call(request).map_ok(|response| response.map(WokenBody::new))
     });
     let stream = TokioIo::new(HalfClose::new(stream, caller));
-    let result = match version {
-        HttpVersion::Http1 => {
-            let serving = http1::Builder::new()
+    match version {
+        HttpVersion::Http1 => Box::pin(
+            http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
                 .max_header_size(HEAD_LIMIT)
-                .serve_connection(stream, service);
-            watcher.watch(serving).await
-        }
-        HttpVersion::Http2 => {
-            let serving = http2::Builder::new(TokioExecutor::new())
+                .serve_connection(stream, service),
+        ),
+        HttpVersion::Http2 => Box::pin(
+            http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_header_list_size(HEAD_LIMIT as u32)
                 .max_concurrent_streams(MAX_STREAMS)
                 .keep_alive_interval(HEAD_TIMEOUT)
-                .serve_connection(stream, service);
-            watcher.watch(serving).await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(layer = "gateway", %error, "connection broke");
+                .serve_connection(stream, service),
+        ),
     }
 }
 
@@ -218,8 +239,8 @@ async fn idle_while_stopping(
 
 /// Ready once the gateway stops.
 async fn stopped(mut stopping: watch::Receiver<()>) {
-    // The sender is dropped then.
-    while stopping.changed().await.is_ok() {}
+    // An error if the gateway was dropped.
+    let _ = stopping.changed().await;
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 use std::io;
 use std::time::Duration;
 
-use hyper_util::server::graceful::GracefulShutdown;
 use tidegate::Outcome;
 use tidegate::provider::FailureKind;
 use tokio::net::TcpListener;
@@ -25,9 +24,8 @@ pub(super) struct Listener {
     idle: IdleConnections,
     /// Evicted connections that have not ended yet. Another one that ends is taken for one of them.
     leaving: usize,
-    graceful: GracefulShutdown,
-    /// Dropped when the listener is closed.
-    open: watch::Sender<()>,
+    /// Changes when the gateway stops. A connection that is served has a receiver.
+    stopping: watch::Sender<()>,
     failures: LogLimit,
 }
 
@@ -57,8 +55,7 @@ impl Listener {
             connections: JoinSet::new(),
             idle: IdleConnections::default(),
             leaving: 0,
-            graceful: GracefulShutdown::new(),
-            open: watch::channel(()).0,
+            stopping: watch::channel(()).0,
             failures: LogLimit::default(),
         }
     }
@@ -80,8 +77,8 @@ impl Listener {
                         self.make_room(self.max_connections - 1);
                         let connection = self.idle.insert();
                         let (tls, service) = (self.tls.clone(), self.service.clone());
-                        let (watcher, stopping) = (self.graceful.watcher(), self.open.subscribe());
-                        self.connections.spawn(serve(stream, tls, service, connection, watcher, stopping));
+                        let stopping = self.stopping.subscribe();
+                        self.connections.spawn(serve(stream, tls, service, connection, stopping));
                     }
                     // The connection failed, or descriptors have run out. The socket is not affected.
                     Err(error) => {
@@ -105,9 +102,11 @@ impl Listener {
         }
     }
 
-    /// Closes the socket and the connections on which nothing was received. Returns the other connections.
-    pub(super) fn close(self) -> (JoinSet<()>, GracefulShutdown) {
-        (self.connections, self.graceful)
+    /// Closes the socket and the connections on which nothing was received. The other connections serve their
+    /// last responses; the sender that is returned is [closed](watch::Sender::closed) after these.
+    pub(super) fn close(self) -> (JoinSet<()>, watch::Sender<()>) {
+        self.stopping.send_replace(());
+        (self.connections, self.stopping)
     }
 }
 

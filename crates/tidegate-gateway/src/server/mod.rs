@@ -209,8 +209,8 @@ async fn serve(
         () = sleep(settings.notice) => {}
         () = reached(&mut phases, StopPhase::Cutting) => {}
     }
-    let (mut connections, graceful) = listener.close();
-    let mut ended = pin!(graceful.shutdown());
+    let (mut connections, stopping) = listener.close();
+    let mut ended = pin!(stopping.closed());
     tokio::select! {
         () = &mut ended => return 0,
         () = sleep(settings.drain) => {}
