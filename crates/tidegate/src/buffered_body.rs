@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use tidegate_core::JsonDepth;
 use tokio::time::Sleep;
 
+use crate::attempt::UnchangedBody;
 use crate::{BodyProbe, BoxError, Error, ErrorCode, Failure, FailureKind};
 
 /// The most bytes of an error body that are read before it is classified.
@@ -46,8 +47,7 @@ pub struct BufferedBody<B: Body> {
     /// bytes.
     open: Option<JsonDepth>,
     read_timeout: Option<Pin<Box<Sleep>>>,
-    inner: Pin<Box<B>>,
-    into_error: fn(B::Error) -> Error,
+    inner: Pin<Box<UnchangedBody<B>>>,
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
@@ -73,8 +73,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
             has_ended: false,
             open: None,
             read_timeout: None,
-            inner: Box::pin(inner),
-            into_error: Error::boxed,
+            inner: Box::pin(UnchangedBody::new(inner)),
         }
     }
 }
@@ -182,8 +181,7 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        let frame = ready!(self.inner.as_mut().poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map_err(self.into_error)))
+        self.inner.as_mut().poll_frame(cx)
     }
 
     fn is_enough(&self) -> bool {
@@ -201,7 +199,7 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
                 self.buffer(frame);
                 self.has_ended = self.inner.is_end_stream();
             }
-            Some(Err(error)) => self.error = Some((self.into_error)(error)),
+            Some(Err(error)) => self.error = Some(error),
             None => self.has_ended = true,
         }
         Poll::Ready(())

@@ -12,7 +12,7 @@ use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ScannedBody};
 use crate::attempt::UnchangedBody;
 use crate::metrics::AttemptMetrics;
-use crate::timeout::AttemptTimer;
+use crate::timeout::{AttemptTimer, TimedBody};
 use crate::{BoxError, Error};
 
 /// A response body that can be classified.
@@ -32,11 +32,9 @@ pub struct ResponseBody<B: Body> {
 #[pin_project(project = BodyKindProj)]
 enum BodyKind<B: Body> {
     Whole {
-        /// `None` once the body was cut off, so that the connection is closed.
         #[pin]
-        body: Option<WholeBody<B>>,
+        body: TimedBody<WholeBody<B>>,
         scanner: Option<Box<UsageScanner>>,
-        timer: AttemptTimer,
     },
     Stream(Box<ScannedBody<B>>),
 }
@@ -66,7 +64,7 @@ impl<B: Body> ResponseBody<B> {
         timer: AttemptTimer,
         metrics: AttemptMetrics,
     ) -> Self {
-        let kind = BodyKind::Whole { body: Some(body), scanner: scanner.map(Box::new), timer };
+        let kind = BodyKind::Whole { body: TimedBody::new(body, timer), scanner: scanner.map(Box::new) };
         Self { kind, metrics }
     }
 
@@ -116,19 +114,12 @@ impl<B: Body<Data = Bytes>> Body for BodyKind<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.project() {
-            BodyKindProj::Whole { mut body, scanner, timer } => {
-                let Some(mut whole) = body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-                // The timer is polled first, so that a body that is always ready is cut off as well.
-                let is_late = timer.is_running() && timer.poll_elapsed(cx).is_ready();
-                if !is_late && let Poll::Ready(frame) = whole.as_mut().poll_frame(cx) {
-                    if let Some(scanner) = scanner {
-                        scanner.on_frame(frame.as_ref(), whole.is_end_stream());
-                    }
-                    return Poll::Ready(frame);
+            BodyKindProj::Whole { mut body, scanner } => {
+                let frame = ready!(body.as_mut().poll_frame(cx));
+                if let Some(scanner) = scanner {
+                    scanner.on_frame(frame.as_ref(), body.is_end_stream());
                 }
-                let elapsed = ready!(timer.poll_elapsed(cx));
-                body.set(None);
-                Poll::Ready(Some(Err(elapsed.into())))
+                Poll::Ready(frame)
             }
             BodyKindProj::Stream(stream) => Pin::new(stream).poll_frame(cx),
         }
@@ -136,16 +127,14 @@ impl<B: Body<Data = Bytes>> Body for BodyKind<B> {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole { body: Some(body), .. } => body.is_end_stream(),
-            Self::Whole { body: None, .. } => true,
+            Self::Whole { body, .. } => body.is_end_stream(),
             Self::Stream(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole { body: Some(body), .. } => body.size_hint(),
-            Self::Whole { body: None, .. } => SizeHint::with_exact(0),
+            Self::Whole { body, .. } => body.size_hint(),
             Self::Stream(stream) => stream.size_hint(),
         }
     }

@@ -1,4 +1,6 @@
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Waker;
 use std::time::Instant;
 
 use super::queue::RateQueue;
@@ -16,6 +18,16 @@ pub(super) struct ConcurrentQueue {
     /// written under it. 0 if the queue has to be looked at.
     certain_calls: AtomicU32,
 }
+
+/// The queue, locked. When it is released, the calls that were granted meanwhile are woken, without the lock.
+pub(super) struct LockedQueue<'a> {
+    // The fields are dropped in this order.
+    queue: MutexGuard<'a, RateQueue>,
+    granted: Wakers,
+}
+
+#[derive(Default)]
+struct Wakers(Vec<Waker>);
 
 /// The certain calls of a limit that is off.
 const ALL_CALLS: u32 = u32::MAX;
@@ -62,21 +74,19 @@ impl ConcurrentQueue {
 
     /// Locks the queue, and charges what threads have admitted on credit. There is no credit until the lock
     /// is released.
-    pub(super) fn lock(&self) -> MutexGuard<'_, RateQueue> {
-        let mut queue = unpoisoned(self.queue.lock());
-        self.close_credits(&mut queue);
-        queue
+    pub(super) fn lock(&self) -> LockedQueue<'_> {
+        self.without_credits(unpoisoned(self.queue.lock()))
     }
 
     /// Admits a call on credit, and returns its number in the order of all calls, as far as it is known.
     /// Otherwise it [locks](Self::lock) the queue.
     #[inline]
-    pub(super) fn admit_on_credit(&self, now: Instant) -> Result<u64, MutexGuard<'_, RateQueue>> {
+    pub(super) fn admit_on_credit(&self, now: Instant) -> Result<u64, LockedQueue<'_>> {
         let shard = thread_shard();
         self.credits.try_use(shard, now).map_or_else(|| self.open_credit(shard, now), Ok)
     }
 
-    fn open_credit(&self, shard: usize, now: Instant) -> Result<u64, MutexGuard<'_, RateQueue>> {
+    fn open_credit(&self, shard: usize, now: Instant) -> Result<u64, LockedQueue<'_>> {
         let mut queue = unpoisoned(self.queue.lock());
         let RateQueue { limits, credits, backlog, .. } = &mut *queue;
         if backlog.total() == 0
@@ -85,12 +95,38 @@ impl ConcurrentQueue {
             self.take_certain(self.credits.size());
             return Ok(number);
         }
-        self.close_credits(&mut queue);
-        Err(queue)
+        Err(self.without_credits(queue))
     }
 
-    fn close_credits(&self, queue: &mut RateQueue) {
-        let RateQueue { limits, credits, .. } = queue;
+    fn without_credits<'a>(&self, mut queue: MutexGuard<'a, RateQueue>) -> LockedQueue<'a> {
+        let RateQueue { limits, credits, .. } = &mut *queue;
         self.credits.close(credits, limits);
+        LockedQueue { queue, granted: Wakers::default() }
+    }
+}
+
+impl Deref for LockedQueue<'_> {
+    type Target = RateQueue;
+
+    fn deref(&self) -> &RateQueue {
+        &self.queue
+    }
+}
+
+impl DerefMut for LockedQueue<'_> {
+    fn deref_mut(&mut self) -> &mut RateQueue {
+        &mut self.queue
+    }
+}
+
+impl Drop for LockedQueue<'_> {
+    fn drop(&mut self) {
+        self.granted = Wakers(std::mem::take(&mut self.queue.wakers));
+    }
+}
+
+impl Drop for Wakers {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Waker::wake);
     }
 }

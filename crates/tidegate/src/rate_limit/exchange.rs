@@ -78,9 +78,8 @@ impl Handle {
                 Duration::ZERO
             }
         };
-        let granted = queue.grant_returned(now);
+        queue.grant_returned(now);
         drop(queue);
-        granted.wake();
         if !closed_for.is_zero() {
             self.close_as_elsewhere(closed_for);
         }

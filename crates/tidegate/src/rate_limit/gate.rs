@@ -5,10 +5,11 @@ use std::time::Instant;
 use http::{Extensions, Request};
 use http_body::Body;
 
+use super::concurrent_queue::LockedQueue;
 use super::cost::{CallCost, Reserved};
 use super::handle::Handle;
 use super::pending_reservation::PendingReservation;
-use super::queue::{RateCall, RateQueue, Wakers};
+use super::queue::RateCall;
 use super::rejections::{no_room, too_many_waiting};
 use super::reservation::Reservation;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
@@ -17,7 +18,6 @@ use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::Arrival;
-use crate::sync::MutexGuard;
 use crate::thread_shard::ByThread;
 use crate::{Deadline, Estimated, Payload, Rejection};
 
@@ -103,7 +103,7 @@ impl Handle {
     /// was returned comes as [`Arrival::Returning`].
     pub(super) fn reserve_in(
         &self,
-        mut queue: MutexGuard<'_, RateQueue>,
+        mut queue: LockedQueue<'_>,
         cost: CallCost,
         extensions: &Extensions,
         arrival: Arrival,
@@ -113,22 +113,19 @@ impl Handle {
         let call = || RateCall::of(cost, extensions, arrival);
         self.0.queue.take_certain(1);
         let is_returning = arrival == Arrival::Returning;
-        let mut granted = match queue.backlog.total() {
-            1.. if !is_returning => queue.grant_ready(now),
-            _ => Wakers::default(),
-        };
+        if !is_returning && queue.backlog.total() > 0 {
+            queue.grant_ready(now);
+        }
         let behind = queue.backlog.total();
         let is_next = behind == 0 || (is_returning && queue.is_next(&call(), now));
         let (call, shortfall) = match is_next {
             true => match queue.limits.try_reserve(&cost, behind, now) {
                 Ok(reserved) => {
                     if is_returning {
-                        granted.extend(queue.grant_returned(now));
+                        queue.grant_returned(now);
                     }
                     queue.credits.record_charged();
                     self.follow_up(&mut queue, now);
-                    drop(queue);
-                    granted.wake();
                     return Admission::Admitted(reserved);
                 }
                 Err(shortfall) => (call(), shortfall),
@@ -146,14 +143,13 @@ impl Handle {
             .or_else(|| ChainPosition::is_of_hedge(extensions).then(|| shortfall.annotate(no_room())));
         let ticket = match &rejection {
             Some(_) => None,
-            None => queue.enqueue(call, shortfall.wait, now, &mut granted),
+            None => queue.enqueue(call, shortfall.wait, now),
         };
         if is_returning {
-            granted.extend(queue.grant_returned(now));
+            queue.grant_returned(now);
         }
         self.follow_up(&mut queue, now);
         drop(queue);
-        granted.wake();
         match (ticket, rejection) {
             (Some(ticket), _) => {
                 Admission::Queued(PendingReservation::new(self.clone(), ticket, &shortfall, deadline, now))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderMap, Request};
 
 use super::RateLimitLayer;
-use super::concurrent_queue::ConcurrentQueue;
+use super::concurrent_queue::{ConcurrentQueue, LockedQueue};
 use super::cost::{CallCost, Reserved};
 use super::overload_hints::OverloadHints;
 use super::queue::{RateCall, RateQueue};
@@ -20,7 +20,6 @@ use crate::layer_state::LayerState;
 use crate::priority_semaphore::{Arrival, NEW_FLOW};
 use crate::settings::Hook;
 use crate::store::Store;
-use crate::sync::MutexGuard;
 use crate::thread_shard::{ByThread, SHARDS};
 use crate::{
     Classifier, Deadline, ErrorCode, Failure, Gate, LimitScope, LimitUnit, Outcome, Priority, Rejection,
@@ -325,9 +324,7 @@ impl Handle {
             }
             self.0.has_token_quota.store(state.limits.has_token_quota(), Ordering::Relaxed);
             self.0.has_reported_quotas.store(state.limits.has_reported_quotas(), Ordering::Relaxed);
-            let granted = state.grant_returned(now);
-            drop(state);
-            granted.wake();
+            state.grant_returned(now);
             effect
         };
         if effect.ignored > 0 {
@@ -378,15 +375,13 @@ impl Handle {
         let now = clock::now();
         let mut queue = self.lock();
         change(&mut queue, now);
-        let granted = (queue.backlog.total() > 0).then(|| queue.grant_returned(now));
-        self.follow_up(&mut queue, now);
-        drop(queue);
-        if let Some(wakers) = granted {
-            wakers.wake();
+        if queue.backlog.total() > 0 {
+            queue.grant_returned(now);
         }
+        self.follow_up(&mut queue, now);
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, RateQueue> {
+    pub(super) fn lock(&self) -> LockedQueue<'_> {
         self.0.queue.lock()
     }
 

@@ -6,7 +6,7 @@ use http_body::Body;
 
 use super::cost::{CallCost, Reserved};
 use super::handle::Handle;
-use super::queue::{GRANT_LIFETIME, RateCall, RateQueue, RateWaiterState, Wakers};
+use super::queue::{GRANT_LIFETIME, RateCall, RateQueue, RateWaiter, RateWaiterState};
 use super::quota_set::Shortfall;
 use super::rejections::{past_deadline, rejected_because, too_many_waiting};
 use super::reservation::Reservation;
@@ -76,81 +76,84 @@ impl PendingReservation {
             let now = clock::now();
             let handle = self.handle.clone();
             let mut queue = handle.lock();
-            let mut wakers = queue.grant_ready(now);
-            let ticket = self.ticket.as_ref().expect("polled after completion");
-            let (first_slot, until) = (queue.first_slot(now), self.until());
-            let priority = queue.waiters.get_mut(ticket).call.priority;
-            let lateness = queue.lateness(priority, now);
-            let is_refused = self.is_refused(&mut queue, now);
-            let ticket = self.ticket.as_ref().expect("polled after completion");
-            let waiter = queue.waiters.get_mut(ticket);
-            let late = lateness.saturating_sub(waiter.lateness);
-            let slot = match first_slot {
-                Some(slot) if waiter.is_first => slot,
-                // Grants wake the call; it need not look before the first one has room.
-                Some(first) => Deadline::after(late, waiter.slot).instant().max(first),
-                None => waiter.slot,
-            };
-            let is_waiting = matches!(waiter.state, RateWaiterState::Waiting);
-            // Calls before it may have left, and room may have been returned, since its slot was computed.
-            let slot = if is_waiting && slot > until { queue.find_slot(ticket, lateness, now) } else { slot };
-            let waiter = queue.waiters.get_mut(ticket);
-            if !is_waiting || now >= until || slot > until || is_refused {
-                let ticket = self.ticket.take().expect("checked above");
-                // Its waker may be the last of a task that owns another call of this queue: it is dropped
-                // without the lock.
-                let waiter = queue.waiters.remove(ticket);
-                let call = waiter.call;
-                let result = match waiter.state {
-                    RateWaiterState::Granted(reserved)
-                        if self.is_in_time(waiter.slot.min(reserved.at), now)
-                            && now <= reserved.at + GRANT_LIFETIME =>
-                    {
-                        Some(Ok(reserved))
-                    }
-                    // The call comes so late that it would be sent on top of those that are sent now.
-                    RateWaiterState::Granted(lapsed) => {
-                        queue.limits.refund(&lapsed, now);
-                        self.reserve_again(&mut queue, call, until, now, &mut wakers)
-                    }
-                    RateWaiterState::Displaced => {
-                        Some(Err(queue.shortfall(&call, now).annotate(too_many_waiting())))
-                    }
-                    RateWaiterState::Waiting => {
-                        queue.backlog.remove(call.priority, &waiter.queued);
-                        Some(Err(self.rejection(&queue, &call, now)))
-                    }
-                };
-                let freed = queue.grant_returned(now);
+            queue.grant_ready(now);
+            let ticket = self.ticket.take().expect("polled after completion");
+            if let Some(wake_at) = self.next_look(&mut queue, &ticket, now) {
+                let stale = queue.waiters.get_mut(&ticket).set_waker(cx.waker());
+                self.ticket = Some(ticket);
                 handle.follow_up(&mut queue, now);
                 drop(queue);
-                drop(waiter);
-                wakers.wake();
-                freed.wake();
-                match result {
-                    Some(result) => return Poll::Ready(result),
-                    None => continue,
-                }
+                // The last waker of a task may drop the task, and with it a call in this queue.
+                drop(stale);
+                // A timer may fire a little early, and a slot may have passed while an earlier call waits.
+                ready!(self.sleep.poll_until(wake_at.max(now + MIN_SLEEP).min(self.until()), cx));
+                continue;
             }
-            let stale = match &waiter.waker {
-                Some(stored) if stored.will_wake(cx.waker()) => None,
-                _ => waiter.waker.replace(cx.waker().clone()),
-            };
+            // Its waker may be the last of a task that owns another call of this queue: it is dropped without
+            // the lock.
+            let waiter = queue.leave(ticket);
+            let result = self.result(&mut queue, &waiter, now);
+            queue.grant_returned(now);
             handle.follow_up(&mut queue, now);
             drop(queue);
-            // The last waker of a task may drop the task, and with it a call in this queue.
-            drop(stale);
-            wakers.wake();
-            // A timer may fire a little early, and a slot may have passed while an earlier call waits.
-            ready!(self.sleep.poll_until(slot.max(now + MIN_SLEEP).min(until), cx));
+            drop(waiter);
+            if let Some(result) = result {
+                return Poll::Ready(result);
+            }
+        }
+    }
+
+    /// When the call looks at the queue again; `None` if it leaves the queue now.
+    fn next_look(&self, queue: &mut RateQueue, ticket: &Ticket, now: Instant) -> Option<Instant> {
+        let (first_slot, until) = (queue.first_slot(now), self.until());
+        let &mut RateWaiter { call, slot, lateness: expected, is_first, ref state, .. } =
+            queue.waiters.get_mut(ticket);
+        if !matches!(state, RateWaiterState::Waiting) || now >= until || self.is_refused(queue, &call, now) {
+            return None;
+        }
+        let lateness = queue.lateness(call.priority, now);
+        let slot = match first_slot {
+            Some(first) if is_first => first,
+            // Grants wake the call; it need not look before the first one has room.
+            Some(first) => Deadline::after(lateness.saturating_sub(expected), slot).instant().max(first),
+            None => slot,
+        };
+        // Calls before it may have left, and room may have been returned, since its slot was computed.
+        let slot = if slot > until { queue.find_slot(ticket, lateness, now) } else { slot };
+        (slot <= until).then_some(slot)
+    }
+
+    /// The result of a call that has left the queue; `None` if it has a new place.
+    fn result(
+        &mut self,
+        queue: &mut RateQueue,
+        waiter: &RateWaiter,
+        now: Instant,
+    ) -> Option<Result<Reserved, Rejection>> {
+        let call = waiter.call;
+        match waiter.state {
+            RateWaiterState::Granted(reserved)
+                if self.is_in_time(waiter.slot.min(reserved.at), now)
+                    && now <= reserved.at + GRANT_LIFETIME =>
+            {
+                Some(Ok(reserved))
+            }
+            // The call comes so late that it would be sent on top of those that are sent now.
+            RateWaiterState::Granted(lapsed) => {
+                queue.limits.refund(&lapsed, now);
+                self.reserve_again(queue, call, now)
+            }
+            RateWaiterState::Displaced => Some(Err(queue.shortfall(&call, now).annotate(too_many_waiting()))),
+            RateWaiterState::Waiting => Some(Err(self.rejection(queue, &call, now))),
         }
     }
 
     /// Whether a call that waited for the reply of a store only has got it, and there is no room.
-    fn is_refused(&self, queue: &mut RateQueue, now: Instant) -> bool {
-        let Some(ticket) = self.ticket.as_ref().filter(|_| self.rejects_without_room()) else { return false };
-        let cost = queue.waiters.get_mut(ticket).call.cost;
-        let shortfall = queue.limits.shortfall(&CallCost::default(), &cost, now);
+    fn is_refused(&self, queue: &RateQueue, call: &RateCall, now: Instant) -> bool {
+        if !self.rejects_without_room() {
+            return false;
+        }
+        let shortfall = queue.limits.shortfall(&CallCost::default(), &call.cost, now);
         !shortfall.is_pending && !shortfall.wait.is_zero()
     }
 
@@ -164,11 +167,9 @@ impl PendingReservation {
         &mut self,
         queue: &mut RateQueue,
         call: RateCall,
-        until: Instant,
         now: Instant,
-        wakers: &mut Wakers,
     ) -> Option<Result<Reserved, Rejection>> {
-        if now >= until {
+        if now >= self.until() {
             return Some(Err(self.rejection(queue, &call, now)));
         }
         let shortfall = match queue.backlog.total() {
@@ -178,7 +179,7 @@ impl PendingReservation {
             },
             _ => queue.shortfall(&call, now),
         };
-        self.ticket = queue.enqueue(call, shortfall.wait, now, wakers);
+        self.ticket = queue.enqueue(call, shortfall.wait, now);
         match self.ticket {
             Some(_) => None,
             None => Some(Err(shortfall.annotate(too_many_waiting()))),
@@ -229,14 +230,12 @@ impl Drop for PendingReservation {
         let Some(ticket) = self.ticket.take() else { return };
         let now = clock::now();
         let mut queue = self.handle.lock();
-        let waiter = queue.waiters.remove(ticket);
-        match &waiter.state {
-            RateWaiterState::Granted(reserved) => queue.limits.refund(reserved, now),
-            RateWaiterState::Waiting => queue.backlog.remove(waiter.call.priority, &waiter.queued),
-            RateWaiterState::Displaced => {}
+        let waiter = queue.leave(ticket);
+        if let RateWaiterState::Granted(reserved) = &waiter.state {
+            queue.limits.refund(reserved, now);
         }
-        let granted = queue.grant_returned(now);
+        queue.grant_returned(now);
         drop(queue);
-        granted.wake();
+        drop(waiter);
     }
 }

@@ -44,6 +44,9 @@ pub(super) struct RateQueue {
     pub(super) backlog: Backlog,
     pub(super) waiters: WaitQueue<RateWaiter>,
     pub(super) unsent: UnsentReservations,
+    /// Of the calls that were granted a reservation, were displaced or became the first in the queue. They
+    /// are woken when the lock is released.
+    pub(super) wakers: Vec<Waker>,
 }
 
 /// A call in the queue, or one that has left it and has not been polled since.
@@ -76,28 +79,22 @@ impl RateCall {
     }
 }
 
+impl RateWaiter {
+    /// Replaces the waker, and returns the one before if it is another, to be dropped without the lock.
+    pub(super) fn set_waker(&mut self, waker: &Waker) -> Option<Waker> {
+        match &self.waker {
+            Some(stored) if stored.will_wake(waker) => None,
+            _ => self.waker.replace(waker.clone()),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RateWaiterState {
     Waiting,
     Granted(Reserved),
     /// A call of another flow has taken its place in a full queue.
     Displaced,
-}
-
-/// The wakers of calls that were granted a reservation or became the first in the queue, to be called without
-/// the lock.
-#[must_use = "the calls wait until they are woken"]
-#[derive(Default)]
-pub(super) struct Wakers(Vec<Waker>);
-
-impl Wakers {
-    pub(super) fn extend(&mut self, others: Self) {
-        self.0.extend(others.0);
-    }
-
-    pub(super) fn wake(self) {
-        self.0.into_iter().for_each(Waker::wake);
-    }
 }
 
 impl RateQueue {
@@ -109,12 +106,12 @@ impl RateQueue {
             backlog: Backlog::default(),
             waiters: WaitQueue::new(max_waiting, Order::Fifo),
             unsent: UnsentReservations::default(),
+            wakers: Vec::new(),
         }
     }
 
     /// Grants a reservation to every call in turn, until one has no room.
-    pub(super) fn grant_ready(&mut self, now: Instant) -> Wakers {
-        let mut wakers = Vec::new();
+    pub(super) fn grant_ready(&mut self, now: Instant) {
         while let Some(RateCall { cost, priority, .. }) = self.waiters.peek_mut().map(|first| first.call) {
             let behind = self.backlog.total().saturating_sub(1);
             let needed = self.needed_by_first(priority);
@@ -123,16 +120,15 @@ impl RateQueue {
             let Some(reserved) = reserved else {
                 let first = self.waiters.peek_mut().expect("peeked above");
                 if !std::mem::replace(&mut first.is_first, true) {
-                    wakers.extend(first.waker.take());
+                    self.wakers.extend(first.waker.take());
                 }
-                break;
+                return;
             };
             let waiter = self.waiters.pop().expect("peeked above");
             self.backlog.remove(priority, &waiter.queued);
             waiter.state = RateWaiterState::Granted(reserved);
-            wakers.extend(waiter.waker.take());
+            self.wakers.extend(waiter.waker.take());
         }
-        Wakers(wakers)
     }
 
     /// The room that the first call of this priority needs: for its cost, and for the part of the first batch
@@ -148,11 +144,11 @@ impl RateQueue {
     }
 
     /// Grants reservations in turn after room was returned, which the first call in the queue did not expect.
-    pub(super) fn grant_returned(&mut self, now: Instant) -> Wakers {
+    pub(super) fn grant_returned(&mut self, now: Instant) {
         if let Some(first) = self.waiters.peek_mut() {
             first.is_first = false;
         }
-        self.grant_ready(now)
+        self.grant_ready(now);
     }
 
     /// The cost of the calls that wait, and that of the first.
@@ -223,6 +219,15 @@ impl RateQueue {
         ahead
     }
 
+    /// Removes a call, which has no place in the queue from then on. A reservation that it was granted stays.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> RateWaiter {
+        let waiter = self.waiters.remove(ticket);
+        if let RateWaiterState::Waiting = waiter.state {
+            self.backlog.remove(waiter.call.priority, &waiter.queued);
+        }
+        waiter
+    }
+
     /// Whether there is no room for a call, not even that of a call of another flow.
     pub(super) fn is_full(&self, call: &RateCall) -> bool {
         self.waiters.is_full(call.priority, call.flow)
@@ -230,13 +235,7 @@ impl RateQueue {
 
     /// Queues a call that expects room after `wait`; `None` if the queue of its priority is full. The calls
     /// that it passes expect room later.
-    pub(super) fn enqueue(
-        &mut self,
-        call: RateCall,
-        wait: Duration,
-        now: Instant,
-        wakers: &mut Wakers,
-    ) -> Option<Ticket> {
+    pub(super) fn enqueue(&mut self, call: RateCall, wait: Duration, now: Instant) -> Option<Ticket> {
         let RateCall { priority, flow, .. } = call;
         let lateness = self.lateness(priority, now);
         let queued = self.queued_cost(&call, now);
@@ -253,7 +252,7 @@ impl RateQueue {
         let (ticket, displaced) = self.waiters.enqueue(priority, flow, queued.refill, waiter)?;
         if let Some(displaced) = displaced {
             displaced.state = RateWaiterState::Displaced;
-            wakers.0.extend(displaced.waker.take());
+            self.wakers.extend(displaced.waker.take());
             self.backlog.remove(priority, &displaced.queued);
         }
         self.backlog.push(priority, &queued);

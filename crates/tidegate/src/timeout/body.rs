@@ -6,27 +6,26 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::timer::AttemptTimer;
-use crate::attempt::UnchangedBody;
-use crate::{BoxError, Error};
+use crate::Error;
 
 /// A response body that is bounded by the time of its attempt.
 ///
 /// Frames pass unchanged. When the time has elapsed, the body ends in [`Elapsed`](crate::Elapsed).
 #[pin_project]
-pub struct ResponseBody<B: Body> {
+pub struct TimedBody<B> {
     /// `None` once the body was cut off, so that the connection is closed.
     #[pin]
-    inner: Option<UnchangedBody<B>>,
+    inner: Option<B>,
     timer: AttemptTimer,
 }
 
-impl<B: Body<Error: Into<BoxError>>> ResponseBody<B> {
-    pub(super) fn new(inner: B, timer: AttemptTimer) -> Self {
-        Self { inner: Some(UnchangedBody::new(inner)), timer }
+impl<B> TimedBody<B> {
+    pub(crate) const fn new(inner: B, timer: AttemptTimer) -> Self {
+        Self { inner: Some(inner), timer }
     }
 }
 
-impl<B: Body> Body for ResponseBody<B> {
+impl<B: Body<Error = Error>> Body for TimedBody<B> {
     type Data = B::Data;
     type Error = Error;
 
@@ -52,4 +51,4 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
-partial_debug!([B: Body + fmt::Debug] ResponseBody<B>, "ResponseBody", inner, timer);
+partial_debug!([B: fmt::Debug] TimedBody<B>, "TimedBody", inner, timer);

@@ -63,12 +63,13 @@ mod settings;
 mod timer;
 mod wire;
 
+pub(crate) use body::TimedBody;
 pub use layer::TimeoutLayer;
 pub use settings::Settings;
 pub(crate) use timer::AttemptTimer;
 
 use self::wire::TimeLimit;
-use crate::attempt::{self, Attempt, GuardedBody, NoGate};
+use crate::attempt::{self, Attempt, GuardedBody, NoGate, UnchangedBody};
 
 /// Bounds the time of every attempt; see the [module page](self).
 pub type Timeout<S> = Attempt<S, NoGate, TimeLimit>;
@@ -77,7 +78,7 @@ pub type Timeout<S> = Attempt<S, NoGate, TimeLimit>;
 pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, NoGate, TimeLimit, B>;
 
 /// A response body that ends in [`Elapsed`](crate::Elapsed) when the time of its attempt has elapsed.
-pub type ResponseBody<B> = GuardedBody<body::ResponseBody<B>, ()>;
+pub type ResponseBody<B> = GuardedBody<TimedBody<UnchangedBody<B>>, ()>;
 
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,9 @@ use http::Request;
 use http::response::Parts;
 use http_body::Body;
 
-use super::body::ResponseBody;
+use super::body::TimedBody;
 use super::timer::AttemptTimer;
-use crate::attempt::{NextStage, Wire};
+use crate::attempt::{NextStage, UnchangedBody, Wire};
 use crate::{BoxError, Error, Outcome, Trail};
 
 /// The wire that bounds the time of an attempt.
@@ -25,7 +25,7 @@ pub struct TimeJudge {
 impl<R: Body> Wire<R> for TimeLimit {
     type Judge = TimeJudge;
     type Stage = std::convert::Infallible;
-    type Body = ResponseBody<R>;
+    type Body = TimedBody<UnchangedBody<R>>;
 
     #[inline]
     fn start<B: 'static>(&self, request: &Request<B>) -> TimeJudge {
@@ -39,12 +39,12 @@ impl<R: Body> Wire<R> for TimeLimit {
         _: &mut Parts,
         body: R,
         _: &mut Context<'_>,
-    ) -> NextStage<ResponseBody<R>, Self::Stage>
+    ) -> NextStage<TimedBody<UnchangedBody<R>>, Self::Stage>
     where
         R::Error: Into<BoxError>,
     {
         let timer = std::mem::take(&mut judge.timer).for_body();
-        ControlFlow::Break(Ok(ResponseBody::new(body, timer)))
+        ControlFlow::Break(Ok(TimedBody::new(UnchangedBody::new(body), timer)))
     }
 
     fn on_error(_: &mut TimeJudge, _: &Error) {}
@@ -63,7 +63,7 @@ impl<R: Body> Wire<R> for TimeLimit {
         _: &mut Parts,
         stage: &mut Option<Self::Stage>,
         _: &mut Context<'_>,
-    ) -> Poll<NextStage<ResponseBody<R>, Self::Stage>> {
+    ) -> Poll<NextStage<TimedBody<UnchangedBody<R>>, Self::Stage>> {
         match stage.take() {
             Some(never) => match never {},
             None => Poll::Pending,

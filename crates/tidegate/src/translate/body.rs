@@ -8,29 +8,26 @@ use http_body_util::Full;
 use pin_project::pin_project;
 use tidegate_core::ResponseTranslator;
 
+use crate::attempt::UnchangedBody;
 use crate::{BoxError, Error};
 
 /// The body of a response: untouched, translated as a whole, or translated event by event.
 #[pin_project]
-pub struct ResponseBody<B: Body> {
-    #[pin]
-    kind: TranslatedKind<B>,
-    into_error: fn(B::Error) -> Error,
-}
+pub struct ResponseBody<B: Body>(#[pin] TranslatedKind<B>);
 
 #[pin_project(project = TranslatedKindProj)]
-enum TranslatedKind<B> {
-    Untouched(#[pin] B),
+enum TranslatedKind<B: Body> {
+    Untouched(#[pin] UnchangedBody<B>),
     Whole(Full<Bytes>),
     Events(#[pin] TranslatedEvents<B>),
 }
 
 /// A stream that is translated as it passes.
 #[pin_project]
-struct TranslatedEvents<B> {
+struct TranslatedEvents<B: Body> {
     /// `None` once the stream has ended or failed to be translated: the body may hold a connection.
     #[pin]
-    inner: Option<B>,
+    inner: Option<UnchangedBody<B>>,
     translator: Box<dyn ResponseTranslator>,
     /// Delivered after the last bytes: trailers, or the error that broke the stream.
     final_frame: Option<Result<HeaderMap, Error>>,
@@ -38,32 +35,24 @@ struct TranslatedEvents<B> {
 
 impl<B: Body<Error: Into<BoxError>>> ResponseBody<B> {
     pub(super) fn untouched(body: B) -> Self {
-        Self::new(TranslatedKind::Untouched(body))
+        Self(TranslatedKind::Untouched(UnchangedBody::new(body)))
     }
 
     pub(super) fn whole(body: Bytes) -> Self {
-        Self::new(TranslatedKind::Whole(Full::new(body)))
+        Self(TranslatedKind::Whole(Full::new(body)))
     }
 
     pub(super) fn events(body: B, translator: Box<dyn ResponseTranslator>) -> Self {
-        Self::new(TranslatedKind::Events(TranslatedEvents {
-            inner: Some(body),
+        Self(TranslatedKind::Events(TranslatedEvents {
+            inner: Some(UnchangedBody::new(body)),
             translator,
             final_frame: None,
         }))
     }
-
-    fn new(kind: TranslatedKind<B>) -> Self {
-        Self { kind, into_error: Error::boxed }
-    }
 }
 
 impl<B: Body<Data = Bytes>> TranslatedEvents<B> {
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        into_error: fn(B::Error) -> Error,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let mut this = self.project();
         while let Some(inner) = this.inner.as_mut().as_pin_mut() {
             let mut out = BytesMut::new();
@@ -84,7 +73,7 @@ impl<B: Body<Data = Bytes>> TranslatedEvents<B> {
                 },
                 // No end is synthesized for a broken stream.
                 Some(Err(error)) => {
-                    *this.final_frame = Some(Err(into_error(error)));
+                    *this.final_frame = Some(Err(error));
                     true
                 }
                 None => {
@@ -108,20 +97,17 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Error = Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = self.project();
-        match this.kind.project() {
-            TranslatedKindProj::Untouched(body) => {
-                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(*this.into_error)))
-            }
+        match self.project().0.project() {
+            TranslatedKindProj::Untouched(body) => body.poll_frame(cx),
             TranslatedKindProj::Whole(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
-            TranslatedKindProj::Events(events) => events.poll_frame(*this.into_error, cx),
+            TranslatedKindProj::Events(events) => events.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
+        match &self.0 {
             TranslatedKind::Untouched(body) => body.is_end_stream(),
             TranslatedKind::Whole(body) => body.is_end_stream(),
             TranslatedKind::Events(events) => events.inner.is_none() && events.final_frame.is_none(),
@@ -129,7 +115,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
+        match &self.0 {
             TranslatedKind::Untouched(body) => body.size_hint(),
             TranslatedKind::Whole(body) => body.size_hint(),
             TranslatedKind::Events(_) => SizeHint::new(),

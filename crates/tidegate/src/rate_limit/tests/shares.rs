@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::priority_semaphore::{Flow, Ticket};
 use crate::rate_limit::cost::CallCost;
-use crate::rate_limit::queue::{RateCall, RateQueue, RateWaiterState, Wakers};
+use crate::rate_limit::queue::{RateCall, RateQueue, RateWaiterState};
 use crate::rate_limit::quota::{MINUTE, Quota};
 use crate::rate_limit::quota_set::QuotaSet;
 use crate::rate_limit::reopen_ramp::ReopenRamp;
@@ -51,14 +51,14 @@ impl Queue {
     fn arrive(&mut self, caller: usize, priority: Priority, flow: Flow, tokens: u64) {
         let call = RateCall { cost: CallCost { calls: 1, input: tokens, output: 0 }, priority, flow };
         let wait = self.queue.shortfall(&call, self.now).wait;
-        let ticket = self.queue.enqueue(call, wait, self.now, &mut Wakers::default()).unwrap();
+        let ticket = self.queue.enqueue(call, wait, self.now).unwrap();
         self.waiting.push(Waiting { ticket, caller, tokens, since: self.now });
     }
 
     /// The next calls that are granted, after their wait.
     fn next(&mut self) -> Vec<Waiting> {
         self.now = self.now.max(self.queue.first_slot(self.now).unwrap());
-        let _ = self.queue.grant_ready(self.now);
+        self.queue.grant_ready(self.now);
         let is_granted = |waiting: &mut Waiting| {
             matches!(self.queue.waiters.get_mut(&waiting.ticket).state, RateWaiterState::Granted(_))
         };
@@ -184,7 +184,7 @@ proptest! {
             let priority = if is_batch { Priority::Batch } else { Priority::Interactive };
             queue.arrive(0, priority, flow, tokens);
             queue.now += Duration::from_millis(pause);
-            let _ = queue.queue.grant_ready(queue.now);
+            queue.queue.grant_ready(queue.now);
         }
         queue.next();
         let (now, mut tickets) = (queue.now, std::mem::take(&mut queue.waiting));
