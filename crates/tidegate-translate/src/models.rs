@@ -160,9 +160,23 @@ pub(crate) fn accepts_later_system(target: &str) -> bool {
 }
 
 /// Whether the reasoning of earlier responses has to be sent back as `reasoning_content` (DeepSeek, "Thinking
-/// mode": required in turns with tool calls).
+/// mode": required in turns with tool calls; Moonshot: "reasoning_content is missing in assistant tool call
+/// message"). Kimi's other hosts that are known here have no such field.
 pub(crate) fn wants_reasoning(target: &str) -> bool {
-    Provider::named(target) == Provider::DeepSeek
+    match Provider::named(target) {
+        Provider::DeepSeek => true,
+        Provider::Other => bare_name(target).starts_with("kimi"),
+        _ => false,
+    }
+}
+
+/// Whether thinking is on by default and can be disabled, as it has to be if the reasoning is missing or a
+/// tool call is required (DeepSeek: "Thinking mode does not support this tool_choice"; Moonshot: "tool_choice
+/// 'required' is incompatible with thinking enabled").
+pub(crate) fn can_disable_thinking(target: &str) -> bool {
+    let is_switched = |name: &str| name.starts_with("kimi-k2.5") || name.starts_with("kimi-k2.6");
+    wants_reasoning(target)
+        && (Provider::named(target) == Provider::DeepSeek || is_switched(bare_name(target)))
 }
 
 /// Whether a stream reports its usage only on request. Mistral reports it always, and rejects unknown fields.

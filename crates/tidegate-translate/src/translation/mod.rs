@@ -47,7 +47,7 @@
 //! | `reasoning_effort` | `thinking`, `output_config.effort` | in the form that the target's model accepts, else dropped |
 //! | `finish_reason` stop, length, tool_calls, content_filter | end_turn, max_tokens, tool_use, refusal | |
 //! | `prompt_tokens`, of which `cached_tokens` | `input_tokens` + cache tokens | |
-//! | `reasoning_content` | `thinking` blocks | in responses; in requests, thinking without a signature is sent back to DeepSeek, and all else is dropped, because thinking is signed |
+//! | `reasoning_content` | `thinking` blocks | in responses; in requests, thinking without a signature is sent back to DeepSeek and Kimi, which do not think where it is missing; all else is dropped, because thinking is signed |
 //! | a comment | `ping` | |
 //! | error `type` and `code` | error `type` | by the meaning of the error; status and message are kept |
 //!

@@ -445,19 +445,21 @@ fn the_texts_of_a_message_become_one() {
             turn("user", &[result(content)]),
         ]})
     };
-    let becomes = |content: &str| {
+    let becomes = |content: &str, more: &Value| {
         let function = json!({"name": "f", "parameters": {"type": "object", "properties": {}}});
         let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}});
-        Ok(json!({"tools": [{"type": "function", "function": function}], "messages": [
+        let chat = json!({"tools": [{"type": "function", "function": function}], "messages": [
             message("user", "a\n\nb"),
             {"role": "assistant", "content": "cd", "tool_calls": [call]},
             {"role": "tool", "tool_call_id": "a", "content": content},
-        ]}))
+        ]});
+        Ok(with(chat, more))
     };
-    for target in ["deepseek/deepseek-chat", UNKNOWN_TARGET] {
+    let no_thinking = json!({"thinking": {"type": "disabled"}});
+    for (target, more) in [("deepseek/deepseek-chat", no_thinking), (UNKNOWN_TARGET, json!({}))] {
         messages_become(&[
-            (target, conversation(json!([text("e"), text("f")])), becomes("e\n\nf")),
-            (target, conversation(json!([])), becomes("")),
+            (target, conversation(json!([text("e"), text("f")])), becomes("e\n\nf", &more)),
+            (target, conversation(json!([])), becomes("", &more)),
         ]);
     }
     let image = json!({"type": "image", "source": {"type": "url", "url": "https://a"}});
@@ -495,6 +497,9 @@ fn unsigned_thinking_is_sent_back_to_targets_that_want_it() {
         ("deepseek/deepseek-chat", json!(""), json!("hm")),
         ("deepseek/deepseek-chat", Value::Null, json!("hm")),
         ("deepseek/deepseek-chat", json!("c2ln"), Value::Null),
+        ("moonshot/kimi-k2.6", json!(""), json!("hm")),
+        ("moonshot/kimi-k3", json!(""), json!("hm")),
+        ("groq/moonshotai/kimi-k2-instruct", json!(""), Value::Null),
         ("openai/gpt-4o", json!(""), Value::Null),
         (UNKNOWN_TARGET, json!(""), Value::Null),
     ] {
@@ -506,6 +511,56 @@ fn unsigned_thinking_is_sent_back_to_targets_that_want_it() {
         let request = json!({"max_tokens": 9, "messages": conversation});
         let chat = translate_to_json(&MessagesToChat::new(target), &request).unwrap();
         assert_eq!(chat["messages"][1]["reasoning_content"], reasoning, "{target} {signature}");
+    }
+}
+
+/// Regression: the second request of a tool loop was answered with a 400 ("must be passed back"), since the
+/// reasoning had been omitted from the response or was of another provider; so was a required tool call.
+#[test]
+fn thinking_is_disabled_where_reasoning_is_missing_or_a_tool_call_is_required() {
+    let thinking = |signature: &str| json!({"type": "thinking", "thinking": "hm", "signature": signature});
+    let after = |blocks: &[Value]| json!({"messages": [message("user", "hi"), turn("assistant", blocks), turn("user", &[tool_result("a")])]});
+    let answered = |mut blocks: Vec<Value>| {
+        let mut all = after(&[thinking(""), tool_use("a")]);
+        blocks.push(text("done"));
+        all["messages"].as_array_mut().unwrap().extend([turn("assistant", &blocks), message("user", "so?")]);
+        all
+    };
+    let chosen =
+        |choice: &str| json!({"tools": [{"name": "f"}], "tool_choice": {"type": choice, "name": "f"}});
+    let talk =
+        json!({"messages": [message("user", "hi"), message("assistant", "ho"), message("user", "so?")]});
+    // Of a turn without calls, no reasoning has to be sent back.
+    let mut then_calls = talk.clone();
+    let later = [turn("assistant", &[thinking(""), tool_use("a")]), turn("user", &[tool_result("a")])];
+    then_calls["messages"].as_array_mut().unwrap().extend(later);
+    let thinks =
+        ["deepseek/deepseek-v4-flash", "deepseek/deepseek-reasoner", "moonshot/kimi-k2.6", "my/kimi-k2.5"];
+    let others = ["openai/gpt-4o", "groq/moonshotai/kimi-k2.5", "moonshot/kimi-k3", UNKNOWN_TARGET];
+    for (fields, is_disabled) in [
+        (after(&[tool_use("a")]), true),
+        (after(&[text("I call."), tool_use("a")]), true),
+        (after(&[thinking("c2ln"), tool_use("a")]), true),
+        (answered(vec![]), true),
+        (chosen("any"), true),
+        (chosen("tool"), true),
+        (after(&[thinking(""), tool_use("a")]), false),
+        (answered(vec![thinking("")]), false),
+        (chosen("auto"), false),
+        (chosen("none"), false),
+        (talk.clone(), false),
+        (then_calls, false),
+        (json!({}), false),
+    ] {
+        for (targets, expected) in [(thinks, is_disabled), (others, false)] {
+            for target in targets {
+                let request = with(json!({"max_tokens": 9, "messages": hello()}), &fields);
+                let chat = translate_to_json(&MessagesToChat::new(target), &request).unwrap();
+                assert_eq!(accepted_by(target, &chat), Ok(()), "{fields}");
+                let expected = if expected { json!({"type": "disabled"}) } else { Value::Null };
+                assert_eq!(chat["thinking"], expected, "{target}: {fields}");
+            }
+        }
     }
 }
 

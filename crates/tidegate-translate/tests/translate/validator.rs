@@ -180,9 +180,17 @@ pub(super) fn accepted_by(target: &str, request: &Value) -> Checked {
     let messages = list(&request["messages"], "messages")?;
     let provider = target.split('/').next();
     match provider {
-        Some("deepseek") => messages
-            .iter()
-            .try_for_each(|message| ensure(!message["content"].is_array(), "a list for DeepSeek", message)),
+        Some("deepseek") => {
+            let is_forced = request["tool_choice"] == "required" || request["tool_choice"].is_object();
+            let thinks = request["thinking"]["type"] != "disabled";
+            ensure(!thinks || !is_forced, "a required call of DeepSeek in thinking mode", request)?;
+            messages.iter().try_for_each(|message| {
+                ensure(!message["content"].is_array(), "a list for DeepSeek", message)?;
+                let has_reasoning = message["reasoning_content"].is_string();
+                let lacks_reasoning = message["tool_calls"].is_array() && !has_reasoning;
+                ensure(!thinks || !lacks_reasoning, "a call without reasoning for DeepSeek", message)
+            })
+        }
         Some("mistral") => {
             let roles: Vec<_> = messages.iter().map(|message| &message["role"]).collect();
             ensure(
@@ -217,6 +225,7 @@ pub(super) fn chat(request: &Value) -> Checked {
             "stream_options",
             "reasoning_effort",
             "response_format",
+            "thinking",
         ],
     )?;
     ensure(request["stream_options"].is_null() || request["stream"] == true, "stream_options", request)?;

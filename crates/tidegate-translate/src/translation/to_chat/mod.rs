@@ -18,6 +18,7 @@
 //! | an image in such a message | rejected | a tool message can hold only text |
 //! | several texts in one message | joined | DeepSeek: "invalid type: sequence, expected a string" |
 //! | images and files, for DeepSeek | rejected | DeepSeek takes only text |
+//! | a turn with calls of which the reasoning is missing, or a required call, for DeepSeek and Kimi | `thinking` is disabled | DeepSeek: "must be passed back to the API", "Thinking mode does not support this tool_choice"; Moonshot: the same (can1357/oh-my-pi#1077) |
 //! | no message | rejected | OpenAI: "[] is too short" |
 
 mod conversation;
@@ -36,9 +37,9 @@ use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig
 use super::schema::{self, SchemaObject};
 use super::tool_names::ToolNames;
 use crate::models::{
-    EffortWithTools, accepts_parts, accepts_reasoning_effort, effort_with_tools, is_reasoning_model,
-    max_output_tokens, max_stop_sequences, may_continue_assistant_message, needs_include_usage,
-    uses_max_completion_tokens,
+    EffortWithTools, accepts_parts, accepts_reasoning_effort, can_disable_thinking, effort_with_tools,
+    is_reasoning_model, max_output_tokens, max_stop_sequences, may_continue_assistant_message,
+    needs_include_usage, uses_max_completion_tokens,
 };
 use crate::request_fields::RawJson;
 use crate::untranslatable::{malformed, unsupported};
@@ -72,6 +73,8 @@ struct ChatRequestBody {
     stream_options: Option<StreamOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<ThinkingConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat>,
 }
@@ -127,6 +130,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
         if uses_max_completion_tokens(target) { (None, limit) } else { (limit, None) };
     let metadata: Option<Metadata> = fields.take("metadata")?;
     let is_single = choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
+    let is_forced = choice.as_ref().is_some_and(|choice| matches!(&*choice.kind, "any" | "tool"));
     let is_mistral = Provider::named(target) == Provider::Mistral;
     let user = metadata.and_then(|metadata| metadata.user_id);
     let messages = conversation(system, incoming, target, &mut tool_names)?;
@@ -138,6 +142,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     if !accepts_parts(target) && messages.iter().any(has_parts) {
         return Err(Untranslatable::new("messages[].content", "has to be text for the target"));
     }
+    let disables_thinking = can_disable_thinking(target) && (is_forced || lacks_reasoning(&messages));
     let request = ChatRequestBody {
         model: fields.take_raw("model"),
         max_tokens,
@@ -155,10 +160,21 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
         stream_options: (stream == Some(true) && needs_include_usage(target))
             .then_some(StreamOptions { include_usage: true }),
         reasoning_effort: effort,
+        thinking: disables_thinking
+            .then(|| ThinkingConfig { kind: "disabled".to_owned(), budget_tokens: None }),
         response_format: format.map(response_format).transpose()?,
     };
     let body = serde_json::to_vec(&request).map_err(|_| malformed("body"))?;
     Ok(ChatRequest { body: body.into(), tool_names })
+}
+
+/// Whether the reasoning of a turn with calls is missing: it was signed by another provider, or omitted from
+/// the response.
+fn lacks_reasoning(messages: &[ChatMessage]) -> bool {
+    messages.split(|message| message.role == "user").any(|turn| {
+        turn.iter().any(|message| message.tool_calls.is_some())
+            && turn.iter().any(|message| message.role == "assistant" && message.reasoning_content.is_none())
+    })
 }
 
 fn stop(stops: Option<Vec<String>>, target: &str) -> Result<Option<Vec<String>>, Untranslatable> {
