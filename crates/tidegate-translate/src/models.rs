@@ -179,6 +179,16 @@ pub(crate) fn can_disable_thinking(target: &str) -> bool {
         && (Provider::named(target) == Provider::DeepSeek || is_switched(bare_name(target)))
 }
 
+/// Whether the model rejects a call without the signature of its reasoning: Google's, from Gemini 3 on (Google,
+/// "Thought signatures"). A Gemini model without a number counts as the newest.
+pub(crate) fn requires_signed_calls(target: &str) -> bool {
+    let generation = bare_name(target).strip_prefix("gemini-").map(|version| {
+        let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        digits.parse().unwrap_or(u32::MAX)
+    });
+    matches!(Provider::named(target), Provider::Gemini | Provider::Vertex) && generation >= Some(3)
+}
+
 /// Whether a stream reports its usage only on request. Mistral reports it always, and rejects unknown fields.
 pub(crate) fn needs_include_usage(target: &str) -> bool {
     Provider::named(target) != Provider::Mistral

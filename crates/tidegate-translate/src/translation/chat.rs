@@ -1,6 +1,7 @@
 //! The translated types of OpenAI's chat dialect.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::content::Content;
 use crate::request_fields::RawJson;
@@ -61,6 +62,9 @@ pub(super) struct ToolCall {
     #[serde(rename = "type", default = "function")]
     pub(super) kind: String,
     pub(super) function: Option<FunctionCall>,
+    /// Only sent: the signature in a caller's request is dropped.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub(super) extra_content: Option<Value>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -144,6 +148,6 @@ impl ContentPart {
 
 impl ToolCall {
     pub(super) fn new(id: String, name: String, arguments: String) -> Self {
-        Self { id, kind: function(), function: Some(FunctionCall { name, arguments }) }
+        Self { id, kind: function(), function: Some(FunctionCall { name, arguments }), extra_content: None }
     }
 }

@@ -564,6 +564,42 @@ fn thinking_is_disabled_where_reasoning_is_missing_or_a_tool_call_is_required() 
     }
 }
 
+/// Regression: the newer models of Google answered the second request of every tool loop with a 400 ("Function
+/// call is missing a thought_signature"). As in their own responses, the first call of a message has one.
+#[test]
+fn calls_for_gemini_are_marked_as_of_another_model() {
+    let request = json!({"max_tokens": 9, "messages": [
+        message("user", "hi"),
+        turn("assistant", &[tool_use("a"), tool_use("b")]),
+        turn("user", &[tool_result("a"), tool_result("b")]),
+        turn("assistant", &[text("and"), tool_use("c")]),
+        turn("user", &[tool_result("c")]),
+    ]});
+    for (target, is_marked) in [
+        ("gemini/gemini-3-pro-preview", true),
+        ("gemini/gemini-3.1-flash", true),
+        ("gemini/gemini-flash-latest", true),
+        ("vertex/google/gemini-3-flash", true),
+        ("gemini/gemini-2.5-pro", false),
+        ("vertex/google/gemini-2.0-flash-001", false),
+        ("vertex/meta/llama-4", false),
+        ("gemini/gemma-3-27b-it", false),
+        ("openrouter/google/gemini-3-pro", false),
+        ("openai/gpt-4o", false),
+        (UNKNOWN_TARGET, false),
+    ] {
+        let chat = translate_to_json(&MessagesToChat::new(target), &request).unwrap();
+        assert_eq!(accepted_by(target, &chat), Ok(()), "{target}");
+        let mark = json!({"google": {"thought_signature": "skip_thought_signature_validator"}});
+        let mark = if is_marked { mark } else { Value::Null };
+        let marks = |message: usize| {
+            let calls = chat["messages"][message]["tool_calls"].as_array().unwrap();
+            calls.iter().map(|call| call["extra_content"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!((marks(1), marks(4)), (vec![mark.clone(), Value::Null], vec![mark]), "{target}");
+    }
+}
+
 /// Regression: a caller that appends the response to its prefill got the prefill twice.
 #[test]
 fn a_prefill_is_sent_only_to_providers_that_continue_it() {

@@ -385,7 +385,8 @@ fn fields_without_an_effect_are_dropped() {
         assert_eq!(to_chat(&request), expected, "{name}");
     }
     let repeated = json!({"role": "assistant", "content": "a", "annotations": [], "parsed": {"a": 1},
-        "reasoning_content": "hm", "audio": null, "function_call": null});
+        "reasoning_content": "hm", "audio": null, "function_call": null,
+        "extra_content": {"google": {"thought_signature": "c2ln"}}});
     let messages = json!([hello()[0], repeated, hello()[0]]);
     assert_eq!(to_messages(&json!({"messages": messages}))["messages"][1]["content"][0]["text"], "a");
 }

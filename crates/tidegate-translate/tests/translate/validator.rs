@@ -271,7 +271,7 @@ pub(super) fn chat(request: &Value) -> Checked {
             _ => return Err(format!("role: {message}")),
         }
         for call in calls {
-            keys(call, &["id", "type", "function"])?;
+            keys(call, &["id", "type", "function", "extra_content"])?;
             ensure(call["id"].as_str().is_some_and(|id| (1..=40).contains(&id.len())), "id", call)?;
             ensure(is_name(&call["function"]["name"], 64), "name", call)?;
             ensure(call["function"]["arguments"].is_string(), "arguments", call)?;

@@ -97,6 +97,7 @@ static MESSAGE: Shape = Shape {
         ("reasoning_content", Dropped(SIGNED)),
         ("reasoning_details", Dropped(SIGNED)),
         ("reasoning_text", Dropped(SIGNED)),
+        ("extra_content", Dropped(SIGNED)),
     ],
 };
 

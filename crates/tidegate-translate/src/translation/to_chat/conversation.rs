@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_core::Untranslatable;
 
 use super::super::call_ids::RequestCallIds;
@@ -10,7 +10,7 @@ use super::super::chat::{ChatMessage, ContentPart, FilePart, ImageUrl, ToolCall}
 use super::super::content::Content;
 use super::super::messages::{self, ContentBlock, MediaSource};
 use super::super::tool_names::ToolNames;
-use crate::models::{accepts_later_system, accepts_user_after_tool, wants_reasoning};
+use crate::models::{accepts_later_system, accepts_user_after_tool, requires_signed_calls, wants_reasoning};
 use crate::untranslatable::{malformed, unsupported};
 
 /// Translates the system prompt and the messages.
@@ -38,6 +38,7 @@ pub(super) fn conversation(
         id_map: CallIdMap { call_ids: RequestCallIds::for_target(target), assigned: BTreeMap::new() },
         tool_names,
         wants_reasoning: wants_reasoning(target),
+        requires_signed_calls: requires_signed_calls(target),
     };
     let before = messages.len();
     // The user messages of the current turn. The tool results of the whole turn are placed before them.
@@ -251,7 +252,12 @@ struct AssistantMessages<'a> {
     id_map: CallIdMap,
     tool_names: &'a mut ToolNames,
     wants_reasoning: bool,
+    requires_signed_calls: bool,
 }
+
+/// In place of a signature, the documented mark of a call that another model has made (Google, "Thought
+/// signatures").
+const UNSIGNED_CALL: &str = "skip_thought_signature_validator";
 
 impl AssistantMessages<'_> {
     /// Thinking with a signature is dropped, because the signature is valid only for the provider that issued
@@ -288,6 +294,10 @@ impl AssistantMessages<'_> {
         let content = (!texts.is_empty()).then(|| Content::Text(join(&texts)));
         if content.is_none() && calls.is_empty() {
             return Ok(None);
+        }
+        // As in Google's own responses, the first of parallel calls has the signature.
+        if let Some(call) = calls.first_mut().filter(|_| self.requires_signed_calls) {
+            call.extra_content = Some(json!({"google": {"thought_signature": UNSIGNED_CALL}}));
         }
         let tool_calls = Some(calls).filter(|calls| !calls.is_empty());
         let reasoning_content = Some(reasoning).filter(|text| self.wants_reasoning && !text.is_empty());

@@ -19,6 +19,7 @@
 //! | several texts in one message | joined | DeepSeek: "invalid type: sequence, expected a string" |
 //! | images and files, for DeepSeek | rejected | DeepSeek takes only text |
 //! | a turn with calls of which the reasoning is missing, or a required call, for DeepSeek and Kimi | `thinking` is disabled | DeepSeek: "must be passed back to the API", "Thinking mode does not support this tool_choice"; Moonshot: the same (can1357/oh-my-pi#1077) |
+//! | the calls of a message, for Gemini from 3 on | the first is marked as made by another model | Google: "Function call is missing a thought_signature" |
 //! | no message | rejected | OpenAI: "[] is too short" |
 
 mod conversation;
