@@ -142,6 +142,71 @@ fn only_strict_tools_are_adapted() {
     assert_eq!(tool(&schema, true), json!({"name": "f", "input_schema": adapted, "strict": true}));
 }
 
+/// A tool as Anthropic receives it.
+fn input(schema: &Value, strict: bool) -> Result<Value, String> {
+    let tools =
+        json!([{"type": "function", "function": {"name": "f", "parameters": schema, "strict": strict}}]);
+    let request = json!({"messages": hello(), "tools": tools});
+    let translation = translate(&ChatToMessages::new(CLAUDE), &request).map_err(|error| error.to_string())?;
+    Ok(body(Ok(translation))["tools"][0].clone())
+}
+
+/// Regression: parameters that are a union were answered with a 400 ("input_schema does not support oneOf, allOf,
+/// or anyOf at the top level"), and with them every request that declares such a tool.
+#[test]
+fn combinations_at_the_top_of_an_input_schema_are_described() {
+    let a = json!({"properties": {"a": {"type": "string"}}, "required": ["a"]});
+    let union =
+        json!([{"type": "object", "properties": {"b": {"anyOf": [{"type": "null"}]}}}, {"type": "null"}]);
+    let nested = json!({"type": "object", "properties": {"a": {"anyOf": [{"type": "null"}]}}});
+    for (schema, expected) in [
+        (json!({"anyOf": union}), json!({"type": "object", "description": format!("{{anyOf: {union}}}")})),
+        (
+            json!({"type": "object", "description": "A tide.", "oneOf": [a], "allOf": [a], "properties": {"a": {}}}),
+            json!({"type": "object", "properties": {"a": {}},
+                "description": format!("A tide.\n\n{{allOf: [{a}], oneOf: [{a}]}}")}),
+        ),
+        (json!({"type": "object", "anyOf": []}), json!({"type": "object", "description": "{anyOf: []}"})),
+    ] {
+        for strict in [false, true] {
+            assert_eq!(
+                input(&schema, strict),
+                Ok(json!({"name": "f", "input_schema": expected})),
+                "{schema}"
+            );
+        }
+    }
+    assert_eq!(input(&nested, false).unwrap()["input_schema"], nested);
+    assert_eq!(input(&nested, true).unwrap()["strict"], true);
+}
+
+/// Regression: other names of properties were answered with a 400 ("Property keys should match pattern").
+#[test]
+fn parameters_with_names_that_the_target_rejects_are_rejected_by_name() {
+    let long = "n".repeat(64);
+    let schema = |name: &str| json!({"type": "object", "properties": {name: {"type": "object", "properties": {"$a b": {}}}}});
+    for name in ["a", "A-1_.b", &long] {
+        assert_eq!(input(&schema(name), false).unwrap()["input_schema"], schema(name));
+    }
+    for name in ["", "$filter", "a b", "a[]", "é", "@type", &format!("{long}n")] {
+        let error = "`tools[].function.parameters` has names of properties that the target rejects";
+        assert_eq!(input(&schema(name), false), Err(error.to_owned()), "{name}");
+    }
+}
+
+/// Anthropic requires the type of an object.
+#[test]
+fn parameters_are_an_object_or_rejected() {
+    for kind in [json!("object"), json!(["object", "null"]), json!(["object"])] {
+        let sent = input(&json!({"type": kind, "properties": {}}), false).unwrap();
+        assert_eq!(sent["input_schema"], json!({"type": "object", "properties": {}}));
+    }
+    for kind in [json!("string"), json!(["string", "null"]), json!([]), Value::Null, json!(7)] {
+        let error = input(&json!({"type": kind}), false).unwrap_err();
+        assert_eq!(error, "`tools[].function.parameters` is not in the form of its dialect", "{kind}");
+    }
+}
+
 #[test]
 fn a_response_schema_that_cannot_be_enforced_is_rejected_by_name() {
     let map = json!({"type": "object", "properties": {"a": {"type": "object", "additionalProperties": {"type": "string"}}}});

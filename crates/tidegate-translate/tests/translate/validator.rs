@@ -110,7 +110,12 @@ pub(super) fn messages(request: &Value) -> Checked {
     for tool in list(&request["tools"], "tools")? {
         keys(tool, &["name", "description", "input_schema", "strict"])?;
         ensure(is_name(&tool["name"], 128) && names.insert(tool["name"].to_string()), "tool name", tool)?;
-        ensure(tool["input_schema"]["type"] == "object", "input_schema", tool)?;
+        let schema = &tool["input_schema"];
+        ensure(schema["type"] == "object", "input_schema", tool)?;
+        ["oneOf", "allOf", "anyOf"].iter().try_for_each(|it| ensure(schema.get(it).is_none(), it, tool))?;
+        let mut properties = schema["properties"].as_object().into_iter().flatten();
+        let is_key = |name: &str| is_name(&name.replace('.', "_").into(), 64);
+        properties.try_for_each(|(name, _)| ensure(is_key(name), "property", tool))?;
         if tool["strict"] == true {
             each_schema(&tool["input_schema"], &enforced_by_anthropic)?;
         }

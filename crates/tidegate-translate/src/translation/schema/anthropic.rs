@@ -35,13 +35,39 @@ const DECLARING: [&str; 7] = ["properties", "$ref", "anyOf", "oneOf", "allOf", "
 /// Keywords about the schema and not about the value.
 const REMARKS: [&str; 3] = ["$schema", "$id", "$comment"];
 
-/// The schema for the input of a tool. `None` if `raw` is not a schema that can be sent.
+/// Keywords that Anthropic rejects at the top of an input schema.
+const COMBINATIONS: [&str; 3] = ["anyOf", "oneOf", "allOf"];
+
+/// The maximum length of the name of a parameter.
+const MAX_NAME: usize = 64;
+
+/// The schema for the input of a tool. `None` if `raw` is not a schema of an object.
 pub(in super::super) fn input_schema(raw: &RawValue) -> Option<SchemaObject> {
     let mut schema = SchemaObject::read(raw)?;
-    if !schema.has("type") {
-        schema.set_object_type();
+    match schema.has("type") {
+        false => schema.set_object_type(),
+        true if schema.is_type("object") => schema.set("type", Keyword::data(&"object")),
+        true => return None,
     }
     Some(schema)
+}
+
+/// Moves the combinations at the top of an input schema into the description. Returns whether there were any.
+pub(in super::super) fn describe_combinations(schema: &mut SchemaObject) -> bool {
+    let combinations = schema.split_off(|name, _| !COMBINATIONS.contains(&name));
+    let has_some = !combinations.is_empty();
+    describe(schema, combinations);
+    has_some
+}
+
+/// Whether Anthropic accepts the names of the parameters.
+pub(in super::super) fn accepts_names(schema: &SchemaObject) -> bool {
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let is_accepted = |name: &str| (1..=MAX_NAME).contains(&name.len()) && name.chars().all(is_valid);
+    match schema.get("properties") {
+        Some(Keyword::Named(properties)) => properties.iter().all(|(name, _)| is_accepted(name)),
+        _ => true,
+    }
 }
 
 /// Adapts a schema for Anthropic to enforce, or returns why it cannot be enforced.

@@ -7,6 +7,8 @@
 //! | | parameters without a `type` | an object | OpenAI: "schema must be a JSON Schema of 'type: \"object\"'" |
 //! | | that cannot be strict: open, with an optional property, or with other keywords | not `strict` | OpenAI, "Structured outputs": supported schemas |
 //! | Anthropic | an input schema without a `type` | an object | Anthropic: "input_schema.type: Field required" |
+//! | | `anyOf`, `oneOf`, `allOf` at its top | a part of the description, and not `strict` | Anthropic: "input_schema does not support oneOf, allOf, or anyOf at the top level" |
+//! | | a parameter with another name than 1 to 64 letters, digits, `_`, `.` and `-` | rejected | Anthropic: "Property keys should match pattern" |
 //! | Anthropic, strict tools and response formats | an open object | closed: `additionalProperties: false` | Anthropic, "Structured outputs": JSON Schema limitations |
 //! | | limits and other keywords | a part of the description | the same |
 //! | | `oneOf` | `anyOf` | the same |
@@ -18,7 +20,7 @@ mod anthropic;
 mod openai;
 mod tree;
 
-pub(super) use self::anthropic::{enforced, input_schema};
+pub(super) use self::anthropic::{accepts_names, describe_combinations, enforced, input_schema};
 pub(super) use self::openai::{accepts_strict, complete, parameters};
 pub(super) use self::tree::SchemaObject;
 

@@ -31,8 +31,13 @@ pub(super) fn tools(
         // Anthropic requires a schema. A function without parameters gets a schema without properties.
         let parameters = function.parameters.or_else(|| raw(r#"{"type":"object","properties":{}}"#));
         let schema = parameters.as_deref().and_then(schema::input_schema);
-        let schema = schema.ok_or_else(|| malformed("tools[].function.parameters"))?;
-        let is_strict = function.strict == Some(true) && takes_strict;
+        let mut schema = schema.ok_or_else(|| malformed("tools[].function.parameters"))?;
+        if !schema::accepts_names(&schema) {
+            let problem = "has names of properties that the target rejects";
+            return Err(Untranslatable::new("tools[].function.parameters", problem));
+        }
+        let has_combinations = schema::describe_combinations(&mut schema);
+        let is_strict = function.strict == Some(true) && takes_strict && !has_combinations;
         // A schema that cannot be enforced is sent as it is.
         let enforced = is_strict.then(|| schema::enforced(schema.clone())).and_then(Result::ok);
         Ok(AnthropicTool {
