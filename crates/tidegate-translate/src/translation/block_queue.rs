@@ -8,7 +8,9 @@
 //! in pieces. Deltas of the first block are written at once. Those of the other blocks wait until all blocks
 //! before have ended: text ends when another block follows, a call when its arguments are a whole object with
 //! content, and every block with the stream. A call starts with its first arguments, because its name is
-//! complete then; if the name comes later, the call starts at the end of the stream.
+//! complete then; if the name comes later, the call starts at the end of the stream. A text starts with its first
+//! character other than white space, and is dropped if it has none: the caller sends it back, and Anthropic
+//! rejects it ("text content blocks must contain non-whitespace text").
 
 use std::collections::VecDeque;
 
@@ -48,6 +50,8 @@ struct Block {
     /// The text that was not written. The arguments of a call wait in the call.
     waiting: String,
     half: HeldHalf,
+    /// Whether the block contained more than white space.
+    is_visible: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,7 +114,7 @@ impl BlockQueue {
         match self.blocks.back_mut() {
             Some(last) if last.kind == kind => self.waiting += last.push(text),
             _ => {
-                let mut block = Block { kind, waiting: String::new(), half: HeldHalf::default() };
+                let mut block = Block::new(kind);
                 self.waiting += block.push(text);
                 self.push_block(block);
             }
@@ -122,8 +126,7 @@ impl BlockQueue {
     pub(super) fn push_call(&mut self, piece: &CallPiece<'_>, out: &mut BytesMut) -> Result<(), Failure> {
         let (number, is_new) = self.calls.add(piece, self.first + self.blocks.len() as u64)?;
         if is_new {
-            let kind = BlockKind::Call(number);
-            self.push_block(Block { kind, waiting: String::new(), half: HeldHalf::default() });
+            self.push_block(Block::new(BlockKind::Call(number)));
         }
         let call = self.calls.get_mut(number);
         // A delta must not follow the stop of its block.
@@ -202,8 +205,7 @@ impl BlockQueue {
     }
 
     fn pop_block(&mut self) {
-        self.blocks.pop_front();
-        self.waiting -= BLOCK_SIZE;
+        self.waiting -= BLOCK_SIZE + self.blocks.pop_front().map_or(0, |block| block.waiting.len());
         (self.has_started, self.first) = (false, self.first + 1);
     }
 
@@ -227,7 +229,8 @@ impl BlockQueue {
     fn can_start(&self, kind: BlockKind) -> bool {
         match kind {
             BlockKind::Call(number) => self.calls.get(number).can_start(),
-            BlockKind::Text | BlockKind::Thinking => true,
+            BlockKind::Text => self.blocks[0].is_visible || self.blocks.len() > 1,
+            BlockKind::Thinking => true,
         }
     }
 
@@ -238,14 +241,15 @@ impl BlockQueue {
         }
     }
 
-    /// Whether the call at the end of the stream is only an id.
+    /// Whether the text is only white space, or the call at the end of the stream only an id.
     fn is_nothing(&self, kind: BlockKind) -> bool {
         match kind {
             BlockKind::Call(number) => {
                 let call = self.calls.get(number);
                 call.name.is_empty() && !call.arguments.has_begun()
             }
-            BlockKind::Text | BlockKind::Thinking => false,
+            BlockKind::Text => !self.blocks[0].is_visible,
+            BlockKind::Thinking => false,
         }
     }
 
@@ -268,11 +272,16 @@ impl BlockQueue {
 }
 
 impl Block {
+    fn new(kind: BlockKind) -> Self {
+        Self { kind, waiting: String::new(), half: HeldHalf::default(), is_visible: false }
+    }
+
     /// Adds text, and returns the number of bytes by which the waiting text has grown.
     fn push(&mut self, text: &str) -> usize {
-        let before = self.waiting.len();
-        self.waiting += &self.half.join(text);
-        self.waiting.len() - before
+        self.is_visible |= !text.trim().is_empty();
+        let text = self.half.join(text);
+        self.waiting += &text;
+        text.len()
     }
 }
 

@@ -292,7 +292,7 @@ fn each_ping_is_translated_into_a_few_bytes() {
 
 /// Events of either dialect, most of them malformed or out of order.
 fn events() -> impl Strategy<Value = Vec<u8>> {
-    let word = || prop::sample::select(vec!["", "a", "{\"x\":", "1}", "\\", "é"]);
+    let word = || prop::sample::select(vec!["", "a", " ", "\n", "{\"x\":", "1}", "\\", "é"]);
     let odd = || {
         prop_oneof![
             Just(Value::Null),
@@ -361,10 +361,11 @@ impl std::fmt::Debug for Shown {
     }
 }
 
-/// Every event is JSON, blocks start and stop in order, and nothing follows the end of the stream.
+/// Every event is JSON, blocks start and stop in order, text is visible, and nothing follows the end of the
+/// stream.
 pub(super) fn assert_well_formed(text: &str) {
     let (mut open, mut next) = (None, 0);
-    let mut has_ended = false;
+    let (mut has_ended, mut is_blank) = (false, false);
     for line in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
         assert!(!has_ended, "after the end: {text}");
         if line == "[DONE]" {
@@ -375,10 +376,15 @@ pub(super) fn assert_well_formed(text: &str) {
         match event["type"].as_str() {
             Some("content_block_start") => {
                 assert_eq!((open.replace(next), event["index"].as_u64()), (None, Some(next)), "{text}");
-                next += 1;
+                (next, is_blank) = (next + 1, event["content_block"]["type"] == "text");
             }
-            Some("content_block_stop") => assert_eq!(open.take(), event["index"].as_u64(), "{text}"),
-            Some("content_block_delta") => assert_eq!(open, event["index"].as_u64(), "{text}"),
+            Some("content_block_stop") => {
+                assert_eq!((open.take(), is_blank), (event["index"].as_u64(), false), "{text}");
+            }
+            Some("content_block_delta") => {
+                assert_eq!(open, event["index"].as_u64(), "{text}");
+                is_blank &= event["delta"]["text"].as_str().is_none_or(|text| text.trim().is_empty());
+            }
             Some("message_delta") => assert_eq!(open, None, "{text}"),
             Some("message_stop") => has_ended = true,
             _ => {}

@@ -137,6 +137,7 @@ const ANSWERS: &[Case] = &[
 /// The chunks of a completion, for a caller of messages.
 const CHUNKS: &[Case] = &[
     ("texts", |n| list(n, |_| json!({"choices": [{"delta": {"content": "a"}}]}))),
+    ("white space", |n| list(n, |_| json!({"choices": [{"delta": {"content": " "}}]}))),
     ("arguments", |n| list(n, |at| arguments(if at == 0 { "{\"a\":\"" } else { "x" }))),
     ("arguments in a string", |n| list(n, |at| arguments(if at == 0 { "\"{" } else { "x" }))),
 ];

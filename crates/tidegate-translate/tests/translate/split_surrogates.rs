@@ -96,8 +96,15 @@ fn half_a_character_is_not_joined_with_that_of_another_call() {
 fn half_a_character_at_the_end_of_a_text_is_replaced() {
     for (bytes, field, new_translator) in [
         (chat(r#"{"content":"a\ud83c"}"#) + "data: [DONE]\n\n", "text", for_messages as fn() -> _),
+        (
+            chat(r#"{"content":"a"}"#) + &chat(r#"{"content":"\ud83c"}"#) + "data: [DONE]\n\n",
+            "text",
+            for_messages,
+        ),
         (messages(r#"{"text":"a\ud83c"}"#) + "data: {\"type\":\"message_stop\"}\n\n", "content", for_chat),
     ] {
         assert_eq!(joined(&stream(new_translator(), bytes.as_bytes(), &[]), field), "a\u{fffd}");
     }
+    let only = chat(r#"{"content":"\ud83c"}"#) + "data: [DONE]\n\n";
+    assert_eq!(joined(&stream(for_messages(), only.as_bytes(), &[]), "text"), "\u{fffd}");
 }
