@@ -179,7 +179,13 @@ fn only_a_complete_text_response_is_recorded() {
         json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "yes"}});
     let stop = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}});
     let failure = json!({"type": "error", "error": {"type": "overloaded_error"}});
-    for (events, expected) in [(json!([begun, stop]), Some("yes")), (json!([begun, stop, failure]), None)] {
+    let more = |delta: Value| json!({"type": "content_block_delta", "index": 0, "delta": delta});
+    for (events, expected) in [
+        (json!([begun, stop]), Some("yes")),
+        (json!([begun, stop, failure]), None),
+        (json!([begun, more(json!({"text": "!"})), stop]), Some("yes!")),
+        (json!([begun, more(json!({"type": "audio_delta", "text": "!"})), stop]), None),
+    ] {
         assert_eq!(recorded(&answer("text/event-stream", &events), &[5]).as_deref(), expected, "{events}");
     }
     let mut failed = answer(json, &message(content, "stop"));

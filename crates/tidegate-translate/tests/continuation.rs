@@ -140,15 +140,86 @@ fn messages_continue_in_the_open_block_and_later_blocks_are_renumbered() {
     assert!(splicer.continuation_request("anthropic/x", REQUEST.as_bytes()).is_none(), "a tool was called");
 }
 
+/// Regression: the thinking was stopped without the signature that comes at its end. The caller sent it back, and
+/// Anthropic rejected every later request.
 #[test]
-fn an_open_thinking_block_is_stopped_before_the_continuation() {
-    let mut splicer = splicer();
-    pass(&mut *splicer, &(start("a") + &block(0, "thinking")));
-    let out = String::from_utf8(splicer.switch_to("b/c").to_vec()).unwrap();
-    assert_eq!(json_events(&out), [json!({"type": "content_block_stop", "index": 0})]);
-    let more = pass(&mut *splicer, &(start("b") + &block(0, "text") + &text(0, "hi") + &message_end()));
-    let seen: Vec<_> = json_events(&more).iter().map(|event| event["index"].as_u64()).collect();
-    assert_eq!(seen, [Some(1), Some(1), Some(1), None, None], "{more}");
+fn an_open_thinking_block_is_not_continued() {
+    for kind in ["thinking", "redacted_thinking"] {
+        let mut splicer = splicer();
+        pass(&mut *splicer, &(start("a") + &block(0, kind)));
+        assert_eq!(request(&*splicer, "anthropic/claude-opus-4-6"), None);
+        pass(&mut *splicer, &stop(0));
+        assert!(request(&*splicer, "anthropic/claude-opus-4-6").is_some(), "a whole block stays valid");
+        pass(&mut *splicer, &(block(1, "text") + &text(1, "Once")));
+        assert!(request(&*splicer, "anthropic/claude-opus-4-6").is_some());
+    }
+}
+
+/// Regression: text in deltas without a type, and in events with a name alone, was delivered but not recorded, so
+/// that the continuing model wrote it once more.
+#[test]
+fn text_is_recorded_in_all_forms_or_the_stream_is_not_continued() {
+    let data = |mut delta: Value, kind: Option<&str>, name: &str| {
+        let mut event = json!({"index": 0});
+        event["delta"] = delta.take();
+        if let Some(kind) = kind {
+            event["type"] = kind.into();
+        }
+        format!("event: {name}\ndata: {event}\n\n")
+    };
+    const DELTA: &str = "content_block_delta";
+    let typed = |text: &str| json!({"type": "text_delta", "text": text});
+    let bare = |text: &str| json!({"text": text});
+    type Form<'a> = &'a dyn Fn(&str) -> String;
+    let forms: [Form; 4] = [
+        &|text| data(typed(text), Some(DELTA), DELTA),
+        &|text| data(bare(text), Some(DELTA), DELTA),
+        &|text| data(typed(text), None, DELTA),
+        &|text| data(bare(text), None, DELTA),
+    ];
+    for begun in forms {
+        for more in forms {
+            let mut splicer = splicer();
+            pass(
+                &mut *splicer,
+                &(start("a") + &block(0, "thinking") + &stop(0) + &block(1, "text") + &begun("Once ")),
+            );
+            let body = request(&*splicer, "anthropic/claude-sonnet-4-5").unwrap();
+            assert_eq!(body["messages"][1]["content"], "Once");
+            splicer.switch_to("b/c");
+            let out = pass(&mut *splicer, &(start("b") + &block(0, "text") + &more("upon") + &message_end()));
+            let deltas: Vec<_> =
+                json_events(&out).into_iter().filter(|event| event["type"] == DELTA).collect();
+            let texts: Vec<_> =
+                deltas.iter().map(|event| (&event["index"], &event["delta"]["text"])).collect();
+            assert_eq!(texts, [(&json!(1), &json!("upon"))], "{out}");
+        }
+    }
+    for unknown in [
+        data(json!({"type": "input_json_delta", "partial_json": "{"}), Some(DELTA), DELTA),
+        data(json!({"partial_json": "{"}), Some(DELTA), DELTA),
+        data(json!({"type": "audio_delta", "text": "x"}), Some(DELTA), DELTA),
+        data(json!({"content": "x"}), Some(DELTA), DELTA),
+        data(bare("x"), Some("content_block_more"), "content_block_more"),
+    ] {
+        let mut splicer = splicer();
+        pass(&mut *splicer, &(start("a") + &block(0, "text") + &text(0, "Once ") + &unknown));
+        assert_eq!(request(&*splicer, "anthropic/claude-sonnet-4-5"), None, "{unknown}");
+    }
+    for remark in [
+        json!({"type": "signature_delta", "signature": "s"}),
+        json!({"signature": "s"}),
+        json!({"type": "thinking_delta", "thinking": "hm"}),
+        json!({"thinking": "hm"}),
+        json!({"type": "citations_delta", "citation": {}}),
+        json!({"citation": {}}),
+        json!({}),
+    ] {
+        let mut splicer = splicer();
+        let remark = data(remark, Some(DELTA), DELTA);
+        pass(&mut *splicer, &(start("a") + &block(0, "text") + &text(0, "Once ") + &remark));
+        assert!(request(&*splicer, "anthropic/claude-sonnet-4-5").is_some(), "{remark}");
+    }
 }
 
 // Pitfall P31 (docs/pitfalls.md).

@@ -1,7 +1,7 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 use tidegate_core::StopReason;
-use tidegate_providers::stream::Dialect;
+use tidegate_providers::stream::{Dialect, Event};
 
 use super::delivered::Delivered;
 use crate::sse::write_event;
@@ -25,15 +25,24 @@ struct StreamBlock {
     is_text: bool,
 }
 
+/// The deltas that do not prevent a continuation, with their fields: text, and what belongs to the thinking or
+/// the text before. Some hosts omit the type.
+const DELTAS: [(&str, &str); 4] = [
+    ("text_delta", "text"),
+    ("thinking_delta", "thinking"),
+    ("signature_delta", "signature"),
+    ("citations_delta", "citation"),
+];
+
 impl MessagesState {
-    pub(super) fn observe(&mut self, data: &[u8]) {
-        let Ok(event) = serde_json::from_slice::<Value>(data) else {
+    pub(super) fn observe(&mut self, received: Event<'_>) {
+        let Ok(event) = serde_json::from_slice::<Value>(received.data) else {
             self.delivered.blocks_continuation = true;
             return;
         };
         let index = event["index"].as_u64().unwrap_or(self.next);
-        match (event["type"].as_str(), &event["delta"]) {
-            (Some("content_block_start"), _) => {
+        match (kind(&event, received), &event["delta"]) {
+            ("content_block_start", _) => {
                 let block = &event["content_block"];
                 let is_text = block["type"] == "text";
                 self.delivered.blocks_continuation |= !is_text && !is_thinking(block);
@@ -43,36 +52,44 @@ impl MessagesState {
                     self.delivered.add(text);
                 }
             }
-            (Some("content_block_delta"), delta) if delta["type"] == "text_delta" => {
-                self.delivered.add(delta["text"].as_str().unwrap_or_default());
+            ("content_block_delta", delta) => {
+                self.delivered.blocks_continuation |= !is_known(delta);
+                if let Some(text) = delta["text"].as_str() {
+                    self.delivered.add(text);
+                }
             }
-            // Citations belong to the text before them and signatures to the thinking. Neither needs to be
-            // continued.
-            (Some("content_block_delta"), _) => {}
-            (Some("content_block_stop"), _) => self.open = None,
-            (Some("message_delta"), delta) => {
+            ("content_block_stop", _) => self.open = None,
+            ("message_delta", delta) => {
                 self.delivered.stop = stop(&delta["stop_reason"]).or(self.delivered.stop)
             }
-            _ => {}
+            _ => self.observe_unknown(&event),
         }
     }
 
-    /// Prepares for the continuing stream: stops an open block that is not text, which no other model can
-    /// continue.
-    pub(super) fn begin_continuation(&mut self, out: &mut BytesMut) {
+    /// Content in an unknown form prevents a continuation.
+    fn observe_unknown(&mut self, event: &Value) {
+        self.delivered.blocks_continuation |=
+            event["delta"].is_object() || event["content_block"].is_object();
+    }
+
+    /// Whether an open block is not text. The signature of thinking comes at its end, and Anthropic rejects
+    /// thinking without one when the caller sends it back.
+    pub(super) fn is_within_other_block(&self) -> bool {
+        self.open.is_some_and(|block| !block.is_text)
+    }
+
+    /// Prepares for the continuing stream.
+    pub(super) fn begin_continuation(&mut self) {
         self.block_mapping = None;
         self.delivered.trimmed_whitespace =
             self.delivered.text[self.delivered.text.trim_end().len()..].to_owned();
-        if self.open.is_some_and(|block| !block.is_text) {
-            self.close_block(out);
-        }
     }
 
     /// Writes an event of the continuing stream as an event of this stream. Returns `false` if the event may
     /// pass unchanged.
-    pub(super) fn rewrite(&mut self, data: &[u8], out: &mut BytesMut) -> bool {
-        let Ok(mut event) = serde_json::from_slice::<Value>(data) else { return false };
-        let Some(kind) = event["type"].as_str().map(str::to_owned) else { return false };
+    pub(super) fn rewrite(&mut self, received: Event<'_>, out: &mut BytesMut) -> bool {
+        let Ok(mut event @ Value::Object(_)) = serde_json::from_slice(received.data) else { return false };
+        let kind = kind(&event, received).to_owned();
         match &*kind {
             // This stream has started already.
             "message_start" => return true,
@@ -91,7 +108,9 @@ impl MessagesState {
                             "index": index,
                             "delta": {"type": "text_delta", "text": text},
                         });
-                        return text.is_empty() || self.rewrite(piece.to_string().as_bytes(), out);
+                        let data = piece.to_string();
+                        let piece = Event { data: data.as_bytes(), ..Event::default() };
+                        return text.is_empty() || self.rewrite(piece, out);
                     }
                     None => return true,
                 }
@@ -117,8 +136,12 @@ impl MessagesState {
                 self.delivered.stop = stop(&event["delta"]["stop_reason"]).or(self.delivered.stop);
                 self.close_block(out);
             }
-            _ => return false,
+            _ => {
+                self.observe_unknown(&event);
+                return false;
+            }
         }
+        event["type"] = kind.into();
         if let (Some(target), Some(event)) = (self.delivered.pending_marker.take(), event.as_object_mut()) {
             event.insert("x_tidegate".to_owned(), json!({ "continued_by": target }));
         }
@@ -133,9 +156,7 @@ impl MessagesState {
             return None;
         }
         let is_text = block["type"] == "text";
-        if let Some(open) = self.open
-            && is_text
-        {
+        if let Some(open) = self.open.filter(|open| open.is_text && is_text) {
             return Some((open.index, false));
         }
         self.close_block(out);
@@ -150,6 +171,21 @@ impl MessagesState {
         if let Some(StreamBlock { index, .. }) = self.open.take() {
             write_event(&json!({ "type": "content_block_stop", "index": index }), out);
         }
+    }
+}
+
+/// The type of an event. Some hosts give it by the name alone.
+fn kind<'a>(event: &'a Value, received: Event<'a>) -> &'a str {
+    event["type"].as_str().unwrap_or(received.name)
+}
+
+fn is_known(delta: &Value) -> bool {
+    match (&delta["type"], delta) {
+        (Value::String(kind), _) => DELTAS.iter().any(|(known, _)| known == kind),
+        (_, Value::Object(fields)) => {
+            fields.keys().all(|field| DELTAS.iter().any(|(_, known)| known == field))
+        }
+        _ => true,
     }
 }
 

@@ -37,11 +37,12 @@
 //! [Anthropic](tidegate_providers::stream::Dialect::Anthropic). These are not continued:
 //!
 //! - a tool call: an incomplete call cannot be continued, and a complete one may already have been executed;
+//! - a thinking block that has not ended: its signature comes last;
 //! - several choices, a refusal, or audio;
 //! - a response in a requested format (`response_format`);
 //! - a stream that has already reported its stop reason;
 //! - more than 1 MiB of text;
-//! - a stream with an event that could not be parsed.
+//! - a stream with an event that could not be parsed, or with content in an unknown form.
 //!
 //! # The continuation request
 //!

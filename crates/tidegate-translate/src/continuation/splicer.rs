@@ -78,7 +78,7 @@ impl DialectState {
         }
         match self {
             Self::Chat(chat) => chat.observe(event.data),
-            Self::Messages(messages) => messages.observe(event.data),
+            Self::Messages(messages) => messages.observe(event),
             Self::Undetermined | Self::Unsupported => {}
         }
         true
@@ -106,7 +106,7 @@ impl DialectState {
         }
         let is_written = match self {
             Self::Chat(chat) => chat.rewrite(event.data, out),
-            Self::Messages(messages) => messages.rewrite(event.data, out),
+            Self::Messages(messages) => messages.rewrite(event, out),
             Self::Undetermined | Self::Unsupported => return Err(NotContinuable),
         };
         if !is_written {
@@ -236,8 +236,10 @@ impl StreamSplicer for Splicer {
     fn continuation_request(&self, target: &str, request: &[u8]) -> Option<Bytes> {
         match &self.state {
             DialectState::Chat(chat) => request::chat(request, &chat.delivered),
-            DialectState::Messages(messages) => request::messages(target, request, &messages.delivered),
-            DialectState::Undetermined | DialectState::Unsupported => None,
+            DialectState::Messages(messages) if !messages.is_within_other_block() => {
+                request::messages(target, request, &messages.delivered)
+            }
+            DialectState::Messages(_) | DialectState::Undetermined | DialectState::Unsupported => None,
         }
     }
 
@@ -245,13 +247,12 @@ impl StreamSplicer for Splicer {
         self.is_continuing = true;
         self.take_partial();
         self.withheld.clear();
-        let mut out = BytesMut::from(format!(": continued by {target}\n\n").as_bytes());
         if let Some(delivered) = self.state.delivered() {
             delivered.pending_marker = Some(target.to_owned());
         }
         if let DialectState::Messages(messages) = &mut self.state {
-            messages.begin_continuation(&mut out);
+            messages.begin_continuation();
         }
-        out.freeze()
+        format!(": continued by {target}\n\n").into()
     }
 }
