@@ -226,7 +226,7 @@ impl EncodeEvents for ChatEvents {
     }
 
     fn finish(&mut self, out: &mut BytesMut) -> Result<(), Failure> {
-        if self.stop_reason.is_none() && self.calls.has_calls() {
+        if self.stop_reason.is_none() {
             self.write_stop("", out)?;
         }
         self.end_blocks(out)?;

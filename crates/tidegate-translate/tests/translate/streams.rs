@@ -272,6 +272,31 @@ fn a_failure_in_the_last_event_is_an_error_even_without_an_empty_line() {
     }
 }
 
+/// Regression: without a stop reason, a chat had no chunk with a finish reason, for which clients wait.
+#[test]
+fn a_complete_stream_has_one_finish_reason() {
+    let delta = |delta: Value| json!({"type": "content_block_delta", "index": 0, "delta": delta});
+    let begun = json!({"type": "message_start", "message": {"id": "a"}});
+    let block = json!({"type": "tool_use", "id": "c", "name": "f", "input": {}});
+    let start = json!({"type": "content_block_start", "index": 0, "content_block": block});
+    let reason = |reason: Value| json!({"type": "message_delta", "delta": {"stop_reason": reason}});
+    for (events, expected) in [
+        (vec![begun.clone(), delta(json!({"text": "Ebb"}))], "stop"),
+        (vec![begun.clone(), delta(json!({"text": "Ebb"})), reason(Value::Null)], "stop"),
+        (vec![delta(json!({"text": "Ebb"}))], "stop"),
+        (vec![begun.clone()], "stop"),
+        (vec![begun.clone(), start], "tool_calls"),
+        (vec![begun.clone(), delta(json!({"text": "Ebb"})), reason("max_tokens".into())], "length"),
+    ] {
+        let bytes: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        let text = stream(for_chat(), (bytes + "data: {\"type\":\"message_stop\"}\n\n").as_bytes(), &[]);
+        let chunks = json_events(&text);
+        let reasons = chunks.iter().filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str());
+        assert_eq!(reasons.collect::<Vec<_>>(), [expected], "{text}");
+        assert!(chunks.last().unwrap()["usage"].is_object() && text.ends_with("data: [DONE]\n\n"), "{text}");
+    }
+}
+
 #[test]
 fn usage_is_sent_to_a_chat_only_if_requested() {
     let request = json!({"messages": hello(), "stream": true});
