@@ -91,10 +91,27 @@ pub(crate) fn accepts_reasoning_effort(target: &str) -> bool {
 /// Whether a model is one of OpenAI's own reasoning models. They reject `stop`, and any `temperature` or
 /// `top_p` but the default (OpenAI, "Reasoning models" and "Chat completions").
 pub(crate) fn is_reasoning_model(target: &str) -> bool {
+    let is_gpt =
+        |rest: &str| starts_with_digit(rest) && !rest.starts_with(['3', '4']) && !rest.contains("-chat");
+    is_o_series(target) || bare_name(target).strip_prefix("gpt-").is_some_and(is_gpt)
+}
+
+/// Whether a model is one of OpenAI's o-series, which calls one tool at a time and rejects
+/// `parallel_tool_calls` ("is not supported with this model", run-llama/llama_index#20865).
+pub(crate) fn is_o_series(target: &str) -> bool {
+    bare_name(target).strip_prefix('o').is_some_and(starts_with_digit)
+}
+
+fn starts_with_digit(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Whether a model accepts `stop`. Reasoning models of OpenAI and of xAI reject it (xAI, "Reasoning").
+pub(crate) fn accepts_stop(target: &str) -> bool {
     let name = bare_name(target);
-    let digit = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
-    let is_gpt = |rest: &str| digit(rest) && !rest.starts_with(['3', '4']) && !rest.contains("-chat");
-    name.strip_prefix('o').is_some_and(digit) || name.strip_prefix("gpt-").is_some_and(is_gpt)
+    let is_grok =
+        (name.starts_with("grok-4") || name.starts_with("grok-3-mini")) && !name.contains("non-reasoning");
+    !is_reasoning_model(target) && !(Provider::named(target) == Provider::XAi && is_grok)
 }
 
 /// How `reasoning_effort` is handled in a request with tools.
@@ -198,6 +215,20 @@ pub(crate) fn needs_include_usage(target: &str) -> bool {
 /// chat completions).
 pub(crate) fn max_stop_sequences(target: &str) -> usize {
     if Provider::named(target) == Provider::DeepSeek { 16 } else { 4 }
+}
+
+/// Maximum number of tools, if known (OpenAI: "array too long. Expected an array with maximum length 128").
+pub(crate) fn max_tools(target: &str) -> usize {
+    match Provider::named(target) {
+        Provider::OpenAi | Provider::Azure => 128,
+        _ => usize::MAX,
+    }
+}
+
+/// Whether the response can be required to follow a schema. DeepSeek rejects the format ("This response_format
+/// type is unavailable now", llm-exe/llm-exe#662).
+pub(crate) fn accepts_response_schema(target: &str) -> bool {
+    Provider::named(target) != Provider::DeepSeek
 }
 
 #[cfg(test)]

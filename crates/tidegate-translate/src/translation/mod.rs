@@ -34,8 +34,8 @@
 //! | `tool_calls` of an assistant | `tool_use` | ids are kept where the target accepts them; the text of arguments is unchanged; in responses, ids of fewer than 20 characters are prefixed with the response id |
 //! | `tool` messages | `tool_result`s, first in the turn | back: one message each, first in the turn; their images go into a user message after all of them; for Mistral, the text after them is added to the last one |
 //! | `tools`, `parameters`, `strict` | `tools`, `input_schema`, `strict` | schemas are adapted at every depth, and `strict` is sent only where the target accepts it; names that the target rejects are shortened, and restored in the response; tools that were called but not declared are declared, with `tool_choice` none |
-//! | `tool_choice` auto, none, required, one | auto, none, any, tool | |
-//! | `parallel_tool_calls: false` | `disable_parallel_tool_use` | |
+//! | `tool_choice` auto, none, required, one | auto, none, any, tool | back: with a required call, DeepSeek and Kimi do not think |
+//! | `parallel_tool_calls: false` | `disable_parallel_tool_use` | back: dropped for OpenAI's o-series, which calls one tool at a time |
 //! | `max_completion_tokens`, `max_tokens` | `max_tokens` | [4096](ChatToMessages::DEFAULT_MAX_TOKENS) when absent; capped at the model's maximum |
 //! | `stop` | `stop_sequences` | Anthropic: more than white space; chat: at most four |
 //! | `temperature`, `top_p`, `top_k` | the same; `top_k` is dropped for a chat | Anthropic: 0 to 1; dropped where the model does not accept them |
@@ -63,8 +63,8 @@
 //!   `citations`.
 //!
 //! A request that the target would reject, although the caller's provider may accept it, is an error as well:
-//! no user message, a call without its result, a prefill for a Claude from 4.6 on or for OpenAI, and stop
-//! sequences for a reasoning model.
+//! no user message, a call without its result, a prefill for a Claude from 4.6 on or for OpenAI, stop sequences
+//! for a reasoning model, more than 128 tools for OpenAI, and a response schema for DeepSeek.
 //!
 //! Fields that are only advisory or for records (`seed`, `store`, `metadata`, `service_tier`, `verbosity`,
 //! `cache_control`, `is_error`, `top_k`, names of participants) are dropped. They are listed one by one; any

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidegate_core::Translator;
 use tidegate_translate::{ChatToMessages, MessagesToChat};
 
-use super::{for_chat, for_messages, hello};
+use super::{UNKNOWN_TARGET, for_chat, for_messages, hello};
 
 fn list(count: usize, item: impl Fn(usize) -> Value) -> Value {
     (0..count).map(item).collect()
@@ -173,7 +173,7 @@ fn the_time_to_translate_a_request_grows_with_its_size() {
         assert!(is_linear(*case, |body| drop(translator.request(&mut head(), body).unwrap())), "{name}");
     }
     for (name, case) in MESSAGES {
-        let translator = MessagesToChat::new("openai/gpt");
+        let translator = MessagesToChat::new(UNKNOWN_TARGET);
         assert!(is_linear(*case, |body| drop(translator.request(&mut head(), body).unwrap())), "{name}");
     }
 }

@@ -433,6 +433,61 @@ fn messages_fields_are_adjusted_to_the_model_of_the_chat() {
     ]);
 }
 
+/// Regression: these were answered with a 400, which ends a chain, although another target takes them.
+#[test]
+fn what_the_target_rejects_is_left_to_other_targets() {
+    let tool =
+        |at: usize| json!({"name": format!("f{at}"), "input_schema": {"type": "object", "properties": {}}});
+    let tools = |count: usize| json!({"tools": (0..count).map(tool).collect::<Vec<_>>()});
+    let format = json!({"type": "json_schema", "schema": {"type": "object", "properties": {}}});
+    let (format, former) = (json!({"output_config": {"format": format}}), json!({"output_format": format}));
+    let stops = json!({"stop_sequences": ["x"]});
+    const MANY_TOOLS: &str = "`tools` are more than the target takes";
+    const NO_FORMAT: &str = "`output_config.format` has no counterpart in the dialect of the target";
+    const NO_STOP: &str = "`stop_sequences` has no counterpart in the dialect of the target";
+    for (target, fields, expected) in [
+        ("openai/gpt-4o", tools(129), Some(MANY_TOOLS)),
+        ("azure/gpt-4o", tools(129), Some(MANY_TOOLS)),
+        ("openai/gpt-4o", tools(128), None),
+        (UNKNOWN_TARGET, tools(200), None),
+        ("deepseek/deepseek-v4-flash", format.clone(), Some(NO_FORMAT)),
+        ("deepseek/deepseek-chat", former, Some(NO_FORMAT)),
+        ("deepseek/deepseek-chat", json!({"output_config": {"effort": "low"}}), None),
+        ("openai/gpt-4o", format.clone(), None),
+        (UNKNOWN_TARGET, format, None),
+        ("xai/grok-4", stops.clone(), Some(NO_STOP)),
+        ("xai/grok-4.1-fast-reasoning", stops.clone(), Some(NO_STOP)),
+        ("xai/grok-3-mini", stops.clone(), Some(NO_STOP)),
+        ("xai/grok-4", json!({"stop_sequences": []}), None),
+        ("xai/grok-4-fast-non-reasoning", stops.clone(), None),
+        ("xai/grok-3", stops.clone(), None),
+        ("openrouter/x-ai/grok-4", stops, None),
+    ] {
+        let request = with(json!({"max_tokens": 9, "messages": hello()}), &fields);
+        let refused = translate_to_json(&MessagesToChat::new(target), &request).err();
+        assert_eq!(refused.as_deref(), expected, "{target}: {fields}");
+    }
+}
+
+/// Regression: o3 and its like answered the field with a 400. They call one tool at a time.
+#[test]
+fn single_calls_are_requested_only_from_models_that_accept_the_field() {
+    for (target, expected) in [
+        ("openai/o1", Value::Null),
+        ("openai/o3-mini", Value::Null),
+        ("azure/o4-mini", Value::Null),
+        ("openrouter/openai/o3", Value::Null),
+        ("openai/gpt-4o", json!(false)),
+        ("openai/gpt-5", json!(false)),
+        ("x/olmo", json!(false)),
+    ] {
+        let request = json!({"max_tokens": 9, "messages": hello(), "tools": [{"name": "f"}],
+            "tool_choice": {"type": "auto", "disable_parallel_tool_use": true}});
+        let chat = translate_to_json(&MessagesToChat::new(target), &request).unwrap();
+        assert_eq!(chat["parallel_tool_calls"], expected, "{target}");
+    }
+}
+
 /// Regression: DeepSeek answered lists of texts with a 400, so that long conversations had no fallback there.
 #[test]
 fn the_texts_of_a_message_become_one() {

@@ -7,7 +7,10 @@
 //! |--|--|--|
 //! | `max_tokens` above the model's maximum | the maximum | OpenAI: "max_tokens is too large" |
 //! | `temperature`, `top_p` for OpenAI's reasoning models | dropped | OpenAI: "Only the default (1) value is supported" |
-//! | `stop_sequences` for these | rejected | OpenAI, "Chat completions": not with reasoning models |
+//! | `stop_sequences` for these, and for xAI's | rejected | OpenAI, "Chat completions", and xAI, "Reasoning": not with reasoning models |
+//! | `disable_parallel_tool_use`, for OpenAI's o-series | dropped: they call one tool at a time | OpenAI: "not supported with this model" |
+//! | more than 128 `tools`, for OpenAI | rejected | OpenAI: "array too long" |
+//! | `output_config.format`, for DeepSeek | rejected | DeepSeek: "This response_format type is unavailable now" |
 //! | an effort together with tools, for GPT from 5.2 on | dropped, or "none" | OpenAI: "Function tools with reasoning_effort are not supported" |
 //! | more than 4 `stop_sequences` (DeepSeek: 16) | rejected | OpenAI, DeepSeek, "Chat completions" |
 //! | `metadata.user_id` above 64 characters, or for Mistral | dropped | OpenAI: "string too long" (maximhq/bifrost#1000); Mistral: "Extra inputs are not permitted" |
@@ -38,9 +41,10 @@ use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig
 use super::schema::{self, SchemaObject};
 use super::tool_names::ToolNames;
 use crate::models::{
-    EffortWithTools, accepts_parts, accepts_reasoning_effort, can_disable_thinking, effort_with_tools,
-    is_reasoning_model, max_output_tokens, max_stop_sequences, may_continue_assistant_message,
-    needs_include_usage, uses_max_completion_tokens,
+    EffortWithTools, accepts_parts, accepts_reasoning_effort, accepts_response_schema, accepts_stop,
+    can_disable_thinking, effort_with_tools, is_o_series, is_reasoning_model, max_output_tokens,
+    max_stop_sequences, max_tools, may_continue_assistant_message, needs_include_usage,
+    uses_max_completion_tokens,
 };
 use crate::request_fields::RawJson;
 use crate::untranslatable::{malformed, unsupported};
@@ -112,11 +116,17 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     let incoming: Vec<messages::AnthropicMessage> =
         fields.take("messages")?.ok_or_else(|| malformed("messages"))?;
     let tools = tools(fields.take("tools")?.unwrap_or_default(), &mut tool_names)?;
+    if tools.len() > max_tools(target) {
+        return Err(Untranslatable::new("tools", "are more than the target takes"));
+    }
     let choice: Option<ToolChoice> = fields.take("tool_choice")?;
     let choice = choice.filter(|_| !tools.is_empty());
     let config: OutputConfig = fields.take("output_config")?.unwrap_or_default();
     // The former name of `output_config.format`, which older clients still use.
     let format = config.format.or(fields.take("output_format")?);
+    if format.is_some() && !accepts_response_schema(target) {
+        return Err(unsupported("output_config.format"));
+    }
     let thinking: Option<ThinkingConfig> = fields.take("thinking")?;
     let effort = effort(config.effort, thinking).filter(|_| accepts_reasoning_effort(target));
     let effort = match effort_with_tools(target) {
@@ -151,7 +161,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
         messages,
         tools,
         tool_choice: choice.map(|choice| tool_choice(choice, &mut tool_names)).transpose()?,
-        parallel_tool_calls: is_single.then_some(false),
+        parallel_tool_calls: (is_single && !is_o_series(target)).then_some(false),
         stop: stop(fields.take("stop_sequences")?, target)?,
         temperature: fields.take_raw("temperature").filter(|_| !is_reasoning_model(target)),
         top_p: fields.take_raw("top_p").filter(|_| !is_reasoning_model(target)),
@@ -182,7 +192,7 @@ fn stop(stops: Option<Vec<String>>, target: &str) -> Result<Option<Vec<String>>,
     let stops = stops.unwrap_or_default();
     match stops.len() {
         0 => Ok(None),
-        _ if is_reasoning_model(target) => Err(unsupported("stop_sequences")),
+        _ if !accepts_stop(target) => Err(unsupported("stop_sequences")),
         count if count > max_stop_sequences(target) => {
             Err(Untranslatable::new("stop_sequences", "are more than the target takes"))
         }
