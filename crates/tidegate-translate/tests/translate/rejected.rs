@@ -73,6 +73,11 @@ fn only_the_sampling_parameters_that_the_model_accepts_are_sent() {
         (ONE_OF_BOTH, top_k.clone(), Ok(top_k.clone())),
         (NEWEST, top_k.clone(), Ok(json!({}))),
         (THINKS, thinking(top_k), Ok(thinks.clone())),
+        // Servers of open models accept these, for none.
+        (OLD, json!({"top_k": -1}), Ok(json!({}))),
+        (OLD, json!({"top_k": 0}), Ok(json!({}))),
+        (OLD, json!({"top_k": 40.0}), Ok(json!({}))),
+        (OLD, json!({"top_k": "x"}), Err("`top_k` is not in the form of its dialect")),
         (OLD, both.clone(), Ok(both.clone())),
         (UNKNOWN_TARGET, both.clone(), Ok(both.clone())),
         (ONE_OF_BOTH, both.clone(), Ok(json!({"temperature": 0.2}))),
@@ -390,6 +395,14 @@ fn only_accepted_image_types_are_sent() {
     assert_eq!(ask("data:image/webp;charset=x;base64,AA"), Ok(json!("image/webp")));
     let refused = "`messages[].content[].image_url.url` has no counterpart in the dialect of the target";
     assert_eq!(ask("data:image/bmp;base64,AA"), Err(refused.to_owned()));
+    for url in ["https://a/b.png", "HTTPS://a"] {
+        assert_eq!(ask(url), Ok(Value::Null), "{url}");
+    }
+    // Regression: Anthropic answered these with a 400.
+    let refused = "`messages[].content[].image_url.url` has to be an https URL for the target";
+    for url in ["http://a/b.png", "ftp://a", "gs://a/b", "file:///a", "b.png", "", "https:/a", "é"] {
+        assert_eq!(ask(url), Err(refused.to_owned()), "{url}");
+    }
 }
 
 #[test]

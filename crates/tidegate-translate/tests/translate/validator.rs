@@ -99,6 +99,7 @@ pub(super) fn messages(request: &Value) -> Checked {
         let is_valid = number.as_f64().is_some_and(|number| (0.0..=1.0).contains(&number));
         ensure(number.is_null() || is_valid, name, number)?;
     }
+    ensure(request.get("top_k").is_none_or(|count| count.as_u64() > Some(0)), "top_k", request)?;
     for stop in list(&request["stop_sequences"], "stop_sequences")? {
         ensure(stop.as_str().is_some_and(|stop| !stop.trim().is_empty()), "stop sequence", stop)?;
     }
@@ -141,7 +142,13 @@ pub(super) fn messages(request: &Value) -> Checked {
                         block,
                     )?;
                 }
-                Some("image" | "document") => keys(block, &["type", "source", "title"])?,
+                Some("image" | "document") => {
+                    keys(block, &["type", "source", "title"])?;
+                    let is_https = |url: &Value| {
+                        url.as_str().is_some_and(|url| url.to_lowercase().starts_with("https://"))
+                    };
+                    ensure(block["source"].get("url").is_none_or(is_https), "URL", block)?;
+                }
                 Some("tool_use") => {
                     keys(block, &["type", "id", "name", "input"])?;
                     ensure(is_name(&block["id"], 64) && ids.insert(block["id"].to_string()), "id", block)?;

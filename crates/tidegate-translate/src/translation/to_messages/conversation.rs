@@ -103,13 +103,19 @@ fn data_url(url: &str) -> Option<MediaSource> {
     Some(MediaSource { kind: "base64".to_owned(), media_type, data, url: None })
 }
 
+/// Anthropic fetches images by https only.
 fn image(url: &str) -> Result<ContentBlock, Untranslatable> {
+    const FIELD: &str = "messages[].content[].image_url.url";
+    let is_https = url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
     let source = match url.starts_with("data:") {
-        true => data_url(url).ok_or_else(|| malformed("messages[].content[].image_url.url"))?,
+        true => data_url(url).ok_or_else(|| malformed(FIELD))?,
+        false if !is_https => {
+            return Err(Untranslatable::new(FIELD, "has to be an https URL for the target"));
+        }
         false => MediaSource { kind: "url".to_owned(), url: Some(url.to_owned()), ..MediaSource::default() },
     };
     if source.media_type.as_deref().is_some_and(|media| !IMAGE_TYPES.contains(&media)) {
-        return Err(unsupported("messages[].content[].image_url.url"));
+        return Err(unsupported(FIELD));
     }
     Ok(ContentBlock { source: Some(source), ..ContentBlock::of("image") })
 }

@@ -9,6 +9,8 @@
 //! | `temperature` above 1 | 1 | "Messages": 0 to 1 |
 //! | `temperature` and `top_p` | the temperature; none from Claude 4.7 on | "cannot both be specified for this model"; "is deprecated for this model" |
 //! | either, with thinking | neither | "may only be set to 1 when thinking is enabled or in adaptive mode" |
+//! | `top_k` that is no positive integer | dropped | "Messages": a positive integer |
+//! | an image at a URL other than https | rejected | "Vision": https only |
 //! | `stop` of only white space | dropped | "each stop sequence must contain non-whitespace" |
 //! | `max_tokens` above the model's maximum | the maximum | "the maximum allowed number of output tokens" |
 //! | an effort, and a limit below 2048 tokens | no thinking | "Extended thinking": a budget of 1024 at least, below the limit |

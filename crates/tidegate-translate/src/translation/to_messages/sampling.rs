@@ -1,3 +1,4 @@
+use serde_json::Number;
 use tidegate_core::Untranslatable;
 
 use super::super::content::raw;
@@ -28,7 +29,7 @@ pub(super) fn sampling(
     let all = SamplingParameters {
         temperature: number(fields, "temperature")?,
         top_p: number(fields, "top_p")?,
-        top_k: fields.take::<u64>("top_k")?.and_then(|count| raw(&count.to_string())),
+        top_k: count(fields, "top_k")?,
     };
     Ok(match supported {
         _ if thinks => SamplingParameters::default(),
@@ -47,4 +48,10 @@ fn number(fields: &mut RequestFields, name: &'static str) -> Result<Option<RawJs
         0.0..=1.0 => Some(written),
         _ => raw("1"),
     })
+}
+
+/// Reads a number that is sent only if it is a positive integer. Servers of open models take -1 for none.
+fn count(fields: &mut RequestFields, name: &'static str) -> Result<Option<RawJson>, Untranslatable> {
+    let count = fields.take::<Number>(name)?.filter(|count| count.as_u64() > Some(0));
+    Ok(count.and_then(|count| raw(&count.to_string())))
 }
