@@ -109,9 +109,9 @@ fn starts_with_digit(text: &str) -> bool {
 /// Whether a model accepts `stop`. Reasoning models of OpenAI and of xAI reject it (xAI, "Reasoning").
 pub(crate) fn accepts_stop(target: &str) -> bool {
     let name = bare_name(target);
-    let is_grok =
-        (name.starts_with("grok-4") || name.starts_with("grok-3-mini")) && !name.contains("non-reasoning");
-    !is_reasoning_model(target) && !(Provider::named(target) == Provider::XAi && is_grok)
+    let reasons = ["grok-4", "grok-3-mini"].iter().any(|model| name.starts_with(model));
+    let is_of_xai = Provider::named(target) == Provider::XAi && reasons && !name.contains("non-reasoning");
+    !(is_of_xai || is_reasoning_model(target))
 }
 
 /// How `reasoning_effort` is handled in a request with tools.
@@ -196,8 +196,8 @@ pub(crate) fn can_disable_thinking(target: &str) -> bool {
         && (Provider::named(target) == Provider::DeepSeek || is_switched(bare_name(target)))
 }
 
-/// Whether the model rejects a call without the signature of its reasoning: Google's, from Gemini 3 on (Google,
-/// "Thought signatures"). A Gemini model without a number counts as the newest.
+/// Whether the model rejects a call without the signature of its reasoning (Google, "Thought signatures": from
+/// Gemini 3 on). A Gemini model without a number counts as the newest.
 pub(crate) fn requires_signed_calls(target: &str) -> bool {
     let generation = bare_name(target).strip_prefix("gemini-").map(|version| {
         let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();

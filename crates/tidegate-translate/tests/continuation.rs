@@ -140,8 +140,8 @@ fn messages_continue_in_the_open_block_and_later_blocks_are_renumbered() {
     assert!(splicer.continuation_request("anthropic/x", REQUEST.as_bytes()).is_none(), "a tool was called");
 }
 
-/// Regression: the thinking was stopped without the signature that comes at its end. The caller sent it back, and
-/// Anthropic rejected every later request.
+/// Regression: the thinking was stopped without the signature that comes at its end. The caller sent it back,
+/// and Anthropic rejected every later request.
 #[test]
 fn an_open_thinking_block_is_not_continued() {
     for kind in ["thinking", "redacted_thinking"] {
@@ -155,8 +155,8 @@ fn an_open_thinking_block_is_not_continued() {
     }
 }
 
-/// Regression: text in deltas without a type, and in events with a name alone, was delivered but not recorded, so
-/// that the continuing model wrote it once more.
+/// Regression: text in deltas without a type, and in events with a name alone, was delivered but not recorded,
+/// so that the continuing model wrote it once more.
 #[test]
 fn text_is_recorded_in_all_forms_or_the_stream_is_not_continued() {
     let data = |mut delta: Value, kind: Option<&str>, name: &str| {

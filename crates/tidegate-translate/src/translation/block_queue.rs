@@ -8,9 +8,9 @@
 //! in pieces. Deltas of the first block are written at once. Those of the other blocks wait until all blocks
 //! before have ended: text ends when another block follows, a call when its arguments are a whole object with
 //! content, and every block with the stream. A call starts with its first arguments, because its name is
-//! complete then; if the name comes later, the call starts at the end of the stream. A text starts with its first
-//! character other than white space, and is dropped if it has none: the caller sends it back, and Anthropic
-//! rejects it ("text content blocks must contain non-whitespace text").
+//! complete then; if the name comes later, the call starts at the end of the stream. A text starts with its
+//! first character other than white space, and is dropped if it has none: the caller would send it back, and
+//! Anthropic rejects it ("text content blocks must contain non-whitespace text").
 
 use std::collections::VecDeque;
 

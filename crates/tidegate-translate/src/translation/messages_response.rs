@@ -55,7 +55,7 @@ pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -
         content.push(match piece {
             ChatPiece::Thinking(_) if omits_reasoning => continue,
             ChatPiece::Encrypted => continue,
-            // The caller sends the block back, and Anthropic rejects blank text.
+            // The caller would send the block back, and Anthropic rejects blank text.
             ChatPiece::Text(text) if text.trim().is_empty() => continue,
             ChatPiece::Thinking(text) => {
                 let (thinking, signature) = (Some(text.to_owned()), Some(String::new()));

@@ -63,8 +63,9 @@
 //!   `citations`.
 //!
 //! A request that the target would reject, although the caller's provider may accept it, is an error as well:
-//! no user message, a call without its result, a prefill for a Claude from 4.6 on or for OpenAI, stop sequences
-//! for a reasoning model, more than 128 tools for OpenAI, and a response schema for DeepSeek.
+//! no user message, a call without its result, a prefill for a Claude from 4.6 on or for OpenAI, stop
+//! sequences for a reasoning model, more than 128 tools for OpenAI, a response schema for DeepSeek, and for
+//! Anthropic parameters with unusual names and images that are not at an https URL.
 //!
 //! Fields that are only advisory or for records (`seed`, `store`, `metadata`, `service_tier`, `verbosity`,
 //! `cache_control`, `is_error`, `top_k`, names of participants) are dropped. They are listed one by one; any
@@ -190,7 +191,8 @@ impl MessagesToChat {
     /// Omits the model's reasoning from responses; streams carry pings instead. Off by default.
     ///
     /// This is for a chain that also calls Anthropic natively: the caller sends thinking back with its next
-    /// request, and Anthropic rejects thinking that it has not signed.
+    /// request, and Anthropic rejects thinking that it has not signed. DeepSeek and Kimi, which need their
+    /// reasoning back, do not think after the first call of a turn.
     #[must_use]
     pub fn omit_reasoning(self, omit: bool) -> Self {
         Self { omits_reasoning: omit, ..self }

@@ -632,8 +632,8 @@ fn thinking_is_disabled_where_reasoning_is_missing_or_a_tool_call_is_required() 
     }
 }
 
-/// Regression: the newer models of Google answered the second request of every tool loop with a 400 ("Function
-/// call is missing a thought_signature"). As in their own responses, the first call of a message has one.
+/// Regression: newer models of Google answered the second request of every tool loop with a 400 ("Function call
+/// is missing a thought_signature"). As in their own responses, the first call of a message has one.
 #[test]
 fn calls_for_gemini_are_marked_as_of_another_model() {
     let request = json!({"max_tokens": 9, "messages": [

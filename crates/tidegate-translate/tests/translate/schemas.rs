@@ -151,8 +151,8 @@ fn input(schema: &Value, strict: bool) -> Result<Value, String> {
     Ok(body(Ok(translation))["tools"][0].clone())
 }
 
-/// Regression: parameters that are a union were answered with a 400 ("input_schema does not support oneOf, allOf,
-/// or anyOf at the top level"), and with them every request that declares such a tool.
+/// Regression: parameters that are a union were answered with a 400 ("input_schema does not support oneOf,
+/// allOf, or anyOf at the top level"), and with them every request that declares such a tool.
 #[test]
 fn combinations_at_the_top_of_an_input_schema_are_described() {
     let a = json!({"properties": {"a": {"type": "string"}}, "required": ["a"]});
