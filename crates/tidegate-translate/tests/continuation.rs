@@ -466,6 +466,20 @@ fn text_parts_are_text_and_thinking_of_the_continuing_model_is_dropped() {
     assert!(splicer.continuation_request("openai/gpt-4o", REQUEST.as_bytes()).is_some());
 }
 
+/// Regression: the streams of Gemini 3, whose chunks have signatures, were not continued.
+#[test]
+fn the_signature_of_a_chat_does_not_prevent_a_continuation() {
+    let signed =
+        |text: &str| json!({"content": text, "extra_content": {"google": {"thought_signature": "c2ln"}}});
+    let mut splicer = splicer();
+    pass(&mut *splicer, &chat("a", signed("Once ")));
+    assert_eq!(request(&*splicer, "gemini/gemini-3-pro").unwrap()["messages"][1]["content"], "Once ");
+    splicer.switch_to("gemini/gemini-3-pro");
+    let chunk = &json_events(&pass(&mut *splicer, &chat("b", signed("upon"))))[0];
+    assert_eq!(chunk["choices"][0]["delta"], json!({"content": "upon"}));
+    assert!(splicer.continuation_request("openai/gpt-4o", REQUEST.as_bytes()).is_some());
+}
+
 #[test]
 fn the_initial_text_of_a_block_is_delivered_and_extreme_indexes_are_safe() {
     let mut splicer = splicer();

@@ -20,8 +20,16 @@ const SHARED_FIELDS: [&str; 6] = ["id", "created", "model", "system_fingerprint"
 
 /// Fields of a delta besides the text that do not prevent a continuation. They are not passed on from the
 /// continuing stream.
-const IGNORED_DELTA_FIELDS: [&str; 6] =
-    ["role", "reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking"];
+const IGNORED_DELTA_FIELDS: [&str; 7] = [
+    "role",
+    "reasoning_content",
+    "reasoning",
+    "reasoning_text",
+    "reasoning_details",
+    "thinking",
+    // The signature of Google's reasoning.
+    "extra_content",
+];
 
 const DONE: &[u8] = b"[DONE]";
 

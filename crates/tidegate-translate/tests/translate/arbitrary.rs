@@ -152,7 +152,15 @@ fn translators() -> Vec<(&'static str, Box<dyn Translator>)> {
     for target in ["anthropic/claude-opus-4-1", "anthropic/claude-3-5-haiku", "unknown/m"] {
         translators.push((target, Box::new(ChatToMessages::new(target))));
     }
-    for target in ["openai/gpt-5.2", "mistral/m", "deepseek/m", "unknown/m"] {
+    for target in [
+        "openai/gpt-5.2",
+        "openai/o3",
+        "mistral/m",
+        "deepseek/m",
+        "gemini/gemini-3-pro",
+        "xai/grok-4",
+        "unknown/m",
+    ] {
         translators.push((target, Box::new(MessagesToChat::new(target))));
     }
     translators

@@ -196,6 +196,7 @@ pub(super) fn accepted_by(target: &str, request: &Value) -> Checked {
             let is_forced = request["tool_choice"] == "required" || request["tool_choice"].is_object();
             let thinks = request["thinking"]["type"] != "disabled";
             ensure(!thinks || !is_forced, "a required call of DeepSeek in thinking mode", request)?;
+            ensure(request["response_format"].is_null(), "a schema for DeepSeek", request)?;
             messages.iter().try_for_each(|message| {
                 ensure(!message["content"].is_array(), "a list for DeepSeek", message)?;
                 let has_reasoning = message["reasoning_content"].is_string();
@@ -203,6 +204,19 @@ pub(super) fn accepted_by(target: &str, request: &Value) -> Checked {
                 ensure(!thinks || !lacks_reasoning, "a call without reasoning for DeepSeek", message)
             })
         }
+        Some("gemini") if target.starts_with("gemini/gemini-3") => {
+            let mut calls = messages.iter().filter_map(|message| message["tool_calls"].get(0));
+            calls.try_for_each(|call| {
+                let signature = &call["extra_content"]["google"]["thought_signature"];
+                ensure(signature.is_string(), "a call without signature for Gemini", call)
+            })
+        }
+        Some("xai") => ensure(request.get("stop").is_none(), "a stop sequence for xAI", request),
+        Some("openai") => ensure(
+            !target.starts_with("openai/o") || request.get("parallel_tool_calls").is_none(),
+            "parallel_tool_calls for the o-series",
+            request,
+        ),
         Some("mistral") => {
             let roles: Vec<_> = messages.iter().map(|message| &message["role"]).collect();
             ensure(
