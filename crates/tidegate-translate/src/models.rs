@@ -178,7 +178,7 @@ pub(crate) fn accepts_later_system(target: &str) -> bool {
 
 /// Whether the reasoning of earlier responses has to be sent back as `reasoning_content` (DeepSeek, "Thinking
 /// mode": required in turns with tool calls; Moonshot: "reasoning_content is missing in assistant tool call
-/// message"). Kimi's other hosts that are known here have no such field.
+/// message"). For Kimi at the providers with an API of their own this is unknown.
 pub(crate) fn wants_reasoning(target: &str) -> bool {
     match Provider::named(target) {
         Provider::DeepSeek => true,
