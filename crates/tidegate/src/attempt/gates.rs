@@ -60,6 +60,12 @@ pub struct AttemptBodyGuards {
     permit: Permit,
 }
 
+/// Why an attempt does not pass a gate.
+enum Blocked {
+    Queued(Waiting),
+    Rejected(Rejection),
+}
+
 impl AttemptGuards {
     /// The guards of gates that are off.
     const fn none() -> Self {
@@ -158,53 +164,23 @@ impl AttemptGates {
         waits: &mut Waits,
         request: &mut Request<B>,
     ) -> Admission<AttemptGuards, QueuedAtGates> {
-        let GateSet { backpressure, rate_limit, circuit_breaker, .. } = &*self.0;
-        let rate_first = rate_limit.by_key().is_some();
         let mut now = Now::default();
-        for is_rate in [rate_first, !rate_first] {
-            if is_rate && !matches!(admitted.rate, AdmittedRate::Reserved(_)) {
-                let admission = match admitted.rate {
-                    AdmittedRate::Nothing => rate_limit.admit_at(request, &mut now),
-                    _ => {
-                        waits.arrival = Arrival::Returning;
-                        admitted.send_unsent(request, now.get())
-                    }
-                };
-                match admission {
-                    Admission::Admitted(reservation) => admitted.rate = AdmittedRate::Reserved(reservation),
-                    Admission::Queued(mut queued) => {
-                        if let Some(permit) = &admitted.permit {
-                            queued.leave_time(permit.answer_time());
-                        }
-                        queued.end_after(waits.max_wait);
-                        // A caller that waits for its own rate holds no permit that others need.
-                        if rate_first {
-                            admitted.permit = None;
-                        }
-                        return self.queue(Waiting::Reservation(Box::new(queued)), admitted, *waits, request);
-                    }
-                    Admission::Rejected(rejection) => {
-                        return Admission::Rejected(self.or_open(rejection, request));
-                    }
-                }
-            }
-            if !is_rate && admitted.permit.is_none() {
-                match backpressure.admit_at(request, waits.arrival) {
-                    Admission::Admitted(permit) => admitted.permit = Some(permit),
-                    Admission::Queued(mut queued) => {
-                        queued.end_after(waits.queue_timeout);
-                        admitted.mark_unsent();
-                        return self.queue(Waiting::Permit(queued), admitted, *waits, request);
-                    }
-                    Admission::Rejected(rejection) => {
-                        let has_rate = matches!(admitted.rate, AdmittedRate::Reserved(_));
-                        let later = (!has_rate).then(|| rate_limit.peek_for(request)).flatten();
-                        return Admission::Rejected(self.or_open(later.unwrap_or(rejection), request));
-                    }
-                }
+        // A caller that waits for its own rate holds no permit that others need.
+        let passed = if self.0.rate_limit.by_key().is_some() {
+            self.pass_rate_limit(&mut admitted, waits, request, &mut now)
+                .and_then(|()| self.pass_backpressure(&mut admitted, waits, request))
+        } else {
+            self.pass_backpressure(&mut admitted, waits, request)
+                .and_then(|()| self.pass_rate_limit(&mut admitted, waits, request, &mut now))
+        };
+        match passed {
+            Ok(()) => {}
+            Err(Blocked::Queued(waiting)) => return self.queue(waiting, admitted, *waits, request),
+            Err(Blocked::Rejected(rejection)) => {
+                return Admission::Rejected(self.or_open(rejection, request));
             }
         }
-        match circuit_breaker.admit_at(request, &mut now) {
+        match self.0.circuit_breaker.admit_at(request, &mut now) {
             Admission::Admitted(circuit_breaker) => {
                 let reservation = match mem::take(&mut admitted.rate) {
                     AdmittedRate::Reserved(reservation) => reservation,
@@ -216,6 +192,68 @@ impl AttemptGates {
             Admission::Queued(queued) => queued.never(),
             Admission::Rejected(rejection) => Admission::Rejected(rejection),
         }
+    }
+
+    /// Reserves room in the rate limit, unless there is a reservation.
+    #[inline]
+    fn pass_rate_limit<B: Body + 'static>(
+        &self,
+        admitted: &mut Admitted,
+        waits: &mut Waits,
+        request: &mut Request<B>,
+        now: &mut Now,
+    ) -> Result<(), Blocked> {
+        let rate_limit = &self.0.rate_limit;
+        let admission = match admitted.rate {
+            AdmittedRate::Reserved(_) => return Ok(()),
+            AdmittedRate::Nothing => rate_limit.admit_at(request, now),
+            AdmittedRate::Unsent(_) => {
+                waits.arrival = Arrival::Returning;
+                admitted.send_unsent(request, now.get())
+            }
+        };
+        match admission {
+            Admission::Admitted(reservation) => admitted.rate = AdmittedRate::Reserved(reservation),
+            Admission::Queued(mut queued) => {
+                if let Some(permit) = &admitted.permit {
+                    queued.leave_time(permit.answer_time());
+                }
+                queued.end_after(waits.max_wait);
+                if rate_limit.by_key().is_some() {
+                    admitted.permit = None;
+                }
+                return Err(Blocked::Queued(Waiting::Reservation(Box::new(queued))));
+            }
+            Admission::Rejected(rejection) => return Err(Blocked::Rejected(rejection)),
+        }
+        Ok(())
+    }
+
+    /// Acquires a permit, unless there is one.
+    #[inline]
+    fn pass_backpressure<B: Body + 'static>(
+        &self,
+        admitted: &mut Admitted,
+        waits: &Waits,
+        request: &Request<B>,
+    ) -> Result<(), Blocked> {
+        if admitted.permit.is_some() {
+            return Ok(());
+        }
+        match self.0.backpressure.admit_at(request, waits.arrival) {
+            Admission::Admitted(permit) => admitted.permit = Some(permit),
+            Admission::Queued(mut queued) => {
+                queued.end_after(waits.queue_timeout);
+                admitted.mark_unsent();
+                return Err(Blocked::Queued(Waiting::Permit(queued)));
+            }
+            Admission::Rejected(rejection) => {
+                let has_rate = matches!(admitted.rate, AdmittedRate::Reserved(_));
+                let later = (!has_rate).then(|| self.0.rate_limit.peek_for(request)).flatten();
+                return Err(Blocked::Rejected(later.unwrap_or(rejection)));
+            }
+        }
+        Ok(())
     }
 
     /// The rejection of the circuit, if it rejects as well: it comes first, and names the time to come back.

@@ -157,10 +157,12 @@ impl<S> Members<S> {
             Some(index) => Chosen { index, standing: Standing::Open },
             None => self.choose_by_load(among, request)?,
         };
-        let reason = match () {
-            () if !is_first => ChoiceReason::AfterFailure,
-            () if order.first() == Some(&chosen.index) => ChoiceReason::Affinity,
-            () => ChoiceReason::Moved,
+        let reason = if !is_first {
+            ChoiceReason::AfterFailure
+        } else if order.first() == Some(&chosen.index) {
+            ChoiceReason::Affinity
+        } else {
+            ChoiceReason::Moved
         };
         Some(MemberChoice { chosen, reason })
     }

@@ -13,13 +13,14 @@ use super::queue::RateCall;
 use super::rejections::{no_room, too_many_waiting};
 use super::reservation::Reservation;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
+use crate::body::bytes_of;
 use crate::chain_position::ChainPosition;
 use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::Arrival;
 use crate::thread_shard::ByThread;
-use crate::{Deadline, Estimated, Payload, Rejection};
+use crate::{Deadline, Estimated, Rejection};
 
 /// The decision on a new call.
 pub(super) type RateDecision = Admission<Reserved, PendingReservation>;
@@ -164,7 +165,7 @@ impl Handle {
         if !self.is_enabled() || !self.has_token_quota() {
             return CallCost::ONE_CALL;
         }
-        let body = (request.body() as &dyn std::any::Any).downcast_ref().and_then(Payload::bytes);
+        let body = bytes_of(request);
         let settings = self.0.settings();
         let estimated: Estimated =
             settings.hooks.estimate.estimate(request.headers(), body.map_or(&[], |body| body));
