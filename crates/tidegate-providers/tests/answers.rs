@@ -398,6 +398,54 @@ fn a_stream_is_an_answer_at_the_endpoint_of_its_dialect() {
     }
 }
 
+/// Regression: the same answer was a success as a document, and truncated as a stream.
+#[test]
+fn a_server_of_an_unknown_endpoint_may_stream_in_a_dialect_of_its_own() {
+    // llama.cpp, text-generation-inference, and dialects in which no event is marked as the last one.
+    let streams: &[(&[&str], bool)] = &[
+        (
+            &[
+                r#"{"index":0,"content":"Hi","stop":false}"#,
+                r#"{"index":0,"content":" there","stop":false}"#,
+                r#"{"index":0,"content":"","stop":true,"stop_type":"eos","tokens_predicted":2}"#,
+            ],
+            true,
+        ),
+        (
+            &[
+                r#"{"index":1,"token":{"id":7,"text":"Hi","special":false},"generated_text":null}"#,
+                r#"{"index":2,"token":{"id":8,"text":"!","special":false},"generated_text":"Hi!"}"#,
+            ],
+            true,
+        ),
+        (&[r#"{"response":"Hi","done":false}"#, r#"{"response":"","done":true}"#], true),
+        (&[r#"{"text":"Hi"}"#, r#"{"text":"!"}"#, r#"{"timings":{"ms":7}}"#], false),
+        (&[r#"{"completion":"Hi"}"#], false),
+        (&[r#"{"output":"Hi"}"#, "[DONE]"], false),
+    ];
+    for path in ["/completions", "/v1/models/m:streamRawPredict"] {
+        for &(events, is_marked) in streams {
+            for count in 1..=events.len() {
+                let data: String = events[..count].iter().map(|data| format!("data: {data}\n\n")).collect();
+                let scanner = scan(path, data.as_bytes());
+                let state = scanner.state();
+                let is_complete = !is_marked || count == events.len();
+                assert_eq!((state.has_started, state.has_finished), (true, is_complete), "{path}: {data}");
+                assert!(state.failure.is_none(), "{path}: {data}");
+            }
+        }
+        for event in FAILURES.iter().filter(|event| !is_answer(path, event.as_bytes())) {
+            let scanner = scan(path, format!("data: {event}\n\n").as_bytes());
+            let state = scanner.state();
+            assert_eq!((state.has_started, state.has_finished), (false, false), "{path}: {event}");
+        }
+    }
+    for event in streams.iter().flat_map(|(events, _)| *events) {
+        let scanner = scan(CHAT, format!("data: {event}\n\n").as_bytes());
+        assert!(!scanner.state().has_started && !scanner.state().has_finished, "{event}");
+    }
+}
+
 #[test]
 fn an_error_in_an_event_is_classified_at_every_endpoint() {
     for endpoint in [CHAT, RESPONSES, MESSAGES, COHERE] {

@@ -199,6 +199,7 @@ impl<'a> Probe<'a> {
             path if is_bare_field(path) => false,
             // The older completions of several providers.
             ["response" | "text" | "generated_text" | "completion"]
+            | ["token", "text"]
             | ["data" | "content" | "output", ..]
             | ["message", _, ..] => leaf.is_set(),
             _ => false,

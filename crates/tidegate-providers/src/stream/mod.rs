@@ -46,8 +46,9 @@
 //!
 //! The dialect is recognised from the stream, not from the provider: DeepSeek serves Anthropic's dialect at
 //! one of its addresses, and OpenAI serves two dialects at one. A stream in an unknown dialect is passed
-//! through: all of its data counts as content, and the end of the body is its end. The framing follows from
-//! the head, except where Google streams a JSON array, which looks like any JSON response until its [first
+//! through: all of its data counts as content, and the end of the body is its end. Where a model has to
+//! answer, only a field in which some server has its answer is content. The framing follows from the head,
+//! except where Google streams a JSON array, which looks like any JSON response until its [first
 //! byte](Scanner::json).
 //!
 //! Events are scanned, not parsed. After the first token, an event that contains only content is recognised
@@ -62,6 +63,7 @@
 //! - Treating a finish reason as the end, which loses the usage after it.
 
 mod content_template;
+mod own_dialect;
 pub(crate) mod scanner;
 pub(crate) mod sse;
 

@@ -4,6 +4,7 @@ use http::HeaderMap;
 use tidegate_core::{ErrorCode, Failure, Scan, ScanProgress, StreamState, Usage};
 
 use super::content_template::ContentTemplate;
+use super::own_dialect;
 use super::sse::SseFramer;
 use crate::body::probe::{self, Expected};
 use crate::dialect::bedrock::framing::AmazonFramer;
@@ -47,7 +48,7 @@ const MAX_BEGINNING: usize = 64 * 1024;
 struct StreamReader {
     provider: Provider,
     dialect: Option<Dialect>,
-    /// Whether the stream has to be the answer of a model, so that unknown events are not content.
+    /// Whether the stream has to be the answer of a model, so that not every unknown event is content.
     is_answer: bool,
     /// The endpoint of the request, whose dialects are accepted.
     endpoint: Endpoint,
@@ -97,8 +98,8 @@ impl Scanner {
         self
     }
 
-    /// For the response to a request that a model answers: events of an unknown shape are not content, and
-    /// do not end the stream.
+    /// For the response to a request that a model answers: events of an unknown dialect are content only if
+    /// they have a field in which some server has its answer.
     #[must_use]
     pub fn for_answer(mut self) -> Self {
         self.reader.is_answer = true;
@@ -263,9 +264,15 @@ impl StreamReader {
                 }
                 DialectGuess::Undecided => return,
                 DialectGuess::Unknown if self.is_answer => {
-                    self.state.failure =
-                        in_band::rate_limit_in(self.provider, &HeaderMap::new(), event.data, NO_CLOCK);
-                    return;
+                    let parsed = match self.endpoint {
+                        Endpoint::Unknown => own_dialect::read(event),
+                        _ => ParsedEvent::default(),
+                    };
+                    if !parsed.is_token {
+                        self.state.failure =
+                            in_band::rate_limit_in(self.provider, &HeaderMap::new(), event.data, NO_CLOCK);
+                    }
+                    parsed
                 }
                 DialectGuess::Unknown => (DialectRules::UNKNOWN.read)(event),
             },
