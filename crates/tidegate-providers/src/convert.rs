@@ -546,9 +546,15 @@ mod tests {
         let deltas =
             [delta(0, "response.output_text.delta", "H"), delta(0, "response.output_text.delta", "i")];
 
-        let document = document_of(&[&deltas[..], std::slice::from_ref(&last)].concat());
-        assert_eq!(document["output"][0]["content"], text("Hi"));
-        assert_eq!(document["output"][0]["type"], "message");
+        let done = event("response.done", json!({"response": last["response"]}));
+        let bare = event("response.done", json!({}));
+        for end in
+            [vec![last.clone()], vec![done.clone()], vec![last.clone(), done], vec![last.clone(), bare]]
+        {
+            let document = document_of(&[&deltas[..], &end].concat());
+            assert_eq!(document["output"][0]["content"], text("Hi"), "{end:?}");
+            assert_eq!(document["output"][0]["type"], "message", "{end:?}");
+        }
 
         let document = document_of(&[
             added(0, message),

@@ -519,8 +519,10 @@ fn a_response_that_failed_is_a_failure_in_every_form_and_at_every_place_of_its_s
                     let document = format!("{{{}}}", order.map(|at| fields[at]).join(","));
                     let code = failure_of_document(RESPONSES, document.as_bytes()).map(|it| it.0);
                     assert_eq!(code, Some(ErrorCode::ServerError), "{document}");
-                    for before in ["", DELTA] {
-                        let end = format!(r#"{{"type":"response.completed","response":{document}}}"#);
+                    for (before, kind) in
+                        [("", "completed"), (DELTA, "completed"), ("", "done"), (DELTA, "done")]
+                    {
+                        let end = format!(r#"{{"type":"response.{kind}","response":{document}}}"#);
                         let stream = format!("data: {before}\n\ndata: {end}\n\n");
                         let (has_finished, failure) = scanned(RESPONSES, stream.as_bytes());
                         let code = failure.map(|it| it.0);
@@ -547,7 +549,7 @@ fn a_response_that_is_incomplete_has_the_stop_reason_of_its_details() {
         (r#"{"reason":"content_filter"}"#, StopReason::ContentFilter),
         ("null", StopReason::Other),
     ] {
-        for kind in ["response.completed", "response.incomplete"] {
+        for kind in ["response.completed", "response.incomplete", "response.done"] {
             let data = format!(
                 "data: {{\"type\":\"{kind}\",\"response\":{{\"status\":\"incomplete\",\"incomplete_details\":{details}}}}}\n\n"
             );

@@ -41,7 +41,8 @@ pub enum Dialect {
     /// OpenAI's chat completion chunks, ended by `[DONE]`; also Azure, Mistral, Groq, DeepSeek, OpenRouter,
     /// xAI and others.
     Chat,
-    /// OpenAI's Responses API, ended by `response.completed` or `response.incomplete`.
+    /// OpenAI's Responses API, ended by `response.completed` or `response.incomplete`. Some servers end it
+    /// with `response.done`.
     Responses,
     /// Anthropic's Messages API, ended by `message_stop`.
     Anthropic,

@@ -35,7 +35,7 @@
 //! | dialect | content | end | usage |
 //! |--|--|--|--|
 //! | [`Chat`](Dialect::Chat) | a delta with text, reasoning, a refusal or a tool call | `[DONE]` | any chunk; `x_groq` |
-//! | [`Responses`](Dialect::Responses) | `*.delta`, the name of a tool | `response.completed`, `.incomplete` | the last event |
+//! | [`Responses`](Dialect::Responses) | `*.delta`, the name of a tool | `response.completed`, `.incomplete`, `.done` | the last event |
 //! | [`Anthropic`](Dialect::Anthropic) | a delta of text, thinking or JSON, the name of a tool | `message_stop` | `message_start`, `message_delta` |
 //! | [`Gemini`](Dialect::Gemini) | a part that is not empty | the end of the body after a `finishReason` | every chunk |
 //! | [`Cohere`](Dialect::Cohere) | text, plan, the name and arguments of a tool | `message-end` | the same |

@@ -589,13 +589,21 @@ mod tests {
             (vec![CREATED.into(), completed(r#"[{"type":"reasoning"}]"#, "null")], true),
             (vec![CREATED.into(), text.into(), completed("[]", "null")], true),
         ] {
-            let mut scanner = Scanner::sse(Provider::Other).for_answer();
-            for event in &events {
-                scanner.push(format!("data: {event}\n\n").as_bytes());
+            // Some servers end a response with an event of another type.
+            for end in ["response.completed", "response.done"] {
+                let mut scanner = Scanner::sse(Provider::Other).for_answer();
+                for event in &events {
+                    let event = event.replace("response.completed", end);
+                    scanner.push(format!("data: {event}\n\n").as_bytes());
+                }
+                scanner.finish();
+                let state = scanner.state();
+                assert_eq!(
+                    (state.has_finished, state.failure.is_none()),
+                    (is_answer, is_answer),
+                    "{end}: {events:?}"
+                );
             }
-            scanner.finish();
-            let state = scanner.state();
-            assert_eq!((state.has_finished, state.failure.is_none()), (is_answer, is_answer), "{events:?}");
         }
     }
 

@@ -9,12 +9,11 @@ use crate::dialect::event_merge::{MAX_ITEMS, NamedEvent, arguments_text, check_c
 /// The last event contains the response as a whole. Where a server leaves its output empty, the items are in
 /// the events that begin and end them, and their texts in those between.
 pub(super) fn document(events: &[Value]) -> Option<Value> {
-    let is_last =
-        |event: &&Value| matches!(event["type"].as_str(), Some("response.completed" | "response.incomplete"));
+    const LAST: [&str; 3] = ["response.completed", "response.incomplete", "response.done"];
+    let is_last = |event: &&Value| {
+        event["type"].as_str().is_some_and(|kind| LAST.contains(&kind)) && event["response"].is_object()
+    };
     let mut response = events.iter().rfind(is_last)?["response"].clone();
-    if !response.is_object() {
-        return None;
-    }
     if objects(&response["output"])?.is_empty() {
         response["output"] = output(events, &response["status"])?.into();
     }

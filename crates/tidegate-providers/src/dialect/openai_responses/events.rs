@@ -39,7 +39,8 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     // Some servers end every response with the same event: its status is that of the response.
     let kind = match (kind, status) {
         (_, "failed" | "cancelled") => "response.failed",
-        ("response.completed", "incomplete") => "response.incomplete",
+        ("response.completed" | "response.done", "incomplete") => "response.incomplete",
+        ("response.done", _) => "response.completed",
         _ => kind,
     };
     match kind {
