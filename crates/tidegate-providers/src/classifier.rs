@@ -111,7 +111,9 @@ impl Classifier for ProviderClassifier {
                 in_band::failure_of_body(self.provider, error, &head.headers, body, now).into()
             }
             _ if probe::is_filtered(body) => Failure::content_filter().into(),
-            _ => in_band::rate_limit_in(self.provider, &head.headers, body, now)
+            ProbeResult::Success => in_band::rate_limit_in(self.provider, &head.headers, body, now)
+                .map_or(Outcome::Success, Outcome::from),
+            _ => in_band::limit_or_key_in(self.provider, &head.headers, body, now)
                 .map_or(Outcome::Success, Outcome::from),
         }
     }

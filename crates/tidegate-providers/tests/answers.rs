@@ -507,6 +507,55 @@ fn failure_of_document(path: &str, body: &[u8]) -> Option<(ErrorCode, FailureKin
     })
 }
 
+/// Regression: a limit of the account was counted against the health of the provider.
+#[test]
+fn a_limit_and_a_refused_key_are_known_by_their_code_in_a_body_that_has_not_the_shape_of_an_error() {
+    let no_answer = ErrorCode::ServerError;
+    for (body, code) in [
+        (r#"{"errors":[{"code":"rate_limit_exceeded","message":"x"}]}"#, ErrorCode::RateLimited),
+        (r#"{"code":429,"message":"Request rate too high"}"#, ErrorCode::RateLimited),
+        (r#"{"code":"429","msg":"busy"}"#, ErrorCode::RateLimited),
+        (r#"{"error_code":"too_many_requests"}"#, ErrorCode::RateLimited),
+        (r#"{"code":"insufficient_quota","message":"x"}"#, ErrorCode::QuotaExhausted),
+        (r#"{"code":402,"message":"x"}"#, ErrorCode::QuotaExhausted),
+        (r#"[{"code":"billing_not_active"}]"#, ErrorCode::QuotaExhausted),
+        (r#"{"code":401,"message":"x"}"#, ErrorCode::Authentication),
+        (r#"{"type":"authentication_error","detail":"x"}"#, ErrorCode::Authentication),
+        // Another provider may answer the same request.
+        (r#"{"code":400,"message":"x"}"#, no_answer),
+        (r#"{"code":"context_length_exceeded"}"#, no_answer),
+        (r#"{"code":404,"message":"x"}"#, no_answer),
+        (r#"{"code":503,"message":"x"}"#, no_answer),
+        (r#"{"code":1001,"message":"x"}"#, no_answer),
+        (r#"{"code":"new"}"#, no_answer),
+        (r#"{"message":"the code is rate_limit_exceeded"}"#, no_answer),
+        (r#"{"id":429}"#, no_answer),
+    ] {
+        for endpoint in ENDPOINTS {
+            let failure = failure_of_document(endpoint, body.as_bytes());
+            assert_eq!(failure.map(|it| it.0), Some(code), "{endpoint}: {body}");
+        }
+        for endpoint in [CHAT, RESPONSES, MESSAGES, COHERE] {
+            let (has_finished, failure) = scanned(endpoint, format!("data: {body}\n\n").as_bytes());
+            let code = (code != no_answer).then_some(code);
+            assert_eq!((has_finished, failure.map(|it| it.0)), (false, code), "{endpoint}: {body}");
+        }
+    }
+}
+
+/// An answer and a resource may have any field.
+#[test]
+fn a_code_beside_content_is_no_failure() {
+    let (classifier, head) = (ProviderClassifier::default(), head(&[(CONTENT_TYPE, "application/json")]));
+    for body in ANSWERS.iter().map(|(_, body)| *body).chain([r#"{"data":{"id":7}}"#, r#"{"object":"job"}"#]) {
+        let Some(fields) = body.strip_prefix('{') else { continue };
+        let body = format!(r#"{{"code":"insufficient_quota",{fields}"#);
+        let outcome = classifier.classify(&head, body.as_bytes(), SystemTime::UNIX_EPOCH);
+        let is_success = classifier.probe_body(&head, body.as_bytes()) == BodyProbe::Success;
+        assert_eq!(outcome.failure().is_none(), is_success, "{body}");
+    }
+}
+
 #[test]
 fn a_response_that_failed_is_a_failure_in_every_form_and_at_every_place_of_its_status() {
     const DELTA: &str = r#"{"type":"response.output_text.delta","delta":"a"}"#;

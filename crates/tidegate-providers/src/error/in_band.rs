@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use http::{HeaderMap, StatusCode};
-use tidegate_core::Failure;
+use tidegate_core::{Category, ErrorCode, Failure};
 
 use super::response::ErrorResponse;
 use super::retry_after::NO_CLOCK;
@@ -17,7 +17,7 @@ pub(crate) fn failure_in(provider: Provider, body: &[u8]) -> Option<Failure> {
     response.is_error().then(|| response.failure(now))
 }
 
-/// The rate limit in a `body` that is no answer, and may be nothing but a sentence.
+/// The rate limit in a `body` that may be nothing but a sentence.
 pub(crate) fn rate_limit_in(
     provider: Provider,
     headers: &HeaderMap,
@@ -26,6 +26,22 @@ pub(crate) fn rate_limit_in(
 ) -> Option<Failure> {
     let response = ErrorResponse::read(provider, None, headers, body, now);
     response.is_rate_limit().then(|| response.failure(now))
+}
+
+/// The failure in a `body` that is no answer, if its code, its number or its sentence shows that it is about
+/// a limit or the key. Any other code may be one of a server in front of the provider: the same request may
+/// be answered by another one.
+pub(crate) fn limit_or_key_in(
+    provider: Provider,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: SystemTime,
+) -> Option<Failure> {
+    let response = ErrorResponse::read(provider, None, headers, body, now);
+    let failure = response.failure(now);
+    let is_of_account =
+        failure.code.category() == Category::Rate || failure.code == ErrorCode::Authentication;
+    (response.is_rate_limit() || response.has_known_code() && is_of_account).then_some(failure)
 }
 
 /// The failure in a `body` that is known to be an error.
@@ -61,8 +77,6 @@ pub(crate) fn failure_of_body(
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use tidegate_core::ErrorCode;
 
     use super::*;
 

@@ -64,6 +64,11 @@ impl<'a> ErrorResponse<'a> {
         phrases::is_rate_limit(self.body.whole_message())
     }
 
+    /// Whether its code is known and specific, or its number is one of a status.
+    pub(crate) fn has_known_code(&self) -> bool {
+        self.by_code().is_some() || self.by_status().is_some()
+    }
+
     pub(crate) fn failure(&self, now: SystemTime) -> Failure {
         let classification = self.classification();
         let class = self.refined(&classification);

@@ -270,7 +270,7 @@ impl StreamReader {
                     };
                     if !parsed.is_token {
                         self.state.failure =
-                            in_band::rate_limit_in(self.provider, &HeaderMap::new(), event.data, NO_CLOCK);
+                            in_band::limit_or_key_in(self.provider, &HeaderMap::new(), event.data, NO_CLOCK);
                     }
                     parsed
                 }
