@@ -22,8 +22,8 @@ use crate::error::in_band;
 use crate::error::response::ErrorResponse;
 use crate::limits::reported;
 use crate::provider::Provider;
+use crate::request_fields::{has_fields, requests_deferral, requests_stream};
 use crate::stream::scanner::Scanner;
-use crate::stream_flag::{has_fields, requests_deferral, requests_stream};
 
 static ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
@@ -127,8 +127,8 @@ impl Classifier for ProviderClassifier {
     /// without fields shows no form. xAI answers a deferred request with an id.
     fn expected_answer(&self, uri: &Uri, headers: &HeaderMap, body: Option<&[u8]>) -> Option<ExpectedAnswer> {
         let is_anthropic = headers.contains_key(&ANTHROPIC_VERSION);
-        let (endpoint, form) =
-            endpoint::answer_at(uri.path(), uri.query().unwrap_or_default()).or_else(|| {
+        let (endpoint, form) = endpoint::answer_at(uri.path(), uri.query().unwrap_or_default(), body)
+            .or_else(|| {
                 let is_answer = is_anthropic && endpoint::is_messages(uri.path());
                 is_answer.then_some((Endpoint::Messages, AnswerForm::Unknown))
             })?;

@@ -3,6 +3,7 @@
 use tidegate_core::AnswerForm;
 
 use crate::dialect::Dialect;
+use crate::request_fields::has_prompt;
 
 /// The endpoint of a request, as far as it determines what an answer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,9 +77,9 @@ impl Endpoint {
 }
 
 /// The endpoint at `path` with this `query`, and the form that its answers have,
-/// [`Unknown`](AnswerForm::Unknown) if the body of the request determines it. `None` if no model is known to
+/// [`Unknown`](AnswerForm::Unknown) if the `body` of the request determines it. `None` if no model is known to
 /// answer there: counts, files, batches and audio have responses of other shapes.
-pub(crate) fn answer_at(path: &str, query: &str) -> Option<(Endpoint, AnswerForm)> {
+pub(crate) fn answer_at(path: &str, query: &str, body: Option<&[u8]>) -> Option<(Endpoint, AnswerForm)> {
     let path = path.trim_end_matches('/');
     let (parents, last) = split_last(path, b'/').unwrap_or(("", path));
     let parent = split_last(parents, b'/').map_or(parents, |(_, parent)| parent);
@@ -104,6 +105,10 @@ pub(crate) fn answer_at(path: &str, query: &str) -> Option<(Endpoint, AnswerForm
         (_, _, "generateContent") => (Endpoint::Gemini, AnswerForm::Document),
         // Models of several providers, in their own dialects.
         (_, _, "streamRawPredict") => (Endpoint::Unknown, AnswerForm::Events),
+        // Any payload: counts of tokens and the pages of a document as well.
+        (_, _, "rawPredict") if last.starts_with("count-tokens:") || !body.is_some_and(has_prompt) => {
+            return None;
+        }
         (_, _, "rawPredict") => (Endpoint::Unknown, AnswerForm::Document),
         (_, _, "embedContent" | "batchEmbedContents") => (Endpoint::Embeddings, AnswerForm::Document),
         _ => return None,
@@ -169,7 +174,7 @@ mod tests {
             ("/model/anthropic.claude-v2:1/invoke", None),
         ] {
             let (path, query) = path.split_once('?').unwrap_or((path, ""));
-            assert_eq!(answer_at(path, query), expected, "{path}?{query}");
+            assert_eq!(answer_at(path, query, Some(b"{\"prompt\":\"a\"}")), expected, "{path}?{query}");
         }
     }
 

@@ -85,9 +85,9 @@ mod limits;
 mod model_field;
 mod prompt;
 mod provider;
+mod request_fields;
 mod side_effects;
 pub mod stream;
-mod stream_flag;
 mod text;
 #[cfg(feature = "tiktoken")]
 mod tiktoken;

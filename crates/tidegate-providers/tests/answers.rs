@@ -169,7 +169,7 @@ fn expected(path: &str) -> ExpectedAnswer {
 
 fn expected_with(path: &str, headers: &HeaderMap) -> ExpectedAnswer {
     let classifier = ProviderClassifier::default();
-    let request = Some(&br#"{"model":"m"}"#[..]);
+    let request = Some(&br#"{"model":"m","messages":[]}"#[..]);
     classifier.expected_answer(&path.parse().unwrap(), headers, request).unwrap()
 }
 
@@ -395,6 +395,30 @@ fn a_stream_is_an_answer_at_the_endpoint_of_its_dialect() {
             let expected = (is_accepted, (!is_accepted).then_some(no_answer));
             assert_eq!(scanned(endpoint, &events), expected, "{fixture} at {endpoint}");
         }
+    }
+}
+
+/// Regression: counts of tokens and the pages of a document were no answers, although the path is that of any
+/// model.
+#[test]
+fn at_the_path_of_any_payload_only_a_request_with_a_prompt_expects_an_answer() {
+    let of = |path: &str, body: Option<&str>| {
+        let body = body.map(str::as_bytes);
+        ProviderClassifier::default().expected_answer(&path.parse().unwrap(), &HeaderMap::new(), body)
+    };
+    const MODELS: &str = "/v1/projects/p/locations/l/publishers";
+    for (model, body, is_expected) in [
+        ("anthropic/models/claude-sonnet-4", r#"{"anthropic_version":"v","messages":[]}"#, true),
+        ("mistralai/models/codestral-2501", r#"{"prompt":"fn ","suffix":"}"}"#, true),
+        ("anthropic/models/count-tokens", r#"{"model":"claude-sonnet-4","messages":[]}"#, false),
+        ("mistralai/models/mistral-ocr-2505", r#"{"model":"m","document":{"messages":[]}}"#, false),
+        ("p/models/m", r#"{"instances":[{"prompt":"a"}]}"#, false),
+        ("p/models/m", "", false),
+    ] {
+        let path = format!("{MODELS}/{model}:rawPredict");
+        assert_eq!(of(&path, Some(body)).is_some(), is_expected, "{path}: {body}");
+        assert_eq!(of(&path, None), None, "{path}");
+        assert!(of(&format!("{MODELS}/{model}:streamRawPredict"), Some(body)).is_some(), "{path}: {body}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Detects the flags of a request that determine the form of its answer.
+//! Detects the fields of a request that determine its answer.
 
 use std::sync::LazyLock;
 
@@ -18,6 +18,13 @@ pub(crate) fn requests_stream(body: &[u8]) -> bool {
 /// Whether a request has `"deferred": true` at its top level. xAI answers it with an id.
 pub(crate) fn requests_deferral(body: &[u8]) -> bool {
     DEFERRED.is_set(body)
+}
+
+/// Whether a request has messages or a prompt at its top level.
+pub(crate) fn has_prompt(body: &[u8]) -> bool {
+    let mut is_found = false;
+    let is_read = members(body, |key, _| is_found |= matches!(key, b"messages" | b"prompt"));
+    is_found && is_read.is_some()
 }
 
 /// A key, quotes included, that may be `true`.
