@@ -36,8 +36,8 @@ pub(crate) struct ParsedErrorBody<'a> {
     /// One of these limits is zero.
     pub(crate) has_zero_limit: bool,
     /// When the provider may be called again: `RetryInfo.retryDelay`, `retry_after`, `resets_at` and the
-    /// like.
-    pub(crate) reset: Option<Reset>,
+    /// like, each as it is sent: one may be zero, or have passed.
+    pub(crate) resets: Vec<Reset>,
     /// The error text of the provider behind OpenRouter.
     pub(crate) upstream: Option<Cow<'a, str>>,
     /// OpenRouter lists flagged input.
@@ -53,7 +53,7 @@ const MAX_MESSAGE: usize = 8 * 1024;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// Maximum number of reasons and of limits that are kept. A body usually has one or two.
+/// Maximum number of reasons, limits and resets that are kept. A body usually has one or two.
 const MAX_ITEMS: usize = 16;
 
 impl<'a> ParsedErrorBody<'a> {
@@ -117,10 +117,10 @@ impl<'a> ParsedErrorBody<'a> {
             (S::Details, F::Limit) if self.limits.len() < MAX_ITEMS => self.limits.push(text),
             (S::Details, F::LimitValue) => self.has_zero_limit |= text == "0",
             (S::Top | S::Error | S::Details | S::Metadata, F::RetryDelay) => {
-                self.reset = self.reset.or_else(|| go_duration::reset(&text));
+                self.record_reset(go_duration::reset(&text));
             }
             (S::Top | S::Error | S::Details | S::Metadata, F::RetryDelayMs) => {
-                self.record_reset(text.parse().ok(), MILLISECOND);
+                self.record_wait(text.parse().ok(), MILLISECOND);
             }
             (S::Metadata, F::Raw) => _ = self.upstream.get_or_insert(clip(text)),
             (S::Metadata, F::Flagged) => self.is_flagged = true,
@@ -128,9 +128,13 @@ impl<'a> ParsedErrorBody<'a> {
         }
     }
 
-    fn record_reset(&mut self, amount: Option<f64>, unit: Duration) {
+    fn record_reset(&mut self, reset: Option<Reset>) {
+        self.resets.extend(reset.filter(|_| self.resets.len() < MAX_ITEMS));
+    }
+
+    fn record_wait(&mut self, amount: Option<f64>, unit: Duration) {
         let amount = amount.filter(|amount| amount.is_finite() && *amount >= 0.0);
-        self.reset = self.reset.or_else(|| Reset::of_number(amount?, unit));
+        self.record_reset(amount.and_then(|amount| Reset::of_number(amount, unit)));
     }
 
     /// A wait or a point in time that is a number in JSON.
@@ -142,7 +146,7 @@ impl<'a> ParsedErrorBody<'a> {
             _ => return,
         };
         if matches!(section, S::Top | S::Error | S::Details | S::Metadata) {
-            self.record_reset(Some(amount), unit);
+            self.record_wait(Some(amount), unit);
         }
     }
 

@@ -33,10 +33,10 @@ fn from_body(body: &ParsedErrorBody<'_>, now: SystemTime) -> Option<RetryHint> {
         Reset::At(_) if now == NO_CLOCK => None,
         reset => Some(reset.wait(now)).filter(|wait| !wait.is_zero()),
     };
-    let field = body.reset.and_then(wait);
+    let field = body.resets.iter().copied().find_map(wait);
     let texts = || [&body.message, &body.upstream].into_iter().flatten();
-    let message = texts().find_map(|text| message_wait::wait(text)).filter(|wait| !wait.is_zero());
-    let message = message.or_else(|| texts().find_map(|text| message_wait::moment(text)).and_then(wait));
+    let message = texts().find_map(|text| message_wait::wait(text));
+    let message = message.or_else(|| texts().filter_map(|text| message_wait::moment(text)).find_map(wait));
     match (field, message) {
         (Some(field), Some(message)) if message > field && message - field < ROUNDING => {
             Some(RetryHint::after(message, HintSource::Message))
@@ -126,6 +126,45 @@ mod tests {
             )]);
             assert_eq!(wait(&headers, noon + hour), expected, "{body}");
         }
+    }
+
+    /// Regression: a zero, or a time that had passed, hid the wait after it.
+    #[test]
+    fn a_field_without_a_wait_does_not_hide_the_next_one() {
+        let secs = Duration::from_secs;
+        for (body, wait, source) in [
+            (
+                r#"{"error":{"message":"slow down","retry_after":0,"resets_in_seconds":90}}"#,
+                90,
+                HintSource::Body,
+            ),
+            (
+                r#"{"error":{"retry_after":0,"metadata":{"headers":{"X-RateLimit-Reset":"90"}}}}"#,
+                90,
+                HintSource::Body,
+            ),
+            (r#"{"error":{"resets_at":"2020-11-05T12:00:00Z","retry_after_ms":9000}}"#, 9, HintSource::Body),
+            (r#"{"error":{"retry_after_ms":"0","retry_after":"0s"},"retry_after":9}"#, 9, HintSource::Body),
+            (r#"{"error":{"retry_after":0,"message":"retry in 0s; retry in 9s"}}"#, 9, HintSource::Message),
+            (
+                r#"{"error":{"message":"retry in 0s","metadata":{"raw":"retry in 9s"}}}"#,
+                9,
+                HintSource::Message,
+            ),
+            (
+                r#"{"error":{"message":"until 2020-11-05T12:00:00Z","metadata":{"raw":"until 2026-11-05T12:00:09Z"}}}"#,
+                9,
+                HintSource::Message,
+            ),
+        ] {
+            let now = SystemTime::UNIX_EPOCH + secs(1_793_880_000);
+            let hint = hint(&HeaderMap::new(), &ParsedErrorBody::read(body.as_bytes()), now);
+            let hint = hint.and_then(|hint| Some((hint.wait?, hint.source)));
+            assert_eq!(hint, Some((secs(wait), source)), "{body}");
+        }
+        // A point in time says nothing without a clock.
+        let body = r#"{"error":{"resets_at":1793880012,"resets_in_seconds":12}}"#;
+        assert_eq!(hint_of(None, body), Some((secs(12), HintSource::Body)));
     }
 
     #[test]

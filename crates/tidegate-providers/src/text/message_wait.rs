@@ -31,12 +31,12 @@ const UNITS: [(&[&str], f64); 5] = [
     (&["day", "days"], 86_400.0),
 ];
 
-/// The wait in `message`, if there is one.
+/// The first wait in `message` that is not zero, if there is one.
 pub(crate) fn wait(message: &str) -> Option<Duration> {
     LEAD_PHRASES.into_iter().find_map(|lead| {
         let mut rest = after_phrase(message, lead)?;
         loop {
-            if let Some(wait) = duration(rest) {
+            if let Some(wait) = duration(rest).filter(|wait| !wait.is_zero()) {
                 return Some(wait);
             }
             rest = after_phrase(rest, lead)?;
