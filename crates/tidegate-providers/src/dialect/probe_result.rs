@@ -43,8 +43,8 @@ pub(crate) struct ProbedLeaf<'a> {
 }
 
 impl ProbedLeaf<'_> {
-    /// Whether it is a string that is not empty, or a number above zero.
+    /// Whether it is a string that is not empty, or a number that is not zero.
     pub(crate) fn is_set(self) -> bool {
-        self.leaf.is_text() || matches!(self.leaf, Leaf::Number(1..))
+        self.leaf.is_value()
     }
 }

@@ -12,7 +12,7 @@ use memchr::memchr2;
 pub(crate) enum Leaf<'a> {
     /// A string as it is written, with its escapes.
     Text(&'a str),
-    /// A number without a sign and a fraction.
+    /// A number without a sign and a fraction, or zero.
     Number(u64),
     /// Any other number.
     Decimal,
@@ -33,10 +33,10 @@ impl Leaf<'_> {
         matches!(self, Self::Number(_) | Self::Decimal)
     }
 
-    /// Whether it is a value: a number, or a text that is not empty. An object in which all fields are null
-    /// has none.
+    /// Whether it is a value: a number that is not zero, or a text that is not empty. An object in which all
+    /// fields are null has none.
     pub(crate) fn is_value(self) -> bool {
-        self.is_text() || self.is_number()
+        self.is_text() || matches!(self, Self::Number(1..) | Self::Decimal)
     }
 }
 
@@ -149,12 +149,13 @@ fn after_nested(json: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// A number without sign, fraction and exponent that fits into 64 bits.
+/// A number without sign, fraction and exponent that fits into 64 bits, or zero in any form.
 fn number(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0_u64, |number, digit| match digit {
+    let whole = digits.iter().try_fold(0_u64, |number, digit| match digit {
         b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
         _ => None,
-    })
+    });
+    whole.or_else(|| digits.iter().all(|digit| matches!(digit, b'-' | b'.' | b'0')).then_some(0))
 }
 
 /// Bytes that are not UTF-8 are replaced by a string that matches no known value.

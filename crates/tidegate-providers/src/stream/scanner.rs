@@ -386,28 +386,33 @@ mod tests {
     const TOKEN: &[u8] = br#"{"candidates":[{"content":{"parts":[{"text":"The"}]}}]}"#;
     const LAST: &[u8] = br#"{"candidates":[{"finishReason":"STOP"}]}"#;
 
+    /// Regression: a zero in it failed a stream, and not the same document.
     #[test]
-    fn an_error_field_without_a_value_is_no_error() {
-        for error in ["null", "{}", "\"\"", r#"{"message":null,"code":null}"#, "[]"] {
-            for (event, end) in [
-                (
-                    format!(
-                        r#"{{"choices":[{{"delta":{{"content":"x"}},"finish_reason":"stop"}}],"error":{error}}}"#
-                    ),
-                    "data: [DONE]\n\n",
-                ),
-                (
-                    format!(
-                        r#"{{"candidates":[{{"content":{{"parts":[{{"text":"x"}}]}},"finishReason":"STOP"}}],"error":{error}}}"#
-                    ),
-                    "",
-                ),
-            ] {
+    fn an_error_field_without_a_value_is_no_error_in_an_event_and_in_a_document() {
+        let empty = ["null", "{}", "\"\"", r#"{"message":null,"code":null}"#, "[]", "0", "0.0", "-0"];
+        let empty = empty.map(|error| (error, false)).into_iter();
+        let empty =
+            empty.chain([(r#"{"code":0,"message":""}"#, false), (r#"{"code":0.0,"param":[0]}"#, false)]);
+        let set =
+            ["7", "-1", "0.5", "\"x\"", r#"{"code":-32000,"message":""}"#, r#"{"code":0,"message":"x"}"#];
+        let events = [
+            r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
+            r#"{"type":"response.completed","response":{"output":[{}],"usage":{"output_tokens":1}}}"#,
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1}}"#,
+            r#"{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}]}"#,
+            r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE"}}"#,
+        ];
+        for (error, is_error) in empty.chain(set.map(|error| (error, true))) {
+            for event in events {
+                let event = format!(r#"{{"error":{error},{}"#, &event[1..]);
                 let mut scanner = Scanner::sse(Provider::Other).for_answer();
-                scanner.push(format!("data: {event}\n\n{end}").as_bytes());
+                scanner.push(format!("data: {event}\n\n").as_bytes());
                 scanner.finish();
-                assert!(scanner.state().failure.is_none() && scanner.state().has_finished, "{event}");
+                assert_eq!(scanner.state().failure.is_some(), is_error, "{event}");
             }
+            let document = format!(r#"{{"error":{error},"choices":[{{"message":{{"content":"x"}}}}]}}"#);
+            let probed = probe::read(document.as_bytes(), Expected::Answer(Endpoint::Chat));
+            assert_eq!(matches!(probed, ProbeResult::Error(_)), is_error, "{document}");
         }
     }
 
