@@ -166,6 +166,9 @@ const REPLIES: &[Row] = &[
     ("xai_sentence_as_code", 403, &[], "E1003", FailureKind::Response, Momentary, None, None),
     ("xai_content", 403, &[], "E1001", ContentFilter, Momentary, None, Some("Forbidden")),
     ("other_array_of_strings", 429, &[], "E2001", FailureKind::Response, Momentary, None, None),
+    // text-generation-inference.
+    ("other_generation_failed", 424, &[], "E3001", FailureKind::Response, Momentary, None, Some("generation")),
+    ("other_generation_incomplete", 424, &[], "E3001", FailureKind::Response, Momentary, None, Some("incomplete_generation")),
     ("other_no_error_at_all", 500, &[], "E3001", FailureKind::Response, Momentary, None, None),
     ("other_quota_403", 403, &[], "E2002", FailureKind::Response, Spend, None, None),
 ];

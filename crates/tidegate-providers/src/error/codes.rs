@@ -108,7 +108,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "InternalServerException",
     ]),
     // Sent with status 424, which alone would be an error of the caller.
-    (Specificity::Exact, SERVER, &["ModelStreamErrorException"]),
+    (Specificity::Exact, SERVER, &["ModelStreamErrorException", "generation", "incomplete_generation"]),
 ];
 
 /// The entry of `code`, if there is one.
