@@ -36,7 +36,7 @@ fn from_body(body: &ParsedErrorBody<'_>, now: SystemTime) -> Option<RetryHint> {
     let field = body.resets.iter().copied().find_map(wait);
     let texts = || [&body.message, &body.upstream].into_iter().flatten();
     let message = texts().find_map(|text| message_wait::wait(text));
-    let message = message.or_else(|| texts().filter_map(|text| message_wait::moment(text)).find_map(wait));
+    let message = message.or_else(|| texts().flat_map(|text| message_wait::moments(text)).find_map(wait));
     match (field, message) {
         (Some(field), Some(message)) if message > field && message - field < ROUNDING => {
             Some(RetryHint::after(message, HintSource::Message))
@@ -146,6 +146,7 @@ mod tests {
             (r#"{"error":{"resets_at":"2020-11-05T12:00:00Z","retry_after_ms":9000}}"#, 9, HintSource::Body),
             (r#"{"error":{"retry_after_ms":"0","retry_after":"0s"},"retry_after":9}"#, 9, HintSource::Body),
             (r#"{"error":{"retry_after":0,"message":"retry in 0s; retry in 9s"}}"#, 9, HintSource::Message),
+            (r#"{"error":"until 2020-11-05T12:00:00Z, until 1793880009"}"#, 9, HintSource::Message),
             (
                 r#"{"error":{"message":"retry in 0s","metadata":{"raw":"retry in 9s"}}}"#,
                 9,
