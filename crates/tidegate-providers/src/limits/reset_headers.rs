@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use tidegate_core::{HintSource, LimitScope, Reset, RetryHint, server_time};
+use tidegate_core::{HintSource, LimitScope, ReportedLimits, Reset, RetryHint, server_time};
 
 use super::SHORT_WAIT;
 use crate::dialect::all_rules;
@@ -15,15 +15,28 @@ use crate::text::go_duration;
 /// not cause this rejection, and neither did a limit that has refilled already.
 pub(crate) fn hint(provider: Provider, headers: &HeaderMap, now: SystemTime) -> Option<RetryHint> {
     let now = server_time(headers, now);
-    let (wait, limit) = all_rules()
+    let exhausted = all_rules()
         .flat_map(|rules| rules.reset_headers)
         .filter(|limit| is_used_up(limit, headers))
-        .filter_map(|limit| Some((time_to_refill(limit, headers, now)?, limit)))
-        .filter(|(wait, _)| !wait.is_zero())
-        .max_by_key(|&(wait, _)| wait)?;
-    let is_daily = (limit.is_daily)(provider) && wait > SHORT_WAIT;
-    let scope = if is_daily { LimitScope::Daily } else { LimitScope::Momentary };
-    Some(RetryHint::after(wait, HintSource::Header(limit.reset)).with_scope(scope))
+        .filter_map(|limit| {
+            Some((time_to_refill(limit, headers, now)?, limit.reset, (limit.is_daily)(provider)))
+        })
+        .filter(|(wait, ..)| !wait.is_zero())
+        .max_by_key(|&(wait, ..)| wait);
+    let (wait, header, is_daily) = exhausted.or_else(|| of_plain(headers, now))?;
+    let scope = if is_daily && wait > SHORT_WAIT { LimitScope::Daily } else { LimitScope::Momentary };
+    Some(RetryHint::after(wait, HintSource::Header(header)).with_scope(scope))
+}
+
+/// The exhausted limit in headers of another form, such as the list of the IETF drafts: when it refills, the
+/// header, and whether it is a limit of a day or longer.
+fn of_plain(headers: &HeaderMap, now: SystemTime) -> Option<(Duration, &'static str, bool)> {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let limits = ReportedLimits::from_headers_with(headers, go_duration::reset);
+    let exhausted = limits.iter().filter(|(_, limit)| limit.remaining == Some(0));
+    let waits = exhausted
+        .filter_map(|(_, limit)| Some((limit.reset?.wait(now), "ratelimit", limit.period >= Some(DAY))));
+    waits.filter(|(wait, ..)| !wait.is_zero()).max_by_key(|&(wait, ..)| wait)
 }
 
 fn is_used_up(limit: &ResetHeaders, headers: &HeaderMap) -> bool {
@@ -48,6 +61,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::reported;
 
     const NOW: &str = "2026-11-05T12:00:00Z";
 
@@ -154,6 +168,69 @@ mod tests {
             ("anthropic-ratelimit-tokens-reset", "2126-11-05T12:00:00Z"),
         ];
         assert_eq!(wait_ms(&pairs), Some(RetryHint::MAX_WAIT.as_millis()));
+    }
+
+    /// Regression: limits that are followed on a success gave no hint on a 429.
+    #[test]
+    fn every_limit_that_is_reported_on_a_success_determines_the_wait_on_a_429() {
+        const NAMES: [&str; 15] = [
+            "x-ratelimit-*-requests",
+            "x-ratelimit-*-requests-second",
+            "x-ratelimit-*-requests-minute",
+            "x-ratelimit-*-requests-hour",
+            "x-ratelimit-*-requests-day",
+            "x-ratelimit-*-req-minute",
+            "x-ratelimit-*-req-day",
+            "x-ratelimit-*-tokens",
+            "x-ratelimit-*-tokens-second",
+            "x-ratelimit-*-tokens-minute",
+            "x-ratelimit-*-tokens-hour",
+            "x-ratelimit-*-tokens-day",
+            "x-ratelimit-*-requests_usage_based",
+            "x-ratelimit-*-tokens_usage_based",
+            "x-tokenlimit-*",
+        ];
+        const OTHERS: [&str; 4] =
+            ["x-ratelimit-*", "ratelimit-*", "ratelimit-*-tokens", "ratelimit-*-requests"];
+        for name in NAMES.into_iter().chain(OTHERS) {
+            let of = |state: &str| {
+                let pairs = [("remaining", state), ("reset", "433.5")];
+                let pair = |(kind, value): (&str, &str)| {
+                    let header: http::HeaderName = name.replace('*', kind).parse().unwrap();
+                    (header, value.parse().unwrap())
+                };
+                let headers: HeaderMap = pairs.map(pair).into_iter().collect();
+                assert!(!reported::read(Provider::Other, &headers).is_empty(), "{name}");
+                hint(Provider::Other, &headers, SystemTime::UNIX_EPOCH)
+            };
+            let hint = of("0").unwrap_or_else(|| panic!("{name}"));
+            let scope = if name.ends_with("-day") { LimitScope::Daily } else { LimitScope::Momentary };
+            let wait = Some(Duration::from_millis(433_500));
+            assert_eq!((hint.wait, hint.scope), (wait, scope), "{name}");
+            let HintSource::Header(header) = hint.source else { panic!("{name}") };
+            assert!(
+                NAMES.contains(&header.replace("reset", "*").as_str()) || OTHERS.contains(&name),
+                "{header}"
+            );
+            assert_eq!(of("1"), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_exhausted_limit_in_a_list_determines_the_wait() {
+        for (list, policy, ms, scope) in [
+            (r#""default";r=0;t=30"#, "", Some(30_000), LimitScope::Momentary),
+            (r#""default";r=0;t=30"#, r#""default";q=100;w=60"#, Some(30_000), LimitScope::Momentary),
+            (r#""day";r=0;t=7200"#, r#""day";q=100;w=86400"#, Some(7_200_000), LimitScope::Daily),
+            ("limit=100, remaining=0, reset=30", "100;w=60", Some(30_000), LimitScope::Momentary),
+            (r#""default";r=5;t=30"#, "", None, LimitScope::Momentary),
+            (r#""default";r=0;t=0"#, "", None, LimitScope::Momentary),
+            (r#""default";r=0"#, "", None, LimitScope::Momentary),
+        ] {
+            let got = read(Provider::Other, &[("ratelimit", list), ("ratelimit-policy", policy)]);
+            assert_eq!(got.and_then(|hint| hint.wait).map(|wait| wait.as_millis()), ms, "{list}");
+            assert_eq!(got.unwrap_or_default().scope, scope, "{list}");
+        }
     }
 
     // Pitfall P24 (docs/pitfalls.md).

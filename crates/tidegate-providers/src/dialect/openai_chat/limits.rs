@@ -8,7 +8,7 @@ use crate::dialect::limit_header::{LimitHeader, LimitHeaderKind, ResetFormat, Re
 use crate::provider::Provider;
 
 #[rustfmt::skip]
-pub(super) const RESET_HEADERS: [ResetHeaders; 9] = [
+pub(super) const RESET_HEADERS: [ResetHeaders; 18] = [
     // Groq counts requests per day, which the header name does not show.
     ResetHeaders {
         is_daily: |provider| matches!(provider, Provider::Groq),
@@ -17,12 +17,21 @@ pub(super) const RESET_HEADERS: [ResetHeaders; 9] = [
     ResetHeaders::new("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", ResetFormat::Delay),
     ResetHeaders::new("x-ratelimit-remaining-requests_usage_based", "x-ratelimit-reset-requests_usage_based", ResetFormat::Delay),
     ResetHeaders::new("x-ratelimit-remaining-tokens_usage_based", "x-ratelimit-reset-tokens_usage_based", ResetFormat::Delay),
+    ResetHeaders::new("x-ratelimit-remaining-requests-second", "x-ratelimit-reset-requests-second", ResetFormat::Delay),
+    ResetHeaders::new("x-ratelimit-remaining-requests-minute", "x-ratelimit-reset-requests-minute", ResetFormat::Delay),
+    ResetHeaders::new("x-ratelimit-remaining-requests-hour", "x-ratelimit-reset-requests-hour", ResetFormat::Delay),
     ResetHeaders::daily("x-ratelimit-remaining-requests-day", "x-ratelimit-reset-requests-day", ResetFormat::Delay),
+    ResetHeaders::new("x-ratelimit-remaining-tokens-second", "x-ratelimit-reset-tokens-second", ResetFormat::Delay),
+    ResetHeaders::new("x-ratelimit-remaining-tokens-minute", "x-ratelimit-reset-tokens-minute", ResetFormat::Delay),
+    ResetHeaders::new("x-ratelimit-remaining-tokens-hour", "x-ratelimit-reset-tokens-hour", ResetFormat::Delay),
+    ResetHeaders::daily("x-ratelimit-remaining-tokens-day", "x-ratelimit-reset-tokens-day", ResetFormat::Delay),
+    ResetHeaders::new("x-ratelimit-remaining-req-minute", "x-ratelimit-reset-req-minute", ResetFormat::Delay),
+    ResetHeaders::daily("x-ratelimit-remaining-req-day", "x-ratelimit-reset-req-day", ResetFormat::Delay),
+    ResetHeaders::new("x-tokenlimit-remaining", "x-tokenlimit-reset", ResetFormat::Delay),
     // Those of gateways and of servers with one limit.
     ResetHeaders::new("x-ratelimit-remaining", "x-ratelimit-reset", ResetFormat::Delay),
     ResetHeaders::new("x-rate-limit-remaining", "x-rate-limit-reset", ResetFormat::Delay),
     ResetHeaders::new("ratelimit-remaining", "ratelimit-reset", ResetFormat::Delay),
-    ResetHeaders::new("x-ratelimit-remaining-tokens-minute", "x-ratelimit-reset-tokens-minute", ResetFormat::Delay),
 ];
 
 pub(super) fn limit_header(provider: Provider, header: &str) -> Option<LimitHeader<'_>> {
