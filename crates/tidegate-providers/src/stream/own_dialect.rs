@@ -18,13 +18,14 @@ const MARKS: [&[u8]; 3] = [b"stop", b"done", b"generated_text"];
 pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let is_success =
         |json: &[u8]| probe::read(json, Expected::Answer(Endpoint::Unknown)) == ProbeResult::Success;
-    let is_token = matches!(FirstBytes::of(event.data), FirstBytes::Json(json) if is_success(json));
-    let mut may_end = is_token;
-    let _is_object = members(event.data, |key, value| {
-        if MARKS.contains(&key) {
-            may_end = !matches!(&event.data[value], b"false" | b"null");
-        }
+    let mut is_token = matches!(FirstBytes::of(event.data), FirstBytes::Json(json) if is_success(json));
+    let mut is_last = None;
+    let _is_object = members(event.data, |key, value| match &event.data[value] {
+        value if MARKS.contains(&key) => is_last = Some(!matches!(value, b"false" | b"null")),
+        // A document with this status is a response that is generated later.
+        br#""queued""# | br#""in_progress""# if key == b"status" => is_token = false,
+        _ => {}
     });
-    let end = if may_end { EndSignal::Allowed } else { EndSignal::None };
+    let end = if is_last.unwrap_or(is_token) { EndSignal::Allowed } else { EndSignal::None };
     ParsedEvent { is_token, end, ..ParsedEvent::default() }
 }
