@@ -11,7 +11,7 @@ use tidegate::provider::{Elapsed, ErrorBody, FailureKind, StreamOutcome, UsageMe
 use tidegate::{Error, Outcome, Payload};
 
 use super::Redactor;
-use super::responses_progress::ResponsesProgress;
+use super::responses_progress::{ResponsesProgress, is_complete};
 use crate::endpoint::Endpoint;
 use crate::error_format::error_body;
 use crate::open_calls::EndReason;
@@ -176,7 +176,7 @@ fn terminator(events: &[u8], endpoint: Endpoint) -> Option<usize> {
     // it.
     let is_end = match endpoint {
         Endpoint::Messages => last.len() < 256 && contains(b"message_stop"),
-        Endpoint::Responses => last.starts_with(b"event: response.completed"),
+        Endpoint::Responses => is_complete(last),
         _ => last.ends_with(b"[DONE]"),
     };
     is_end.then_some(start)
@@ -361,6 +361,15 @@ mod tests {
         let whole = "event: x\ndata: {\"type\":\"x\"}\n\nerror: busy\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
         let text = forwarded(&[Ok(whole), Err(FailureKind::InBand)], Endpoint::Messages).await;
         assert!(text.contains("event: error\ndata: {") && !text.contains("message_stop"), "{text}");
+        for end in [
+            "event: response.completed\ndata: {\"type\":\"response.completed\"}\n\n",
+            "data: {\"type\":\"response.completed\",\"response\":{}}\n\n",
+            "event:response.done\ndata: {\"type\":\"response.done\"}\r\n\r\n",
+        ] {
+            let whole: &'static str = format!("error: busy\n\n{end}").leak();
+            let text = forwarded(&[Ok(whole), Err(FailureKind::InBand)], Endpoint::Responses).await;
+            assert!(text.contains("event: error\ndata: {") && !text.contains("\"response."), "{text}");
+        }
     }
 
     #[tokio::test]

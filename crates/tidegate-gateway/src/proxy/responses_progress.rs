@@ -32,6 +32,19 @@ struct EventFields<'a> {
     response: Option<&'a RawValue>,
 }
 
+/// The types of the event that ends a stream which has not failed. Some servers end it with the last one.
+const COMPLETE: [&str; 3] = ["response.completed", "response.incomplete", "response.done"];
+
+/// Whether an event ends a stream as if it had not failed.
+pub(super) fn is_complete(event: &[u8]) -> bool {
+    let names_end = |text: &[u8]| COMPLETE.iter().any(|kind| text.trim_ascii() == kind.as_bytes());
+    event.split(|byte| matches!(byte, b'\n' | b'\r')).any(|line| match line.strip_prefix(b"data:") {
+        Some(data) => serde_json::from_slice::<EventFields<'_>>(data)
+            .is_ok_and(|event| event.kind.is_some_and(|kind| names_end(kind.as_bytes()))),
+        None => line.strip_prefix(b"event:").is_some_and(names_end),
+    })
+}
+
 impl ResponsesProgress {
     /// Reads whole lines of the stream.
     pub(super) fn observe(&mut self, lines: &[u8]) {
@@ -49,10 +62,8 @@ impl ResponsesProgress {
             return;
         };
         self.next_number = event.sequence_number.unwrap_or(self.next_number).saturating_add(1);
-        self.has_ended = matches!(
-            event.kind.as_deref(),
-            Some("response.completed" | "response.incomplete" | "response.failed")
-        );
+        self.has_ended =
+            event.kind.is_some_and(|kind| kind == "response.failed" || COMPLETE.contains(&&*kind));
         let response = event.response.map(RawValue::get).filter(|text| text.len() <= MAX_RESPONSE);
         if let (true, Some(text)) = (self.response.is_empty(), response) {
             self.response = serde_json::from_str(text).unwrap_or_default();
@@ -141,9 +152,11 @@ mod tests {
 
     #[test]
     fn a_response_that_has_ended_is_not_ended_again() {
-        let mut progress = ResponsesProgress::default();
-        progress.observe(b"data: {\"type\":\"response.failed\",\"sequence_number\":3}\n\n");
-        assert_eq!(progress.failed_event(ErrorCode::ServerError, "why"), None);
+        for kind in COMPLETE.into_iter().chain(["response.failed"]) {
+            let mut progress = ResponsesProgress::default();
+            progress.observe(format!("data: {{\"type\":\"{kind}\",\"sequence_number\":3}}\n\n").as_bytes());
+            assert_eq!(progress.failed_event(ErrorCode::ServerError, "why"), None, "{kind}");
+        }
     }
 
     proptest! {

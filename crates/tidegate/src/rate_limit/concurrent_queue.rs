@@ -74,6 +74,7 @@ impl ConcurrentQueue {
 
     /// Locks the queue, and charges what threads have admitted on credit. There is no credit until the lock
     /// is released.
+    #[inline]
     pub(super) fn lock(&self) -> LockedQueue<'_> {
         self.without_credits(unpoisoned(self.queue.lock()))
     }
@@ -98,6 +99,7 @@ impl ConcurrentQueue {
         Err(self.without_credits(queue))
     }
 
+    #[inline]
     fn without_credits<'a>(&self, mut queue: MutexGuard<'a, RateQueue>) -> LockedQueue<'a> {
         let RateQueue { limits, credits, .. } = &mut *queue;
         self.credits.close(credits, limits);
@@ -120,8 +122,11 @@ impl DerefMut for LockedQueue<'_> {
 }
 
 impl Drop for LockedQueue<'_> {
+    #[inline]
     fn drop(&mut self) {
-        self.granted = Wakers(std::mem::take(&mut self.queue.wakers));
+        if !self.queue.wakers.is_empty() {
+            self.granted = Wakers(std::mem::take(&mut self.queue.wakers));
+        }
     }
 }
 
