@@ -20,14 +20,7 @@ pub(super) struct ConcurrentQueue {
 }
 
 /// The queue, locked. When it is released, the calls that were granted meanwhile are woken, without the lock.
-pub(super) struct LockedQueue<'a> {
-    // The fields are dropped in this order.
-    queue: MutexGuard<'a, RateQueue>,
-    granted: Wakers,
-}
-
-#[derive(Default)]
-struct Wakers(Vec<Waker>);
+pub(super) struct LockedQueue<'a>(Option<MutexGuard<'a, RateQueue>>);
 
 /// The certain calls of a limit that is off.
 const ALL_CALLS: u32 = u32::MAX;
@@ -103,35 +96,32 @@ impl ConcurrentQueue {
     fn without_credits<'a>(&self, mut queue: MutexGuard<'a, RateQueue>) -> LockedQueue<'a> {
         let RateQueue { limits, credits, .. } = &mut *queue;
         self.credits.close(credits, limits);
-        LockedQueue { queue, granted: Wakers::default() }
+        LockedQueue(Some(queue))
     }
 }
 
 impl Deref for LockedQueue<'_> {
     type Target = RateQueue;
 
+    #[inline]
     fn deref(&self) -> &RateQueue {
-        &self.queue
+        self.0.as_ref().expect("taken by the drop alone")
     }
 }
 
 impl DerefMut for LockedQueue<'_> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut RateQueue {
-        &mut self.queue
+        self.0.as_mut().expect("taken by the drop alone")
     }
 }
 
 impl Drop for LockedQueue<'_> {
     #[inline]
     fn drop(&mut self) {
-        if !self.queue.wakers.is_empty() {
-            self.granted = Wakers(std::mem::take(&mut self.queue.wakers));
-        }
-    }
-}
-
-impl Drop for Wakers {
-    fn drop(&mut self) {
-        self.0.drain(..).for_each(Waker::wake);
+        let Some(mut queue) = self.0.take().filter(|queue| !queue.wakers.is_empty()) else { return };
+        let granted = std::mem::take(&mut queue.wakers);
+        drop(queue);
+        granted.into_iter().for_each(Waker::wake);
     }
 }
