@@ -355,7 +355,7 @@ impl AttemptGuard for AttemptGuards {
     }
 
     fn on_error(self, error: &Error, outcome: &Outcome) {
-        // That a deadline left less time than answers take is no failure of the provider.
+        // That a deadline left less time than heads take is no failure of the provider.
         let is_neutral = self.permit.had_too_little_time(error);
         self.circuit_breaker.on_error(error, if is_neutral { &Outcome::Neutral } else { outcome });
         self.reservation.on_error(error, outcome);

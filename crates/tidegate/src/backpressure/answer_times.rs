@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 /// The times of recent answers, from the permit to the end of the body. Only calls that were queued are
 /// measured, so that a limit that is not reached costs nothing.
 #[derive(Debug, Default)]
-pub(super) struct AnswerTimes(Option<Box<RecentTimes>>);
+pub(super) struct AnswerTimes(Option<Box<RecentAnswers>>);
 
-/// The time of one answer.
+/// The time of one answer, or of a part of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum AnswerTime {
+    /// Until the head of a successful response.
+    Head(Duration),
     /// Until its end.
     Whole(Duration),
     /// Until a timeout ended it.
@@ -17,17 +19,23 @@ pub(super) enum AnswerTime {
 }
 
 /// The times of the latest answers. Boxed, because most limits have none.
-#[derive(Debug)]
-struct RecentTimes {
-    times: [AnswerTime; SAMPLES],
-    recorded: usize,
-    /// The typical time of all answers.
+#[derive(Debug, Default)]
+struct RecentAnswers {
+    /// Of answers that were cut off, the expected times.
+    all: RecentTimes,
+    /// The typical time of all answers, which is read more often than it changes.
     typical: Duration,
-    /// The typical time of the answers that were not cut off; as long as there are none, that of earlier
-    /// ones.
-    typical_whole: Duration,
-    /// When the latest answer ended.
-    latest: Instant,
+    whole: RecentTimes,
+    heads: RecentTimes,
+}
+
+/// The latest times of one kind, in a ring.
+#[derive(Debug, Default)]
+struct RecentTimes {
+    times: [Duration; SAMPLES],
+    len: usize,
+    next: usize,
+    latest: Option<Instant>,
 }
 
 /// The number of answers that count.
@@ -39,8 +47,8 @@ const LONGER: usize = 8;
 /// What is added, as a part of the time: in a long queue every call starts at the last moment.
 const MARGIN: u32 = 16;
 
-/// For how long the times are valid after the latest answer, and as a multiple of the typical time. Older
-/// ones might keep calls from waiting for a provider that has become faster. Times that were cut off are
+/// For how long the times are valid after the latest of their kind, and as a multiple of the typical time.
+/// Older ones might keep calls from waiting for a provider that has become faster. Times that were cut off are
 /// guesses, and valid for the first of both only: where they leave no call enough time, there are no further
 /// ones to correct them.
 const VALID_FOR: Duration = Duration::from_secs(30);
@@ -48,81 +56,63 @@ const VALID_TIMES: u32 = 4;
 
 impl AnswerTimes {
     pub(super) fn record(&mut self, time: AnswerTime, now: Instant) {
-        let recent = self.0.get_or_insert_with(|| Box::new(RecentTimes::new(now)));
-        recent.times[recent.recorded % SAMPLES] = time;
-        recent.recorded = recent.recorded.wrapping_add(1).max(1);
-        recent.latest = now;
-        let times = &recent.times[..recent.recorded.min(SAMPLES)];
-        recent.typical = typical_of(times.iter().map(|time| time.expected())).unwrap_or_default();
-        recent.typical_whole =
-            typical_of(times.iter().filter_map(|time| time.whole())).unwrap_or(recent.typical_whole);
+        let recent = self.0.get_or_insert_default();
+        let expected = match time {
+            AnswerTime::Head(time) => return recent.heads.record(time, now),
+            AnswerTime::Whole(time) => {
+                recent.whole.record(time, now);
+                time
+            }
+            // If it counted as its time until then, the typical time could never grow beyond the time that is
+            // left for answers.
+            AnswerTime::CutOff(time) => time.saturating_mul(3) / 2,
+        };
+        recent.all.record(expected, now);
+        recent.typical = recent.all.typical();
     }
 
     /// The time within which most answers end; zero if it is unknown.
     pub(super) fn typical(&self, now: Instant) -> Duration {
-        let typical = self.valid(now).map_or(Duration::ZERO, |recent| recent.typical_at(now));
+        let Some(recent) = &self.0 else { return Duration::ZERO };
+        let is_recent = recent.all.age(now).is_some_and(|age| age <= VALID_FOR);
+        let typical = if is_recent { recent.typical } else { recent.whole.typical_at(now) };
         typical.saturating_add(typical / MARGIN)
     }
 
-    /// The time within which most answers end that are not cut off; zero if it is unknown. An attempt that
-    /// had this time had its share: otherwise a provider that hangs would have no failures.
-    pub(super) fn typical_whole(&self, now: Instant) -> Duration {
-        self.valid(now).map_or(Duration::ZERO, |recent| recent.typical_whole)
-    }
-
-    fn valid(&self, now: Instant) -> Option<&RecentTimes> {
-        let recent = self.0.as_deref()?;
-        let age = now.saturating_duration_since(recent.latest);
-        (age <= VALID_FOR.max(recent.typical_whole.saturating_mul(VALID_TIMES))).then_some(recent)
+    /// The time within which most heads of successful responses arrive; zero if it is unknown. An attempt
+    /// that had this time before its head had its share. Attempts that were cut off do not prolong it:
+    /// otherwise a provider that hangs would have no failures.
+    pub(super) fn typical_head(&self, now: Instant) -> Duration {
+        self.0.as_ref().map_or(Duration::ZERO, |recent| recent.heads.typical_at(now))
     }
 }
 
 impl RecentTimes {
-    fn new(latest: Instant) -> Self {
-        let none = AnswerTime::Whole(Duration::ZERO);
-        Self {
-            times: [none; SAMPLES],
-            recorded: 0,
-            typical: Duration::ZERO,
-            typical_whole: Duration::ZERO,
-            latest,
-        }
+    fn record(&mut self, time: Duration, now: Instant) {
+        self.times[self.next] = time;
+        self.next = (self.next + 1) % SAMPLES;
+        self.len = SAMPLES.min(self.len + 1);
+        self.latest = Some(now);
     }
 
+    fn age(&self, now: Instant) -> Option<Duration> {
+        self.latest.map(|latest| now.saturating_duration_since(latest))
+    }
+
+    /// The typical time, which one in [`LONGER`] exceeds; zero without any.
+    fn typical(&self) -> Duration {
+        let mut times = self.times;
+        let sorted = &mut times[..self.len];
+        sorted.sort_unstable();
+        sorted.get((self.len - self.len / LONGER).wrapping_sub(1)).copied().unwrap_or_default()
+    }
+
+    /// The typical time, if it is valid at `now`; zero if it is not.
     fn typical_at(&self, now: Instant) -> Duration {
-        let is_recent = now.saturating_duration_since(self.latest) <= VALID_FOR;
-        if is_recent { self.typical } else { self.typical_whole }
+        let typical = self.typical();
+        let valid_for = VALID_FOR.max(typical.saturating_mul(VALID_TIMES));
+        if self.age(now).is_some_and(|age| age <= valid_for) { typical } else { Duration::ZERO }
     }
-}
-
-impl AnswerTime {
-    /// The time that the answer has taken or would have. If one that was cut off counted as its time until
-    /// then, the typical time could never grow beyond the time that is left for answers.
-    fn expected(self) -> Duration {
-        match self {
-            Self::Whole(time) => time,
-            Self::CutOff(time) => time.saturating_mul(3) / 2,
-        }
-    }
-
-    fn whole(self) -> Option<Duration> {
-        match self {
-            Self::Whole(time) => Some(time),
-            Self::CutOff(_) => None,
-        }
-    }
-}
-
-/// The typical one of these times, which one in [`LONGER`] exceeds.
-fn typical_of(times: impl Iterator<Item = Duration>) -> Option<Duration> {
-    let (mut sorted, mut len) = ([Duration::ZERO; SAMPLES], 0);
-    for (place, time) in sorted.iter_mut().zip(times) {
-        *place = time;
-        len += 1;
-    }
-    let sorted = &mut sorted[..len];
-    sorted.sort_unstable();
-    sorted.get((len - len / LONGER).wrapping_sub(1)).copied()
 }
 
 #[cfg(test)]
@@ -148,9 +138,9 @@ mod tests {
     fn answers_that_are_cut_off_would_have_taken_longer() {
         let (mut times, now) = (AnswerTimes::default(), Instant::now());
         times.record(AnswerTime::CutOff(10 * SECOND), now);
-        assert_eq!((times.typical(now), times.typical_whole(now)), (SECOND * 255 / 16, Duration::ZERO));
+        assert_eq!(times.typical(now), SECOND * 255 / 16);
         times.record(AnswerTime::Whole(2 * SECOND), now);
-        assert_eq!((times.typical(now), times.typical_whole(now)), (SECOND * 255 / 16, 2 * SECOND));
+        assert_eq!(times.typical(now), SECOND * 255 / 16);
     }
 
     #[test]
@@ -178,12 +168,28 @@ mod tests {
     }
 
     /// Regression: where all recent answers were cut off, a deadline of milliseconds was a failure of the
-    /// provider.
+    /// provider. Later, a provider that had begun to hang had no failures for ever.
     #[test]
-    fn the_time_of_whole_answers_stays_when_all_recent_ones_were_cut_off() {
-        let (mut times, now) = (AnswerTimes::default(), Instant::now());
-        times.record(AnswerTime::Whole(2 * SECOND), now);
-        (0..100).for_each(|_| times.record(AnswerTime::CutOff(SECOND / 20), now));
-        assert_eq!(times.typical_whole(now), 2 * SECOND);
+    fn the_time_of_heads_stays_for_a_while_when_all_recent_answers_were_cut_off() {
+        for (head, valid_for) in [(2, 30), (20, 80)] {
+            let (mut times, start) = (AnswerTimes::default(), Instant::now());
+            times.record(AnswerTime::Head(head * SECOND), start);
+            times.record(AnswerTime::Whole(300 * SECOND), start);
+            for second in 0..=valid_for {
+                times.record(AnswerTime::CutOff(SECOND / 20), start + second * SECOND);
+                assert_eq!(times.typical_head(start + second * SECOND), head * SECOND, "{second} s");
+            }
+            assert_eq!(times.typical_head(start + (valid_for + 1) * SECOND), Duration::ZERO);
+        }
+    }
+
+    /// Regression: answers that were cut off kept the time of whole ones valid.
+    #[test]
+    fn whole_times_are_dated_by_the_latest_whole_answer() {
+        let (mut times, start) = (AnswerTimes::default(), Instant::now());
+        times.record(AnswerTime::Whole(16 * SECOND), start);
+        times.record(AnswerTime::CutOff(SECOND), start + 60 * SECOND);
+        assert_eq!(times.typical(start + 64 * SECOND), 17 * SECOND);
+        assert_eq!(times.typical(start + 91 * SECOND), Duration::ZERO);
     }
 }

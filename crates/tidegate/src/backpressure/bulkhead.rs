@@ -70,7 +70,7 @@ impl Bulkhead {
         }
     }
 
-    /// Records the time of an answer.
+    /// Records the time of an answer, or of its head.
     pub(super) fn record_answer(&self, time: AnswerTime, now: Instant) {
         unpoisoned(self.answer_times.lock()).record(time, now);
     }
@@ -80,9 +80,9 @@ impl Bulkhead {
         unpoisoned(self.answer_times.lock()).typical(now)
     }
 
-    /// The time that most answers that were not cut off took at most; zero if it is unknown.
-    pub(super) fn whole_answer_time(&self, now: Instant) -> Duration {
-        unpoisoned(self.answer_times.lock()).typical_whole(now)
+    /// The time that most heads of successful responses take at most; zero if it is unknown.
+    pub(super) fn head_time(&self, now: Instant) -> Duration {
+        unpoisoned(self.answer_times.lock()).typical_head(now)
     }
 
     /// Changes a fixed limit.

@@ -64,11 +64,12 @@ impl Permit {
         self.limit.as_ref().map_or(Duration::ZERO, |limit| limit.0.answer_time(clock::now()))
     }
 
-    /// Whether the attempt ended at the deadline of its call, and had less time until then than answers take.
+    /// Whether the attempt ended at the deadline of its call before its head, and had less time until then
+    /// than heads take.
     pub(crate) fn had_too_little_time(&self, error: &Error) -> bool {
         let Some(limit) = &self.limit else { return false };
         let elapsed = error.downcast_ref::<Elapsed>().filter(|elapsed| elapsed.clock() == Clock::Deadline);
-        elapsed.is_some_and(|elapsed| elapsed.limit() < limit.0.whole_answer_time(clock::now()))
+        elapsed.is_some_and(|elapsed| elapsed.limit() < limit.0.head_time(clock::now()))
     }
 
     /// Records the outcome at the response head, or of the error in its place.
@@ -77,8 +78,12 @@ impl Permit {
         match outcome {
             // The body may still fail, so the measurements are kept.
             Outcome::Success => {
-                call.answered = Some(clock::now());
-                let bytes = call.bytes;
+                let now = clock::now();
+                call.answered = Some(now);
+                let (bytes, time) = (call.bytes, now.saturating_duration_since(call.started));
+                if let Some(limit) = &self.limit {
+                    limit.0.record_answer(AnswerTime::Head(time), now);
+                }
                 self.record(SampleOutcome::Success { bytes });
             }
             Outcome::Failure(failure) => {

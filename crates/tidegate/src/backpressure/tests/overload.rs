@@ -13,7 +13,10 @@ use tower::{Layer, ServiceExt};
 use super::super::{Aimd, BackpressureLayer};
 use crate::circuit_breaker::State;
 use crate::testing::{SECOND, of_tenant, rejection, request, request_with, strict, with_deadline};
-use crate::{CircuitBreakerLayer, Error, Payload, Rejection, RejectionReason, ResilienceBuilder};
+use crate::{
+    CircuitBreakerLayer, Error, FallbackLayer, Payload, Rejection, RejectionReason, ResilienceBuilder,
+    RetryLayer,
+};
 
 /// The number of calls that a provider with fifty places answers, at so many calls per second for five
 /// minutes. An answer takes `time` of the number of its call. Deadlines are half a minute away.
@@ -187,4 +190,62 @@ async fn a_deadline_that_leaves_less_time_than_answers_take_lowers_no_limit() {
         send(2 * SECOND).await.unwrap_err();
     }
     assert_eq!(handle.limit(), before);
+}
+
+/// Pitfall P08 (docs/pitfalls.md): where streams outlast the deadline of their head, a provider that hangs had
+/// no failures. Where heads take longer than deadlines allow, those that time out do not excuse each other for
+/// ever.
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_hangs_before_its_head_opens_the_circuit() {
+    for (head, end, deadline, calls) in [(1, 27, 20, 5), (19, 27, 20, 5), (1, 300, 2, 5), (25, 25, 20, 10)] {
+        let (inner, provider) = strict();
+        let circuit = CircuitBreakerLayer::new();
+        let handle = circuit.handle();
+        let service = ResilienceBuilder::new("p/m")
+            .backpressure(BackpressureLayer::max_inflight(20).adaptive(Aimd::new()))
+            .circuit_breaker(circuit)
+            .service(inner);
+        let send = async |time: Duration| {
+            let request = with_deadline(request(), time);
+            service.clone().oneshot(request).await?.into_body().collect().await.map_err(Error::boxed)
+        };
+        provider.otherwise(Answer::status(200).after(head * SECOND).pause((end - head) * SECOND).frame("{}"));
+        for _ in 0..3 {
+            send(600 * SECOND).await.unwrap();
+        }
+        provider.otherwise(Answer::hang());
+        for _ in 0..calls {
+            assert_eq!(handle.state(), State::Closed);
+            send(deadline * SECOND).await.unwrap_err();
+        }
+        assert_eq!(handle.state(), State::Open, "heads after {head} s, ends after {end} s");
+    }
+}
+
+/// The same with a deadline of the head that leaves time for a fallback.
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_hangs_into_the_reserve_of_a_fallback_opens_the_circuit() {
+    let ((inner, provider), (second, other)) = (strict(), strict());
+    let circuit = CircuitBreakerLayer::new();
+    let handle = circuit.handle();
+    let service = ResilienceBuilder::new("p/m")
+        .backpressure(BackpressureLayer::max_inflight(20).adaptive(Aimd::new()))
+        .circuit_breaker(circuit)
+        .retry(RetryLayer::exponential().reserve_for_fallback(10 * SECOND))
+        .total_timeout(30 * SECOND)
+        .fallback(FallbackLayer::new().then("other", ResilienceBuilder::new("other").service(second)))
+        .service(inner);
+    let send = async || service.clone().oneshot(request()).await?.into_body().collect().await;
+    let event = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";
+    let stream = Answer::status(200).header("content-type", "text/event-stream").after(SECOND);
+    provider.otherwise(stream.frame(event).pause(26 * SECOND).frame("data: [DONE]\n\n"));
+    other.otherwise(Answer::status(200));
+    for _ in 0..3 {
+        send().await.unwrap();
+    }
+    provider.otherwise(Answer::hang());
+    for number in 1..=5 {
+        send().await.unwrap();
+        assert_eq!((handle.state() == State::Open, other.calls()), (number == 5, number));
+    }
 }
