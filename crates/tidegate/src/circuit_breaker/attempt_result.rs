@@ -11,6 +11,8 @@ pub(super) enum AttemptResult {
     Failure(ErrorCode, Option<Duration>),
     /// The quota is exhausted; with the time until it is available again.
     Quota(Option<Duration>),
+    /// A failure that does not count, with the wait that the provider sent.
+    Uncounted(Duration),
     Neutral,
 }
 
@@ -48,6 +50,15 @@ impl AttemptResult {
         match self {
             Self::Failure(code, _) => Some(code),
             Self::Quota(_) => Some(ErrorCode::QuotaExhausted),
+            Self::Success | Self::Uncounted(_) | Self::Neutral => None,
+        }
+    }
+
+    /// The wait that the provider sent.
+    pub(super) fn wait(self) -> Option<Duration> {
+        match self {
+            Self::Failure(_, wait) | Self::Quota(wait) => wait.filter(|wait| !wait.is_zero()),
+            Self::Uncounted(wait) => Some(wait),
             Self::Success | Self::Neutral => None,
         }
     }

@@ -141,7 +141,9 @@ impl AdmittedCall {
         }
         if let Some(admission) = self.admission {
             let result = match result {
-                AttemptResult::Failure(..) if self.ignores_failure => AttemptResult::Neutral,
+                AttemptResult::Failure(..) if self.ignores_failure => {
+                    result.wait().map_or(AttemptResult::Neutral, AttemptResult::Uncounted)
+                }
                 result => result,
             };
             self.circuit.record(admission, result, latency);

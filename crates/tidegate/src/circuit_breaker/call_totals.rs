@@ -105,7 +105,7 @@ impl CallTotals {
                 self.failure_streak.fetch_add(1, Ordering::Relaxed);
                 self.successes_before.store(self.sum(|shard| &shard.successes), Ordering::Relaxed);
             }
-            AttemptResult::Neutral => {
+            AttemptResult::Uncounted(_) | AttemptResult::Neutral => {
                 shard.neutral.fetch_add(1, Ordering::Relaxed);
                 return;
             }
@@ -191,7 +191,7 @@ mod tests {
                         expected.consecutive_failures += 1;
                         expected.consecutive_successes = 0;
                     }
-                    AttemptResult::Neutral => expected.neutral += 1,
+                    _ => expected.neutral += 1,
                 }
             }
             let average = latencies.iter().sum::<Duration>().as_nanos().checked_div(latencies.len() as u128);

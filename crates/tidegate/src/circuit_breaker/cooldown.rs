@@ -20,15 +20,8 @@ pub(super) struct Cooldown {
 impl Cooldown {
     /// How long the circuit stays open from now. `random` is from 0 to 1.
     ///
-    /// A wait that the provider sent is never shortened, not even by the cap. Jitter is added on top of such
-    /// a wait and of the cap as well: clients that got the same wait must not all come back at once.
-    pub(super) fn next_cooldown(
-        &mut self,
-        retry_after: Option<Duration>,
-        settings: &Settings,
-        now: Instant,
-        random: f64,
-    ) -> Duration {
+    /// Jitter is added on top of the cap as well: clients that fail together must not all come back at once.
+    pub(super) fn next_cooldown(&mut self, settings: &Settings, now: Instant, random: f64) -> Duration {
         if self.has_decayed(now) {
             self.consecutive_openings = 0;
         }
@@ -37,7 +30,7 @@ impl Cooldown {
         self.last_base = scaled(settings.cooldown, growth).min(settings.longest_cooldown());
         self.consecutive_openings = self.consecutive_openings.saturating_add(1);
         self.closed_at = None;
-        jittered(self.last_base.max(retry_after.unwrap_or_default()), settings, random)
+        jittered(self.last_base, settings, random)
     }
 
     /// The circuit opens for a reason that carries no information about the provider's health. This open time

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Every change of state begins a new generation. A result carries the generation in which its attempt was
-//! admitted. A result of an earlier generation changes nothing. Nothing counts while a state is forced.
+//! admitted. A result of an earlier generation changes nothing, but for the end of an open circuit: a wait
+//! that the provider sends is never shortened. Nothing counts while a state is forced.
 
 mod sharing;
 
@@ -47,6 +48,8 @@ pub(super) struct Circuit {
     /// When the latest call of the closed circuit ended.
     last_result: Option<Instant>,
     cooldown: Cooldown,
+    /// The latest end of the waits that the provider has sent since the latest success, with their jitter.
+    reported_end: Option<Instant>,
     last_transition: Option<Transition>,
     last_failure: Option<(ErrorCode, Instant)>,
     /// When the circuit was closed for the last time, unless it is closed now.
@@ -72,6 +75,7 @@ impl Circuit {
             statistics: CircuitStatistics::new(&settings),
             last_result: None,
             cooldown: Cooldown::default(),
+            reported_end: None,
             last_transition: None,
             last_failure: None,
             not_closed_since: None,
@@ -93,7 +97,9 @@ impl Circuit {
     /// Whether every call is admitted and a success would change nothing.
     pub(super) fn ignores_success(&self) -> bool {
         match self.phase {
-            Phase::Closed { ramp_up: None } => self.statistics.ignores_success(),
+            Phase::Closed { ramp_up: None } => {
+                self.reported_end.is_none() && self.statistics.ignores_success()
+            }
             Phase::Forced { open } => !open,
             Phase::Closed { ramp_up: Some(_) } | Phase::Open { .. } | Phase::HalfOpen { .. } => false,
         }
@@ -107,6 +113,7 @@ impl Circuit {
     /// Records successes that were deferred in this generation.
     pub(super) fn record_successes(&mut self, calls: u64, now: Instant) {
         self.last_result = Some(now);
+        self.reported_end = None;
         self.statistics.record_successes(calls);
     }
 
@@ -125,7 +132,8 @@ impl Circuit {
             Phase::Closed { ramp_up } => ramp_up.as_ref().is_none_or(|ramp_up| ramp_up.is_over(now)),
             Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => false,
         };
-        is_closed && self.cooldown.has_decayed(now) && self.statistics.is_clean(now)
+        let has_waited = self.reported_end.is_none_or(|end| now >= end);
+        is_closed && has_waited && self.cooldown.has_decayed(now) && self.statistics.is_clean(now)
     }
 
     /// The state at `now`. An open circuit is half-open once its cooldown has passed, even before the
@@ -213,28 +221,33 @@ impl Circuit {
         now: Instant,
         random: f64,
     ) {
+        let reported = result.wait().map(|wait| self.jittered_end(wait, now, random));
+        if let (Phase::Open { until, .. }, Some(end)) = (&mut self.phase, reported) {
+            *until = end.max(*until);
+        }
         // An open circuit admits no call, so its generation has no results.
         let ignores_results = matches!(self.phase, Phase::Open { .. } | Phase::Forced { .. });
         if admission.generation != self.generation || ignores_results {
             return;
         }
-        let retry_after = match result {
-            AttemptResult::Failure(_, retry_after) => retry_after,
-            AttemptResult::Quota(retry_after) => retry_after.filter(|wait| !wait.is_zero()),
-            AttemptResult::Success | AttemptResult::Neutral => None,
-        };
+        self.reported_end = reported.max(self.reported_end);
         self.last_failure = result.error_code().map(|code| (code, now)).or(self.last_failure);
         if let Some(shared) = self.statistics.shared() {
-            shared.note_retry_after(retry_after);
+            shared.note_retry_after(result.wait());
         }
         if let AttemptResult::Quota(_) = result {
             self.cooldown.on_quota_opening(now);
-            let wait = retry_after.unwrap_or(self.settings.quota_cooldown);
-            self.open(jittered(wait, &self.settings, random), Reason::Quota, now);
+            let wait = result.wait().unwrap_or(self.settings.quota_cooldown);
+            self.open(self.jittered_end(wait, now, random), RejectionCause::Quota, Reason::Quota, now);
         } else if let Some(reason) = self.evaluate(admission, result, latency, now) {
-            let wait = self.cooldown.next_cooldown(retry_after, &self.settings, now, random);
-            self.open(wait, reason, now);
+            self.open_for_cooldown(reason, now, random);
         }
+    }
+
+    /// The end of a wait of the provider, with jitter: clients that got the same wait must not all come back at
+    /// once.
+    fn jittered_end(&self, wait: Duration, now: Instant, random: f64) -> Instant {
+        Deadline::after(jittered(wait, &self.settings, random), now).instant()
     }
 
     /// The reason to open the circuit, if the result is one.
@@ -260,9 +273,10 @@ impl Circuit {
             AttemptResult::Failure(code, _) => statistics.record_failure(code, settings, now),
             AttemptResult::Success => {
                 statistics.record_success(now);
+                self.reported_end = None;
                 None
             }
-            AttemptResult::Neutral | AttemptResult::Quota(_) => None,
+            AttemptResult::Neutral | AttemptResult::Uncounted(_) | AttemptResult::Quota(_) => None,
         };
         let slow = match latency {
             Latency::Slow | Latency::Fast => {
@@ -291,7 +305,10 @@ impl Circuit {
             (AttemptResult::Failure(code, _), _) if in_time || probe.is_none() => {
                 return Some(Reason::ProbeFailed(code));
             }
-            (AttemptResult::Success | AttemptResult::Neutral, Latency::Slow) => {
+            (
+                AttemptResult::Success | AttemptResult::Uncounted(_) | AttemptResult::Neutral,
+                Latency::Slow,
+            ) => {
                 return in_time.then_some(Reason::ProbeSlow);
             }
             (AttemptResult::Success, _) if probe.is_some() => probes.successes += 1,
@@ -299,6 +316,7 @@ impl Circuit {
                 AttemptResult::Success
                 | AttemptResult::Failure(..)
                 | AttemptResult::Neutral
+                | AttemptResult::Uncounted(_)
                 | AttemptResult::Quota(_),
                 _,
             ) => {}
@@ -391,17 +409,21 @@ impl Circuit {
 
     fn close(&mut self, ramp_up: Option<RampUp>, reason: Reason, now: Instant) {
         self.statistics.clear(now);
+        self.reported_end = None;
         self.cooldown.on_close(now);
         self.transition_to(Phase::Closed { ramp_up }, reason, now);
     }
 
-    fn open(&mut self, cooldown: Duration, reason: Reason, now: Instant) {
-        let cause = if reason == Reason::Quota { RejectionCause::Quota } else { RejectionCause::Failing };
-        self.transition_to(
-            Phase::Open { until: Deadline::after(cooldown, now).instant(), cause },
-            reason,
-            now,
-        );
+    /// Opens the circuit for the next cooldown.
+    fn open_for_cooldown(&mut self, reason: Reason, now: Instant, random: f64) {
+        let cooldown = self.cooldown.next_cooldown(&self.settings, now, random);
+        self.open(Deadline::after(cooldown, now).instant(), RejectionCause::Failing, reason, now);
+    }
+
+    /// Opens the circuit until `end`, and until every wait has passed that the provider has sent.
+    fn open(&mut self, end: Instant, cause: RejectionCause, reason: Reason, now: Instant) {
+        let until = self.reported_end.map_or(end, |reported| reported.max(end));
+        self.transition_to(Phase::Open { until, cause }, reason, now);
     }
 
     fn transition_to(&mut self, phase: Phase, reason: Reason, now: Instant) {

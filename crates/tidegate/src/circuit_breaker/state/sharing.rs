@@ -85,8 +85,9 @@ impl Circuit {
     ) {
         let reason = self.statistics.on_reply(sent, reply, &self.settings, now);
         if let (Some(reason), Phase::Closed { .. }) = (reason, &self.phase) {
-            let wait = self.cooldown.next_cooldown(sent.calls.retry_after, &self.settings, now, random);
-            self.open(wait, reason, now);
+            let reported = sent.calls.retry_after.map(|wait| self.jittered_end(wait, now, random));
+            self.reported_end = reported.max(self.reported_end);
+            self.open_for_cooldown(reason, now, random);
         }
     }
 
@@ -121,7 +122,7 @@ impl Circuit {
             Phase::Open { until, .. } => *until = end.max(*until),
             Phase::Closed { .. } | Phase::HalfOpen { .. } => {
                 let cause = if is_quota { RejectionCause::Quota } else { RejectionCause::Failing };
-                self.transition_to(Phase::Open { until: end, cause }, Reason::OpenElsewhere, now);
+                self.open(end, cause, Reason::OpenElsewhere, now);
             }
         }
     }

@@ -120,3 +120,60 @@ fn an_exhausted_quota_does_not_count_as_a_healthy_time() {
     circuit.call(FAILURE, Latency::Unknown, now);
     assert_eq!(circuit.cooldown_remaining(now), Some(40 * SECOND));
 }
+
+/// Pitfall P28 (docs/pitfalls.md): the waits of the failures before the one that opens the circuit were lost.
+#[test]
+fn the_latest_wait_of_a_streak_applies() {
+    let quota = AttemptResult::Quota;
+    let success = AttemptResult::Success;
+    let waits = |seconds: u32| failure_with_hint(seconds * SECOND);
+    for (results, seconds) in [
+        (vec![waits(300), FAILURE, FAILURE], 300),
+        (vec![waits(300), waits(40), waits(20)], 300),
+        (vec![waits(5), FAILURE, FAILURE], 10),
+        (vec![waits(300), quota(None)], 300),
+        (vec![waits(300), quota(Some(20 * SECOND))], 300),
+        (vec![waits(300), success, FAILURE, FAILURE, FAILURE], 10),
+        (vec![waits(300), success, quota(Some(20 * SECOND))], 20),
+    ] {
+        let (mut circuit, now) = (circuit(|_| ()), Instant::now());
+        results.iter().for_each(|result| circuit.call(*result, Latency::Unknown, now));
+        assert_eq!(circuit.cooldown_remaining(now), Some(seconds * SECOND), "{results:?}");
+    }
+}
+
+proptest! {
+    /// Pitfall P28 (docs/pitfalls.md): a wait that arrives when the circuit is open was lost.
+    #[test]
+    fn an_open_circuit_outlasts_every_wait_that_the_provider_sent(
+        failures in prop::collection::vec((0u64..9, prop::option::of(1u64..400), any::<bool>()), 4..20),
+        ratio in prop_oneof![Just(0.0), 0.0f64..1.0], random in 0.0f64..1.0,
+    ) {
+        let mut circuit = circuit(|settings| settings.cooldown_jitter = ratio);
+        let start = Instant::now();
+        let admissions = Vec::from_iter(failures.iter().map(|_| circuit.admit(start).unwrap()));
+        let (mut now, mut end, mut has_opened) = (start, start, false);
+        for ((seconds, wait, is_quota), admission) in failures.into_iter().zip(admissions) {
+            let wait = wait.map(Duration::from_secs);
+            let result = match is_quota {
+                true => AttemptResult::Quota(wait),
+                false => AttemptResult::Failure(ErrorCode::Overloaded, wait),
+            };
+            now += Duration::from_secs(seconds);
+            circuit.record(admission, result, Latency::Unknown, now, random);
+            let opens = !has_opened && circuit.state(now) == State::Open;
+            has_opened |= opens;
+            let own = opens.then_some(if is_quota && wait.is_none() { 60 * SECOND } else { 10 * SECOND });
+            let own = own.filter(|_| !is_quota || wait.is_none());
+            for wait in [wait, own].into_iter().flatten() {
+                end = end.max(now + wait + wait.mul_f64(ratio * random));
+            }
+            if has_opened {
+                let expected = end.saturating_duration_since(now);
+                let open = circuit.cooldown_remaining(now).unwrap_or_default();
+                prop_assert!(open.abs_diff(expected) < Duration::from_micros(1), "{open:?}, not {expected:?}");
+            }
+        }
+        prop_assert!(has_opened);
+    }
+}

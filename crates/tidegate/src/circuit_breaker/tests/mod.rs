@@ -19,8 +19,9 @@ use tidegate_testkit::{contract, strict::Answer};
 use tower::{Layer, ServiceExt};
 
 use super::{CircuitBreakerLayer, Handle, State};
+use crate::chain_position::AttemptNumber;
 use crate::testing::{SECOND, call, complete, rejection, request, request_with, send, strict};
-use crate::{Gate, RejectionReason, TimeoutLayer, clock};
+use crate::{ErrorCode, Failure, Gate, HintSource, Outcome, RejectionReason, RetryHint, TimeoutLayer, clock};
 
 fn opened(handle: &Handle) -> bool {
     handle.state() == State::Open
@@ -317,7 +318,7 @@ async fn a_later_attempt_counts_if_it_alone_opens_the_circuit_or_is_a_probe() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1).success_threshold(2).cooldown(30 * SECOND);
     let mut service = layer.layer(inner);
-    let later = || request_with(crate::chain_position::AttemptNumber::nth(2));
+    let later = || request_with(AttemptNumber::nth(2));
     provider.then(Answer::status(503));
     let _ = send(&mut service, later()).await;
     assert!(opened(&layer.handle()));
@@ -344,4 +345,25 @@ async fn a_later_attempt_counts_if_it_alone_opens_the_circuit_or_is_a_probe() {
     let response = send(&mut service, later()).await.unwrap();
     response.into_body().collect().await.unwrap_err();
     assert!(opened(&layer.handle()), "the body of the probe broke");
+}
+
+/// Pitfall P28 (docs/pitfalls.md): a failure that does not count is a failure with a wait nevertheless.
+#[tokio::test(start_paused = true)]
+async fn the_wait_of_a_failure_that_does_not_count_applies() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new().failure_threshold(3).max_attempts_counted_per_call(1);
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    let retry_hint = Some(RetryHint::after(300 * SECOND, HintSource::Body));
+    let failure = Failure { retry_hint, ..Failure::new(ErrorCode::Overloaded) };
+    provider.answer(503);
+    provider.answer(503).extension(Outcome::from(failure));
+    complete(&mut service).await.unwrap();
+    let later = request_with(AttemptNumber::nth(2));
+    send(&mut service, later).await.unwrap();
+    provider.otherwise(Answer::status(503));
+    for _ in 0..2 {
+        assert!(!opened(&circuit));
+        complete(&mut service).await.unwrap();
+    }
+    assert_eq!(circuit.cooldown_remaining(), Some(300 * SECOND));
 }

@@ -8,8 +8,8 @@ use super::{SECOND, opened};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, Handle, OpenBudget, State};
 use crate::testing::{call, complete, rejection, request, send, strict as provider};
 use crate::{
-    ErrorCode, Failure, FallbackLayer, Outcome, Payload, RejectionReason, ResilienceBuilder, RetryLayer,
-    StatusClassifier,
+    ErrorCode, Failure, FallbackLayer, HintSource, Outcome, Payload, RejectionReason, ResilienceBuilder,
+    RetryHint, RetryLayer, StatusClassifier,
 };
 
 fn layer() -> CircuitBreakerLayer {
@@ -217,4 +217,16 @@ async fn waits_begin_anew_when_a_circuit_opens_again() {
     }
     assert!(opened(&circuit));
     assert_eq!(rejection(call(&mut service).await).retry_after(), Some(SECOND));
+}
+
+/// Pitfall P28 (docs/pitfalls.md): the wait of an attempt beside the open circuit was lost.
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_an_attempt_gets_while_the_circuit_is_open_extends_its_time() {
+    let (mut service, circuit, provider) = open().await;
+    let retry_hint = Some(RetryHint::after(300 * SECOND, HintSource::Body));
+    let failure = Failure { retry_hint, ..Failure::new(ErrorCode::Overloaded) };
+    provider.answer(503).extension(Outcome::from(failure));
+    tokio::time::advance(SECOND).await;
+    complete(&mut service).await.unwrap();
+    assert_eq!(circuit.cooldown_remaining(), Some(300 * SECOND));
 }

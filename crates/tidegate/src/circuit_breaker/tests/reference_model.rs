@@ -19,15 +19,35 @@ use crate::testing::MILLI;
 /// An entry of the model's log.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum LogEntry {
-    Opened { until: Instant, own: Option<Duration> },
+    Opened {
+        until: Instant,
+        own: Option<Duration>,
+    },
     HalfOpened,
-    Closed { ramps: bool },
-    Forced { open: bool },
+    Closed {
+        ramps: bool,
+    },
+    Forced {
+        open: bool,
+    },
     RampChecked,
-    Admitted { probe: bool },
-    ProbeEnded { number: usize, succeeded: bool },
-    Result { code: Option<ErrorCode> },
-    Measured { slow: bool },
+    Admitted {
+        probe: bool,
+    },
+    ProbeEnded {
+        number: usize,
+        succeeded: bool,
+    },
+    Result {
+        code: Option<ErrorCode>,
+    },
+    Measured {
+        slow: bool,
+    },
+    /// The provider has sent a wait.
+    Waits {
+        until: Instant,
+    },
 }
 
 /// The admission of one attempt by the model: its generation, and its entry in the log of that generation if
@@ -164,22 +184,34 @@ impl Model {
     }
 
     fn record(&mut self, admission: ModelAdmission, result: AttemptResult, latency: Latency, now: Instant) {
+        let wait = match result {
+            AttemptResult::Failure(_, wait) | AttemptResult::Quota(wait) => wait.unwrap_or_default(),
+            AttemptResult::Uncounted(wait) => wait,
+            AttemptResult::Success | AttemptResult::Neutral => Duration::ZERO,
+        };
+        if !wait.is_zero()
+            && let (_, LogEntry::Opened { until, .. }) = &mut self.generations.last_mut().unwrap()[0]
+        {
+            *until = (now + wait).max(*until);
+        }
         let is_stale = admission.generation != self.generations.len() - 1;
         let is_closed = matches!(self.phase().1, LogEntry::Closed { .. });
         if is_stale || !(is_closed || self.phase().1 == LogEntry::HalfOpened) {
             return;
         }
+        if !wait.is_zero() {
+            self.append(now, LogEntry::Waits { until: now + wait });
+        }
         match result {
-            AttemptResult::Quota(retry_after) => {
+            AttemptResult::Quota(_) => {
                 self.last_failure = Some((ErrorCode::QuotaExhausted, now));
-                let wait = retry_after
-                    .filter(|retry_after| !retry_after.is_zero())
-                    .unwrap_or(self.settings.quota_cooldown);
-                self.begin_generation(now, LogEntry::Opened { until: now + wait, own: None });
+                let wait = if wait.is_zero() { self.settings.quota_cooldown } else { wait };
+                let until = (now + wait).max(self.end_of_waits(now));
+                self.begin_generation(now, LogEntry::Opened { until, own: None });
                 return;
             }
             AttemptResult::Failure(code, _) => self.last_failure = Some((code, now)),
-            AttemptResult::Success | AttemptResult::Neutral => {}
+            AttemptResult::Success | AttemptResult::Uncounted(_) | AttemptResult::Neutral => {}
         }
         let opens = if is_closed {
             self.append_result(result, latency, now);
@@ -203,25 +235,29 @@ impl Model {
             .count();
         if opens {
             let own = self.base_cooldown(now);
-            let retry_after = if let AttemptResult::Failure(_, Some(retry_after)) = result {
-                retry_after
-            } else {
-                Duration::ZERO
-            };
-            self.begin_generation(
-                now,
-                LogEntry::Opened { until: now + own.max(retry_after), own: Some(own) },
-            );
+            let until = (now + own).max(self.end_of_waits(now));
+            self.begin_generation(now, LogEntry::Opened { until, own: Some(own) });
         } else if !is_closed && successes >= self.settings.success_threshold as usize {
             self.begin_generation(now, LogEntry::Closed { ramps: self.settings.ramp_up.is_some() });
         }
+    }
+
+    /// Returns the latest end of the waits since the latest success of this generation.
+    fn end_of_waits(&self, now: Instant) -> Instant {
+        let since_success = self.generation().iter().rev().map(|(_, entry)| *entry);
+        let since_success = since_success.take_while(|entry| *entry != LogEntry::Result { code: None });
+        let ends = since_success.filter_map(|entry| match entry {
+            LogEntry::Waits { until } => Some(until),
+            _ => None,
+        });
+        ends.max().unwrap_or(now)
     }
 
     fn append_result(&mut self, result: AttemptResult, latency: Latency, now: Instant) {
         match result {
             AttemptResult::Failure(code, _) => self.append(now, LogEntry::Result { code: Some(code) }),
             AttemptResult::Success => self.append(now, LogEntry::Result { code: None }),
-            AttemptResult::Neutral | AttemptResult::Quota(_) => {}
+            AttemptResult::Neutral | AttemptResult::Uncounted(_) | AttemptResult::Quota(_) => {}
         }
         if latency != Latency::Unknown {
             self.append(now, LogEntry::Measured { slow: latency == Latency::Slow });
@@ -345,6 +381,7 @@ fn results() -> impl Strategy<Value = AttemptResult> {
         6 => (codes, retry_after()).prop_map(|(code, retry_after)| AttemptResult::Failure(code, retry_after)),
         2 => Just(AttemptResult::Neutral),
         1 => retry_after().prop_map(AttemptResult::Quota),
+        1 => (1u32..4_000).prop_map(|wait| AttemptResult::Uncounted(wait * MILLI)),
     ]
 }
 
