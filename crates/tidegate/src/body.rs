@@ -1,12 +1,45 @@
 //! Bodies that are buffered already, and copies of their requests.
 
 use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Request;
+use http::request::Parts;
 use http_body::Body;
+use tidegate_core::Collect;
 
-use crate::{BoxError, Payload};
+use crate::timer::DeadlineTimer;
+use crate::{BoxError, Deadline, Error, Payload};
+
+/// A request while its body is being buffered, which fails when the deadline of the call passes.
+pub(crate) struct CollectRequest<B> {
+    /// `None` once the request is complete.
+    head: Option<Parts>,
+    body: Collect<B>,
+    deadline_timer: DeadlineTimer,
+}
+
+impl<B> CollectRequest<B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    /// Buffers up to `cap` bytes; a longer body is streamed.
+    pub(crate) fn new(head: Parts, body: B, cap: usize) -> Self {
+        let deadline_timer = DeadlineTimer::new(Deadline::of(&head.extensions));
+        Self { head: Some(head), body: Payload::collect(body, cap), deadline_timer }
+    }
+
+    /// The request with its body. Not to be polled after completion.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Request<Payload>, Error>> {
+        let body = Pin::new(&mut self.body).poll(cx).map_err(Error::from);
+        let body = ready!(self.deadline_timer.bound(body, cx))?;
+        let head = self.head.take().expect("polled after completion");
+        Poll::Ready(Ok(Request::from_parts(head, body)))
+    }
+}
 
 /// Whether the body has no further frames. An HTTP/1 writer stops polling once it has the announced length,
 /// so the `None` after the last frame may never be polled.

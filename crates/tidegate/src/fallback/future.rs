@@ -9,7 +9,6 @@ use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
 use sync_wrapper::SyncWrapper;
-use tidegate_core::Collect;
 use tokio::time::Sleep;
 use tower_service::Service;
 
@@ -20,6 +19,7 @@ use super::hedge_future::HedgeFuture;
 use super::settings::FallbackSettings;
 use super::target::{TargetFuture, TargetService};
 use super::{FallbackOverride, Handle, ResponseBody};
+use crate::body::CollectRequest;
 use crate::rejected::deadline_passed;
 use crate::{BoxError, Error, HttpService, Payload};
 
@@ -36,7 +36,7 @@ pub struct ResponseFuture<S, F, B> {
 #[pin_project(project = StateProj)]
 enum State<S, F, B> {
     /// The request body is read, so that it can be sent to several targets. Boxed: rare and large.
-    Collecting(Box<CollectingRequest<S, B>>),
+    Collecting(Box<Collecting<S, B>>),
     /// The first target is called.
     CallingFirst(#[pin] F),
     /// The deadline passed before any target was called.
@@ -56,9 +56,9 @@ enum State<S, F, B> {
 }
 
 /// A request while its body is being read.
-struct CollectingRequest<S, B> {
-    head: Option<http::request::Parts>,
-    body: Collect<B>,
+struct Collecting<S, B> {
+    request: CollectRequest<B>,
+    /// The first target: the instance that the caller made ready.
     first: S,
 }
 
@@ -124,8 +124,7 @@ where
         let body_cap = if handle.is_idle() { 0 } else { settings.body_cap };
         let chain = ChainState::new(request.extensions_mut(), handle, Arc::clone(settings));
         let (head, body) = request.into_parts();
-        let collecting =
-            CollectingRequest { head: Some(head), body: Payload::collect(body, body_cap), first };
+        let collecting = Collecting { request: CollectRequest::new(head, body, body_cap), first };
         let call = Box::new(FallbackCall::new(chain));
         Self { state: State::Collecting(Box::new(collecting)), call: Some(call) }
     }
@@ -155,15 +154,9 @@ where
             let FallbackCall { chain, first_clone, first_retry, .. } = call;
             let polled = match this.state.as_mut().project() {
                 StateProj::Done => unreachable!("polled after completion"),
-                // The first target is the instance that the caller made ready.
                 StateProj::Collecting(collecting) => {
-                    let CollectingRequest { head, body, first } = &mut **collecting;
-                    let Poll::Ready(body) = Pin::new(body).poll(cx) else {
-                        return Poll::Ready(Err(ready!(chain.deadline_timer.poll_expired(cx)).into()));
-                    };
-                    let body = body?;
-                    let head = head.take().expect("polled after completion");
-                    let request = Request::from_parts(head, body);
+                    let Collecting { request, first } = &mut **collecting;
+                    let request = ready!(request.poll(cx))?;
                     if chain.is_idle() {
                         let future = first.call(request);
                         this.state.set(State::CallingFirst(future));

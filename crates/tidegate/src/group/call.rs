@@ -146,10 +146,8 @@ impl<S: Clone> GroupCall<S> {
     where
         S: Service<Request<Payload>, Error: Into<BoxError> + 'static>,
     {
-        match service.poll_ready(cx) {
-            Poll::Ready(result) => Poll::Ready(result.map_err(Error::new)),
-            Poll::Pending => self.deadline_timer.poll_expired(cx).map(|rejection| Err(rejection.into())),
-        }
+        let ready = service.poll_ready(cx).map_err(Error::new);
+        self.deadline_timer.bound(ready, cx)
     }
 
     /// The request for the current member, which is called now.

@@ -7,14 +7,13 @@ use std::task::{Context, Poll, ready};
 use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
-use tidegate_core::Collect;
 use tower_service::Service;
 
 use super::ResponseBody;
 use super::call::GroupCall;
 use super::members::Members;
-use crate::timer::DeadlineTimer;
-use crate::{BoxError, Deadline, Error, HttpService, Payload};
+use crate::body::CollectRequest;
+use crate::{BoxError, Error, HttpService, Payload};
 
 /// Waits for the response of a member.
 #[pin_project]
@@ -48,9 +47,7 @@ enum State<S, F, B> {
 
 /// A request while its body is being read.
 struct Collecting<S, B> {
-    head: Option<http::request::Parts>,
-    body: Collect<B>,
-    deadline_timer: DeadlineTimer,
+    request: CollectRequest<B>,
     members: Arc<Members<S>>,
 }
 
@@ -76,10 +73,9 @@ impl<S, F, B> ResponseFuture<S, F, B> {
     where
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        let deadline_timer = DeadlineTimer::new(Deadline::of(request.extensions()));
         let (head, body) = request.into_parts();
-        let body = Payload::collect(body, Payload::DEFAULT_CAP);
-        let collecting = Collecting { head: Some(head), body, deadline_timer, members };
+        let request = CollectRequest::new(head, body, Payload::DEFAULT_CAP);
+        let collecting = Collecting { request, members };
         Self::of_several(State::Collecting(Box::new(collecting)), None)
     }
 }
@@ -126,12 +122,8 @@ where
                     Err(error) => Err(error),
                 },
                 (StateProj::Collecting(collecting), _) => {
-                    let Collecting { head, body, deadline_timer, members } = &mut **collecting;
-                    let Poll::Ready(body) = Pin::new(body).poll(cx) else {
-                        return deadline_timer.poll_expired(cx).map(|rejection| Err(rejection.into()));
-                    };
-                    let head = head.take().expect("polled after completion");
-                    let request = Request::from_parts(head, body?);
+                    let Collecting { request, members } = &mut **collecting;
+                    let request = ready!(request.poll(cx))?;
                     let (call, service) = GroupCall::start(Arc::clone(members), request);
                     *this.call = Some(call);
                     this.state.set(State::Readying(service));

@@ -15,9 +15,9 @@ use super::errors;
 use super::policy::RetryDecision;
 use super::saved_request::SavedRequest;
 use super::shared::RetryShared;
+use crate::body::CollectRequest;
 use crate::thread_shard::ByThread;
 use crate::{BoxError, Error, HttpService, Outcome, Payload};
-use tidegate_core::Collect;
 
 /// Sends an attempt, decides about its result, waits and retries.
 #[pin_project]
@@ -38,7 +38,7 @@ enum Call<S> {
 #[pin_project(project = StateProj)]
 enum State<S, F, B> {
     /// The request body is being buffered, so that it can be sent again.
-    Collecting(Box<CollectingBody<S, B>>),
+    Collecting(Box<Collecting<S, B>>),
     /// An attempt is in progress.
     Calling(#[pin] F),
     /// The back-off.
@@ -48,9 +48,8 @@ enum State<S, F, B> {
 }
 
 /// A request while its body is being buffered.
-struct CollectingBody<S, B> {
-    head: Option<Parts>,
-    body: Collect<B>,
+struct Collecting<S, B> {
+    request: CollectRequest<B>,
     /// Takes the first attempt: the instance that the caller made ready.
     ready: S,
 }
@@ -86,8 +85,8 @@ where
     /// Buffers the request body first; `ready` is called when that is complete.
     pub(super) fn collecting(ready: S, mut head: Parts, body: B, shared: Arc<RetryShared<S>>) -> Self {
         let call = Box::new(RetryCall::new(&mut head.extensions, shared));
-        let body = Payload::collect(body, call.body_cap());
-        let collecting = CollectingBody { head: Some(head), body, ready };
+        let request = CollectRequest::new(head, body, call.body_cap());
+        let collecting = Collecting { request, ready };
         Self { state: State::Collecting(Box::new(collecting)), call: Call::Retried(call) }
     }
 }
@@ -158,14 +157,9 @@ where
         };
         loop {
             match this.state.as_mut().project() {
-                // The first attempt goes to the instance that the caller made ready.
                 StateProj::Collecting(collecting) => {
-                    let CollectingBody { head, body, ready } = &mut **collecting;
-                    let Poll::Ready(body) = Pin::new(body).poll(cx) else {
-                        return Poll::Ready(Err(ready!(call.deadline_timer.poll_expired(cx)).into()));
-                    };
-                    let body = body?;
-                    let head = head.take().expect("polled after completion");
+                    let Collecting { request, ready } = &mut **collecting;
+                    let (head, body) = ready!(request.poll(cx))?.into_parts();
                     let request = call.prepare(head, body, ready);
                     let future = ready.call(request);
                     this.state.set(State::Calling(future));
@@ -187,11 +181,8 @@ where
                     this.state.set(State::Readying(service));
                 }
                 StateProj::Readying(service) => {
-                    let ready = match service.poll_ready(cx) {
-                        Poll::Ready(ready) => ready.map_err(Error::new),
-                        Poll::Pending => Err(ready!(call.deadline_timer.poll_expired(cx)).into()),
-                    };
-                    if let Err(error) = ready {
+                    let ready = service.poll_ready(cx).map_err(Error::new);
+                    if let Err(error) = ready!(call.deadline_timer.bound(ready, cx)) {
                         return Poll::Ready(Err(call.fail_readiness(error)));
                     }
                     let (head, body) = call.take_next().into_parts();

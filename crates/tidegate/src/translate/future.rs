@@ -8,7 +8,7 @@ use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
-use tidegate_core::{BodyMode, Collect, ResponseTranslator};
+use tidegate_core::{BodyMode, ResponseTranslator};
 
 use tower_service::Service;
 
@@ -16,6 +16,7 @@ use super::ResponseBody;
 use super::buffered_response::BufferedResponse;
 use super::settings::PreparedRequest;
 use super::settings::Settings;
+use crate::body::CollectRequest;
 use crate::offload::DocumentWork;
 use crate::{BoxError, Error, HttpService, Payload};
 
@@ -49,8 +50,7 @@ enum State<S, F, A: Body, B> {
 }
 
 struct Collecting<S, B> {
-    head: Option<http::request::Parts>,
-    body: Collect<B>,
+    request: CollectRequest<B>,
     inner: Option<S>,
     settings: Settings,
 }
@@ -74,8 +74,8 @@ where
     /// Creates the future for a request with a body that has to be read first.
     pub(super) fn collecting(inner: S, request: Request<B>, settings: Settings) -> Self {
         let (head, body) = request.into_parts();
-        let (body, answer_cap) = (Payload::collect(body, settings.cap()), settings.answer_cap);
-        let collecting = Collecting { head: Some(head), body, inner: Some(inner), settings };
+        let (request, answer_cap) = (CollectRequest::new(head, body, settings.cap()), settings.answer_cap);
+        let collecting = Collecting { request, inner: Some(inner), settings };
         Self { state: State::Collecting(Box::new(collecting)), answer_cap }
     }
 }
@@ -115,10 +115,8 @@ where
         loop {
             match this.state.as_mut().project() {
                 StateProj::Collecting(collecting) => {
-                    let Collecting { head, body, inner, settings } = &mut **collecting;
-                    let body = ready!(Pin::new(body).poll(cx))?;
-                    let head = head.take().expect("polled after completion");
-                    let request = Request::from_parts(head, body);
+                    let Collecting { request, inner, settings } = &mut **collecting;
+                    let request = ready!(request.poll(cx))?;
                     let mut inner = inner.take().expect("polled after completion");
                     let next = match settings.is_slow(&request) {
                         true => State::translating(inner, request, settings.clone()),

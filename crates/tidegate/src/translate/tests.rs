@@ -1,7 +1,11 @@
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, StatusCode, request, response};
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use tidegate_core::{BodyMode, ResponseTranslator, Translation, Translator, Untranslatable};
 use tidegate_testkit::contract;
@@ -9,10 +13,12 @@ use tidegate_testkit::strict::Answer;
 use tower::{Layer, ServiceExt};
 
 use super::TranslateLayer;
+use crate::group::{Group, Member};
 use crate::offload::LONG_DOCUMENT;
-use crate::testing::{call, send, strict, with};
+use crate::testing::{SECOND, call, rejection, send, strict, with, with_deadline};
 use crate::{
-    ErrorCode, Failure, FailureKind, FallbackLayer, Gate, Outcome, Payload, Rejection, Trail, Verdict, clock,
+    ErrorCode, Failure, FailureKind, FallbackLayer, Gate, HttpService, Outcome, Payload, Rejection,
+    ResilienceBuilder, RetryLayer, Trail, Verdict, clock,
 };
 
 /// Translates requests to upper case, and responses to lower case. The body of a request must not be
@@ -357,5 +363,42 @@ async fn a_large_buffered_response_is_translated_on_another_thread() {
         let response = call(&mut service).await.unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), length.to_string());
         assert_eq!(threads.try_recv().unwrap() == std::thread::current().id(), is_here, "{length}");
+    }
+}
+
+/// Regression: a request that was still being uploaded at its deadline was awaited for ever.
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_does_not_end_is_rejected_at_the_deadline() {
+    let (inner, provider) = strict();
+    let stack = |name: &str| ResilienceBuilder::new(name).service(inner.clone());
+    let group = Group::new("group", ["a", "b"].map(|name| Member::new(name, inner.clone()))).unwrap();
+    rejects_at_the_deadline(whole().layer(inner.clone())).await;
+    rejects_at_the_deadline(RetryLayer::exponential().layer(inner.clone())).await;
+    rejects_at_the_deadline(group).await;
+    rejects_at_the_deadline(FallbackLayer::new().then("b", stack("b")).layer(stack("a"))).await;
+    rejects_at_the_deadline(FallbackLayer::new().layer(whole().layer(inner.clone()))).await;
+    assert_eq!(provider.calls(), 0);
+}
+
+async fn rejects_at_the_deadline<S: HttpService<Payload>>(mut service: S) {
+    let start = clock::now();
+    let request = with_deadline(Request::post("/").body(Payload::streamed(StuckUpload)).unwrap(), SECOND);
+    let response = tokio::time::timeout(60 * SECOND, send(&mut service, request)).await;
+    let rejected = rejection(response.expect("rejected before"));
+    assert_eq!((rejected.gate(), clock::now() - start), (Gate::Deadline, SECOND));
+}
+
+/// A request body without a frame and without an end.
+struct StuckUpload;
+
+impl Body for StuckUpload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
     }
 }

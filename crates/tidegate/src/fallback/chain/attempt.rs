@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use tower_service::Service;
@@ -23,16 +23,13 @@ impl ChainState {
     where
         S: Service<Request<Payload>, Error: Into<BoxError> + 'static>,
     {
-        match service.poll_ready(cx) {
-            Poll::Ready(Ok(())) if !self.is_past_deadline() => {
-                self.start_attempt();
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(Error::new(error))),
-            Poll::Ready(Ok(())) | Poll::Pending => {
-                self.deadline_timer.poll_expired(cx).map(|rejection| Err(rejection.into()))
-            }
-        }
+        let ready = match service.poll_ready(cx) {
+            Poll::Ready(Ok(())) if self.is_past_deadline() => Poll::Pending,
+            ready => ready.map_err(Error::new),
+        };
+        ready!(self.deadline_timer.bound(ready, cx))?;
+        self.start_attempt();
+        Poll::Ready(Ok(()))
     }
 
     /// The current target is called now.
