@@ -94,17 +94,6 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
         self.entries[index as usize].list
     }
 
-    /// The value at one end of a list.
-    pub(super) fn peek(&self, list: usize, end: ListEnd) -> Option<&T> {
-        self.entries[self.at(list, end)? as usize].value.as_ref()
-    }
-
-    /// The value at one end of a list.
-    pub(super) fn peek_mut(&mut self, list: usize, end: ListEnd) -> Option<&mut T> {
-        let index = self.at(list, end)?;
-        self.entries[index as usize].value.as_mut()
-    }
-
     /// The values of a list, the last first.
     pub(super) fn iter_rev(&self, list: usize) -> impl Iterator<Item = &T> {
         let entry = |index: Option<u32>| index.map(|index| &self.entries[index as usize]);
@@ -122,14 +111,6 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
         }
     }
 
-    /// Unlinks the entry at one end of a list. The index stays valid until the entry is
-    /// [removed](Self::remove).
-    pub(super) fn detach(&mut self, list: usize, end: ListEnd) -> Option<u32> {
-        let index = self.at(list, end)?;
-        self.unlink(index);
-        Some(index)
-    }
-
     /// Visits every value with its list, and unlinks the entries for which `keep` returns false. Their
     /// indices stay valid until they are [removed](Self::remove).
     pub(super) fn detach_unless(&mut self, mut keep: impl FnMut(&mut T, Option<usize>) -> bool) {
@@ -137,16 +118,21 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
             let entry = &mut self.entries[index];
             let list = entry.list;
             if entry.value.as_mut().is_some_and(|value| !keep(value, list)) {
-                self.unlink(index as u32);
+                self.detach(index as u32);
             }
         }
     }
 
-    fn at(&self, list: usize, end: ListEnd) -> Option<u32> {
+    /// The index of the entry at one end of a list.
+    pub(super) fn at(&self, list: usize, end: ListEnd) -> Option<u32> {
         match end {
             ListEnd::First => self.ends[list].first,
             ListEnd::Last => self.ends[list].last,
         }
+    }
+
+    pub(super) fn get(&self, index: u32) -> &T {
+        self.entries[index as usize].value.as_ref().expect("an index is valid until it is removed")
     }
 
     pub(super) fn get_mut(&mut self, index: u32) -> &mut T {
@@ -155,7 +141,7 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
 
     /// Frees the entry at `index`, which may be linked or detached, and returns its value.
     pub(super) fn remove(&mut self, index: u32) -> T {
-        self.unlink(index);
+        self.detach(index);
         let entry = &mut self.entries[index as usize];
         let value = entry.value.take().expect("an index is valid until it is removed");
         entry.next = self.first_free;
@@ -163,7 +149,9 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
         value
     }
 
-    fn unlink(&mut self, index: u32) {
+    /// Unlinks an entry from its list, if it is in one. The index stays valid until the entry is
+    /// [removed](Self::remove).
+    pub(super) fn detach(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
         let Some(list) = entry.list.take() else { return };
         let (prev, next) = (entry.prev.take(), entry.next.take());

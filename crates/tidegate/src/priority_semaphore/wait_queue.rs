@@ -1,5 +1,8 @@
 //! The queue discipline: which waiter is granted the next permit. Plain code; every operation is O(1), except
-//! that an arrival passes the waiters of flows that have had more.
+//! that an arrival passes the waiters of flows that have had more, and that the newest waiter is looked up in
+//! a tree.
+
+use std::collections::BTreeMap;
 
 use super::flows::{Flow, Flows};
 use super::priority_shares::{PriorityShares, other_than};
@@ -19,6 +22,10 @@ pub(crate) struct WaitQueue<T> {
     flows: [Flows; 2],
     max: usize,
     order: Order,
+    /// The interactive waiters by their arrival, if the newest of them may be served first. The lists are in
+    /// the order of the turns, in which the last waiter is that of the flow with the most.
+    arrivals: BTreeMap<u64, u32>,
+    next_arrival: u64,
     shares: PriorityShares,
 }
 
@@ -29,6 +36,7 @@ const PRIORITIES: [Priority; 2] = [Priority::Interactive, Priority::Batch];
 struct Queued<T> {
     waiter: T,
     flow: Flow,
+    arrival: u64,
     start: u64,
     cost: u64,
 }
@@ -43,8 +51,9 @@ pub enum Order {
     /// First come, first served. The default.
     #[default]
     Fifo,
-    /// First come, first served until the queue is more than half full, then newest first. Under overload the
-    /// callers of the oldest calls have most likely given up, so that a permit granted to them is wasted.
+    /// First come, first served until the queue is more than half full, then newest first, whatever the tenant.
+    /// Under overload the callers of the oldest calls have most likely given up, so that a permit granted to
+    /// them is wasted.
     ///
     /// Adaptive LIFO: Ben Maurer, "Fail at Scale", ACM Queue 13(8), 2015.
     NewestFirstUnderOverload,
@@ -58,7 +67,8 @@ impl<T> WaitQueue<T> {
     /// An empty queue with a capacity of `max` waiters per priority.
     pub(crate) fn new(max: usize, order: Order) -> Self {
         let flows = [Flows::default(), Flows::default()];
-        Self { lists: SlabLists::new(), flows, max, order, shares: PriorityShares::new() }
+        let (arrivals, shares) = (BTreeMap::new(), PriorityShares::new());
+        Self { lists: SlabLists::new(), flows, max, order, arrivals, next_arrival: 0, shares }
     }
 
     pub(crate) const fn len(&self, priority: Priority) -> usize {
@@ -88,10 +98,12 @@ impl<T> WaitQueue<T> {
         }
         let list = priority as usize;
         let is_displacing = self.len(priority) >= self.max;
-        let displaced = is_displacing.then(|| self.lists.detach(list, ListEnd::Last)).flatten();
+        let displaced = self.lists.at(list, ListEnd::Last).filter(|_| is_displacing);
         if let Some(index) = displaced {
-            let &mut Queued { flow, start, cost, .. } = self.lists.get_mut(index);
+            self.lists.detach(index);
+            let &Queued { flow, arrival, start, cost, .. } = self.lists.get(index);
             self.flows[list].leave(flow, start, cost);
+            self.arrivals.remove(&arrival);
             self.leave_shares(priority, cost);
         }
         if self.len(priority) == 0 {
@@ -99,8 +111,13 @@ impl<T> WaitQueue<T> {
         }
         let start = self.flows[list].next_start(flow);
         self.flows[list].join(flow, start, cost);
-        let queued = Queued { waiter, flow, start, cost };
+        let arrival = self.next_arrival;
+        self.next_arrival += 1;
+        let queued = Queued { waiter, flow, arrival, start, cost };
         let index = self.lists.insert(list, queued, |other| other.start <= start);
+        if self.order == Order::NewestFirstUnderOverload && priority == Priority::Interactive {
+            self.arrivals.insert(arrival, index);
+        }
         let displaced = displaced.map(|index| &mut self.lists.get_mut(index).waiter);
         Some((Ticket(index), displaced))
     }
@@ -124,23 +141,26 @@ impl<T> WaitQueue<T> {
 
     /// The first waiter of this priority, which stays in its list.
     pub(crate) fn first_of(&mut self, priority: Priority) -> Option<&mut T> {
-        let end = self.end(priority);
-        self.lists.peek_mut(priority as usize, end).map(|queued| &mut queued.waiter)
+        let index = self.next_of(priority)?;
+        Some(&mut self.lists.get_mut(index).waiter)
     }
 
     /// Takes the next waiter out of its list. Its ticket stays valid until it is removed.
     pub(crate) fn pop(&mut self) -> Option<&mut T> {
         let priority = self.next_priority()?;
         let other_waits = self.len(other_than(priority)) > 0;
-        let end = self.end(priority);
-        let index = self.lists.detach(priority as usize, end)?;
-        let queued = self.lists.get_mut(index);
-        self.shares.record(priority, queued.cost, other_waits);
+        let index = self.next_of(priority)?;
+        let is_first = self.lists.at(priority as usize, ListEnd::First) == Some(index);
+        self.lists.detach(index);
+        let &Queued { flow, arrival, start, cost, .. } = self.lists.get(index);
+        self.arrivals.remove(&arrival);
+        self.shares.record(priority, cost, other_waits);
         let flows = &mut self.flows[priority as usize];
-        match end {
-            ListEnd::First => flows.grant(queued.flow, queued.start, queued.cost),
+        if is_first {
+            flows.grant(flow, start, cost);
+        } else {
             // The starts before it are still to come.
-            ListEnd::Last => flows.leave(queued.flow, queued.start, queued.cost),
+            flows.leave(flow, start, cost);
         }
         Some(&mut self.lists.get_mut(index).waiter)
     }
@@ -152,8 +172,9 @@ impl<T> WaitQueue<T> {
     /// Removes the waiter of a ticket, whether it is still queued or already popped.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> T {
         let list = self.lists.list_of(ticket.0);
-        let Queued { waiter, flow, start, cost } = self.lists.remove(ticket.0);
+        let Queued { waiter, flow, arrival, start, cost } = self.lists.remove(ticket.0);
         if let Some(list) = list {
+            self.arrivals.remove(&arrival);
             self.flows[list].leave(flow, start, cost);
             self.leave_shares(PRIORITIES[list], cost);
         }
@@ -163,12 +184,13 @@ impl<T> WaitQueue<T> {
     /// Visits every waiter, also those that were popped. One for which `keep` returns false leaves its list;
     /// its ticket stays valid until it is removed.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
-        let Self { lists, flows, .. } = self;
+        let Self { lists, flows, arrivals, .. } = self;
         let mut left = [0u64; 2];
         lists.detach_unless(|queued, list| {
             let keeps = keep(&mut queued.waiter);
             if let (false, Some(list)) = (keeps, list) {
                 flows[list].leave(queued.flow, queued.start, queued.cost);
+                arrivals.remove(&queued.arrival);
                 left[list] = left[list].saturating_add(queued.cost);
             }
             keeps
@@ -187,8 +209,8 @@ impl<T> WaitQueue<T> {
 
     /// Whether the turn of an arrival of this flow comes before that of the last waiter.
     fn displaces(&self, priority: Priority, flow: Flow) -> bool {
-        let last = self.lists.peek(priority as usize, ListEnd::Last);
-        last.is_some_and(|last| last.start > self.flows[priority as usize].next_start(flow))
+        let last = self.lists.at(priority as usize, ListEnd::Last);
+        last.is_some_and(|last| self.lists.get(last).start > self.flows[priority as usize].next_start(flow))
     }
 
     /// How what is granted next is shared between the priorities.
@@ -202,19 +224,16 @@ impl<T> WaitQueue<T> {
     }
 
     fn first_cost(&self, priority: Priority) -> Option<u64> {
-        self.lists.peek(priority as usize, self.end(priority)).map(|first| first.cost)
+        Some(self.lists.get(self.next_of(priority)?).cost)
     }
 
-    fn end(&self, priority: Priority) -> ListEnd {
-        let first = self.lists.peek(priority as usize, ListEnd::First);
-        if first.is_some_and(|first| self.flows[priority as usize].is_returning(first.start)) {
-            return ListEnd::First;
-        }
-        let overloaded = self.len(priority) > self.max / 2;
-        match (self.order, priority) {
-            (Order::NewestFirstUnderOverload, Priority::Interactive) if overloaded => ListEnd::Last,
-            _ => ListEnd::First,
-        }
+    /// The waiter of this priority that is served next.
+    fn next_of(&self, priority: Priority) -> Option<u32> {
+        let first = self.lists.at(priority as usize, ListEnd::First)?;
+        let is_overloaded = priority == Priority::Interactive && self.len(priority) > self.max / 2;
+        let newest = self.arrivals.last_key_value().filter(|_| is_overloaded);
+        let has_returned = |first| self.flows[priority as usize].is_returning(self.lists.get(first).start);
+        Some(newest.filter(|_| !has_returned(first)).map_or(first, |(_, newest)| *newest))
     }
 }
 

@@ -369,3 +369,51 @@ proptest! {
         prop_assert!(queue.is_empty());
     }
 }
+
+proptest! {
+    /// Regression: of several flows, the one with the most waiters was served, and not the newest waiter.
+    #[test]
+    fn the_newest_of_all_flows_is_served_while_the_queue_is_more_than_half_full(
+        operations in prop::collection::vec((0u8..5, 1u64..5), 0..200), max in 1usize..9,
+    ) {
+        let mut queue = WaitQueue::new(max, Order::NewestFirstUnderOverload);
+        let mut tickets: Vec<(Ticket, u32)> = Vec::new();
+        let mut waiting: Vec<(Flow, u32)> = Vec::new();
+        for (id, (operation, flow)) in (0u32..).zip(operations) {
+            match operation {
+                0..=2 => {
+                    let is_full = queue.is_full(Priority::Interactive, flow);
+                    let queued = queue.enqueue(Priority::Interactive, flow, 1, (flow, id));
+                    prop_assert_eq!(is_full, queued.is_none());
+                    if let Some((ticket, displaced)) = queued {
+                        let displaced = displaced.copied();
+                        waiting.retain(|waiter| Some(*waiter) != displaced);
+                        waiting.push((flow, id));
+                        tickets.push((ticket, id));
+                    }
+                }
+                3 => {
+                    let is_overloaded = waiting.len() > max / 2;
+                    prop_assert_eq!(queue.peek_mut().copied().is_some(), !waiting.is_empty());
+                    if let Some(served) = queue.pop().copied() {
+                        let of_flow = waiting.iter().filter(|(flow, _)| *flow == served.0);
+                        let expected = if is_overloaded { waiting.last() } else { of_flow.min_by_key(|(_, id)| *id) };
+                        prop_assert_eq!(Some(&served), expected);
+                        waiting.retain(|waiter| *waiter != served);
+                    }
+                }
+                _ if tickets.is_empty() => {}
+                _ => {
+                    let (ticket, id) = tickets.swap_remove(id as usize % tickets.len());
+                    queue.remove(ticket);
+                    waiting.retain(|(_, other)| *other != id);
+                }
+            }
+            prop_assert_eq!(queue.len(Priority::Interactive), waiting.len());
+        }
+        queue.retain(|_| false);
+        prop_assert!(queue.pop().is_none());
+        tickets.into_iter().for_each(|(ticket, _)| _ = queue.remove(ticket));
+        prop_assert!(queue.is_empty());
+    }
+}
