@@ -149,11 +149,11 @@ impl AttemptGates {
     }
 
     /// The share of the in-flight limit that is in use, by the limit of the key of `request` if there are
-    /// keys; `None` without a limit.
-    pub(crate) fn load<B: 'static>(&self, request: Option<&Request<B>>) -> Option<f64> {
+    /// keys, without `own` calls of the caller; `None` without a limit.
+    pub(crate) fn load<B: 'static>(&self, request: Option<&Request<B>>, own: usize) -> Option<f64> {
         let all = self.backpressure();
         let limit = request.map_or(Cow::Borrowed(all), |request| all.met_by(request));
-        Some(limit.in_flight() as f64 / limit.limit()? as f64)
+        Some(limit.in_flight().saturating_sub(own) as f64 / limit.limit()? as f64)
     }
 
     /// Passes the remaining gates.

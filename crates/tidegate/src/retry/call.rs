@@ -91,15 +91,15 @@ impl<S> RetryCall<S> {
     }
 
     /// The signals that an adaptive wait scales with; empty for the other strategies.
-    /// The load is that of the limit which the next attempt meets.
-    fn load_signals(&mut self) -> LoadSignals {
+    /// The load is that of the limit which the next attempt meets, without the attempt that has ended.
+    fn load_signals(&mut self, holds_permit: bool) -> LoadSignals {
         if self.policy().backoff.strategy != Strategy::Adaptive {
             return LoadSignals::default();
         }
         self.rebuild_next();
         let own = self.override_policy.as_ref().and_then(|own| own.load_signals);
-        let load_below =
-            || self.shared.gates_below.as_ref().and_then(|gates| gates.load(self.next.as_deref()));
+        let gates = self.shared.gates_below.as_ref();
+        let load_below = || gates.and_then(|gates| gates.load(self.next.as_deref(), holds_permit.into()));
         own.unwrap_or_else(|| self.shared.handle.load_signals(load_below))
     }
 
@@ -165,12 +165,14 @@ impl<S> RetryCall<S> {
         error
     }
 
-    /// Decides about the result of the attempt. `may_follow`: another attempt may follow.
+    /// Decides about the result of the attempt. `may_follow`: another attempt may follow. `holds_permit`: the
+    /// attempt still counts as in flight.
     pub(super) fn decide(
         &mut self,
         outcome: &Outcome,
         rejection: Option<&Rejection>,
         may_follow: bool,
+        holds_permit: bool,
     ) -> RetryDecision {
         // A rejected attempt caused no load.
         if rejection.is_some_and(|rejection| !rejection.follows_attempt()) {
@@ -189,7 +191,7 @@ impl<S> RetryCall<S> {
             history: AttemptHistory {
                 number: self.attempt,
                 previous: self.previous,
-                load_signals: self.load_signals(),
+                load_signals: self.load_signals(holds_permit),
             },
             deadline: self.deadline_timer.deadline(),
             now: clock::now(),

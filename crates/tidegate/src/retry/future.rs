@@ -15,7 +15,7 @@ use super::errors;
 use super::policy::RetryDecision;
 use super::saved_request::SavedRequest;
 use super::shared::RetryShared;
-use crate::body::CollectRequest;
+use crate::body::{CollectRequest, has_ended};
 use crate::thread_shard::ByThread;
 use crate::{BoxError, Error, HttpService, Outcome, Payload};
 
@@ -95,9 +95,11 @@ impl<S: Clone> RetryCall<S> {
     /// The decision about a response. One that is returned carries the trail of its call, if there was more
     /// than one attempt.
     #[inline]
-    fn on_response<R>(&mut self, response: &mut Response<R>) -> RetryDecision {
+    fn on_response<R: Body>(&mut self, response: &mut Response<R>) -> RetryDecision {
         self.was_sent = true;
-        let decision = self.decide(&Outcome::borrow(response), None, self.saved.is_some());
+        let outcome = Outcome::borrow(response);
+        let holds_permit = *outcome != Outcome::Success && !has_ended(response.body());
+        let decision = self.decide(&outcome, None, self.saved.is_some(), holds_permit);
         if let (RetryDecision::Return, Some(trail)) = (&decision, self.trail()) {
             response.extensions_mut().insert(trail);
         }
@@ -107,7 +109,7 @@ impl<S: Clone> RetryCall<S> {
     #[cold]
     fn on_error(&mut self, error: &mut Error) -> RetryDecision {
         self.note_error(error);
-        self.decide(&errors::outcome_of(&**error), error.rejection(), self.saved.is_some())
+        self.decide(&errors::outcome_of(&**error), error.rejection(), self.saved.is_some(), false)
     }
 
     /// Prepares the request of the attempt that begins. Keeps a copy for the next attempt, unless none may

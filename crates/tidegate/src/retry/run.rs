@@ -103,7 +103,7 @@ impl RetryLayer {
             if let Some(trail) = Trail::of(&extensions) {
                 trail.attempt(&outcome);
             }
-            match call.decide(&outcome, rejection, may_follow) {
+            match call.decide(&outcome, rejection, may_follow, false) {
                 RetryDecision::Return => return result,
                 RetryDecision::RetryAfter(wait) => {
                     // Dropped before the wait, since it may hold a resource.

@@ -78,7 +78,21 @@ async fn in_the_stack_the_load_is_the_share_in_flight() {
             streams.push(call(&mut service).await.unwrap());
         }
         // Few failures among the attempts, so that only the load scales the wait.
-        provider.answer(503);
+        provider.answer(503).body("overloaded");
         assert_eq!(waits(&mut service).await, wait, "{open} of 10 in flight");
+    }
+}
+
+/// Regression: the call that failed was a load itself, as long as its body was not read.
+#[tokio::test(start_paused = true)]
+async fn a_call_alone_is_no_load() {
+    for answer in [Answer::status(503), Answer::status(503).body("overloaded"), Answer::error("reset")] {
+        let (inner, provider) = strict();
+        provider.then(answer);
+        let mut service = crate::ResilienceBuilder::new("")
+            .retry(adaptive())
+            .backpressure(BackpressureLayer::max_inflight(1))
+            .service(inner);
+        assert_eq!(waits(&mut service).await, 1_000);
     }
 }
