@@ -77,6 +77,7 @@ impl ResilienceConfig {
     /// | `timeout_seconds` of the breaker | 60 s | `circuit_breaker.cooldown_seconds` |
     /// | `slow_call_threshold` | 5 s | `circuit_breaker.slow_call_threshold` |
     /// | `minimum_throughput` | 10 | `circuit_breaker.minimum_throughput` |
+    /// | the calls in the rate of slow ones | 10 | `circuit_breaker.slow_call_window_size` |
     /// | `max_wait_duration` | 60 s | `timeout.attempt` |
     /// | `timeout_seconds` of the client | 30 s | `timeout.total` |
     ///
@@ -97,6 +98,7 @@ impl ResilienceConfig {
                 cooldown: Duration::from_secs(60),
                 slow_call_threshold: Some(Duration::from_secs(5)),
                 minimum_throughput: 10,
+                slow_call_window_size: Some(10),
                 ..circuit_breaker::Settings::default()
             }),
             timeout: timeout::Settings {

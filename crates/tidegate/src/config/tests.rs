@@ -590,6 +590,7 @@ fn the_lesson_has_the_numbers_of_the_course() {
     let breaker = config.circuit_breaker.unwrap();
     assert_eq!((breaker.failure_threshold, breaker.success_threshold, breaker.cooldown), (5, 3, secs(60)));
     assert_eq!((breaker.slow_call_threshold, breaker.minimum_throughput), (Some(secs(5)), 10));
+    assert_eq!(breaker.slow_call_window_size, Some(10), "as many as are enough");
     assert_eq!((breaker.slow_call_rate_threshold, breaker.sliding_window_size), (None, None), "0.5 and 100");
     assert_eq!((config.timeout.total, config.timeout.attempt), (Some(secs(30)), secs(60)));
     assert!(config.rate_limiter.is_none() && config.backpressure.is_none());
@@ -813,6 +814,7 @@ fn each_setting_is_explained_with_its_origin() {
             ("circuit_breaker.cooldown_seconds", "\"15s\"", Origin::Environment),
             ("circuit_breaker.half_open_max", "3", Origin::Preset),
             ("circuit_breaker.slow_call_threshold", "\"5s\"", Origin::Preset),
+            ("circuit_breaker.slow_call_window_size", "10", Origin::Preset),
             ("circuit_breaker.minimum_throughput", "10", Origin::Preset),
             ("timeout.attempt", "\"1m\"", Origin::Preset),
         ]

@@ -11,7 +11,7 @@ use tidegate::{CircuitBreakerLayer, ErrorCode, FallbackLayer, Rejection, Resilie
 use tidegate_testkit::strict::{self, Answer};
 use tower::{Layer, ServiceExt};
 
-use crate::{any_request, chat_request, completion};
+use crate::{any_request, chat_request, completion, configured};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -120,4 +120,20 @@ async fn a_rejection_of_an_open_circuit_has_its_time_and_the_snapshot_the_last_f
     assert_eq!(error.to_string(), "circuit open for another 40s");
     let last_failure = layer.handle().snapshot().last_failure.unwrap();
     assert_eq!((last_failure.code, last_failure.ago_ms), (ErrorCode::Overloaded, 20_000));
+}
+
+/// Seed item 35: the lesson looks at the last ten calls.
+#[tokio::test(start_paused = true)]
+async fn slow_calls_open_the_circuit_after_many_fast_ones() {
+    let (service, provider) = configured("preset = 'lesson'");
+    provider.otherwise(Answer::status(200));
+    for _ in 0..95 {
+        service.send(any_request()).await.unwrap();
+    }
+    provider.otherwise(Answer::status(200).after(5 * SECOND));
+    for slow in 1..=5 {
+        assert_eq!(service.signals().snapshot().circuit_state, State::Closed, "{slow}");
+        service.send(any_request()).await.unwrap();
+    }
+    assert_eq!(service.signals().snapshot().circuit_state, State::Open);
 }
