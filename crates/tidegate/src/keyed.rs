@@ -1,9 +1,9 @@
 use std::borrow::Cow;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
-use std::iter::Sum;
-use std::sync::Mutex;
+use std::iter::{self, Sum};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::Request;
@@ -110,6 +110,31 @@ pub(crate) trait KeyedHandle: Clone {
             let states: Vec<_> = keys.iter().collect();
             states.iter().for_each(|(_, state)| change(state));
         }
+    }
+}
+
+/// A count since the start. That of a key is also counted for its layer, which outlives its keys.
+#[derive(Debug, Default)]
+pub(crate) struct KeyedCount {
+    count: Arc<AtomicU64>,
+    of_layer: OnceLock<Arc<AtomicU64>>,
+}
+
+impl KeyedCount {
+    pub(crate) fn add(&self, count: u64) {
+        for counter in iter::once(&self.count).chain(self.of_layer.get()) {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// The count of this state; for the template of a layer with keys, that of all keys.
+    pub(crate) fn get(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Counts for the layer of this template from now on.
+    pub(crate) fn join(&self, template: &Self) {
+        let _ = self.of_layer.set(Arc::clone(&template.count));
     }
 }
 
@@ -231,7 +256,6 @@ impl<T: KeyedHandle> fmt::Debug for Keyed<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
     use super::*;

@@ -1,7 +1,6 @@
 //! The admission of an attempt, and what a circuit admits that is not closed, where there is no other target.
 
 use std::num::NonZeroU64;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use http::Extensions;
@@ -25,7 +24,7 @@ impl Handle {
     ) -> Result<CircuitAdmission, CircuitRejection> {
         let Some(open) = self.open_attempts(rejection.cause, extensions) else { return Err(rejection) };
         open.take(now).map_err(|wait| rejection.or_after(wait))?;
-        self.0.admitted_while_open.fetch_add(1, Ordering::Relaxed);
+        self.0.admitted_while_open.add(1);
         Decision::AdmittedWhileOpen(rejection.into()).emit(self.0.target(), self.0.key());
         Ok(CircuitAdmission::WHILE_OPEN)
     }

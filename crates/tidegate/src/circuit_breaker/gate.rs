@@ -1,6 +1,5 @@
 //! The admission of calls by a circuit, or with keys by the circuit of each key.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Extensions, Request};
@@ -127,7 +126,7 @@ impl Handle {
     /// Admits a call in shadow mode that would have been rejected. Its result is not recorded, because the
     /// call would not have been made.
     fn admit_in_shadow(&self, rejection: CircuitRejection) {
-        self.0.shadow_admitted.fetch_add(1, Ordering::Relaxed);
+        self.0.shadow_admitted.add(1);
         Decision::AdmittedInShadow(rejection.into()).emit(self.0.target(), self.0.key());
     }
 

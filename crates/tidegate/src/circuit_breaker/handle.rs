@@ -1,5 +1,4 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Request;
@@ -16,7 +15,7 @@ use super::store_link::CircuitLink;
 use super::{CallResult, Metrics, Snapshot, State, Transition};
 use crate::events::{Decision, Subscription};
 use crate::key::KeyId;
-use crate::keyed::{Keyed, KeyedHandle};
+use crate::keyed::{Keyed, KeyedCount, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::store::Store;
 use crate::thread_shard::ByThread;
@@ -43,11 +42,11 @@ pub struct Handle(pub(super) LayerState<CircuitBreakerSettings, CircuitBreakerSt
 pub(super) struct CircuitBreakerState {
     pub(super) circuit: ConcurrentCircuit,
     /// The number of calls that shadow mode admitted.
-    pub(super) shadow_admitted: AtomicU64,
+    pub(super) shadow_admitted: KeyedCount,
     /// What the circuit admits while it is not closed, if it has a budget for that.
     pub(super) open_attempts: Option<OpenAttempts>,
     /// The number of attempts that were admitted from it.
-    pub(super) admitted_while_open: AtomicU64,
+    pub(super) admitted_while_open: KeyedCount,
     pub(super) totals: CallTotals,
     /// The store through which the circuit is shared, if it is.
     pub(super) store: Option<CircuitLink>,
@@ -58,12 +57,12 @@ impl From<&CircuitBreakerSettings> for CircuitBreakerState {
     fn from(settings: &CircuitBreakerSettings) -> Self {
         Self {
             circuit: ConcurrentCircuit::new(settings, clock::now()),
-            shadow_admitted: AtomicU64::new(0),
+            shadow_admitted: KeyedCount::default(),
             open_attempts: settings
                 .open_budget
                 .filter(|_| settings.enabled)
                 .map(|budget| OpenAttempts::new(budget, clock::now())),
-            admitted_while_open: AtomicU64::new(0),
+            admitted_while_open: KeyedCount::default(),
             store: settings
                 .hooks
                 .store
@@ -92,6 +91,8 @@ impl KeyedHandle for Handle {
             settings.key_by = None;
             settings.hooks.is_of_key = true;
         }));
+        fresh.0.shadow_admitted.join(&self.0.shadow_admitted);
+        fresh.0.admitted_while_open.join(&self.0.admitted_while_open);
         fresh.follow(self);
         fresh
     }
@@ -168,27 +169,20 @@ impl Handle {
     /// The state and the statistics of the circuit, all of the same moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let would_have_rejected = self.sum(|it| it.0.shadow_admitted.load(Ordering::Relaxed));
-        let admitted_while_open = self.sum(|it| it.0.admitted_while_open.load(Ordering::Relaxed));
-        Snapshot { would_have_rejected, admitted_while_open, ..self.own_snapshot() }
-    }
-
-    /// The state and the statistics of this circuit, without the counts of the keys.
-    pub(crate) fn own_snapshot(&self) -> Snapshot {
         let snapshot = self.0.circuit.with_circuit(|circuit| Snapshot::of(circuit, clock::now()));
         Snapshot {
-            would_have_rejected: self.0.shadow_admitted.load(Ordering::Relaxed),
-            admitted_while_open: self.0.admitted_while_open.load(Ordering::Relaxed),
+            would_have_rejected: self.0.shadow_admitted.get(),
+            admitted_while_open: self.0.admitted_while_open.get(),
             ..snapshot
         }
     }
 
-    /// The totals since the start, and the settings that decide. With keys, each key has totals of its
-    /// own: read the circuit of a key with [`of`](Self::of).
+    /// The totals since the start, and the settings that decide. With keys, each key has totals of its own,
+    /// as long as it is kept: read the circuit of a key with [`of`](Self::of).
     #[must_use]
     #[doc(alias = "get_metrics")]
     pub fn metrics(&self) -> Metrics {
-        let (snapshot, totals) = (self.own_snapshot(), self.0.totals.read());
+        let (snapshot, totals) = (self.snapshot(), self.0.totals.read());
         Metrics::new(self.0.target(), &snapshot, &totals, self.settings(), clock::now())
     }
 

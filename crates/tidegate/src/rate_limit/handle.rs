@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +15,7 @@ use super::settings::RateLimitSettings;
 use super::shared_quotas::SharedRate;
 use super::store_link::StoreLink;
 use crate::key::{KeyId, RequestHead};
-use crate::keyed::{Keyed, KeyedHandle};
+use crate::keyed::{Keyed, KeyedCount, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::priority_semaphore::{Arrival, NEW_FLOW};
 use crate::settings::Hook;
@@ -46,7 +46,7 @@ pub(super) struct RateLimitState {
     pub(super) wire_reports: AtomicBool,
     overload_hints: OverloadHints,
     /// The number of reported limits that were ignored.
-    pub(super) ignored: AtomicU64,
+    pub(super) ignored: KeyedCount,
     /// Reads the limits in response headers when the layer has no classifier of its own.
     pub(super) classifier: OnceLock<Hook<dyn Classifier>>,
     /// The store with which the quotas are shared, if they are.
@@ -75,7 +75,7 @@ impl From<&RateLimitSettings> for RateLimitState {
             has_reported_quotas: AtomicBool::new(false),
             wire_reports: AtomicBool::new(false),
             overload_hints: OverloadHints::default(),
-            ignored: AtomicU64::new(0),
+            ignored: KeyedCount::default(),
             classifier: OnceLock::new(),
             keys: Keyed::new(
                 settings.key_by.as_ref().filter(|_| settings.enabled),
@@ -104,6 +104,7 @@ impl KeyedHandle for Handle {
             Some(per_key) => fresh(&per_key(head, RateLimitLayer::of_handle(fresh(self))).handle()),
             None => fresh(self),
         };
+        fresh.0.ignored.join(&self.0.ignored);
         if let Some(classifier) = self.0.classifier.get() {
             fresh.set_default_classifier(&classifier.0);
         }
@@ -213,7 +214,7 @@ impl Handle {
     /// implausible.
     #[must_use]
     pub fn ignored(&self) -> u64 {
-        self.sum(|it| it.0.ignored.load(Ordering::Relaxed))
+        self.0.ignored.get()
     }
 
     /// Resets all quotas to full, and drops what the provider has reported. Quotas that are shared with other
@@ -328,7 +329,7 @@ impl Handle {
             effect
         };
         if effect.ignored > 0 {
-            self.0.ignored.fetch_add(effect.ignored, Ordering::Relaxed);
+            self.0.ignored.add(effect.ignored);
         }
         if let Some(wait) = effect.closed_for {
             self.close(wait);

@@ -87,7 +87,7 @@ impl KeySignals {
             probes,
             evaluated: rates,
             ..
-        } = circuit_breaker.own_snapshot();
+        } = circuit_breaker.snapshot();
         let (current_inflight, queued) = backpressure.own_calls();
         Self {
             key,

@@ -5,7 +5,7 @@ use tidegate_testkit::strict::Answer;
 use tower::Layer;
 
 use super::SECOND;
-use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, OpenBudget, State};
 use crate::testing::{rejection, send, strict};
 use crate::{HttpService, KeyBy, Payload, RejectionReason};
 
@@ -88,4 +88,35 @@ async fn keys_are_bounded_and_keys_in_the_initial_state_are_dropped_first() {
         send_as(&mut service, &format!("bad {caller}")).await;
     }
     assert!(circuit.keys() <= 100, "{}", circuit.keys());
+}
+
+/// Regression: the counts of keys that were dropped were lost.
+#[tokio::test(start_paused = true)]
+async fn the_counts_since_the_start_never_decrease() {
+    let (inner, provider) = strict();
+    provider.otherwise(Answer::status(503));
+    for (layer, per_key) in [
+        (layer().shadow(true), [2, 0]),
+        (layer().open_budget(OpenBudget { per_second: 1_000.0, per_success: 0.0 }), [0, 2]),
+    ] {
+        let layer = layer.max_keys(2);
+        let (circuit, mut service) = (layer.handle(), layer.layer(inner.clone()));
+        for keys in 1..100 {
+            for _ in 0..3 {
+                send_as(&mut service, &keys.to_string()).await;
+                tokio::time::advance(SECOND / 100).await;
+            }
+            let snapshot = circuit.snapshot();
+            let counts = [snapshot.would_have_rejected, snapshot.admitted_while_open];
+            assert_eq!(
+                counts,
+                per_key.map(|of_key| of_key * keys),
+                "{keys} keys, of which {}",
+                circuit.keys()
+            );
+            let own = circuit.of(&request_as(&keys.to_string())).unwrap().snapshot();
+            assert_eq!([own.would_have_rejected, own.admitted_while_open], per_key);
+        }
+        assert!(circuit.keys() < 10);
+    }
 }

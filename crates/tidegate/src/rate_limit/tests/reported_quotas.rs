@@ -460,3 +460,17 @@ async fn of_two_limits_with_nothing_left_the_later_reset_holds() {
         assert!(layer.handle().closed_for() > Some(ms(3_599_000)), "{:?}", layer.handle().closed_for());
     }
 }
+
+/// Regression: the counts of keys that were dropped were lost.
+#[tokio::test(start_paused = true)]
+async fn the_reports_that_were_ignored_are_counted_for_all_keys_since_the_start() {
+    let layer = RateLimitLayer::per_minute(1_000).key_by(crate::KeyBy::path()).max_keys(2);
+    let (service, provider, layer) = limited(layer);
+    for key in 1..100 {
+        provider.then(reporting("100", "101", "1s"));
+        let request = Request::get(format!("/{key}")).body(Payload::empty()).unwrap();
+        service.clone().oneshot(request).await.unwrap();
+        assert_eq!(layer.handle().ignored(), key);
+    }
+    assert!(layer.handle().keys() < 10);
+}
