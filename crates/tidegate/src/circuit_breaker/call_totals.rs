@@ -1,3 +1,4 @@
+use std::iter;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use crate::thread_shard::{PerThread, SHARDS};
 
 /// The calls of a circuit since the start. Every thread counts for itself; a reader adds the counts up.
 ///
-/// They decide nothing, and a [reset](super::Handle::reset) leaves them.
+/// They decide nothing. A [reset](super::Handle::reset) leaves all but the streaks and the latest times.
 #[derive(Debug)]
 pub(super) struct CallTotals {
     origin: Instant,
@@ -38,10 +39,45 @@ struct CountShard {
     neutral: AtomicU64,
     rejected: AtomicU64,
     slow: AtomicU64,
-    /// The sum of the latencies of successes and failures.
-    nanos: AtomicU64,
+    latencies: RecentLatencies,
     /// The [`Moment`] of the latest success; 0 if there was none.
     last_success: AtomicU64,
+}
+
+/// The latest latencies of successes and failures, in a ring. Each is below the time at which it was recorded,
+/// so that the latest of all threads are the largest numbers.
+#[derive(Debug)]
+struct RecentLatencies {
+    recorded: AtomicU64,
+    ring: [AtomicU64; RECENT],
+}
+
+/// The number of calls in the mean latency.
+const RECENT: usize = 50;
+
+/// The bits of a latency, in tenths of a millisecond, below a time in units of `1 << TIME_SHIFT` nanoseconds.
+const LATENCY_BITS: u32 = 27;
+const TIME_SHIFT: u32 = 24;
+const LATENCY_UNIT_NANOS: u64 = 100_000;
+
+impl Default for RecentLatencies {
+    fn default() -> Self {
+        Self { recorded: AtomicU64::new(0), ring: [const { AtomicU64::new(0) }; RECENT] }
+    }
+}
+
+impl RecentLatencies {
+    fn record(&self, latency: Duration, at: Moment) {
+        let latency = (saturated(latency) / LATENCY_UNIT_NANOS).min((1 << LATENCY_BITS) - 1);
+        let place = self.recorded.fetch_add(1, Ordering::Relaxed) % RECENT as u64;
+        let record = at.0.get() >> TIME_SHIFT << LATENCY_BITS | latency;
+        self.ring[place as usize].store(record, Ordering::Relaxed);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u64> {
+        let recorded = usize::try_from(self.recorded.load(Ordering::Relaxed)).unwrap_or(RECENT);
+        self.ring.iter().take(recorded).map(|record| record.load(Ordering::Relaxed))
+    }
 }
 
 /// The sums of all threads.
@@ -110,11 +146,30 @@ impl CallTotals {
                 return;
             }
         }
-        shard.nanos.fetch_add(latency.map_or(0, saturated), Ordering::Relaxed);
+        shard.latencies.record(latency.unwrap_or_default(), at);
     }
 
     fn sum(&self, count: impl Fn(&CountShard) -> &AtomicU64) -> u64 {
         self.shards.iter().map(|shard| count(shard).load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+    }
+
+    /// The mean of the latest latencies of all threads.
+    fn average_latency(&self) -> Option<Duration> {
+        let mut latest: Vec<u64> = self.shards.iter().flat_map(|shard| shard.latencies.iter()).collect();
+        latest.sort_unstable_by(|one, other| other.cmp(one));
+        latest.truncate(RECENT);
+        let sum: u64 = latest.iter().map(|record| record & ((1 << LATENCY_BITS) - 1)).sum();
+        (sum * LATENCY_UNIT_NANOS).checked_div(latest.len() as u64).map(Duration::from_nanos)
+    }
+
+    /// Begins the streaks anew, and forgets the times of the latest calls.
+    pub(super) fn clear_streaks(&self) {
+        self.failure_streak.store(0, Ordering::Relaxed);
+        self.successes_before.store(self.sum(|shard| &shard.successes), Ordering::Relaxed);
+        let last_successes = self.shards.iter().map(|shard| &shard.last_success);
+        iter::once(&self.last_failure)
+            .chain(last_successes)
+            .for_each(|last| last.store(0, Ordering::Relaxed));
     }
 
     pub(super) fn read(&self) -> Totals {
@@ -128,10 +183,7 @@ impl CallTotals {
             neutral: self.sum(|shard| &shard.neutral),
             rejected: self.sum(|shard| &shard.rejected),
             slow: self.sum(|shard| &shard.slow),
-            average_latency: self
-                .sum(|shard| &shard.nanos)
-                .checked_div(successes + failures)
-                .map(Duration::from_nanos),
+            average_latency: self.average_latency(),
             consecutive_failures: self.failure_streak.load(Ordering::Relaxed),
             consecutive_successes: successes.saturating_sub(self.successes_before.load(Ordering::Relaxed)),
             last_success: last_success.and_then(at),
@@ -154,7 +206,7 @@ mod tests {
     proptest! {
         /// The sums are those of a list of the same calls.
         #[test]
-        fn counts_like_a_list(ends in prop::collection::vec((0..5, 0..5_000u64, any::<bool>()), 0..100)) {
+        fn counts_like_a_list(ends in prop::collection::vec((0..6, 0..5_000u64, any::<bool>()), 0..200)) {
             let origin = Instant::now();
             let totals = CallTotals::new(false, origin);
             let mut expected = Totals::default();
@@ -167,6 +219,12 @@ mod tests {
                     1 => AttemptResult::Failure(ErrorCode::ServerError, None),
                     2 => AttemptResult::Quota(None),
                     3 => AttemptResult::Neutral,
+                    4 => {
+                        totals.clear_streaks();
+                        (expected.consecutive_failures, expected.consecutive_successes) = (0, 0);
+                        (expected.last_success, expected.last_failure) = (None, None);
+                        continue;
+                    }
                     _ => {
                         totals.record_rejected();
                         expected.rejected += 1;
@@ -194,6 +252,7 @@ mod tests {
                     _ => expected.neutral += 1,
                 }
             }
+            let latencies = &latencies[latencies.len().saturating_sub(RECENT)..];
             let average = latencies.iter().sum::<Duration>().as_nanos().checked_div(latencies.len() as u128);
             expected.average_latency = average.map(|nanos| Duration::from_nanos(nanos as u64));
             prop_assert_eq!(totals.read(), expected);

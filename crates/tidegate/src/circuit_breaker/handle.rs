@@ -225,9 +225,13 @@ impl Handle {
     }
 
     /// Closes the circuit and clears its statistics. Results of attempts in flight no longer count. Ends
-    /// [`force_open`](Self::force_open) and [`force_closed`](Self::force_closed).
+    /// [`force_open`](Self::force_open) and [`force_closed`](Self::force_closed). The totals since the start
+    /// stay.
     pub fn reset(&self) {
-        self.change_all(|it| it.update(Circuit::reset));
+        self.change_all(|it| {
+            it.0.totals.clear_streaks();
+            it.update(Circuit::reset);
+        });
     }
 
     /// Rejects every call until [`reset`](Self::reset), without a retry time, also in shadow mode and where

@@ -8,7 +8,7 @@ use super::{Snapshot, State};
 use crate::events;
 
 /// The metrics of a circuit since the start, ready to be serialised. A [reset](super::Handle::reset) leaves
-/// the totals.
+/// the totals, and clears the streaks and the times of the latest calls.
 ///
 /// Attempts are counted, since the circuit decides on each of them. Times are those of the system clock, in
 /// RFC 3339.
@@ -34,8 +34,8 @@ pub struct Metrics {
     pub failure_rate: Option<f64>,
     /// The share of slow calls in their window, from 0 to 1; `None` without a `slow_call_threshold`.
     pub slow_call_rate: Option<f64>,
-    /// The mean time to the first token or to a failure, in seconds; `None` without calls. All times have
-    /// three decimals.
+    /// The mean time to the first token or to a failure of the latest 50 calls with either, in seconds; `None`
+    /// without calls. All times have three decimals.
     pub avg_response_time: Option<f64>,
     /// Failures since the latest success.
     pub consecutive_failures: u32,

@@ -24,7 +24,7 @@ const RECENT_COUNT: u32 = 100;
 
 /// How often a target or last resort of a chain was used in place of the first target, and how often it
 /// succeeded.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct TargetStatistics {
     /// The name of the target, or of the last resort (`@cached`, `@simplified`, `@static`, `@emergency`).
     pub target: Arc<str>,
@@ -42,6 +42,8 @@ pub struct TargetStatistics {
     pub recent: u32,
     /// The number of successes among the recent outcomes.
     pub recent_successes: u32,
+    /// The share of successes among the recent outcomes, from 0 to 1; `None` without any.
+    pub success_rate: Option<f64>,
 }
 
 impl TargetCounters {
@@ -76,6 +78,7 @@ impl TargetCounters {
             skips: self.skips.load(Ordering::Relaxed),
             recent,
             recent_successes,
+            success_rate: (recent > 0).then(|| f64::from(recent_successes) / f64::from(recent)),
         }
     }
 }
@@ -84,15 +87,17 @@ impl TargetCounters {
 mod tests {
     use super::*;
 
-    /// Seed item 50: the last 100 outcomes.
+    /// Seed items 50 and 52: the last 100 outcomes, and the share of successes.
     #[test]
     fn only_the_last_hundred_are_recent() {
         let counters = TargetCounters::default();
+        assert_eq!(counters.statistics(&"t".into(), 1).success_rate, None);
         for _ in 0..150 {
             counters.record_outcome(true);
         }
         (0..30).for_each(|_| counters.record_outcome(false));
         let statistics = counters.statistics(&"t".into(), 1);
         assert_eq!((statistics.successes, statistics.recent, statistics.recent_successes), (150, 100, 70));
+        assert_eq!(serde_json::to_value(&statistics).unwrap()["success_rate"], 0.7);
     }
 }

@@ -119,7 +119,7 @@ class TargetRow {
     const { avg_response_time: meanOfAll, total_failures: failures } = target.circuit_metrics;
     const mean = failures === 0 ? meanOfAll : null;
     setText(this.token, duration(recent ?? (mean === null ? null : 1_000 * mean)));
-    setText(this.tokenNote, recent !== null ? "last minute" : mean === null ? "" : "mean since the start");
+    setText(this.tokenNote, recent !== null ? "last minute" : mean === null ? "" : "mean of the last 50");
   }
 
   updateFailures({ circuit_metrics: metrics, circuit_window_shared: shared, last_failure }) {

@@ -181,7 +181,7 @@ async fn a_snapshot_contains_the_rates_and_the_last_failure() {
 }
 
 /// Seed items 27, 37, 38, 39, 86 and 88: the totals count rejected calls too, and a reset leaves them. Here,
-/// they are those since the start, and the rates those of the window.
+/// they are those since the start, and the rates those of the window. The response time is that of the last 50.
 #[tokio::test(start_paused = true)]
 async fn the_metrics_count_every_call() {
     let (inner, provider) = strict();
@@ -213,14 +213,21 @@ async fn the_metrics_count_every_call() {
     tokio::time::advance(60 * SECOND).await;
     provider.answer(200).after(SECOND);
     complete(&mut service).await.unwrap();
-    circuit.reset();
     let closed = circuit.metrics();
     assert_eq!((closed.total_calls, closed.consecutive_successes, closed.consecutive_failures), (7, 1, 0));
     assert_eq!(closed.last_recovery_time, Some(61.0));
+    assert_eq!(closed.avg_response_time, Some(2.6));
     assert!(closed.last_failure_time < closed.last_success_time);
     let json = serde_json::to_value(&closed).unwrap();
     assert_eq!(json["config"]["timeout_seconds"], 60.0);
     assert!(json["last_failure_time"].as_str().is_some_and(|time| time.ends_with('Z')));
+    circuit.reset();
+    assert_eq!(circuit.metrics().total_calls, 7);
+    for _ in 0..50 {
+        provider.answer(200).after(SECOND);
+        complete(&mut service).await.unwrap();
+    }
+    assert_eq!(circuit.metrics().avg_response_time, Some(1.0));
 }
 
 /// Seed item 25: the result of a call has its success, duration, time, error and size.

@@ -256,17 +256,27 @@ async fn one_layer_is_one_circuit_unless_it_is_per_service() {
     }
 }
 
-/// Seed item 39.
+/// Seed item 39: the totals stay. What the latest calls showed is cleared everywhere.
 #[tokio::test(start_paused = true)]
 async fn reset_closes_the_circuit_and_clears_its_statistics() {
     let (inner, provider) = strict();
-    let layer = CircuitBreakerLayer::new().failure_threshold(1);
-    let mut service = layer.layer(inner);
-    provider.answer(500);
-    complete(&mut service).await.unwrap();
-    assert!(layer.handle().peek().is_some() && layer.handle().cooldown_remaining() == Some(30 * SECOND));
-    layer.handle().reset();
-    assert_eq!((complete(&mut service).await.unwrap(), layer.handle().peek()), (200, None));
+    let layer = CircuitBreakerLayer::new().failure_threshold(5);
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    for status in [200, 500, 500, 500, 500, 500] {
+        provider.answer(status);
+        complete(&mut service).await.unwrap();
+    }
+    assert!(circuit.peek().is_some() && circuit.cooldown_remaining() == Some(30 * SECOND));
+    circuit.reset();
+    let (snapshot, metrics) = (circuit.snapshot(), circuit.metrics());
+    assert_eq!(
+        (snapshot.last_failure, metrics.last_failure_time, metrics.last_success_time),
+        (None, None, None)
+    );
+    assert_eq!((metrics.consecutive_failures, metrics.consecutive_successes), (0, 0));
+    assert_eq!((metrics.total_successes, metrics.total_failures), (1, 5));
+    assert_eq!((complete(&mut service).await.unwrap(), circuit.peek()), (200, None));
+    assert_eq!(circuit.metrics().consecutive_successes, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -120,6 +120,7 @@ async fn the_next_target_continues_the_text_in_the_same_stream() {
         skips: 0,
         recent: 1,
         recent_successes: 1,
+        success_rate: Some(1.0),
     };
     assert_eq!((&layer.handle().statistics()[0], c.calls()), (&expected, 0));
 }

@@ -50,6 +50,7 @@ async fn calls_the_next_target_and_names_it() {
         skips: 0,
         recent: 1,
         recent_successes: 1,
+        success_rate: Some(1.0),
     };
     assert_eq!(layer.handle().statistics(), [expected]);
 }
