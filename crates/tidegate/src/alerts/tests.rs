@@ -1,5 +1,3 @@
-//! Seed item 83.
-
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -44,6 +42,7 @@ fn observe(
     alerts
 }
 
+/// Seed item 83.
 #[test]
 fn each_threshold_raises_its_alert_and_clears_it() {
     use AlertKind::{AllTargetsCooling, CircuitOpen, QuotaNearlySpent, SlowRate, SuccessRate};
