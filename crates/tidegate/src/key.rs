@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::{fmt, mem};
 
 use http::header::{AUTHORIZATION, HOST};
+use http::uri::Authority;
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
 use serde::ser::{Error, Serialize, Serializer};
@@ -112,7 +113,7 @@ impl KeyBy {
         Self(KeySource::Path)
     }
 
-    /// Uses the host and port of the URI, or else of the `Host` header.
+    /// Uses the host, in lower case, and the port of the URI, or else of the `Host` header.
     #[must_use]
     pub const fn host() -> Self {
         Self(KeySource::Host)
@@ -202,12 +203,16 @@ impl KeySource {
                 write_header(head.headers, name, hasher);
             }
             Self::Path => head.uri.path().hash(hasher),
-            Self::Host => match head.uri.authority() {
-                Some(authority) => {
-                    (authority.host(), authority.port_u16().or(default_port(head.uri))).hash(hasher);
+            Self::Host => {
+                let in_header = || Authority::try_from(head.headers.get(HOST)?.as_bytes()).ok();
+                match head.uri.authority().cloned().or_else(in_header) {
+                    Some(authority) => {
+                        authority.host().bytes().for_each(|byte| byte.to_ascii_lowercase().hash(hasher));
+                        authority.port_u16().or(default_port(head.uri)).hash(hasher);
+                    }
+                    None => write_header(head.headers, &HOST, hasher),
                 }
-                None => write_header(head.headers, &HOST, hasher),
-            },
+            }
             Self::Custom(write) => write(head, hasher),
         }
     }
@@ -376,6 +381,20 @@ mod tests {
         assert_eq!(key(&host, |r| r.uri("https://a/x")), key(&host, |r| r.uri("https://a:443/y")));
         assert_ne!(key(&host, |r| r.uri("https://a/x")), key(&host, |r| r.uri("https://b/x")));
         assert_ne!(key(&host, |r| r.header("host", "a")), key(&host, |r| r.header("host", "b")));
+        let of_uri = |uri: &str| key(&host, |r| r.uri(uri));
+        let of_header = |name: &str| key(&host, |r| r.uri("/v1").header("host", name));
+        for same in ["https://API.example.com/x", "https://api.example.com:443", "https://me@api.EXAMPLE.com"]
+        {
+            assert_eq!(of_uri(same), of_uri("https://api.example.com"), "{same}");
+        }
+        assert_eq!(of_uri("http://a"), of_uri("http://A:80"));
+        assert_eq!(of_header("API.example.com:8443"), of_header("api.example.com:8443"));
+        assert_eq!(of_header("API.example.com:8443"), of_uri("https://api.example.com:8443"));
+        let different = ["https://a", "http://a", "https://ab", "https://a:8443"].map(of_uri);
+        let different = [&different[..], &["a", "a b", "A b", ""].map(of_header)].concat();
+        for (at, one) in different.iter().enumerate() {
+            assert!(!different[..at].contains(one), "{at}");
+        }
         let credential = KeyBy::credential();
         for name in ["authorization", "x-api-key", "api-key", "x-goog-api-key"] {
             assert_ne!(
