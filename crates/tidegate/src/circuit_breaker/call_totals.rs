@@ -49,11 +49,14 @@ struct CountShard {
 #[derive(Debug)]
 struct RecentLatencies {
     recorded: AtomicU64,
-    ring: [AtomicU64; RECENT],
+    ring: [AtomicU64; RING],
 }
 
 /// The number of calls in the mean latency.
 const RECENT: usize = 50;
+
+/// A power of two, with which the place in the ring costs one instruction.
+const RING: usize = RECENT.next_power_of_two();
 
 /// The bits of a latency, in tenths of a millisecond, below a time in units of `1 << TIME_SHIFT` nanoseconds.
 const LATENCY_BITS: u32 = 27;
@@ -62,20 +65,20 @@ const LATENCY_UNIT_NANOS: u64 = 100_000;
 
 impl Default for RecentLatencies {
     fn default() -> Self {
-        Self { recorded: AtomicU64::new(0), ring: [const { AtomicU64::new(0) }; RECENT] }
+        Self { recorded: AtomicU64::new(0), ring: [const { AtomicU64::new(0) }; RING] }
     }
 }
 
 impl RecentLatencies {
     fn record(&self, latency: Duration, at: Moment) {
         let latency = (saturated(latency) / LATENCY_UNIT_NANOS).min((1 << LATENCY_BITS) - 1);
-        let place = self.recorded.fetch_add(1, Ordering::Relaxed) % RECENT as u64;
+        let place = self.recorded.fetch_add(1, Ordering::Relaxed) % RING as u64;
         let record = at.0.get() >> TIME_SHIFT << LATENCY_BITS | latency;
         self.ring[place as usize].store(record, Ordering::Relaxed);
     }
 
     fn iter(&self) -> impl Iterator<Item = u64> {
-        let recorded = usize::try_from(self.recorded.load(Ordering::Relaxed)).unwrap_or(RECENT);
+        let recorded = usize::try_from(self.recorded.load(Ordering::Relaxed)).unwrap_or(RING);
         self.ring.iter().take(recorded).map(|record| record.load(Ordering::Relaxed))
     }
 }
