@@ -94,9 +94,7 @@
 //! `docs/metrics.md`, and `examples/`.
 
 #[macro_use]
-mod debug;
-#[macro_use]
-mod send;
+mod support;
 
 pub mod alerts;
 pub mod attempt;
@@ -126,30 +124,18 @@ pub mod store;
 pub mod timeout;
 pub mod translate;
 
-mod body;
-mod bucket;
-mod buffered_body;
-mod chain_position;
-mod clock;
-mod defaults;
-mod durations;
-mod keyed;
-mod layer_state;
 mod metrics;
-mod offload;
-mod priority_semaphore;
-mod rejected;
 mod settings;
-mod shared;
-mod sync;
-#[cfg(test)]
-mod testing;
-mod thread_shard;
-mod timer;
 
 // Names that the modules take from the root. Users have the names that are exported below.
 use key::RequestHead;
 use provider::*;
+#[cfg(test)]
+use support::testing;
+use support::{
+    body, bucket, buffered_body, chain_position, clock, defaults, durations, keyed, layer_state, offload,
+    priority_semaphore, rejected, send, shared, sync, thread_shard, timer, unchanged_body,
+};
 
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;

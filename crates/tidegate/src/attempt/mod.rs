@@ -20,6 +20,7 @@ mod service;
 mod wire;
 
 pub use crate::thread_shard::ByThread;
+pub use crate::unchanged_body::UnchangedBody;
 pub use body::GuardedBody;
 pub use future::ResponseFuture;
 pub(crate) use gate::swap_in_clone;
@@ -30,4 +31,4 @@ pub use gate::{
 pub use gates::{AttemptBodyGuards, AttemptGates, AttemptGuards};
 pub use queued_at_gates::QueuedAtGates;
 pub use service::Attempt;
-pub use wire::{NextStage, NoWire, UnchangedBody, Wire};
+pub use wire::{NextStage, NoWire, Wire};

@@ -10,9 +10,9 @@ use tidegate_core::Usage;
 
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ScannedBody};
-use crate::attempt::UnchangedBody;
 use crate::metrics::AttemptMetrics;
 use crate::timeout::{AttemptTimer, TimedBody};
+use crate::unchanged_body::UnchangedBody;
 use crate::{BoxError, Error};
 
 /// A response body that can be classified.

@@ -215,7 +215,7 @@ proptest! {
 fn the_bucket_decides_by_the_table_of_the_script() {
     let start = Instant::now();
     let mut cases = 0;
-    for case in include_str!("../../../tidegate-redis/cases/bucket.txt").split("\ncase ").skip(1) {
+    for case in include_str!("../../../../tidegate-redis/cases/bucket.txt").split("\ncase ").skip(1) {
         let mut lines = case.lines().filter(|line| !line.is_empty());
         let head: Vec<_> = lines.next().unwrap().split(' ').collect();
         let number = |text: &str| text.parse::<u64>().unwrap();
