@@ -366,3 +366,53 @@ async fn a_response_that_breaks_off_ends_at_once() {
     assert!((1_000_000..long.len()).contains(&received), "{received}");
     assert!(last.elapsed() < Duration::from_secs(1), "{:?}", last.elapsed());
 }
+
+/// The end of the connection is the end of such a response, so that one which is cut looked complete.
+#[tokio::test]
+async fn a_response_over_http_1_0_that_is_cut_ends_in_a_reset() {
+    let json = format!("{{\"data\":\"{}\"}}", "x".repeat(200 * 1024));
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunk = format!("{:x}\r\n{json}\r\n", json.len());
+    let begun = vec![head.to_owned(), chunk];
+    let complete = [begun.clone(), vec!["0\r\n\r\n".to_owned()]].concat();
+    enum End {
+        OfProvider,
+        Stop,
+        Drop,
+    }
+    for (version, parts, keeps, end, is_reset) in [
+        ("1.0", &complete, false, End::OfProvider, false),
+        ("1.0", &begun, false, End::OfProvider, true),
+        ("1.0", &begun, true, End::Stop, true),
+        ("1.0", &begun, true, End::Drop, true),
+        // The last chunk is missing then.
+        ("1.1", &begun, false, End::OfProvider, false),
+    ] {
+        let provider = fixed_response(parts.clone(), keeps).await;
+        let file = "drain = \"0s\"\n".to_owned() + &openai("p", &provider) + &route("*", &["p/m"]);
+        let gateway = gateway(&file.replace("chat/completions", "embeddings")).await;
+        let request = request_bytes(r#"{"model":"m","input":"a"}"#);
+        let request =
+            request.replace("chat/completions", "embeddings").replace("HTTP/1.1", &format!("HTTP/{version}"));
+        let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
+        caller.write_all(request.as_bytes()).await.unwrap();
+        let mut response = vec![0; 100 * 1024];
+        caller.read_exact(&mut response).await.unwrap();
+        let _gateway = match end {
+            End::OfProvider => Some(gateway),
+            End::Stop => {
+                assert_eq!(gateway.stop().await, 1);
+                None
+            }
+            End::Drop => {
+                drop(gateway);
+                None
+            }
+        };
+        let read = timeout(BOUND, caller.read_to_end(&mut response)).await.expect("an end");
+        assert!(response.starts_with(format!("HTTP/{version} 200 ").as_bytes()));
+        assert_eq!(read.is_err(), is_reset, "{version} {keeps} {read:?}");
+        let is_complete = response.ends_with(json.as_bytes());
+        assert!(is_reset || is_complete == (version == "1.0"), "{} bytes", response.len());
+    }
+}

@@ -8,7 +8,8 @@ use axum::body::Body;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt, TryFutureExt};
-use http::Request;
+use http::{Request, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -109,7 +110,8 @@ pub(super) async fn serve(
         Err(error) => return tracing::debug!(layer = "gateway", %error, "connection ended without a request"),
     };
     let caller = AwaitsResponse::default();
-    let mut serving = serve_http(stream, version, service, caller.clone(), connection.clone());
+    let mut serving =
+        serve_http(stream, Arc::clone(&socket), version, service, caller.clone(), connection.clone());
     let ended = |()| Interruption::Ended;
     let mut interruptions = Interruptions::new();
     interruptions.push(stopped(stopping.clone()).map(|()| Interruption::Stopping).boxed());
@@ -130,8 +132,14 @@ pub(super) async fn serve(
             },
         }
     };
-    if let Err(error) = result {
+    if let Err(error) = &result {
         tracing::debug!(layer = "gateway", %error, "connection broke");
+    }
+    if is_reset_when_dropped(&socket) {
+        if result.is_err() {
+            return;
+        }
+        reset_when_dropped(&socket, false);
     }
     drop(stopping);
     tokio::select! {
@@ -161,6 +169,17 @@ async fn close(socket: &TcpStream) {
     let _ = timeout(DISCARD_TIME, discarded).await;
 }
 
+/// Sets whether the caller sees a broken connection instead of its end when the socket is dropped, for whatever
+/// reason.
+fn reset_when_dropped(socket: &TcpStream, resets: bool) {
+    // Fails if the caller has left.
+    let _ = SockRef::from(socket).set_linger(resets.then_some(Duration::ZERO));
+}
+
+fn is_reset_when_dropped(socket: &TcpStream) -> bool {
+    SockRef::from(socket).linger().is_ok_and(|linger| linger.is_some())
+}
+
 /// Waits for the handshake of TLS, if any, and for the version of HTTP.
 async fn begin(
     stream: WriteTimeout<SharedStream>,
@@ -181,6 +200,7 @@ async fn begin(
 
 fn serve_http(
     stream: ByteStream,
+    socket: Arc<TcpStream>,
     version: HttpVersion,
     service: GatewayService,
     caller: AwaitsResponse,
@@ -191,7 +211,14 @@ fn serve_http(
         connection.touch();
         let mut request = marking.mark(paths::normalize(request.map(Body::new)));
         request.extensions_mut().insert(connection.clone());
-        service.clone().call(request).map_ok(|response| response.map(WokenBody::new))
+        let socket = (request.version() == Version::HTTP_10).then(|| Arc::clone(&socket));
+        service.clone().call(request).map_ok(move |response| {
+            // It ends with the connection, so that a cut one would look complete.
+            if let Some(socket) = socket.filter(|_| response.body().size_hint().exact().is_none()) {
+                reset_when_dropped(&socket, true);
+            }
+            response.map(WokenBody::new)
+        })
     });
     let stream = TokioIo::new(HalfClose::new(stream, caller));
     match version {
