@@ -1,5 +1,6 @@
 //! The `model` field of a request body, and its position.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -62,15 +63,27 @@ impl ModelField {
     ///
     /// The body is no JSON object in UTF-8 with exactly one `model`, in any case, that is a string.
     pub fn read(body: &[u8]) -> Result<Self, ModelFieldError> {
-        std::str::from_utf8(body).map_err(|error| ModelFieldError::not_utf8(&body[..error.valid_up_to()]))?;
+        Self::read_with(body, |_, _| {})
+    }
+
+    /// The same. `each` gets all fields of the object: each key, without escapes, and its value as it is
+    /// written.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_with(body: &[u8], mut each: impl FnMut(&str, &str)) -> Result<Self, ModelFieldError> {
+        let text = std::str::from_utf8(body)
+            .map_err(|error| ModelFieldError::not_utf8(&body[..error.valid_up_to()]))?;
         let mut model = ModelOccurrence::Missing;
         let mut has_text_keys = true;
         let read = members(body, |key, value| {
-            let Some(name) = FieldName::of(key) else {
+            let Some(key) = unescaped(key) else {
                 has_text_keys = false;
                 return;
             };
-            model = match (name, &model) {
+            each(&key, &text[value.clone()]);
+            model = match (FieldName::of(&key), &model) {
                 (FieldName::Other, _) | (FieldName::Model, ModelOccurrence::InOtherCase) => return,
                 (FieldName::Model, ModelOccurrence::Missing) => ModelOccurrence::Once(value),
                 (FieldName::Model, _) => ModelOccurrence::Twice,
@@ -186,22 +199,21 @@ enum FieldName {
 }
 
 impl FieldName {
-    /// The name of a key as it is written; `None` if it is no text, because it has half of a surrogate pair.
-    /// A server that leaves the half out may read the model.
-    fn of(key: &[u8]) -> Option<Self> {
-        if key.contains(&b'\\') {
-            let unescaped = serde_json::from_slice::<String>(&[b"\"", key, b"\""].concat());
-            return unescaped.ok().map(|key| Self::of_unescaped(key.as_bytes()));
-        }
-        Some(Self::of_unescaped(key))
-    }
-
-    fn of_unescaped(key: &[u8]) -> Self {
+    fn of(key: &str) -> Self {
         match key {
-            b"model" => Self::Model,
-            _ if key.eq_ignore_ascii_case(b"model") => Self::ModelInOtherCase,
+            "model" => Self::Model,
+            _ if key.eq_ignore_ascii_case("model") => Self::ModelInOtherCase,
             _ => Self::Other,
         }
+    }
+}
+
+/// A key that is written as `key`; `None` if it is no text, because it has half of a surrogate pair. A server
+/// that leaves the half out may read another key.
+fn unescaped(key: &[u8]) -> Option<Cow<'_, str>> {
+    match key.contains(&b'\\') {
+        true => serde_json::from_slice(&[b"\"", key, b"\""].concat()).ok().map(Cow::Owned),
+        false => std::str::from_utf8(key).ok().map(Cow::Borrowed),
     }
 }
 
@@ -282,6 +294,16 @@ mod tests {
             let error = ModelField::read(&body).unwrap_err();
             assert!(matches!(error, ModelFieldError::NotJson { .. }), "{key:?} {error}");
         }
+    }
+
+    #[test]
+    fn each_field_is_passed_with_its_key_unescaped_and_its_value_as_it_is_written() {
+        let body = "{ \"mod\\u0065l\" : \"m\\u0065\" , \"\u{17f}\":[ 1,{\"a\":2} ]\n,\"\":null,\"\":1e9}";
+        let mut fields = Vec::new();
+        let field =
+            ModelField::read_with(body.as_bytes(), |key, value| fields.push(format!("{key}={value}")));
+        assert_eq!(field.unwrap().model, "me");
+        assert_eq!(fields, ["model=\"m\\u0065\"", "\u{17f}=[ 1,{\"a\":2} ]", "=null", "=1e9"]);
     }
 
     #[test]

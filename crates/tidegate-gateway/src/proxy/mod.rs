@@ -43,6 +43,7 @@ use tidegate::providers::{ModelField, PromptEstimate};
 use tidegate::{Error, ErrorCode, Outcome, Payload, Rejection, Trail};
 
 pub(crate) use self::body_budget::BodyBudget;
+use self::body_fields::FieldCheck;
 pub(crate) use self::caller_limits::CallerLimits;
 use self::caller_limits::{CallFailure, limit_error};
 use self::error_event_body::ErrorEventBody;
@@ -242,13 +243,16 @@ impl Proxy {
             _ => body,
         };
         let body = held.into_body(body);
-        let model = ModelField::read(&body).map_err(invalid)?;
-        if !self.allow_background {
-            body_fields::check_background(endpoint, &body).map_err(|error| *error)?;
-        }
-        if rules.is_some_and(CallerRules::has_routes) {
-            body_fields::check_models(&body).map_err(|error| *error)?;
-        }
+        let allow_models = !rules.is_some_and(CallerRules::has_routes);
+        let check = FieldCheck { endpoint, allow_background: self.allow_background, allow_models };
+        let mut checked = Ok(());
+        let model = ModelField::read_with(&body, |key, value| {
+            if checked.is_ok() {
+                checked = check.check(key, value);
+            }
+        });
+        let model = model.map_err(invalid)?;
+        checked.map_err(|error| *error)?;
         let chain = models.pick(model.model());
         if let Some(rules) = rules {
             let route = chain.map(|chain| &**chain.model());
