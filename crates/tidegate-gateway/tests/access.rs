@@ -276,6 +276,9 @@ async fn a_cached_answer_is_for_its_caller_alone() {
     let (ann, ben) = (Some(ANN_KEY), Some(BEN_KEY));
     let by_header = "policies.default.fallback.cache_by = \"header:x-team\"\n";
     let by_credential = "policies.default.fallback.cache_by = \"credential\"\n";
+    let shared = "cache.shared = true\n";
+    let (shared_by_header, header_of_callers) =
+        (&*(shared.to_owned() + by_header), &*(by_header.to_owned() + CALLERS));
     let (team, other) = (Some(("x-team", "a")), Some(("x-team", "b")));
     for (settings, stored, requested, status) in [
         ("", (None, None), (None, None), 503),
@@ -285,21 +288,27 @@ async fn a_cached_answer_is_for_its_caller_alone() {
         ("", (ann, None), (ann, None), 200),
         (CALLERS, (ann, None), (ann, None), 200),
         (CALLERS, (ann, None), (ben, None), 503),
-        ("cache.shared = true\n", (None, None), (None, None), 200),
-        ("cache.shared = true\n", (ann, None), (ben, None), 200),
+        (shared, (None, None), (None, None), 200),
+        (shared, (ann, None), (ben, None), 200),
         (by_header, (None, None), (None, None), 503),
-        (by_header, (ann, team), (ben, team), 200),
+        (by_header, (None, team), (None, team), 503),
+        (by_header, (ann, None), (ann, None), 503),
+        (by_header, (ann, team), (ann, team), 200),
         (by_header, (ann, team), (ann, other), 503),
+        (by_header, (ann, team), (ben, team), 503),
+        (header_of_callers, (ann, team), (ben, team), 503),
+        (header_of_callers, (ann, team), (ann, team), 200),
+        (shared_by_header, (None, None), (None, None), 503),
+        (shared_by_header, (ann, team), (ben, team), 200),
+        (shared_by_header, (ann, team), (ann, other), 503),
         (by_credential, (ann, None), (ben, None), 503),
         (by_credential, (None, None), (None, None), 503),
         (by_credential, (ann, None), (ann, None), 200),
     ] {
         let server = Provider::openai().then(Reply::text("the tide")).otherwise(Reply::status(503));
         let server = server.start().await.unwrap();
-        let file = match settings {
-            CALLERS => openai("p", &server.base_url()) + CALLERS,
-            _ => settings.to_owned() + &openai("p", &server.base_url()),
-        };
+        let (settings, callers) = settings.split_at(settings.find("[[").unwrap_or(settings.len()));
+        let file = settings.to_owned() + &openai("p", &server.base_url()) + callers;
         let gateway = gateway(&(file + &route("*", &["p/m", "@cached"]))).await;
         let (key, header) = stored;
         let first = chat_as(&gateway, key, header.as_slice()).await;
@@ -307,7 +316,7 @@ async fn a_cached_answer_is_for_its_caller_alone() {
         first.bytes().await.unwrap();
         let (key, header) = requested;
         let second = chat_as(&gateway, key, header.as_slice()).await;
-        assert_eq!(second.status(), status, "{settings:?} {stored:?} {requested:?}");
+        assert_eq!(second.status(), status, "{settings:?} {callers:?} {stored:?} {requested:?}");
     }
 }
 
@@ -317,7 +326,7 @@ async fn a_cached_answer_is_for_its_caller_alone() {
 async fn an_answer_is_not_cached_by_a_header_that_belongs_to_the_connection() {
     let server = Provider::openai().then(Reply::text("the tide")).otherwise(Reply::status(503));
     let server = server.start().await.unwrap();
-    let file = "policies.default.fallback.cache_by = \"header:x-team\"\n".to_owned()
+    let file = "cache.shared = true\npolicies.default.fallback.cache_by = \"header:x-team\"\n".to_owned()
         + &openai("p", &server.base_url())
         + &route("*", &["p/m", "@cached"]);
     let gateway = gateway(&file).await;

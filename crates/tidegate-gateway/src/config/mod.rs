@@ -183,7 +183,8 @@
 //! `cache.similarity` (0.8), if all words with a meaning of their own are the same. At 1 all words must be
 //! the same, and above 1 the prompt must be identical (see [`AnswerCache`](tidegate::fallback::AnswerCache)).
 //! An answer is for its tenant alone, and none is stored for a request without one. `cache.shared = true`
-//! lets all callers share the answers.
+//! lets all callers share the answers. With `fallback.cache_by = "header:NAME"` in a policy an answer is for
+//! requests with the same header, too, and with `"tenant"` for the tenant even in a shared cache.
 //!
 //! # Alerts
 //! With a table `[alerts]` the gateway watches the targets, logs what degrades and what has recovered, and
@@ -517,6 +518,7 @@ impl Config {
         let known = KnownNames { providers: &providers, policies: &policies, removed };
         checks.keep(file.connections.check());
         checks.keep(file.cache.check());
+        checks.keep(policy::check_cache(&policies, file.cache.shared || removed.has("cache")));
         let alerts = file.alerts.and_then(|alerts| checks.keep(alerts.check(&env)));
         let otlp = checks.keep(otlp::check(file.otlp.as_ref(), &env)).flatten();
         checks.keep(policy::check_store(&policies, file.store.is_some() || removed.has("store")));

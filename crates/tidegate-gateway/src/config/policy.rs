@@ -55,6 +55,21 @@ pub(super) fn check_store(
     }))
 }
 
+/// Checks that no answers are cached by a key that all callers have in common, unless they may share them.
+pub(super) fn check_cache(
+    policies: &BTreeMap<String, ResilienceConfig>,
+    is_shared: bool,
+) -> Result<(), GatewayConfigError> {
+    let common = [KeyBy::model(), KeyBy::path(), KeyBy::host()];
+    let problem = "expected cache.shared = true beside it, since all callers have this key in common";
+    GatewayConfigError::all(policies.iter().map(|(name, policy)| match &policy.fallback.cache_by {
+        Some(key) if common.contains(key) && !is_shared => {
+            Err(GatewayConfigError::new(format!("{}.fallback.cache_by", self::key(name)), problem))
+        }
+        _ => Ok(()),
+    }))
+}
+
 /// Checks the header in the setting `part` of a policy.
 fn check_header(
     header: Option<&HeaderName>,

@@ -749,6 +749,31 @@ fn a_header_that_is_never_forwarded_is_no_key() {
     assert_eq!(affinity("x-conversation"), None);
 }
 
+/// Regression: one caller got the answers of all others.
+#[test]
+fn a_key_that_callers_have_in_common_is_one_of_a_shared_cache_alone() {
+    let key = |key: &str, cache: &str| {
+        let file = format!("policies.default.fallback.cache_by = \"{key}\"\n{cache}\n{PROVIDERS}{ROUTE}");
+        let error = Config::parse(&file, env).err();
+        error.map(|error| error.mistakes().map(|it| it.key().to_owned()).collect::<Vec<_>>())
+    };
+    for (name, is_common) in [
+        ("model", true),
+        ("path", true),
+        ("host", true),
+        ("tenant", false),
+        ("caller", false),
+        ("credential", false),
+        ("header:x-team", false),
+    ] {
+        let mistake = vec!["policies.default.fallback.cache_by".to_owned()];
+        for cache in ["", "cache.shared = false", "cache.max_bytes = 1"] {
+            assert_eq!(key(name, cache), is_common.then_some(mistake.clone()), "{name} {cache}");
+        }
+        assert_eq!(key(name, "cache.shared = true"), None, "{name}");
+    }
+}
+
 /// The whole message of a file with a mistake of each kind, in the order of the file.
 #[test]
 fn all_mistakes_of_a_file_are_reported_at_once_with_their_lines() {

@@ -30,16 +30,13 @@ pub(crate) struct RouteChain {
     cached_for: CachedFor,
 }
 
-/// The callers for which answers are cached.
+/// What a request needs for its answer to be cached. Callers without an identity are not one caller, and must
+/// not get the answers of each other.
 #[derive(Clone, Debug, Default)]
-pub(crate) enum CachedFor {
-    /// Those with an identity.
-    #[default]
-    Tenants,
-    /// Those with this header.
-    Header(HeaderName),
-    /// All.
-    Everybody,
+pub(crate) struct CachedFor {
+    pub(crate) needs_tenant: bool,
+    /// The header that is a key of the cache.
+    pub(crate) header: Option<HeaderName>,
 }
 
 impl RouteChain {
@@ -104,19 +101,15 @@ impl RouteChain {
         Self { repeats_attempts, ..self }
     }
 
-    /// Sets for which callers answers are cached.
+    /// Sets which answers are cached; all by default.
     pub(crate) fn with_cached_for(self, cached_for: CachedFor) -> Self {
         Self { cached_for, ..self }
     }
 
-    /// Whether answers are cached for a caller, whose `headers` are those that the chain gets. Callers
-    /// without an identity are not one caller, and must not get the answers of each other.
+    /// Whether the answer is cached for a caller, whose `headers` are those that the chain gets.
     pub(super) fn is_cached_for(&self, tenant: Option<&Tenant>, headers: &HeaderMap) -> bool {
-        match &self.cached_for {
-            CachedFor::Tenants => tenant.is_some(),
-            CachedFor::Header(name) => headers.contains_key(name),
-            CachedFor::Everybody => true,
-        }
+        let CachedFor { needs_tenant, header } = &self.cached_for;
+        (tenant.is_some() || !needs_tenant) && header.as_ref().is_none_or(|name| headers.contains_key(name))
     }
 
     pub(super) const fn token_counter(&self) -> Option<&TokenCounter> {

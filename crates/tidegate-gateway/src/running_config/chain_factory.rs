@@ -3,12 +3,13 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use tidegate::chain::{ProviderSettings, named_target};
 use tidegate::fallback::AnswerCache;
 use tidegate::group::{Group, Member};
 use tidegate::hedge::HedgeLayer;
 use tidegate::store::Store;
-use tidegate::{FallbackLayer, KeyBy, ResilienceConfig};
+use tidegate::{FallbackLayer, KeyBy, ResilienceConfig, Tenant};
 use tidegate_redis::RedisStoreError;
 
 use super::RunningConfig;
@@ -141,17 +142,15 @@ impl<'a> ChainFactory<'a> {
         let fallback = fallback.models(self.config.models.clone());
         let hedge = self.hedge(route, &policy)?;
         let fallback = hedge.iter().cloned().fold(fallback, FallbackLayer::hedge);
-        let cached_for = match &policy.fallback.cache_by {
-            None if self.config.cache.shared => CachedFor::Everybody,
-            None => CachedFor::Tenants,
-            Some(key) if *key == KeyBy::tenant() => CachedFor::Tenants,
-            Some(key) => key.header_name().cloned().map_or(CachedFor::Everybody, CachedFor::Header),
+        let (shared, cache_by) = (self.config.cache.shared, &policy.fallback.cache_by);
+        let cached_for = CachedFor {
+            needs_tenant: !shared || cache_by.as_ref() == Some(&KeyBy::tenant()),
+            header: cache_by.as_ref().and_then(KeyBy::header_name).cloned(),
         };
-        // One key for all requests.
-        let fallback = match cached_for {
-            CachedFor::Everybody if policy.fallback.cache_by.is_none() => {
-                fallback.cache_by(KeyBy::new(|_| ()))
-            }
+        let fallback = match cached_for.header.clone() {
+            Some(header) if !shared => fallback.cache_by(by_tenant_and(header)),
+            // One key for all requests.
+            None if shared && cache_by.is_none() => fallback.cache_by(KeyBy::new(|_| ())),
             _ => fallback,
         };
         let fallback = route.resorts.iter().fold(fallback, |chain, resort| match resort {
@@ -290,6 +289,14 @@ impl<'a> ChainFactory<'a> {
         let target = named_target(SharedStack::new(built.stack.clone()), built.address.clone(), is_mixed);
         target.body_cap(self.config.translated_body_limit)
     }
+}
+
+/// Any caller may send the header.
+fn by_tenant_and(header: HeaderName) -> KeyBy {
+    KeyBy::new(move |head| {
+        let values: Vec<_> = head.headers.get_all(&header).iter().cloned().collect();
+        (head.extensions.get::<Tenant>().cloned(), values)
+    })
 }
 
 /// The longest time of an attempt, to the last byte of its response.
