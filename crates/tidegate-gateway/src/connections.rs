@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,13 +46,13 @@ struct ConnectionEntry {
     /// A response was left unread.
     unread: Notify,
     transfers: TransferProgress,
+    has_had_request: AtomicBool,
     state: Mutex<ConnectionState>,
 }
 
 #[derive(Default)]
 struct ConnectionState {
     calls: usize,
-    has_had_request: bool,
     has_unread: bool,
     /// The position among the idle connections.
     position: Option<u64>,
@@ -66,8 +67,14 @@ impl IdleConnections {
         let eviction = Arc::new(Notify::new());
         let position = Some(self.lock().push(&eviction, None));
         let state = Mutex::new(ConnectionState { position, ..ConnectionState::default() });
-        let (unread, transfers) = (Notify::new(), TransferProgress::default());
-        CallerConnection(Arc::new(ConnectionEntry { idle: self.clone(), eviction, unread, transfers, state }))
+        CallerConnection(Arc::new(ConnectionEntry {
+            idle: self.clone(),
+            eviction,
+            unread: Notify::new(),
+            transfers: TransferProgress::default(),
+            has_had_request: AtomicBool::new(false),
+            state,
+        }))
     }
 
     /// Closes the connection that has been idle for longest, and for at least `idle_time`, without one that
@@ -139,7 +146,12 @@ impl CallerConnection {
 
     /// Whether a request has begun on it.
     pub(crate) fn has_had_request(&self) -> bool {
-        self.0.lock().has_had_request
+        self.0.has_had_request.load(Ordering::Relaxed)
+    }
+
+    /// Records that a request has begun on it, which need not have a key.
+    pub(crate) fn begin_request(&self) {
+        self.0.has_had_request.store(true, Ordering::Relaxed);
     }
 
     /// Whether it has been without a call for at least `idle_time`.
@@ -152,10 +164,10 @@ impl CallerConnection {
         })
     }
 
-    /// A request, or a part of one, has arrived: of all idle connections this is the youngest.
+    /// A request of a known caller, or a part of one, has arrived: of all idle connections this is the
+    /// youngest.
     pub(crate) fn touch(&self) {
         let mut state = self.0.lock();
-        state.has_had_request = true;
         if let Some(position) = state.position {
             let mut queue = self.0.idle.lock();
             if let Some(IdleConnection { transfers, eviction, .. }) = queue.by_age.remove(&position) {
@@ -168,7 +180,6 @@ impl CallerConnection {
     pub(crate) fn busy(&self) -> ConnectionInUse {
         let mut state = self.0.lock();
         state.calls += 1;
-        state.has_had_request = true;
         if let Some(position) = state.position.take() {
             self.0.idle.lock().by_age.remove(&position);
         }

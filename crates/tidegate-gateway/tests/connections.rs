@@ -84,6 +84,36 @@ async fn half_sent_bodies_lock_nobody_out_and_fresh_callers_are_served() {
     assert!(served.iter().all(|served| matches!(served, Ok(true))), "{served:?}");
 }
 
+/// Regression: a request without a key made its connection the youngest.
+#[tokio::test]
+async fn requests_without_a_key_lock_nobody_out() {
+    let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let file =
+        format!("max_connections = 4\n{ADMIN}") + &openai("p", &provider.base_url()) + &route("*", &["p/m"]);
+    let gateway = gateway(&(file + CALLERS)).await;
+    let addr = gateway.addr();
+    for path in ["/healthz", "/v1/models", "/v1/chat/completions", "/signals", "/none"] {
+        let mut strangers = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            strangers.spawn(async move {
+                let mut stranger = TcpStream::connect(addr).await.unwrap();
+                // Until the connection is closed.
+                while stranger.write_all(request.as_bytes()).await.is_ok()
+                    && matches!(stranger.read(&mut [0; 4096]).await, Ok(1..))
+                {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let call = chat(&gateway, REQUEST).bearer_auth(ANN_KEY).send();
+        let response = timeout(Duration::from_secs(5), call).await.expect(path).unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        strangers.abort_all();
+    }
+}
+
 #[tokio::test]
 async fn idle_connections_lock_nobody_out_when_descriptors_run_out() {
     let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();

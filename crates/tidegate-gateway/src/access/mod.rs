@@ -35,6 +35,7 @@ pub(crate) use self::admin::{AdminAccess, AdminPages};
 pub(crate) use self::caller_rules::{CallerRules, RuleSettings};
 pub(crate) use self::callers::{Caller, CallerName, Callers};
 pub(crate) use self::web_pages::{WebPages, is_loopback};
+use crate::connections::CallerConnection;
 use crate::endpoint::dialect_of_caller;
 use crate::proxy::GatewayError;
 
@@ -51,16 +52,18 @@ impl AccessKeys {
         self.admin == other.admin && self.callers.keys().eq(other.callers.keys())
     }
 
-    /// Checks the key and the content type of a request, and adds what it may do.
+    /// Checks the key and the content type of a request, and adds what it may do. With a key it makes its
+    /// connection the youngest of all idle ones.
     ///
     /// # Errors
     ///
     /// The key is missing or not valid, or the body is not JSON.
     pub(crate) fn admit(&self, request: &mut Request) -> Result<(), Box<GatewayError>> {
-        let has_admin_access = match Area::of(request.uri().path()) {
+        let area = Area::of(request.uri().path());
+        let has_admin_access = match area {
             Area::Health => self.admin.shows_health(request.headers()),
             Area::Admin if !self.admin.are_open() => self.admin.check(request.headers()).map(|()| true)?,
-            area => {
+            Area::Api | Area::Admin => {
                 if let Some((name, rules)) = self.callers.identify(request.headers())? {
                     request.extensions_mut().insert(name);
                     request.extensions_mut().insert(rules);
@@ -68,6 +71,11 @@ impl AccessKeys {
                 area == Area::Admin
             }
         };
+        if area != Area::Health
+            && let Some(connection) = request.extensions().get::<CallerConnection>()
+        {
+            connection.touch();
+        }
         if has_admin_access {
             request.extensions_mut().insert(AdminAccess);
         }

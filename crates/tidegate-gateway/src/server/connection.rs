@@ -208,7 +208,7 @@ fn serve_http(
 ) -> Serving {
     let marking = caller.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        connection.touch();
+        connection.begin_request();
         let mut request = marking.mark(paths::normalize(request.map(Body::new)));
         request.extensions_mut().insert(connection.clone());
         let socket = (request.version() == Version::HTTP_10).then(|| Arc::clone(&socket));
