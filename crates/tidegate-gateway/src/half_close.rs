@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Version, header};
+use http_body::Body;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -18,7 +19,7 @@ use crate::connections::CallerConnection;
 /// A connection on which a caller may close its sending side while it waits for the response.
 ///
 /// The end of the data of a caller has two meanings. A caller that has announced its last request
-/// (`Connection: close`, or HTTP/1.0) has nothing more to send and still reads. Any other caller has left,
+/// (`Connection: close`, or HTTP/1.0 without `keep-alive`) has nothing more to send and still reads. Any other caller has left,
 /// and its call is cancelled. A caller of the first kind that leaves is noticed at the next write.
 #[derive(Debug)]
 pub(crate) struct HalfClose<T> {
@@ -35,6 +36,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// the end of the connection among them, may not be received before they are read.
 const MAX_PIPELINED: usize = 16 * 1024;
 
+/// The length of the preface of HTTP/2.
+const PREFACE: usize = 24;
+
 /// The most bytes that are discarded in one [`CHECK_INTERVAL`].
 const MAX_DISCARDED: usize = 4 * 1024 * 1024;
 
@@ -46,8 +50,8 @@ pub(crate) struct AwaitsResponse(Arc<CallerState>);
 #[derive(Debug, Default)]
 struct CallerState {
     awaits_response: AtomicBool,
-    /// The number of reads from the connection.
-    reads: AtomicUsize,
+    /// The bytes that were read from the connection.
+    received: AtomicUsize,
     /// Whether bytes were discarded, so that nothing more can be read.
     has_discarded: AtomicBool,
 }
@@ -68,29 +72,37 @@ impl AwaitsResponse {
     /// connection then. What a caller sends behind a request that is answered is discarded if it is long.
     pub(crate) async fn left(&self, stream: &TcpStream, connection: &CallerConnection) {
         while !is_closed(stream).await {
-            let reads = self.reads();
+            let received = self.received();
             sleep(CHECK_INTERVAL).await;
-            if reads == self.reads() && connection.has_call() && has_pipelined(stream) {
+            if received == self.received() && connection.has_call() && has_pipelined(stream) {
                 self.discard(stream);
             }
         }
         // What the caller has sent before is still read.
-        let mut reads = None;
+        let mut received = None;
         loop {
-            let now = Some(self.reads());
+            let now = Some(self.received());
             if self.is_set() {
                 return pending().await;
             }
-            if reads == now {
+            if received == now {
                 return;
             }
-            reads = now;
+            received = now;
             sleep(CHECK_INTERVAL).await;
         }
     }
 
-    fn reads(&self) -> usize {
-        self.0.reads.load(Ordering::Relaxed)
+    /// Ready after `time`, unless the preface of HTTP/2 has arrived. From then on hyper sends pings.
+    pub(crate) async fn preface_is_late(&self, time: Duration) {
+        sleep(time).await;
+        if self.received() >= PREFACE {
+            pending().await
+        }
+    }
+
+    fn received(&self) -> usize {
+        self.0.received.load(Ordering::Relaxed)
     }
 
     /// Discards what was received. The connection ends with the requests before it.
@@ -104,9 +116,12 @@ impl AwaitsResponse {
         }
     }
 
-    /// Adds this to `request` if it is the last one on its connection.
-    pub(crate) fn mark<B>(&self, mut request: Request<B>) -> Request<B> {
-        if request.version() == Version::HTTP_10 || has_close(request.headers()) {
+    /// Adds this to `request` if it is the last one on its connection. Without a body it is received already.
+    pub(crate) fn mark<B: Body>(&self, mut request: Request<B>) -> Request<B> {
+        let has = |option| has_option(request.headers(), option);
+        let is_last = has("close") || request.version() == Version::HTTP_10 && !has("keep-alive");
+        self.0.awaits_response.store(is_last && request.body().is_end_stream(), Ordering::Relaxed);
+        if is_last {
             request.extensions_mut().insert(self.clone());
         }
         request
@@ -124,10 +139,11 @@ fn has_pipelined(stream: &TcpStream) -> bool {
     SockRef::from(stream).peek(&mut unread).is_ok_and(|length| length == MAX_PIPELINED)
 }
 
-fn has_close(headers: &HeaderMap) -> bool {
+/// Whether an option is in the `connection` header.
+fn has_option(headers: &HeaderMap, option: &str) -> bool {
     let values =
         headers.get_all(header::CONNECTION).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
+    values.flat_map(|value| value.split(',')).any(|it| it.trim().eq_ignore_ascii_case(option))
 }
 
 impl<T> HalfClose<T> {
@@ -142,18 +158,19 @@ impl<T: AsyncRead + Unpin> AsyncRead for HalfClose<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.caller.0.reads.fetch_add(1, Ordering::Relaxed);
         let before = buf.filled().len();
         let has_discarded = self.caller.0.has_discarded.load(Ordering::Relaxed);
         let read = if has_discarded { Ok(()) } else { ready!(Pin::new(&mut self.inner).poll_read(cx, buf)) };
+        let received = buf.filled().len() - before;
         let is_end = match read {
-            Ok(()) => buf.filled().len() == before && buf.remaining() > 0,
+            Ok(()) => received == 0 && buf.remaining() > 0,
             // The end of a TLS connection without its alert. A request that is cut off by it is found by its
             // length.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
             Err(error) => return Poll::Ready(Err(error)),
         };
         if !is_end {
+            self.caller.0.received.fetch_add(received, Ordering::Relaxed);
             return Poll::Ready(Ok(()));
         }
         if self.caller.is_set() {
@@ -207,12 +224,15 @@ mod tests {
             (Version::HTTP_11, Some("close"), true),
             (Version::HTTP_11, Some("x, Close"), true),
             (Version::HTTP_10, None, true),
+            (Version::HTTP_10, Some("Keep-Alive"), false),
+            (Version::HTTP_10, Some("x, keep-alive"), false),
+            (Version::HTTP_10, Some("keep-alive, close"), true),
         ] {
             let mut request = Request::builder().version(version);
             if let Some(connection) = connection {
                 request = request.header("connection", connection);
             }
-            let request = AwaitsResponse::default().mark(request.body(()).unwrap());
+            let request = AwaitsResponse::default().mark(request.body(String::new()).unwrap());
             let is_marked = request.extensions().get::<AwaitsResponse>().is_some();
             assert_eq!(is_marked, expected, "{version:?} {connection:?}");
         }

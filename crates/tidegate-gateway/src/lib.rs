@@ -142,10 +142,10 @@
 //!
 //! # Callers that leave
 //! A call is cancelled when its caller closes the connection, also behind bytes of a next request. A caller
-//! that has announced its last request (`connection: close`, or HTTP/1.0) may close its sending side and
-//! still receives the response; if it leaves, that is noticed at the next write. With TLS both hold for the
-//! end of the TCP connection, with or without the closing alert of TLS; an alert alone, behind bytes of a
-//! next request, is noticed once the response has ended.
+//! that has announced its last request (`connection: close`, or HTTP/1.0 without `keep-alive`) may close its
+//! sending side and still receives the response; if it leaves, that is noticed at the next write. With TLS
+//! both hold for the end of the TCP connection, with or without the closing alert of TLS; an alert alone,
+//! behind bytes of a next request, is noticed once the response has ended.
 
 mod access;
 mod alerts;

@@ -537,3 +537,32 @@ async fn a_caller_that_closes_its_sending_side_receives_the_response() {
     assert!(started.elapsed() < std::time::Duration::from_secs(10));
     assert_eq!(server.log().calls(), 4);
 }
+
+/// Regression: the rest of a page that did not fit the socket was lost.
+#[tokio::test]
+async fn a_caller_that_closes_its_sending_side_receives_a_long_page() {
+    let models: String =
+        (0..500).map(|number| route(&format!("{number}-{}", "m".repeat(20_000)), &["p/m"])).collect();
+    let gateway = gateway(&(openai("p", "http://127.0.0.1:1/v1") + &models)).await;
+    for head in [
+        "GET /v1/models HTTP/1.0\r\n\r\n",
+        "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    ] {
+        let response = half_closed(gateway.addr(), head).await;
+        assert!(response.ends_with("\"list\"}"), "{} bytes", response.len());
+    }
+}
+
+/// Regression: the end of the connection of such a caller was not noticed during its call.
+#[tokio::test]
+async fn a_caller_over_http_1_0_that_keeps_its_connection_and_leaves_is_noticed() {
+    let server = scripted(Provider::openai(), Reply::hang()).await;
+    let gateway = gateway(&(openai("p", &server.base_url()) + &route("*", &["p/m"]))).await;
+    let request = request_bytes(REQUEST).replace("HTTP/1.1", "HTTP/1.0").replace("close", "keep-alive");
+    let mut caller = tokio::net::TcpStream::connect(gateway.addr()).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut caller, request.as_bytes()).await.unwrap();
+    server.log().in_flight_is(1).await;
+    drop(caller);
+    let left = tokio::time::timeout(std::time::Duration::from_secs(10), server.log().in_flight_is(0));
+    left.await.expect("the call is cancelled");
+}

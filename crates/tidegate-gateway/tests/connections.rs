@@ -446,3 +446,21 @@ async fn a_response_over_http_1_0_that_is_cut_ends_in_a_reset() {
         assert!(is_reset || is_complete == (version == "1.0"), "{} bytes", response.len());
     }
 }
+
+/// Regression: no clock ran on such a connection.
+#[tokio::test(start_paused = true)]
+async fn a_connection_over_http_2_without_its_whole_preface_ends() {
+    let gateway = gateway(&(openai("p", "http://localhost:1/v1") + &route("*", &["p/m"]))).await;
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for length in 1..=PREFACE.len() {
+        let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        caller.write_all(&PREFACE[..length]).await.unwrap();
+        // A reset if some of it is unread.
+        let end = timeout(Duration::from_secs(120), caller.read_to_end(&mut Vec::new())).await;
+        assert!(end.is_ok(), "{length}");
+        let elapsed = begun.elapsed().as_secs_f64();
+        let least = if length < PREFACE.len() { 29.5 } else { 31.0 };
+        assert!((least..62.0).contains(&elapsed), "{length} {elapsed}");
+    }
+}

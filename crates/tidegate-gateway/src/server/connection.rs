@@ -122,6 +122,9 @@ pub(super) async fn serve(
         // Over HTTP/1 a write is blocked then.
         HttpVersion::Http2 => connection.unread(WRITE_TIMEOUT).map(ended).boxed(),
     });
+    if version == HttpVersion::Http2 {
+        interruptions.push(caller.preface_is_late(HEAD_TIMEOUT).map(ended).boxed());
+    }
     let result = loop {
         tokio::select! {
             biased;
