@@ -257,8 +257,8 @@ impl ExitFailure {
     }
 
     fn in_file(path: &Path, error: &GatewayConfigError) -> Self {
-        let lines = error.mistakes().map(|mistake| format!("{}: {mistake}", path.display()));
-        Self::bad_config(lines.collect::<Vec<_>>().join("\n"))
+        let (error, path) = (error.to_string(), path.display());
+        Self::bad_config(error.lines().map(|line| format!("{path}: {line}")).collect::<Vec<_>>().join("\n"))
     }
 
     fn cannot_serve(message: impl fmt::Display) -> Self {

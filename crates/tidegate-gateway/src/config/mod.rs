@@ -467,9 +467,9 @@ impl Config {
             let env = |name: &str| env(name).or_else(|| missing.stand_in(name));
             let (mut config, warnings) = Self::check(file, &removed, env)?;
             let warnings = warnings.into_iter().chain(missing.warnings()).reduce(GatewayConfigError::and);
-            let warnings = warnings.map(|warnings| text.locate(warnings));
+            let warnings = warnings.map(|warnings| text.locate(warnings).to_string());
             config.warnings =
-                warnings.iter().flat_map(GatewayConfigError::mistakes).map(ToString::to_string).collect();
+                warnings.iter().flat_map(|warnings| warnings.lines()).map(str::to_owned).collect();
             Ok(config)
         });
         if let Some(Err(error)) = &config {

@@ -801,6 +801,36 @@ fn all_mistakes_of_syntax_are_reported_at_once_with_their_lines() {
     );
 }
 
+/// Regression: such files took half a minute to be rejected.
+#[test]
+fn a_file_with_thousands_of_mistakes_is_rejected_with_the_first_of_them() {
+    let repeated = |line: &str| line.repeat(20_000);
+    let route =
+        |model: usize| format!("[[routes]]\npath = \"/v1/none\"\nmodel = \"{model}\"\nchain = [\"no/m\"]\n");
+    let routes: String = (0..2_000).map(route).collect();
+    for (name, file, least) in [
+        ("text", repeated("The tide rises, the tide falls.\n"), 20_000),
+        ("JSON", format!("{{\n{}}}", repeated("  \"listen\": \"127.0.0.1:8787\",\n")), 1_000),
+        ("no end of a text", repeated("listen = \"127.0.0.1\n"), 20_000),
+        ("one key", repeated("listen = \"127.0.0.1:8787\"\n"), 19_999),
+        ("values", format!("{PROVIDERS}{routes}"), 2_000),
+        (
+            "unknown keys",
+            format!("{PROVIDERS}{}", (0..2_000).map(|key| format!("key{key} = 1\n")).collect::<String>()),
+            200,
+        ),
+    ] {
+        let error = Config::parse(&file, env).unwrap_err();
+        let text = error.to_string();
+        let (mistakes, last) = (error.mistakes().count(), text.lines().last().unwrap());
+        assert!(mistakes <= 100 && text.lines().count() <= 101, "{name}: {mistakes}");
+        let more: usize =
+            last.strip_prefix("and ").expect(last).strip_suffix(" more").expect(last).parse().unwrap();
+        assert_eq!(more, error.omitted(), "{name}");
+        assert!(mistakes + more >= least, "{name}: {more}");
+    }
+}
+
 #[test]
 fn what_is_legal_and_suspicious_in_a_provider_is_a_warning() {
     // Regression: a name that may be a secret was left out of the only place that the warning had.

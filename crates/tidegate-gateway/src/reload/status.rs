@@ -38,10 +38,10 @@ impl ReloadStatus {
         let turn = lock(&self.turn);
         let result = reload();
         drop(turn);
-        let mistakes = result.as_ref().err().map_or(0, |error| error.mistakes().count());
+        let mistakes = result.as_ref().err().map_or(0, |error| error.mistakes().count() + error.omitted());
         *lock(&self.last) = Some(LastReload { at: SystemTime::now(), mistakes });
         counter!(RELOADS, "result" => if mistakes == 0 { "ok" } else { "error" }).increment(1);
-        for mistake in result.as_ref().err().iter().flat_map(|error| error.mistakes()) {
+        for mistake in result.as_ref().err().map(ToString::to_string).unwrap_or_default().lines() {
             tracing::error!(layer = "gateway", %mistake, "configuration is invalid, the one before stays in use");
         }
         result

@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue, Deserializer, Error};
 use super::ConfigError;
 use super::names::{own_name, part_named};
 use super::quote_hint::quote_hint;
-use crate::settings::Mistake;
+use crate::settings::{MAX_MISTAKES, Mistake};
 
 /// The text of a TOML file, with the position of each key.
 ///
@@ -23,11 +23,12 @@ impl<'a> TomlText<'a> {
     ///
     /// # Errors
     ///
-    /// The text is not TOML. All mistakes of syntax are reported, with their lines.
+    /// The text is not TOML. The mistakes of syntax are reported, with their lines.
     pub fn parse(text: &'a str) -> Result<Self, ConfigError> {
         let (root, errors) = DeTable::parse_recoverable(text);
-        let errors = ConfigError::all(errors.iter().map(|error| Err(syntax(text, error))));
-        errors.map_err(ConfigError::in_order)?;
+        let omitted = errors.len().saturating_sub(MAX_MISTAKES);
+        let errors = ConfigError::all(errors.iter().take(MAX_MISTAKES).map(|error| Err(syntax(text, error))));
+        errors.map_err(|error| error.and_more(omitted).in_order())?;
         let table = Table::deserialize(Deserializer::from(root.clone()));
         let table = table.map_err(|error| syntax(text, &error))?;
         Ok(Self { text, root: DeValue::Table(root.into_inner()), table })

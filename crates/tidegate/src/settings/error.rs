@@ -3,17 +3,22 @@ use std::fmt;
 use super::mistake::Mistake;
 use super::printable::found;
 
-/// The settings that are invalid: one [`Mistake`] or more, a line for each when it is displayed.
+/// The settings that are invalid: one [`Mistake`] or more, a line for each when it is displayed. Of very many
+/// the first 100 are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// At least one.
     mistakes: Vec<Mistake>,
+    omitted: usize,
 }
+
+/// The most mistakes that are kept: each is compared with all others, and looked up in the file.
+pub(crate) const MAX_MISTAKES: usize = 100;
 
 impl ConfigError {
     /// `problem` at `key`. An empty key stands for the whole configuration.
     pub fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { mistakes: vec![Mistake::new(key.into(), problem.into())] }
+        Self { mistakes: vec![Mistake::new(key.into(), problem.into())], omitted: 0 }
     }
 
     /// The value of `key` is another one than `expected`.
@@ -35,16 +40,32 @@ impl ConfigError {
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         for mistake in other.mistakes {
-            if !self.mistakes.contains(&mistake) {
-                self.mistakes.push(mistake);
+            if self.mistakes.contains(&mistake) {
+                continue;
+            }
+            match self.mistakes.len() < MAX_MISTAKES {
+                true => self.mistakes.push(mistake),
+                false => self.omitted += 1,
             }
         }
-        self
+        self.and_more(other.omitted)
     }
 
-    /// All mistakes, at least one.
+    /// The mistakes, at least one.
     pub fn mistakes(&self) -> impl Iterator<Item = &Mistake> {
         self.mistakes.iter()
+    }
+
+    /// The number of further mistakes, which are not kept. It may include some of them more than once.
+    #[must_use]
+    pub const fn omitted(&self) -> usize {
+        self.omitted
+    }
+
+    /// The same error with so many further mistakes.
+    pub(crate) fn and_more(mut self, omitted: usize) -> Self {
+        self.omitted += omitted;
+        self
     }
 
     /// The [key](Mistake::key) of the first mistake.
@@ -68,7 +89,8 @@ impl ConfigError {
     /// The same error with other keys.
     #[must_use]
     pub fn map_keys(self, rename: impl Fn(&str) -> String) -> Self {
-        Self { mistakes: self.mistakes.into_iter().map(|mistake| mistake.map_key(&rename)).collect() }
+        let mistakes = self.mistakes.into_iter().map(|mistake| mistake.map_key(&rename)).collect();
+        Self { mistakes, ..self }
     }
 }
 
@@ -76,7 +98,7 @@ impl ConfigError {
 impl ConfigError {
     /// `name` is no key of the table `key`.
     pub(crate) fn unknown_key(key: &str, name: &str, problem: String) -> Self {
-        Self { mistakes: vec![Mistake::unknown_key(key, name, problem)] }
+        Self { mistakes: vec![Mistake::unknown_key(key, name, problem)], omitted: 0 }
     }
 
     /// The error without the mistakes for which `is_kept` is false.
@@ -91,7 +113,7 @@ impl ConfigError {
             let position = position(&mistake);
             mistake.at(position)
         };
-        Self { mistakes: self.mistakes.into_iter().map(at_position).collect() }.in_order()
+        Self { mistakes: self.mistakes.into_iter().map(at_position).collect(), ..self }.in_order()
     }
 
     /// The mistakes in the order of the file. Those that are nowhere in it come last.
@@ -107,7 +129,10 @@ impl fmt::Display for ConfigError {
             let separator = if index == 0 { "" } else { "\n" };
             write!(f, "{separator}{mistake}")?;
         }
-        Ok(())
+        match self.omitted {
+            0 => Ok(()),
+            omitted => write!(f, "\nand {omitted} more"),
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) use duration::{DurationText, OptionalDurationText};
 #[cfg(feature = "config")]
 pub use error::Checks;
 pub use error::ConfigError;
+#[cfg(feature = "config")]
+pub(crate) use error::MAX_MISTAKES;
 pub(crate) use layer_settings::{Hook, LayerSettings};
 #[cfg(feature = "config")]
 pub use mistake::Mistake;
