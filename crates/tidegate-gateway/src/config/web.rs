@@ -10,7 +10,8 @@ use crate::access::WebPages;
 
 pub(super) fn check(hosts: Vec<String>, origins: Vec<String>) -> Result<WebPages, GatewayConfigError> {
     let mut checks = Checks::default();
-    checks.keep(no_duplicates("hosts", &hosts, str::eq_ignore_ascii_case));
+    let is_same_host = |one: &str, other: &str| without_dot(one).eq_ignore_ascii_case(without_dot(other));
+    checks.keep(no_duplicates("hosts", &hosts, is_same_host));
     checks.keep(no_duplicates("origins", &origins, str::eq_ignore_ascii_case));
     let hosts = hosts.into_iter().enumerate().map(|(index, host)| {
         host_name(&host).ok_or_else(|| {
@@ -35,7 +36,14 @@ fn found_text(text: &str) -> String {
 
 fn host_name(host: &str) -> Option<String> {
     let authority: Authority = host.parse().ok()?;
-    (authority.host() == host && !host.contains('*')).then(|| host.to_ascii_lowercase())
+    let name = without_dot(host);
+    let is_name = !name.is_empty() && !name.ends_with('.') && !name.contains('*');
+    (authority.host() == host && is_name).then(|| name.to_ascii_lowercase())
+}
+
+/// The name without the dot of the root at its end, as those of requests are compared.
+fn without_dot(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 /// The origin as a browser sends it: scheme, host in lower case and port, which is left out if it is that of
@@ -82,9 +90,19 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_without_port_and_pattern() {
-        assert_eq!(host_name("Gateway.Internal").as_deref(), Some("gateway.internal"));
-        for host in ["*.internal", "gateway:80", "a@b", "http://a", ""] {
+        for host in ["Gateway.Internal", "gateway.internal."] {
+            assert_eq!(host_name(host).as_deref(), Some("gateway.internal"));
+        }
+        for host in ["*.internal", "gateway:80", "a@b", "http://a", "", ".", "gateway.internal.."] {
             assert_eq!(host_name(host), None, "{host}");
         }
+    }
+
+    /// Regression: with a dot at its end a host was that of no request.
+    #[test]
+    fn a_host_is_the_same_with_a_dot_at_its_end() {
+        let is_duplicate = |hosts: [&str; 2]| check(hosts.map(str::to_owned).into(), Vec::new()).is_err();
+        assert!(is_duplicate(["a.internal", "A.internal."]));
+        assert!(!is_duplicate(["a.internal", "b.internal."]));
     }
 }
