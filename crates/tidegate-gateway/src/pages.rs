@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
-use axum::extract::{Extension, Path, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -24,6 +24,7 @@ use crate::config::{AlertSettings, Config, GatewayConfigError};
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
 use crate::live::{self, LiveFeed};
 use crate::log_writer::LogWriter;
+use crate::paths::PathText;
 use crate::prometheus::PrometheusMetrics;
 use crate::proxy::{GatewayError, OfAzure, shortened};
 use crate::reload::ReloadStatus;
@@ -150,9 +151,9 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
     let of_openai = Endpoint::ALL.into_iter().filter(|endpoint| endpoint.dialect() == ApiDialect::OpenAi);
     let proxied = of_openai.fold(proxied, |router, endpoint| {
         let handler = async move |Extension(running): ConfigOfRequest,
-                                  deployment: Option<Path<String>>,
+                                  deployment: Option<PathText>,
                                   mut request: Request| {
-            request.extensions_mut().insert(OfAzure { deployment: deployment.map(|Path(name)| name) });
+            request.extensions_mut().insert(OfAzure { deployment: deployment.map(|PathText(name)| name) });
             running.proxy.handle(endpoint, request).await
         };
         AZURE_PREFIXES.into_iter().fold(router, |router, prefix| {
@@ -203,7 +204,7 @@ async fn models(
 
 async fn model(
     Extension(running): ConfigOfRequest,
-    Path(id): Path<String>,
+    PathText(id): PathText,
     rules: Option<Extension<CallerRules>>,
     uri: Uri,
     headers: HeaderMap,

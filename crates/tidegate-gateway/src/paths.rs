@@ -1,6 +1,46 @@
 //! The paths of requests, as clients join them.
 
-use http::{Request, Uri};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, Path};
+use http::{Request, Response, Uri, request};
+use tidegate::ErrorCode;
+
+use crate::endpoint::dialect_of_caller;
+use crate::proxy::GatewayError;
+
+/// The variable part of a path, without its escapes. Its error has the format of the caller's API.
+#[derive(Debug)]
+pub(crate) struct PathText(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
+    type Rejection = Response<Body>;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Response<Body>> {
+        match <Path<_> as FromRequestParts<S>>::from_request_parts(parts, state).await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(_) => Err(no_text(parts)),
+        }
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for PathText {
+    type Rejection = Response<Body>;
+
+    async fn from_request_parts(
+        parts: &mut request::Parts,
+        state: &S,
+    ) -> Result<Option<Self>, Response<Body>> {
+        match <Path<_> as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await {
+            Ok(path) => Ok(path.map(|Path(text)| Self(text))),
+            Err(_) => Err(no_text(parts)),
+        }
+    }
+}
+
+fn no_text(parts: &request::Parts) -> Response<Body> {
+    GatewayError::new(ErrorCode::InvalidRequest, "path is not UTF-8 without its escapes")
+        .into_response(dialect_of_caller(parts.uri.path(), &parts.headers))
+}
 
 /// Removes doubled and trailing slashes from the path of `request`. Clients produce them when they join a
 /// base URL and a path.

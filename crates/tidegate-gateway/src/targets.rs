@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path};
+use axum::extract::Extension;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::access::CallerName;
 use crate::config::LastResortName;
 use crate::endpoint::dialect_of_caller;
+use crate::paths::PathText;
 use crate::proxy::{GatewayError, shortened};
 use crate::running_config::ConfigOfRequest;
 use crate::target_health::{HealthStatus, RecentHealth, TargetHealth};
@@ -105,7 +106,7 @@ async fn signals(Extension(running): ConfigOfRequest) -> Response<Body> {
 
 async fn change(
     Extension(running): ConfigOfRequest,
-    Path(path): Path<String>,
+    PathText(path): PathText,
     caller: Option<Extension<CallerName>>,
     uri: Uri,
     headers: HeaderMap,

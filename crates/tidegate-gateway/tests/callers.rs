@@ -566,3 +566,29 @@ async fn a_caller_over_http_1_0_that_keeps_its_connection_and_leaves_is_noticed(
     let left = tokio::time::timeout(std::time::Duration::from_secs(10), server.log().in_flight_is(0));
     left.await.expect("the call is cancelled");
 }
+
+/// Regression: the error was plain text.
+#[tokio::test]
+async fn a_path_that_is_no_text_is_an_error_in_the_dialect_of_the_caller() {
+    let gateway = gateway(&(openai("p", "http://127.0.0.1:1/v1") + &route("*", &["p/m"]))).await;
+    for (method, path) in [
+        ("POST", "/openai/deployments/%FF/chat/completions"),
+        ("GET", "/v1/models/%FF"),
+        ("GET", "/openai/models/a%C3/b"),
+        ("GET", "/calls/%ff"),
+        ("POST", "/signals/p/%FF/reset"),
+    ] {
+        for version in [None, Some("2023-06-01")] {
+            let request = client().request(method.parse().unwrap(), url(&gateway, path));
+            let request = request.header("content-type", "application/json").body(REQUEST);
+            let request =
+                version.into_iter().fold(request, |request, it| request.header("anthropic-version", it));
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), 400, "{method} {path}");
+            assert_eq!(response.headers()["x-tidegate-code"], "E1001", "{path}");
+            let error = json(response).await;
+            assert_eq!(error["type"] == "error", version.is_some(), "{path} {error}");
+            assert_eq!(error["error"]["type"], "invalid_request_error", "{path} {error}");
+        }
+    }
+}

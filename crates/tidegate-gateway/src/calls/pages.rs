@@ -1,5 +1,5 @@
 use axum::body::Body;
-use axum::extract::{Extension, Path};
+use axum::extract::Extension;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -9,6 +9,7 @@ use tidegate::ErrorCode;
 use super::recent::RecentCalls;
 use super::record::CallRecord;
 use crate::endpoint::dialect_of_caller;
+use crate::paths::PathText;
 use crate::proxy::{GatewayError, shortened};
 use crate::running_config::ConfigOfRequest;
 
@@ -44,7 +45,7 @@ async fn list(Extension(running): ConfigOfRequest, uri: Uri, headers: HeaderMap)
 
 async fn one(
     Extension(running): ConfigOfRequest,
-    Path(id): Path<String>,
+    PathText(id): PathText,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
