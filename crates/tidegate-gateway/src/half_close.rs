@@ -19,8 +19,9 @@ use crate::connections::CallerConnection;
 /// A connection on which a caller may close its sending side while it waits for the response.
 ///
 /// The end of the data of a caller has two meanings. A caller that has announced its last request
-/// (`Connection: close`, or HTTP/1.0 without `keep-alive`) has nothing more to send and still reads. Any other caller has left,
-/// and its call is cancelled. A caller of the first kind that leaves is noticed at the next write.
+/// (`Connection: close`, or HTTP/1.0 without `keep-alive`) has nothing more to send and still reads. Any
+/// other caller has left, and its call is cancelled. A caller of the first kind that leaves is noticed at the
+/// next write.
 #[derive(Debug)]
 pub(crate) struct HalfClose<T> {
     inner: T,

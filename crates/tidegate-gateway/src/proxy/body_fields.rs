@@ -17,8 +17,8 @@ pub(super) struct FieldCheck {
     /// Whether the provider may answer in the background: the call would end at once, and what it goes on to
     /// use would be in no limit.
     pub(super) allow_background: bool,
-    /// Whether other models may be named beside `model`, as fallbacks of a router or for a tool: the routes of
-    /// the caller would not count.
+    /// Whether other models may be named beside `model`, as fallbacks of a router or for a tool: the routes
+    /// of the caller would not count.
     pub(super) allow_models: bool,
 }
 

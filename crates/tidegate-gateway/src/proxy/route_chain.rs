@@ -32,7 +32,7 @@ pub(crate) struct RouteChain {
 
 /// What a request needs for its answer to be cached. Callers without an identity are not one caller, and must
 /// not get the answers of each other.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct CachedFor {
     pub(crate) needs_tenant: bool,
     /// The header that is a key of the cache.
@@ -60,7 +60,7 @@ impl RouteChain {
             attempt_time: Duration::MAX,
             token_counter: None,
             repeats_attempts: false,
-            cached_for: CachedFor::default(),
+            cached_for: CachedFor { needs_tenant: true, header: None },
         })
     }
 
@@ -101,7 +101,7 @@ impl RouteChain {
         Self { repeats_attempts, ..self }
     }
 
-    /// Sets which answers are cached; all by default.
+    /// Sets which answers are cached; those for requests with a tenant by default.
     pub(crate) fn with_cached_for(self, cached_for: CachedFor) -> Self {
         Self { cached_for, ..self }
     }

@@ -172,8 +172,8 @@ async fn close(socket: &TcpStream) {
     let _ = timeout(DISCARD_TIME, discarded).await;
 }
 
-/// Sets whether the caller sees a broken connection instead of its end when the socket is dropped, for whatever
-/// reason.
+/// Sets whether the connection is reset when the socket is dropped, for whatever reason: the caller reads an
+/// error then, and not the end.
 fn reset_when_dropped(socket: &TcpStream, resets: bool) {
     // Fails if the caller has left.
     let _ = SockRef::from(socket).set_linger(resets.then_some(Duration::ZERO));
