@@ -15,17 +15,23 @@
 //! let executor = Executor::named("local/llama", &config)?;
 //!
 //! let path = "prompts.txt".to_owned();
-//! let prompts = executor.run(async || std::fs::read_to_string(&path)).await?;
+//! let prompts = executor.run(async || tokio::fs::read_to_string(&path).await).await?;
 //! # let _ = prompts;
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! # Defaults
+//! A part that the configuration does not set is off, except the [timeout](crate::timeout#defaults) of a run,
+//! 600 s. Settings of streams, fallbacks and hedges have no effect.
+//!
 //! # Results
 //! An error is classified like that of a client: by the types in its chain. A
-//! [`Failure`](crate::provider::Failure) has its own code, a timeout is E3003, and any other error E3001,
-//! which is retried and counts against the circuit. [`run_classified`](Executor::run_classified) takes a
-//! classification for one kind of result instead.
+//! [`Failure`](crate::provider::Failure) has its own code, a timeout of this crate, of tokio or of the
+//! standard library is E3003, and any other error E3001, which is retried and counts against the circuit. The
+//! marks [`RetryableError`](crate::retry::RetryableError) and
+//! [`NonRetryableError`](crate::retry::NonRetryableError) apply. [`run_classified`](Executor::run_classified)
+//! takes a classification for one kind of result instead.
 //!
 //! # Rejections
 //! Those of the gates, and of the deadline. They are found with [`Rejection::find`](crate::Rejection::find).

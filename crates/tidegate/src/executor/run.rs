@@ -6,6 +6,7 @@ use http_body_util::BodyExt;
 use tower_layer::Layer;
 
 use super::operation::{LastResult, Operation, OperationClassifier};
+use crate::retry::outcome_of_run;
 use crate::settings::ConfigError;
 use crate::stack::ResilienceLayer;
 use crate::{BoxError, Error, Outcome, Payload, ResilienceBuilder, ResilienceConfig, Signals};
@@ -141,6 +142,6 @@ impl Executor {
 fn outcome_of<T>(result: &Result<T, BoxError>) -> Outcome {
     match result {
         Ok(_) => Outcome::Success,
-        Err(error) => Outcome::of_error(&**error),
+        Err(error) => outcome_of_run(&**error, Outcome::of_error(&**error)),
     }
 }

@@ -1,3 +1,4 @@
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -5,6 +6,7 @@ use http::Extensions;
 
 use super::{Executor, FallbackFailed};
 use crate::provider::{Elapsed, Failure, Gate};
+use crate::retry::{NonRetryableError, RetryableError};
 use crate::{BoxError, Deadline, ErrorCode, Outcome, Rejection, ResilienceConfig, clock};
 
 fn executor(config: &str) -> Executor {
@@ -82,6 +84,33 @@ async fn time_outs_and_deadlines_cut_a_function_off() {
     let classify = |_: &Result<(), BoxError>| Outcome::Success;
     assert!(executor.run_classified(extensions, classify, slow).await.is_err());
     assert_eq!(clock::now() - started, Duration::from_secs(1));
+}
+
+/// Regression: a timeout of tokio was E3001, and the marks of an error had no effect.
+#[tokio::test(start_paused = true)]
+async fn timeouts_and_marks_are_found_in_the_chain_of_an_error() {
+    type Wrap = fn(tokio::time::error::Elapsed) -> BoxError;
+    let cases: [(Wrap, &str, u32); 9] = [
+        (|elapsed| elapsed.into(), "timeout", 2),
+        (|elapsed| elapsed.into(), "server_error", 1),
+        (|elapsed| io::Error::other(elapsed).into(), "timeout", 2),
+        (|_| io::Error::from(io::ErrorKind::TimedOut).into(), "timeout", 2),
+        (|_| io::Error::from(io::ErrorKind::ConnectionReset).into(), "server_error", 2),
+        (|_| "any other".into(), "server_error", 2),
+        (|elapsed| RetryableError::new(elapsed).into(), "timeout", 2),
+        (|elapsed| NonRetryableError::new(elapsed).into(), "timeout", 1),
+        (|_| NonRetryableError::new("any other").into(), "server_error", 1),
+    ];
+    for (case, (wrap, retry_on, expected)) in cases.into_iter().enumerate() {
+        let executor = executor(&format!("retry = {{ max_retries = 1, retry_on = [\"{retry_on}\"] }}"));
+        let calls = AtomicU32::new(0);
+        let hang = async || {
+            calls.fetch_add(1, Ordering::Relaxed);
+            tokio::time::timeout(Duration::from_secs(1), std::future::pending::<()>()).await.map_err(wrap)
+        };
+        assert!(executor.run(hang).await.is_err());
+        assert_eq!(calls.into_inner(), expected, "case {case}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -129,6 +129,8 @@ pub use jitter::Jitter;
 pub use layer::RetryLayer;
 pub use load_signals::LoadSignals;
 pub use retry_override::RetryOverride;
+#[cfg(feature = "config")]
+pub(crate) use run::outcome_of_run;
 pub use service::Retry;
 pub use settings::{RetryBudget, Settings};
 pub use statistics::{Configured, Statistics};

@@ -98,7 +98,10 @@ impl RetryLayer {
             };
             let (outcome, rejection) = match &result {
                 Ok(_) => (Outcome::Success, None),
-                Err(error) => (outcome_of(&**error), Rejection::find(&**error)),
+                Err(error) => {
+                    let other = Failure::new(ErrorCode::Unknown).into();
+                    (outcome_of_run(&**error, other), Rejection::find(&**error))
+                }
             };
             if let Some(trail) = Trail::of(&extensions) {
                 trail.attempt(&outcome);
@@ -115,14 +118,15 @@ impl RetryLayer {
     }
 }
 
-/// The outcome of a run that ended in `error`.
-fn outcome_of(error: &(dyn Error + 'static)) -> Outcome {
+/// The outcome of a run that ended in `error`, with the mark of the error, if it has one; `other` if no type
+/// in its chain is known.
+pub(crate) fn outcome_of_run(error: &(dyn Error + 'static), other: Outcome) -> Outcome {
     let outcome = if tidegate_core::chain(error).any(is_classifiable) {
         Outcome::of_error(error)
     } else if tidegate_core::chain(error).any(|error| error.is::<tokio::time::error::Elapsed>()) {
         Failure { kind: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into()
     } else {
-        Failure::new(ErrorCode::Unknown).into()
+        other
     };
     marked(outcome, error)
 }
