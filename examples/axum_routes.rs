@@ -86,10 +86,7 @@ async fn main() -> Result<(), BoxError> {
 
 /// Maps a rejection, a timeout or a connection error to a response for the caller.
 async fn into_response(error: tidegate::Error) -> Response {
-    let error_body = ErrorBody::of_error(&*error);
-    let status = error_body.code().http_status();
-    let response: http::Response<String> = error_body.into_response(status);
-    response.map(Body::from)
+    ErrorBody::response_of::<String>(&*error).map(Body::from)
 }
 
 /// Sends only the body to the provider. No header of the caller, such as a cookie or a key, is forwarded.

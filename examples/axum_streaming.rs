@@ -113,8 +113,6 @@ impl<E: Into<BoxError>> From<E> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let error = ErrorBody::of_error(&*self.0);
-        let status = error.code().http_status();
-        error.into_response(status).map(|body: String| Body::from(body))
+        ErrorBody::response_of::<String>(&*self.0).map(Body::from)
     }
 }

@@ -100,9 +100,7 @@ impl Forwarder {
         Ok(match self.openai.send(request).await {
             Ok(response) => response.map(|body| body.boxed_unsync()),
             Err(error) => {
-                let error = ErrorBody::of_error(&*error);
-                let status = error.code().http_status();
-                error.into_response(status).map(|body: String| body.map_err(Into::into).boxed_unsync())
+                ErrorBody::response_of::<String>(&*error).map(|body| body.map_err(Into::into).boxed_unsync())
             }
         })
     }
