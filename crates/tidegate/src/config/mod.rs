@@ -25,7 +25,8 @@
 //! ```
 //!
 //! # Defaults
-//! A part that is absent, or has `enabled = false`, is off. Timeouts are on even if absent. A key that is
+//! A part that is absent, or has `enabled = false`, is off, except `timeout` and `fallback`, which have their
+//! defaults if they are absent: a chain falls back unless `fallback = { enabled = false }`. A key that is
 //! absent has the default of its layer:
 //!
 //! | part | keys and defaults |

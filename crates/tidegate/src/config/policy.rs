@@ -28,7 +28,7 @@ pub struct ResilienceConfig {
     pub backpressure: Option<backpressure::Settings>,
     /// Timeouts; they are on even if absent.
     pub timeout: timeout::Settings,
-    /// The failures that a fallback acts on. The targets are set in the program.
+    /// The failures that a fallback acts on; it is on even if absent. The targets are set in the program.
     pub fallback: fallback::Settings,
     /// Hedges of late calls.
     #[serde(skip_serializing_if = "Option::is_none")]
