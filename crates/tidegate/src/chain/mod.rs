@@ -23,6 +23,10 @@
 //! # }
 //! ```
 //!
+//! # Defaults
+//! Without a [policy](FallbackChain::policy) there are [timeouts](crate::timeout#defaults) and fallbacks with
+//! their defaults, and nothing else; the providers are [`Providers::from_env`].
+//!
 //! # Groups
 //! A place of the chain may be a [`group`] of targets: deployments, servers or accounts of one model. So is a
 //! target of a provider with several keys ([`ProviderSettings::api_keys`]).
@@ -36,7 +40,8 @@
 //!
 //! # Rejections
 //! None but those of its stacks and of its [`FallbackLayer`](crate::FallbackLayer); `E1001` for a path that
-//! is that of no endpoint, and for a body that is not a JSON object.
+//! is that of no endpoint, and for a body that is not a JSON object; `E1002` for a target whose key is not
+//! set; and `E1005` for a body that is too long to be translated.
 //!
 //! # Streams
 //! As with [`FallbackLayer`](crate::FallbackLayer): a stream that fails before its first token falls back.

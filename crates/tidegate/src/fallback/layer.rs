@@ -58,11 +58,12 @@ impl FallbackLayer {
     /// provider](crate::chain::Providers), a request to the host of another known provider is translated and
     /// addressed to this one: with its URL, its key from the environment, and the model. Without that key the
     /// target rejects the request with E1002. A request to any other host, or for a target of any other name,
-    /// is not changed: `service` has to address it itself, by its URL, its key or its model.
+    /// is not changed: `service` has to address it itself, by its URL, its key or its model. Without the
+    /// features `config` and `translate` no request is changed.
     ///
-    /// [`ReqwestService`](crate::ReqwestService) rejects a request that such a service has not addressed,
-    /// with E1001: it has the key of the caller, and would be sent to the known provider that the caller
-    /// named, with the model of the caller. Other clients do not check that.
+    /// With these features, [`ReqwestService`](crate::ReqwestService) rejects a request that such a service
+    /// has not addressed, with E1001: it has the key of the caller, and would be sent to the known provider
+    /// that the caller named, with the model of the caller. Other clients do not check that.
     /// [`then_addressed`](Self::then_addressed) allows it, for a target that differs from the first in the
     /// client alone.
     ///
@@ -139,7 +140,13 @@ impl FallbackLayer {
         self.then_last_resort(LastResortKind::Cached(cache))
     }
 
-    /// Last resort: calls all targets once more with the first lines of the prompt.
+    /// Last resort: calls the targets once more with the first lines of the prompt, up to three of those of
+    /// at most 100 characters, and 200 characters in all.
+    ///
+    /// The answer is limited to 50 tokens. A temperature above 0.3 is lowered to it, thinking is removed, and
+    /// a higher reasoning effort is lowered to `low`. Skipped are targets whose wait is not over, that failed
+    /// because of their account, or whose model is known not to support the request. A prompt that this does
+    /// not change is not sent again.
     #[must_use]
     #[doc(alias = "SimplifiedPromptFallback")]
     pub fn then_simplified(self) -> Self {
