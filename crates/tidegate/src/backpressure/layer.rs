@@ -81,8 +81,8 @@ impl BackpressureLayer {
         self.set(|settings| settings.min_inflight = calls)
     }
 
-    /// At most `calls` of each [`Priority`](crate::Priority) are queued for a permit. If the queue is full,
-    /// the last call in it or the new one is rejected at once: the new one, unless its
+    /// At most `calls` of each [`Priority`](crate::Priority) are queued for a permit; 64 by default. If the
+    /// queue is full, the last call in it or the new one is rejected at once: the new one, unless its
     /// [tenant](crate::backpressure#tenants) has fewer of them, or it comes back after a wait for its own
     /// rate. Zero disables the queue.
     ///
@@ -92,7 +92,7 @@ impl BackpressureLayer {
         self.set(|settings| settings.max_queued = calls)
     }
 
-    /// The longest time that a call is queued for a permit; never longer than its deadline.
+    /// The longest time that a call is queued for a permit, 10 s by default; never longer than its deadline.
     #[must_use]
     pub fn queue_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.queue_timeout = timeout)

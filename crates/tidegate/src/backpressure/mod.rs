@@ -66,9 +66,11 @@
 //! to a second after that, as a `select!` arm that is kept for later, the permit goes to the next call, and
 //! the first queues again when it is polled. A queued call whose time is up is passed over.
 //!
-//! A queued call with a deadline leaves the queue when the time that is left is less than recent answers
-//! took: seven of eight answers to queued calls, and a sixteenth more. It would be cut off, and the permit
-//! would be wasted. So a queue that is as long as the deadline does not turn overload into a collapse.
+//! A queued call with a deadline is rejected (`no permit in time`, E3002) once less time is left than seven
+//! of eight of the latest 32 answers to queued calls took, plus a sixteenth of that time: it would be cut
+//! off, and its permit wasted. So a queue that is as long as the deadline does not turn overload into a
+//! collapse. An answer that was cut off counts with half of its time added. The times expire when no queued
+//! call was answered for half a minute, or for four times as long as answers took.
 //!
 //! # Tenants
 //! In each queue the [tenants](crate::Tenant) take turns, and all requests without one are one tenant. A

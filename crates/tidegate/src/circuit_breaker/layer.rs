@@ -81,8 +81,8 @@ impl CircuitBreakerLayer {
         Self::new().set(|settings| settings.enabled = false)
     }
 
-    /// The number of consecutive failures that opens the circuit. Zero is raised to one. With `u32::MAX` only
-    /// the rates open it.
+    /// The number of consecutive failures that opens the circuit. The default is 5. Zero is raised to one.
+    /// With `u32::MAX` only the rates open it.
     #[must_use]
     pub fn failure_threshold(self, failures: u32) -> Self {
         self.set(|settings| settings.failure_threshold = failures.max(1))
@@ -146,14 +146,15 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.set_window(WindowSpan::Time(time)))
     }
 
-    /// The number of consecutive successful probes that closes the circuit. Zero is raised to one.
+    /// The number of consecutive successful probes that closes the circuit. The default is 1. Zero is raised
+    /// to one.
     #[must_use]
     pub fn success_threshold(self, successes: u32) -> Self {
         self.set(|settings| settings.success_threshold = successes.max(1))
     }
 
-    /// How long the circuit stays open. It stays open for longer if the failure that opened it carried a
-    /// longer wait.
+    /// How long the circuit stays open. The default is 30 s. It stays open for longer if the failure that
+    /// opened it carried a longer wait.
     #[must_use]
     #[doc(alias = "cooldown_seconds")]
     pub fn cooldown(self, cooldown: Duration) -> Self {
@@ -168,7 +169,8 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.cooldown_growth = factor.max(1.0))
     }
 
-    /// The upper limit of the growth; the default is 5 minutes. A wait that the provider sent may be longer.
+    /// The upper limit of the growth; the default is 5 minutes, or the cooldown if that is longer. A wait
+    /// that the provider sent may be longer.
     #[must_use]
     pub fn max_cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.max_cooldown = Some(cooldown))
@@ -190,12 +192,13 @@ impl CircuitBreakerLayer {
     }
 
     /// How long the circuit stays open when the account's quota is exhausted and the provider sent no time.
+    /// The default is 60 s.
     #[must_use]
     pub fn quota_cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.quota_cooldown = cooldown)
     }
 
-    /// The most concurrent probes while the circuit is half-open. Zero is raised to one.
+    /// The most concurrent probes while the circuit is half-open. The default is 1. Zero is raised to one.
     #[must_use]
     pub fn half_open_max(self, probes: u32) -> Self {
         self.set(|settings| settings.half_open_max = probes.max(1))

@@ -52,7 +52,7 @@
 //! | `sliding_window` | `none` | a time over which they are computed instead |
 //! | `shared_window` | `false` | whether the rates are those of all processes, through a [store](CircuitBreakerLayer::store) |
 //! | `cooldown_growth` | `1.0` | factor of the cooldown each time the circuit opens again |
-//! | `max_cooldown` | `none` | the longest cooldown; none: 5 minutes |
+//! | `max_cooldown` | `none` | the longest cooldown; none: 5 minutes, or the cooldown if that is longer |
 //! | `cooldown_jitter` | `0.0` | random share that is added to the cooldown |
 //! | `quota_cooldown` | `"1m"` | cooldown after an exhausted quota, if the provider sent no time |
 //! | `probe_lease` | `"1m"` | time after which a probe without a response is given up |

@@ -169,7 +169,7 @@ impl RateLimitLayer {
         self.set(|settings| settings.hooks.classifier = Some(Hook(Arc::new(classifier))))
     }
 
-    /// How long a 429 without a wait closes the gate.
+    /// How long a 429 without a wait closes the gate. The default is 1 s.
     #[must_use]
     pub fn default_retry_after(self, wait: Duration) -> Self {
         self.set(|settings| settings.default_retry_after = wait)
@@ -178,21 +178,22 @@ impl RateLimitLayer {
 
 /// Waiting.
 impl RateLimitLayer {
-    /// What happens to a call that finds no room.
+    /// What happens to a call that finds no room. The default is [`OnLimit::Wait`].
     #[must_use]
     pub fn on_limit(self, on_limit: OnLimit) -> Self {
         self.set(|settings| settings.on_limit = on_limit)
     }
 
-    /// The longest time that a call waits in the queue. A call never waits past its deadline.
+    /// The longest time that a call waits in the queue. The default is 10 s. A call never waits past its
+    /// deadline.
     #[must_use]
     pub fn max_wait(self, wait: Duration) -> Self {
         self.set(|settings| settings.max_wait = wait)
     }
 
-    /// At most `calls` of each [`Priority`](crate::Priority) wait in the queue. If it is full, the call that
-    /// would be served last is rejected at once: the new one, unless its tenant has less in the queue. While
-    /// both priorities wait, a fifth of the quota goes to batch calls.
+    /// At most `calls` of each [`Priority`](crate::Priority) wait in the queue. The default is 1024. If it is
+    /// full, the call that would be served last is rejected at once: the new one, unless its tenant has less
+    /// in the queue. While both priorities wait, a fifth of the quota goes to batch calls.
     #[must_use]
     pub fn max_waiting(self, calls: usize) -> Self {
         self.set(|settings| settings.max_waiting = calls)

@@ -93,7 +93,7 @@
 //! | fails with 5xx | a request and its prompt |
 //! | gets no response at all | the whole reservation: the request may have been processed nevertheless |
 //! | is rejected by a layer below | nothing |
-//! | is dropped before it is sent | no tokens; the request itself only if a quota counts tokens |
+//! | is dropped before it is sent | nothing in a stack; for a layer used alone, nothing if a quota counts tokens and its wire has recorded an attempt before, else its whole reservation |
 //!
 //! Of the tokens that a provider reports to have read from its cache of prompts, a quota counts those that
 //! count against the limits of the provider: OpenAI, DeepSeek, Gemini and Cohere report them as a part of the

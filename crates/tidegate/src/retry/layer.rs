@@ -62,7 +62,7 @@ impl RetryLayer {
         Self::exponential().max_retries(0)
     }
 
-    /// Attempts after the first, at most.
+    /// Attempts after the first, at most. 3 by default.
     #[must_use]
     pub fn max_retries(self, retries: u32) -> Self {
         self.set(|settings| settings.max_retries = retries)
@@ -104,14 +104,15 @@ impl RetryLayer {
         self.set(|settings| settings.max_delay = delay)
     }
 
-    /// Each wait is this many times the one before. Values below 1, and NaN, are taken as 1.
+    /// Each wait is this many times the one before. Values below 1, and NaN, are taken as 1. 2 by default.
     #[must_use]
     pub fn backoff_multiplier(self, multiplier: f64) -> Self {
         // `max` returns 1 for a NaN.
         self.set(|settings| settings.backoff_multiplier = multiplier.max(1.0))
     }
 
-    /// Retries add at most `ratio` (0 to 1) to the traffic, and `floor` a second on top.
+    /// Retries add at most `ratio` (0 to 1) to the traffic, and `floor` a second on top. 0.2 and 10 by
+    /// default.
     #[must_use]
     pub fn budget(self, ratio: f64, floor: u32) -> Self {
         self.set(|settings| settings.budget = Some(RetryBudget { ratio, floor }))
@@ -123,8 +124,8 @@ impl RetryLayer {
         self.set(|settings| settings.budget = None)
     }
 
-    /// Retries a rejection by one of the gates, if it carries a wait and the call has a deadline that allows
-    /// it.
+    /// Retries a rejection by one of the gates, if its wait is at most [`max_delay`](Self::max_delay), and
+    /// the call has a deadline that allows it. Without a deadline there is no such retry.
     ///
     /// Off by default: an open circuit is meant to fail at once, and a fallback can do better than wait.
     #[must_use]

@@ -56,7 +56,8 @@
 //! it. A wait of zero stands for the back-off, and is only lengthened as well. The attempt is *not* retried,
 //! so that a fallback can act at once, if that wait exceeds `max_delay` or the deadline, or if the limit is a
 //! daily or spend limit. A rejection by one of the gates is not retried either, unless
-//! [`retry_rejections`](RetryLayer::retry_rejections) is set and the wait fits the deadline.
+//! [`retry_rejections`](RetryLayer::retry_rejections) is set, the rejection has a wait of at most
+//! `max_delay`, and the call has a deadline that allows this wait.
 //!
 //! The extensions of a request may hold a policy for this call, [`RetryOverride`], and a number of attempts
 //! for its retries and fallbacks together, [`AttemptBudget`](crate::AttemptBudget). An error can be marked as

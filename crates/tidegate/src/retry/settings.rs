@@ -43,8 +43,8 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<String>>"))]
     pub retry_on: Option<Vec<ErrorCode>>,
-    /// Retries a rejection by one of the gates, if it carries a wait that the deadline of the call allows;
-    /// `false` by default.
+    /// Retries a rejection by one of the gates, if its wait is at most `max_delay`, and the call has a
+    /// deadline that allows it; `false` by default.
     pub retry_rejections: bool,
     /// The retry budget of all calls together, or `"none"`; 20 % of the calls and 10 a second by default.
     #[serde(with = "OrNone::<RetryBudget>")]
