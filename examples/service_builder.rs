@@ -40,7 +40,7 @@ async fn main() -> Result<(), BoxError> {
         .layer(RateLimitLayer::per_second(20).burst_size(5))
         // and is rejected while the circuit is open.
         .layer(breaker)
-        // The timeout is outside of the classifier, which may wait for an error body.
+        // The timeout is outside of the classifier, which waits for the first bytes of a success.
         .layer(TimeoutLayer::new(Duration::from_millis(200)))
         .layer(ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi)))
         .service(service_fn({

@@ -98,7 +98,8 @@
 //! - Relying on the status: a 200 can fail at its third event, or be an error from its first byte.
 //! - Relying on the end of the body: a truncated stream ends like a complete one.
 //! - Treating a ping as progress of the model.
-//! - Waiting for an error body without a timeout: add a [`TimeoutLayer`](crate::TimeoutLayer) outside.
+//! - No timeout: an error body is read for at most 5 s, but the wait for a head, and for the first bytes that
+//!   identify a success, has no limit. Add a [`TimeoutLayer`](crate::TimeoutLayer) outside.
 //!
 //! # Cost
 //! A document is read as it passes, up to its answer; it is held until then, in two allocations. An event of

@@ -33,18 +33,18 @@
 //!
 //! # The choice of a member
 //! 1. A member that has failed is left out for a while: for a second after the first failure, twice as long
-//!    after each further one up to a minute, or as long as the provider reported; a minute and more if the
-//!    key is invalid or its quota is used up, unless the request carries a key of its caller. After that one
-//!    attempt is a test of the member: a success ends the cooldown, a failure begins the next one, and an
-//!    attempt that hangs is followed by another one after a minute. If all members are left out, the call
-//!    goes to the one whose cooldown ends first. The cooldowns of a key are shared with other processes
-//!    through the [`store`](crate::store#cooldowns) of the member's stack.
-//! 2. Two of the others are drawn at random, by their weights. Of those two, the call goes to the one with
-//!    the lower expected time to the first token, multiplied by its load, and, if less than half of its quota
-//!    is left, divided by twice that part. The differences to tower's `PeakEwma` and its `p2c` are in the
-//!    sources of `choice` and `first_token`: the average is not the peak, since the time to a first token
-//!    grows with the prompt; equal members get their shares exactly; and an estimate without calls expires
-//!    within a minute.
+//!    after each further one up to a minute, or as long as the provider reported; for a minute, doubling up
+//!    to ten minutes, if the key is invalid or its quota is used up, unless the request carries a key of its
+//!    caller. After that one attempt is a test of the member: a success ends the cooldown, a failure begins
+//!    the next one, and an attempt that hangs is followed by another one after a minute. If all members are
+//!    left out, the call goes to the one whose cooldown ends first. The cooldowns of a key are shared with
+//!    other processes through the [`store`](crate::store#cooldowns) of the member's stack.
+//! 2. Two of the others are drawn at random, by their weights. They are compared by the expected time to the
+//!    first token, multiplied by the load, and, if less than half of the quota is left, divided by twice that
+//!    part. The second one takes the call if it is better by the factor 1.25, else the first. The
+//!    differences to tower's `PeakEwma` and its `p2c` are in the sources of `choice` and `first_token`: the
+//!    average is not the peak, since the time to a first token grows with the prompt; equal members get their
+//!    shares exactly; and an estimate without calls expires within a minute.
 //! 3. A member whose gates would reject the call, or queue it, is passed over for one that would admit it at
 //!    once. If there is none, the call waits in the queue with the shortest expected wait; and if all reject,
 //!    it goes to the member that will admit it first, whose rejection is that of the group. A chain waits for
@@ -52,10 +52,10 @@
 //! 4. A hedge goes to another member than the late attempt, if there is one.
 //!
 //! With an [affinity](Group::affinity), the calls of a conversation go to one member, as long as it is
-//! healthy and has no more than its share of the calls of the last minute and a quarter; otherwise to the
-//! next one in the order that the conversation and the names of the members give. The order is the same in
-//! every process. The [snapshot](MemberSnapshot::prompt_tokens) of a member has the tokens that its provider
-//! read from its cache of prompts.
+//! healthy and has at most 1.25 times its share of the calls of the last minute, and a margin for chance;
+//! otherwise to the next one in the order that the conversation and the names of the members give. The order
+//! is the same in every process. The [snapshot](MemberSnapshot::prompt_tokens) of a member has the tokens
+//! that its provider read from its cache of prompts.
 //!
 //! # Failures
 //! A member that fails is followed by another one at once, if the deadline and the [budget of

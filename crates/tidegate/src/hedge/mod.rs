@@ -70,9 +70,10 @@
 //! Not hedged is a request that must not run twice: one that may not be retried (its body is not buffered,
 //! [`RetryOverride::off`](crate::retry::RetryOverride::off), no attempt left in its
 //! [`AttemptBudget`](crate::AttemptBudget), past its deadline), one with an `Idempotency-Key` of the caller,
-//! one that the chain has sent again after a cooldown, a method other than `GET`, `HEAD` and `POST`, and with
-//! the feature `providers` a `POST` with [side effects](crate::providers::has_side_effects): stored and
-//! background responses, conversations, tools that the provider runs, files, jobs.
+//! one that the chain has sent again after a cooldown, a method other than `GET`, `HEAD`, `OPTIONS`, `TRACE`
+//! and `POST`, and with the feature `providers` a `POST` with
+//! [side effects](crate::providers::has_side_effects): stored and background responses, conversations, tools
+//! that the provider runs, files, jobs.
 //!
 //! # The budget
 //! The hedges of a layer are never more than `max_extra_requests` of its calls, and their tokens never more

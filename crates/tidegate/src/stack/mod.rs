@@ -33,8 +33,9 @@
 //! ```
 //!
 //! # Defaults
-//! A part that is not configured is off and costs a branch. An attempt has a timeout of 600 s; a call has
-//! none. Responses are classified by the rules of the provider, which is the part of the name before the `/`.
+//! A part that is not configured is off and costs a branch. An attempt has a timeout of 600 s, and a stream
+//! the four idle timeouts of [`StreamClocks`](crate::classify::StreamClocks), 120 s each; a call has none.
+//! Responses are classified by the rules of the provider, which is the part of the name before the `/`.
 //!
 //! # One call, one budget
 //! [`CallLimits`] apply to a call as a whole. Its deadline is the earliest of

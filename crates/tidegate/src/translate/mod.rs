@@ -46,10 +46,11 @@
 //! # Rejections
 //! A request that cannot be expressed in the other dialect is an [`Untranslatable`](crate::Untranslatable),
 //! which names the field. It is a [`Rejection`](crate::Rejection) of
-//! [`Gate::Translate`](crate::Gate::Translate) with E1001. It does not count against the health of any
-//! provider, and a fallback continues with the next target, which may accept the request. A response that is
-//! too long ([`TooLong`]), compressed although the request did not allow compression, or without content, is
-//! an error with E3001.
+//! [`Gate::Translate`](crate::Gate::Translate) with E1001, 400. A request body above
+//! [`body_cap`](TranslateLayer::body_cap) is rejected by the same gate with E1005, 413. Neither counts
+//! against the health of any provider, and a fallback continues with the next target, which may accept the
+//! request. A response that is too long ([`TooLong`]), compressed although the request did not allow
+//! compression, or without content, is an error with E3001.
 //!
 //! # Streams
 //! Streams are translated event by event: the events of one frame leave in one frame. Errors pass unchanged,
