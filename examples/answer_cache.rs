@@ -26,7 +26,8 @@ async fn main() -> Result<(), BoxError> {
     let provider = Provider::openai().then(Reply::text("The moon pulls at the sea.")).service();
     let url = "http://provider.test/v1/chat/completions";
 
-    // Two prompts are similar if 80 % of their words are the same, and all but courtesies.
+    // Two prompts are similar if they differ only in case, in the mark at the end and in courtesies around
+    // them, and 80 % of their words are common.
     let cache = AnswerCache::new().max_bytes(16 << 20).max_age(Duration::from_secs(600)).similarity(0.8);
     let openai = ResilienceBuilder::new("openai/gpt-4o")
         .fallback(FallbackLayer::new().then_cached(cache.clone()).then_emergency("Please try again later."))

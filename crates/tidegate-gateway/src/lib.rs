@@ -30,9 +30,19 @@
 //! # Errors
 //! An error response of a provider is forwarded unchanged. An error of the gateway itself has the fields of
 //! an [`ErrorBody`](tidegate::provider::ErrorBody) and those of the caller's API: `error.type` in both APIs,
-//! `error.code` as OpenAI has it, and the standard code in `error.standard_code`. Its status is 429, 503 or
-//! 504 for a rejection by a gate, 502 if no response was received, 504 if none was received in time, 404 for
-//! a model without a route, 400 and 413 for a body that cannot be forwarded.
+//! `error.code` as OpenAI has it, and the standard code in `error.standard_code`.
+//!
+//! | status | |
+//! |---|---|
+//! | 400, 413 | a body that cannot be forwarded |
+//! | 401 | the key of the caller or of the operator is missing or wrong |
+//! | 403 | the host, the origin, the page, or what the caller requests is not allowed |
+//! | 404, 405 | a model without a route, or an unknown path; the wrong method |
+//! | 408 | a body that arrives too slowly |
+//! | 415 | a body that is declared as something else than JSON in UTF-8, or has an unknown coding |
+//! | 429, 503, 504 | a rejection by a gate, or by a limit of the gateway |
+//! | 431 | more than 100 headers |
+//! | 502, 504 | no response was received at all, or in time |
 //!
 //! A request with `x-tidegate-details: trail` gets an object `resilience` in the body of any error that is
 //! JSON: the time, whether a circuit rejected, and whether there were retries and fallbacks, and the
@@ -116,6 +126,7 @@
 //! curl -X POST localhost:8787/signals/openai/gpt-4o/force-closed   admits every call until a reset
 //! ```
 //!
+//! A reset keeps the quotas that [several gateways](config#several-gateways) share.
 //! With `?policy=` only the target under that policy is changed. The response contains the changed targets as
 //! `/signals` does. Unless the gateway is on the loopback interface and the configuration has no `[admin]`,
 //! these pages need the [admin key](config#the-admin-key), and `/healthz` names the targets only with it.

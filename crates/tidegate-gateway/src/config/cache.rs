@@ -19,8 +19,9 @@ pub(crate) struct CacheSettings {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<HumanDuration>")]
     max_age: Option<Duration>,
-    /// The share of common words of similar prompts, above 0 and at most 2; 0.8 by default. At 1 the words
-    /// are the same, and above 1 the prompt is identical.
+    /// The least share of common words of two prompts that differ only in case, in the mark at the end and in
+    /// courtesies around them, above 0 and at most 2; 0.8 by default. At 1 the words are the same, and above
+    /// 1 the prompt is identical.
     #[schemars(range(max = 2.0))]
     similarity: Option<f64>,
     /// Whether all callers share the answers.

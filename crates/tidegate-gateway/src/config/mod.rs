@@ -35,8 +35,9 @@
 //!
 //! # Defaults
 //! The gateway listens on `127.0.0.1:8787`. A route accepts any model and uses the policy `default`. A part
-//! that is missing in a policy is disabled, except the timeouts. If there is no policy `default`, all of its
-//! parts are disabled. The `AI_LIB_*` variables of [`tidegate::config`] override every policy.
+//! that is missing in a policy is off, except `timeout` and `fallback`, which then have their defaults: a
+//! chain falls back unless `fallback = { enabled = false }`. The same holds for all parts if there is no
+//! policy `default`. The `AI_LIB_*` variables of [`tidegate::config`] override every policy.
 //!
 //! # Bodies and connections of callers
 //! | key | default | |
@@ -179,12 +180,13 @@
 //!
 //! # Cached responses
 //! Chains that end in `@cached` share one cache, bounded by `cache.max_bytes` (64 MiB) and `cache.max_age`
-//! (`"1h"`). The cache also serves similar prompts: prompts with a share of common words of at least
-//! `cache.similarity` (0.8), if all words with a meaning of their own are the same. At 1 all words must be
-//! the same, and above 1 the prompt must be identical (see [`AnswerCache`](tidegate::fallback::AnswerCache)).
-//! An answer is for its tenant alone, and none is stored for a request without one. `cache.shared = true`
-//! lets all callers share the answers. With `fallback.cache_by = "header:NAME"` in a policy an answer is for
-//! requests with the same header, too, and with `"tenant"` for the tenant even in a shared cache.
+//! (`"1h"`). The cache also serves prompts that differ only in case, in the mark at the end and in courtesies
+//! around them (`hello,`, `please`), if at least `cache.similarity` (0.8) of their words are common. At 1 all
+//! words must be the same, and above 1 the prompt must be identical (see
+//! [`AnswerCache`](tidegate::fallback::AnswerCache)). An answer is for its tenant alone, and none is stored
+//! for a request without one. `cache.shared = true` lets all callers share the answers. With
+//! `fallback.cache_by = "header:NAME"` in a policy an answer is for requests with the same header, too, and
+//! with `"tenant"` for the tenant even in a shared cache.
 //!
 //! # Alerts
 //! With a table `[alerts]` the gateway watches the targets, logs what degrades and what has recovered, and
@@ -346,7 +348,8 @@ pub struct Config {
     pub calls_kept: usize,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub stop_client_retries: bool,
-    /// Whether a call of `/v1/responses` may have `background: true`.
+    /// Whether a call of `/v1/responses` may have `background: true`, and one of chat completions
+    /// `deferred: true`.
     pub allow_background: bool,
     /// The answer of `@emergency`.
     pub(crate) emergency_text: String,
