@@ -168,6 +168,37 @@ async fn what_was_learned_about_a_key_ends_with_it_in_the_store_as_well() {
     }
 }
 
+/// Regression: a gateway without a store kept the limits of the store that it had before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limits_of_a_target_are_shared_through_the_store_of_the_latest_configuration() {
+    let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let unused = tidegate_testkit::closed_port().unwrap();
+    let target_file = |store: &str| {
+        let policy =
+            "rate_limiter = { requests_per_minute = 6, on_limit = \"reject\" }, circuit_breaker = {}";
+        let file = openai("p", &provider.base_url()) + &format!("policies.default = {{ {policy} }}\n");
+        file + store + &route("*", &["p/m"]) + CALLERS
+    };
+    let store = |prefix: &str| {
+        format!("[store]\nurl = \"redis://{}\"\nprocesses = 2\nprefix = {prefix:?}\n", unused.addr())
+    };
+    let stores = ["".to_owned(), store("one"), store("other")];
+    for before in &stores {
+        for after in stores.iter().filter(|it| *it != before) {
+            let gateway = gateway(&target_file(before)).await;
+            assert_eq!(target(&gateway).await["rate_shared"].is_null(), before.is_empty());
+            for _ in 0..7 {
+                status(&gateway, BEN_KEY).await;
+            }
+            assert_eq!(status(&gateway, BEN_KEY).await, 429);
+            gateway.reload(Config::parse(&target_file(after), env).unwrap()).unwrap();
+            assert_eq!(target(&gateway).await["rate_shared"].is_null(), after.is_empty());
+            assert_eq!(status(&gateway, BEN_KEY).await, 200, "{before:?} to {after:?}");
+            gateway.stop().await;
+        }
+    }
+}
+
 /// Regression: each gateway hashed the credentials of callers without an entry with a secret of its own, and
 /// had a quota for each.
 #[cfg(unix)]

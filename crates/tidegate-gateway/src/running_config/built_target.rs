@@ -22,8 +22,9 @@ pub(super) struct BuiltTarget {
 }
 
 impl BuiltTarget {
-    /// Builds the stack of `target`, named `name`. Its limits are shared through `store`, which may be that
-    /// of `previous`. The layers of `previous` with the same settings keep their state.
+    /// Builds the stack of `target`, named `name`. Its limits are shared through the store, if there is one;
+    /// the flag is whether that has not changed since `previous`. The layers of `previous` with the same
+    /// settings keep their state.
     ///
     /// # Errors
     ///
@@ -34,7 +35,7 @@ impl BuiltTarget {
         provider: &ProviderSettings,
         policy: &ResilienceConfig,
         previous: Option<&Self>,
-        store: Option<(Store, bool)>,
+        (store, has_same_store): (Option<Store>, bool),
         client: ProviderClient,
     ) -> Result<Self, GatewayConfigError> {
         let address = TargetAddress::of_member(name, target, provider);
@@ -43,13 +44,13 @@ impl BuiltTarget {
             policy: &it.policy,
             has_same_kind: it.address.kind() == address.kind(),
             has_same_provider: it.provider == *provider,
-            has_same_store: store.as_ref().is_none_or(|(_, is_same)| *is_same),
+            has_same_store,
         });
         // Checks the settings, and names the part at fault. The circuit may need the store, which the layers
         // have.
         let without_circuit = ResilienceConfig { circuit_breaker: None, ..policy.clone() };
         let builder = ResilienceBuilder::from_config(&without_circuit)?;
-        let layers = GateLayers::new(policy, previous, store.map(|(store, _)| store))?;
+        let layers = GateLayers::new(policy, previous, store)?;
         let stack = builder
             .name(name)
             // The chain of the route hedges its targets.

@@ -255,10 +255,9 @@ impl<'a> ChainFactory<'a> {
         let has_same_store = self.previous.is_some_and(|it| it.config.store == self.config.store);
         let same_client = self.previous.filter(|it| it.config.connections == self.config.connections);
         let same_client = same_client.filter(|_| has_same_store);
-        let store = self.store.as_ref().map(|store| {
-            // What was learned about an account ends with it.
-            (store.store().scope(&route.policy).account(provider.account()), has_same_store)
-        });
+        // What was learned about an account ends with it.
+        let store = self.store.as_ref();
+        let store = store.map(|store| store.store().scope(&route.policy).account(provider.account()));
         let before = |it: &'a RunningConfig| it.built.targets.get(&key);
         let same = same_client.and_then(before).filter(|it| it.is_of(provider, policy));
         let previous = self.previous.and_then(before);
@@ -268,7 +267,7 @@ impl<'a> ChainFactory<'a> {
                 let built = match same {
                     Some(same) => same.clone(),
                     None => {
-                        let client = self.client.clone();
+                        let (client, store) = (self.client.clone(), (store, has_same_store));
                         BuiltTarget::new(name, &target.name, provider, policy, previous, store, client)?
                     }
                 };

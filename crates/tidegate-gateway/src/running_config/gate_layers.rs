@@ -23,7 +23,7 @@ pub(super) struct PreviousLayers<'a> {
     pub(super) has_same_kind: bool,
     /// Whether the circuit is about the same server and account.
     pub(super) has_same_provider: bool,
-    /// Whether the limits are shared through the same store, if they are.
+    /// Whether the limits are shared through the same store, or through none.
     pub(super) has_same_store: bool,
 }
 
