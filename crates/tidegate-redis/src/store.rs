@@ -178,7 +178,6 @@ impl Inner {
         }
         let mut connection = self.connection().manager.clone();
         let result = timeout(self.settings.store.timeout, operation(&mut connection)).await;
-        let has_timed_out = result.is_err();
         let result = match result {
             Ok(result) => result.map_err(|error| problem_of(&error)),
             Err(_) => Err("no reply in time".to_owned()),
@@ -187,7 +186,7 @@ impl Inner {
             let mut breaker = self.breaker();
             (breaker.record(result.is_ok(), Instant::now().into_std()), breaker.is_open())
         };
-        if has_timed_out && is_open {
+        if result.is_err() && is_open {
             self.reconnect();
         }
         match &result {
@@ -207,8 +206,9 @@ impl Inner {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces a connection on which several replies in a row were late: it may be lost, and the operations
-    /// that gave up have not seen its end.
+    /// Replaces a connection on which several operations in a row failed. It may be lost, and the operations
+    /// that gave up have not seen its end; its server may have become a replica; or its password was rejected
+    /// when it was opened, which the manager does not try again.
     fn reconnect(&self) {
         let mut connection = self.connection();
         if connection.since.elapsed() >= SILENCE

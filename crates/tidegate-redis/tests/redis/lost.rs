@@ -1,4 +1,5 @@
-//! Connections that are lost without a sign, as behind a router that forgets them.
+//! Connections that are lost without a sign, as behind a router that forgets them, and connections that are
+//! there and of no use.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,15 +26,16 @@ impl StoreListener for Received {
     }
 }
 
-/// Passes bytes on to `server`. The connections that are there when the value changes stay open, and pass on
-/// nothing more.
-async fn router(server: String) -> (String, watch::Sender<()>) {
+/// Passes bytes on to `server`. The connections that are there when the value of the first sender changes stay
+/// open, and pass on nothing more. The second is the server of new connections.
+async fn router(server: &RedisServer) -> (String, watch::Sender<()>, watch::Sender<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     let (lose, lost) = watch::channel(());
+    let (set_server, server) = watch::channel(address(server));
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
-            let (server, mut lost) = (server.clone(), lost.clone());
+            let (server, mut lost) = (server.borrow().clone(), lost.clone());
             lost.mark_unchanged();
             tokio::spawn(async move {
                 let mut server = TcpStream::connect(server).await.unwrap();
@@ -44,7 +46,66 @@ async fn router(server: String) -> (String, watch::Sender<()>) {
             });
         }
     });
-    (url, lose)
+    (url, lose, set_server)
+}
+
+fn address(server: &RedisServer) -> String {
+    server.url().replace("redis://", "")
+}
+
+fn store(url: &str) -> RedisStore {
+    let mut settings = RedisSettings::new(url);
+    settings.store.timeout = Duration::from_millis(500);
+    RedisStore::lazy(settings).unwrap()
+}
+
+async fn command(server: &RedisServer, command: &str) {
+    let mut words = command.split(' ');
+    let mut connection =
+        redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut command = redis::cmd(words.next().unwrap());
+    words.for_each(|word| _ = command.arg(word));
+    command.query_async::<redis::Value>(&mut connection).await.unwrap();
+}
+
+/// Until an operation that writes succeeds.
+async fn works(store: &RedisStore) {
+    let operation = async {
+        while store.circuit("other", CircuitChange::Close).await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(BOUND, operation).await.expect("the store is there");
+}
+
+/// Regression: the connection to a server that had become a replica was kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_to_a_server_that_takes_no_writes_any_more_is_replaced() {
+    let Some(old) = RedisServer::start().await.unwrap() else { return };
+    let Some(new) = RedisServer::start().await.unwrap() else { return };
+    let (url, _lose, set_server) = router(&old).await;
+    let store = store(&url);
+    works(&store).await;
+    command(&old, &format!("REPLICAOF {}", address(&new).replace(':', " "))).await;
+    assert!(store.circuit("other", CircuitChange::Close).await.is_err());
+    set_server.send(address(&new)).unwrap();
+    works(&store).await;
+}
+
+/// Regression: a password that was rejected once was not sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_whose_password_was_rejected_is_opened_again() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    command(&server, "ACL SETUSER fleet on >secret ~* &* +@all").await;
+    let store = store(&format!("redis://fleet:secret@{}", address(&server)));
+    works(&store).await;
+    command(&server, "ACL DELUSER fleet").await;
+    for _ in 0..5 {
+        assert!(store.circuit("other", CircuitChange::Close).await.is_err());
+        sleep(Duration::from_millis(300)).await;
+    }
+    command(&server, "ACL SETUSER fleet on >secret ~* &* +@all").await;
+    works(&store).await;
 }
 
 /// Regression: the operations failed, and the subscription received nothing, until the system gave the
@@ -52,12 +113,7 @@ async fn router(server: String) -> (String, watch::Sender<()>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_lost_without_a_sign_is_replaced() {
     let Some(server) = RedisServer::start().await.unwrap() else { return };
-    let (url, lose) = router(server.url().replace("redis://", "")).await;
-    let store = |url: &str| {
-        let mut settings = RedisSettings::new(url);
-        settings.store.timeout = Duration::from_millis(500);
-        RedisStore::lazy(settings).unwrap()
-    };
+    let (url, lose, _set_server) = router(&server).await;
     let (behind_router, beside) = (store(&url), store(&server.url()));
     let received = Arc::new(Received::default());
     let listener: Weak<dyn StoreListener> = Arc::downgrade(&received) as _;
@@ -69,15 +125,10 @@ async fn a_connection_that_is_lost_without_a_sign_is_replaced() {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    let works = async || {
-        while behind_router.circuit("other", CircuitChange::Read).await.is_err() {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(BOUND, works()).await.expect("the store is there");
+    works(&behind_router).await;
     timeout(BOUND, receives()).await.expect("the subscription is there");
     lose.send(()).unwrap();
     assert!(behind_router.circuit("other", CircuitChange::Read).await.is_err());
-    timeout(BOUND, works()).await.expect("the operations have a new connection");
+    works(&behind_router).await;
     timeout(BOUND, receives()).await.expect("the subscription has a new connection");
 }
