@@ -119,8 +119,12 @@ impl CircuitLink {
         spawn(async move { circuit.exchange(change).await });
     }
 
+    /// The name of the shared state. Circuits in shadow mode have one of their own: they may be observed with
+    /// other settings than those that reject calls.
     pub(super) fn name(&self, circuit: &Handle) -> String {
-        self.store.name_of(SharedPart::Circuit, circuit.0.target(), circuit.0.key().map(|key| key.number()))
+        let key = circuit.0.key().map(|key| key.number());
+        let name = self.store.name_of(SharedPart::Circuit, circuit.0.target(), key);
+        if circuit.settings().shadow { name + ":shadow" } else { name }
     }
 }
 
@@ -239,6 +243,15 @@ impl Handle {
         is_idle
     }
 
+    /// Ends the turn of a circuit that was forced, unless it is requested again.
+    async fn end_forced_turn(&self) {
+        let Some(link) = &self.0.store else { return };
+        let Some(_guard) = link.turn_request.try_begin() else { return };
+        if self.forced().is_some() && !self.has_turn() {
+            let _ = self.exchange(CircuitChange::EndTurn).await;
+        }
+    }
+
     /// Keeps the turn as long as probes are in flight, in one task.
     async fn keep_turn(&self) {
         let Some(link) = &self.0.store else { return };
@@ -261,7 +274,7 @@ impl Handle {
                 return;
             }
             // The turn has ended: the circuit has opened or closed, or another process has the turn.
-            let Some(renewal) = self.renewal() else { return };
+            let Some(renewal) = self.renewal() else { return self.end_forced_turn().await };
             let sent = self.sent();
             let view = self.exchange(renewal).await;
             interval = if view.is_ok() { TURN } else { RETRY_INTERVAL };
@@ -290,7 +303,7 @@ fn follow(circuit: &mut Circuit, view: CircuitView, now: Instant) {
         CircuitView::Open { wait, is_quota, .. } if !wait.is_zero() => {
             circuit.open_elsewhere(wait, is_quota, now);
         }
-        CircuitView::Open { .. } => circuit.end_turn(),
+        CircuitView::Open { is_quota, .. } => circuit.half_open_elsewhere(is_quota, now),
         CircuitView::Closed => circuit.close_elsewhere(now),
         CircuitView::Unknown => {}
     }

@@ -127,6 +127,15 @@ impl Circuit {
         }
     }
 
+    /// The cooldown of the circuit has passed in the store, and another process may have the turn. A closed
+    /// circuit has missed that it was opened, and opens as well, so that its calls need the turn.
+    pub(in crate::circuit_breaker) fn half_open_elsewhere(&mut self, is_quota: bool, now: Instant) {
+        match self.phase {
+            Phase::Closed { .. } => self.open_elsewhere(Duration::ZERO, is_quota, now),
+            Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => self.end_turn(),
+        }
+    }
+
     /// Another process has closed the circuit.
     pub(in crate::circuit_breaker) fn close_elsewhere(&mut self, now: Instant) {
         if let Phase::Open { .. } | Phase::HalfOpen { .. } = self.phase {

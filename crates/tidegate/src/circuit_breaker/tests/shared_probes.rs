@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::{SECOND, State};
-use crate::circuit_breaker::CircuitBreakerLayer;
+use crate::circuit_breaker::{CircuitBreakerLayer, Handle};
 use crate::store::{OnUnavailable, Settings};
 use crate::testing::store::{Delays, Server};
 use crate::testing::{MILLI, paused, request, strict};
@@ -286,4 +286,69 @@ async fn services_with_their_own_circuit_share_it_with_those_of_other_processes(
     let states =
         [0, 1].map(|process| [0, 1].map(|stack| stacks[process][stack].signals().snapshot().circuit_state));
     assert_eq!(states, [[State::Closed, State::Open]; 2]);
+}
+
+/// Regression: what is only observed opened the circuits of processes that reject calls.
+#[tokio::test(start_paused = true)]
+async fn a_circuit_in_shadow_mode_is_shared_with_others_in_shadow_mode() {
+    for (opened, other) in [(true, true), (true, false), (false, true), (false, false)] {
+        let server = Server::new();
+        let [opened, other] = [(0, opened), (1, other)].map(|(process, shadow)| {
+            let layer = CircuitBreakerLayer::new().failure_threshold(1).cooldown(60 * SECOND).shadow(shadow);
+            (shadow, layer.name("a/b").store(server.store(process, &Settings::default())))
+        });
+        assert!(Provider::default().call(&other.1, MILLI).await);
+        sleep(SECOND).await;
+        Provider::default().fail(&opened.1).await;
+        sleep(SECOND).await;
+        let expected = if opened.0 == other.0 { State::Open } else { State::Closed };
+        assert_eq!(other.1.handle().state(), expected, "{} {}", opened.0, other.0);
+    }
+}
+
+/// Regression: the turn lasted in the store as long as the lease of a probe.
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_is_forced_ends_its_turn() {
+    for force in [Handle::force_open, Handle::force_closed] {
+        let server = Server::new();
+        let (layers, provider) = (three(&server, SECOND).await, Provider::default());
+        half_open(&layers, SECOND).await;
+        assert!(!provider.call(&layers[0], MILLI).await);
+        sleep(10 * MILLI).await;
+        force(&layers[0].handle());
+        sleep(SECOND).await;
+        assert!(!provider.call(&layers[1], MILLI).await);
+        sleep(10 * MILLI).await;
+        assert!(provider.call(&layers[1], MILLI).await);
+    }
+}
+
+/// Regression: its circuit stayed closed, and all its calls were sent beside the probes.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_reads_the_state_after_the_cooldown_probes_in_its_turn() {
+    let server = Server::new();
+    let (layers, provider) = (three(&server, SECOND).await, Provider::default());
+    // One misses the message and is connected again, and one is new.
+    let mut delays = [60 * SECOND, MILLI].into_iter().cycle();
+    server.set_delays(Delays { message: Box::new(move || delays.next().unwrap()), ..Delays::default() });
+    provider.fail(&layers[0]).await;
+    sleep(SECOND + 100 * MILLI).await;
+    assert_eq!(layers[1].handle().state(), State::Closed);
+    server.set_delays(Delays::default());
+    assert!(!provider.call(&layers[0], MILLI).await);
+    sleep(10 * MILLI).await;
+    let probe = (layers[0].clone(), provider.clone());
+    let probe = tokio::spawn(async move { probe.1.call(&probe.0, 10 * SECOND).await });
+    sleep(MILLI).await;
+    assert_eq!(provider.in_flight(), 1);
+    let settings = Settings { mode: OnUnavailable::Closed, ..Settings::default() };
+    let late = CircuitBreakerLayer::new().name("a/b").store(server.store(3, &settings));
+    assert!(Provider::default().call(&late, MILLI).await, "the first call does not wait for the store");
+    server.reconnect();
+    sleep(10 * MILLI).await;
+    for layer in [&layers[1], &late].into_iter().cycle().take(100) {
+        assert!(!provider.call(layer, MILLI).await);
+        sleep(10 * MILLI).await;
+    }
+    assert!(probe.await.unwrap());
 }

@@ -122,7 +122,13 @@ impl Server {
         let mut state = self.lock();
         (state.is_down, state.circuits, state.windows) = (false, BTreeMap::new(), BTreeMap::new());
         state.limits.clear();
-        state.notify(|_, _| true, |listener| listener.on_reconnected());
+        drop(state);
+        self.reconnect();
+    }
+
+    /// Each process is connected again after the delay of a message.
+    pub(crate) fn reconnect(&self) {
+        self.lock().notify(|_, _| true, |listener| listener.on_reconnected());
     }
 
     /// The names of the limits that were used.
