@@ -103,9 +103,11 @@ impl LeaseDemand {
         };
         let missing = lacks(&waiting.all);
         if missing.iter().any(|missing| *missing > 0) {
-            let first = lacks(&waiting.first);
+            // What is left may expire before the next lease begins, so that the first call is requested whole.
+            let is_lacking = lacks(&waiting.first).iter().any(|lack| *lack > 0);
+            let first = quotas.iter().map(|quota| if is_lacking { waiting.first.of(quota.unit) } else { 0 });
             if self.requests_first {
-                return Some(first).filter(|first| first.iter().any(|lack| *lack > 0));
+                return is_lacking.then(|| first.collect());
             }
             let part = holdings.within_slices(&missing, now);
             return Some(part.into_iter().zip(first).map(|(part, first)| part.max(first)).collect());

@@ -235,6 +235,7 @@ impl Drop for PendingReservation {
             queue.limits.refund(reserved, now);
         }
         queue.grant_returned(now);
+        self.handle.follow_up(&mut queue, now);
         drop(queue);
         drop(waiter);
     }

@@ -207,10 +207,16 @@ impl QuotaSet {
     /// caller's `max_tokens` takes to refill. What is used beyond the reservation is charged when it is
     /// known.
     pub(super) fn bounded(&self, cost: CallCost) -> CallCost {
-        let counters = self.configured.iter().chain(self.reported.counters());
-        let of_output = counters
-            .filter(|counter| matches!(counter.quota.unit, LimitUnit::Tokens | LimitUnit::OutputTokens));
-        let output = of_output.map(|counter| counter.bucket.capacity()).fold(cost.output, u64::min);
+        let shared = self.shared.as_ref().filter(|shared| !shared.is_local());
+        let of = |counter: &QuotaCounter| (counter.quota.unit, counter.bucket.capacity());
+        // The counters may hold the share of this process in an outage that has ended.
+        let configured = self.configured.iter().enumerate().map(|(index, counter)| {
+            (counter.quota.unit, shared.map_or(counter.bucket.capacity(), |shared| shared.capacity(index)))
+        });
+        let capacities = configured.chain(self.reported.counters().map(of));
+        let of_output =
+            capacities.filter(|(unit, _)| matches!(unit, LimitUnit::Tokens | LimitUnit::OutputTokens));
+        let output = of_output.map(|(_, capacity)| capacity).fold(cost.output, u64::min);
         CallCost { output, ..cost }
     }
 

@@ -51,10 +51,10 @@ impl SharedQuota {
         self.time_for(self.burst) / 2
     }
 
-    /// Holds back what refills within `lease`, so that what is spent at the end of a lease is within the
-    /// quota.
-    pub(super) fn hold_back(&mut self, lease: Duration) {
-        let refilled = self.refilled_in(lease).min(self.whole_burst / 2);
+    /// Holds back what refills within `time`, so that what is spent at the end of a lease, or with a late
+    /// reply, is within the quota.
+    pub(super) fn hold_back(&mut self, time: Duration) {
+        let refilled = self.refilled_in(time).min(self.whole_burst / 2);
         self.burst = (self.whole_burst - refilled).max(1);
     }
 

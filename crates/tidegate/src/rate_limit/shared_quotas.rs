@@ -33,6 +33,8 @@ pub(super) struct SharedQuotas {
     max_wait: Duration,
     outage: StoreOutage,
     demand: LeaseDemand,
+    /// When the exchange with the store wakes by itself, if it sleeps.
+    wakes_at: Option<Instant>,
     /// Those that share these quotas, as of the latest reply.
     processes: Option<u32>,
     /// Those that share any quotas of this store.
@@ -78,7 +80,7 @@ impl SharedQuotas {
         let lease = if settings.leases { settings.lease } else { MIN_LEASE };
         let half_refill = quotas.iter().map(SharedQuota::half_refill).min().unwrap_or(lease);
         let lease = lease.min(half_refill).max(MIN_LEASE);
-        quotas.iter_mut().for_each(|quota| quota.hold_back(lease));
+        quotas.iter_mut().for_each(|quota| quota.hold_back(lease.max(settings.timeout)));
         Self {
             quotas,
             leases: HeldLeases::default(),
@@ -86,6 +88,7 @@ impl SharedQuotas {
             max_wait,
             outage: StoreOutage::default(),
             demand: LeaseDemand::new(),
+            wakes_at: None,
             processes: None,
             seen_processes: Arc::clone(seen_processes),
             settings: settings.clone(),
@@ -209,7 +212,11 @@ impl SharedQuotas {
     pub(super) fn is_due(&self, waiting: &WaitingCalls, now: Instant) -> bool {
         match self.outage.retry_at() {
             Some(retry_at) => now >= retry_at,
-            None => self.demand.wanted(waiting, self.holdings(), now).is_some(),
+            None => {
+                let wakes_late = |report| self.wakes_at.is_some_and(|at| report < at);
+                self.demand.wanted(waiting, self.holdings(), now).is_some()
+                    || self.next_report().is_some_and(wakes_late)
+            }
         }
     }
 
@@ -237,11 +244,13 @@ impl SharedQuotas {
                     report => {
                         let retry = self.demand.next_request(now).filter(|_| waiting.all.calls > 0);
                         let next = [report, self.leases.next_change(now), retry].into_iter().flatten().min();
+                        self.wakes_at = next;
                         return next.map_or(ExchangeStep::Idle, ExchangeStep::SleepUntil);
                     }
                 },
             },
         };
+        self.wakes_at = None;
         self.demand.on_request(self.settings.leases, self.lease, now);
         let quotas = self.quotas.iter_mut().zip(amounts).enumerate();
         let quotas = quotas.map(|(index, (quota, amount))| quota.request(amount, local_debt(index), now));
@@ -309,7 +318,12 @@ impl SharedQuotas {
             return;
         }
         if grant.is_granted {
-            self.leases.push(Lease::new(amounts, grant.wait, self.lease, sent, now));
+            let lease = Lease::new(amounts, grant.wait, self.lease, sent, now);
+            // What refills until a later reply is not held back.
+            match now.saturating_duration_since(sent) > self.lease.max(self.settings.timeout) {
+                true => self.give_back(lease),
+                false => self.leases.push(lease),
+            }
         }
         self.demand.on_reply(grant.is_granted, grant.wait, now);
     }
@@ -340,6 +354,11 @@ impl SharedQuotas {
         // A full bucket is one that nothing is held back of.
         let left = if quota.is_full(now) { quota.capacity() } else { left.min(quota.capacity()) };
         (quota.unit, left, quota.capacity())
+    }
+
+    /// The capacity of a quota.
+    pub(super) fn capacity(&self, index: usize) -> u64 {
+        self.quotas[index].capacity()
     }
 
     /// The part of a quota that is left, from 0 to 1.

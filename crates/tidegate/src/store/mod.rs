@@ -29,8 +29,8 @@
 //!
 //! # Bounds
 //! - No window of time `w` admits more than `burst + rate * w` in all processes. To keep that, the burst in
-//!   the store is lower by what refills within a lease, by at most a half of it. A quota with a burst of one
-//!   call is exact up to the time of a round trip.
+//!   the store is lower by what refills within a lease, or within the timeout if that is longer, by at most a
+//!   half of it. A quota with a burst of one call is exact up to the time of a round trip.
 //! - While the store is unavailable, each process admits its share: the quota divided by the number of
 //!   processes, at least one call per period. The number is [set](Settings::processes), or has been seen: a
 //!   process that starts while the store is unavailable has seen none, and admits the whole quota unless it
@@ -71,7 +71,8 @@
 //! that time. Without the store each process probes for itself in the mode `fail_open`, so that up to
 //! `half_open_max` probes in each process are in flight, until the turn is renewed at the store, which one of
 //! them gets; in the mode `fail_closed` none probes that has no turn. A state that is forced by hand is that
-//! of one process; a reset is one of all.
+//! of one process, which leaves its turn to the others; a reset is one of all. Circuits in shadow mode are
+//! shared among themselves: they open none that reject calls.
 //!
 //! # Shared windows
 //! With [`shared_window`](crate::CircuitBreakerLayer::shared_window) the failure rate and the slow-call rate

@@ -201,7 +201,6 @@ async fn the_later_of_two_closing_times_holds_in_both_processes() {
     assert_eq!((closed(&layers[0]), closed(&layers[1])), (29, 29));
 }
 
-/// A dropped call leaves nothing leased behind: its lease is returned when it expires.
 /// Each process closed the gates of all once more.
 #[tokio::test(start_paused = true)]
 async fn a_partial_overload_closes_the_gates_of_all_processes_once() {
@@ -223,21 +222,25 @@ async fn a_partial_overload_closes_the_gates_of_all_processes_once() {
     assert_eq!(are_closed(), [false; 2]);
 }
 
+/// A dropped call leaves nothing leased behind: its lease is returned when it expires.
 #[tokio::test(start_paused = true)]
 async fn the_lease_of_a_dropped_call_is_returned() {
-    let limit = || RateLimitLayer::per_minute(10).on_limit(OnLimit::Reject);
-    let (layers, server) = two(limit, Settings::default());
-    let ([one, mut other], provider) = services(&layers);
-    let mut dropped = tokio_test::task::spawn(one.oneshot(request()));
-    assert!(dropped.poll().is_pending());
-    tokio::time::sleep(Duration::from_micros(1)).await;
-    drop(dropped);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(server.lease_requests() >= 2);
-    for _ in 0..10 {
-        complete(&mut other).await.unwrap();
+    // Before the reply, and when the exchange with the store has ended.
+    for time in [Duration::from_micros(1), Duration::from_secs(2)] {
+        let limit = || RateLimitLayer::per_minute(10).on_limit(OnLimit::Reject);
+        let (layers, server) = two(limit, Settings::default());
+        let ([one, mut other], provider) = services(&layers);
+        let mut dropped = tokio_test::task::spawn(one.oneshot(request()));
+        assert!(dropped.poll().is_pending());
+        tokio::time::sleep(time).await;
+        drop(dropped);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(server.lease_requests() >= 2);
+        for _ in 0..10 {
+            complete(&mut other).await.unwrap();
+        }
+        assert_eq!(provider.calls(), 10);
     }
-    assert_eq!(provider.calls(), 10);
 }
 
 /// What other processes have used is seen with the first lease.
@@ -262,13 +265,13 @@ async fn the_part_that_is_left_is_that_of_all_processes() {
     assert!(!layers[1].handle().shared().unwrap().available && left(&layers[1]) > 0.9);
 }
 
-/// A lease lasts for 20 ms, whatever the settings are: a call that waits for it has to be woken.
+/// A reply may take the 50 ms of the timeout, whatever the length of the lease is.
 #[test]
-fn what_is_held_back_is_what_refills_within_a_lease() {
+fn what_is_held_back_is_what_refills_within_a_lease_and_until_its_reply() {
     let start = Instant::now();
     let per_second = |amount| Quota::new(LimitUnit::Requests, amount, Duration::from_secs(1));
     let waiting = WaitingCalls { all: CallCost::ONE_CALL, first: CallCost::ONE_CALL };
-    for (millis, held_back) in [(1, 20), (20, 20), (150, 150), (900, 500)] {
+    for (millis, held_back) in [(1, 50), (20, 50), (150, 150), (900, 500)] {
         let settings = Settings { lease: Duration::from_millis(millis), ..Settings::default() };
         let mut limits = QuotaSet::new(&[per_second(1000)], None, start);
         limits.share(&settings, &Arc::default(), Duration::ZERO, start);
@@ -276,6 +279,86 @@ fn what_is_held_back_is_what_refills_within_a_lease() {
             panic!("there is a call")
         };
         assert_eq!(request.quotas[0].burst, 1000 - held_back, "{millis} ms");
+    }
+}
+
+fn tokens(amount: u64) -> CallCost {
+    CallCost { calls: 1, input: amount, output: 0 }
+}
+
+/// One call of so many tokens.
+fn waiting(amount: u64) -> WaitingCalls {
+    WaitingCalls { all: tokens(amount), first: tokens(amount) }
+}
+
+/// One token in a millisecond, shared with other processes.
+fn shared_tokens(settings: &Settings, now: Instant) -> QuotaSet {
+    let quota = Quota::new(LimitUnit::Tokens, 1000, Duration::from_secs(1));
+    let mut limits = QuotaSet::new(&[quota], None, now);
+    limits.share(settings, &Arc::default(), Duration::from_secs(10), now);
+    limits
+}
+
+/// Sends the next request to `store`, if there is one. Returns the wait of a lease that is granted.
+fn exchange(
+    limits: &mut QuotaSet,
+    waiting: &WaitingCalls,
+    store: &mut Buckets,
+    now: Instant,
+) -> Option<Duration> {
+    let ExchangeStep::Request(request) = limits.next_step(waiting, now) else { return None };
+    let grant = store.take(&request, now);
+    limits.shared()?.on_grant(&request, &grant, now, now);
+    (grant.is_granted && request.quotas.iter().any(|quota| quota.amount > 0)).then_some(grant.wait)
+}
+
+/// Charges what another process has spent.
+fn charge(store: &mut Buckets, amount: u64, now: Instant) {
+    let mut other = shared_tokens(&Settings::default(), now);
+    if let ExchangeStep::Request(mut request) = other.next_step(&waiting(1), now) {
+        (request.quotas[0].amount, request.quotas[0].charged) = (0, amount);
+        store.take(&request, now);
+    }
+}
+
+/// Regression: the local share of an outage bounded the reservations for ever.
+#[test]
+fn after_an_outage_a_call_may_reserve_a_whole_quota_again() {
+    for (mode, bound) in [(OnUnavailable::Open, 250), (OnUnavailable::Closed, 1000)] {
+        let start = Instant::now();
+        let settings = Settings { mode, processes: Some(4), ..Settings::default() };
+        let mut limits = shared_tokens(&settings, start);
+        let bounded = |limits: &QuotaSet| limits.bounded(CallCost { output: 5000, ..tokens(0) }).output;
+        assert_eq!(bounded(&limits), 1000);
+        limits.on_unavailable(start);
+        assert_eq!(bounded(&limits), bound, "{mode:?}");
+        exchange(&mut limits, &waiting(10), &mut Buckets::default(), start + Duration::from_secs(1));
+        assert_eq!(bounded(&limits), 1000, "{mode:?}");
+    }
+}
+
+/// Regression: it was reported when the lease began, seconds later.
+#[test]
+fn what_a_call_did_not_use_is_reported_while_a_lease_is_reserved_for_later() {
+    for (used, unreported) in [(0, [100, 0]), (150, [0, 50])] {
+        let (start, mut store) = (Instant::now(), Buckets::default());
+        let mut limits = shared_tokens(&Settings::default(), start);
+        exchange(&mut limits, &waiting(100), &mut store, start).unwrap();
+        let reserved = limits.try_reserve(&tokens(100), 0, start).unwrap();
+        charge(&mut store, 3_000, start);
+        let wait = exchange(&mut limits, &waiting(850), &mut store, start).unwrap();
+        let step = limits.next_step(&waiting(850), start);
+        assert_eq!(step, ExchangeStep::SleepUntil(start + wait));
+        assert!(wait > Duration::from_secs(3) && !limits.shared().unwrap().is_due(&waiting(850), start));
+        limits.settle(&reserved, &tokens(used), start);
+        assert!(limits.shared().unwrap().is_due(&waiting(850), start));
+        let ExchangeStep::SleepUntil(at) = limits.next_step(&waiting(850), start) else { panic!("not yet") };
+        assert!(at <= start + Duration::from_millis(150), "{:?}", at - start);
+        assert!(!limits.shared().unwrap().is_due(&waiting(850), start), "it is awake in time");
+        let ExchangeStep::Request(request) = limits.next_step(&waiting(850), at) else {
+            panic!("it is time")
+        };
+        assert_eq!([request.quotas[0].returned, request.quotas[0].charged], unreported);
     }
 }
 
@@ -310,18 +393,52 @@ struct Process {
 }
 
 proptest! {
+    /// Regression: what was left of a lease counted for a call that waits until after its end, so that each
+    /// lease lacked a part of the cost.
+    #[test]
+    fn a_call_is_admitted_when_its_first_lease_begins(
+        cost in 2u64..900,
+        left in 1u64..900,
+        wait in 0u64..8_000,
+    ) {
+        let (mut now, mut store) = (Instant::now(), Buckets::default());
+        let mut limits = shared_tokens(&Settings::default(), now);
+        let left = left.min(cost - 1);
+        exchange(&mut limits, &waiting(left), &mut store, now);
+        charge(&mut store, wait, now);
+        let mut granted = None;
+        for _ in 0..2_500 {
+            if limits.try_reserve(&tokens(cost), 0, now).is_ok() {
+                break;
+            }
+            if let Some(wait) = exchange(&mut limits, &waiting(cost), &mut store, now) {
+                prop_assert!(granted.is_none(), "another lease after {:?}", granted);
+                granted = Some(wait);
+            }
+            now += Duration::from_millis(5);
+            // Another process takes all that refills.
+            charge(&mut store, 5, now);
+        }
+        prop_assert!(granted.is_some());
+    }
+}
+
+proptest! {
     /// Wherever calls arrive, and however long replies take: no window of all processes together exceeds the
     /// quota. A lease is used at any time within it.
     #[test]
     fn no_window_of_all_processes_exceeds_the_quota(
         rate in 20u64..400,
         burst in 2u64..200,
+        part_of_burst in 3u64..200,
         leases: bool,
         lease in 1u64..200,
-        arrivals in prop::collection::vec((0usize..3, 0u64..10, 0usize..8, 0u64..10), 50..250),
+        arrivals in prop::collection::vec((0usize..3, 0u64..10, 0usize..8, 0u64..100), 50..250),
     ) {
         let start = Instant::now();
         let quota = Quota::new(LimitUnit::Requests, rate, Duration::from_secs(1));
+        let cost = (burst / part_of_burst).max(1);
+        let of = |calls: usize| CallCost { calls: cost * calls as u64, ..CallCost::default() };
         let lease = Duration::from_millis(lease);
         let settings = Settings { leases, lease, processes: Some(3), ..Settings::default() };
         let process = || {
@@ -340,29 +457,30 @@ proptest! {
                 {
                     shared.on_grant(&request, &grant, sent, now);
                 }
-                while it.waiting > 0 && it.limits.try_reserve(&CallCost::ONE_CALL, 0, now).is_ok() {
+                while it.waiting > 0 && it.limits.try_reserve(&of(1), 0, now).is_ok() {
                     admitted.push(now);
                     it.waiting -= 1;
                 }
                 if it.requested.is_none() {
-                    let all = CallCost { calls: it.waiting as u64, ..CallCost::default() };
-                    let first = CallCost { calls: all.calls.min(1), ..CallCost::default() };
-                    if let ExchangeStep::Request(request) = it.limits.next_step(&WaitingCalls { all, first }, now) {
+                    let waiting = WaitingCalls { all: of(it.waiting), first: of(it.waiting.min(1)) };
+                    if let ExchangeStep::Request(request) = it.limits.next_step(&waiting, now) {
                         let grant = store.take(&request, now);
                         it.requested = Some((request, grant, [now, now + Duration::from_millis(delay)]));
                     }
                 }
             }
         }
-        // A burst of few calls leaves no room for the 20 ms of a lease, and the 5 ms of one that arrives
-        // late.
-        let lease = if leases { lease.as_secs_f64().max(0.02) } else { 0.02 };
-        let held_back = (rate as f64 * lease).min(burst as f64 / 2.0).floor();
-        let extra = (rate as f64 * 0.025 - held_back).max(0.0) + 1.0;
+        // A burst of few calls leaves no room for the latest reply, and for the 5 ms in which its lease is
+        // used.
+        let latest = settings.timeout.as_secs_f64();
+        let held = if leases { lease.as_secs_f64().max(latest) } else { latest };
+        let held_back = (rate as f64 * held).min(burst as f64 / 2.0).floor();
+        let extra = (rate as f64 * (latest + 0.005) - held_back).max(0.0) + 1.0;
         for (first, from) in admitted.iter().enumerate() {
             for (count, to) in admitted[first..].iter().enumerate() {
                 let allowed = burst as f64 + rate as f64 * (*to - *from).as_secs_f64() + extra;
-                prop_assert!((count + 1) as f64 <= allowed + 1e-6, "{} of {allowed}", count + 1);
+                let spent = cost as f64 * (count + 1) as f64;
+                prop_assert!(spent <= allowed + 1e-6, "{spent} of {allowed}");
             }
         }
     }
