@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::slow_reader::TransferProgress;
+use crate::sync::lock;
 
 /// The connections without a call, in the order in which their last call ended.
 ///
@@ -93,7 +94,7 @@ impl IdleConnections {
     }
 
     fn lock(&self) -> MutexGuard<'_, IdleQueue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -209,7 +210,7 @@ impl Drop for ConnectionInUse {
 
 impl ConnectionEntry {
     fn lock(&self) -> MutexGuard<'_, ConnectionState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

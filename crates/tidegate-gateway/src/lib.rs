@@ -188,6 +188,7 @@ mod server;
 mod service;
 mod shared_stream;
 mod slow_reader;
+mod sync;
 mod target_health;
 mod targets;
 mod times;

@@ -5,11 +5,12 @@ use std::fmt;
 use std::future::poll_fn;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::proxy::BoxedBody;
+use crate::sync::lock;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use slab::Slab;
@@ -103,7 +104,7 @@ impl CallsInFlight {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slab<Arc<CallSlot>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -196,7 +197,7 @@ impl CallSlot {
     }
 
     fn lock(&self) -> MutexGuard<'_, CallState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

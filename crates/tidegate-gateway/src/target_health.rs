@@ -1,11 +1,13 @@
 //! The health of a target.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde::Serialize;
 use tidegate::Signals;
 use tokio::time::Instant;
+
+use crate::sync::lock;
 
 /// The health of a target, for a load balancer or an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -65,7 +67,7 @@ impl RecentHealth {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<(Instant, TargetHealth)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

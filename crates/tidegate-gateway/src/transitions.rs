@@ -1,12 +1,13 @@
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use serde::Serialize;
 use tidegate::circuit_breaker::{Reason, State, Transition, Transitions};
 use tidegate::key::KeyId;
 
+use crate::sync::lock;
 use crate::times::{as_millis, rfc3339};
 
 /// The latest changes of state of all circuits. Clones share them.
@@ -69,7 +70,7 @@ impl TransitionLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, KeptTransitions> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::call_end::CallEnd;
 use super::record::CallRecord;
 use crate::call_trace::CallTrace;
+use crate::sync::lock;
 
 /// The latest calls, those in flight included. Clones share them.
 #[derive(Clone)]
@@ -124,7 +125,7 @@ impl RecentCalls {
     }
 
     fn lock(&self) -> MutexGuard<'_, KeptCalls> {
-        self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.kept)
     }
 }
 

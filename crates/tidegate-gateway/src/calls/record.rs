@@ -1,6 +1,6 @@
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
@@ -10,6 +10,7 @@ use tidegate::{Error, ErrorCode, Outcome, Trail};
 use super::call_end::CallEnd;
 use crate::call_trace::{CallTrace, TracedCall};
 use crate::proxy::shortened;
+use crate::sync::lock;
 use crate::times::{as_millis, rfc3339};
 
 /// What is known about one call, while it is in flight and afterwards.
@@ -237,6 +238,6 @@ impl CallRecord {
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.progress)
     }
 }

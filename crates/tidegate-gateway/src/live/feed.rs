@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use super::event_body::EventBody;
 use super::reporter::{LiveSource, Reporter};
 use crate::calls::RecentCalls;
 use crate::proxy::GatewayError;
+use crate::sync::lock;
 use crate::targets::Targets;
 use crate::transitions::TransitionEntry;
 
@@ -152,7 +153,7 @@ impl LiveFeed {
     }
 
     fn lock(&self) -> MutexGuard<'_, Subscribers> {
-        self.0.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.subscribers)
     }
 }
 

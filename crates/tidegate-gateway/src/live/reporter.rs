@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -7,6 +7,7 @@ use tidegate::circuit_breaker::CallResults;
 use tidegate::provider::Verdict;
 
 use crate::calls::{CallCounts, CallProgress, CallRecord, CallSummary, RecentCalls};
+use crate::sync::lock;
 use crate::targets::{TargetReport, Targets};
 use crate::times::{as_millis, rfc3339};
 use crate::transitions::{TransitionEntry, TransitionLog};
@@ -85,7 +86,7 @@ impl LiveSource {
     }
 
     fn lock(&self) -> MutexGuard<'_, Followed> {
-        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.followed)
     }
 }
 

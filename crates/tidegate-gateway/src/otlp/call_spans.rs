@@ -1,4 +1,4 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, StatusCode, Uri};
@@ -16,6 +16,7 @@ use super::attempt_end::{SpanResult, attempt_ends};
 use super::attempt_span::{AttemptSpan, operation, set_usage};
 use crate::call_trace::CallTrace;
 use crate::calls::CallRecord;
+use crate::sync::lock;
 
 /// The span of a call and those of its attempts, which all end with the call.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ impl CallSpans {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<OpenSpans>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 }
 

@@ -1,5 +1,5 @@
 use std::io;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use tower::ServiceExt;
 
 use crate::client::ProviderClient;
 use crate::log_limit::LogLimit;
+use crate::sync::lock;
 
 /// Sends batches of spans to the collector, and logs failures.
 ///
@@ -60,7 +61,7 @@ impl CollectorClient {
     }
 
     fn log(&self, error: &ExportError) {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner).count();
+        let failures = lock(&self.failures).count();
         if let Some(failures) = failures {
             tracing::warn!(layer = "gateway", %error, failures, "spans could not be exported");
         }

@@ -4,11 +4,13 @@ mod histogram;
 mod series;
 mod text;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
 use self::series::{Families, FamilyKind};
+
+use crate::sync::lock;
 
 /// The metrics of a process, in the text format of Prometheus.
 ///
@@ -48,7 +50,7 @@ impl PrometheusMetrics {
     /// The text of all metrics, after `record` has set the gauges of the targets. Those that it does not set
     /// are removed: a target, or a part of its policy, is no longer there.
     pub(crate) fn render_targets(&self, record: impl FnOnce()) -> String {
-        let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        let _scrape = lock(&self.scrape);
         self.lock().retain_gauges(|labels| {
             let has_label = |name| labels.iter().any(|(label, _)| label == name);
             !(has_label("target") && has_label("policy"))
@@ -58,7 +60,7 @@ impl PrometheusMetrics {
     }
 
     fn lock(&self) -> MutexGuard<'_, Families> {
-        self.families.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.families)
     }
 }
 

@@ -1,10 +1,11 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use metrics::{Unit, counter, describe_counter};
 use serde_json::{Value, json};
 
 use crate::config::GatewayConfigError;
+use crate::sync::lock;
 
 /// The result of the latest reload, and the metric of all.
 #[derive(Debug)]
@@ -56,8 +57,4 @@ impl ReloadStatus {
             _ => json!({"time": time, "result": "error", "mistakes": mistakes}),
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
