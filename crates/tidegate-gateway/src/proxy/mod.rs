@@ -51,7 +51,7 @@ pub(crate) use self::gateway_error::{CODE, GatewayError};
 pub(crate) use self::headers::reaches_chain;
 pub(crate) use self::redactor::Redactor;
 pub(crate) use self::request_body::{BodyLimits, CallerBodies};
-pub(crate) use self::route_chain::{CachedFor, RouteChain};
+pub(crate) use self::route_chain::{CachedFor, ChainSettings, RouteChain};
 pub(crate) use self::route_table::RouteTable;
 pub(crate) use self::target::{AddressedTarget, BoxedBody, SharedStack, TargetStack};
 pub(crate) use self::tenants::Tenants;
@@ -179,9 +179,9 @@ impl Proxy {
     ) -> Result<Response<Body>, GatewayError> {
         let RoutedRequest { head, body, model, chain } =
             self.route(Endpoint::Messages, request, call).await?;
-        record.set_route(chain.model(), model.model());
+        record.set_route(&chain.settings.model, model.model());
         let estimate = PromptEstimate.estimate(&head.headers, &body).input;
-        if let Some(counter) = chain.token_counter() {
+        if let Some(counter) = &chain.settings.token_counter {
             let mut request = Request::new(Payload::from(body));
             *request.uri_mut() = endpoint_uri(Endpoint::Messages, &head.uri);
             let tenant = self.tenants.of(&head);
@@ -255,7 +255,7 @@ impl Proxy {
         checked.map_err(|error| *error)?;
         let chain = models.pick(model.model());
         if let Some(rules) = rules {
-            let route = chain.map(|chain| &**chain.model());
+            let route = chain.map(|chain| &*chain.settings.model);
             rules.check(endpoint, route, model.model()).map_err(|error| *error)?;
         }
         let chain = chain.ok_or_else(|| unknown_model(endpoint, model.model(), &models.names()))?;
@@ -270,7 +270,7 @@ impl Proxy {
         call: &CallInFlight,
     ) -> Result<Response<Body>, GatewayError> {
         let RoutedRequest { head, body, model, chain } = self.route(endpoint, request, call).await?;
-        record.set_route(chain.model(), model.model());
+        record.set_route(&chain.settings.model, model.model());
         let trail = record.trail();
         let mut extensions = Extensions::new();
         extensions.insert(model.span().clone());
@@ -308,7 +308,7 @@ impl Proxy {
                 record.set_response(meter.clone(), response.extensions().get().cloned());
                 let failures = BodyFailures::new(Arc::clone(record), call.clone());
                 let response = response.map(|body| {
-                    call.watch(body, chain.attempt_time()).map_err(move |error| failures.record(error))
+                    call.watch(body, chain.settings.attempt_time).map_err(move |error| failures.record(error))
                 });
                 forward(response, endpoint, meter, &self.redactor)
             }
@@ -324,7 +324,8 @@ impl Proxy {
             }
         };
         // A client that repeats such a call multiplies the attempts of the chain.
-        let is_given_up = response.headers().contains_key(CODE) && (is_rejected || chain.repeats_attempts());
+        let is_given_up =
+            response.headers().contains_key(CODE) && (is_rejected || chain.settings.repeats_attempts);
         if is_given_up && self.stop_client_retries {
             response.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }

@@ -11,23 +11,32 @@ use tower::Layer;
 
 use super::target::AddressedTarget;
 use super::token_counter::TokenCounter;
-use crate::config::ANY;
 
 /// The fallback chain of one route.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteChain {
-    /// The `model` of the route.
-    model: Arc<str>,
+    pub(crate) settings: ChainSettings,
     service: Fallback<Group<AddressedTarget>>,
     /// The places of the chain.
     groups: Vec<Group<AddressedTarget>>,
+}
+
+/// What applies to the calls of a chain beside its targets.
+#[derive(Clone, Debug)]
+pub(crate) struct ChainSettings {
+    /// The `model` of the route.
+    pub(crate) model: Arc<str>,
     /// The limits of the call as a whole, over all targets.
-    limits: CallLimits,
-    hedge: Option<HedgeLayer>,
-    attempt_time: Duration,
-    token_counter: Option<TokenCounter>,
-    repeats_attempts: bool,
-    cached_for: CachedFor,
+    pub(crate) limits: CallLimits,
+    /// The hedges that the chain was built with.
+    pub(crate) hedge: Option<HedgeLayer>,
+    /// The longest time of an attempt.
+    pub(crate) attempt_time: Duration,
+    /// The provider that counts the tokens of prompts.
+    pub(crate) token_counter: Option<TokenCounter>,
+    /// Whether a failed attempt is repeated, at the same target or at another one.
+    pub(crate) repeats_attempts: bool,
+    pub(crate) cached_for: CachedFor,
 }
 
 /// What a request needs for its answer to be cached. Callers without an identity are not one caller, and must
@@ -44,80 +53,20 @@ impl RouteChain {
     pub(crate) fn new(
         groups: Vec<Group<AddressedTarget>>,
         fallback: FallbackLayer,
-        limits: CallLimits,
+        settings: ChainSettings,
         previous: Option<&Self>,
     ) -> Option<Self> {
         let (first, others) = groups.split_first()?;
         let fallback = others.iter().cloned().fold(fallback, FallbackLayer::then_group);
         let fallback =
             previous.into_iter().fold(fallback, |chain, previous| chain.statistics_of(&previous.handle()));
-        Some(Self {
-            model: ANY.into(),
-            service: fallback.layer(first.clone()),
-            groups,
-            limits,
-            hedge: None,
-            attempt_time: Duration::MAX,
-            token_counter: None,
-            repeats_attempts: false,
-            cached_for: CachedFor { needs_tenant: true, header: None },
-        })
-    }
-
-    /// Sets the `model` of the route; any model by default.
-    pub(crate) fn with_model(self, model: &str) -> Self {
-        Self { model: model.into(), ..self }
-    }
-
-    pub(super) const fn model(&self) -> &Arc<str> {
-        &self.model
-    }
-
-    /// Sets the hedges that the chain was built with; none by default.
-    pub(crate) fn with_hedge(self, hedge: Option<HedgeLayer>) -> Self {
-        Self { hedge, ..self }
-    }
-
-    pub(crate) const fn hedge(&self) -> Option<&HedgeLayer> {
-        self.hedge.as_ref()
-    }
-
-    /// Sets the longest time of an attempt; none by default.
-    pub(crate) fn with_attempt_time(self, attempt_time: Duration) -> Self {
-        Self { attempt_time, ..self }
-    }
-
-    pub(super) const fn attempt_time(&self) -> Duration {
-        self.attempt_time
-    }
-
-    /// Sets the provider that counts the tokens of prompts.
-    pub(crate) fn with_token_counter(self, token_counter: Option<TokenCounter>) -> Self {
-        Self { token_counter, ..self }
-    }
-
-    /// Sets whether a failed attempt is repeated, at the same target or at another one.
-    pub(crate) fn with_repeated_attempts(self, repeats_attempts: bool) -> Self {
-        Self { repeats_attempts, ..self }
-    }
-
-    /// Sets which answers are cached; those for requests with a tenant by default.
-    pub(crate) fn with_cached_for(self, cached_for: CachedFor) -> Self {
-        Self { cached_for, ..self }
+        Some(Self { settings, service: fallback.layer(first.clone()), groups })
     }
 
     /// Whether the answer is cached for a caller, whose `headers` are those that the chain gets.
     pub(super) fn is_cached_for(&self, tenant: Option<&Tenant>, headers: &HeaderMap) -> bool {
-        let CachedFor { needs_tenant, header } = &self.cached_for;
+        let CachedFor { needs_tenant, header } = &self.settings.cached_for;
         (tenant.is_some() || !needs_tenant) && header.as_ref().is_none_or(|name| headers.contains_key(name))
-    }
-
-    pub(super) const fn token_counter(&self) -> Option<&TokenCounter> {
-        self.token_counter.as_ref()
-    }
-
-    pub(super) const fn repeats_attempts(&self) -> bool {
-        self.repeats_attempts
     }
 
     /// The name of the first place: that of its target or group.
@@ -175,7 +124,7 @@ impl RouteChain {
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         *request.extensions_mut() = extensions;
-        self.limits.apply_to(&mut request)?;
+        self.settings.limits.apply_to(&mut request)?;
         Ok(request)
     }
 }

@@ -20,7 +20,9 @@ use crate::config::{
     Config, GatewayConfigError, LastResortName, Route, RouteGroup, TargetName, WeightedTarget,
 };
 use crate::endpoint::{ApiDialect, Endpoint};
-use crate::proxy::{AddressedTarget, CachedFor, RouteChain, RouteTable, SharedStack, TokenCounter};
+use crate::proxy::{
+    AddressedTarget, CachedFor, ChainSettings, RouteChain, RouteTable, SharedStack, TokenCounter,
+};
 use crate::targets::{Targets, TargetsOfRoute};
 
 /// Builds the chains of the routes, with one stack per target and policy, so that routes with the same target
@@ -164,15 +166,17 @@ impl<'a> ChainFactory<'a> {
         });
         let repeats_attempts =
             retries || groups.len() > 1 || groups.iter().any(|it| it.members().count() > 1);
-        let chain = RouteChain::new(groups, fallback, policy.call_limits()?, previous)
-            .ok_or_else(|| GatewayConfigError::new("routes", "a chain is empty"))?
-            .with_hedge(hedge)
-            .with_model(&route.model)
-            .with_attempt_time(attempt_time(&policy))
-            .with_token_counter(self.token_counter(route))
-            .with_repeated_attempts(repeats_attempts)
-            .with_cached_for(cached_for);
-        Ok(Arc::new(chain))
+        let settings = ChainSettings {
+            model: route.model.as_str().into(),
+            limits: policy.call_limits()?,
+            hedge,
+            attempt_time: attempt_time(&policy),
+            token_counter: self.token_counter(route),
+            repeats_attempts,
+            cached_for,
+        };
+        let chain = RouteChain::new(groups, fallback, settings, previous);
+        chain.map(Arc::new).ok_or_else(|| GatewayConfigError::new("routes", "a chain is empty"))
     }
 
     /// The chain for the same requests in the configuration before.
@@ -192,7 +196,9 @@ impl<'a> ChainFactory<'a> {
         let Some(settings) = &policy.hedge else { return Ok(None) };
         let first = route.chain.first().map_or("", |target| &target.name);
         let before = self.previous_chain(route).filter(|chain| &**chain.first() == first);
-        let before = before.and_then(|chain| chain.hedge()).filter(|hedge| hedge.settings() == settings);
+        let before = before
+            .and_then(|chain| chain.settings.hedge.as_ref())
+            .filter(|hedge| hedge.settings() == settings);
         if let Some(same) = before {
             return Ok(Some(same.clone()));
         }
