@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, Request};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use sync_wrapper::SyncWrapper;
@@ -70,21 +70,6 @@ impl Payload {
         let rest = PrefixedBody { prefix, trailers, body };
         let length = rest.size_hint();
         Self(PayloadKind::Streamed { body: SyncWrapper::new(UnsyncBoxBody::new(rest)), length })
-    }
-
-    /// Returns the request as it is, if its body is a payload that is already buffered.
-    ///
-    /// # Errors
-    ///
-    /// The same request, if its body has to be [collected](Self::collect) first.
-    #[expect(clippy::result_large_err, reason = "the error is the request itself, which is handed back")]
-    pub fn in_request<B: 'static>(request: Request<B>) -> Result<Request<Self>, Request<B>> {
-        let request: Request<Self> = downcast(request)?;
-        if request.body().is_replayable() {
-            Ok(request)
-        } else {
-            Err(downcast(request).expect("it had this type"))
-        }
     }
 
     /// Reads `body` until it ends or exceeds `cap` bytes. A payload that is already buffered is returned as

@@ -48,8 +48,6 @@ pub(crate) fn has_ended(body: &impl Body) -> bool {
 }
 
 /// The payload, if `body` is one that is already buffered; otherwise the body as it is.
-///
-/// The same as [`Payload::in_request`] without moving the head of the request.
 #[inline]
 pub(crate) fn buffered<B: 'static>(body: B) -> Result<Payload, B> {
     let mut slot = Some(body);

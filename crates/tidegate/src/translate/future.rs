@@ -5,17 +5,16 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
+use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
 use tidegate_core::{BodyMode, ResponseTranslator};
-
 use tower_service::Service;
 
 use super::ResponseBody;
 use super::buffered_response::BufferedResponse;
-use super::settings::PreparedRequest;
-use super::settings::Settings;
+use super::settings::{PreparedRequest, Settings};
 use crate::body::CollectRequest;
 use crate::offload::DocumentWork;
 use crate::{BoxError, Error, HttpService, Payload};
@@ -72,8 +71,7 @@ where
     }
 
     /// Creates the future for a request with a body that has to be read first.
-    pub(super) fn collecting(inner: S, request: Request<B>, settings: Settings) -> Self {
-        let (head, body) = request.into_parts();
+    pub(super) fn collecting(inner: S, head: Parts, body: B, settings: Settings) -> Self {
         let (request, answer_cap) = (CollectRequest::new(head, body, settings.cap()), settings.answer_cap);
         let collecting = Collecting { request, inner: Some(inner), settings };
         Self { state: State::Collecting(Box::new(collecting)), answer_cap }

@@ -8,6 +8,7 @@ use tower_service::Service;
 use super::settings::Settings;
 use super::{ResponseBody, ResponseFuture};
 use crate::attempt::swap_in_clone;
+use crate::body::buffered;
 use crate::{BoxError, Error, HttpService, Payload};
 
 /// Calls a target in its own dialect; see the [module page](crate::translate).
@@ -50,16 +51,18 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let settings = self.settings.for_uri(request.uri());
-        match Payload::in_request(request) {
-            Ok(request) if settings.is_slow(&request) => {
-                let ready = swap_in_clone(&mut self.inner);
-                ResponseFuture::translating(ready, request, settings)
+        let (head, body) = request.into_parts();
+        let body = match buffered(body) {
+            Ok(body) => body,
+            Err(body) => {
+                return ResponseFuture::collecting(swap_in_clone(&mut self.inner), head, body, settings);
             }
-            Ok(request) => ResponseFuture::calling(&mut self.inner, request, &settings),
-            Err(request) => {
-                let ready = swap_in_clone(&mut self.inner);
-                ResponseFuture::collecting(ready, request, settings)
-            }
+        };
+        let request = Request::from_parts(head, body);
+        if settings.is_slow(&request) {
+            ResponseFuture::translating(swap_in_clone(&mut self.inner), request, settings)
+        } else {
+            ResponseFuture::calling(&mut self.inner, request, &settings)
         }
     }
 }
