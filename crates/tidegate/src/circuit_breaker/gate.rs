@@ -15,7 +15,7 @@ use crate::events::Decision;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::thread_shard::ByThread;
-use crate::{Deadline, Rejection, clock};
+use crate::{Rejection, clock};
 
 impl AdmissionGate for ByThread<Handle> {
     type Guard = CallGuard;
@@ -150,7 +150,7 @@ impl Handle {
     pub(crate) fn stays_open(&self, wait: Duration, extensions: Option<&Extensions>) -> bool {
         let Some(rejection) = self.current_rejection(None) else { return false };
         let open = extensions.and_then(|extensions| self.open_attempts(rejection.cause, extensions));
-        if open.is_some_and(|open| open.has_any(Deadline::after(wait, clock::now()).instant())) {
+        if open.is_some_and(|open| open.has_any(clock::after(wait, clock::now()))) {
             return false;
         }
         match rejection.cause {

@@ -3,7 +3,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::open_budget::OpenBudget;
-use crate::Deadline;
+use crate::clock;
 use crate::sync::unpoisoned;
 
 /// What an open circuit admits now.
@@ -112,8 +112,8 @@ impl Balance {
             return None;
         }
         let debt = Duration::try_from_secs_f64(-self.attempts.min(0.0) / budget.per_second);
-        let no_debt = Deadline::after(debt.unwrap_or(Duration::MAX), now).instant();
-        self.next_free = Deadline::after(budget.interval(), self.next_free.max(no_debt)).instant();
+        let no_debt = clock::after(debt.unwrap_or(Duration::MAX), now);
+        self.next_free = clock::after(budget.interval(), self.next_free.max(no_debt));
         Some(self.next_free.saturating_duration_since(now))
     }
 

@@ -1,7 +1,7 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use crate::Deadline;
+use crate::clock;
 
 /// The probes of a half-open circuit.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl Probes {
         self.in_flight.retain(|probe| now < probe.lease_ends);
         let number = NonZeroU64::MIN.saturating_add(self.started);
         self.started += 1;
-        self.in_flight.push(Probe { number, lease_ends: Deadline::after(lease, now).instant() });
+        self.in_flight.push(Probe { number, lease_ends: clock::after(lease, now) });
         number
     }
 

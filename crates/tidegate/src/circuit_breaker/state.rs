@@ -36,8 +36,9 @@ use super::settings::Settings;
 use super::snapshot::{EvaluatedRates, RATES_LIFETIME};
 use super::statistics::CircuitStatistics;
 use super::transition::{State, Transition};
+use crate::ErrorCode;
+use crate::clock;
 use crate::store::WindowTotals;
-use crate::{Deadline, ErrorCode};
 
 #[derive(Debug)]
 pub(super) struct Circuit {
@@ -247,7 +248,7 @@ impl Circuit {
     /// The end of a wait of the provider, with jitter: clients that got the same wait must not all come back at
     /// once.
     fn jittered_end(&self, wait: Duration, now: Instant, random: f64) -> Instant {
-        Deadline::after(jittered(wait, &self.settings, random), now).instant()
+        clock::after(jittered(wait, &self.settings, random), now)
     }
 
     /// The reason to open the circuit, if the result is one.
@@ -417,7 +418,7 @@ impl Circuit {
     /// Opens the circuit for the next cooldown.
     fn open_for_cooldown(&mut self, reason: Reason, now: Instant, random: f64) {
         let cooldown = self.cooldown.next_cooldown(&self.settings, now, random);
-        self.open(Deadline::after(cooldown, now).instant(), RejectionCause::Failing, reason, now);
+        self.open(clock::after(cooldown, now), RejectionCause::Failing, reason, now);
     }
 
     /// Opens the circuit until `end`, and until every wait has passed that the provider has sent.

@@ -9,12 +9,12 @@ use super::handle::{CircuitBreakerState, Handle};
 use super::settings::CircuitBreakerSettings;
 use super::state::Circuit;
 use super::{Reason, State, Transition};
+use crate::clock;
 use crate::layer_state::WeakLayerState;
 use crate::store::link_task::{TaskFlag, spawn};
 use crate::store::{
     CircuitChange, CircuitView, OnUnavailable, SharedPart, Store, StoreListener, StoreUnavailable,
 };
-use crate::{Deadline, clock};
 
 /// The store through which one circuit is shared.
 pub(super) struct CircuitLink {
@@ -167,7 +167,7 @@ impl Handle {
 
     /// Applies the reply to a request of the turn, unless it is out of date.
     fn apply(&self, view: Result<CircuitView, StoreUnavailable>, sent: Sent) {
-        let until = Deadline::after(TURN_VALIDITY, sent.at).instant();
+        let until = clock::after(TURN_VALIDITY, sent.at);
         let is_open_mode = || {
             let link = self.0.store.as_ref();
             link.is_some_and(|link| link.store.shared.settings().mode == OnUnavailable::Open)

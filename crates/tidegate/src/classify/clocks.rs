@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use crate::timeout::AttemptTimer;
-use crate::{Clock, Deadline, Elapsed, clock};
+use crate::{Clock, Elapsed, clock};
 use tidegate_core::ScanProgress;
 
 /// The idle timeouts of a stream. The default of each is 120 s: reasoning models compute for minutes without
@@ -195,8 +195,7 @@ impl LastActivity {
         };
         let frame = (self.event, Clock::FrameGap, limits.frame_gap);
         let byte = (self.byte, Clock::ByteGap, limits.byte_gap);
-        let end =
-            |(since, clock, limit)| (Deadline::after(limit, since).instant(), Elapsed::new(clock, limit));
+        let end = |(since, clock, limit)| (clock::after(limit, since), Elapsed::new(clock, limit));
         let first =
             |one: (Instant, Elapsed), other: (Instant, Elapsed)| if other.0 < one.0 { other } else { one };
         match self.has_head {

@@ -1,6 +1,7 @@
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::timer::LazySleep;
 use crate::{Deadline, Elapsed};
 
@@ -38,7 +39,7 @@ impl DeadlineGuard {
     /// ready.
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        ready!(self.sleep.poll_until(Deadline::after(TICK, deadline.instant()).instant(), cx));
+        ready!(self.sleep.poll_until(clock::after(TICK, deadline.instant()), cx));
         Poll::Ready(Elapsed::of_deadline(deadline, self.started.unwrap_or(deadline.instant())))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::durations::with_positive_jitter;
 use crate::{Deadline, Error, ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection};
 
@@ -50,7 +51,7 @@ impl TargetCooldowns {
             Some(rejection) => (rejection.retry_after(), rejection.retry_after().is_some()),
             None => (failure.and_then(Failure::wait), is_cooling_down(outcome)),
         };
-        let until = wait.map(|wait| Deadline::after(wait.max(MIN_WAIT), now).instant());
+        let until = wait.map(|wait| clock::after(wait.max(MIN_WAIT), now));
         let is_unusable = failure.is_some_and(|failure| {
             matches!(failure.code, ErrorCode::Authentication | ErrorCode::QuotaExhausted)
         });

@@ -221,7 +221,7 @@ impl<S: Clone> GroupCall<S> {
             (Outcome::Failure(failure), None) => failure.wait(),
             _ => None,
         };
-        let until = wait.map(|wait| crate::Deadline::after(wait, now).instant());
+        let until = wait.map(|wait| clock::after(wait, now));
         self.soonest = self.soonest.into_iter().chain(until).min();
         let Some(began) = current.began else {
             if let Some(attempts) = &self.attempts {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Deadline, ErrorCode, Failure};
+use crate::clock;
+use crate::{ErrorCode, Failure};
 
 /// The failures of a member since its last success.
 ///
@@ -46,7 +47,7 @@ impl MemberCooldown {
     /// or as long again at most.
     pub(super) fn start_attempt(&mut self, now: Instant) {
         if self.count > 0 && self.remaining(now).is_none() {
-            self.until = Some(Deadline::after(self.step().max(LONGEST), now).instant());
+            self.until = Some(clock::after(self.step().max(LONGEST), now));
             self.attempt = Some(now);
         }
     }
@@ -85,7 +86,7 @@ impl MemberCooldown {
         // it.
         let current = self.remaining(now).filter(|_| self.attempt.is_none()).unwrap_or_default();
         let cooldown = failure.wait().unwrap_or_else(|| self.step().max(current));
-        let until = Deadline::after(cooldown, now).instant();
+        let until = clock::after(cooldown, now);
         if is_late && self.until.is_some_and(|current| current >= until) {
             return None;
         }
@@ -96,7 +97,7 @@ impl MemberCooldown {
     /// Begins a cooldown that another process has found out, because of the account. Returns whether it is
     /// the later one.
     pub(super) fn begin_elsewhere(&mut self, wait: Duration, now: Instant) -> bool {
-        let until = Deadline::after(wait, now).instant();
+        let until = clock::after(wait, now);
         if until <= self.until.unwrap_or(now) {
             return false;
         }

@@ -351,7 +351,7 @@ impl Handle {
     /// Closes the gate of this process.
     pub(super) fn close_here(&self, wait: Duration) {
         let now = clock::now();
-        let until = Deadline::after(wait, now).instant();
+        let until = clock::after(wait, now);
         let ramp = ReopenRamp::new(wait, until, fastrand::f64());
         let mut queue = self.lock();
         self.0.queue.forget_certain();

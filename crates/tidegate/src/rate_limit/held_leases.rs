@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::Deadline;
+use crate::clock;
 
 /// An amount of every shared quota that this process may spend within some time.
 #[derive(Clone, Debug)]
@@ -25,9 +25,9 @@ impl Lease {
     /// A lease that was requested at `sent`, and that begins after `wait` from `now`. The store took it at
     /// some time in between, so that its end is counted from the request, and its begin from the reply.
     pub(super) fn new(left: Vec<u64>, wait: Duration, length: Duration, sent: Instant, now: Instant) -> Self {
-        let begins = Deadline::after(wait, now).instant();
-        let expires = Deadline::after(wait.saturating_add(length), sent).instant();
-        Self { left, taken: now, begins, expires: expires.max(Deadline::after(MIN_USE, begins).instant()) }
+        let begins = clock::after(wait, now);
+        let expires = clock::after(wait.saturating_add(length), sent);
+        Self { left, taken: now, begins, expires: expires.max(clock::after(MIN_USE, begins)) }
     }
 
     pub(super) fn is_used_up(&self) -> bool {

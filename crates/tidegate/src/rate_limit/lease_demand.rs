@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use super::cost::CallCost;
 use super::held_leases::HeldLeases;
 use super::shared_quota::SharedQuota;
-use crate::Deadline;
+use crate::clock;
 
 /// The calls that wait: the cost of all and that of the first.
 #[derive(Clone, Copy, Debug, Default)]
@@ -141,8 +141,8 @@ impl LeaseDemand {
         } else if self.is_ahead {
             self.calls_ahead = 0;
         } else if self.requests_first {
-            let full = Deadline::after(wait, now).instant();
-            self.full_until = Some((full, Deadline::after(wait.min(FULL_FOR), now).instant()));
+            let full = clock::after(wait, now);
+            self.full_until = Some((full, clock::after(wait.min(FULL_FOR), now)));
             self.requests_first = false;
         } else {
             self.requests_first = true;

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::Deadline;
+use crate::clock;
 use crate::sync::unpoisoned;
 
 /// The waits that a provider reports with failures other than a 429, as `Retry-After` in a 529.
@@ -38,8 +38,8 @@ impl OverloadHints {
     /// Whether a hint closes the gate.
     pub(super) fn closes(&self, wait: Duration, now: Instant) -> bool {
         let mut latest = self.lock();
-        let until = Deadline::after(wait.saturating_mul(MEMORY), now).instant();
-        let new = OverloadHint { until, reopens: Deadline::after(wait, now).instant(), spared: 0 };
+        let until = clock::after(wait.saturating_mul(MEMORY), now);
+        let new = OverloadHint { until, reopens: clock::after(wait, now), spared: 0 };
         let known = latest.filter(|hint| hint.until > now);
         *latest = Some(known.map_or(new, |hint| OverloadHint {
             until: until.max(hint.until),

@@ -115,7 +115,7 @@ impl PendingReservation {
         let slot = match first_slot {
             Some(first) if is_first => first,
             // Grants wake the call; it need not look before the first one has room.
-            Some(first) => Deadline::after(lateness.saturating_sub(expected), slot).instant().max(first),
+            Some(first) => clock::after(lateness.saturating_sub(expected), slot).max(first),
             None => slot,
         };
         // Calls before it may have left, and room may have been returned, since its slot was computed.

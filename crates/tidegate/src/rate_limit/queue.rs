@@ -32,8 +32,9 @@ use super::quota_set::QuotaSet;
 use super::quota_set::Shortfall;
 use super::thread_credits::CreditBook;
 use super::unsent::UnsentReservations;
+use crate::Priority;
+use crate::clock;
 use crate::priority_semaphore::{Arrival, Flow, Order, Ticket, WaitQueue};
-use crate::{Deadline, Priority};
 
 /// The quotas of one gate and the calls that wait for them. It is read and changed under one lock, which is
 /// held for a few dozen nanoseconds and never across a wait.
@@ -173,7 +174,7 @@ impl RateQueue {
     fn slot_of_first(&mut self, priority: Priority, now: Instant) -> Option<Instant> {
         let needed = self.needed_by_first(priority)?;
         let wait = self.limits.shortfall(&CallCost::default(), &needed, now).wait;
-        Some(Deadline::after(wait, now).instant())
+        Some(clock::after(wait, now))
     }
 
     /// Computes the slot of a waiting call anew.
@@ -184,7 +185,7 @@ impl RateQueue {
         let ahead = self.backlog.ahead_of(priority, own, &queued, self.waiters.shares());
         let wait = self.limits.shortfall(&ahead, &cost, now).wait;
         let waiter = self.waiters.get_mut(ticket);
-        (waiter.slot, waiter.lateness) = (Deadline::after(wait, now).instant(), lateness);
+        (waiter.slot, waiter.lateness) = (clock::after(wait, now), lateness);
         waiter.slot
     }
 
@@ -244,7 +245,7 @@ impl RateQueue {
             call,
             queued,
             state: RateWaiterState::Waiting,
-            slot: Deadline::after(wait, now).instant(),
+            slot: clock::after(wait, now),
             lateness,
             is_first: false,
             waker: None,
@@ -263,7 +264,7 @@ impl RateQueue {
             own.add(&passed.queued);
             let ahead = backlog.ahead_of(priority, own, &passed.queued, shares);
             let wait = limits.shortfall(&ahead, &passed.call.cost, now).wait;
-            (passed.slot, passed.lateness) = (Deadline::after(wait, now).instant(), lateness);
+            (passed.slot, passed.lateness) = (clock::after(wait, now), lateness);
         });
         Some(ticket)
     }

@@ -18,9 +18,10 @@ use super::quota::QuotaCounter;
 use super::quota_set::Shortfall;
 use super::shared_quota::SharedQuota;
 use super::store_outage::StoreOutage;
+use crate::LimitUnit;
 use crate::bucket::Bucket;
+use crate::clock;
 use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, SeenProcesses, Settings, SharedCooldown};
-use crate::{Deadline, LimitUnit};
 
 #[derive(Clone, Debug)]
 pub(super) struct SharedQuotas {
@@ -291,7 +292,7 @@ impl SharedQuotas {
     /// When what is not reported is.
     fn next_report(&self) -> Option<Instant> {
         let since = self.quotas.iter().filter_map(SharedQuota::unreported_since).min()?;
-        Some(Deadline::after(self.lease + self.lease / 2, since).instant())
+        Some(clock::after(self.lease + self.lease / 2, since))
     }
 
     /// Applies the reply to a request that was sent at `sent`.

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::Deadline;
+use crate::clock;
 
 /// Whether the store can be reached, and how long it could not.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +43,7 @@ impl StoreOutage {
     pub(super) fn on_unavailable(&mut self, now: Instant) {
         let since = *self.since.get_or_insert(now);
         let retry_after = now.saturating_duration_since(since).clamp(RETRY_INTERVALS.0, RETRY_INTERVALS.1);
-        self.retry_at = Some(Deadline::after(retry_after, now).instant());
+        self.retry_at = Some(clock::after(retry_after, now));
     }
 
     /// There is nothing to report about the outage.

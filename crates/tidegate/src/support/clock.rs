@@ -1,9 +1,16 @@
 //! The clock of all layers: tokio's, so that tests with a paused clock control every time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use crate::Deadline;
 
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// The instant `wait` after `now`. A wait that overflows the clock counts as a century.
+pub(crate) fn after(wait: Duration, now: Instant) -> Instant {
+    Deadline::after(wait, now).instant()
 }
 
 /// The time of one decision. The clock is read once, when the time is first needed.

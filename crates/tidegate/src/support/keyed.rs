@@ -13,7 +13,7 @@ use quick_cache::{Lifecycle, UnitWeighter};
 use crate::key::{KeyBy, KeyId, RequestHead, hasher, shared_hasher};
 use crate::store::Store;
 use crate::sync::unpoisoned;
-use crate::{Deadline, ErrorCode, Gate, Rejection, RejectionReason, clock};
+use crate::{ErrorCode, Gate, Rejection, RejectionReason, clock};
 
 /// A handle to the state of a gate: one state that all requests share, or with `key_by` one state per key.
 ///
@@ -237,7 +237,7 @@ fn no_key(gate: Gate) -> Rejection {
 }
 
 fn next_sweep(now: Instant) -> Instant {
-    Deadline::after(SWEEP_INTERVAL, now).instant()
+    clock::after(SWEEP_INTERVAL, now)
 }
 
 impl<T: KeyedHandle> Lifecycle<KeyId, T> for PinInUse {

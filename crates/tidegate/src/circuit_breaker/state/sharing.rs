@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use super::{Circuit, Phase};
-use crate::Deadline;
 use crate::circuit_breaker::local_turn::LocalTurn;
 use crate::circuit_breaker::reason::Reason;
 use crate::circuit_breaker::rejections::RejectionCause;
 use crate::circuit_breaker::shared_statistics::SentReport;
+use crate::clock;
 use crate::store::{SharedWindow, WindowReport};
 
 impl Circuit {
@@ -114,7 +114,7 @@ impl Circuit {
         is_quota: bool,
         now: Instant,
     ) {
-        let end = Deadline::after(wait, now).instant();
+        let end = clock::after(wait, now);
         // A circuit that opens ends every turn.
         self.end_turn();
         match &mut self.phase {
