@@ -25,6 +25,10 @@ impl MemberSet {
         self.0 == 0
     }
 
+    pub(super) const fn contains(self, index: usize) -> bool {
+        self.0 >> index & 1 == 1
+    }
+
     /// The members of both sets.
     #[must_use]
     pub(super) const fn and(self, other: Self) -> Self {

@@ -143,15 +143,15 @@ impl<S> Members<S> {
         is_first: bool,
         now: Instant,
     ) -> Option<MemberChoice> {
-        let recent: Vec<f32> = self.members.iter().map(|member| member.state.recent_calls(now)).collect();
-        let total: f32 = among.iter().map(|index| recent[index]).sum();
-        let weight: f32 = among.iter().map(|index| self.weights.relative(index)).sum();
+        let is_open = |index: &usize| self.gates[*index].view(request, now).standing == Standing::Open;
+        let open = among.iter().filter(is_open).fold(MemberSet::default(), MemberSet::with);
+        let recent = |index: usize| self.members[index].state.recent_calls(now);
+        let total: f32 = open.iter().map(recent).sum();
+        let weight: f32 = open.iter().map(|index| self.weights.relative(index)).sum();
         let order = ranked(key, self.all(), &self.hashes, &self.weights);
-        let is_open = |index: usize| self.standing(index, request, now) == Standing::Open;
         let is_fit = |index: &usize| {
-            among.and(MemberSet::default().with(*index)) != MemberSet::default()
-                && is_within_share(recent[*index], total, self.weights.relative(*index) / weight)
-                && is_open(*index)
+            open.contains(*index)
+                && is_within_share(recent(*index), total, self.weights.relative(*index) / weight)
         };
         let chosen = match order.iter().copied().find(is_fit) {
             Some(index) => Chosen { index, standing: Standing::Open },
@@ -180,10 +180,6 @@ impl<S> Members<S> {
     /// The members of `left`, as the layers below see them.
     pub(super) fn others(&self, left: MemberSet) -> OtherMembers {
         OtherMembers { members: Arc::clone(&self.gates), left }
-    }
-
-    fn standing<B: 'static>(&self, index: usize, request: &Request<B>, now: Instant) -> Standing {
-        self.gates[index].view(request, now).standing
     }
 
     pub(super) fn snapshot(&self) -> GroupSnapshot {
