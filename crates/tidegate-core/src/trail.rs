@@ -31,11 +31,10 @@ struct TrailState {
 
 #[derive(Clone, Debug, Default)]
 struct Steps {
+    /// Those of a branch are the ones that its opening records, and itself the first of them.
     steps: Vec<Step>,
     attempts: u32,
     target: Option<Arc<str>>,
-    /// The step that a branch records before its first one.
-    opening: Option<Step>,
     /// If there are branches, attempts run beside each other, so that one that is dropped is recorded.
     branches: u32,
 }
@@ -141,8 +140,8 @@ impl Trail {
     /// A trail for an attempt that runs beside the others of its call. Its steps are recorded in this trail,
     /// with the target that the branch has [entered](Self::enter).
     ///
-    /// `opening` is recorded before the first step of the branch, or by [`open`](Self::open). An attempt that
-    /// a gate rejects before that was not made, and leaves no step.
+    /// `opening` is recorded by the first attempt of the branch, or by [`open`](Self::open), and the decisions
+    /// before that follow it. A branch that is dropped before was not made, and leaves no step.
     #[must_use]
     pub fn branch(&self, opening: Verdict) -> Self {
         let target = self.target();
@@ -151,8 +150,8 @@ impl Trail {
             steps.branches = steps.branches.saturating_add(1);
             steps.branches
         };
-        let opening = Some(Step { at: SystemTime::now(), target: target.clone(), branch, verdict: opening });
-        let own = Steps { target, opening, ..Steps::default() };
+        let opening = Step { at: SystemTime::now(), target: target.clone(), branch, verdict: opening };
+        let own = Steps { target, steps: vec![opening], ..Steps::default() };
         Self(Arc::new(TrailState { steps: Mutex::new(own), parent: Some(self.clone()), branch }))
     }
 
@@ -165,9 +164,10 @@ impl Trail {
 
     /// Records the opening of a [branch](Self::branch), unless that is done.
     pub fn open(&self) {
-        let opening = self.lock().opening.take();
-        if let (Some(opening), Some(parent)) = (opening, &self.0.parent) {
-            parent.record(opening, 0);
+        let Some(parent) = &self.0.parent else { return };
+        parent.open();
+        for step in std::mem::take(&mut self.lock().steps) {
+            parent.record(step, 0);
         }
     }
 
@@ -196,9 +196,7 @@ impl Trail {
 
     /// Records a rejection by a gate.
     pub fn rejected(&self, rejection: &Rejection) {
-        if self.lock().opening.is_none() {
-            self.push(Verdict::Rejected { gate: rejection.gate(), code: rejection.code() });
-        }
+        self.push(Verdict::Rejected { gate: rejection.gate(), code: rejection.code() });
     }
 
     /// Records any other verdict.
@@ -207,15 +205,21 @@ impl Trail {
     }
 
     fn record_verdict(&self, verdict: Verdict, attempts: u32) {
-        self.open();
+        if attempts > 0 {
+            self.open();
+        }
         let target = self.lock().target.clone();
         self.record(Step { at: SystemTime::now(), target, branch: self.0.branch, verdict }, attempts);
     }
 
     fn record(&self, step: Step, attempts: u32) {
+        let mut own = self.lock();
         match &self.0.parent {
-            Some(parent) => parent.record(step, attempts),
-            None => self.lock().push(step, attempts),
+            Some(parent) if own.steps.is_empty() => {
+                drop(own);
+                parent.record(step, attempts);
+            }
+            _ => own.push(step, attempts),
         }
     }
 
@@ -382,13 +386,16 @@ mod tests {
         branch.enter(&"b/m".into());
         branch.rejected(&Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded));
         assert_eq!(trail.steps(), [], "it was not sent");
+        let unsent = trail.branch(Verdict::Cancelled);
+        unsent.push(Verdict::Chosen { group: "group".into() });
+        drop(unsent);
         branch.attempt(&Outcome::Success);
         branch.open();
         branch.rejected(&Rejection::new(Gate::RateLimit, ErrorCode::RateLimited));
         trail.cancelled();
-        assert_eq!(trail.steps().iter().map(|step| step.branch).collect::<Vec<_>>(), [1, 1, 1, 0]);
+        assert_eq!(trail.steps().iter().map(|step| step.branch).collect::<Vec<_>>(), [1, 1, 1, 1, 0]);
         assert_eq!((trail.branch_number(), branch.branch_number()), (0, 1));
-        assert_eq!(branch.branch(Verdict::Cancelled).branch_number(), 2);
+        assert_eq!(branch.branch(Verdict::Cancelled).branch_number(), 3);
         let steps = trail.steps().into_iter().map(|step| {
             let mut json = serde_json::to_value(step).unwrap();
             json.as_object_mut().unwrap().remove("at");
@@ -396,6 +403,7 @@ mod tests {
         });
         let expected = [
             serde_json::json!({"target": "a/m", "verdict": "hedged", "to": "b/m", "wait_ms": 1500}),
+            serde_json::json!({"target": "b/m", "verdict": "rejected", "gate": "circuit_breaker", "code": "E3002"}),
             serde_json::json!({"target": "b/m", "verdict": "succeeded"}),
             serde_json::json!({"target": "b/m", "verdict": "rejected", "gate": "rate_limit", "code": "E2001"}),
             serde_json::json!({"target": "a/m", "verdict": "cancelled"}),

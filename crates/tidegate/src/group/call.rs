@@ -43,6 +43,8 @@ pub(super) struct GroupCall<S> {
     has_reached_provider: bool,
     /// The request carries a credential of its caller to the members.
     has_own_account: bool,
+    /// The request is a hedge: one attempt, so that only one that was not sent is followed by another.
+    is_hedge: bool,
     /// The shortest wait that a failed member reported, and until when it lasts.
     soonest: Option<Instant>,
     attempts: Option<AttemptBudget>,
@@ -76,6 +78,7 @@ impl<S: Clone> GroupCall<S> {
             position: ChainPosition::first(extensions),
             has_reached_provider: false,
             has_own_account: !members.have_own_accounts && has_credential(request.headers()),
+            is_hedge: ChainPosition::is_of_hedge(extensions),
             soonest: None,
             attempts: AttemptBudget::of(extensions).cloned(),
             trail: Trail::of(extensions).cloned(),
@@ -248,6 +251,9 @@ impl<S: Clone> GroupCall<S> {
 
     /// The member that follows a failure, if there is one, and time and an attempt for it.
     fn next_choice(&mut self) -> Option<MemberChoice> {
+        if self.is_hedge && self.has_reached_provider {
+            return None;
+        }
         let is_past = self.deadline_timer.deadline().is_some_and(|deadline| deadline.is_past(clock::now()));
         let choice = self.choose(false).filter(|_| !is_past)?;
         // A rejection would be less informative than the failure.

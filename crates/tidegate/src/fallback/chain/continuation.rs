@@ -6,7 +6,7 @@ use http::{Request, Response};
 use tidegate_core::StreamSplicer;
 
 use super::request::with_body;
-use super::{ChainState, code};
+use super::{ChainState, code, outcome};
 use crate::events::Decision;
 use crate::fallback::body::ContinuationCause;
 use crate::fallback::info::FallbackInfo;
@@ -44,6 +44,7 @@ impl ChainState {
         &mut self,
         result: Result<Response<TargetBody>, Error>,
     ) -> Result<TargetBody, Error> {
+        self.end_measuring(&outcome(&result));
         self.finish_attempt(result.as_ref().err());
         let stream = self.continuation_body(result);
         self.record_outcome(stream.is_ok());

@@ -36,9 +36,9 @@ pub(super) struct CallHedge {
 }
 
 /// A hedge that was sent.
-#[derive(Clone, Copy)]
 struct SentHedge {
     target_index: usize,
+    name: Arc<str>,
     state: HedgeState,
 }
 
@@ -61,7 +61,31 @@ impl CallHedge {
     }
 
     fn running(&self) -> Option<usize> {
-        self.sent.filter(|sent| sent.state == HedgeState::Running).map(|sent| sent.target_index)
+        let sent = self.sent.as_ref().filter(|sent| sent.state == HedgeState::Running);
+        sent.map(|sent| sent.target_index)
+    }
+
+    fn set_state(&mut self, state: HedgeState) {
+        let Some(sent) = &mut self.sent else { return };
+        sent.state = state;
+        if state.is_end() {
+            self.plan.record_end(&sent.name, state == HedgeState::Won);
+        }
+    }
+}
+
+impl HedgeState {
+    const fn is_end(self) -> bool {
+        matches!(self, Self::Won | Self::Cancelled | Self::Failed)
+    }
+}
+
+/// A call that is dropped cancels its hedge.
+impl Drop for CallHedge {
+    fn drop(&mut self) {
+        if self.sent.as_ref().is_some_and(|sent| !sent.state.is_end()) {
+            self.set_state(HedgeState::Cancelled);
+        }
     }
 }
 
@@ -90,9 +114,9 @@ impl ChainState {
     pub(super) fn end_measuring(&mut self, outcome: &Outcome) {
         let Some(hedge) = &mut self.hedge else { return };
         hedge.plan.end_attempt(Some(outcome));
-        if hedge.sent.is_some_and(|sent| sent.state == HedgeState::Alone) {
+        if hedge.sent.as_ref().is_some_and(|sent| sent.state == HedgeState::Alone) {
             let won = *outcome == Outcome::Success;
-            self.set_hedge_state(if won { HedgeState::Won } else { HedgeState::Failed });
+            hedge.set_state(if won { HedgeState::Won } else { HedgeState::Failed });
         }
     }
 
@@ -179,8 +203,8 @@ impl ChainState {
         }
         if let Some(hedge) = &mut self.hedge {
             hedge.called = Some(member.unwrap_or_else(|| Arc::clone(&name)));
-            hedge.sent = Some(SentHedge { target_index, state: HedgeState::Running });
             hedge.plan.record_sent(&name, hedge.waited);
+            hedge.sent = Some(SentHedge { target_index, name, state: HedgeState::Running });
         }
     }
 
@@ -232,15 +256,8 @@ impl ChainState {
     }
 
     fn set_hedge_state(&mut self, state: HedgeState) {
-        let Some(hedge) = &mut self.hedge else { return };
-        let Some(sent) = &mut hedge.sent else { return };
-        sent.state = state;
-        let target_index = sent.target_index;
-        if matches!(state, HedgeState::Won | HedgeState::Cancelled | HedgeState::Failed) {
-            let name = self.name_at(target_index);
-            if let Some(hedge) = &self.hedge {
-                hedge.plan.record_end(&name, state == HedgeState::Won);
-            }
+        if let Some(hedge) = &mut self.hedge {
+            hedge.set_state(state);
         }
     }
 
@@ -266,7 +283,7 @@ impl ChainState {
 
     /// Whether the target at `target_index` has had its attempt, as the hedge.
     pub(super) fn is_taken_by_hedge(&self, target_index: usize) -> bool {
-        let sent = self.hedge.as_ref().and_then(|hedge| hedge.sent);
+        let sent = self.hedge.as_ref().and_then(|hedge| hedge.sent.as_ref());
         sent.is_some_and(|sent| sent.target_index == target_index && sent.state != HedgeState::Cancelled)
     }
 

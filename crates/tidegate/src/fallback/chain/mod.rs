@@ -228,6 +228,11 @@ impl ChainState {
     /// The step that follows a failure, if there is one.
     fn next(&mut self, outcome: &Outcome, error: Option<&Error>, reach: Reach) -> Option<ChainStep> {
         self.template.as_ref()?;
+        // A hedge is one attempt, and a last resort would overtake the attempt that it runs beside.
+        let is_hedge = self.first_position.hedging == Hedging::Hedge;
+        if is_hedge && self.has_reached_provider {
+            return None;
+        }
         let because = code(outcome, error);
         if self.simplified().is_none() {
             self.record_failure(outcome, error, reach);
@@ -246,7 +251,7 @@ impl ChainState {
                 return Some(ChainStep::Wait(wait));
             }
         }
-        self.next_last_resort(because)
+        if is_hedge { None } else { self.next_last_resort(because) }
     }
 
     /// Marks a rejection of a call that has reached a provider before.
@@ -310,7 +315,7 @@ impl ChainState {
     }
 }
 
-fn outcome<B: Body>(result: &TargetResult<B>) -> Outcome {
+fn outcome<B>(result: &Result<Response<B>, Error>) -> Outcome {
     match result {
         Ok(response) => Outcome::of(response),
         Err(error) => Outcome::of_error(&**error),

@@ -9,7 +9,8 @@ use tower::Layer;
 
 use crate::fallback::deadline_guard::TICK;
 use crate::fallback::{AnswerCache, FallbackLayer, TargetStatistics};
-use crate::testing::{chat_request, send, strict, with, with_deadline};
+use crate::hedge::HedgeLayer;
+use crate::testing::{SECOND, chat_request, send, strict, with, with_deadline};
 use crate::translators::StreamContinuation;
 use crate::{
     AttemptBudget, ClassifyLayer, ErrorCode, FailureKind, HttpService, Outcome, Payload, Rejection, Trail,
@@ -123,6 +124,25 @@ async fn the_next_target_continues_the_text_in_the_same_stream() {
         success_rate: Some(1.0),
     };
     assert_eq!((&layer.handle().statistics()[0], c.calls()), (&expected, 0));
+}
+
+/// To the end of the stream it would make the target look slow, and no call at it would be hedged.
+#[tokio::test(start_paused = true)]
+async fn a_continuation_is_measured_to_its_first_token() {
+    let hedge = HedgeLayer::new().min_samples(5).max_extra_requests(1.0).max_extra_tokens(1.0);
+    let TestChain { targets: [a, b, c], mut service, .. } =
+        chain(|layer| layer.continue_streams(StreamContinuation).hedge(hedge));
+    for _ in 0..5 {
+        stream(&a).frame(text_chunk("a", "Once ")).break_off("reset");
+        stream(&b).after(SECOND).frame(text_chunk("b", "upon")).pause(600 * SECOND).frame(DONE);
+        read(&mut service, question()).await;
+    }
+    a.answer(503);
+    b.hang();
+    stream(&c).frame(text_chunk("c", "Once")).frame(DONE);
+    let start = clock::now();
+    let (text, outcome, _) = tokio::time::timeout(60 * SECOND, read(&mut service, question())).await.unwrap();
+    assert_eq!((outcome, (clock::now() - start).as_secs()), (Outcome::Success, 1), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fallback::{FallbackInfo, FallbackOverride};
-use crate::{ErrorCode, Resilience};
+use crate::{ErrorCode, Gate, Rejection, Resilience};
 use tidegate_testkit::strict::Strict;
 
 struct Chain {
@@ -170,6 +170,35 @@ async fn the_targets_of_a_chain_that_hedges_do_not_hedge() {
     call(&mut chain).await.unwrap();
     assert_eq!((primary.calls() - before.0, other.calls() - before.1), (1, 1));
     assert_eq!((of_first.handle().statistics().hedges, of_second.handle().statistics().hedges), (0, 0));
+}
+
+/// It would be several attempts otherwise, and a canned answer would overtake the attempt in progress.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_at_a_chain_is_sent_to_one_of_its_targets_and_takes_no_last_resort() {
+    fn rejected() -> Rejection {
+        Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded)
+    }
+    let results: [(fn() -> Answer, usize); 3] = [
+        (|| Answer::status(503), 1),
+        (|| Answer::error("connection reset"), 1),
+        (|| Answer::error_with(|| rejected().into()), 2),
+    ];
+    for (result, expected) in results {
+        let ((first, late), (second, one), (third, other)) = (strict(), strict(), strict());
+        let target = |name, service| ResilienceBuilder::new(name).classify(StatusClassifier).service(service);
+        let fallback =
+            FallbackLayer::new().then_addressed("c/m", target("c/m", third)).then_emergency("busy");
+        let nested = ResilienceBuilder::new("b/m").classify(StatusClassifier).fallback(fallback);
+        let fallback = FallbackLayer::new().then_addressed("b/m", nested.service(second));
+        let hedge = HedgeLayer::new().same_target(false);
+        let mut service = stack("a/m").hedge(hedge).fallback(fallback).service(first);
+        warm_up(&mut service, &late).await;
+        [&one, &other].into_iter().for_each(|target| drop(target.otherwise(result())));
+        late.answer(200).after(20 * SECOND).body("of a");
+        let response = send(&mut service, chat_request(r#"{"messages":[]}"#)).await.unwrap();
+        assert_eq!(one.calls() + other.calls(), expected);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "of a");
+    }
 }
 
 #[cfg(all(feature = "config", feature = "translate"))]

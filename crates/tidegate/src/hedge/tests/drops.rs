@@ -1,12 +1,16 @@
 //! A call that is dropped while two attempts are under way leaves nothing behind.
 
 use std::future::{Future, poll_fn};
+use std::iter;
 use std::task::Poll;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::{BackpressureLayer, CircuitBreakerLayer, LimitUnit, RateLimitLayer, RetryLayer};
+
+/// Those of no other test: the events are counted.
+const NAMES: [&str; 2] = ["openai/dropped-a", "openai/dropped-b"];
 
 const TOKEN: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
 
@@ -55,6 +59,7 @@ fn script() -> impl Strategy<Value = Script> {
 fn check(scripts: [Vec<Script>; 2], callers: Vec<(u64, usize)>, seed: u64) {
     paused().block_on(async move {
         let ((first, primary), (second, other)) = (strict(), strict());
+        let mut events = NAMES.map(subscribe_to);
         let gates = |name: &str| {
             ResilienceBuilder::new(name)
                 .retry(RetryLayer::exponential().max_retries(1).seed(seed))
@@ -66,12 +71,12 @@ fn check(scripts: [Vec<Script>; 2], callers: Vec<(u64, usize)>, seed: u64) {
                 )
                 .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(3).cooldown(SECOND))
         };
-        let next = gates("openai/b").service(second);
+        let next = gates(NAMES[1]).service(second);
         let hedge = HedgeLayer::new().max_extra_requests(1.0).max_extra_tokens(1.0);
-        let stack = gates("openai/a")
+        let stack = gates(NAMES[0])
             .hedge(hedge)
             .total_timeout(30 * SECOND)
-            .fallback(FallbackLayer::new().then_addressed("openai/b", next.clone()))
+            .fallback(FallbackLayer::new().then_addressed(NAMES[1], next.clone()))
             .service(first);
         for _ in 0..USUAL_CALLS {
             primary.then(Script::Stream(1).answer());
@@ -85,6 +90,12 @@ fn check(scripts: [Vec<Script>; 2], callers: Vec<(u64, usize)>, seed: u64) {
             callers.into_iter().map(|caller| tokio::spawn(act(stack.clone(), caller))).collect();
         for call in calls {
             call.await.unwrap();
+        }
+        for events in &mut events {
+            let decisions: Vec<_> = iter::from_fn(|| events.try_next()).map(|event| event.decision).collect();
+            let count = |is: fn(&Decision) -> bool| decisions.iter().filter(|it| is(it)).count();
+            let sent = count(|it| matches!(it, Decision::Hedged { .. }));
+            assert_eq!(count(|it| matches!(it, Decision::HedgeEnded { .. })), sent, "each hedge ends");
         }
         for (stack, provider) in [(&stack, &primary), (&next, &other)] {
             let snapshot = stack.signals().snapshot();

@@ -3,15 +3,16 @@
 use tidegate_testkit::strict::Strict;
 
 use super::*;
-use crate::Resilience;
 use crate::group::{Group, GroupMember, Handle as GroupHandle, Member};
+use crate::{ErrorCode, Gate, Rejection, Resilience};
 
-/// A group of two members, hedged by the stack around it, after enough calls of a second at each.
-async fn hedged_group() -> (Resilience<Group<Strict<Payload>>>, GroupHandle, [Handle; 2]) {
+/// A group of members, hedged by the stack around it, after enough calls of a second at each.
+async fn hedged_group<const N: usize>() -> (Resilience<Group<Strict<Payload>>>, GroupHandle, [Handle; N]) {
     fastrand::seed(7);
-    let [(one, first), (two, second)] = [strict(), strict()];
-    let group = Group::new("group", [Member::new("a/m", one), Member::new("b/m", two)]).unwrap();
-    let handles = [first, second];
+    let members: [_; N] = std::array::from_fn(|_| strict());
+    let handles = members.each_ref().map(|(_, handle)| handle.clone());
+    let members = ["a/m", "b/m", "c/m", "d/m"].into_iter().zip(members);
+    let group = Group::new("group", members.map(|(name, (inner, _))| Member::new(name, inner))).unwrap();
     let handle = group.handle();
     let mut service = stack("group").service(group);
     handles.iter().for_each(|handle| drop(handle.otherwise(Answer::status(200).after(SECOND))));
@@ -27,7 +28,7 @@ fn in_flight(handle: &GroupHandle) -> u32 {
 
 #[tokio::test(start_paused = true)]
 async fn a_hedge_at_the_same_group_goes_to_another_member() {
-    let (mut service, group, handles) = hedged_group().await;
+    let (mut service, group, handles) = hedged_group::<2>().await;
     handles[0].otherwise(Answer::status(200).after(600 * SECOND));
     // A few calls at most, until one is at the late member.
     for _ in 0..20 {
@@ -73,7 +74,7 @@ async fn a_late_group_of_a_chain_is_hedged_at_the_next_target() {
 /// The trail has the member that is late when the hedge is sent.
 #[tokio::test(start_paused = true)]
 async fn a_hedge_at_a_group_is_named_after_the_group_and_the_member_that_took_it() {
-    let (mut service, _, handles) = hedged_group().await;
+    let (mut service, _, handles) = hedged_group::<2>().await;
     handles[0].otherwise(Answer::status(200).after(600 * SECOND));
     for _ in 0..20 {
         let trail = Trail::new();
@@ -96,4 +97,42 @@ async fn a_hedge_at_a_group_is_named_after_the_group_and_the_member_that_took_it
         return;
     }
     panic!("no call was hedged");
+}
+
+/// More attempts would exceed the budget of the hedges. One that a gate has rejected is none, and has no step
+/// in the trail.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_at_a_group_is_sent_to_one_member_whatever_its_result() {
+    fn rejected() -> Rejection {
+        Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded)
+    }
+    let results: [(fn() -> Answer, usize); 5] = [
+        (|| Answer::status(503), 1),
+        (|| Answer::status(429), 1),
+        (|| Answer::error("connection reset"), 1),
+        (|| Answer::error_with(|| rejected().after_attempt().into()), 1),
+        (|| Answer::error_with(|| rejected().into()), 3),
+    ];
+    for (index, (result, expected)) in results.into_iter().enumerate() {
+        let (service, _, handles) = hedged_group::<4>().await;
+        let [late, others @ ..] = &handles;
+        late.otherwise(Answer::status(200).after(20 * SECOND));
+        let (mut call, trail) = loop {
+            let trail = Trail::new();
+            let mut call = tokio_test::task::spawn(service.send(request_with(trail.clone())));
+            assert!(call.poll().is_pending());
+            if late.live_futures() > 0 {
+                break (call, trail);
+            }
+            call.await.unwrap();
+        };
+        let sent = || others.iter().map(Handle::calls).sum::<usize>();
+        others.iter().for_each(|other| drop(other.otherwise(result())));
+        let before = sent();
+        assert!(call.poll().is_pending());
+        assert_eq!(call.await.unwrap().status(), 200);
+        assert_eq!(sent() - before, expected, "result {index}");
+        let is_hedged = verdicts(&trail).iter().any(|verdict| is_hedge_at(verdict, "group"));
+        assert_eq!((is_hedged, trail.target().as_deref()), (expected == 1, Some("a/m")), "result {index}");
+    }
 }
