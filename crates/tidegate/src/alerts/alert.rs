@@ -66,7 +66,7 @@ pub enum AlertState {
 pub enum AlertEnd {
     /// The degradation is over.
     Recovered,
-    /// Nothing has shown for an hour whether it is over: there were no calls.
+    /// Nothing has shown for an hour whether it is over: there were too few calls, or none.
     Unknown,
     /// The target, or the chain, is no longer configured. Whether it has recovered is unknown.
     Removed,
@@ -84,7 +84,7 @@ impl fmt::Display for Alert {
             Some(AlertEnd::Removed) => {
                 return write!(f, "no longer configured for {}s", self.held.as_secs());
             }
-            Some(AlertEnd::Unknown) => return write!(f, "no calls for {}s", self.held.as_secs()),
+            Some(AlertEnd::Unknown) => return write!(f, "too few calls for {}s", self.held.as_secs()),
             Some(AlertEnd::Unwatched) => return f.write_str("alert no longer configured"),
             Some(AlertEnd::Recovered) | None => {}
         }

@@ -22,6 +22,13 @@ pub(super) struct Condition {
     unknown_since: Option<Instant>,
 }
 
+/// Whether a condition holds is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unknown {
+    /// For how long that is certain to be so, whatever was observed.
+    pub(super) since_before: Duration,
+}
+
 impl Condition {
     /// Whether nothing is remembered, as of a new condition.
     pub(super) fn is_pristine(self) -> bool {
@@ -34,17 +41,20 @@ impl Condition {
         self.is_raised.then(|| now.saturating_duration_since(since))
     }
 
-    /// Observes whether the condition holds at `now`; `None` if that is not known: what was observed before
-    /// is forgotten after `clear_after`, and what is raised is cleared after an hour. Returns the new state
-    /// if it changes, and for how long the condition has been so.
+    /// Observes whether the condition holds at `now`. An [`Unknown`]: what was observed before is forgotten
+    /// after `clear_after`, and what is raised is cleared after an hour. Returns the new state if it changes,
+    /// and for how long the condition has been so.
     pub(super) fn observe(
         &mut self,
-        holds: Option<bool>,
+        holds: Result<bool, Unknown>,
         raise_after: Duration,
         clear_after: Duration,
         now: Instant,
     ) -> Option<(AlertState, Duration)> {
-        let Some(holds) = holds else { return self.observe_unknown(clear_after, now) };
+        let holds = match holds {
+            Ok(holds) => holds,
+            Err(Unknown { since_before }) => return self.observe_unknown(since_before, clear_after, now),
+        };
         self.unknown_since = None;
         if holds == self.is_raised {
             self.differs_since = None;
@@ -62,11 +72,16 @@ impl Condition {
         Some((state, held))
     }
 
-    fn observe_unknown(&mut self, clear_after: Duration, now: Instant) -> Option<(AlertState, Duration)> {
+    fn observe_unknown(
+        &mut self,
+        since_before: Duration,
+        clear_after: Duration,
+        now: Instant,
+    ) -> Option<(AlertState, Duration)> {
         if self.is_pristine() {
             return None;
         }
-        let unknown = now.saturating_duration_since(*self.unknown_since.get_or_insert(now));
+        let unknown = now.saturating_duration_since(*self.unknown_since.get_or_insert(now)).max(since_before);
         let most = if self.is_raised { clear_after.max(RATES_LIFETIME) } else { clear_after };
         if unknown < most {
             return None;

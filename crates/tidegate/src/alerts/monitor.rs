@@ -2,10 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::condition::Condition;
+use super::condition::{Condition, Unknown};
 use super::{Alert, AlertEnd, AlertKind, AlertState, ChainSignals, Settings};
-use crate::circuit_breaker::{EvaluatedRates, State};
-use crate::stack::SignalsSnapshot;
+use crate::stack::{CircuitForAlerts, SignalsSnapshot};
 
 /// Turns signals into alerts. The state is bounded by the number of targets.
 #[derive(Debug)]
@@ -14,10 +13,10 @@ pub(super) struct Monitor {
     conditions: BTreeMap<(AlertKind, Arc<str>), Condition>,
 }
 
-/// What is observed of one condition: whether it holds, if that is certain, and the share that decides.
+/// What is observed of one condition: whether it holds, if that is known, and the share that decides.
 #[derive(Clone, Copy, Debug)]
 struct Observation {
-    holds: Option<bool>,
+    holds: Result<bool, Unknown>,
     value: Option<f64>,
     /// Why an alert ends with it.
     end: AlertEnd,
@@ -26,13 +25,29 @@ struct Observation {
 type Observations = BTreeMap<(AlertKind, Arc<str>), Observation>;
 
 impl Observation {
-    const fn new(holds: Option<bool>, value: Option<f64>, is_watched: bool) -> Self {
+    fn new(holds: Result<bool, Unknown>, value: Option<f64>, is_watched: bool) -> Self {
         let end = match (holds, is_watched) {
-            (_, false) => AlertEnd::Unwatched,
-            (None, true) => AlertEnd::Unknown,
-            (Some(_), true) => AlertEnd::Recovered,
+            (_, false) => return Self { holds: Ok(false), value, end: AlertEnd::Unwatched },
+            (Err(_), true) => AlertEnd::Unknown,
+            (Ok(_), true) => AlertEnd::Recovered,
         };
         Self { holds, value, end }
+    }
+}
+
+/// Whether a share is beyond its threshold. `idle` is that from before the cooldown of a circuit without a
+/// probe: what it shows may be over. Without enough calls, nothing is known.
+fn is_beyond(
+    share: Option<f64>,
+    idle: Option<f64>,
+    lapsed: Option<Duration>,
+    is_beyond: impl Fn(f64) -> bool,
+) -> Result<bool, Unknown> {
+    match share.map(&is_beyond) {
+        Some(true) => Ok(true),
+        Some(false) if !idle.is_some_and(is_beyond) => Ok(false),
+        Some(false) => Err(Unknown::default()),
+        None => Err(Unknown { since_before: lapsed.unwrap_or_default() }),
     }
 }
 
@@ -55,24 +70,31 @@ impl Monitor {
         now: Instant,
     ) -> Vec<Alert> {
         let mut observations = Observations::new();
+        // Stacks of one name are one target.
+        let mut targets = BTreeMap::<_, (CircuitForAlerts, Option<f64>)>::new();
         for signals in signals {
-            self.observe_target(signals, &mut observations);
+            let own = (signals.for_alerts, quota_left(signals));
+            let worst = |(circuit, left): &mut (CircuitForAlerts, Option<f64>)| {
+                *circuit = circuit.worst_of(own.0);
+                *left = [*left, own.1].into_iter().flatten().reduce(f64::min);
+            };
+            targets.entry(&signals.target).and_modify(worst).or_insert(own);
         }
-        let is_cooling = |signals: &SignalsSnapshot| {
-            signals.circuit_state == State::Open || signals.rate_closed_ms.is_some()
-        };
+        for (target, (circuit, left)) in targets {
+            self.observe_target(target, circuit, left, &mut observations);
+        }
         if self.settings.all_targets {
             let all = (&Arc::from(""), signals);
             for (name, signals) in chains.iter().map(|it| (&it.name, &*it.targets)).chain([all]) {
-                let holds = !signals.is_empty() && signals.iter().all(is_cooling);
+                let holds = !signals.is_empty() && !signals.iter().any(|signals| signals.admits_calls);
                 let key = (AlertKind::AllTargetsCooling, Arc::clone(name));
-                observations.insert(key, Observation::new(Some(holds), None, true));
+                observations.insert(key, Observation::new(Ok(holds), None, true));
             }
         }
         for key in self.conditions.keys() {
             let is_watched = key.0 != AlertKind::AllTargetsCooling || self.settings.all_targets;
             let end = if is_watched { AlertEnd::Removed } else { AlertEnd::Unwatched };
-            let gone = Observation { holds: Some(false), value: None, end };
+            let gone = Observation { holds: Ok(false), value: None, end };
             observations.entry(key.clone()).or_insert(gone);
         }
         observations.into_iter().filter_map(|(key, observation)| self.decide(key, observation, now)).collect()
@@ -87,33 +109,27 @@ impl Monitor {
             .collect()
     }
 
-    fn observe_target(&self, signals: &SignalsSnapshot, observations: &mut Observations) {
-        let (settings, circuit) = (&self.settings, signals.for_alerts);
-        let succeeded = |rates: EvaluatedRates| rates.failures.map(|rate| 1.0 - rate);
-        let (slow, left) = (circuit.rates.slow_calls, quota_left(signals));
-        let is_low = |share: Option<f64>, least| share.is_some_and(|share| share < least);
-        let is_failing = |rates: EvaluatedRates| is_low(succeeded(rates), settings.success_rate);
-        let is_slow =
-            |rates: EvaluatedRates| rates.slow_calls.is_some_and(|share| share > settings.slow_rate);
-        // What a circuit without a probe shows may be over.
-        let known = |holds: bool, may_hold: bool| if !holds && may_hold { None } else { Some(holds) };
-        let failing = known(is_failing(circuit.rates), is_failing(circuit.idle_rates));
-        let slowing = known(is_slow(circuit.rates), is_slow(circuit.idle_rates));
-        let little_is_left = Some(is_low(left, settings.quota_left));
+    fn observe_target(
+        &self,
+        target: &Arc<str>,
+        circuit: CircuitForAlerts,
+        left: Option<f64>,
+        observations: &mut Observations,
+    ) {
+        let CircuitForAlerts { rates, idle_rates: idle, is_open, is_idle } = circuit;
+        let Settings { success_rate, slow_rate, quota_left, .. } = self.settings;
+        let (failures, slow) = (rates.failures, rates.slow_calls);
+        let failing = is_beyond(failures, idle.failures, rates.lapsed, |share| 1.0 - share < success_rate);
+        let slowing = is_beyond(slow, idle.slow_calls, rates.lapsed, |share| share > slow_rate);
+        let is_open = if is_idle && !is_open { Err(Unknown::default()) } else { Ok(is_open) };
+        let little_is_left = Ok(left.is_some_and(|left| left < quota_left));
         for (kind, value, holds, is_watched) in [
-            (AlertKind::SuccessRate, succeeded(circuit.rates), failing, settings.success_rate > 0.0),
-            (AlertKind::SlowRate, slow, slowing, settings.slow_rate < 1.0),
-            (AlertKind::CircuitOpen, None, known(circuit.is_open, circuit.is_idle), true),
-            (AlertKind::QuotaNearlySpent, left, little_is_left, settings.quota_left > 0.0),
+            (AlertKind::SuccessRate, failures.map(|share| 1.0 - share), failing, success_rate > 0.0),
+            (AlertKind::SlowRate, slow, slowing, slow_rate < 1.0),
+            (AlertKind::CircuitOpen, None, is_open, true),
+            (AlertKind::QuotaNearlySpent, left, little_is_left, quota_left > 0.0),
         ] {
-            let observation = Observation::new(holds, value, is_watched);
-            // Of stacks of one name, one that has degraded decides, else one that may have.
-            let known = observations.entry((kind, Arc::clone(&signals.target))).or_insert(observation);
-            let rank =
-                |holds: Option<bool>| [Some(false), None, Some(true)].iter().position(|it| *it == holds);
-            if rank(holds) > rank(known.holds) {
-                *known = observation;
-            }
+            observations.insert((kind, Arc::clone(target)), Observation::new(holds, value, is_watched));
         }
     }
 

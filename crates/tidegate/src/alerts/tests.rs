@@ -7,8 +7,9 @@ use super::monitor::Monitor;
 use super::{Alert, AlertEnd, AlertKind, AlertState, ChainSignals, Settings};
 use crate::circuit_breaker::{EvaluatedRates, State};
 use crate::stack::{CircuitForAlerts, SignalsSnapshot};
-use crate::testing::{SECOND, send, strict};
-use crate::{CircuitBreakerLayer, Payload, RateLimitLayer, ResilienceBuilder};
+use crate::testing::{SECOND, of_tenant, request, send, strict};
+use crate::{CircuitBreakerLayer, KeyBy, Payload, RateLimitLayer, ResilienceBuilder, clock};
+use tidegate_testkit::strict::Answer;
 
 fn healthy(target: &str) -> SignalsSnapshot {
     let layer = ResilienceBuilder::new(target).build();
@@ -17,12 +18,12 @@ fn healthy(target: &str) -> SignalsSnapshot {
 
 fn open(target: &str) -> SignalsSnapshot {
     let for_alerts = circuit(State::Open, 0.05, 0.1, false);
-    SignalsSnapshot { circuit_state: State::Open, for_alerts, ..healthy(target) }
+    SignalsSnapshot { circuit_state: State::Open, for_alerts, admits_calls: false, ..healthy(target) }
 }
 
 /// A circuit with these rates of enough calls.
 fn circuit(state: State, failures: f64, slow_calls: f64, is_probing: bool) -> CircuitForAlerts {
-    let rates = EvaluatedRates { failures: Some(failures), slow_calls: Some(slow_calls) };
+    let rates = EvaluatedRates { failures: Some(failures), slow_calls: Some(slow_calls), lapsed: None };
     CircuitForAlerts::of(state, is_probing, rates)
 }
 
@@ -53,7 +54,7 @@ fn each_threshold_raises_its_alert_and_clears_it() {
         ..healthy("a/b")
     };
     let for_alerts = circuit(State::Open, 0.05, 0.1, false);
-    let open = SignalsSnapshot { circuit_state: State::Open, for_alerts, ..good() };
+    let open = SignalsSnapshot { circuit_state: State::Open, for_alerts, admits_calls: false, ..good() };
     let cases: [(SignalsSnapshot, &[(AlertKind, u64)]); 6] = [
         (
             SignalsSnapshot { for_alerts: circuit(State::Closed, 0.11, 0.1, false), ..good() },
@@ -72,7 +73,7 @@ fn each_threshold_raises_its_alert_and_clears_it() {
             },
             &[(CircuitOpen, 60)],
         ),
-        (SignalsSnapshot { rate_closed_ms: Some(10), ..good() }, &[(AllTargetsCooling, 30)]),
+        (SignalsSnapshot { admits_calls: false, ..good() }, &[(AllTargetsCooling, 30)]),
         (open, &[(AllTargetsCooling, 30), (CircuitOpen, 60)]),
     ];
     for (bad, expected) in cases {
@@ -296,12 +297,106 @@ async fn the_rate_of_a_closed_circuit_counts_for_an_hour_after_its_latest_call()
         }
         tokio::time::advance(60 * SECOND).await;
         let alerts = monitor.observe(&[stack.signals().snapshot()], &[], crate::clock::now());
-        changes.extend(alerts.into_iter().map(|it| (it.alert, it.state, start.elapsed().as_secs() / 60)));
+        let minute = start.elapsed().as_secs() / 60;
+        changes.extend(alerts.into_iter().map(|it| (it.alert, it.state, minute, it.end)));
     }
-    let raised = (AlertKind::SuccessRate, AlertState::Raised, 2);
-    assert_eq!(changes, [raised, (AlertKind::SuccessRate, AlertState::Cleared, 182)]);
+    let raised = (AlertKind::SuccessRate, AlertState::Raised, 2, None);
+    let cleared = (AlertKind::SuccessRate, AlertState::Cleared, 181, Some(AlertEnd::Unknown));
+    assert_eq!(changes, [raised, cleared]);
     assert_eq!(circuit.handle().state(), State::Closed);
     assert!(circuit.handle().snapshot().failure_rate > Some(0.5), "it is shown nevertheless");
+}
+
+/// Regression: too few calls to evaluate, or none, counted as a recovery.
+#[tokio::test(start_paused = true)]
+async fn only_enough_calls_are_a_recovery() {
+    let (good, bad) = (|| Answer::status(200), || Answer::status(503));
+    let slow = || Answer::status(200).after(SECOND / 5);
+    let kinds: [(AlertKind, fn() -> Answer); 2] =
+        [(AlertKind::SuccessRate, bad), (AlertKind::SlowRate, slow)];
+    for (kind, bad) in kinds {
+        let after: [(u32, fn() -> Answer, AlertEnd); 4] = [
+            (0, good, AlertEnd::Unknown),
+            (1, bad, AlertEnd::Unknown),
+            (1, good, AlertEnd::Unknown),
+            (25, good, AlertEnd::Recovered),
+        ];
+        for (calls, answer, end) in after {
+            let (inner, provider) = strict();
+            let circuit = CircuitBreakerLayer::new()
+                .failure_threshold(1_000)
+                .failure_rate_threshold(1.0)
+                .slow_call_threshold(SECOND / 10)
+                .slow_call_rate_threshold(1.0)
+                .sliding_window(120 * SECOND);
+            let mut stack = ResilienceBuilder::new("a/b").circuit_breaker(circuit).service(inner);
+            let (mut monitor, mut changes) = (Monitor::new(Settings::default()), Vec::new());
+            for minute in 0..200 {
+                let (calls, answer) = if minute < 2 { (25, bad) } else { (calls, answer) };
+                for call in 0..calls {
+                    provider.then(if minute < 2 && call == 0 { good() } else { answer() });
+                    let _ = send(&mut stack, request()).await;
+                }
+                for _ in 0..6 {
+                    tokio::time::advance(10 * SECOND).await;
+                    let alerts = monitor.observe(&[stack.signals().snapshot()], &[], clock::now());
+                    changes.extend(alerts.into_iter().map(|it| (it.alert, it.end)));
+                }
+            }
+            assert_eq!(changes, [(kind, None), (kind, Some(end))], "{calls} calls per minute");
+        }
+    }
+}
+
+/// Regression: the worst of the keys decided, and a circuit in shadow mode was one that rejects.
+#[tokio::test(start_paused = true)]
+async fn a_target_admits_calls_as_long_as_one_of_its_keys_does_or_its_circuit_is_in_shadow_mode() {
+    let tenants =
+        || CircuitBreakerLayer::new().failure_threshold(1).cooldown(900 * SECOND).key_by(KeyBy::tenant());
+    let shadow = || CircuitBreakerLayer::new().failure_threshold(1).cooldown(900 * SECOND).shadow(true);
+    let quota = || RateLimitLayer::per_second(100);
+    let quotas = || quota().key_by(KeyBy::tenant());
+    let named = ResilienceBuilder::new;
+    for (index, (builder, responses, is_forced, is_raised)) in [
+        (named("a/b").circuit_breaker(tenants()), &[(503, "a")][..], false, true),
+        (named("a/b").circuit_breaker(tenants()), &[(503, "a"), (503, "b")], false, true),
+        (named("a/b").circuit_breaker(tenants()), &[(503, "a"), (200, "b")], false, false),
+        (named("a/b").circuit_breaker(shadow()), &[(503, "a"), (503, "a")], false, false),
+        (named("a/b").circuit_breaker(shadow()), &[(503, "a")], true, true),
+        (named("a/b").rate_limit(quotas()), &[(429, "a"), (200, "b")], false, false),
+        (named("a/b").rate_limit(quotas()), &[(429, "a"), (429, "b")], false, true),
+        (
+            named("a/b").rate_limit(quotas()).circuit_breaker(tenants()),
+            &[(503, "a"), (200, "b")],
+            false,
+            false,
+        ),
+        // A gate with one state has it for every key of the other.
+        (
+            named("a/b").rate_limit(quotas()).circuit_breaker(shadow().shadow(false)),
+            &[(503, "a")],
+            false,
+            true,
+        ),
+        (named("a/b").rate_limit(quota()).circuit_breaker(tenants()), &[(429, "a"), (200, "b")], false, true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (inner, provider) = strict();
+        let mut stack = builder.service(inner);
+        for (status, tenant) in responses {
+            provider.answer(*status).header("retry-after", "900");
+            let _ = send(&mut stack, of_tenant(tenant)).await;
+        }
+        if is_forced {
+            stack.signals().circuit_breaker().force_open();
+        }
+        let mut monitor = Monitor::new(Settings::default());
+        let mut raised = observe(&mut monitor, &mut Instant::now(), 300, &[stack.signals().snapshot()]);
+        raised.retain(|(kind, ..)| *kind == AlertKind::AllTargetsCooling);
+        assert_eq!(!raised.is_empty(), is_raised, "case {index}: {raised:?}");
+    }
 }
 
 /// Regression: the alerts of a circuit to which no call came after its cooldown were never cleared.
@@ -311,6 +406,7 @@ fn a_half_open_circuit_without_a_call_clears_its_alerts_and_raises_none() {
     let signals = |circuit_state, is_probing| SignalsSnapshot {
         circuit_state,
         for_alerts: circuit(circuit_state, 0.5, 0.6, is_probing),
+        admits_calls: circuit_state != State::Open,
         ..healthy("a/b")
     };
     let (open, idle) = (signals(State::Open, false), signals(State::HalfOpen, false));
@@ -395,7 +491,7 @@ proptest! {
         let mut is_raised = false;
         for (second, holds_now) in holds.iter().enumerate() {
             let now = start + SECOND * u32::try_from(second).unwrap();
-            let change = condition.observe(Some(*holds_now), Duration::from_secs(raise), Duration::from_secs(clear), now);
+            let change = condition.observe(Ok(*holds_now), Duration::from_secs(raise), Duration::from_secs(clear), now);
             let steady = holds[..=second].iter().rev().take_while(|value| *value == holds_now).count() as u64 - 1;
             let needed = if *holds_now { raise } else { clear };
             match change {

@@ -54,6 +54,8 @@ pub(crate) const RATES_LIFETIME: Duration = Duration::from_secs(3_600);
 pub(crate) struct EvaluatedRates {
     pub(crate) failures: Option<f64>,
     pub(crate) slow_calls: Option<f64>,
+    /// The time since the latest call, if it was so long ago that the shares are no longer evaluated.
+    pub(crate) lapsed: Option<Duration>,
 }
 
 /// A failure that counted against a circuit.

@@ -391,8 +391,9 @@ impl Circuit {
         now: Instant,
     ) -> EvaluatedRates {
         let age = self.last_result.map(|last| now.saturating_duration_since(last));
-        if matches!(self.phase, Phase::Closed { .. }) && age.is_some_and(|age| age >= RATES_LIFETIME) {
-            return EvaluatedRates::default();
+        let lapsed = age.filter(|age| matches!(self.phase, Phase::Closed { .. }) && *age >= RATES_LIFETIME);
+        if lapsed.is_some() {
+            return EvaluatedRates { lapsed, ..EvaluatedRates::default() };
         }
         let rate = |totals: WindowTotals, window| {
             totals.rate().filter(|_| totals.calls >= self.settings.enough_calls(window))
@@ -400,6 +401,7 @@ impl Circuit {
         EvaluatedRates {
             failures: rate(failures, self.settings.window()),
             slow_calls: rate(slow_calls, self.settings.slow_call_window()),
+            lapsed: None,
         }
     }
 

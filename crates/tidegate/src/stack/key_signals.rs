@@ -224,6 +224,7 @@ impl CircuitForAlerts {
         let worst = |own: EvaluatedRates, other: EvaluatedRates| EvaluatedRates {
             failures: highest(own.failures, other.failures),
             slow_calls: highest(own.slow_calls, other.slow_calls),
+            lapsed: own.lapsed.zip(other.lapsed).map(|(own, other)| own.min(other)),
         };
         Self {
             rates: worst(self.rates, other.rates),
@@ -232,6 +233,20 @@ impl CircuitForAlerts {
             is_idle: self.is_idle || other.is_idle,
         }
     }
+}
+
+/// Whether some key would be admitted, by each of the gates that a provider closes: half-open circuits and
+/// those in shadow mode admit calls.
+pub(super) fn admit_calls(gates: &AttemptGates) -> bool {
+    let circuit = |it: &circuit_breaker::Handle| it.state() != State::Open || it.peek().is_none();
+    some_state(gates.circuit_breaker(), circuit)
+        && some_state(gates.rate_limit(), |it: &rate_limit::Handle| it.closed_for().is_none())
+}
+
+/// Whether this holds for the state of some key of the gate; without keys, for its one state.
+fn some_state<T: KeyedHandle>(gate: &T, holds: impl Fn(&T) -> bool) -> bool {
+    let mut keys = keys(gate.by_key()).peekable();
+    if keys.peek().is_none() { holds(gate) } else { keys.any(|key| holds(&gate.at(key))) }
 }
 
 fn keys<T: KeyedHandle>(keyed: Option<&Keyed<T>>) -> impl Iterator<Item = KeyId> {

@@ -71,7 +71,6 @@ pub use body::ResponseBody;
 pub use builder::{ResilienceBuilder, ResilienceLayer};
 pub use call_limits::CallLimits;
 pub use future::ResponseFuture;
-#[cfg(test)]
 pub(crate) use key_signals::CircuitForAlerts;
 pub use key_signals::KeySignals;
 pub use service::Resilience;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::Request;
 use serde::Serialize;
 
-use super::key_signals::{CircuitForAlerts, KeySignals};
+use super::key_signals::{CircuitForAlerts, KeySignals, admit_calls};
 use crate::alerts::{self, Alerts};
 use crate::attempt::AttemptGates;
 use crate::circuit_breaker::{LastFailure, Metrics, State};
@@ -84,6 +84,9 @@ pub struct SignalsSnapshot {
     pub hedge: Option<hedge::HedgeStatistics>,
     #[serde(skip)]
     pub(crate) for_alerts: CircuitForAlerts,
+    /// Whether calls are admitted, or if gates have keys, those of some key.
+    #[serde(skip)]
+    pub(crate) admits_calls: bool,
 }
 
 impl Signals {
@@ -153,6 +156,7 @@ impl Signals {
             retry: retry.statistics(),
             fallback: fallback.statistics(),
             for_alerts: worst.for_alerts,
+            admits_calls: admit_calls(gates),
             hedge: fallback.hedges(),
         }
     }
