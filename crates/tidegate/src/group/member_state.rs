@@ -8,6 +8,7 @@ use super::rendezvous::DecayingCount;
 use super::snapshot::{ChoiceReason, PromptTokens};
 use super::store_link::MemberLink;
 use super::ticks::Ticks;
+use crate::rate_limit::MAX_TOKENS;
 use crate::store::Store;
 use crate::sync::unpoisoned;
 use crate::{Failure, UsageTotals, clock};
@@ -96,7 +97,7 @@ impl MemberState {
     pub(super) fn record_prompt(&self, used: UsageTotals) {
         let counts = [used.input.saturating_add(used.uncounted), used.cache_read, used.cache_written];
         for (total, tokens) in self.prompt_tokens.iter().zip(counts) {
-            total.fetch_add(tokens, Ordering::Relaxed);
+            total.fetch_add(tokens.min(MAX_TOKENS), Ordering::Relaxed);
         }
     }
 

@@ -8,6 +8,7 @@ use super::names::Metric;
 use super::series::{ByCode, ByKey, OK};
 use super::{CallTokens, TokenAmounts, names};
 use crate::circuit_breaker::State;
+use crate::rate_limit::MAX_TOKENS;
 use crate::sync::unpoisoned;
 use crate::{ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, RejectionReason};
 
@@ -111,7 +112,7 @@ impl TargetMetrics {
             if tokens > 0 {
                 let register =
                     || counter!(names::TOKENS_CACHED.name, "target" => self.target(), "kind" => kind);
-                series.get_or_init(register).increment(tokens);
+                series.get_or_init(register).increment(tokens.min(MAX_TOKENS));
             }
         }
     }

@@ -204,6 +204,7 @@ mod store_outage;
 mod thread_credits;
 mod unsent;
 
+pub(crate) use cost::MAX_TOKENS;
 pub use handle::Handle;
 pub use layer::RateLimitLayer;
 pub(crate) use outlook::RateOutlook;

@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use http::Request;
 
 use super::Handle;
-use super::cost::{CallCost, Reserved};
+use super::cost::{CallCost, MAX_TOKENS, Reserved};
 use super::unsent::UnsentReservation;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::metrics::{CallTokens, TokenAmounts};
@@ -93,10 +93,6 @@ fn used(metered: &UsageTotals, reserved: &CallCost) -> CallCost {
 fn unknown_output(metered: &UsageTotals, reserved: &CallCost) -> u64 {
     reserved.output.saturating_mul(metered.unknown.into()).min(MAX_TOKENS)
 }
-
-/// More tokens than any call uses. A higher count is a mistake of the provider, and would block the limit for
-/// every caller.
-const MAX_TOKENS: u64 = 10_000_000;
 
 /// `None` if the layer is disabled.
 impl AttemptGuard for Option<Reservation> {

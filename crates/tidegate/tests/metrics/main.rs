@@ -293,6 +293,33 @@ async fn cached_tokens(target: &str, second: &str) {
     }
 }
 
+/// Regression: a counter is a sum of 64 bits, and began again at zero.
+#[tokio::test(start_paused = true)]
+async fn cached_tokens_that_no_prompt_has_do_not_make_a_counter_go_back() {
+    let target = "openai/absurd";
+    let (one, provider) = stack(target, |stack| stack);
+    let (other, _) = stack("openai/absurd-other", |stack| stack);
+    let members = [Member::from(one).weight(1000.0), Member::from(other).weight(0.001)];
+    let group = Group::new(target, members).unwrap().affinity(Affinity::tenant());
+    let mut before = (0.0, 0);
+    for tokens in [64, u64::MAX, 64, u64::MAX - 100] {
+        let usage = format!(
+            r#""usage":{{"prompt_tokens":{tokens},"completion_tokens":1,"prompt_tokens_details":{{"cached_tokens":{tokens}}}}}"#
+        );
+        let body =
+            format!(r#"{{"choices":[{{"message":{{"content":"x"}},"finish_reason":"stop"}}],{usage}}}"#);
+        provider.answer(200).header("content-type", "application/json").body(body);
+        let mut request = chat("high tide", false);
+        request.extensions_mut().insert(Tenant("a".into()));
+        call(&group, request).await.unwrap();
+        let read = value("tidegate.tokens.cached", &[("kind", "read"), ("target", target)]);
+        let of_member = group.handle().snapshot().members[0].prompt_tokens.unwrap();
+        assert!(read > before.0 && of_member.total > before.1, "{read} {of_member:?}");
+        assert_eq!((of_member.cache_read, of_member.total), (read as u64, read as u64));
+        before = (read, of_member.total);
+    }
+}
+
 /// Last resorts are no targets of a test.
 static LAST_RESORTS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
