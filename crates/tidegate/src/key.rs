@@ -13,6 +13,7 @@ use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
 use serde::ser::{Error, Serialize, Serializer};
 
 use crate::body::bytes_of;
+use crate::debug::HeaderNames;
 use crate::defaults;
 
 /// Derives a key from the head of a request, so that a layer keeps a separate state per key: a circuit per
@@ -45,7 +46,7 @@ enum KeySource {
 type WriteKey = dyn Fn(&RequestHead<'_>, &mut DefaultHasher) + Send + Sync;
 
 /// The head of a request, with a body of any type.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct RequestHead<'a> {
     /// The method.
@@ -305,6 +306,17 @@ fn write_header(headers: &HeaderMap, name: &HeaderName, hasher: &mut DefaultHash
     // The number of values is hashed last, so that "a", "b" and "ab" are different keys.
     let values = headers.get_all(name).iter().map(|value| value.as_bytes().hash(hasher)).count();
     values.hash(hasher);
+}
+
+/// Without the host, the query and the values of the headers, which may be credentials.
+impl fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestHead")
+            .field("method", &self.method)
+            .field("path", &self.uri.path())
+            .field("headers", &HeaderNames(self.headers))
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for KeyBy {

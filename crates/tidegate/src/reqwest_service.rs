@@ -36,8 +36,11 @@ use crate::{Error, ErrorCode, Failure, FailureKind, Payload};
 pub struct ReqwestService(Reconnect<PlainClient>);
 
 /// The client as a service, without [`Reconnect`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct PlainClient(Client);
+
+// The headers of the client may have credentials.
+partial_debug!([] PlainClient, "PlainClient");
 
 impl ReqwestService {
     /// Sends requests with `client`.
@@ -157,11 +160,9 @@ impl Future for ResponseFuture {
 }
 
 #[pin_project]
-#[derive(Debug)]
 struct PlainFuture(#[pin] State);
 
 #[pin_project(project = StateProj)]
-#[derive(Debug)]
 enum State {
     Calling(#[pin] <Client as Service<reqwest::Request>>::Future),
     Invalid(Option<Error>),

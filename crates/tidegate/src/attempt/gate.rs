@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
 use std::task::{Context, Poll};
@@ -7,6 +8,7 @@ use http::response::Parts;
 use http::{HeaderMap, Request};
 use http_body::Body;
 
+use crate::debug::HeaderNames;
 use crate::key::KeyId;
 use crate::rejected::record_rejection;
 use crate::{Error, Outcome, Rejection};
@@ -104,12 +106,22 @@ pub trait BodyGuard {
 pub type BodyGuardOf<G> = <<G as AdmissionGate>::Guard as AttemptGuard>::Body;
 
 /// The part of a response head that guards read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct ResponseHead<'a> {
     /// The headers.
     pub headers: &'a HeaderMap,
     /// The outcome of the stream, shared with the wire, if the response is a stream.
     pub stream_outcome: Option<&'a StreamOutcome>,
+}
+
+/// Without the values of the headers, which may be credentials.
+impl fmt::Debug for ResponseHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseHead")
+            .field("headers", &HeaderNames(self.headers))
+            .field("stream_outcome", &self.stream_outcome)
+            .finish()
+    }
 }
 
 impl<'a> ResponseHead<'a> {

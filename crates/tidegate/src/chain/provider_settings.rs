@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::hash::Hash;
 use std::iter;
 
@@ -11,6 +12,7 @@ use tidegate_providers::Provider;
 use super::provider_warnings::{has_version, is_public_plain_text};
 use super::request_headers::can_be_sent;
 use super::{ApiDialect, ApiKey, Endpoint};
+use crate::debug::HeaderNames;
 use crate::settings::ConfigError;
 
 /// How one provider is called: its base URL, its dialect, its key and its headers.
@@ -23,7 +25,7 @@ use crate::settings::ConfigError;
 ///     .with("work", ProviderSettings::azure("https://my-resource.openai.azure.com", "2024-10-21").api_key("..."));
 /// # let _ = providers;
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[must_use]
 pub struct ProviderSettings {
     base_url: String,
@@ -187,7 +189,7 @@ impl ProviderSettings {
     /// The rules for the provider called `name`.
     #[must_use]
     pub fn kind_of(&self, name: &str) -> Provider {
-        let host = || self.base_url.replace(MODEL, "m").parse::<Uri>().ok()?.host().map(Provider::at_host);
+        let host = || self.base_uri()?.host().map(Provider::at_host);
         self.kind
             .or_else(|| host().filter(|&kind| kind != Provider::Other))
             .unwrap_or_else(|| Provider::named(name))
@@ -276,7 +278,7 @@ impl ProviderSettings {
     /// What is valid and probably a mistake: a line for each, which has neither the URL nor the key.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let Ok(url) = self.base_url.replace(MODEL, "m").parse::<Uri>() else { return Vec::new() };
+        let Some(url) = self.base_uri() else { return Vec::new() };
         let mut warnings = Vec::new();
         if !has_version(&url, self.query.as_deref()) {
             warnings.push("base_url: no version such as /v1 in the path".to_owned());
@@ -323,10 +325,14 @@ impl ProviderSettings {
         Some((name, key.header(prefix)?))
     }
 
+    /// The base URL with some model.
+    fn base_uri(&self) -> Option<Uri> {
+        self.base_url.replace(MODEL, "m").parse().ok()
+    }
+
     /// Whether the base URL has this host.
     pub(super) fn has_host(&self, host: &str) -> bool {
-        let uri = self.base_url.replace(MODEL, "m").parse::<Uri>();
-        uri.is_ok_and(|uri| uri.host().is_some_and(|own| own.eq_ignore_ascii_case(host)))
+        self.base_uri().is_some_and(|uri| uri.host().is_some_and(|own| own.eq_ignore_ascii_case(host)))
     }
 
     /// Whether this is a URI below the base URL.
@@ -341,6 +347,19 @@ impl ProviderSettings {
             ApiKeySource::Variable(variable) => Some(&**variable),
             ApiKeySource::Given(_) => None,
         })
+    }
+}
+
+/// Of the base URL the host alone, and of the headers their names: the rest may have credentials.
+impl fmt::Debug for ProviderSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderSettings")
+            .field("host", &self.base_uri().as_ref().and_then(Uri::host))
+            .field("dialect", &self.dialect)
+            .field("kind", &self.kind)
+            .field("keys", &self.keys)
+            .field("headers", &HeaderNames(&self.headers))
+            .finish_non_exhaustive()
     }
 }
 
