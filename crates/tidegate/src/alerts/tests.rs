@@ -310,12 +310,12 @@ async fn the_rate_of_a_closed_circuit_counts_for_an_hour_after_its_latest_call()
 /// Regression: too few calls to evaluate, or none, counted as a recovery.
 #[tokio::test(start_paused = true)]
 async fn only_enough_calls_are_a_recovery() {
+    type Response = fn() -> Answer;
     let (good, bad) = (|| Answer::status(200), || Answer::status(503));
     let slow = || Answer::status(200).after(SECOND / 5);
-    let kinds: [(AlertKind, fn() -> Answer); 2] =
-        [(AlertKind::SuccessRate, bad), (AlertKind::SlowRate, slow)];
+    let kinds: [(AlertKind, Response); 2] = [(AlertKind::SuccessRate, bad), (AlertKind::SlowRate, slow)];
     for (kind, bad) in kinds {
-        let after: [(u32, fn() -> Answer, AlertEnd); 4] = [
+        let after: [(u32, Response, AlertEnd); 4] = [
             (0, good, AlertEnd::Unknown),
             (1, bad, AlertEnd::Unknown),
             (1, good, AlertEnd::Unknown),

@@ -18,7 +18,7 @@ use crate::{Error, ErrorCode, Gate, Payload, Rejection, RejectionReason};
 pub struct TargetAddress(Arc<AddressInner>);
 
 struct AddressInner {
-    target: Box<str>,
+    target: Arc<str>,
     /// The part of the target after the first slash.
     model: Box<str>,
     kind: Provider,
@@ -112,6 +112,10 @@ impl TargetAddress {
     /// The name of the target.
     #[must_use]
     pub fn target(&self) -> &str {
+        &self.0.target
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
         &self.0.target
     }
 

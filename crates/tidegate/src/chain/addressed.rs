@@ -7,7 +7,7 @@ use pin_project::pin_project;
 use tower_service::Service;
 
 use super::TargetAddress;
-use crate::rejected::record_rejection;
+use crate::rejected::record_rejection_of;
 use crate::{Error, HttpService, Payload};
 
 /// Addresses each request to one target, and sends it through `S`.
@@ -40,7 +40,7 @@ impl<S: HttpService<Payload>> Service<Request<Payload>> for Addressed<S> {
             Ok(()) => AddressedFuture(State::Calling(self.inner.call(request))),
             Err(error) => {
                 if let Some(rejection) = error.rejection() {
-                    record_rejection(rejection.clone(), self.address.target(), None, request.extensions());
+                    record_rejection_of(rejection.clone(), self.address.name(), request.extensions());
                 }
                 AddressedFuture(State::Rejected(Some(error)))
             }

@@ -190,8 +190,32 @@ mod tests {
 
     use super::super::{ProviderSettings, group};
     use super::*;
+    use crate::events::{Decision, subscribe_to};
     use crate::testing::strict;
-    use crate::{Payload, Verdict};
+    use crate::{ErrorCode, Gate, Payload, Trail, Verdict};
+
+    /// By the translation, and by the address of a target that nothing is translated for.
+    #[tokio::test]
+    async fn a_request_that_the_first_target_cannot_take_is_recorded_with_its_name() {
+        for (dialect, target) in
+            [(ApiDialect::Anthropic, "refusing-a/m"), (ApiDialect::OpenAi, "refusing-o/m")]
+        {
+            let (client, provider) = strict();
+            let (name, _) = target.split_once('/').unwrap();
+            let settings = ProviderSettings::new("http://first.test/v1", dialect);
+            let chain = FallbackChain::new([target]).providers(Providers::empty().with(name, settings));
+            let (chain, mut events) = (chain.service(client).unwrap(), subscribe_to(target));
+            let request = Request::post("http://any.test/v1/chat/completions").extension(Trail::new());
+            let request = request.body(Payload::from("no JSON")).unwrap();
+            let trail = Trail::of(request.extensions()).cloned().unwrap();
+            assert!(chain.send(request).await.is_err());
+            let steps: Vec<_> = trail.steps().into_iter().map(|step| (step.target, step.verdict)).collect();
+            let rejected = Verdict::Rejected { gate: Gate::Translate, code: ErrorCode::InvalidRequest };
+            assert_eq!((steps, provider.calls()), (vec![(Some(target.into()), rejected)], 0));
+            let event = events.try_next().map(|event| event.decision);
+            assert!(matches!(event, Some(Decision::Rejected { .. })), "{event:?}");
+        }
+    }
 
     /// The providers of these names, each with so many keys.
     fn providers(names: &[(&str, usize)]) -> Providers {

@@ -95,7 +95,7 @@ pub type NamedTarget<S> = Translate<Addressed<S>>;
 #[must_use]
 pub fn named_target<S>(stack: S, address: TargetAddress, is_mixed: bool) -> NamedTarget<S> {
     let translator = DialectTranslator::new(&address, is_mixed);
-    TranslateLayer::new(translator).layer(Addressed::new(stack, address))
+    TranslateLayer::of_target(Some(address.name().clone()), translator).layer(Addressed::new(stack, address))
 }
 
 /// The address of a target at a built-in provider, for requests that name the host of another one.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
 use sync_wrapper::SyncWrapper;
@@ -20,8 +20,8 @@ use super::settings::FallbackSettings;
 use super::target::{TargetFuture, TargetService};
 use super::{FallbackOverride, Handle, ResponseBody};
 use crate::body::CollectRequest;
-use crate::rejected::deadline_passed;
-use crate::{BoxError, Error, HttpService, Payload};
+use crate::rejected::{deadline_passed, record_rejection};
+use crate::{BoxError, Error, HttpService, Payload, Rejection};
 
 /// Calls the first target, and falls back along the chain when it fails.
 #[pin_project]
@@ -40,7 +40,7 @@ enum State<S, F, B> {
     /// The first target is called.
     CallingFirst(#[pin] F),
     /// The deadline passed before any target was called.
-    PastDeadline,
+    PastDeadline(Option<Rejection>),
     /// The first target is made ready for another call.
     ReadyingFirst,
     /// The next target is made ready.
@@ -69,7 +69,8 @@ where
     /// Calls the first target, which is ready.
     fn call_first<B>(&mut self, service: &mut S, request: Request<Payload>) -> State<S, S::Future, B> {
         if self.chain.is_past_deadline() {
-            return State::PastDeadline;
+            let rejection = self.chain.reject_at_deadline(deadline_passed(), Some(request.extensions()));
+            return State::PastDeadline(Some(rejection));
         }
         self.chain.start_attempt();
         State::CallingFirst(service.call(request))
@@ -156,7 +157,10 @@ where
                 StateProj::Done => unreachable!("polled after completion"),
                 StateProj::Collecting(collecting) => {
                     let Collecting { request, first } = &mut **collecting;
-                    let request = ready!(request.poll(cx))?;
+                    let record = |rejection, extensions: &Extensions| {
+                        record_rejection(rejection, &chain.name_at(0), None, extensions)
+                    };
+                    let request = ready!(request.poll(cx, record))?;
                     if chain.is_idle() {
                         let future = first.call(request);
                         this.state.set(State::CallingFirst(future));
@@ -169,7 +173,9 @@ where
                     this.state.set(state);
                     continue;
                 }
-                StateProj::PastDeadline => Poll::Ready(Err(deadline_passed().into())),
+                StateProj::PastDeadline(rejection) => {
+                    Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
+                }
                 StateProj::CallingFirst(future) => {
                     chain.poll_response(future, cx).map_ok(|response| response.map(BodySource::first))
                 }

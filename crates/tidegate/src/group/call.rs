@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
@@ -22,6 +22,7 @@ use crate::body::clone_request;
 use crate::chain_position::{ChainPosition, IDEMPOTENCY_KEY};
 use crate::events::Decision;
 use crate::key::has_credential;
+use crate::rejected::trace_rejection;
 use crate::timer::DeadlineTimer;
 use crate::{
     AttemptBudget, BoxError, Error, Failure, Outcome, Payload, Rejection, StreamOutcome, Trail, UsageMeter,
@@ -149,8 +150,15 @@ impl<S: Clone> GroupCall<S> {
     where
         S: Service<Request<Payload>, Error: Into<BoxError> + 'static>,
     {
-        let ready = service.poll_ready(cx).map_err(Error::new);
-        self.deadline_timer.bound(ready, cx)
+        if let ready @ Poll::Ready(_) = service.poll_ready(cx) {
+            return ready.map_err(Error::new);
+        }
+        let mut rejection = ready!(self.deadline_timer.poll_passed(cx));
+        if let (Some(current), Some(request)) = (&self.current, &self.request) {
+            let member = &self.members.members[current.choice.chosen.index];
+            rejection = trace_rejection(rejection, &member.name, None, request.extensions());
+        }
+        Poll::Ready(Err(rejection.into()))
     }
 
     /// The request for the current member, which is called now.

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
@@ -13,6 +13,7 @@ use super::ResponseBody;
 use super::call::GroupCall;
 use super::members::Members;
 use crate::body::CollectRequest;
+use crate::rejected::record_rejection;
 use crate::{BoxError, Error, HttpService, Payload};
 
 /// Waits for the response of a member.
@@ -123,7 +124,10 @@ where
                 },
                 (StateProj::Collecting(collecting), _) => {
                     let Collecting { request, members } = &mut **collecting;
-                    let request = ready!(request.poll(cx))?;
+                    let record = |rejection, extensions: &Extensions| {
+                        record_rejection(rejection, &members.group, None, extensions)
+                    };
+                    let request = ready!(request.poll(cx, record))?;
                     let (call, service) = GroupCall::start(Arc::clone(members), request);
                     *this.call = Some(call);
                     this.state.set(State::Readying(service));

@@ -16,6 +16,7 @@ use crate::chain_position::AttemptNumber;
 use crate::chain_position::ChainPosition;
 use crate::events::Decision;
 use crate::group::OtherMembers;
+use crate::rejected::trace_rejection;
 use crate::timer::DeadlineTimer;
 use crate::{AttemptBudget, Deadline, Error, Outcome, Payload, Rejection, Trail, clock};
 
@@ -153,6 +154,15 @@ impl<S> RetryCall<S> {
         } else if let Some(rejection) = error.rejection_mut() {
             *rejection = rejection.clone().after_attempt();
         }
+    }
+
+    /// Records that the deadline has passed before a service became ready for the next attempt.
+    pub(super) fn reject_at_deadline(&mut self, rejection: Rejection) -> Rejection {
+        self.rebuild_next();
+        let (number, target) = (self.attempt + 1, self.shared.handle.0.target());
+        let Some(next) = &mut self.next else { return rejection };
+        next.extensions_mut().insert(AttemptNumber { number, sent: number - self.unsent });
+        trace_rejection(rejection, target, None, next.extensions())
     }
 
     /// No service became ready for the next attempt, which is returned to the attempt budget.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -16,6 +16,7 @@ use super::policy::RetryDecision;
 use super::saved_request::SavedRequest;
 use super::shared::RetryShared;
 use crate::body::{CollectRequest, has_ended};
+use crate::rejected::record_rejection;
 use crate::thread_shard::ByThread;
 use crate::{BoxError, Error, HttpService, Outcome, Payload};
 
@@ -161,7 +162,10 @@ where
             match this.state.as_mut().project() {
                 StateProj::Collecting(collecting) => {
                     let Collecting { request, ready } = &mut **collecting;
-                    let (head, body) = ready!(request.poll(cx))?.into_parts();
+                    let record = |rejection, extensions: &Extensions| {
+                        record_rejection(rejection, call.shared.handle.0.target(), None, extensions)
+                    };
+                    let (head, body) = ready!(request.poll(cx, record))?.into_parts();
                     let request = call.prepare(head, body, ready);
                     let future = ready.call(request);
                     this.state.set(State::Calling(future));
@@ -183,8 +187,14 @@ where
                     this.state.set(State::Readying(service));
                 }
                 StateProj::Readying(service) => {
-                    let ready = service.poll_ready(cx).map_err(Error::new);
-                    if let Err(error) = ready!(call.deadline_timer.bound(ready, cx)) {
+                    let ready = match service.poll_ready(cx) {
+                        Poll::Ready(ready) => ready.map_err(Error::new),
+                        Poll::Pending => {
+                            let rejection = ready!(call.deadline_timer.poll_passed(cx));
+                            Err(call.reject_at_deadline(rejection).into())
+                        }
+                    };
+                    if let Err(error) = ready {
                         return Poll::Ready(Err(call.fail_readiness(error)));
                     }
                     let (head, body) = call.take_next().into_parts();

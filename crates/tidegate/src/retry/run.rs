@@ -15,7 +15,7 @@ use super::call::RetryCall;
 use super::errors::marked;
 use super::policy::RetryDecision;
 use super::shared::RetryShared;
-use crate::rejected::deadline_passed;
+use crate::rejected::{deadline_passed, record_rejection};
 use crate::{BoxError, Deadline, Elapsed, ErrorCode, Failure, FailureKind, Outcome, Rejection, Trail, clock};
 
 impl RetryLayer {
@@ -79,11 +79,12 @@ impl RetryLayer {
     {
         let mut extensions = extensions.clone();
         let began = clock::now();
-        if Deadline::of(&extensions).is_some_and(|deadline| deadline.is_past(began)) {
-            return Err(deadline_passed().into());
-        }
         // The function itself is retried, so no service is kept.
         let shared = RetryShared::<()>::new(self.share(), self.gates_below.clone());
+        if Deadline::of(&extensions).is_some_and(|deadline| deadline.is_past(began)) {
+            let target = shared.handle.0.target();
+            return Err(record_rejection(deadline_passed(), target, None, &extensions).into());
+        }
         let mut call = RetryCall::new(&mut extensions, Arc::new(shared));
         let deadline = call.deadline_timer.deadline();
         loop {

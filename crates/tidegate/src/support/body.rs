@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::Request;
 use http::request::Parts;
+use http::{Extensions, Request};
 use http_body::Body;
 use tidegate_core::Collect;
 
 use crate::timer::DeadlineTimer;
-use crate::{BoxError, Deadline, Error, Payload};
+use crate::{BoxError, Deadline, Error, Payload, Rejection};
 
 /// A request while its body is being buffered, which fails when the deadline of the call passes.
 pub(crate) struct CollectRequest<B> {
@@ -32,12 +32,21 @@ where
         Self { head: Some(head), body: Payload::collect(body, cap), deadline_timer }
     }
 
-    /// The request with its body. Not to be polled after completion.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Request<Payload>, Error>> {
+    /// The request with its body. Not to be polled after completion. `record` records the rejection of a call
+    /// with these extensions, whose deadline has passed.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        record: impl FnOnce(Rejection, &Extensions) -> Rejection,
+    ) -> Poll<Result<Request<Payload>, Error>> {
         let body = Pin::new(&mut self.body).poll(cx).map_err(Error::from);
-        let body = ready!(self.deadline_timer.bound(body, cx))?;
+        let rejected =
+            if body.is_pending() { Some(ready!(self.deadline_timer.poll_passed(cx))) } else { None };
         let head = self.head.take().expect("polled after completion");
-        Poll::Ready(Ok(Request::from_parts(head, body)))
+        if let Some(rejection) = rejected {
+            return Poll::Ready(Err(record(rejection, &head.extensions).into()));
+        }
+        body.map_ok(|body| Request::from_parts(head, body))
     }
 }
 

@@ -2,11 +2,14 @@
 
 pub(crate) mod store;
 
-use std::pin::pin;
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Request;
-use http_body::Body;
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tidegate_testkit::strict::{self, Handle, Strict};
 use tokio::runtime::{Builder, Runtime};
@@ -78,4 +81,19 @@ pub(crate) fn with_deadline(mut request: Request<Payload>, time: Duration) -> Re
 
 pub(crate) fn verdicts(trail: &Trail) -> Vec<Verdict> {
     trail.steps().into_iter().map(|step| step.verdict).collect()
+}
+
+/// A request body without a frame and without an end.
+pub(crate) struct StuckUpload;
+
+impl Body for StuckUpload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
 }

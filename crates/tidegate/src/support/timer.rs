@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::time::Sleep;
 
 use crate::rejected::deadline_passed;
-use crate::{Deadline, Error};
+use crate::{Deadline, Rejection};
 
 /// A timer that is created when it is first polled.
 // Boxed: one allocation for a call that has to wait, and nothing to pin for the others.
@@ -43,13 +43,9 @@ impl DeadlineTimer {
         self.deadline
     }
 
-    /// The result of what was polled, or a rejection if it is pending and the deadline has passed.
-    pub(crate) fn bound<T>(
-        &mut self,
-        polled: Poll<Result<T, Error>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<T, Error>> {
-        let (Poll::Pending, Some(deadline)) = (&polled, self.deadline) else { return polled };
-        self.sleep.poll_until(deadline.instant(), cx).map(|()| Err(deadline_passed().into()))
+    /// Ready with a rejection once the deadline has passed. To be polled only when nothing else is ready.
+    pub(crate) fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        self.sleep.poll_until(deadline.instant(), cx).map(|()| deadline_passed())
     }
 }

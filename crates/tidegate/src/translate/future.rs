@@ -114,7 +114,8 @@ where
             match this.state.as_mut().project() {
                 StateProj::Collecting(collecting) => {
                     let Collecting { request, inner, settings } = &mut **collecting;
-                    let request = ready!(request.poll(cx))?;
+                    let record = |rejection, extensions: &_| settings.record_rejection(rejection, extensions);
+                    let request = ready!(request.poll(cx, record))?;
                     let mut inner = inner.take().expect("polled after completion");
                     let next = match settings.is_slow(&request) {
                         true => State::translating(inner, request, settings.clone()),

@@ -4,7 +4,7 @@ use tidegate_core::Translator;
 use tower_layer::Layer;
 
 use super::Translate;
-use super::settings::Settings;
+use super::settings::{Settings, TargetTranslator};
 
 /// Calls a target in its own dialect; see the [module page](crate::translate).
 #[derive(Clone)]
@@ -16,7 +16,12 @@ impl TranslateLayer {
     /// Translates with `translator`, such as `ChatToMessages` of the translators.
     #[must_use]
     pub fn new(translator: impl Translator) -> Self {
-        let translator: Arc<dyn Translator> = Arc::new(translator);
+        Self::of_target(None, translator)
+    }
+
+    /// Translates with `translator` for the target with this name.
+    pub(crate) fn of_target(target: Option<Arc<str>>, translator: impl Translator) -> Self {
+        let translator = Arc::new(TargetTranslator { target, translator });
         Self { settings: Settings { translator: Some(translator), ..Settings::default() } }
     }
 

@@ -1,19 +1,25 @@
 use std::sync::Arc;
 
 use http::header::CONTENT_LENGTH;
-use http::{Request, Uri};
+use http::{Extensions, Request, Uri};
 use tidegate_core::{ResponseTranslator, Translation, Translator, Untranslatable};
 
 use crate::offload::LONG_DOCUMENT;
-use crate::rejected::record_rejection;
+use crate::rejected::{record_rejection, record_rejection_of};
 use crate::{Error, ErrorCode, Gate, Payload, Rejection, RejectionReason, Trail};
 
 /// The settings of the layer.
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub(super) translator: Option<Arc<dyn Translator>>,
+    pub(super) translator: Option<Arc<TargetTranslator<dyn Translator>>>,
     pub(super) body_cap: usize,
     pub(super) answer_cap: usize,
+}
+
+/// A translator, and the target that it translates for, if that has a name.
+pub(super) struct TargetTranslator<T: ?Sized> {
+    pub(super) target: Option<Arc<str>>,
+    pub(super) translator: T,
 }
 
 impl Default for Settings {
@@ -37,7 +43,7 @@ impl Settings {
 
     /// The settings for a request to `uri`: without the translator, if it does not apply.
     pub(super) fn for_uri(&self, uri: &Uri) -> Self {
-        let translator = self.translator.clone().filter(|translator| translator.applies_to(uri));
+        let translator = self.translator.clone().filter(|it| it.translator.applies_to(uri));
         Self { translator, ..*self }
     }
 
@@ -48,19 +54,19 @@ impl Settings {
 
     /// Translates the request into the target's dialect.
     pub(super) fn translate(&self, request: Request<Payload>) -> Result<PreparedRequest, Error> {
-        let Some(translator) = &self.translator else { return Ok((request, None)) };
+        let Some(TargetTranslator { translator, .. }) = self.translator.as_deref() else {
+            return Ok((request, None));
+        };
         let (mut head, body) = request.into_parts();
-        let target = Trail::of(&head.extensions).and_then(Trail::target);
-        let target = target.as_deref().unwrap_or_default();
         let Some(bytes) = body.bytes().filter(|bytes| bytes.len() <= self.body_cap) else {
             let rejection = Rejection::new(Gate::Translate, ErrorCode::RequestTooLarge)
                 .because(RejectionReason::BodyTooLong);
-            return Err(record_rejection(rejection, target, None, &head.extensions).into());
+            return Err(self.record_rejection(rejection, &head.extensions).into());
         };
         let Translation { body, mut response } = translator
             .request(&mut head, bytes)
             .inspect_err(|untranslatable: &Untranslatable| {
-                record_rejection(untranslatable.rejection().clone(), target, None, &head.extensions);
+                self.record_rejection(untranslatable.rejection().clone(), &head.extensions);
             })
             .map_err(Error::new)?;
         response.set_event_cap(self.answer_cap);
@@ -68,6 +74,17 @@ impl Settings {
             head.headers.insert(CONTENT_LENGTH, body.len().into());
         }
         Ok((Request::from_parts(head, body.into()), Some(response)))
+    }
+
+    /// Records a rejection of a call to the target.
+    pub(super) fn record_rejection(&self, rejection: Rejection, extensions: &Extensions) -> Rejection {
+        match self.translator.as_ref().and_then(|it| it.target.as_ref()) {
+            Some(target) => record_rejection_of(rejection, target, extensions),
+            None => {
+                let target = Trail::of(extensions).and_then(Trail::target);
+                record_rejection(rejection, target.as_deref().unwrap_or_default(), None, extensions)
+            }
+        }
     }
 }
 

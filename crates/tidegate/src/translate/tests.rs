@@ -1,11 +1,7 @@
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, StatusCode, request, response};
-use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use tidegate_core::{BodyMode, ResponseTranslator, Translation, Translator, Untranslatable};
 use tidegate_testkit::contract;
@@ -15,7 +11,7 @@ use tower::{Layer, ServiceExt};
 use super::TranslateLayer;
 use crate::group::{Group, Member};
 use crate::offload::LONG_DOCUMENT;
-use crate::testing::{SECOND, call, rejection, send, strict, with, with_deadline};
+use crate::testing::{SECOND, StuckUpload, call, rejection, send, strict, with, with_deadline};
 use crate::{
     ErrorCode, Failure, FailureKind, FallbackLayer, Gate, HttpService, Outcome, Payload, Rejection,
     ResilienceBuilder, RetryLayer, Trail, Verdict, clock,
@@ -386,19 +382,4 @@ async fn rejects_at_the_deadline<S: HttpService<Payload>>(mut service: S) {
     let response = tokio::time::timeout(60 * SECOND, send(&mut service, request)).await;
     let rejected = rejection(response.expect("rejected before"));
     assert_eq!((rejected.gate(), clock::now() - start), (Gate::Deadline, SECOND));
-}
-
-/// A request body without a frame and without an end.
-struct StuckUpload;
-
-impl Body for StuckUpload {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Pending
-    }
 }

@@ -5,11 +5,12 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use tower_service::Service;
 
 use super::ChainState;
 use super::disposition::Reach;
+use crate::rejected::trace_rejection;
 use crate::{BoxError, Error, Payload, Rejection, clock};
 
 impl ChainState {
@@ -23,13 +24,28 @@ impl ChainState {
     where
         S: Service<Request<Payload>, Error: Into<BoxError> + 'static>,
     {
-        let ready = match service.poll_ready(cx) {
-            Poll::Ready(Ok(())) if self.is_past_deadline() => Poll::Pending,
-            ready => ready.map_err(Error::new),
-        };
-        ready!(self.deadline_timer.bound(ready, cx))?;
-        self.start_attempt();
-        Poll::Ready(Ok(()))
+        match service.poll_ready(cx) {
+            Poll::Ready(Ok(())) if !self.is_past_deadline() => {
+                self.start_attempt();
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Error::new(error))),
+            Poll::Ready(Ok(())) | Poll::Pending => {
+                let rejection = ready!(self.deadline_timer.poll_passed(cx));
+                let extensions = self.template.as_ref().map(Request::extensions);
+                Poll::Ready(Err(self.reject_at_deadline(rejection, extensions).into()))
+            }
+        }
+    }
+
+    /// Records that the deadline has passed before the current target was called.
+    pub(in crate::fallback) fn reject_at_deadline(
+        &self,
+        rejection: Rejection,
+        extensions: Option<&Extensions>,
+    ) -> Rejection {
+        let name = self.name_at(self.target_index);
+        trace_rejection(rejection, &name, None, extensions.unwrap_or(&Extensions::new()))
     }
 
     /// The current target is called now.

@@ -32,7 +32,7 @@ impl ChainState {
     }
 
     /// The name of the target at `target_index`, or an empty string.
-    pub(super) fn name_at(&self, target_index: usize) -> Arc<str> {
+    pub(in crate::fallback) fn name_at(&self, target_index: usize) -> Arc<str> {
         match self.target_at(target_index) {
             Some(target) => Arc::clone(&target.name),
             None => self.first_name().unwrap_or_default(),
