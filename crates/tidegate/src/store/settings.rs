@@ -9,7 +9,8 @@ use crate::settings::{ConfigError, DurationText, more_than_no_time};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The longest time of an operation of the store, after which the decision is local; 50 ms by default.
+    /// The longest time of an operation of the store, after which the decision is local; 50 ms by default. If
+    /// it is longer than a lease, what refills within it lowers the burst of shared quotas.
     #[serde(with = "DurationText")]
     pub timeout: Duration,
     /// What happens to calls while the store is unavailable: `"fail_open"` or `"fail_closed"`; `"fail_open"`
