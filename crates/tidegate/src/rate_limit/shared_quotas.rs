@@ -318,13 +318,11 @@ impl SharedQuotas {
         if amounts.iter().all(|amount| *amount == 0) {
             return;
         }
-        if grant.is_granted {
-            let lease = Lease::new(amounts, grant.wait, self.lease, sent, now);
-            // What refills until a later reply is not held back.
-            match now.saturating_duration_since(sent) > self.lease.max(self.settings.timeout) {
-                true => self.give_back(lease),
-                false => self.leases.push(lease),
-            }
+        // What refills until a later reply is not held back, and part of such a lease has refilled: it is
+        // neither used nor returned.
+        let is_late = now.saturating_duration_since(sent) > self.lease.max(self.settings.timeout);
+        if grant.is_granted && !is_late {
+            self.leases.push(Lease::new(amounts, grant.wait, self.lease, sent, now));
         }
         self.demand.on_reply(grant.is_granted, grant.wait, now);
     }
