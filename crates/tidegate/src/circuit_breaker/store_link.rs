@@ -53,6 +53,9 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// in flight sends several renewals in that time.
 const MIN_GRACE: Duration = Duration::from_secs(5);
 
+/// How long a store keeps a circuit after its cooldown or the latest turn.
+const KEPT_FOR: Duration = Duration::from_secs(3600);
+
 /// The time between a refusal of the turn and the next request for it.
 const TURN_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -225,9 +228,11 @@ impl Handle {
         self.settings().probe_lease.saturating_add(TURN_VALIDITY)
     }
 
-    /// The time for which no turn is granted by a store that has lost the circuit.
+    /// The time for which no turn is granted by a store that has lost the circuit. One that has dropped it in
+    /// the course of time had none to renew.
     fn grace(&self) -> Duration {
-        self.settings().cooldown.max(MIN_GRACE)
+        let idle = self.with_circuit(|circuit| circuit.cooldown_over_for(clock::now()));
+        if idle < KEPT_FOR { self.settings().cooldown.max(MIN_GRACE) } else { MIN_GRACE }
     }
 
     /// Ends the turn if no probe is in flight. The turn is not requested again before the store has replied:

@@ -107,6 +107,14 @@ impl Circuit {
         }
     }
 
+    /// How long ago the cooldown of an open circuit ended.
+    pub(in crate::circuit_breaker) fn cooldown_over_for(&self, now: Instant) -> Duration {
+        match self.phase {
+            Phase::Open { until, .. } => now.saturating_duration_since(until),
+            Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => Duration::ZERO,
+        }
+    }
+
     /// Another process has opened the circuit for `wait`. The later of two times holds.
     pub(in crate::circuit_breaker) fn open_elsewhere(
         &mut self,

@@ -352,3 +352,23 @@ async fn a_process_that_reads_the_state_after_the_cooldown_probes_in_its_turn() 
     }
     assert!(probe.await.unwrap());
 }
+
+/// Regression: a circuit that no process had called for so long that the store had dropped it was open for
+/// another cooldown.
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_was_idle_for_long_is_probed_soon() {
+    for (idle, grace) in [(600 * SECOND, 60 * SECOND), (7_200 * SECOND, 5 * SECOND)] {
+        let server = Server::new();
+        let (layers, provider) = (three(&server, 60 * SECOND).await, Provider::default());
+        half_open(&layers, 60 * SECOND).await;
+        sleep(idle).await;
+        server.restart();
+        sleep(10 * MILLI).await;
+        let start = clock::now();
+        while !provider.call(&layers[0], MILLI).await {
+            assert!(clock::now() < start + 2 * grace, "{idle:?}");
+            sleep(100 * MILLI).await;
+        }
+        assert!(clock::now() >= start + grace, "{idle:?}");
+    }
+}
