@@ -80,9 +80,10 @@ impl Caller {
         timeout(ANSWER_TIME, async {
             let response = self.send(question).await?;
             let answer = response.into_body().collect().await?.to_bytes();
-            match question.is_answered_by(&answer) {
-                true => Ok(()),
-                false => Err("the answer is not the one that was sent".into()),
+            if question.is_answered_by(&answer) {
+                Ok(())
+            } else {
+                Err("the answer is not the one that was sent".into())
             }
         })
         .await?

@@ -45,9 +45,10 @@ impl Proxy {
         for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING] {
             head.headers.remove(name);
         }
-        let body = match self.collects {
-            true => reqwest::Body::from(to_bytes(body, BODY_LIMIT).await?),
-            false => reqwest::Body::wrap_stream(body.into_data_stream()),
+        let body = if self.collects {
+            reqwest::Body::from(to_bytes(body, BODY_LIMIT).await?)
+        } else {
+            reqwest::Body::wrap_stream(body.into_data_stream())
         };
         let response = self.client.request(head.method, url).headers(head.headers).body(body).send().await?;
         let response: http::Response<reqwest::Body> = response.into();

@@ -50,10 +50,9 @@ fn read(file: &Path) -> Result<Scenario, String> {
 
 /// A text without control characters: a file may have any name.
 fn printable(text: &str) -> String {
-    let escaped = text.chars().map(|part| match part.is_control() {
-        true => part.escape_default().to_string(),
-        false => part.to_string(),
-    });
+    let escaped = text
+        .chars()
+        .map(|part| if part.is_control() { part.escape_default().to_string() } else { part.to_string() });
     escaped.collect()
 }
 

@@ -601,18 +601,15 @@ mod tests {
             is_reversed: bool,
         ) {
             let (own, other) = (format!("\"{name}\""), format!("\"{name}x\""));
-            let (limits, own, other) = match is_named {
-                true => (
+            let (limits, own, other) = if is_named { (
                     vec![format!("{own};r={remaining};t={reset}")],
                     format!("{own};q={limit};w={period}"),
                     format!("{other};q=1;w=1"),
-                ),
-                false => (
+                ) } else { (
                     vec![format!("limit={limit}"), format!("remaining={remaining}"), format!("reset={reset}")],
                     format!("{limit};w={period};comment={own}"),
                     format!("{};w=1;comment={other}", limit ^ 1),
-                ),
-            };
+                ) };
             let (mut limits, mut policies) = (limits, [own, other]);
             if is_reversed {
                 limits.reverse();

@@ -6,8 +6,9 @@ pub(crate) const COUNT_TOKENS: &str = "/v1/messages/count_tokens";
 
 /// The dialect of a caller, whatever it requests.
 pub(crate) fn dialect_of_caller(path: &str, headers: &HeaderMap) -> ApiDialect {
-    match path.starts_with(Endpoint::Messages.path()) || headers.contains_key("anthropic-version") {
-        true => ApiDialect::Anthropic,
-        false => ApiDialect::OpenAi,
+    if path.starts_with(Endpoint::Messages.path()) || headers.contains_key("anthropic-version") {
+        ApiDialect::Anthropic
+    } else {
+        ApiDialect::OpenAi
     }
 }

@@ -269,9 +269,10 @@ async fn healthz(
 }
 
 async fn readyz(State(state): SharedState) -> (StatusCode, Json<Value>) {
-    match state.is_draining.load(Ordering::Relaxed) {
-        false => (StatusCode::OK, Json(json!({"status": "ready"}))),
-        true => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "draining"}))),
+    if state.is_draining.load(Ordering::Relaxed) {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "draining"})))
+    } else {
+        (StatusCode::OK, Json(json!({"status": "ready"})))
     }
 }
 

@@ -33,9 +33,10 @@ where
         let level = *event.metadata().level();
         let mut line = String::with_capacity(USUAL_LENGTH);
         write!(line, "{}", humantime::format_rfc3339_micros(SystemTime::now()))?;
-        match writer.has_ansi_escapes() {
-            true => write!(line, " \x1b[{}m{:>5}\x1b[0m", colour(level), level.as_str())?,
-            false => write!(line, " {:>5}", level.as_str())?,
+        if writer.has_ansi_escapes() {
+            write!(line, " \x1b[{}m{:>5}\x1b[0m", colour(level), level.as_str())?
+        } else {
+            write!(line, " {:>5}", level.as_str())?
         }
         event.record(&mut FieldWriter(&mut line));
         line.push('\n');
@@ -79,9 +80,12 @@ impl Write for OneLine<'_> {
             self.0.push_str(text);
             return Ok(());
         }
-        text.chars().try_for_each(|char| match char.is_control() {
-            true => write!(self.0, "{}", char.escape_default()),
-            false => self.0.write_char(char),
+        text.chars().try_for_each(|char| {
+            if char.is_control() {
+                write!(self.0, "{}", char.escape_default())
+            } else {
+                self.0.write_char(char)
+            }
         })
     }
 }

@@ -131,9 +131,10 @@ async fn cached_tokens_are_counted_in_every_dialect() {
         let stream = Reply::raw(stream).header("content-type", "text/event-stream");
         let provider = if is_anthropic { Provider::anthropic() } else { Provider::openai() };
         let server = provider.then(whole).then(stream).start().await.unwrap();
-        let target = match is_anthropic {
-            true => openai("p", &server.base_url()).replace("openai", "anthropic"),
-            false => openai("p", &server.base_url()),
+        let target = if is_anthropic {
+            openai("p", &server.base_url()).replace("openai", "anthropic")
+        } else {
+            openai("p", &server.base_url())
         };
         let gateway = gateway(&(target + &route("*", &["p/m"]))).await;
         for request in [REQUEST, STREAM_REQUEST] {

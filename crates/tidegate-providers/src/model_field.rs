@@ -211,9 +211,10 @@ impl FieldName {
 /// A key that is written as `key`; `None` if it is no text, because it has half of a surrogate pair. A server
 /// that leaves the half out may read another key.
 fn unescaped(key: &[u8]) -> Option<Cow<'_, str>> {
-    match key.contains(&b'\\') {
-        true => serde_json::from_slice(&[b"\"", key, b"\""].concat()).ok().map(Cow::Owned),
-        false => std::str::from_utf8(key).ok().map(Cow::Borrowed),
+    if key.contains(&b'\\') {
+        serde_json::from_slice(&[b"\"", key, b"\""].concat()).ok().map(Cow::Owned)
+    } else {
+        std::str::from_utf8(key).ok().map(Cow::Borrowed)
     }
 }
 

@@ -33,11 +33,10 @@ impl Tiktoken {
         let is_word = |word: &str| word.len() <= MAX_WORD;
         if written.len() <= MAX_TEXT && written.split_ascii_whitespace().all(is_word) {
             // The text is a JSON string with escapes, which are decoded first.
-            let text = match written.contains('\\') {
-                true => {
-                    serde_json::from_str(&format!("\"{written}\"")).unwrap_or_else(|_| written.to_owned())
-                }
-                false => return self.0.count_ordinary(written) as u64,
+            let text = if written.contains('\\') {
+                serde_json::from_str(&format!("\"{written}\"")).unwrap_or_else(|_| written.to_owned())
+            } else {
+                return self.0.count_ordinary(written) as u64;
             };
             return self.0.count_ordinary(&text) as u64;
         }

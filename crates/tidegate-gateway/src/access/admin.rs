@@ -46,10 +46,7 @@ impl Area {
         if HEALTH.contains(&path) {
             return Self::Health;
         }
-        match APIS.iter().any(|api| path.starts_with(api)) {
-            true => Self::Api,
-            false => Self::Admin,
-        }
+        if APIS.iter().any(|api| path.starts_with(api)) { Self::Api } else { Self::Admin }
     }
 }
 
@@ -83,18 +80,16 @@ impl AdminPages {
         let passwords: Vec<Vec<u8>> = values().filter_map(password).collect();
         let keys: Vec<&[u8]> =
             values().filter_map(bearer).chain(passwords.iter().map(Vec::as_slice)).collect();
-        let problem = match keys.is_empty() {
-            true => {
-                "admin key is missing, expected `authorization: Bearer`, or `Basic` with the key as password"
-            }
-            false => "key is not the admin key",
+        let problem = if keys.is_empty() {
+            "admin key is missing, expected `authorization: Bearer`, or `Basic` with the key as password"
+        } else {
+            "key is not the admin key"
         };
-        match key.is_among(keys) {
-            true => Ok(()),
-            false => {
-                let error = GatewayError::new(ErrorCode::Authentication, problem);
-                Err(Box::new(error.header(WWW_AUTHENTICATE, BASIC)))
-            }
+        if key.is_among(keys) {
+            Ok(())
+        } else {
+            let error = GatewayError::new(ErrorCode::Authentication, problem);
+            Err(Box::new(error.header(WWW_AUTHENTICATE, BASIC)))
         }
     }
 }

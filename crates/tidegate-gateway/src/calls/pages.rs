@@ -64,12 +64,11 @@ async fn one(
 }
 
 fn check_enabled(recent: &RecentCalls) -> Result<(), Box<GatewayError>> {
-    match recent.is_enabled() {
-        true => Ok(()),
-        false => {
-            let message = "no call is kept, since calls_kept is 0";
-            Err(Box::new(GatewayError::new(ErrorCode::NotFound, message)))
-        }
+    if recent.is_enabled() {
+        Ok(())
+    } else {
+        let message = "no call is kept, since calls_kept is 0";
+        Err(Box::new(GatewayError::new(ErrorCode::NotFound, message)))
     }
 }
 

@@ -90,9 +90,10 @@ impl ChainParts {
     fn add_resort(&mut self, name: &str, endpoint: Option<Endpoint>) -> Result<(), String> {
         let resort = LastResortName::check(name, endpoint, &self.resorts)?;
         self.resorts.push(resort);
-        match self.groups.is_empty() {
-            true => Err(format!("expected a \"provider/model\" before `{name}`")),
-            false => Ok(()),
+        if self.groups.is_empty() {
+            Err(format!("expected a \"provider/model\" before `{name}`"))
+        } else {
+            Ok(())
         }
     }
 
@@ -108,9 +109,10 @@ impl ChainParts {
         }
         let target = TargetName::check(name, endpoint, known)?;
         let is_known = |group: &RouteGroup| group.members.iter().any(|member| member.target == target);
-        match self.groups.iter().any(is_known) {
-            true => Err(format!("`{}` is in the chain already", redacted(&target.name))),
-            false => Ok(target),
+        if self.groups.iter().any(is_known) {
+            Err(format!("`{}` is in the chain already", redacted(&target.name)))
+        } else {
+            Ok(target)
         }
     }
 
@@ -134,9 +136,10 @@ impl ChainParts {
                 MemberEntry::Weighted(_) => format!("{key_of_members}[{index}].target"),
             };
             let checked = self.target(target, endpoint, known).and_then(|target| {
-                match members.iter().any(|before| before.target == target) {
-                    true => Err(format!("`{}` is in the group already", redacted(&target.name))),
-                    false => Ok(target),
+                if members.iter().any(|before| before.target == target) {
+                    Err(format!("`{}` is in the group already", redacted(&target.name)))
+                } else {
+                    Ok(target)
                 }
             });
             let target = checks.keep(checked.map_err(|problem| GatewayConfigError::new(at, problem)));
@@ -178,8 +181,9 @@ impl ChainParts {
 fn check_size(targets: usize, members: usize) -> Result<(), String> {
     let found = targets.max(members);
     let of_keys = if members > targets { ", one for each key of a target" } else { "" };
-    match (1..=MAX_MEMBERS).contains(&found) {
-        true => Ok(()),
-        false => Err(format!("expected from 1 to {MAX_MEMBERS} members, found {found}{of_keys}")),
+    if (1..=MAX_MEMBERS).contains(&found) {
+        Ok(())
+    } else {
+        Err(format!("expected from 1 to {MAX_MEMBERS} members, found {found}{of_keys}"))
     }
 }

@@ -16,10 +16,11 @@ pub(super) fn check_forwarded(name: &HeaderName) -> Result<(), String> {
 }
 
 fn check(name: &HeaderName, is_allowed: bool) -> Result<(), String> {
-    match is_allowed {
-        true => Ok(()),
-        false => Err(format!(
+    if is_allowed {
+        Ok(())
+    } else {
+        Err(format!(
             "`{name}` is a credential, or belongs to the connection or the gateway, and is never forwarded"
-        )),
+        ))
     }
 }

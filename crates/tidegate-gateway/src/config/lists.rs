@@ -14,12 +14,13 @@ pub(super) fn no_duplicates(
 ) -> Result<(), GatewayConfigError> {
     let texts = list.iter().map(AsRef::as_ref);
     GatewayConfigError::all(texts.enumerate().map(|(index, text)| {
-        match list[..index].iter().any(|before| is_same(before.as_ref(), text)) {
-            true => Err(GatewayConfigError::new(
+        if list[..index].iter().any(|before| is_same(before.as_ref(), text)) {
+            Err(GatewayConfigError::new(
                 format!("{key}[{index}]"),
                 format!("`{}` is in the list already", redacted(text)),
-            )),
-            false => Ok(()),
+            ))
+        } else {
+            Ok(())
         }
     }))
 }

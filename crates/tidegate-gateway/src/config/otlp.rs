@@ -131,13 +131,12 @@ mod tests {
         let collector = |name: &str| (name == ENDPOINT).then(|| "http://localhost:4318".into());
         let unread = unread_variable(collector);
         let table = check(Some(&OtlpEntry::default()), |_| None);
-        match IS_BUILT {
-            true => assert!(unread.is_none() && table.unwrap().is_some()),
-            false => {
-                assert_eq!(unread.unwrap(), format!("{ENDPOINT}: {NOT_BUILT}"));
-                assert_eq!(table.unwrap_err().to_string(), format!("otlp: {NOT_BUILT}"));
-                assert_eq!(check(None, collector), Ok(None));
-            }
+        if IS_BUILT {
+            assert!(unread.is_none() && table.unwrap().is_some())
+        } else {
+            assert_eq!(unread.unwrap(), format!("{ENDPOINT}: {NOT_BUILT}"));
+            assert_eq!(table.unwrap_err().to_string(), format!("otlp: {NOT_BUILT}"));
+            assert_eq!(check(None, collector), Ok(None));
         }
     }
 }

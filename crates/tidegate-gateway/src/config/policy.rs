@@ -49,9 +49,12 @@ pub(super) fn check_store(
         policy.circuit_breaker.as_ref().is_some_and(|circuit| circuit.shared_window) && !has_store
     };
     let problem = "expected a table [store] beside it, found none";
-    GatewayConfigError::all(policies.iter().map(|(name, policy)| match needs_store(policy) {
-        true => Err(GatewayConfigError::new(format!("{}.circuit_breaker.shared_window", key(name)), problem)),
-        false => Ok(()),
+    GatewayConfigError::all(policies.iter().map(|(name, policy)| {
+        if needs_store(policy) {
+            Err(GatewayConfigError::new(format!("{}.circuit_breaker.shared_window", key(name)), problem))
+        } else {
+            Ok(())
+        }
     }))
 }
 

@@ -21,9 +21,10 @@ pub(super) fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, String> {
     let mut content = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
     file.take(MAX_LENGTH + 1).read_to_end(&mut content).map_err(unreadable)?;
-    match content.len() as u64 > MAX_LENGTH {
-        true => Err(format!("cannot be read: expected at most {MAX_LENGTH} bytes")),
-        false => Ok(content),
+    if content.len() as u64 > MAX_LENGTH {
+        Err(format!("cannot be read: expected at most {MAX_LENGTH} bytes"))
+    } else {
+        Ok(content)
     }
 }
 

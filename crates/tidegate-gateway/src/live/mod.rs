@@ -43,10 +43,8 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>(feed: LiveFeed) -> Router
 }
 
 async fn index(headers: HeaderMap) -> Response<Body> {
-    let mut response = match accept::prefers_html(&headers) {
-        true => assets::PAGE.response(),
-        false => PATHS.into_response(),
-    };
+    let mut response =
+        if accept::prefers_html(&headers) { assets::PAGE.response() } else { PATHS.into_response() };
     response.headers_mut().insert(VARY, ACCEPT.into());
     response
 }

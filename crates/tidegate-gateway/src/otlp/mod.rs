@@ -93,8 +93,9 @@ fn resource() -> Resource {
     let name = Key::from_static_str("service.name");
     let resource = Resource::builder().build();
     let is_default = |name: Value| name.as_str().starts_with("unknown_service");
-    match resource.get(&name).is_none_or(is_default) {
-        true => Resource::builder().with_service_name(SERVICE).build(),
-        false => resource,
+    if resource.get(&name).is_none_or(is_default) {
+        Resource::builder().with_service_name(SERVICE).build()
+    } else {
+        resource
     }
 }

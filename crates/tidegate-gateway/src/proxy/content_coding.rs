@@ -60,12 +60,13 @@ impl ContentCoding {
                 }
             }
         }
-        match codings.len() > MAX_CODINGS {
-            true => Err(Box::new(GatewayError::new(
+        if codings.len() > MAX_CODINGS {
+            Err(Box::new(GatewayError::new(
                 ErrorCode::InvalidRequest,
                 format_args!("body has more than {MAX_CODINGS} content codings"),
-            ))),
-            false => Ok(codings),
+            )))
+        } else {
+            Ok(codings)
         }
     }
 
@@ -156,9 +157,10 @@ struct TimedInput<'a> {
 
 impl BufRead for TimedInput<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        match Instant::now() > self.deadline {
-            true => Err(io::ErrorKind::TimedOut.into()),
-            false => Ok(&self.rest[..self.rest.len().min(INPUT_PIECE)]),
+        if Instant::now() > self.deadline {
+            Err(io::ErrorKind::TimedOut.into())
+        } else {
+            Ok(&self.rest[..self.rest.len().min(INPUT_PIECE)])
         }
     }
 

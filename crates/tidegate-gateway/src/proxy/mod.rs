@@ -379,13 +379,12 @@ fn forward(
                 .into_response(endpoint.dialect())
         }
         _ => {
-            let body = match is_readable_stream(&head.headers) && head.status.is_success() {
-                true => {
-                    let outcome = head.extensions.get().cloned();
-                    let body = ErrorEventBody::new(body, endpoint, meter, Arc::clone(redactor));
-                    Body::new(body.with_outcome(outcome))
-                }
-                false => Body::new(body),
+            let body = if is_readable_stream(&head.headers) && head.status.is_success() {
+                let outcome = head.extensions.get().cloned();
+                let body = ErrorEventBody::new(body, endpoint, meter, Arc::clone(redactor));
+                Body::new(body.with_outcome(outcome))
+            } else {
+                Body::new(body)
             };
             // The head is new, because version and extensions belong to the connection to the provider.
             let mut response = Response::new(body);

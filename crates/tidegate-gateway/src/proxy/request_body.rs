@@ -195,10 +195,7 @@ impl Received {
             self.all.shrink_to_fit();
             return self.all.into();
         }
-        match self.first.len() > SMALL {
-            true => self.first,
-            false => Bytes::copy_from_slice(&self.first),
-        }
+        if self.first.len() > SMALL { self.first } else { Bytes::copy_from_slice(&self.first) }
     }
 }
 

@@ -28,10 +28,7 @@ pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> ReportedLimits {
             limits.has_invalid = true;
         }
     }
-    match is_plain {
-        true => with_plain(limits.reported(), headers),
-        false => limits.reported(),
-    }
+    if is_plain { with_plain(limits.reported(), headers) } else { limits.reported() }
 }
 
 /// Adds the limits in another format, such as that of a gateway. Together has it for requests, beside its own

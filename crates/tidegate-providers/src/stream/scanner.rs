@@ -356,12 +356,10 @@ impl StreamReader {
                 let failure = in_band::failure_of_event(self.provider, name, event.data);
                 // A server that accepted the request, and then reports an error outside of the dialect, has
                 // failed whatever the error is: another one may answer the same request.
-                match event.is_error && event.name.is_empty() && !failure.code.is_fallbackable() {
-                    true => Failure {
-                        provider_code: failure.provider_code,
-                        ..Failure::new(ErrorCode::ServerError)
-                    },
-                    false => failure,
+                if event.is_error && event.name.is_empty() && !failure.code.is_fallbackable() {
+                    Failure { provider_code: failure.provider_code, ..Failure::new(ErrorCode::ServerError) }
+                } else {
+                    failure
                 }
             }
             StreamError::StopReason(reason, code) => {

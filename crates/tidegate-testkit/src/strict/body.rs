@@ -106,9 +106,10 @@ impl Drop for LiveBody {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.counters.live_bodies -= 1;
-        match self.is_finished {
-            true => state.counters.finished_bodies += 1,
-            false => state.counters.dropped_bodies += 1,
+        if self.is_finished {
+            state.counters.finished_bodies += 1
+        } else {
+            state.counters.dropped_bodies += 1
         }
     }
 }

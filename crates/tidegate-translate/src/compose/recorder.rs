@@ -49,10 +49,7 @@ struct JsonRecorder {
 impl AnswerRecorder for JsonRecorder {
     fn push(&mut self, bytes: &Bytes) {
         self.is_too_long |= self.body.len() + bytes.len() > MAX_JSON;
-        match self.is_too_long {
-            true => self.body = BytesMut::new(),
-            false => self.body.extend_from_slice(bytes),
-        }
+        if self.is_too_long { self.body = BytesMut::new() } else { self.body.extend_from_slice(bytes) }
     }
 
     fn finish(&mut self) -> Option<String> {

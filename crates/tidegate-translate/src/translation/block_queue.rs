@@ -163,10 +163,7 @@ impl BlockQueue {
     /// Writes all that does not have to wait. What waits is bounded.
     fn advance(&mut self, out: &mut BytesMut) -> Result<(), Failure> {
         self.write_blocks(false, out)?;
-        match self.waiting > self.max_waiting {
-            true => Err(too_many("bytes")),
-            false => Ok(()),
-        }
+        if self.waiting > self.max_waiting { Err(too_many("bytes")) } else { Ok(()) }
     }
 
     /// Writes the blocks up to the first that has to wait; `is_final` if no more content follows.

@@ -133,9 +133,10 @@ impl CallArguments {
                 let text: String = serde_json::from_str(&held).map_err(|_| unreadable())?;
                 let mut inner = Self::default();
                 inner.push(&text)?;
-                match text.trim_start().starts_with('"') || inner.is_cut() {
-                    true => Err(unreadable()),
-                    false => inner.finish(),
+                if text.trim_start().starts_with('"') || inner.is_cut() {
+                    Err(unreadable())
+                } else {
+                    inner.finish()
                 }
             }
             _ => Err(unreadable()),
@@ -166,10 +167,7 @@ impl CallArguments {
     pub(super) fn unless_cut_off(text: &str, stop_reason: &str) -> Result<Option<String>, Failure> {
         let mut arguments = Self::default();
         arguments.push(text)?;
-        match arguments.is_cut() && is_cut_off(stop_reason) {
-            true => Ok(None),
-            false => Self::whole(text).map(Some),
-        }
+        if arguments.is_cut() && is_cut_off(stop_reason) { Ok(None) } else { Self::whole(text).map(Some) }
     }
 }
 

@@ -28,12 +28,13 @@ impl RequestCallIds {
     /// Ids for OpenAI's dialect: at most 40 characters. Mistral requires exactly nine letters and digits.
     /// Both limits are from the error messages of the providers.
     pub(super) fn for_target(target: &str) -> Self {
-        match Provider::named(target) == Provider::Mistral {
-            true => Self::new(
+        if Provider::named(target) == Provider::Mistral {
+            Self::new(
                 |id| id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()),
                 |number| format!("{number:09}"),
-            ),
-            false => Self::new(|id| !id.is_empty() && id.len() <= 40, |number| format!("call_{number}")),
+            )
+        } else {
+            Self::new(|id| !id.is_empty() && id.len() <= 40, |number| format!("call_{number}"))
         }
     }
 

@@ -224,9 +224,10 @@ impl ReceivedCall {
             let continues_name = self.name.is_empty() || self.has_late_name && piece.index.is_some();
             let is_other_name = is_named && !is_same_name && !continues_name;
             // An empty object stands for other arguments that follow.
-            let has_ended = match self.id.is_empty() || is_other_name {
-                true => self.arguments.has_ended(),
-                false => self.arguments.are_final(),
+            let has_ended = if self.id.is_empty() || is_other_name {
+                self.arguments.has_ended()
+            } else {
+                self.arguments.are_final()
             };
             // Some hosts repeat the name in each piece.
             return has_ended && (is_other_name || !is_blank && (is_named || self.is_named_again));
@@ -249,9 +250,10 @@ impl ReceivedCall {
             self.has_late_name |= has_begun;
             self.name += &piece.name;
         }
-        match self.id.len() > MAX_NAME || self.name.len() > MAX_NAME {
-            true => Err(too_many("tool_calls")),
-            false => Ok(()),
+        if self.id.len() > MAX_NAME || self.name.len() > MAX_NAME {
+            Err(too_many("tool_calls"))
+        } else {
+            Ok(())
         }
     }
 

@@ -219,10 +219,7 @@ impl EncodeEvents for ChatEvents {
             _ if is_token => self.write_block_delta(&data, out)?,
             _ => false,
         };
-        match is_token && !is_encoded {
-            true => Err(unreadable()),
-            false => Ok(()),
-        }
+        if is_token && !is_encoded { Err(unreadable()) } else { Ok(()) }
     }
 
     fn finish(&mut self, out: &mut BytesMut) -> Result<(), Failure> {

@@ -19,9 +19,10 @@ pub(super) enum Content<P> {
 impl<'de, P: DeserializeOwned> Deserialize<'de> for Content<P> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = RawJson::deserialize(deserializer)?;
-        let content = match raw.get().starts_with('"') {
-            true => serde_json::from_str(raw.get()).map(Self::Text),
-            false => serde_json::from_str(raw.get()).map(Self::Parts),
+        let content = if raw.get().starts_with('"') {
+            serde_json::from_str(raw.get()).map(Self::Text)
+        } else {
+            serde_json::from_str(raw.get()).map(Self::Parts)
         };
         content.map_err(D::Error::custom)
     }

@@ -67,9 +67,10 @@ impl MessagesEvents {
     }
 
     fn push_thinking(&mut self, text: &str, out: &mut BytesMut) -> Result<(), Failure> {
-        match self.omits_reasoning {
-            true => self.ping(out),
-            false => self.blocks.push_text(BlockKind::Thinking, text, out)?,
+        if self.omits_reasoning {
+            self.ping(out)
+        } else {
+            self.blocks.push_text(BlockKind::Thinking, text, out)?
         }
         Ok(())
     }
@@ -199,9 +200,6 @@ impl EncodeEvents for MessagesEvents {
     }
 
     fn end_of_stream(&mut self, out: &mut BytesMut) -> Result<(), Failure> {
-        match self.reason.is_some() && !self.sends_done_marker {
-            true => self.finish(out),
-            false => Ok(()),
-        }
+        if self.reason.is_some() && !self.sends_done_marker { self.finish(out) } else { Ok(()) }
     }
 }

@@ -129,10 +129,7 @@ impl OpenCalls {
     /// Counts the bytes that are held, which are bounded.
     fn hold(&mut self, before: usize, after: usize) -> Result<(), Failure> {
         self.held = self.held + after - before;
-        match self.held > self.max_held {
-            true => Err(too_many("bytes")),
-            false => Ok(()),
-        }
+        if self.held > self.max_held { Err(too_many("bytes")) } else { Ok(()) }
     }
 }
 

@@ -34,9 +34,10 @@ fn mark_split_surrogates(json: &str) -> Cow<'_, str> {
     replace_with(json, |surrogate, is_at_edge| {
         // Text that contains the mark itself must pass unchanged.
         let find = || json.contains(MARK) || json.to_ascii_lowercase().contains("\\udbff\\udfff");
-        match is_at_edge && !*has_marks.get_or_insert_with(find) {
-            true => Cow::Owned(mark(surrogate)),
-            false => Cow::Borrowed(REPLACEMENT),
+        if is_at_edge && !*has_marks.get_or_insert_with(find) {
+            Cow::Owned(mark(surrogate))
+        } else {
+            Cow::Borrowed(REPLACEMENT)
         }
     })
 }

@@ -35,15 +35,14 @@ impl ToolNames {
             return Err(Untranslatable::new("tools[].name", "is empty"));
         }
         let is_accepted = name.len() <= self.max_len && name.chars().all(is_valid);
-        let assigned = match is_accepted {
-            true => name.clone(),
-            false => {
-                let clean = name.chars().map(|c| if is_valid(c) { c } else { '_' });
-                let mut short: String = clean.take(self.max_len - DIGEST_LEN).collect();
-                // Writing to memory does not fail.
-                let _ = write!(short, "_{:016x}", digest(&name));
-                short
-            }
+        let assigned = if is_accepted {
+            name.clone()
+        } else {
+            let clean = name.chars().map(|c| if is_valid(c) { c } else { '_' });
+            let mut short: String = clean.take(self.max_len - DIGEST_LEN).collect();
+            // Writing to memory does not fail.
+            let _ = write!(short, "_{:016x}", digest(&name));
+            short
         };
         match self.replaced.get(&assigned) {
             Some(other) if *other != name => {

@@ -60,9 +60,10 @@ impl Call {
         let (first, rest) = self.name.split_at(self.name_cut.index(self.name.len()));
         let names = [first, rest].map(|name| (json!(name), Value::Null));
         let arguments = self.arguments().into_iter().map(|arguments| (Value::Null, arguments));
-        let pieces: Vec<_> = match self.is_named_late {
-            true => arguments.chain(names).collect(),
-            false => names.into_iter().chain(arguments).collect(),
+        let pieces: Vec<_> = if self.is_named_late {
+            arguments.chain(names).collect()
+        } else {
+            names.into_iter().chain(arguments).collect()
         };
         let id = format!("call_{number}_abcdefghijklmnopqrstuvwxyz");
         let index = match identity {

@@ -40,9 +40,10 @@ fn translate(translator: &dyn Translator, body: &Value) -> Result<Translation, U
     let translation = translator.request(&mut head, body.to_string().as_bytes())?;
     let sent: Value = serde_json::from_slice(&translation.body).unwrap();
     // The header contains the dialect of the target.
-    let checked = match head.headers.contains_key("anthropic-version") {
-        true => validator::messages(&sent),
-        false => validator::chat(&sent),
+    let checked = if head.headers.contains_key("anthropic-version") {
+        validator::messages(&sent)
+    } else {
+        validator::chat(&sent)
     };
     assert_eq!(checked, Ok(()), "{body}");
     Ok(translation)

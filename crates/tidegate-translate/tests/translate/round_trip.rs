@@ -10,9 +10,10 @@ use super::UNKNOWN_TARGET;
 fn translated(translator: &dyn Translator, body: &[u8]) -> Vec<u8> {
     let mut head = http::Request::new(()).into_parts().0;
     let sent = translator.request(&mut head, body).unwrap().body.to_vec();
-    let checked = match head.headers.contains_key("anthropic-version") {
-        true => super::validator::messages(&read(&sent)),
-        false => super::validator::chat(&read(&sent)),
+    let checked = if head.headers.contains_key("anthropic-version") {
+        super::validator::messages(&read(&sent))
+    } else {
+        super::validator::chat(&read(&sent))
     };
     assert_eq!(checked, Ok(()));
     sent

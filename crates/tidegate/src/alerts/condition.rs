@@ -61,10 +61,8 @@ impl Condition {
             return None;
         }
         let held = now.saturating_duration_since(*self.differs_since.get_or_insert(now));
-        let (state, needed) = match holds {
-            true => (AlertState::Raised, raise_after),
-            false => (AlertState::Cleared, clear_after),
-        };
+        let (state, needed) =
+            if holds { (AlertState::Raised, raise_after) } else { (AlertState::Cleared, clear_after) };
         if held < needed {
             return None;
         }

@@ -142,9 +142,10 @@ impl Monitor {
         let (raise_after, clear_after) = (self.settings.raise_after(key.0), self.settings.clear_after);
         let mut condition = self.conditions.get(&key).copied().unwrap_or_default();
         let change = condition.observe(observation.holds, raise_after, clear_after, now);
-        match condition.is_pristine() {
-            true => _ = self.conditions.remove(&key),
-            false => _ = self.conditions.insert(key.clone(), condition),
+        if condition.is_pristine() {
+            _ = self.conditions.remove(&key)
+        } else {
+            _ = self.conditions.insert(key.clone(), condition)
         }
         change.map(|(state, held)| {
             let end = (state == AlertState::Cleared).then_some(observation.end);

@@ -60,9 +60,10 @@ impl ByThread<Handle> {
 impl Handle {
     #[inline]
     fn acquire<B: Body>(self, request: &Request<B>, arrival: Arrival) -> Admission<Permit, PendingPermit> {
-        match self.0.semaphore.try_acquire() {
-            true => Admission::Admitted(Permit::start(self, request.body())),
-            false => self.enqueue(request, arrival),
+        if self.0.semaphore.try_acquire() {
+            Admission::Admitted(Permit::start(self, request.body()))
+        } else {
+            self.enqueue(request, arrival)
         }
     }
 

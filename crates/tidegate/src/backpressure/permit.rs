@@ -38,9 +38,10 @@ impl Permit {
     /// with this request body. A fixed limit reads neither the clock nor the body.
     #[inline]
     pub(super) fn start(limit: Handle, body: &impl Body) -> Self {
-        match limit.0.is_adaptive() {
-            true => Self::start_queued(limit, body),
-            false => Self { limit: Some(limit), call: None },
+        if limit.0.is_adaptive() {
+            Self::start_queued(limit, body)
+        } else {
+            Self { limit: Some(limit), call: None }
         }
     }
 

@@ -40,9 +40,10 @@ impl OpenBudget {
             ("open_budget.per_success", per_success, per_success >= 0.0, "a number from 0 to 1000"),
         ];
         ConfigError::all(checks.map(|(key, number, is_enough, expected)| {
-            match is_enough && number <= Self::MAX {
-                true => Ok(()),
-                false => Err(ConfigError::expected(key, expected, number)),
+            if is_enough && number <= Self::MAX {
+                Ok(())
+            } else {
+                Err(ConfigError::expected(key, expected, number))
             }
         }))
     }

@@ -189,18 +189,16 @@ impl LastActivity {
 
     /// The timer that runs out first, and its instant.
     fn first_to_end(&self, limits: &StreamClocks) -> (Instant, Elapsed) {
-        let token = match self.has_started {
-            false => (self.token, Clock::FirstToken, limits.first_token),
-            true => (self.token, Clock::TokenGap, limits.token_gap),
+        let token = if self.has_started {
+            (self.token, Clock::TokenGap, limits.token_gap)
+        } else {
+            (self.token, Clock::FirstToken, limits.first_token)
         };
         let frame = (self.event, Clock::FrameGap, limits.frame_gap);
         let byte = (self.byte, Clock::ByteGap, limits.byte_gap);
         let end = |(since, clock, limit)| (clock::after(limit, since), Elapsed::new(clock, limit));
         let first =
             |one: (Instant, Elapsed), other: (Instant, Elapsed)| if other.0 < one.0 { other } else { one };
-        match self.has_head {
-            false => end(token),
-            true => first(first(end(token), end(frame)), end(byte)),
-        }
+        if self.has_head { first(first(end(token), end(frame)), end(byte)) } else { end(token) }
     }
 }

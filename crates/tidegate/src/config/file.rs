@@ -169,9 +169,8 @@ impl PartReader {
     /// The settings with a known name. `known` are their own names.
     fn known(&mut self, part: &str, mut settings: Settings, known: &'static [&'static str]) -> Settings {
         settings.retain(|name, _| {
-            let setting = setting_named(part, name).and_then(|setting| match known.contains(&setting) {
-                true => Ok(()),
-                false => Err(unknown_setting(part, name, known)),
+            let setting = setting_named(part, name).and_then(|setting| {
+                if known.contains(&setting) { Ok(()) } else { Err(unknown_setting(part, name, known)) }
             });
             self.checks.keep(setting.map_err(|error| error.within(part))).is_some()
         });

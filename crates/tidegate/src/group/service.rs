@@ -140,10 +140,7 @@ where
     /// That of the only member. A group of several is always ready: the request decides which member has to
     /// be.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        match self.is_single {
-            true => self.first.poll_ready(cx).map_err(Error::new),
-            false => Poll::Ready(Ok(())),
-        }
+        if self.is_single { self.first.poll_ready(cx).map_err(Error::new) } else { Poll::Ready(Ok(())) }
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {

@@ -149,9 +149,10 @@ fn body_of(request: &Request<Payload>) -> &[u8] {
 }
 
 fn kind_of(request: &Request<Payload>) -> AnswerKind {
-    match expects_stream(request.uri(), request.headers(), body_of(request)) {
-        true => AnswerKind::Stream,
-        false => AnswerKind::Document,
+    if expects_stream(request.uri(), request.headers(), body_of(request)) {
+        AnswerKind::Stream
+    } else {
+        AnswerKind::Document
     }
 }
 

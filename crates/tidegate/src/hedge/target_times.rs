@@ -73,9 +73,10 @@ mod tests {
         let mut percentile = Duration::MAX;
         for call in 0..20_000 {
             let time = SECOND.mul_f64(random.f64());
-            match time > percentile {
-                true => times.record_cut_off(AnswerKind::Stream, percentile, 95.0),
-                false => times.record(AnswerKind::Stream, time),
+            if time > percentile {
+                times.record_cut_off(AnswerKind::Stream, percentile, 95.0)
+            } else {
+                times.record(AnswerKind::Stream, time)
             }
             times.record_cut_off(AnswerKind::Stream, SECOND / 10, 95.0);
             if call > 200 {

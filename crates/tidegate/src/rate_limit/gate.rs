@@ -87,15 +87,16 @@ impl Handle {
     #[inline]
     pub(super) fn reserve(&self, cost: CallCost, extensions: &Extensions, now: Instant) -> RateDecision {
         // A call that costs tokens needs room in several quotas, and is not admitted on credit.
-        let queue = match cost == CallCost::ONE_CALL {
-            true => match self.0.queue.admit_on_credit(now) {
+        let queue = if cost == CallCost::ONE_CALL {
+            match self.0.queue.admit_on_credit(now) {
                 Ok(number) => {
                     let total_spent = CallCost { calls: number, ..CallCost::default() };
                     return Admission::Admitted(Reserved { cost, at: now, total_spent });
                 }
                 Err(queue) => queue,
-            },
-            false => self.lock(),
+            }
+        } else {
+            self.lock()
         };
         self.reserve_in(queue, cost, extensions, Arrival::First, now)
     }

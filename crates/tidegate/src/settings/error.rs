@@ -43,10 +43,7 @@ impl ConfigError {
             if self.mistakes.contains(&mistake) {
                 continue;
             }
-            match self.mistakes.len() < MAX_MISTAKES {
-                true => self.mistakes.push(mistake),
-                false => self.omitted += 1,
-            }
+            if self.mistakes.len() < MAX_MISTAKES { self.mistakes.push(mistake) } else { self.omitted += 1 }
         }
         self.and_more(other.omitted)
     }

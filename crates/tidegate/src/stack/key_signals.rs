@@ -264,9 +264,10 @@ type Quota<T> = (Option<T>, Option<T>);
 fn scarcest<T: Copy + Into<u128>>(one: Quota<T>, other: Quota<T>) -> Quota<T> {
     match (one.0.zip(one.1), other.0.zip(other.1)) {
         (Some((left, capacity)), Some((other_left, other_capacity))) => {
-            match other_left.into() * capacity.into() < left.into() * other_capacity.into() {
-                true => other,
-                false => one,
+            if other_left.into() * capacity.into() < left.into() * other_capacity.into() {
+                other
+            } else {
+                one
             }
         }
         (None, Some(_)) => other,

@@ -94,12 +94,11 @@ impl<S> Resilience<S> {
         match buffered(body) {
             Ok(body) => {
                 let retry = self.stack.get_mut();
-                match retry.is_idle(&head.extensions) {
-                    true => {
-                        let attempt = retry.get_mut().call(Request::from_parts(head, body));
-                        ResponseFuture::of_attempt(attempt, metrics)
-                    }
-                    false => ResponseFuture::of_retry(retry.call_buffered(head, body), metrics),
+                if retry.is_idle(&head.extensions) {
+                    let attempt = retry.get_mut().call(Request::from_parts(head, body));
+                    ResponseFuture::of_attempt(attempt, metrics)
+                } else {
+                    ResponseFuture::of_retry(retry.call_buffered(head, body), metrics)
                 }
             }
             Err(body) => {
@@ -132,9 +131,6 @@ where
     // passed on.
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.call_limits.is_unlimited() {
-            true => self.call_layers(request),
-            false => self.call_limited(request),
-        }
+        if self.call_limits.is_unlimited() { self.call_layers(request) } else { self.call_limited(request) }
     }
 }

@@ -273,9 +273,10 @@ async fn the_name_selects_the_classification_rules() {
         let (inner, provider) = strict();
         provider.otherwise(Answer::status(429).body(body));
         let builder = ResilienceBuilder::new("openai/gpt-4o").retry(RetryLayer::exponential());
-        let mut service = match status_only {
-            true => builder.classify(StatusClassifier).service(inner),
-            false => builder.service(inner),
+        let mut service = if status_only {
+            builder.classify(StatusClassifier).service(inner)
+        } else {
+            builder.service(inner)
         };
         let response = call(&mut service).await.unwrap();
         assert_eq!(provider.calls(), calls);

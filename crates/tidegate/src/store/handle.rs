@@ -87,9 +87,8 @@ fn encoded(text: &str) -> Cow<'_, str> {
     if !text.contains(RESERVED) {
         return text.into();
     }
-    let encode = |char: char| match RESERVED.contains(&char) {
-        true => format!("%{:02X}", u32::from(char)),
-        false => char.to_string(),
+    let encode = |char: char| {
+        if RESERVED.contains(&char) { format!("%{:02X}", u32::from(char)) } else { char.to_string() }
     };
     text.chars().map(encode).collect()
 }

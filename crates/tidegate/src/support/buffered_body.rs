@@ -211,9 +211,10 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
             Ok(data) if data.is_empty() => {}
             Ok(data) => {
                 self.buffered_len += data.len();
-                match self.buffered_len == data.len() && self.frames.is_empty() {
-                    true => self.first = data,
-                    false => self.frames.push_back(Frame::data(data)),
+                if self.buffered_len == data.len() && self.frames.is_empty() {
+                    self.first = data
+                } else {
+                    self.frames.push_back(Frame::data(data))
                 }
             }
             Err(other) => self.frames.push_back(other),

@@ -23,10 +23,8 @@ pub(super) struct BufferedResponse<B: Body> {
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedResponse<B> {
     pub(super) fn new(head: Parts, body: B, translator: Box<dyn ResponseTranslator>, limit: usize) -> Self {
         // The relevant part of a failed response is at its beginning.
-        let body = match head.status.is_success() {
-            true => BufferedBody::up_to(body, limit),
-            false => BufferedBody::new(body),
-        };
+        let body =
+            if head.status.is_success() { BufferedBody::up_to(body, limit) } else { BufferedBody::new(body) };
         Self { head, body, translator, limit }
     }
 

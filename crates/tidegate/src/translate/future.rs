@@ -117,9 +117,10 @@ where
                     let record = |rejection, extensions: &_| settings.record_rejection(rejection, extensions);
                     let request = ready!(request.poll(cx, record))?;
                     let mut inner = inner.take().expect("polled after completion");
-                    let next = match settings.is_slow(&request) {
-                        true => State::translating(inner, request, settings.clone()),
-                        false => State::calling(&mut inner, request, settings),
+                    let next = if settings.is_slow(&request) {
+                        State::translating(inner, request, settings.clone())
+                    } else {
+                        State::calling(&mut inner, request, settings)
                     };
                     this.state.set(next);
                 }

@@ -39,9 +39,10 @@ impl Translator for UppercaseTranslator {
 
 impl ResponseTranslator for LowercaseTranslator {
     fn head(&mut self, head: &mut response::Parts, _: SystemTime) -> Result<BodyMode, Failure> {
-        match head.headers.contains_key("content-encoding") {
-            true => Err(Failure::new(ErrorCode::ServerError)),
-            false => Ok(self.0),
+        if head.headers.contains_key("content-encoding") {
+            Err(Failure::new(ErrorCode::ServerError))
+        } else {
+            Ok(self.0)
         }
     }
 
@@ -51,10 +52,7 @@ impl ResponseTranslator for LowercaseTranslator {
 
     fn events(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<(), Failure> {
         out.extend_from_slice(&bytes.to_ascii_lowercase());
-        match bytes.ends_with(b"!") {
-            true => Err(Failure::new(ErrorCode::ServerError)),
-            false => Ok(()),
-        }
+        if bytes.ends_with(b"!") { Err(Failure::new(ErrorCode::ServerError)) } else { Ok(()) }
     }
 
     fn end(&mut self, out: &mut BytesMut) {
@@ -304,9 +302,10 @@ async fn a_large_request_is_translated_on_another_thread_and_one_above_the_cap_i
     for (length, is_here) in [(1, true), (1024 * 1024, false)] {
         for is_buffered in [true, false] {
             let bytes = Bytes::from(vec![b'x'; length]);
-            let response = match is_buffered {
-                true => service.clone().oneshot(Request::new(Payload::from(bytes))).await,
-                false => service.clone().oneshot(Request::new(Payload::streamed(Full::new(bytes)))).await,
+            let response = if is_buffered {
+                service.clone().oneshot(Request::new(Payload::from(bytes))).await
+            } else {
+                service.clone().oneshot(Request::new(Payload::streamed(Full::new(bytes)))).await
             };
             let body = response.unwrap().into_body().collect().await.unwrap().to_bytes();
             assert_eq!(body, "(x)", "{length}");

@@ -264,12 +264,11 @@ async fn cached_tokens(target: &str, second: &str) {
     for (target, stream, input, written) in [(target, false, 90, 0_u32), (second, true, 90, 20)] {
         let (one, provider) = stack(target, |stack| stack);
         let (other, _) = stack(&format!("{target}-other"), |stack| stack);
-        provider.otherwise(match stream {
-            false => Answer::status(200).header("content-type", "application/json").body(CHAT),
-            true => {
-                let events = EVENTS.iter().map(|event| format!("data: {event}\n\n")).collect::<String>();
-                Answer::status(200).header("content-type", "text/event-stream").body(events)
-            }
+        provider.otherwise(if stream {
+            let events = EVENTS.iter().map(|event| format!("data: {event}\n\n")).collect::<String>();
+            Answer::status(200).header("content-type", "text/event-stream").body(events)
+        } else {
+            Answer::status(200).header("content-type", "application/json").body(CHAT)
         });
         let group = Group::new(target, [Member::from(one).weight(1000.0), Member::from(other).weight(0.001)]);
         let group = group.unwrap().affinity(Affinity::tenant());

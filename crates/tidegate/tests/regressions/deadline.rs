@@ -63,9 +63,10 @@ async fn buffering_a_request_body_is_bounded_by_the_deadline() {
     for is_chain in [false, true] {
         let ((first, primary), (second, _other)) = (strict(), strict());
         let builder = ResilienceBuilder::new("").total_timeout(10 * SECOND);
-        let service = match is_chain {
-            true => builder.fallback(FallbackLayer::new().then("other", second)).service(first),
-            false => builder.retry(RetryLayer::exponential()).service(first),
+        let service = if is_chain {
+            builder.fallback(FallbackLayer::new().then("other", second)).service(first)
+        } else {
+            builder.retry(RetryLayer::exponential()).service(first)
         };
         let (result, took) = in_time(service.oneshot(request().map(|_| StalledUpload))).await;
         assert_eq!((rejection(result).gate(), took), (Gate::Deadline, 10 * SECOND), "chain: {is_chain}");

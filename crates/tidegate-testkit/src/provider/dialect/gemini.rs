@@ -20,9 +20,10 @@ impl TestDialect for Gemini {
     }
 
     fn chat_path(&self, model: &str, is_stream: bool) -> String {
-        match is_stream {
-            true => format!("{BASE}/models/{model}:streamGenerateContent?alt=sse"),
-            false => format!("{BASE}/models/{model}:generateContent"),
+        if is_stream {
+            format!("{BASE}/models/{model}:streamGenerateContent?alt=sse")
+        } else {
+            format!("{BASE}/models/{model}:generateContent")
         }
     }
 

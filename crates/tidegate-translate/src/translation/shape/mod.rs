@@ -75,10 +75,7 @@ impl ShapeSeed<'_> {
     fn reject<E: serde::de::Error>(&mut self, name: &str) -> E {
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$');
         // A name that is none may be a part of the prompt.
-        let name = match name.len() <= MAX_NAME && name.chars().all(is_name) {
-            true => name,
-            false => "?",
-        };
+        let name = if name.len() <= MAX_NAME && name.chars().all(is_name) { name } else { "?" };
         let unknown = Untranslatable::unknown(format!("{}{name}", self.shape.path));
         // With this code, Anthropic's clients send the whole conversation instead.
         *self.unknown = Some(match unknown.field() {

@@ -65,9 +65,10 @@ pub(super) fn conversation(
         }
     }
     end_turn(&mut messages, &mut user_messages, target)?;
-    match messages.len() > before {
-        true => Ok(messages),
-        false => Err(Untranslatable::new("messages", "ends with nothing to answer")),
+    if messages.len() > before {
+        Ok(messages)
+    } else {
+        Err(Untranslatable::new("messages", "ends with nothing to answer"))
     }
 }
 
@@ -182,10 +183,7 @@ fn url(source: MediaSource) -> Option<String> {
 /// Rejects a title of a block that has none in its dialect, since it would be lost.
 fn reject_title(block: &ContentBlock) -> Result<(), Untranslatable> {
     let is_of_none = matches!(&*block.kind, "text" | "image" | "tool_use" | "tool_result" | "thinking");
-    match block.title.is_some() && is_of_none {
-        true => Err(unsupported("messages[].content[].title")),
-        false => Ok(()),
-    }
+    if block.title.is_some() && is_of_none { Err(unsupported("messages[].content[].title")) } else { Ok(()) }
 }
 
 fn document(block: ContentBlock) -> Result<ContentPart, Untranslatable> {

@@ -43,9 +43,10 @@ pub(super) fn conversation(
             _ => return Err(unsupported("messages[].role")),
         }
     }
-    match turns.ends_with_assistant() && !trailing.is_empty() {
-        true => turns.push_user(trailing),
-        false => system.append(&mut trailing),
+    if turns.ends_with_assistant() && !trailing.is_empty() {
+        turns.push_user(trailing)
+    } else {
+        system.append(&mut trailing)
     }
     Ok((system, turns.finish()?))
 }

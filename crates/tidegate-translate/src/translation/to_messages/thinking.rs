@@ -61,9 +61,10 @@ impl ThinkingRequest {
                     Some(_) => (limit, limit / 2),
                 };
                 let budget = budget.min(room).min(limit.saturating_sub(1));
-                match budget < MIN_BUDGET {
-                    true => (limit, None, None),
-                    false => (limit, config("enabled", Some(budget)), None),
+                if budget < MIN_BUDGET {
+                    (limit, None, None)
+                } else {
+                    (limit, config("enabled", Some(budget)), None)
                 }
             }
         }

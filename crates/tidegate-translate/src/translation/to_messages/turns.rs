@@ -100,9 +100,10 @@ impl Turns {
     pub(super) fn finish(mut self) -> Result<Vec<AnthropicMessage>, Untranslatable> {
         self.check_no_open_calls()?;
         self.switch_to("");
-        match self.ends_with_blank_user || self.done.is_empty() {
-            true => Err(Untranslatable::new("messages", "ends with nothing to answer")),
-            false => Ok(self.done),
+        if self.ends_with_blank_user || self.done.is_empty() {
+            Err(Untranslatable::new("messages", "ends with nothing to answer"))
+        } else {
+            Ok(self.done)
         }
     }
 
@@ -122,11 +123,10 @@ impl Turns {
     }
 
     fn check_no_open_calls(&self) -> Result<(), Untranslatable> {
-        match self.open_calls.is_empty() {
-            true => Ok(()),
-            false => {
-                Err(Untranslatable::new("messages[].tool_calls", "has a call that is not answered next"))
-            }
+        if self.open_calls.is_empty() {
+            Ok(())
+        } else {
+            Err(Untranslatable::new("messages[].tool_calls", "has a call that is not answered next"))
         }
     }
 }

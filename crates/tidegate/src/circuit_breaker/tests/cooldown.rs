@@ -155,10 +155,7 @@ proptest! {
         let (mut now, mut end, mut has_opened) = (start, start, false);
         for ((seconds, wait, is_quota), admission) in failures.into_iter().zip(admissions) {
             let wait = wait.map(Duration::from_secs);
-            let result = match is_quota {
-                true => AttemptResult::Quota(wait),
-                false => AttemptResult::Failure(ErrorCode::Overloaded, wait),
-            };
+            let result = if is_quota { AttemptResult::Quota(wait) } else { AttemptResult::Failure(ErrorCode::Overloaded, wait) };
             now += Duration::from_secs(seconds);
             circuit.record(admission, result, Latency::Unknown, now, random);
             let opens = !has_opened && circuit.state(now) == State::Open;

@@ -226,9 +226,12 @@ async fn probes_never_exceed_their_number_whatever_the_delays_and_restarts() {
         let (layers, provider) = (three(&server, cooldown).await, Provider::default());
         let delay = |random: &mut fastrand::Rng, late_of_100: u32, late: u32| {
             let mut random = random.fork();
-            move || match random.u32(0..100) < late_of_100 {
-                true => random.u32(0..late) * MILLI,
-                false => random.u32(0..40) * MILLI,
+            move || {
+                if random.u32(0..100) < late_of_100 {
+                    random.u32(0..late) * MILLI
+                } else {
+                    random.u32(0..40) * MILLI
+                }
             }
         };
         server.set_delays(Delays {

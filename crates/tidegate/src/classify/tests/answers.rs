@@ -420,12 +420,11 @@ async fn a_content_filter_has_the_same_outcome_in_every_form() {
         for (content, is_answer) in [("null", false), ("\"\"", false), ("\"a\"", true)] {
             let body = body.replace("CONTENT", content);
             let seen = seen(asked(CHAT, is_stream), pieces(None, &[&body], false)).await;
-            match is_answer {
-                true => assert!(matches!(seen, Seen::Complete(_)), "{is_stream} {body}: {seen:?}"),
-                false => {
-                    let expected = Seen::Failed(ErrorCode::InvalidRequest, FailureKind::ContentFilter);
-                    assert_eq!(seen, expected, "{is_stream} {body}");
-                }
+            if is_answer {
+                assert!(matches!(seen, Seen::Complete(_)), "{is_stream} {body}: {seen:?}")
+            } else {
+                let expected = Seen::Failed(ErrorCode::InvalidRequest, FailureKind::ContentFilter);
+                assert_eq!(seen, expected, "{is_stream} {body}");
             }
         }
     }

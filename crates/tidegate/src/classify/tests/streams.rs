@@ -400,9 +400,10 @@ async fn a_slow_reader_does_not_make_the_stream_idle() {
     for is_silent in [false, true] {
         let (inner, provider) = strict();
         let pinged = words(&["tok"]).pause(SECOND / 10).frame("ping");
-        provider.then(match is_silent {
-            false => pinged.pause(SECOND / 10).frame("tok").frame("done"),
-            true => pinged.stall(),
+        provider.then(if is_silent {
+            pinged.stall()
+        } else {
+            pinged.pause(SECOND / 10).frame("tok").frame("done")
         });
         let mut body = call(&mut wire(inner, clocks)).await.unwrap().into_body();
         body.frame().await.unwrap().unwrap();

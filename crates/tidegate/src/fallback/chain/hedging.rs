@@ -263,9 +263,10 @@ impl ChainState {
 
     fn record_hedge_failure(&mut self, target_index: usize, outcome: &Outcome, error: Option<&Error>) {
         self.set_hedge_state(HedgeState::Failed);
-        match error.is_some_and(is_unsent) {
-            true => self.give_up_hedge(),
-            false => self.has_reached_provider = true,
+        if error.is_some_and(is_unsent) {
+            self.give_up_hedge()
+        } else {
+            self.has_reached_provider = true
         }
         let Some(target) = self.target_at(target_index).filter(|_| target_index != self.target_index) else {
             return;

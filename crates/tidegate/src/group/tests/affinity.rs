@@ -49,9 +49,10 @@ async fn conversations_stay_with_their_members_while_other_members_are_left_out(
         let group = Group::new("group", stacks).unwrap();
         let mut group = group.affinity(Affinity::header(HeaderName::from_static("x-conversation")));
         for index in 2..4 {
-            match is_open {
-                true => circuits[index].handle().force_open(),
-                false => drop(handles[index].otherwise(Answer::status(503).header("retry-after", "600"))),
+            if is_open {
+                circuits[index].handle().force_open()
+            } else {
+                drop(handles[index].otherwise(Answer::status(503).header("retry-after", "600")))
             }
         }
         let mut members = std::collections::BTreeMap::new();

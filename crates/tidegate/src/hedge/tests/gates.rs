@@ -76,12 +76,11 @@ async fn a_target_whose_circuit_is_not_closed_gets_no_hedge() {
             .fallback(FallbackLayer::new().then_addressed("b/m", next.clone()))
             .service(first);
         warm_up(&mut chain, &primary).await;
-        match is_half_open {
-            true => {
-                other.answer(500);
-                call(&mut next.clone()).await.unwrap();
-            }
-            false => circuit.force_open(),
+        if is_half_open {
+            other.answer(500);
+            call(&mut next.clone()).await.unwrap();
+        } else {
+            circuit.force_open()
         }
         let before = other.calls();
         primary.answer(200).after(20 * SECOND);

@@ -180,10 +180,7 @@ proptest! {
                 Event::Pass(nanos) => now += Duration::from_nanos(nanos),
                 Event::Read => drop(limit.lock()),
                 Event::Calls { thread, calls } => for _ in 0..calls {
-                    match is_admitted(&limit, thread, now) {
-                        true => prop_assert!(exact.spend(1, now).is_ok()),
-                        false => prop_assert!(exact.remaining(now) <= THREADS as u64 * CREDIT, "{}", exact.remaining(now)),
-                    }
+                    if is_admitted(&limit, thread, now) { prop_assert!(exact.spend(1, now).is_ok()) } else { prop_assert!(exact.remaining(now) <= THREADS as u64 * CREDIT, "{}", exact.remaining(now)) }
                 },
                 Event::Refund(_) => {}
             }

@@ -186,9 +186,10 @@ async fn a_partial_overload_closes_the_gate_once_and_a_429_each_time() {
         fastrand::seed(7);
         for _ in 0..600 {
             tokio::time::advance(Duration::from_millis(100)).await;
-            match random.bool() {
-                true => provider.answer(status).header("retry-after", "2"),
-                false => provider.answer(200),
+            if random.bool() {
+                provider.answer(status).header("retry-after", "2")
+            } else {
+                provider.answer(200)
             };
             let _ = complete(&mut service.clone()).await;
             // The answer is left if the gate was closed.
@@ -371,9 +372,12 @@ async fn each_key_has_its_own_limit_and_per_key_may_replace_it() {
     let layer = RateLimitLayer::per_minute(1)
         .on_limit(OnLimit::Reject)
         .key_by(KeyBy::header(HeaderName::from_static("x-user")))
-        .per_key(|head, default| match head.headers.contains_key("x-premium") {
-            true => RateLimitLayer::per_minute(3).on_limit(OnLimit::Reject),
-            false => default,
+        .per_key(|head, default| {
+            if head.headers.contains_key("x-premium") {
+                RateLimitLayer::per_minute(3).on_limit(OnLimit::Reject)
+            } else {
+                default
+            }
         });
     let service = layer.layer(inner);
     let send_as = async |user: &'static str, is_premium: bool| {

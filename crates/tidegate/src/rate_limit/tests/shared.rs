@@ -155,9 +155,10 @@ async fn in_the_closed_mode_a_store_is_tried_again_while_calls_are_rejected() {
         let requests = server.lease_requests();
         assert!(requests <= 2, "{requests} without a call");
         server.resume();
-        match is_made {
-            true => _ = rejection(call(&mut one).await),
-            false => _ = layers[0].handle().peek(None).unwrap(),
+        if is_made {
+            _ = rejection(call(&mut one).await)
+        } else {
+            _ = layers[0].handle().peek(None).unwrap()
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(layers[0].handle().shared().unwrap().available, "{is_made}");

@@ -244,10 +244,7 @@ proptest! {
             }
             let mut others = settings.iter().zip(&targets);
             let (first, (inner, _)) = others.next().unwrap();
-            let chain = others.fold(FallbackLayer::new(), |chain, (setting, (inner, _))| match setting.is_bare {
-                true => chain.then("", inner.clone()),
-                false => chain.then("", setting.stack(seed).service(inner.clone())),
-            });
+            let chain = others.fold(FallbackLayer::new(), |chain, (setting, (inner, _))| if setting.is_bare { chain.then("", inner.clone()) } else { chain.then("", setting.stack(seed).service(inner.clone())) });
             let chain = if simplifies { chain.then_simplified() } else { chain };
             let stack = if first.is_bare { ResilienceBuilder::new("") } else { first.stack(seed) };
             let chat = stack.fallback(chain).total_timeout(total).max_attempts(attempts).service(inner.clone());

@@ -294,10 +294,7 @@ proptest::proptest! {
                 3 => semaphore.sweep(now),
                 4 if !tickets.is_empty() => {
                     let ticket = tickets.swap_remove(index % tickets.len());
-                    match is_granted(&semaphore, &ticket) {
-                        true => held += usize::from(semaphore.accept(ticket)),
-                        false => tickets.push(ticket),
-                    }
+                    if is_granted(&semaphore, &ticket) { held += usize::from(semaphore.accept(ticket)) } else { tickets.push(ticket) }
                 }
                 5 if !tickets.is_empty() => semaphore.cancel(tickets.swap_remove(index % tickets.len())),
                 _ => {}

@@ -28,18 +28,20 @@ impl NaiveQueue {
         let (interactive, batch) = (self.count(Priority::Interactive), self.count(Priority::Batch));
         let batch_skipped = self.granted.iter().rev().take_while(|(to, _)| *to == Priority::Interactive);
         let batch_skipped = batch_skipped.filter(|(_, batch_waited)| *batch_waited).count();
-        let to = match batch > 0 && (interactive == 0 || batch_skipped >= 4) {
-            true => Priority::Batch,
-            false => Priority::Interactive,
+        let to = if batch > 0 && (interactive == 0 || batch_skipped >= 4) {
+            Priority::Batch
+        } else {
+            Priority::Interactive
         };
         let newest_first = self.order == Order::NewestFirstUnderOverload
             && to == Priority::Interactive
             && interactive > self.max / 2;
         let of_class = |(_, priority): &(u32, Priority)| *priority == to;
-        let at = match newest_first {
-            true => self.waiting.iter().rposition(of_class),
-            false => self.waiting.iter().position(of_class),
-        }?;
+        let at = (if newest_first {
+            self.waiting.iter().rposition(of_class)
+        } else {
+            self.waiting.iter().position(of_class)
+        })?;
         self.granted.push((to, batch > 0));
         Some(self.waiting.remove(at).0)
     }
