@@ -45,7 +45,7 @@ pub enum AlertKind {
     /// Little is left of a quota.
     QuotaNearlySpent,
     /// No target admits calls, of all or of those of a chain: of each, the circuit is open, or the provider
-    /// has closed the rate limit.
+    /// has closed the rate limit; if a gate has keys, for every key.
     AllTargetsCooling,
 }
 

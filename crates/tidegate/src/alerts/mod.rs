@@ -36,8 +36,8 @@
 //! | `clear_after` | 60 s | (cleared) the threshold has been kept for this time |
 //! | `interval` | 5 s | (the time between two looks at the signals) |
 //!
-//! An alert about what is no longer among the signals is cleared as well, with the reason in its
-//! [`end`](Alert::end).
+//! An alert about what is no longer among the signals is cleared as well, and so is one about a rate that has
+//! had too few calls for an hour, with the reason in its [`end`](Alert::end).
 //!
 //! # Common mistakes
 //! An alert that is not awaited: nothing is observed between two calls of [`Alerts::next`].
