@@ -21,10 +21,13 @@ impl ConfigError {
         if let Some(key) = message.strip_prefix("missing field ") {
             return Self::new(path, format!("missing key {key}"));
         }
+        let is_value = message.starts_with("invalid value: ");
         let misfit =
             message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
         if let Some((value, expected)) = misfit.and_then(|rest| rest.rsplit_once(", expected ")) {
-            return Self::new(path, format!("expected {}{}", plain(expected), found_value(value)));
+            let range = if is_value { range(expected) } else { String::new() };
+            let expected = plain(expected);
+            return Self::new(path, format!("expected {expected}{range}{}", found_value(value)));
         }
         // The `toml` crate may append an excerpt.
         Self::new(path, message.lines().next().unwrap_or_default())
@@ -51,6 +54,16 @@ fn plain(expected: &str) -> &str {
         "a boolean" => "true or false",
         "a map" => "a table",
         other => other,
+    }
+}
+
+/// The range of a Rust type of whole numbers.
+fn range(expected: &str) -> String {
+    match expected {
+        "u16" => format!(" from 0 to {}", u16::MAX),
+        "u32" => format!(" from 0 to {}", u32::MAX),
+        "u64" | "usize" => " of at least 0".to_owned(),
+        _ => String::new(),
     }
 }
 

@@ -186,7 +186,9 @@ fn a_value_of_the_wrong_type_is_an_error_with_its_key() {
     let key_by = r#""tenant", "credential", "model", "header:<name>", "path" or "host""#;
     for (key, value, expected, found) in [
         ("retry.max_retries", r#""3""#, "a whole number", r#"string "3""#),
-        ("retry.max_retries", "-1", "a whole number", "integer `-1`"),
+        ("retry.max_retries", "-1", "a whole number from 0 to 4294967295", "integer `-1`"),
+        ("retry.max_retries", "5000000000", "a whole number from 0 to 4294967295", "integer"),
+        ("backpressure.max_queued", "-1", "a whole number of at least 0", "integer `-1`"),
         ("retry", "3", "a table", "integer `3`"),
         ("circuit_breaker.key_by", r#""ip""#, key_by, r#"string "ip""#),
         ("retry.budget", "0.2", r#"a table or "none""#, "floating point `0.2`"),
