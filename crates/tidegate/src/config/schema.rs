@@ -11,7 +11,7 @@ use crate::settings::{DurationText, OptionalDurationText, OrNone};
 use crate::{KeyBy, LimitUnit, backpressure, circuit_breaker, fallback, hedge, rate_limit, retry, timeout};
 
 /// A duration as text: `30s`, `1m 30s`, or a number of seconds.
-const DURATION: &str = r"^\s*(\d+(\.\d+)?|(\d+\s*[a-zA-Zµ]+\s*)+)\s*$";
+const DURATION: &str = r"^\s*(\d+(\.\d+)?|(\d+(\.\d+)?\s*[a-zA-Zµ]+\s*)+)\s*$";
 
 impl JsonSchema for PolicyFile {
     fn schema_name() -> Cow<'static, str> {
@@ -140,7 +140,29 @@ impl JsonSchema for LimitUnitName {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use regex::Regex;
+
     use super::*;
+    use crate::settings::duration::{DURATION_TEXTS, parse};
+
+    #[test]
+    fn the_pattern_of_a_duration_has_every_valid_text() {
+        let pattern = Regex::new(DURATION).unwrap();
+        for (text, seconds) in DURATION_TEXTS {
+            // What is too large is not known to the pattern.
+            let is_valid = seconds.is_some() || text.len() >= 20;
+            assert_eq!(pattern.is_match(text), is_valid, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_duration_that_is_parsed_has_its_pattern(text in "[0-9.]{1,5} ?(ms|s|h|[0-9.]{0,3}s|)") {
+            prop_assume!(parse(&text).is_some());
+            prop_assert!(Regex::new(DURATION).unwrap().is_match(&text));
+        }
+    }
 
     #[test]
     fn the_pattern_of_a_key_has_every_name_of_one() {

@@ -23,10 +23,32 @@ impl DurationText {
 
 /// Parses a duration; a number is in seconds.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
-    match text.trim().parse() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-        Err(_) => humantime::parse_duration(text.trim()).ok(),
+    let text = text.trim();
+    match is_number(text) {
+        true => Duration::try_from_secs_f64(text.parse().ok()?).ok(),
+        false => parse_units(text),
     }
+}
+
+/// Whether `text` is one or more digits, which a fraction may follow.
+fn is_number(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    [whole, fraction].iter().all(|it| !it.is_empty() && it.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+/// The sum of numbers with units. `humantime` panics if the sum of several is too large, and ignores spaces
+/// within a number.
+fn parse_units(mut text: &str) -> Option<Duration> {
+    let mut sum = None;
+    while !text.is_empty() {
+        let unit = text.find(char::is_alphabetic).filter(|unit| is_number(text[..*unit].trim_end()))?;
+        let end =
+            text[unit..].find(|it: char| !it.is_alphabetic()).map_or(text.len(), |length| unit + length);
+        let time = humantime::parse_duration(&text[..end]).ok()?;
+        sum = Some(time.checked_add(sum.unwrap_or_default())?);
+        text = text[end..].trim_start();
+    }
+    sum
 }
 
 struct Seconds;
@@ -105,5 +127,57 @@ impl Visitor<'_> for SecondsOrNone {
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
         Ok(None)
+    }
+}
+
+/// Valid texts in seconds, and invalid ones.
+#[cfg(test)]
+pub(crate) const DURATION_TEXTS: [(&str, Option<f64>); 25] = [
+    ("30s", Some(30.0)),
+    ("1m 30s", Some(90.0)),
+    ("1m30s", Some(90.0)),
+    (" 250ms ", Some(0.25)),
+    ("2 h", Some(7_200.0)),
+    ("0.5h", Some(1_800.0)),
+    ("1.5s", Some(1.5)),
+    ("1.5", Some(1.5)),
+    ("0", Some(0.0)),
+    ("7", Some(7.0)),
+    ("", None),
+    ("s", None),
+    ("1.", None),
+    (".5", None),
+    ("+5", None),
+    ("-1", None),
+    ("1e3", None),
+    ("inf", None),
+    ("NaN", None),
+    ("1h30", None),
+    ("1 1s", None),
+    ("1.2.3", None),
+    ("1s;", None),
+    ("18446744073709551615s 1000ms", None),
+    ("99999999999999999999", None),
+];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_text_is_a_number_of_seconds_or_has_units() {
+        for (text, seconds) in DURATION_TEXTS {
+            assert_eq!(parse(text).map(|it| it.as_secs_f64()), seconds, "{text}");
+        }
+    }
+
+    proptest! {
+        /// Regression: a sum that is too large was a panic.
+        #[test]
+        fn every_text_is_parsed_or_rejected(text in "((18446744073709551615|[0-9]{1,20})(\\.[0-9]{1,9})? ?(ns|ms|s|h|weeks|years|x)? ?){0,4}|.*") {
+            let _ = parse(&text);
+        }
     }
 }
