@@ -140,9 +140,14 @@ impl ProviderEntry {
         if let Some(query) = self.query {
             settings = settings.query(query);
         }
+        let mut names = Vec::new();
         for (header, entry) in self.headers {
             let at = |problem| invalid(&format!("headers.{header}"), problem);
             let name = checks.keep(header_name(&header).map_err(at));
+            if name.as_ref().is_some_and(|name| names.contains(name)) {
+                checks.fail(at("is in the table already".to_owned()));
+            }
+            names.extend(name.clone());
             let value = checks.keep(entry.value(&env, keys).map_err(at));
             if let (Some(name), Some(value)) = (name, value) {
                 settings = settings.header(name, value);

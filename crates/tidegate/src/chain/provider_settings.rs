@@ -242,8 +242,10 @@ impl ProviderSettings {
     /// since the URL may contain a key.
     pub fn check(&self) -> Result<(), ConfigError> {
         let invalid = |key: &str, problem: &str| Err(ConfigError::new(key, problem));
+        let begins_or_ends_early = |query: &String| query.starts_with('?') || query.contains('#');
+        let is_query = !self.query.as_ref().is_some_and(begins_or_ends_early);
         let url = match check_url(&self.base_url) {
-            Ok(()) if self.uri(Endpoint::ChatCompletions, "m", "", None).is_none() => {
+            Ok(()) if !is_query || self.uri(Endpoint::ChatCompletions, "m", "", None).is_none() => {
                 invalid("query", "expected fields such as api-version=2024-10-21")
             }
             checked => checked.or_else(|problem| invalid("base_url", problem)),
