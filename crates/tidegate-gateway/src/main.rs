@@ -47,7 +47,7 @@ struct Args {
     #[arg(long, conflicts_with = "config")]
     schema: bool,
     /// Prints a commented file with every key and its default
-    #[arg(long, conflicts_with = "config")]
+    #[arg(long, conflicts_with_all = ["config", "schema"])]
     example: bool,
     /// Listens on this address instead of that in the file [default: 127.0.0.1:8787]
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
@@ -184,13 +184,13 @@ async fn run(
         log.report(Level::WARN, path.display(), format_args!("warning: {warning}"));
     }
     apply_args(args, &mut config);
-    if args.explain {
-        let _ = write!(io::stdout(), "{}", config.explain());
-        return Ok(());
-    }
-    if args.check {
-        Gateway::new(config).map_err(|error| ExitFailure::in_file(path, &error))?;
-        let _ = writeln!(io::stdout(), "{}: ok", path.display());
+    if args.check || args.explain {
+        let explained = args.explain.then(|| config.explain());
+        if args.check {
+            Gateway::new(config).map_err(|error| ExitFailure::in_file(path, &error))?;
+        }
+        let text = explained.unwrap_or_else(|| format!("{}: ok\n", path.display()));
+        let _ = write!(io::stdout(), "{text}");
         return Ok(());
     }
     let running = start(args, config, log).await?;

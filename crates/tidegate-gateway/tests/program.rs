@@ -94,6 +94,24 @@ fn check_validates_the_file_without_serving() {
 }
 
 #[test]
+fn a_file_that_is_explained_is_checked_as_well_where_both_are_requested() {
+    let file = TempFile::new("both", VALID);
+    let run = |args: &[&str]| {
+        let args = [args, &["--config", file.path()]].concat();
+        let output = program(&args).env("PROVIDER_KEY", "sk-secret").output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let explained = run(&["--explain"]);
+    assert_eq!(run(&["--check", "--explain"]), explained);
+    // The pages of operators would be open to other machines.
+    let (status, printed) = run(&["--check", "--explain", "--listen", "0.0.0.0:0"]);
+    assert_eq!((status, &*printed), (Some(2), ""));
+    for [one, other] in [["--schema", "--example"], ["--example", "--schema"]] {
+        assert_eq!(program(&[one, other]).output().unwrap().status.code(), Some(2));
+    }
+}
+
+#[test]
 fn explain_prints_the_stack_of_a_target() {
     let file = TempFile::new("explained", VALID);
     let mut explained = program(&["--explain", "--config", file.path()]);

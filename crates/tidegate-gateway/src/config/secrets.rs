@@ -36,9 +36,9 @@ pub(super) fn missing_secrets(
 }
 
 impl MissingSecrets {
-    /// A value in place of the secret, which no other has and which is not short.
+    /// A value in place of the secret, which no other has, which is not short, and which is a URL of a store.
     pub(super) fn stand_in(&self, variable: &str) -> Option<OsString> {
-        self.0.contains_key(variable).then(|| format!("the-missing-secret-in-{variable}").into())
+        self.0.contains_key(variable).then(|| format!("redis://the-missing-secret-in-{variable}").into())
     }
 
     pub(super) fn warnings(&self) -> impl Iterator<Item = GatewayConfigError> {

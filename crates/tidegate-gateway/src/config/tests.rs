@@ -115,6 +115,9 @@ fn a_provider_may_have_a_kind_headers_and_a_query() {
         ("headers = { \"x a\" = \"1\" }", "providers.oai.headers.x a: expected the name of a header"),
         ("headers = { \"x-b\" = { env = \"NONE\" } }", "providers.oai.headers.x-b: NONE is not set"),
         ("query = \"a b\"", "providers.oai.query: expected fields such as api-version=2024-10-21"),
+        ("query = \"?a=1\"", "providers.oai.query: expected fields such as api-version=2024-10-21"),
+        ("query = \"a=1#b\"", "providers.oai.query: expected fields such as api-version=2024-10-21"),
+        ("headers = { X-A = \"1\", x-a = \"2\" }", "providers.oai.headers.x-a: is in the table already"),
     ] {
         assert_eq!(provider(keys).unwrap_err(), problem);
     }
@@ -209,7 +212,7 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
         ("listen = \"localhost\"", "listen: expected an address such as 127.0.0.1:8787"),
         ("listen = 8787", "listen: expected a string, found integer `8787`"),
         ("body_limit = 0", "body_limit: expected at least 1, found 0"),
-        ("body_limit = -1", "body_limit: expected a whole number, found integer `-1`"),
+        ("body_limit = -1", "body_limit: expected a whole number of at least 0, found integer `-1`"),
         (
             "cache = 1",
             "cache: expected a table with max_bytes, max_age, similarity or shared, found integer `1`",
@@ -969,7 +972,7 @@ fn a_file_is_checked_without_its_secrets() {
         let set = |variable: &str| (variable == "SET").then(|| "the-long-secret".into());
         Config::parse_stamped(text, set, &mut FileStamps::default(), Secrets::Optional)
     };
-    let file = "admin.key_env = \"ADMIN\"\nalerts = { webhook = \"https://h/\", webhook_token_env = \"TOKEN\" }\n\
+    let file = "admin.key_env = \"ADMIN\"\nstore.url_env = \"STORE\"\nalerts = { webhook = \"https://h/\", webhook_token_env = \"TOKEN\" }\n\
                 [[callers]]\nname = \"ann\"\nkey_env = \"ANN\"\n[[callers]]\nname = \"ben\"\nkey_env = \"SET\"\n\
                 [providers.p]\nbase_url = \"https://p/v1\"\ndialect = \"openai\"\napi_key_env = \"P_KEY\"\n\
                 headers = { x-a = { env = \"P_HEADER\" }, x-b = { env = \"P_KEY\" } }\n\
@@ -981,6 +984,7 @@ fn a_file_is_checked_without_its_secrets() {
         "providers.p.headers.x-a: P_HEADER is not set",
         "providers.p.api_key_env: P_KEY is not set",
         "alerts.webhook_token_env: TOKEN is not set",
+        "store.url_env: STORE is not set",
     ];
     for warning in missing {
         assert!(
