@@ -467,6 +467,11 @@ async fn a_file_with_mistakes_changes_nothing_and_is_reported() {
                 ),
             ]),
             (not_toml.to_owned(), Vec::new()),
+            // The parser of durations panics.
+            (format!("drain = \"18446744073709551615s 1000ms\"\n{valid}"), vec![format!(
+                "ERROR configuration is invalid, the one before stays in use layer=\"gateway\" \
+                 mistake=cannot be parsed: a panic, whose place is in the log"
+            )]),
         ] {
             fs::write(file.path(), &text).unwrap();
             requests.notify_one();

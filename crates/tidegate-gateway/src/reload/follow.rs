@@ -1,11 +1,12 @@
 use std::convert::Infallible;
 use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::config::{Config, ConfigSource, TlsCertificate};
+use crate::config::{Config, ConfigSource, GatewayConfigError, TlsCertificate};
 use crate::pages::AppState;
 use crate::server::ServerTls;
 
@@ -36,7 +37,11 @@ pub(crate) async fn follow(
         if is_requested || is_settled && before != *source.stamps() {
             let (mut read, certificate) = (source.clone(), state.running().config.tls.clone());
             let (read, config) = blocking(move || {
-                let config = read.read();
+                // Without it, no reload would follow.
+                let config = catch_unwind(AssertUnwindSafe(|| read.read())).unwrap_or_else(|_| {
+                    let problem = "cannot be parsed: a panic, whose place is in the log";
+                    Err(GatewayConfigError::new("", problem))
+                });
                 // It may stay in use: without a restart, or because of the mistakes in the file.
                 read.keep(certificate.iter().flat_map(TlsCertificate::paths));
                 (read, config)
