@@ -187,7 +187,9 @@ fn write(messages: &Receiver<Message>, mut output: impl Write, format: LogFormat
             next_report = Instant::now() + REPORT_INTERVAL;
             let message = format_args!("{} log lines were lost", lost - reported);
             let report = format.line(Level::WARN, PROGRAM, message);
-            if output.write_all(report.as_bytes()).is_ok() {
+            let (length, result) = write_until_error(&mut output, report.as_bytes());
+            is_torn = (1..report.len()).contains(&length);
+            if result.is_ok() {
                 reported = lost;
             }
         }
@@ -315,6 +317,28 @@ mod tests {
         let text = String::from_utf8(output.text.lock().unwrap().clone()).unwrap();
         assert_eq!(text, "first\nsecond\nfourth\ntidegate-gateway: 2 log lines were lost\n");
         assert_eq!(log.lost_lines(), 2);
+    }
+
+    /// Regression: the next line continued a report that was cut.
+    #[test]
+    fn a_report_that_is_cut_ends_before_the_next_line() {
+        const REPORT: &str = "tidegate-gateway: 1 log lines were lost\n";
+        for cut in 0..=REPORT.len() {
+            let output = Bounded::default();
+            let mut log = LogWriter::new(output.clone()).unwrap();
+            writeln!(log, "lost").unwrap();
+            log.flush_within(BOUND);
+            output.room.store("kept\n".len() + cut, Ordering::Relaxed);
+            writeln!(log, "kept").unwrap();
+            log.flush_within(BOUND);
+            output.room.store(1_000, Ordering::Relaxed);
+            writeln!(log, "next").unwrap();
+            log.flush_within(BOUND);
+            let text = String::from_utf8(output.text.lock().unwrap().clone()).unwrap();
+            let torn = if (1..REPORT.len()).contains(&cut) { "\n" } else { "" };
+            // A slow machine writes the report once more.
+            assert!(text.starts_with(&format!("kept\n{}{torn}next\n", &REPORT[..cut])), "{cut}: {text}");
+        }
     }
 
     #[test]
