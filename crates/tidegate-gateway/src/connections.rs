@@ -165,8 +165,7 @@ impl CallerConnection {
         })
     }
 
-    /// A request of a known caller, or a part of one, has arrived: of all idle connections this is the
-    /// youngest.
+    /// The head of a request was accepted: of all idle connections this is the youngest.
     pub(crate) fn touch(&self) {
         let mut state = self.0.lock();
         if let Some(position) = state.position {

@@ -230,9 +230,10 @@ mod tests {
 
     impl Write for Output {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            match *self.is_full.lock().unwrap() {
-                true => Err(io::ErrorKind::StorageFull.into()),
-                false => self.text.lock().unwrap().write(bytes),
+            if *self.is_full.lock().unwrap() {
+                Err(io::ErrorKind::StorageFull.into())
+            } else {
+                self.text.lock().unwrap().write(bytes)
             }
         }
 

@@ -134,10 +134,7 @@ fn log_panics() {
 }
 
 fn read_config(args: &Args, source: &mut ConfigSource, path: &Path) -> Result<Config, ExitFailure> {
-    let config = match args.check || args.explain {
-        true => Config::read_without_secrets(path),
-        false => source.read(),
-    };
+    let config = if args.check || args.explain { Config::read_without_secrets(path) } else { source.read() };
     config.map_err(|error| ExitFailure::in_file(path, &error))
 }
 

@@ -555,6 +555,9 @@ fn a_limit_and_a_refused_key_are_known_by_their_code_in_a_body_that_has_not_the_
         (r#"{"code":503,"message":"x"}"#, no_answer),
         (r#"{"code":1001,"message":"x"}"#, no_answer),
         (r#"{"code":"new"}"#, no_answer),
+        // Words that are codes of a limit in an error only.
+        (r#"{"type":"tokens","prompt":5,"completion":9}"#, no_answer),
+        (r#"{"type":"requests","count":1}"#, no_answer),
         (r#"{"message":"the code is rate_limit_exceeded"}"#, no_answer),
         (r#"{"id":429}"#, no_answer),
     ] {

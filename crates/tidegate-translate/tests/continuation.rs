@@ -480,6 +480,22 @@ fn the_signature_of_a_chat_does_not_prevent_a_continuation() {
     assert!(splicer.continuation_request("openai/gpt-4o", REQUEST.as_bytes()).is_some());
 }
 
+/// Google marks text that is reasoning in the object that also has its signature.
+#[test]
+fn text_that_is_marked_as_reasoning_is_not_continued() {
+    for google in [json!({"thought": true}), json!({"thought": true, "thought_signature": "c2ln"})] {
+        let thought = json!({"content": "<thought>a", "extra_content": {"google": google}});
+        let mut splicer = splicer();
+        pass(&mut *splicer, &chat("a", thought.clone()));
+        assert!(splicer.continuation_request("openai/gpt-4o", REQUEST.as_bytes()).is_none());
+        let mut splicer = self::splicer();
+        pass(&mut *splicer, &chat("a", json!({"content": "Once "})));
+        splicer.switch_to("gemini/gemini-2.5-flash");
+        let chunk = &json_events(&pass(&mut *splicer, &chat("b", thought.clone())))[0];
+        assert_eq!(chunk["choices"][0]["delta"]["extra_content"], thought["extra_content"]);
+    }
+}
+
 #[test]
 fn the_initial_text_of_a_block_is_delivered_and_extreme_indexes_are_safe() {
     let mut splicer = splicer();

@@ -52,8 +52,8 @@ impl AccessKeys {
         self.admin == other.admin && self.callers.keys().eq(other.callers.keys())
     }
 
-    /// Checks the key and the content type of a request, and adds what it may do. With a key it makes its
-    /// connection the youngest of all idle ones.
+    /// Checks the key and the content type of a request, and adds what it may do. One that is
+    /// accepted makes its connection the youngest of all idle ones, unless it is for a page of health.
     ///
     /// # Errors
     ///

@@ -272,9 +272,10 @@ pub(super) fn is_variable(text: &str) -> bool {
 pub(super) fn secret_in_file(path: &str) -> Result<String, String> {
     let text = text_file::read_text(path).map_err(|problem| format!("{:?} {problem}", redacted(path)))?;
     let key = text.trim_end_matches(['\r', '\n']);
-    match is_visible(key) {
-        true => Ok(key.to_owned()),
-        false => Err(format!("expected one line of visible ASCII in {:?}", redacted(path))),
+    if is_visible(key) {
+        Ok(key.to_owned())
+    } else {
+        Err(format!("expected one line of visible ASCII in {:?}", redacted(path)))
     }
 }
 

@@ -1042,11 +1042,10 @@ fn a_table_in_the_place_of_an_array_of_tables_is_named_and_so_is_the_reverse() {
         ("[[policies]]\nname = \"default\"".to_owned(), named("policies")),
         ("[[models]]\nname = \"gpt\"".to_owned(), named("models")),
     ] {
-        let text = match text.contains("[routes]") {
-            true => {
-                format!("{text}\n[providers.p]\nbase_url = \"http://127.0.0.1/v1\"\ndialect = \"anthropic\"")
-            }
-            false => format!("{}{text}", local_route()),
+        let text = if text.contains("[routes]") {
+            format!("{text}\n[providers.p]\nbase_url = \"http://127.0.0.1/v1\"\ndialect = \"anthropic\"")
+        } else {
+            format!("{}{text}", local_route())
         };
         let error = Config::parse(&text, env).unwrap_err();
         let messages: Vec<_> = error.mistakes().map(|it| format!("{}: {}", it.key(), it.problem())).collect();
@@ -1077,10 +1076,7 @@ fn a_name_is_in_a_list_once() {
             "providers.q.forward_headers[1]: `X-A` is in the list already",
         ),
     ] {
-        let text = match text.starts_with("[[") {
-            true => format!("{}{text}", local_route()),
-            false => format!("{text}\n{}", local_route()),
-        };
+        let text = if text.starts_with("[[") { format!("{}{text}", local_route()) } else { format!("{text}\n{}", local_route()) };
         assert_eq!(parse_error(&text), message);
     }
 }

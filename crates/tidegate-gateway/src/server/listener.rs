@@ -103,7 +103,8 @@ impl Listener {
     }
 
     /// Closes the socket and the connections on which nothing was received. The other connections serve their
-    /// last responses; the sender that is returned is [closed](watch::Sender::closed) after these.
+    /// last responses; the sender that is returned is [closed](watch::Sender::closed) after these, and not after
+    /// what callers may still send.
     pub(super) fn close(self) -> (JoinSet<()>, watch::Sender<()>) {
         self.stopping.send_replace(());
         (self.connections, self.stopping)

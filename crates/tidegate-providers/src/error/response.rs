@@ -64,9 +64,11 @@ impl<'a> ErrorResponse<'a> {
         phrases::is_rate_limit(self.body.whole_message())
     }
 
-    /// Whether its code is known and specific, or its number is one of a status.
+    /// Whether its code is known and specific, or its number is one of a status. Where the body has not the
+    /// shape of an error, a code that is an ordinary word does not count.
     pub(crate) fn has_known_code(&self) -> bool {
-        self.by_code().is_some() || self.by_status().is_some()
+        let is_certain = |it: Classification<'_>| self.is_error() || it.specificity == Specificity::Exact;
+        self.by_code().is_some_and(is_certain) || self.by_status().is_some()
     }
 
     pub(crate) fn failure(&self, now: SystemTime) -> Failure {

@@ -20,18 +20,20 @@ const SHARED_FIELDS: [&str; 6] = ["id", "created", "model", "system_fingerprint"
 
 /// Fields of a delta besides the text that do not prevent a continuation. They are not passed on from the
 /// continuing stream.
-const IGNORED_DELTA_FIELDS: [&str; 7] = [
-    "role",
-    "reasoning_content",
-    "reasoning",
-    "reasoning_text",
-    "reasoning_details",
-    "thinking",
-    // The signature of Google's reasoning.
-    "extra_content",
-];
+const IGNORED_DELTA_FIELDS: [&str; 6] =
+    ["role", "reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking"];
 
 const DONE: &[u8] = b"[DONE]";
+
+/// Whether a field of a delta does not prevent a continuation. Google adds the signature of its reasoning, and
+/// marks text that is reasoning in the same object.
+fn is_ignored(key: &str, value: &Value) -> bool {
+    let has_only = |object: &Value, field: &str| {
+        object.as_object().is_some_and(|fields| fields.keys().all(|key| key == field))
+    };
+    let is_signature = || has_only(value, "google") && has_only(&value["google"], "thought_signature");
+    IGNORED_DELTA_FIELDS.contains(&key) || key == "extra_content" && is_signature()
+}
 
 impl ChatState {
     pub(super) fn observe(&mut self, data: &[u8]) {
@@ -68,8 +70,7 @@ impl ChatState {
                     None => self.delivered.blocks_continuation |= !is_empty(value),
                 },
                 (key, value) => {
-                    self.delivered.blocks_continuation |=
-                        !is_empty(value) && !IGNORED_DELTA_FIELDS.contains(&key)
+                    self.delivered.blocks_continuation |= !is_empty(value) && !is_ignored(key, value)
                 }
             }
         }
@@ -105,7 +106,7 @@ impl ChatState {
     }
 
     fn rewrite_delta(&mut self, delta: &mut Map<String, Value>) {
-        delta.retain(|key, _| !IGNORED_DELTA_FIELDS.contains(&&**key));
+        delta.retain(|key, value| !is_ignored(key, value));
         for (key, value) in delta.iter_mut() {
             match (&**key, text_only(value)) {
                 ("content", Some(mut text)) => {

@@ -296,9 +296,10 @@ impl ProviderSettings {
     /// URI.
     #[must_use]
     pub fn uri(&self, endpoint: Endpoint, model: &str, path: &str, query: Option<&str>) -> Option<Uri> {
-        let base_url = match self.base_url.contains(MODEL) {
-            true => self.base_url.replace(MODEL, &percent_encoded(model)),
-            false => self.base_url.clone(),
+        let base_url = if self.base_url.contains(MODEL) {
+            self.base_url.replace(MODEL, &percent_encoded(model))
+        } else {
+            self.base_url.clone()
         };
         let fields: Vec<&str> = self.query.as_deref().into_iter().chain(query).collect();
         let mark = if fields.is_empty() { "" } else { "?" };

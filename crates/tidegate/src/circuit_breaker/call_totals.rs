@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::iter;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -159,7 +160,7 @@ impl CallTotals {
     /// The mean of the latest latencies of all threads.
     fn average_latency(&self) -> Option<Duration> {
         let mut latest: Vec<u64> = self.shards.iter().flat_map(|shard| shard.latencies.iter()).collect();
-        latest.sort_unstable_by(|one, other| other.cmp(one));
+        latest.sort_unstable_by_key(|record| Reverse(record >> LATENCY_BITS));
         latest.truncate(RECENT);
         let sum: u64 = latest.iter().map(|record| record & ((1 << LATENCY_BITS) - 1)).sum();
         (sum * LATENCY_UNIT_NANOS).checked_div(latest.len() as u64).map(Duration::from_nanos)

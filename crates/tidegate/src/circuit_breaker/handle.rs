@@ -224,7 +224,8 @@ impl Handle {
         self.missing_key(request).or_else(|| self.met_by(request).peek())
     }
 
-    /// Closes the circuit and clears its statistics. Results of attempts in flight no longer count. Ends
+    /// Closes the circuit and clears its statistics. Results of attempts in flight no longer count, but for a
+    /// wait that the provider sends. Ends
     /// [`force_open`](Self::force_open) and [`force_closed`](Self::force_closed). The totals since the start
     /// stay.
     pub fn reset(&self) {

@@ -23,8 +23,6 @@ pub(super) struct SharedStatistics {
 pub(super) struct UnreportedCalls {
     pub(super) results: WindowTotals,
     pub(super) latencies: WindowTotals,
-    /// The longest wait that the provider sent with a failure.
-    pub(super) retry_after: Option<Duration>,
 }
 
 /// A report on its way to the store.
@@ -43,10 +41,6 @@ impl SharedStatistics {
 
     pub(super) fn record_latency(&mut self, is_slow: bool) {
         self.unreported.latencies.push(is_slow);
-    }
-
-    pub(super) fn note_retry_after(&mut self, wait: Option<Duration>) {
-        self.unreported.retry_after = wait.max(self.unreported.retry_after);
     }
 
     pub(super) fn has_unreported(&self) -> bool {

@@ -223,8 +223,13 @@ impl Circuit {
         random: f64,
     ) {
         let reported = result.wait().map(|wait| self.jittered_end(wait, now, random));
-        if let (Phase::Open { until, .. }, Some(end)) = (&mut self.phase, reported) {
-            *until = end.max(*until);
+        if let (Phase::Open { until, cause }, Some(end)) = (&mut self.phase, reported)
+            && end > *until
+        {
+            *until = end;
+            if let AttemptResult::Quota(_) = result {
+                *cause = RejectionCause::Quota;
+            }
         }
         // An open circuit admits no call, so its generation has no results.
         let ignores_results = matches!(self.phase, Phase::Open { .. } | Phase::Forced { .. });
@@ -233,9 +238,6 @@ impl Circuit {
         }
         self.reported_end = reported.max(self.reported_end);
         self.last_failure = result.error_code().map(|code| (code, now)).or(self.last_failure);
-        if let Some(shared) = self.statistics.shared() {
-            shared.note_retry_after(result.wait());
-        }
         if let AttemptResult::Quota(_) = result {
             self.cooldown.on_quota_opening(now);
             let wait = result.wait().unwrap_or(self.settings.quota_cooldown);

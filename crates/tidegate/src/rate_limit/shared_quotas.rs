@@ -30,6 +30,8 @@ pub(super) struct SharedQuotas {
     leases: HeldLeases,
     /// How long a lease holds.
     lease: Duration,
+    /// What refills within this time is held back. A lease that is granted later exceeds the quota.
+    held_back: Duration,
     /// The longest wait of a call.
     max_wait: Duration,
     outage: StoreOutage,
@@ -81,11 +83,13 @@ impl SharedQuotas {
         let lease = if settings.leases { settings.lease } else { MIN_LEASE };
         let half_refill = quotas.iter().map(SharedQuota::half_refill).min().unwrap_or(lease);
         let lease = lease.min(half_refill).max(MIN_LEASE);
-        quotas.iter_mut().for_each(|quota| quota.hold_back(lease.max(settings.timeout)));
+        let held_back = lease.max(settings.timeout.min(half_refill));
+        quotas.iter_mut().for_each(|quota| quota.hold_back(held_back));
         Self {
             quotas,
             leases: HeldLeases::default(),
             lease,
+            held_back,
             max_wait,
             outage: StoreOutage::default(),
             demand: LeaseDemand::new(),
@@ -320,7 +324,7 @@ impl SharedQuotas {
         }
         // What refills until a later reply is not held back, and part of such a lease has refilled: it is
         // neither used nor returned.
-        let is_late = now.saturating_duration_since(sent) > self.lease.max(self.settings.timeout);
+        let is_late = now.saturating_duration_since(sent) > self.held_back;
         if grant.is_granted && !is_late {
             self.leases.push(Lease::new(amounts, grant.wait, self.lease, sent, now));
         }

@@ -24,10 +24,7 @@ impl DurationText {
 /// Parses a duration; a number is in seconds.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
     let text = text.trim();
-    match is_number(text) {
-        true => Duration::try_from_secs_f64(text.parse().ok()?).ok(),
-        false => parse_units(text),
-    }
+    if is_number(text) { Duration::try_from_secs_f64(text.parse().ok()?).ok() } else { parse_units(text) }
 }
 
 /// Whether `text` is one or more digits, which a fraction may follow.

@@ -85,8 +85,6 @@ impl Circuit {
     ) {
         let reason = self.statistics.on_reply(sent, reply, &self.settings, now);
         if let (Some(reason), Phase::Closed { .. }) = (reason, &self.phase) {
-            let reported = sent.calls.retry_after.map(|wait| self.jittered_end(wait, now, random));
-            self.reported_end = reported.max(self.reported_end);
             self.open_for_cooldown(reason, now, random);
         }
     }

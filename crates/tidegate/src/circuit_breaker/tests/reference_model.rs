@@ -22,6 +22,7 @@ enum LogEntry {
     Opened {
         until: Instant,
         own: Option<Duration>,
+        cause: RejectionCause,
     },
     HalfOpened,
     Closed {
@@ -133,10 +134,7 @@ impl Model {
             self.begin_generation(now, LogEntry::HalfOpened);
         }
         let probe = match self.phase() {
-            (_, LogEntry::Opened { until, own: None }) => {
-                return Err((RejectionCause::Quota, Some(until - now)));
-            }
-            (_, LogEntry::Opened { until, .. }) => return Err((RejectionCause::Failing, Some(until - now))),
+            (_, LogEntry::Opened { until, cause, .. }) => return Err((cause, Some(until - now))),
             (_, LogEntry::Forced { open: true }) => return Err((RejectionCause::ForcedOpen, None)),
             (_, LogEntry::HalfOpened) => {
                 let remaining_leases = self.remaining_leases(now);
@@ -190,9 +188,13 @@ impl Model {
             AttemptResult::Success | AttemptResult::Neutral => Duration::ZERO,
         };
         if !wait.is_zero()
-            && let (_, LogEntry::Opened { until, .. }) = &mut self.generations.last_mut().unwrap()[0]
+            && let (_, LogEntry::Opened { until, cause, .. }) = &mut self.generations.last_mut().unwrap()[0]
+            && now + wait > *until
         {
-            *until = (now + wait).max(*until);
+            *until = now + wait;
+            if let AttemptResult::Quota(_) = result {
+                *cause = RejectionCause::Quota;
+            }
         }
         let is_stale = admission.generation != self.generations.len() - 1;
         let is_closed = matches!(self.phase().1, LogEntry::Closed { .. });
@@ -207,7 +209,10 @@ impl Model {
                 self.last_failure = Some((ErrorCode::QuotaExhausted, now));
                 let wait = if wait.is_zero() { self.settings.quota_cooldown } else { wait };
                 let until = (now + wait).max(self.end_of_waits(now));
-                self.begin_generation(now, LogEntry::Opened { until, own: None });
+                self.begin_generation(
+                    now,
+                    LogEntry::Opened { until, own: None, cause: RejectionCause::Quota },
+                );
                 return;
             }
             AttemptResult::Failure(code, _) => self.last_failure = Some((code, now)),
@@ -236,7 +241,10 @@ impl Model {
         if opens {
             let own = self.base_cooldown(now);
             let until = (now + own).max(self.end_of_waits(now));
-            self.begin_generation(now, LogEntry::Opened { until, own: Some(own) });
+            self.begin_generation(
+                now,
+                LogEntry::Opened { until, own: Some(own), cause: RejectionCause::Failing },
+            );
         } else if !is_closed && successes >= self.settings.success_threshold as usize {
             self.begin_generation(now, LogEntry::Closed { ramps: self.settings.ramp_up.is_some() });
         }
@@ -326,8 +334,10 @@ impl Model {
         let mut cooldowns: Vec<Duration> = Vec::new();
         let mut closed_at = None;
         let openings = self.generations.iter().map(|generation| generation[0]);
-        for (at, entry) in openings.chain([(now, LogEntry::Opened { until: now, own: Some(Duration::ZERO) })])
-        {
+        for (at, entry) in openings.chain([(
+            now,
+            LogEntry::Opened { until: now, own: Some(Duration::ZERO), cause: RejectionCause::Failing },
+        )]) {
             let was_healthy = closed_at
                 .is_some_and(|closed: Instant| cooldowns.last().is_some_and(|last| at - closed >= *last));
             match entry {
