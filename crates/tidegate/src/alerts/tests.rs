@@ -371,6 +371,13 @@ async fn a_target_admits_calls_as_long_as_one_of_its_keys_does_or_its_circuit_is
             false,
             false,
         ),
+        // Each key is closed by one of the gates.
+        (
+            named("a/b").rate_limit(quotas()).circuit_breaker(tenants()),
+            &[(503, "a"), (429, "b")],
+            false,
+            true,
+        ),
         // A gate with one state has it for every key of the other.
         (
             named("a/b").rate_limit(quotas()).circuit_breaker(shadow().shadow(false)),

@@ -173,6 +173,11 @@ impl ConcurrentCircuit {
         (result, transition)
     }
 
+    /// The end of the cooldown of an open circuit, or of the latest one, in nanoseconds since the start.
+    pub(super) fn open_until(&self) -> u64 {
+        self.until.load(Ordering::Acquire)
+    }
+
     /// Runs `read` on the circuit under the lock.
     pub(super) fn with_circuit<T>(&self, read: impl FnOnce(&mut Circuit) -> T) -> T {
         read(&mut self.lock().circuit)

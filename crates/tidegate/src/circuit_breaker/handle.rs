@@ -256,7 +256,14 @@ impl Handle {
     }
 
     pub(super) fn record(&self, admission: CircuitAdmission, result: AttemptResult, latency: Latency) {
-        self.emit_transition(self.0.circuit.record(admission, result, latency, clock::now));
+        let open_until = result.wait().map(|_| self.0.circuit.open_until());
+        let recorded = self.0.circuit.record(admission, result, latency, clock::now);
+        let is_extended =
+            recorded.1.is_none() && open_until.is_some_and(|before| self.0.circuit.open_until() > before);
+        self.emit_transition(recorded);
+        if is_extended && let Some(link) = &self.0.store {
+            link.share_wait(self);
+        }
         self.report(latency == Latency::Slow || matches!(result, AttemptResult::Failure(..)));
     }
 

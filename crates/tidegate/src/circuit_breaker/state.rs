@@ -62,10 +62,21 @@ pub(super) struct Circuit {
 
 #[derive(Debug)]
 enum Phase {
-    Closed { ramp_up: Option<RampUp> },
-    Open { until: Instant, cause: RejectionCause },
-    HalfOpen { probes: Probes },
-    Forced { open: bool },
+    Closed {
+        ramp_up: Option<RampUp>,
+    },
+    Open {
+        until: Instant,
+        cause: RejectionCause,
+    },
+    HalfOpen {
+        probes: Probes,
+    },
+    Forced {
+        open: bool,
+        /// Probes were in flight when it was forced.
+        has_probes: bool,
+    },
 }
 
 impl Circuit {
@@ -92,7 +103,7 @@ impl Circuit {
 
     /// Whether every call is admitted, so that none needs the lock.
     pub(super) fn admits_all(&self) -> bool {
-        matches!(self.phase, Phase::Closed { ramp_up: None } | Phase::Forced { open: false })
+        matches!(self.phase, Phase::Closed { ramp_up: None } | Phase::Forced { open: false, .. })
     }
 
     /// Whether every call is admitted and a success would change nothing.
@@ -101,7 +112,7 @@ impl Circuit {
             Phase::Closed { ramp_up: None } => {
                 self.reported_end.is_none() && self.statistics.ignores_success()
             }
-            Phase::Forced { open } => !open,
+            Phase::Forced { open, .. } => !open,
             Phase::Closed { ramp_up: Some(_) } | Phase::Open { .. } | Phase::HalfOpen { .. } => false,
         }
     }
@@ -122,7 +133,7 @@ impl Circuit {
     pub(super) fn rejects_all(&self) -> Option<(RejectionCause, Option<Instant>)> {
         match self.phase {
             Phase::Open { until, cause } => Some((cause, Some(until))),
-            Phase::Forced { open: true } => Some((RejectionCause::ForcedOpen, None)),
+            Phase::Forced { open: true, .. } => Some((RejectionCause::ForcedOpen, None)),
             Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => None,
         }
     }
@@ -150,7 +161,7 @@ impl Circuit {
     /// which calls it admits is decided only when a call arrives.
     pub(super) fn peek(&self, now: Instant) -> Option<CircuitRejection> {
         match &self.phase {
-            Phase::Forced { open: true } => {
+            Phase::Forced { open: true, .. } => {
                 Some(CircuitRejection { cause: RejectionCause::ForcedOpen, retry_after: None })
             }
             Phase::Open { until, cause } if now < *until => {
@@ -340,13 +351,14 @@ impl Circuit {
 
     /// Forces the circuit open or closed until it is reset.
     pub(super) fn force(&mut self, open: bool, now: Instant) {
-        self.transition_to(Phase::Forced { open }, Reason::Forced, now);
+        let has_probes = self.probes() > 0;
+        self.transition_to(Phase::Forced { open, has_probes }, Reason::Forced, now);
     }
 
     /// Whether the circuit is forced, and whether open.
     pub(super) fn forced(&self) -> Option<bool> {
         match self.phase {
-            Phase::Forced { open } => Some(open),
+            Phase::Forced { open, .. } => Some(open),
             Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => None,
         }
     }
@@ -458,8 +470,8 @@ impl Circuit {
     /// arrives.
     fn last_reported_state(&self) -> State {
         match self.phase {
-            Phase::Closed { .. } | Phase::Forced { open: false } => State::Closed,
-            Phase::Open { .. } | Phase::Forced { open: true } => State::Open,
+            Phase::Closed { .. } | Phase::Forced { open: false, .. } => State::Closed,
+            Phase::Open { .. } | Phase::Forced { open: true, .. } => State::Open,
             Phase::HalfOpen { .. } => State::HalfOpen,
         }
     }

@@ -122,6 +122,15 @@ impl CircuitLink {
         spawn(async move { circuit.exchange(change).await });
     }
 
+    /// Sends the rest of a cooldown that a wait of the provider has extended while the circuit was open.
+    #[cold]
+    pub(super) fn share_wait(&self, circuit: &Handle) {
+        let remaining = circuit.with_circuit(|circuit| circuit.remaining_cooldown(clock::now()));
+        let Some((wait, is_quota)) = remaining else { return };
+        let circuit = circuit.clone();
+        spawn(async move { circuit.exchange(CircuitChange::Open { wait, is_quota }).await });
+    }
+
     /// The name of the shared state. Circuits in shadow mode have one of their own: they may be observed with
     /// other settings than those that reject calls.
     pub(super) fn name(&self, circuit: &Handle) -> String {
@@ -248,11 +257,13 @@ impl Handle {
         is_idle
     }
 
-    /// Ends the turn of a circuit that was forced, unless it is requested again.
+    /// Ends the turn of a circuit that was forced, unless it is requested again. With probes in flight it ends
+    /// by itself.
     async fn end_forced_turn(&self) {
         let Some(link) = &self.0.store else { return };
         let Some(_guard) = link.turn_request.try_begin() else { return };
-        if self.forced().is_some() && !self.has_turn() {
+        let is_forced = self.with_circuit(|circuit| circuit.is_forced_without_probes());
+        if is_forced && !self.has_turn() {
             let _ = self.exchange(CircuitChange::EndTurn).await;
         }
     }

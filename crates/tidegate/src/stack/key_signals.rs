@@ -235,12 +235,16 @@ impl CircuitForAlerts {
     }
 }
 
-/// Whether some key would be admitted, by each of the gates that a provider closes: half-open circuits and
-/// those in shadow mode admit calls.
+/// Whether some key would be admitted by the gates that a provider closes: half-open circuits and those in
+/// shadow mode admit calls. The gates may have the same keys or others.
 pub(super) fn admit_calls(gates: &AttemptGates) -> bool {
+    let (circuits, rates) = (gates.circuit_breaker(), gates.rate_limit());
     let circuit = |it: &circuit_breaker::Handle| it.state() != State::Open || it.peek().is_none();
-    some_state(gates.circuit_breaker(), circuit)
-        && some_state(gates.rate_limit(), |it: &rate_limit::Handle| it.closed_for().is_none())
+    let rate = |it: &rate_limit::Handle| it.closed_for().is_none();
+    let is_of_both = |key| circuit(&circuits.at(key)) && rate(&rates.at(key));
+    let mut keys = keys(circuits.by_key()).chain(keys(rates.by_key())).peekable();
+    let same_key = keys.peek().is_none() || keys.any(is_of_both);
+    same_key && some_state(circuits, circuit) && some_state(rates, rate)
 }
 
 /// Whether this holds for the state of some key of the gate; without keys, for its one state.

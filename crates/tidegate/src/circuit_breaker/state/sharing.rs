@@ -40,6 +40,11 @@ impl Circuit {
         is_idle
     }
 
+    /// Whether it was forced while no probe was in flight, so that another process may probe.
+    pub(in crate::circuit_breaker) fn is_forced_without_probes(&self) -> bool {
+        matches!(self.phase, Phase::Forced { has_probes: false, .. })
+    }
+
     /// Whether it is the turn of this process to probe.
     pub(in crate::circuit_breaker) fn has_turn(&self) -> bool {
         self.turn.as_ref().is_some_and(LocalTurn::is_held)
@@ -123,11 +128,17 @@ impl Circuit {
         let end = clock::after(wait, now);
         // A circuit that opens ends every turn.
         self.end_turn();
+        let cause = if is_quota { RejectionCause::Quota } else { RejectionCause::Failing };
         match &mut self.phase {
             Phase::Forced { .. } => {}
-            Phase::Open { until, .. } => *until = end.max(*until),
+            Phase::Open { until, .. } if end <= *until => {}
+            Phase::Open { until, cause: own } => {
+                *until = end;
+                if is_quota {
+                    *own = cause;
+                }
+            }
             Phase::Closed { .. } | Phase::HalfOpen { .. } => {
-                let cause = if is_quota { RejectionCause::Quota } else { RejectionCause::Failing };
                 self.open(end, cause, Reason::OpenElsewhere, now);
             }
         }

@@ -15,7 +15,7 @@ use crate::circuit_breaker::{CircuitBreakerLayer, Handle};
 use crate::store::{OnUnavailable, Settings};
 use crate::testing::store::{Delays, Server};
 use crate::testing::{MILLI, paused, request, strict};
-use crate::{Payload, ResilienceBuilder, clock};
+use crate::{ErrorCode, Failure, HintSource, Outcome, Payload, ResilienceBuilder, RetryHint, clock};
 
 /// A provider that responds after a while, and counts the requests in flight.
 #[derive(Clone, Default)]
@@ -182,6 +182,34 @@ async fn an_opening_elsewhere_ends_an_idle_turn() {
     assert!(!provider.call(&layers[0], SECOND).await, "its turn has ended");
 }
 
+/// An attempt that was in flight when the circuit opened gets a longer wait than its cooldown.
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_comes_while_the_circuit_is_open_holds_in_every_process() {
+    for code in [ErrorCode::Overloaded, ErrorCode::QuotaExhausted] {
+        let server = Server::new();
+        let layers = three(&server, SECOND).await;
+        let retry_hint = Some(RetryHint::after(60 * SECOND, HintSource::Body));
+        let outcome = Outcome::from(Failure { retry_hint, ..Failure::new(code) });
+        let late = layers[0].layer(service_fn(move |_: Request<Payload>| {
+            let response = Response::builder().status(503).extension(outcome.clone());
+            async move {
+                sleep(100 * MILLI).await;
+                Ok::<_, Infallible>(response.body(Payload::empty()).unwrap())
+            }
+        }));
+        let late = tokio::spawn(late.oneshot(Request::new(Payload::empty())));
+        sleep(MILLI).await;
+        Provider::default().fail(&layers[0]).await;
+        late.await.unwrap().unwrap();
+        sleep(50 * MILLI).await;
+        for layer in &layers {
+            let rejection = layer.handle().peek().expect("an open circuit");
+            assert!(rejection.retry_after() > Some(50 * SECOND), "{rejection:?}");
+            assert_eq!(rejection.code(), code);
+        }
+    }
+}
+
 /// One process probes, and the cooldown of another one ends a moment later, because the message was late. In
 /// this moment the store is restarted, and the later one publishes the rest of its cooldown.
 #[tokio::test(start_paused = true)]
@@ -324,6 +352,24 @@ async fn a_circuit_that_is_forced_ends_its_turn() {
         sleep(10 * MILLI).await;
         assert!(provider.call(&layers[1], MILLI).await);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_is_forced_while_it_probes_keeps_its_turn() {
+    let server = Server::new();
+    let (layers, provider) = (three(&server, SECOND).await, Provider::default());
+    half_open(&layers, SECOND).await;
+    assert!(!provider.call(&layers[0], MILLI).await);
+    sleep(10 * MILLI).await;
+    let probe = (layers[0].clone(), provider.clone());
+    let probe = tokio::spawn(async move { probe.1.call(&probe.0, 10 * SECOND).await });
+    sleep(MILLI).await;
+    layers[0].handle().force_open();
+    for _ in 0..5 {
+        sleep(SECOND).await;
+        assert!(!provider.call(&layers[1], MILLI).await);
+    }
+    assert!(probe.await.unwrap() && provider.most() == 1);
 }
 
 /// Regression: its circuit stayed closed, and all its calls were sent beside the probes.
