@@ -374,7 +374,7 @@ async fn a_target_admits_calls_as_long_as_one_of_its_keys_does_or_its_circuit_is
         // Each key is closed by one of the gates.
         (
             named("a/b").rate_limit(quotas()).circuit_breaker(tenants()),
-            &[(503, "a"), (429, "b")],
+            &[(500, "a"), (429, "b")],
             false,
             true,
         ),
@@ -393,7 +393,9 @@ async fn a_target_admits_calls_as_long_as_one_of_its_keys_does_or_its_circuit_is
         let (inner, provider) = strict();
         let mut stack = builder.service(inner);
         for (status, tenant) in responses {
-            provider.answer(*status).header("retry-after", "900");
+            // Without a wait the rate limit stays open.
+            let wait = if *status == 500 { "0" } else { "900" };
+            provider.answer(*status).header("retry-after", wait);
             let _ = send(&mut stack, of_tenant(tenant)).await;
         }
         if is_forced {
