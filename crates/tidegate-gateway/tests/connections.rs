@@ -98,7 +98,7 @@ async fn requests_without_a_key_lock_nobody_out() {
             let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
             strangers.spawn(async move {
                 let mut stranger = TcpStream::connect(addr).await.unwrap();
-                // Until the connection is closed.
+                // Until the connection is closed. Over real sockets the time of the gateway is real as well.
                 while stranger.write_all(request.as_bytes()).await.is_ok()
                     && matches!(stranger.read(&mut [0; 4096]).await, Ok(1..))
                 {

@@ -68,7 +68,7 @@ trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 
-/// A connection that hyper serves.
+/// A connection that hyper serves, boxed once: each version of HTTP has a type of its own.
 type Serving =
     Pin<Box<dyn GracefulConnection<Error = hyper::Error, Output = Result<(), hyper::Error>> + Send>>;
 

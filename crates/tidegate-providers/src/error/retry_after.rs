@@ -163,7 +163,7 @@ mod tests {
             let hint = hint.and_then(|hint| Some((hint.wait?, hint.source)));
             assert_eq!(hint, Some((secs(wait), source)), "{body}");
         }
-        // A point in time says nothing without a clock.
+        // A point in time has no meaning without a clock.
         let body = r#"{"error":{"resets_at":1793880012,"resets_in_seconds":12}}"#;
         assert_eq!(hint_of(None, body), Some((secs(12), HintSource::Body)));
     }
