@@ -256,12 +256,15 @@ impl Handle {
     }
 
     pub(super) fn record(&self, admission: CircuitAdmission, result: AttemptResult, latency: Latency) {
-        let open_until = result.wait().map(|_| self.0.circuit.open_until());
+        let store = self.0.store.as_ref().filter(|_| result.wait().is_some());
+        let previous = store.map(|link| (link, self.0.circuit.open_until()));
         let recorded = self.0.circuit.record(admission, result, latency, clock::now);
-        let is_extended =
-            recorded.1.is_none() && open_until.is_some_and(|before| self.0.circuit.open_until() > before);
+        let is_shared = recorded.1.is_some();
         self.emit_transition(recorded);
-        if is_extended && let Some(link) = &self.0.store {
+        if let Some((link, end)) = previous
+            && !is_shared
+            && self.0.circuit.open_until() > end
+        {
             link.share_wait(self);
         }
         self.report(latency == Latency::Slow || matches!(result, AttemptResult::Failure(..)));
