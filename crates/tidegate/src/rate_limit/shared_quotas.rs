@@ -322,9 +322,9 @@ impl SharedQuotas {
         if amounts.iter().all(|amount| *amount == 0) {
             return;
         }
-        // What refills until a later reply is not held back, and part of such a lease has refilled: it is
-        // neither used nor returned.
-        let is_late = now.saturating_duration_since(sent) > self.held_back;
+        // What refills after that is not held back, and part of such a lease has refilled: it is neither used
+        // nor returned.
+        let is_late = now.saturating_duration_since(sent) > self.held_back.max(self.settings.timeout);
         if grant.is_granted && !is_late {
             self.leases.push(Lease::new(amounts, grant.wait, self.lease, sent, now));
         }

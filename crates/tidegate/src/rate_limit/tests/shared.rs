@@ -19,8 +19,8 @@ use crate::rate_limit::reopen_ramp::ReopenRamp;
 use crate::rate_limit::shared_quotas::ExchangeStep;
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, Settings};
-use crate::testing::store::{Buckets, Server};
-use crate::testing::{call, complete, paused, rejection, request, strict};
+use crate::testing::store::{Buckets, Delays, Server};
+use crate::testing::{MILLI, call, complete, paused, rejection, request, strict};
 use crate::{Error, LimitUnit, Payload, RejectionReason, clock};
 
 /// Two processes with this limit, and the server that they share.
@@ -264,6 +264,26 @@ async fn the_part_that_is_left_is_that_of_all_processes() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     complete(&mut other).await.unwrap();
     assert!(!layers[1].handle().shared().unwrap().available && left(&layers[1]) > 0.9);
+}
+
+/// Regression: replies that were later than half of the refill were dropped, so that no call was admitted.
+#[tokio::test(start_paused = true)]
+async fn a_reply_within_the_timeout_is_used_however_small_the_burst_is() {
+    for burst in [1, 2, 4, 8] {
+        let limit = || RateLimitLayer::per_second(100).burst_size(burst);
+        let (layers, server) = two(limit, Settings::default());
+        server.set_delays(Delays {
+            request: Box::new(|| 22 * MILLI),
+            reply: Box::new(|| 22 * MILLI),
+            ..Delays::default()
+        });
+        let (services, _) = services(&layers);
+        for service in services.iter().cycle().take(20) {
+            let start = clock::now();
+            service.clone().oneshot(request()).await.unwrap();
+            assert!(clock::now() - start < 200 * MILLI, "{burst}");
+        }
+    }
 }
 
 /// A reply may take the 50 ms of the timeout, whatever the length of the lease is.
