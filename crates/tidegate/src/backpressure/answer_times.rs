@@ -92,7 +92,8 @@ impl RecentTimes {
         self.times[self.next] = time;
         self.next = (self.next + 1) % SAMPLES;
         self.len = SAMPLES.min(self.len + 1);
-        self.latest = Some(now);
+        // The end of an answer may be recorded long after its time.
+        self.latest = self.latest.max(Some(now));
     }
 
     fn age(&self, now: Instant) -> Option<Duration> {
@@ -191,5 +192,14 @@ mod tests {
         times.record(AnswerTime::CutOff(SECOND), start + 60 * SECOND);
         assert_eq!(times.typical(start + 64 * SECOND), 17 * SECOND);
         assert_eq!(times.typical(start + 91 * SECOND), Duration::ZERO);
+    }
+    /// Regression: an answer whose end was recorded late dated all of them back.
+    #[test]
+    fn an_end_that_is_recorded_late_does_not_make_the_others_old() {
+        let (mut times, start) = (AnswerTimes::default(), Instant::now());
+        times.record(AnswerTime::Whole(2 * SECOND), start + 600 * SECOND);
+        let before = times.typical(start + 601 * SECOND);
+        times.record(AnswerTime::Whole(2 * SECOND), start);
+        assert_eq!(times.typical(start + 601 * SECOND), before);
     }
 }
