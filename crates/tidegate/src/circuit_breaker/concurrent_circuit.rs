@@ -173,9 +173,10 @@ impl ConcurrentCircuit {
         (result, transition)
     }
 
-    /// The end of the cooldown of an open circuit, or of the latest one, in nanoseconds since the start.
-    pub(super) fn open_until(&self) -> u64 {
-        self.until.load(Ordering::Acquire)
+    /// The reason why the circuit is open, and the end of its cooldown in nanoseconds since the start.
+    pub(super) fn cooldown(&self) -> Option<(RejectionCause, u64)> {
+        let cause = self.fast_state().cause()?;
+        Some((cause, self.until.load(Ordering::Acquire)))
     }
 
     /// Runs `read` on the circuit under the lock.

@@ -256,14 +256,14 @@ impl Handle {
     }
 
     pub(super) fn record(&self, admission: CircuitAdmission, result: AttemptResult, latency: Latency) {
-        let store = self.0.store.as_ref().filter(|_| result.wait().is_some());
-        let previous = store.map(|link| (link, self.0.circuit.open_until()));
+        let link = self.0.store.as_ref().filter(|_| !matches!(result, AttemptResult::Success));
+        let previous = link.map(|link| (link, self.0.circuit.cooldown()));
         let recorded = self.0.circuit.record(admission, result, latency, clock::now);
         let is_shared = recorded.1.is_some();
         self.emit_transition(recorded);
-        if let Some((link, end)) = previous
+        if let Some((link, cooldown)) = previous
             && !is_shared
-            && self.0.circuit.open_until() > end
+            && self.0.circuit.cooldown() != cooldown
         {
             link.share_wait(self);
         }

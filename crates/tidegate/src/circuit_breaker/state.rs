@@ -233,26 +233,29 @@ impl Circuit {
         now: Instant,
         random: f64,
     ) {
-        let reported = result.wait().map(|wait| self.jittered_end(wait, now, random));
-        if let (Phase::Open { until, cause }, Some(end)) = (&mut self.phase, reported)
-            && end > *until
-        {
-            *until = end;
-            if let AttemptResult::Quota(_) = result {
-                *cause = RejectionCause::Quota;
+        let is_quota = matches!(result, AttemptResult::Quota(_));
+        let wait = result.wait().or(is_quota.then_some(self.settings.quota_cooldown));
+        let reported = wait.map(|wait| self.jittered_end(wait, now, random));
+        match &mut self.phase {
+            // An open circuit admits no call, so its generation has no results.
+            Phase::Open { until, cause } => {
+                *until = reported.map_or(*until, |end| end.max(*until));
+                if is_quota {
+                    *cause = RejectionCause::Quota;
+                }
+                return;
             }
-        }
-        // An open circuit admits no call, so its generation has no results.
-        let ignores_results = matches!(self.phase, Phase::Open { .. } | Phase::Forced { .. });
-        if admission.generation != self.generation || ignores_results {
-            return;
+            Phase::Forced { .. } => return,
+            Phase::Closed { .. } | Phase::HalfOpen { .. } => {}
         }
         self.reported_end = reported.max(self.reported_end);
+        if admission.generation != self.generation {
+            return;
+        }
         self.last_failure = result.error_code().map(|code| (code, now)).or(self.last_failure);
-        if let AttemptResult::Quota(_) = result {
+        if let (true, Some(end)) = (is_quota, reported) {
             self.cooldown.on_quota_opening(now);
-            let wait = result.wait().unwrap_or(self.settings.quota_cooldown);
-            self.open(self.jittered_end(wait, now, random), RejectionCause::Quota, Reason::Quota, now);
+            self.open(end, RejectionCause::Quota, Reason::Quota, now);
         } else if let Some(reason) = self.evaluate(admission, result, latency, now) {
             self.open_for_cooldown(reason, now, random);
         }
@@ -351,7 +354,7 @@ impl Circuit {
 
     /// Forces the circuit open or closed until it is reset.
     pub(super) fn force(&mut self, open: bool, now: Instant) {
-        let has_probes = self.probes() > 0;
+        let has_probes = self.probes() > 0 || self.is_forced_with_probes();
         self.transition_to(Phase::Forced { open, has_probes }, Reason::Forced, now);
     }
 

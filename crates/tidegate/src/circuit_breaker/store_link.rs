@@ -24,6 +24,8 @@ pub(super) struct CircuitLink {
     turn_request: TaskFlag,
     /// The turn is kept.
     turn_keeper: TaskFlag,
+    /// A wait of the provider is sent soon.
+    wait_task: TaskFlag,
     pub(super) reports: CallReports,
     listener: OnceLock<Arc<CircuitListener>>,
 }
@@ -53,6 +55,9 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// in flight sends several renewals in that time.
 const MIN_GRACE: Duration = Duration::from_secs(5);
 
+/// The time in which waits of the provider are collected before the latest is sent to the store.
+const WAIT_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How long a store keeps a circuit after its cooldown or the latest turn.
 const KEPT_FOR: Duration = Duration::from_secs(3600);
 
@@ -66,6 +71,7 @@ impl CircuitLink {
             has_joined: AtomicBool::new(false),
             turn_request: TaskFlag::default(),
             turn_keeper: TaskFlag::default(),
+            wait_task: TaskFlag::default(),
             reports: CallReports::default(),
             listener: OnceLock::new(),
         }
@@ -122,13 +128,21 @@ impl CircuitLink {
         spawn(async move { circuit.exchange(change).await });
     }
 
-    /// Sends the rest of a cooldown that a wait of the provider has extended while the circuit was open.
+    /// Sends the rest of a cooldown that a failure has extended while the circuit was open, or made one of an
+    /// exhausted quota. Those of many attempts are sent together.
     #[cold]
     pub(super) fn share_wait(&self, circuit: &Handle) {
-        let remaining = circuit.with_circuit(|circuit| circuit.remaining_cooldown(clock::now()));
-        let Some((wait, is_quota)) = remaining else { return };
+        let Some(guard) = self.wait_task.try_begin() else { return };
         let circuit = circuit.clone();
-        spawn(async move { circuit.exchange(CircuitChange::Open { wait, is_quota }).await });
+        spawn(async move {
+            sleep(WAIT_INTERVAL).await;
+            // A wait that comes after this starts another task.
+            drop(guard);
+            let remaining = circuit.with_circuit(|circuit| circuit.remaining_cooldown(clock::now()));
+            if let Some((wait, is_quota)) = remaining {
+                let _ = circuit.exchange(CircuitChange::Open { wait, is_quota }).await;
+            }
+        });
     }
 
     /// The name of the shared state. Circuits in shadow mode have one of their own: they may be observed with
@@ -172,7 +186,14 @@ impl Handle {
         let change = self.renewal().unwrap_or_else(request);
         let view = self.exchange(change).await;
         self.apply(view, sent);
-        if matches!(view, Ok(CircuitView::Open { has_turn: true, .. })) && !self.has_turn() {
+        if matches!(view, Ok(CircuitView::Open { has_turn: true, .. })) {
+            self.end_unused_turn().await;
+        }
+    }
+
+    /// Ends the turn in the store, unless this process has it or has probes in flight.
+    async fn end_unused_turn(&self) {
+        if !self.with_circuit(|circuit| circuit.has_turn() || circuit.is_forced_with_probes()) {
             let _ = self.exchange(CircuitChange::EndTurn).await;
         }
     }
@@ -262,9 +283,8 @@ impl Handle {
     async fn end_forced_turn(&self) {
         let Some(link) = &self.0.store else { return };
         let Some(_guard) = link.turn_request.try_begin() else { return };
-        let is_forced = self.with_circuit(|circuit| circuit.is_forced_without_probes());
-        if is_forced && !self.has_turn() {
-            let _ = self.exchange(CircuitChange::EndTurn).await;
+        if self.forced().is_some() {
+            self.end_unused_turn().await;
         }
     }
 

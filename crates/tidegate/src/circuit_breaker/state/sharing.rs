@@ -40,9 +40,9 @@ impl Circuit {
         is_idle
     }
 
-    /// Whether it was forced while no probe was in flight, so that another process may probe.
-    pub(in crate::circuit_breaker) fn is_forced_without_probes(&self) -> bool {
-        matches!(self.phase, Phase::Forced { has_probes: false, .. })
+    /// Whether it was forced while probes were in flight: the turn ends by itself, and not before them.
+    pub(in crate::circuit_breaker) fn is_forced_with_probes(&self) -> bool {
+        matches!(self.phase, Phase::Forced { has_probes: true, .. })
     }
 
     /// Whether it is the turn of this process to probe.

@@ -142,6 +142,25 @@ fn the_latest_wait_of_a_streak_applies() {
     }
 }
 
+/// Pitfall P28 (docs/pitfalls.md): the wait of an attempt from before the opening or a reset was lost.
+#[test]
+fn a_wait_applies_whenever_its_attempt_was_admitted() {
+    for is_reset in [false, true] {
+        let (mut circuit, start) = (circuit(|settings| settings.failure_threshold = 1), Instant::now());
+        let late = circuit.admit(start).unwrap();
+        circuit.call(FAILURE, Latency::Unknown, start);
+        let now = start + 10 * SECOND;
+        if is_reset {
+            circuit.reset(now);
+        }
+        let probe = circuit.admit(now).unwrap();
+        circuit.record_result(late, failure_with_hint(300 * SECOND), now);
+        assert_eq!(circuit.cooldown_remaining(now), None, "a result from before the opening opens nothing");
+        circuit.record_result(probe, FAILURE, now);
+        assert_eq!(circuit.cooldown_remaining(now), Some(300 * SECOND), "reset: {is_reset}");
+    }
+}
+
 proptest! {
     /// Pitfall P28 (docs/pitfalls.md): a wait that arrives when the circuit is open was lost.
     #[test]
@@ -160,8 +179,7 @@ proptest! {
             circuit.record(admission, result, Latency::Unknown, now, random);
             let opens = !has_opened && circuit.state(now) == State::Open;
             has_opened |= opens;
-            let own = opens.then_some(if is_quota && wait.is_none() { 60 * SECOND } else { 10 * SECOND });
-            let own = own.filter(|_| !is_quota || wait.is_none());
+            let own = if is_quota { wait.is_none().then_some(60 * SECOND) } else { opens.then_some(10 * SECOND) };
             for wait in [wait, own].into_iter().flatten() {
                 end = end.max(now + wait + wait.mul_f64(ratio * random));
             }

@@ -231,15 +231,18 @@ async fn a_wait_that_an_attempt_gets_while_the_circuit_is_open_extends_its_time(
     assert_eq!(circuit.cooldown_remaining(), Some(300 * SECOND));
 }
 
+/// Regression: a quota without a wait left the circuit as it was.
 #[tokio::test(start_paused = true)]
 async fn a_quota_that_is_exhausted_while_the_circuit_is_open_is_the_reason_from_then_on() {
-    let (mut service, circuit, provider) = open().await;
-    let retry_hint = Some(RetryHint::after(300 * SECOND, HintSource::Body));
-    let failure = Failure { retry_hint, ..Failure::new(ErrorCode::QuotaExhausted) };
-    provider.answer(429).extension(Outcome::from(failure));
-    tokio::time::advance(SECOND).await;
-    complete(&mut service).await.unwrap();
-    let rejection = circuit.peek().expect("an open circuit");
-    assert_eq!(rejection.code(), ErrorCode::QuotaExhausted);
-    assert_eq!(rejection.retry_after(), Some(300 * SECOND));
+    for (wait, expected) in [(Some(300 * SECOND), 300 * SECOND), (None, 60 * SECOND)] {
+        let (mut service, circuit, provider) = open().await;
+        let retry_hint = wait.map(|wait| RetryHint::after(wait, HintSource::Body));
+        let failure = Failure { retry_hint, ..Failure::new(ErrorCode::QuotaExhausted) };
+        provider.answer(429).extension(Outcome::from(failure));
+        tokio::time::advance(SECOND).await;
+        complete(&mut service).await.unwrap();
+        let rejection = circuit.peek().expect("an open circuit");
+        assert_eq!(rejection.code(), ErrorCode::QuotaExhausted);
+        assert_eq!(rejection.retry_after(), Some(expected));
+    }
 }

@@ -187,27 +187,27 @@ impl Model {
             AttemptResult::Uncounted(wait) => wait,
             AttemptResult::Success | AttemptResult::Neutral => Duration::ZERO,
         };
-        if !wait.is_zero()
-            && let (_, LogEntry::Opened { until, cause, .. }) = &mut self.generations.last_mut().unwrap()[0]
-            && now + wait > *until
-        {
-            *until = now + wait;
-            if let AttemptResult::Quota(_) = result {
+        let is_quota = matches!(result, AttemptResult::Quota(_));
+        let wait = if is_quota && wait.is_zero() { self.settings.quota_cooldown } else { wait };
+        if let (_, LogEntry::Opened { until, cause, .. }) = &mut self.generations.last_mut().unwrap()[0] {
+            *until = (*until).max(now + wait);
+            if is_quota {
                 *cause = RejectionCause::Quota;
             }
         }
-        let is_stale = admission.generation != self.generations.len() - 1;
         let is_closed = matches!(self.phase().1, LogEntry::Closed { .. });
-        if is_stale || !(is_closed || self.phase().1 == LogEntry::HalfOpened) {
+        if !(is_closed || self.phase().1 == LogEntry::HalfOpened) {
             return;
         }
         if !wait.is_zero() {
             self.append(now, LogEntry::Waits { until: now + wait });
         }
+        if admission.generation != self.generations.len() - 1 {
+            return;
+        }
         match result {
             AttemptResult::Quota(_) => {
                 self.last_failure = Some((ErrorCode::QuotaExhausted, now));
-                let wait = if wait.is_zero() { self.settings.quota_cooldown } else { wait };
                 let until = (now + wait).max(self.end_of_waits(now));
                 self.begin_generation(
                     now,

@@ -201,13 +201,47 @@ async fn a_wait_that_comes_while_the_circuit_is_open_holds_in_every_process() {
         sleep(MILLI).await;
         Provider::default().fail(&layers[0]).await;
         late.await.unwrap().unwrap();
-        sleep(50 * MILLI).await;
+        sleep(200 * MILLI).await;
         for layer in &layers {
             let rejection = layer.handle().peek().expect("an open circuit");
             assert!(rejection.retry_after() > Some(50 * SECOND), "{rejection:?}");
             assert_eq!(rejection.code(), code);
         }
     }
+}
+
+/// Regression: each of them was sent on its own.
+#[tokio::test(start_paused = true)]
+async fn the_waits_of_many_attempts_are_shared_together() {
+    let server = Server::new();
+    let layers = three(&server, SECOND).await;
+    let messages = Arc::<AtomicUsize>::default();
+    let counter = Arc::clone(&messages);
+    let message = move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        MILLI
+    };
+    server.set_delays(Delays { message: Box::new(message), ..Delays::default() });
+    let retry_hint = Some(RetryHint::after(60 * SECOND, HintSource::Body));
+    let outcome = Outcome::from(Failure { retry_hint, ..Failure::new(ErrorCode::Overloaded) });
+    let mut attempts = JoinSet::new();
+    for number in 1..=200 {
+        let outcome = outcome.clone();
+        let service = layers[0].layer(service_fn(move |_: Request<Payload>| {
+            let response = Response::builder().status(503).extension(outcome.clone());
+            async move {
+                sleep(number * MILLI).await;
+                Ok::<_, Infallible>(response.body(Payload::empty()).unwrap())
+            }
+        }));
+        attempts.spawn(service.oneshot(Request::new(Payload::empty())));
+    }
+    attempts.join_all().await;
+    sleep(SECOND).await;
+    let sent = messages.load(Ordering::Relaxed);
+    assert!((2..20).contains(&sent), "{sent} messages");
+    let remaining = layers[1].handle().cooldown_remaining().expect("an open circuit");
+    assert!(remaining > Duration::from_millis(58_900), "{remaining:?}");
 }
 
 /// One process probes, and the cooldown of another one ends a moment later, because the message was late. In
@@ -364,6 +398,7 @@ async fn a_circuit_that_is_forced_while_it_probes_keeps_its_turn() {
     let probe = (layers[0].clone(), provider.clone());
     let probe = tokio::spawn(async move { probe.1.call(&probe.0, 10 * SECOND).await });
     sleep(MILLI).await;
+    layers[0].handle().force_open();
     layers[0].handle().force_open();
     for _ in 0..5 {
         sleep(SECOND).await;
