@@ -50,7 +50,15 @@ impl<S> Reconnect<S> {
         Self { inner, shared: Arc::new(Shared { fresh, used: UsedConnections::new(), reports_connection }) }
     }
 
-    wrapped_service!(inner, "this service");
+    /// The service that sends requests for the first time.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service that sends requests for the first time, without this one.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S> Shared<S> {

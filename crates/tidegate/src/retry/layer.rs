@@ -18,7 +18,7 @@ use crate::settings::{ConfigError, Hook};
 #[derive(Clone, Debug)]
 #[doc(alias = "IntelligentRetryManager")]
 pub struct RetryLayer {
-    handle: Handle,
+    pub(super) handle: Handle,
     per_service: bool,
     pub(super) gates_below: Option<AttemptGates>,
 }
@@ -56,7 +56,8 @@ impl RetryLayer {
         Self { handle: Handle(LayerState::new(settings.into())), per_service: false, gates_below: None }
     }
 
-    /// Never retries, and keeps nothing for a retry.
+    /// Never retries, and keeps nothing for a retry, unless a request has a
+    /// [`RetryOverride`](super::RetryOverride) with a number of retries.
     #[must_use]
     pub fn disabled() -> Self {
         Self::exponential().max_retries(0)

@@ -80,7 +80,7 @@ impl RetryLayer {
         let mut extensions = extensions.clone();
         let began = clock::now();
         // The function itself is retried, so no service is kept.
-        let shared = RetryShared::<()>::new(self.share(), self.gates_below.clone());
+        let shared = RetryShared::<()>::new(self.handle.clone(), self.gates_below.clone());
         if Deadline::of(&extensions).is_some_and(|deadline| deadline.is_past(began)) {
             let target = shared.handle.0.target();
             return Err(record_rejection(deadline_passed(), target, None, &extensions).into());

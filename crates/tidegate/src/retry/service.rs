@@ -25,7 +25,28 @@ impl<S> Retry<S> {
         Self { inner, shared: RetryShared::new(handle, gates_below).by_thread() }
     }
 
-    wrapped_service!(inner, "retries");
+    /// The wrapped service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The wrapped service, to be changed. Retries of this service then use it as it is; those of its clones do
+    /// not.
+    pub fn get_mut(&mut self) -> &mut S {
+        self.shared = self.shared.with_own_spare().by_thread();
+        &mut self.inner
+    }
+
+    /// The wrapped service, to be called without a retry.
+    #[inline]
+    pub(crate) const fn inner_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The wrapped service, without retries.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 
     send_method!();
 

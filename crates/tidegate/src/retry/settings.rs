@@ -17,7 +17,8 @@ use crate::{ErrorCode, Payload};
 #[serde(default, deny_unknown_fields)]
 #[doc(alias = "RetryConfig")]
 pub struct Settings {
-    /// Whether failed attempts are retried; `true` by default.
+    /// Whether failed attempts are retried; `true` by default. A [`RetryOverride`](super::RetryOverride) of a
+    /// request takes precedence.
     #[doc(alias = "enable_retries")]
     pub enabled: bool,
     /// Attempts after the first; 3 by default.

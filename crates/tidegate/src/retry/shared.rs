@@ -24,6 +24,11 @@ impl<S> RetryShared<S> {
         Self { handle, gates_below, spare: Arc::default() }
     }
 
+    /// The same, for a service that may differ from its clones.
+    pub(super) fn with_own_spare(&self) -> Self {
+        Self::new(self.handle.clone(), self.gates_below.clone())
+    }
+
     /// The state as the services hold it.
     pub(super) fn by_thread(self) -> ByThread<Arc<Self>> {
         ByThread::new(Arc::new(self), |original| {

@@ -95,7 +95,7 @@ impl<S> Resilience<S> {
             Ok(body) => {
                 let retry = self.stack.get_mut();
                 if retry.is_idle(&head.extensions) {
-                    let attempt = retry.get_mut().call(Request::from_parts(head, body));
+                    let attempt = retry.inner_mut().call(Request::from_parts(head, body));
                     ResponseFuture::of_attempt(attempt, metrics)
                 } else {
                     ResponseFuture::of_retry(retry.call_buffered(head, body), metrics)

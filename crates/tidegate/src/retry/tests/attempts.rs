@@ -23,6 +23,30 @@ async fn retries_end_with_the_attempt_budget_and_the_last_response_is_returned()
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "no room");
 }
 
+/// Regression: they were sent by the first service of all clones that was ever called, with its credential.
+#[tokio::test(start_paused = true)]
+async fn retries_are_sent_by_the_service_that_was_called() {
+    let ((first, of_first), (second, of_second)) = (strict(), strict());
+    let mut service = RetryLayer::exponential().layer(first.clone());
+    let mut stack =
+        ResilienceBuilder::new("openai/gpt-4o").retry(RetryLayer::exponential()).service(first.clone());
+    let (mut clone, mut stack_clone) = (service.clone(), stack.clone());
+    of_first.answer(503);
+    complete(&mut service).await.unwrap();
+    of_first.answer(503);
+    complete(&mut stack).await.unwrap();
+    *clone.get_mut() = second.clone();
+    *stack_clone.get_mut() = second;
+    of_second.answer(503);
+    complete(&mut clone).await.unwrap();
+    of_second.answer(503);
+    complete(&mut stack_clone).await.unwrap();
+    assert_eq!((of_first.calls(), of_second.calls()), (4, 4));
+    of_first.answer(503);
+    complete(&mut service).await.unwrap();
+    assert_eq!((of_first.calls(), of_second.calls()), (6, 4));
+}
+
 /// Pitfall P30 (docs/pitfalls.md): an attempt for which no service became ready was not sent.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_is_never_sent_is_returned_to_the_budget() {

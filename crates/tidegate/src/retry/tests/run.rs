@@ -127,6 +127,17 @@ async fn a_function_obeys_its_deadline_attempt_budget_and_override() {
     assert_eq!((runs, clock::now() - start, error.is::<io::Error>()), (3, 3 * SECOND, true));
 }
 
+/// Regression: with a state for each service, each run had a state of its own.
+#[tokio::test(start_paused = true)]
+async fn runs_of_a_layer_with_a_state_for_each_service_share_that_of_the_layer() {
+    let retry = retry().per_service();
+    let reset: fn() -> BoxError = || io::Error::from(io::ErrorKind::ConnectionReset).into();
+    for retries in [3, 6] {
+        failing(&retry, &Extensions::new(), reset).await;
+        assert_eq!(retry.handle().statistics().retries, retries);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_function_that_hangs_is_cut_off_at_the_deadline() {
     let mut call = Extensions::new();
