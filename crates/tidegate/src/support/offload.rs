@@ -1,6 +1,7 @@
 //! Work on whole documents, which would delay the other tasks of a thread if they are long.
 
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll};
@@ -9,6 +10,7 @@ use std::thread::available_parallelism;
 use sync_wrapper::SyncWrapper;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 
 use crate::Error;
 
@@ -22,8 +24,8 @@ static RUNNING: LazyLock<Semaphore> =
 /// Work on one document: done at the first poll if the document is short, and else on a thread for blocking
 /// work.
 ///
-/// The result is an error if the runtime shuts down, or if the work has panicked. Work that waits for its
-/// turn is dropped with this future. The box is one allocation, beside the many of work that parses a
+/// The result is an error if the runtime shuts down. A panic of the work is one of the task that polls, as if the
+/// document were short. Work that waits for its turn is dropped with this future. The box is one allocation, beside the many of work that parses a
 /// document.
 pub struct DocumentWork<T>(SyncWrapper<BoxedWork<T>>);
 
@@ -43,7 +45,11 @@ impl<T: Send + 'static> DocumentWork<T> {
                 let _permit = permit;
                 work()
             });
-            done.await.map_err(Error::new)?
+            match done.await.map_err(JoinError::try_into_panic) {
+                Ok(result) => result,
+                Err(Ok(panic)) => resume_unwind(panic),
+                Err(Err(cancelled)) => Err(Error::new(cancelled)),
+            }
         })))
     }
 }
@@ -61,6 +67,16 @@ mod tests {
     use std::sync::{Arc, mpsc};
 
     use super::*;
+
+    /// Regression: that of a long document was an error of the provider, and the request was sent again.
+    #[tokio::test]
+    async fn a_panic_of_the_work_is_one_of_the_call_however_long_the_document_is() {
+        for len in [LONG_DOCUMENT - 1, LONG_DOCUMENT] {
+            let work = DocumentWork::<()>::new(len, || panic!("a defect of the classifier"));
+            let panic = tokio::spawn(work).await.unwrap_err().into_panic();
+            assert_eq!(panic.downcast_ref(), Some(&"a defect of the classifier"));
+        }
+    }
 
     /// A caller that leaves returns neither the processor nor the memory that its work still takes.
     #[tokio::test]
