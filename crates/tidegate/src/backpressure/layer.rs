@@ -13,7 +13,7 @@ use crate::settings::{ConfigError, Hook};
 ///
 /// One layer value is one limit: every service it makes, and every clone of those, shares it, unless
 /// [`per_service`](Self::per_service) is set. A setter creates a new limit, and the handles that were
-/// given out follow it; a clone of the layer and the services made before keep theirs.
+/// given out follow it, unless a clone of the layer or a service still uses the state: these keep theirs.
 #[derive(Clone, Debug)]
 pub struct BackpressureLayer {
     handle: Handle,

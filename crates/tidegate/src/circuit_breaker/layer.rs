@@ -14,7 +14,7 @@ use crate::store::{ServiceNumbers, Store, WindowSpan};
 ///
 /// One layer value is one circuit: every service it makes, and every clone of those, shares it, unless
 /// [`per_service`](Self::per_service) is set. A setter creates a new circuit, and the handles that were
-/// given out follow it; a clone of the layer and the services made before keep theirs.
+/// given out follow it, unless a clone of the layer or a service still uses the state: these keep theirs.
 #[derive(Clone, Debug)]
 #[doc(alias = "AdvancedCircuitBreaker")]
 pub struct CircuitBreakerLayer {
@@ -88,7 +88,7 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.failure_threshold = failures.max(1))
     }
 
-    /// The share of failed calls in the window that opens the circuit, above 0 and at most 1. Off by default.
+    /// The share of failed calls in the window that opens the circuit, from 0 (one failure) to 1. Off by default.
     /// With a window over time or one that is shared, every successful call takes a short lock to be counted.
     #[must_use]
     pub fn failure_rate_threshold(self, rate: f64) -> Self {
@@ -101,14 +101,14 @@ impl CircuitBreakerLayer {
     ///
     /// The circuit opens when half of the calls in the window are slow
     /// ([`slow_call_rate_threshold`](Self::slow_call_rate_threshold) sets another share), and a slow probe
-    /// opens it again. Off by default.
+    /// opens it again. Off by default, and with zero.
     #[must_use]
     pub fn slow_call_threshold(self, slow: Duration) -> Self {
-        self.set(|settings| settings.slow_call_threshold = Some(slow))
+        self.set(|settings| settings.slow_call_threshold = Some(slow).filter(|slow| !slow.is_zero()))
     }
 
-    /// The share of slow calls in the window that opens the circuit, from 0 to 1. The default is 0.5. Has no
-    /// effect without [`slow_call_threshold`](Self::slow_call_threshold).
+    /// The share of slow calls in the window that opens the circuit, from 0 (one slow call) to 1. The default
+    /// is 0.5. Has no effect without [`slow_call_threshold`](Self::slow_call_threshold).
     #[must_use]
     pub fn slow_call_rate_threshold(self, rate: f64) -> Self {
         self.set(|settings| settings.slow_call_rate_threshold = Some(share(rate)))
@@ -278,6 +278,9 @@ impl CircuitBreakerLayer {
     /// the shared state.
     #[must_use]
     pub fn store(self, store: Store) -> Self {
+        if self.handle.0.settings().hooks.store.as_ref() == Some(&store) {
+            return self;
+        }
         self.set(|settings| settings.hooks.store = Some(store))
     }
 

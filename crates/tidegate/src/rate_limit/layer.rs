@@ -15,7 +15,7 @@ use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 ///
 /// One layer value is one limit: every service it makes, and every clone of those, shares it, unless
 /// [`per_service`](Self::per_service) is set. A setter creates a new limit, and the handles that were
-/// given out follow it; a clone of the layer and the services made before keep theirs.
+/// given out follow it, unless a clone of the layer or a service still uses the state: these keep theirs.
 #[derive(Clone, Debug)]
 #[doc(alias = "RateLimiter")]
 pub struct RateLimitLayer {
@@ -73,7 +73,8 @@ impl RateLimitLayer {
         Self::new().set(|settings| settings.enabled = false)
     }
 
-    /// Adds a request quota. A call passes when every quota has room. Zero is raised to one.
+    /// Adds a request quota. A call passes when every quota has room. Zero requests are raised to one, and a
+    /// period of zero to a nanosecond.
     #[must_use]
     pub fn quota(self, requests: u32, period: Duration) -> Self {
         self.quota_of(LimitUnit::Requests, requests.into(), period)
@@ -110,7 +111,8 @@ impl RateLimitLayer {
     }
 
     /// Adds a quota in any unit. A call passes when every quota has room. A call that costs more than a whole
-    /// quota passes when that quota is full. Zero is raised to one.
+    /// quota passes when that quota is full. An amount of zero is raised to one, and a period of zero to a
+    /// nanosecond.
     #[must_use]
     pub fn quota_of(self, unit: LimitUnit, amount: u64, period: Duration) -> Self {
         self.set(|settings| settings.quotas.push(Quota::new(unit, amount, period)))
@@ -219,8 +221,8 @@ impl RateLimitLayer {
         self.set(|settings| settings.max_keys = keys.max(1))
     }
 
-    /// Sets other settings for some keys. The closure runs at the first call with a key, and again after the
-    /// key was dropped. It gets the head of the request and this layer, and returns the layer for that key.
+    /// Sets other settings for some keys. The closure runs at the first call with a key, again after the key
+    /// was dropped, and whenever a handle looks at a key without a state (`peek_for`). It gets the head of the request and this layer, and returns the layer for that key.
     ///
     /// ```
     /// use tidegate::{KeyBy, RateLimitLayer};
@@ -238,6 +240,9 @@ impl RateLimitLayer {
     /// of this process. The layer needs a [name](Self::name), which is that of the shared state.
     #[must_use]
     pub fn store(self, store: Store) -> Self {
+        if self.handle.0.settings().hooks.store.as_ref() == Some(&store) {
+            return self;
+        }
         self.set(|settings| settings.hooks.store = Some(store))
     }
 

@@ -35,7 +35,8 @@ impl Quota {
     /// Creates a quota. An amount of zero is raised to one.
     #[must_use]
     pub fn new(unit: LimitUnit, amount: u64, period: Duration) -> Self {
-        Self { unit, amount: NonZeroU64::new(amount).unwrap_or(NonZeroU64::MIN), period }
+        let amount = NonZeroU64::new(amount).unwrap_or(NonZeroU64::MIN);
+        Self { unit, amount, period: period.max(Duration::from_nanos(1)) }
     }
 
     /// A fractional request rate as a whole number of requests in a longer period: 0.5 a second is 1 in 2 s.

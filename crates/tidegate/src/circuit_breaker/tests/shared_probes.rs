@@ -210,6 +210,17 @@ async fn a_wait_that_comes_while_the_circuit_is_open_holds_in_every_process() {
     }
 }
 
+/// Regression: the stack had a state of its own, which the handle did not show.
+#[tokio::test(start_paused = true)]
+async fn a_layer_with_the_store_of_its_stack_keeps_its_state() {
+    let store = Server::new().store(1, &Settings::default());
+    let circuit = CircuitBreakerLayer::new().name("a/b").store(store.clone());
+    let handle = circuit.handle();
+    let stack = ResilienceBuilder::new("a/b").circuit_breaker(circuit.clone()).store(store).build();
+    handle.force_open();
+    assert_eq!(stack.signals().snapshot().circuit_state, State::Open);
+}
+
 /// Regression: each of them was sent on its own.
 #[tokio::test(start_paused = true)]
 async fn the_waits_of_many_attempts_are_shared_together() {
