@@ -33,7 +33,8 @@ impl Deadline {
         Self { at, is_of_caller: false }
     }
 
-    /// A deadline `budget` after `now`. A budget that overflows the clock counts as a century.
+    /// A deadline `budget` after `now`, which is read from tokio's clock where that may be paused, as the layers
+    /// do (`tokio::time::Instant::now().into_std()`). A budget that overflows the clock counts as a century.
     #[must_use]
     pub fn after(budget: Duration, now: Instant) -> Self {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
