@@ -151,8 +151,14 @@ impl AttemptUsage {
     /// one token per chunk.
     pub fn add_chunks(&mut self, chunks: u32) {
         self.chunks = self.chunks.saturating_add(u64::from(chunks));
-        if self.output.is_none_or(|output| output < self.chunks) {
-            self.update(self.input, Some(self.chunks));
+        match self.output {
+            None => self.update(self.input, Some(self.chunks)),
+            Some(output) if output < self.chunks => {
+                self.output = Some(self.chunks);
+                let added = self.chunks - output;
+                self.meter.update_all(|_, total| total.output = total.output.saturating_add(added));
+            }
+            Some(_) => {}
         }
     }
 
