@@ -29,6 +29,9 @@ struct IdleConnection {
     /// Those of a connection that has had a call, the response of which may still be in buffers of the
     /// gateway.
     transfers: Option<TransferProgress>,
+    /// The writes that were seen latest, and when.
+    writes: Option<usize>,
+    written: Instant,
     eviction: Arc<Notify>,
 }
 
@@ -82,11 +85,9 @@ impl IdleConnections {
     /// still sends a response. Returns whether there was one.
     pub(crate) fn evict(&self, idle_time: Duration) -> bool {
         let mut queue = self.lock();
-        let mut idle = queue.by_age.iter().take_while(|(_, it)| it.since.elapsed() >= idle_time);
-        let Some(position) = idle.find(|(_, it)| !it.is_sending(idle_time)).map(|(position, _)| *position)
-        else {
-            return false;
-        };
+        let mut idle = queue.by_age.iter_mut().take_while(|(_, it)| it.since.elapsed() >= idle_time);
+        let position = idle.find_map(|(position, it)| (!it.is_sending(idle_time)).then_some(*position));
+        let Some(position) = position else { return false };
         if let Some(evicted) = queue.by_age.remove(&position) {
             evicted.eviction.notify_one();
         }
@@ -102,16 +103,23 @@ impl IdleQueue {
     fn push(&mut self, eviction: &Arc<Notify>, transfers: Option<&TransferProgress>) -> u64 {
         let position = self.next;
         self.next += 1;
-        let (eviction, transfers) = (Arc::clone(eviction), transfers.cloned());
-        self.by_age.insert(position, IdleConnection { since: Instant::now(), transfers, eviction });
+        let (since, eviction, transfers) = (Instant::now(), Arc::clone(eviction), transfers.cloned());
+        let (writes, written) = (Some(0), since);
+        self.by_age.insert(position, IdleConnection { since, transfers, writes, written, eviction });
         position
     }
 }
 
 impl IdleConnection {
-    fn is_sending(&self, time: Duration) -> bool {
-        let is_sending = self.transfers.as_ref().is_some_and(|transfers| transfers.is_sending(time));
-        is_sending && self.since.elapsed() < MAX_SENDING
+    /// Whether a write is blocked, or none was seen for less than `time`. The writes are counted, and their time
+    /// is that of the first look that finds them.
+    fn is_sending(&mut self, time: Duration) -> bool {
+        let Some(transfers) = &self.transfers else { return false };
+        let writes = transfers.writes();
+        if writes.is_none() || writes != self.writes {
+            (self.writes, self.written) = (writes, Instant::now());
+        }
+        self.written.elapsed() < time && self.since.elapsed() < MAX_SENDING
     }
 }
 

@@ -49,8 +49,9 @@ struct CallState {
     busy: Option<ConnectionInUse>,
     /// The body of the response. Dropping it releases the permit of the call.
     body: Option<BoxedBody>,
-    /// Since when a frame was not followed by a request for the next one: the caller reads slowly, or not at
-    /// all.
+    /// A frame was not followed by a request for the next one yet: the caller reads slowly, or not at all.
+    is_unread: bool,
+    /// The first [check](CallsInFlight::end_unread) that found this frame unread.
     unread_since: Option<Instant>,
     /// When the clock of the attempt has run out. The body cannot observe it while it is not polled.
     attempt_ends: Option<Instant>,
@@ -93,7 +94,7 @@ impl CallsInFlight {
     pub(crate) fn end_unread(&self) {
         let now = Instant::now();
         for slot in self.slots() {
-            if slot.lock().is_unread(now) {
+            if slot.lock().is_left_unread(now) {
                 slot.end(EndReason::Unread);
             }
         }
@@ -210,10 +211,12 @@ impl CallState {
         Poll::Pending
     }
 
-    fn is_unread(&self, now: Instant) -> bool {
-        let Some(unread) = self.unread_since.map(|since| now.saturating_duration_since(since)) else {
+    /// Whether the caller reads no more. The time is read here, and not with each frame.
+    fn is_left_unread(&mut self, now: Instant) -> bool {
+        if !self.is_unread {
             return false;
-        };
+        }
+        let unread = now.saturating_duration_since(*self.unread_since.get_or_insert(now));
         let is_late = self.attempt_ends.is_some_and(|end| end <= now);
         unread >= MAX_UNREAD || is_late && unread >= CHECK_INTERVAL
     }
@@ -239,12 +242,10 @@ impl Body for WatchedBody {
             let reason = state.ended.filter(|_| !mem::replace(&mut this.has_failed, true));
             return Poll::Ready(reason.map(|reason| Err(reason.into())));
         };
-        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
-            state.unread_since = None;
-            return state.wait(cx);
-        };
-        state.unread_since = frame.is_some().then(Instant::now);
-        Poll::Ready(frame)
+        let frame = Pin::new(body).poll_frame(cx);
+        state.unread_since = None;
+        state.is_unread = matches!(frame, Poll::Ready(Some(_)));
+        if frame.is_ready() { frame } else { state.wait(cx) }
     }
 
     fn is_end_stream(&self) -> bool {

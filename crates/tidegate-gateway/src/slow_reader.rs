@@ -2,12 +2,12 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 /// A connection with a timeout for writes: it fails when the peer reads nothing for the time of the limit.
 ///
@@ -27,40 +27,28 @@ pub(crate) struct WriteTimeout<T> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TransferProgress(Arc<TransferCounts>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct TransferCounts {
-    begun: Instant,
-    transfers: AtomicUsize,
+    reads: AtomicUsize,
+    writes: AtomicUsize,
     is_blocked: AtomicBool,
-    /// The milliseconds from `begun` to the latest write.
-    written_ms: AtomicU64,
 }
 
 impl TransferProgress {
     /// The number of reads and writes; `None` while a write is blocked.
     pub(crate) fn transfers(&self) -> Option<usize> {
+        Some(self.0.reads.load(Ordering::Relaxed) + self.writes()?)
+    }
+
+    /// The number of writes; `None` while one is blocked.
+    pub(crate) fn writes(&self) -> Option<usize> {
         let is_blocked = self.0.is_blocked.load(Ordering::Relaxed);
-        (!is_blocked).then(|| self.0.transfers.load(Ordering::Relaxed))
+        (!is_blocked).then(|| self.0.writes.load(Ordering::Relaxed))
     }
 
-    /// Whether a write is blocked, or the latest was less than `time` ago.
-    pub(crate) fn is_sending(&self, time: Duration) -> bool {
-        let written = Duration::from_millis(self.0.written_ms.load(Ordering::Relaxed));
-        self.0.is_blocked.load(Ordering::Relaxed) || self.0.begun.elapsed().saturating_sub(written) < time
-    }
-
-    fn record(&self, is_blocked: bool) {
-        let elapsed = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.written_ms.store(elapsed, Ordering::Relaxed);
+    fn record_write(&self, is_blocked: bool) {
         self.0.is_blocked.store(is_blocked, Ordering::Relaxed);
-        self.0.transfers.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Default for TransferCounts {
-    fn default() -> Self {
-        let (transfers, is_blocked, written_ms) = Default::default();
-        Self { begun: Instant::now(), transfers, is_blocked, written_ms }
+        self.0.writes.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -94,7 +82,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.progress.0.transfers.fetch_add(1, Ordering::Relaxed);
+            self.progress.0.reads.fetch_add(1, Ordering::Relaxed);
         }
         read
     }
@@ -103,7 +91,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, data);
-        self.progress.record(written.is_pending());
+        self.progress.record_write(written.is_pending());
         self.wait(written, cx)
     }
 
@@ -123,7 +111,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, data);
-        self.progress.record(written.is_pending());
+        self.progress.record_write(written.is_pending());
         self.wait(written, cx)
     }
 
