@@ -17,7 +17,8 @@ pub trait Classifier: Send + Sync + 'static {
     fn needs_body(&self, head: &Parts) -> bool;
 
     /// The outcome of the response. `body` is empty unless [`needs_body`](Self::needs_body) returned `true`,
-    /// and may be cut off anywhere.
+    /// or [`probe_answer`](Self::probe_answer) or [`probe_body`](Self::probe_body) has shown that it is a
+    /// failure in spite of its status. It may be cut off anywhere.
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Outcome;
 
     /// Whether the caller requested a stream, so that timers for a stream can run before the response begins.

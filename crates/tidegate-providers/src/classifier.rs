@@ -98,6 +98,8 @@ impl Classifier for ProviderClassifier {
         head.status.as_u16() >= 400
     }
 
+    /// The body of a 2xx response is no answer: a probe has shown it, and this is the failure in it, if it is
+    /// known.
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Outcome {
         if self.needs_body(head) {
             let response = ErrorResponse::read(self.provider, Some(head.status), &head.headers, body, now);
@@ -106,13 +108,11 @@ impl Classifier for ProviderClassifier {
         if !head.status.is_success() {
             return Outcome::Success;
         }
-        match probe::read(body, Expected::Resource) {
+        match probe::failure(body) {
             ProbeResult::Error(error) => {
                 in_band::failure_of_body(self.provider, error, &head.headers, body, now).into()
             }
-            _ if probe::is_filtered(body) => Failure::content_filter().into(),
-            ProbeResult::Success => in_band::rate_limit_in(self.provider, &head.headers, body, now)
-                .map_or(Outcome::Success, Outcome::from),
+            ProbeResult::Filtered => Failure::content_filter().into(),
             _ => in_band::limit_or_key_in(self.provider, &head.headers, body, now)
                 .map_or(Outcome::Success, Outcome::from),
         }

@@ -312,7 +312,16 @@ fn a_server_of_an_unknown_endpoint_may_answer_in_any_dialect() {
         {
             assert!(is_answer(path, body.as_bytes()), "{path}: {body}");
         }
-        for body in ["{}", "[]", r#"{"error":"busy"}"#, r#"{"message":"busy"}"#, r#"{"choices":[]}"#] {
+        for body in [
+            "{}",
+            "[]",
+            r#"{"error":"busy"}"#,
+            r#"{"message":"busy"}"#,
+            r#"{"choices":[]}"#,
+            r#"{"code":429,"message":"x","data":{}}"#,
+            r#"{"data":{}}"#,
+            r#"{"data":[{}]}"#,
+        ] {
             assert!(!is_answer(path, body.as_bytes()), "{path}: {body}");
         }
     }
@@ -445,6 +454,16 @@ fn a_server_of_an_unknown_endpoint_may_stream_in_a_dialect_of_its_own() {
         (&[r#"{"response":"Hi","done":false}"#, r#"{"response":"","done":true}"#], true),
         (&[r#"{"text":"Hi"}"#, r#"{"text":"!"}"#, r#"{"timings":{"ms":7}}"#], false),
         (&[r#"{"completion":"Hi"}"#], false),
+        (&[r#"{"code":0,"data":{"choices":[{"delta":{"content":"Hi"}}]}}"#], false),
+        (
+            &[
+                r#"{"message":{"role":"assistant","content":"Hi"},"done":false}"#,
+                r#"{"message":{"role":"assistant","content":""},"done":true}"#,
+            ],
+            true,
+        ),
+        (&[r#"{"message":{"role":"assistant","content":"","thinking":"hm"}}"#], false),
+        (&[r#"{"message":{"content":"","tool_calls":[{"function":{"name":"f","arguments":{}}}]}}"#], false),
         (&[r#"{"output":"Hi"}"#, "[DONE]"], false),
     ];
     for path in ["/completions", "/v1/models/m:streamRawPredict"] {
@@ -458,10 +477,26 @@ fn a_server_of_an_unknown_endpoint_may_stream_in_a_dialect_of_its_own() {
                 assert!(state.failure.is_none(), "{path}: {data}");
             }
         }
-        // A document with this status is a response that is generated later.
-        let pending = [r#"{"status":"queued"}"#, r#"{"id":"r","status":"in_progress"}"#];
-        let failures = FAILURES.iter().filter(|event| !is_answer(path, event.as_bytes()));
-        for event in failures.chain(&pending) {
+        let others = [
+            // A document with this status is a response that is generated later.
+            r#"{"status":"queued"}"#,
+            r#"{"id":"r","status":"in_progress"}"#,
+            r#"{"message":{"role":"assistant","content":""}}"#,
+            r#"{"message":{"role":"assistant"},"done":false}"#,
+            r#"{"message":{"role":"assistant","content":"busy","code":503}}"#,
+            r#"{"code":503,"content":"please wait"}"#,
+            r#"{"content":"please wait","code":"1001"}"#,
+            r#"{"code":-1,"data":{"text":"please wait"}}"#,
+            r#"{"code":"overloaded","response":"please wait"}"#,
+            r#"{"status":503,"output":"please wait"}"#,
+            r#"{"status":"error","data":{}}"#,
+            r#"{"code":429,"message":"x","data":{}}"#,
+        ];
+        // A text in one of these fields cannot be distinguished from an answer.
+        let texts = ["content", "response", "output", "generated_text", "completion"];
+        let has_text =
+            |event: &&&str| texts.iter().any(|text| event.starts_with(&format!("{{\"{text}\":\"")));
+        for event in FAILURES.iter().filter(|event| !has_text(event)).chain(&others) {
             let scanner = scan(path, format!("data: {event}\n\n").as_bytes());
             let state = scanner.state();
             assert_eq!((state.has_started, state.has_finished), (false, false), "{path}: {event}");
@@ -576,13 +611,55 @@ fn a_limit_and_a_refused_key_are_known_by_their_code_in_a_body_that_has_not_the_
 /// An answer and a resource may have any field.
 #[test]
 fn a_code_beside_content_is_no_failure() {
-    let (classifier, head) = (ProviderClassifier::default(), head(&[(CONTENT_TYPE, "application/json")]));
-    for body in ANSWERS.iter().map(|(_, body)| *body).chain([r#"{"data":{"id":7}}"#, r#"{"object":"job"}"#]) {
-        let Some(fields) = body.strip_prefix('{') else { continue };
-        let body = format!(r#"{{"code":"insufficient_quota",{fields}"#);
-        let outcome = classifier.classify(&head, body.as_bytes(), SystemTime::UNIX_EPOCH);
-        let is_success = classifier.probe_body(&head, body.as_bytes()) == BodyProbe::Success;
-        assert_eq!(outcome.failure().is_none(), is_success, "{body}");
+    let with_code = |body: &str| body.replacen('{', r#"{"code":"insufficient_quota","#, 1);
+    for (endpoint, body) in ANSWERS.iter().filter(|(_, body)| body.starts_with('{')) {
+        let body = with_code(body);
+        assert!(is_answer(endpoint, body.as_bytes()), "{endpoint}: {body}");
+    }
+    for body in [r#"{"data":{"id":7}}"#, r#"{"object":"job"}"#] {
+        assert_eq!(failure_of_resource(&with_code(body)), None, "{body}");
+    }
+}
+
+/// Regression: beside the data of an envelope an error had the class of any other response without an answer,
+/// so that a limit opened the circuit.
+#[test]
+fn the_fields_of_an_envelope_do_not_hide_the_failure_beside_them() {
+    for (error, code) in [
+        (r#""code":429,"message":"Request rate too high""#, ErrorCode::RateLimited),
+        (r#""code":"402","msg":"x""#, ErrorCode::QuotaExhausted),
+        (r#""code":401,"message":"x""#, ErrorCode::Authentication),
+        (r#""message":{"text":"x","code":429}"#, ErrorCode::RateLimited),
+        (r#""message":"Rate limit reached, try again in 5s""#, ErrorCode::RateLimited),
+        (r#""error":{"code":"rate_limit_exceeded","message":"x"}"#, ErrorCode::RateLimited),
+        (r#""error":{"code":"context_length_exceeded"}"#, ErrorCode::RequestTooLarge),
+        (r#""jsonrpc":"2.0","error":{"code":429}"#, ErrorCode::RateLimited),
+        (r#""code":503,"message":"x""#, ErrorCode::ServerError),
+    ] {
+        for field in [
+            r#""data":{}"#,
+            r#""data":{"reason":"x"}"#,
+            r#""data":[{"id":"x"}]"#,
+            r#""data":"x""#,
+            r#""data":null"#,
+            r#""status":"queued""#,
+            r#""object":"list""#,
+            r#""results":[]"#,
+        ] {
+            for body in [format!("{{{error},{field}}}"), format!("{{{field},{error}}}")] {
+                for endpoint in ENDPOINTS {
+                    let failure = failure_of_document(endpoint, body.as_bytes());
+                    assert_eq!(failure.map(|it| it.0), Some(code), "{endpoint}: {body}");
+                }
+                for endpoint in [CHAT, RESPONSES, MESSAGES, COHERE, "/completions"] {
+                    let scanner = scan(endpoint, format!("data: {body}\n\n").as_bytes());
+                    let (state, is_known) = (scanner.state(), code != ErrorCode::ServerError);
+                    let failure = state.failure.as_ref().map(|failure| failure.code);
+                    assert_eq!(failure, is_known.then_some(code), "{endpoint}: {body}");
+                    assert!(!state.has_started && !state.has_finished, "{endpoint}: {body}");
+                }
+            }
+        }
     }
 }
 

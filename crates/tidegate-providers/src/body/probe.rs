@@ -191,7 +191,8 @@ impl<'a> Probe<'a> {
             }
             // Embeddings: their numbers are not visited.
             ["embedding" | "embeddings" | "predictions" | "results", ..] => leaf.leaf == Leaf::Array,
-            ["data"] if leaf.leaf == Leaf::Object => true,
+            // The data of an envelope may be empty beside an error.
+            ["data"] if leaf.leaf == Leaf::Object => self.expected == Expected::Resource,
             ["status"] => matches!(leaf.text, Some("queued" | "in_progress")),
             ["content", "type"] => false,
             // Some servers send nothing else before the first token.
@@ -254,9 +255,7 @@ pub(crate) fn is_answer(json: &[u8], endpoint: Endpoint) -> bool {
     let is_complete = walk(json, |path, leaf| match (path, leaf) {
         ([list], Leaf::Object) => {
             has_item |= match endpoint {
-                Endpoint::Unknown => {
-                    matches!(*list, "choices" | "content" | "output" | "candidates" | "data")
-                }
+                Endpoint::Unknown => matches!(*list, "choices" | "content" | "output" | "candidates"),
                 Endpoint::Cohere => *list == "choices",
                 endpoint => endpoint.list() == Some(*list),
             };
@@ -282,9 +281,18 @@ pub(crate) fn is_answer(json: &[u8], endpoint: Endpoint) -> bool {
         }
 }
 
-/// Whether a body is the answer of some endpoint that has no content because of a content filter.
-pub(crate) fn is_filtered(json: &[u8]) -> bool {
-    Endpoint::ALL.iter().any(|endpoint| read(json, Expected::Answer(*endpoint)) == ProbeResult::Filtered)
+/// The failure in a body that is no answer of its endpoint, whichever that is: an error, or a content filter
+/// that has left no content.
+pub(crate) fn failure(json: &[u8]) -> ProbeResult {
+    let mut result = ProbeResult::Unclear;
+    for endpoint in Endpoint::ALL {
+        match read(json, Expected::Answer(endpoint)) {
+            error @ ProbeResult::Error(_) => return error,
+            ProbeResult::Filtered => result = ProbeResult::Filtered,
+            ProbeResult::Success | ProbeResult::Unclear => {}
+        }
+    }
+    result
 }
 
 /// Whether a complete body, whatever it is, is an answer that has no content because of a content filter. A

@@ -17,17 +17,6 @@ pub(crate) fn failure_in(provider: Provider, body: &[u8]) -> Option<Failure> {
     response.is_error().then(|| response.failure(now))
 }
 
-/// The rate limit in a `body` that may be nothing but a sentence.
-pub(crate) fn rate_limit_in(
-    provider: Provider,
-    headers: &HeaderMap,
-    body: &[u8],
-    now: SystemTime,
-) -> Option<Failure> {
-    let response = ErrorResponse::read(provider, None, headers, body, now);
-    response.is_rate_limit().then(|| response.failure(now))
-}
-
 /// The failure in a `body` that is no answer, if its code, its number or its sentence shows that it is about
 /// a limit or the key. Any other code may be one of a server in front of the provider: the same request may
 /// be answered by another one.

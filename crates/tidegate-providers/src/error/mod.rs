@@ -3,7 +3,7 @@
 pub(crate) mod body;
 mod challenge;
 mod class;
-mod codes;
+pub(crate) mod codes;
 pub(crate) mod in_band;
 mod limit_kind;
 mod phrases;

@@ -264,15 +264,13 @@ impl StreamReader {
                 }
                 DialectGuess::Undecided => return,
                 DialectGuess::Unknown if self.is_answer => {
-                    let parsed = match self.endpoint {
+                    self.state.failure =
+                        in_band::limit_or_key_in(self.provider, &HeaderMap::new(), event.data, NO_CLOCK);
+                    match self.endpoint {
+                        _ if self.state.failure.is_some() => return,
                         Endpoint::Unknown => own_dialect::read(event),
                         _ => ParsedEvent::default(),
-                    };
-                    if !parsed.is_token {
-                        self.state.failure =
-                            in_band::limit_or_key_in(self.provider, &HeaderMap::new(), event.data, NO_CLOCK);
                     }
-                    parsed
                 }
                 DialectGuess::Unknown => (DialectRules::UNKNOWN.read)(event),
             },
