@@ -139,8 +139,8 @@ impl ReportedLimits {
 
     /// Parses the lists of the IETF drafts, which may be divided among several headers: `"default";r=50;t=30`
     /// with `"default";q=100;w=60`, or `limit=100, remaining=50, reset=30` with `100;w=60`. Of several limits
-    /// the first one in requests is used, with the policy of the same name or quota; if the quota is not
-    /// known, else with the first.
+    /// in requests the first one is used, or, if one is exhausted, the one of these that is exhausted for the
+    /// longest; with the policy of the same name or quota; if the quota is not known, else with the first.
     fn read_lists(&mut self, headers: &HeaderMap) {
         const POLICIES: [&str; 4] =
             ["ratelimit-policy", "x-ratelimit-policy", "ratelimit-limit", "x-ratelimit-limit"];
@@ -151,10 +151,13 @@ impl ReportedLimits {
             let is_own = |policy: &&str| name_of(policy) == name_of(item);
             !policies().filter(is_own).flat_map(parameters).any(is_other)
         };
-        let mut states = items(headers, ["ratelimit", "x-ratelimit"]).filter(is_in_requests);
-        let first = states.next();
+        let states = || items(headers, ["ratelimit", "x-ratelimit"]).filter(is_in_requests);
+        let exhausted = states().filter(|state| !is_member(state) && parameter(state, "r") == Some(0.0));
+        let reset = |state: &str| parameter(state, "t").unwrap_or_default();
+        let exhausted = exhausted.max_by(|one, other| reset(one).total_cmp(&reset(other)));
+        let first = exhausted.or_else(|| states().next());
         // The numbers of draft 07 are items of their own.
-        let rest = states.take_while(|state| first.is_some_and(is_member) && is_member(state));
+        let rest = states().skip(1).take_while(|state| first.is_some_and(is_member) && is_member(state));
         for (key, value) in first.into_iter().chain(rest).flat_map(parameters) {
             match key {
                 "limit" => self.set(LimitUnit::Requests, number(value), LimitStatus::set_limit),
@@ -347,6 +350,11 @@ fn parameters(item: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// The number in a parameter of an item.
+fn parameter(item: &str, name: &str) -> Option<f64> {
+    unsigned(parameters(item).find(|(key, _)| *key == name)?.1)
+}
+
 #[cfg(test)]
 mod tests {
     use http::{HeaderName, HeaderValue};
@@ -471,6 +479,30 @@ mod tests {
             headers.append(name, HeaderValue::from_static(value));
         }
         assert_eq!(ReportedLimits::from_headers(&headers).get(LimitUnit::Requests), Some(&all));
+    }
+
+    /// Regression: only the first limit was reported, although another one rejects the next request.
+    #[test]
+    fn of_several_limits_the_one_that_is_exhausted_for_the_longest_is_reported() {
+        let policies = concat!(
+            r#""minute";q=10;w=60, "hour";q=100;w=3600, "day";q=900;w=86400, "#,
+            r#""size";q=9;qu="content-bytes""#
+        );
+        for (list, remaining, reset, period) in [
+            (r#""minute";r=5;t=10, "day";r=0;t=7200"#, 0, 7200, 86_400),
+            (r#""minute";r=0;t=10, "day";r=0;t=7200"#, 0, 7200, 86_400),
+            (r#""day";r=0;t=7200, "minute";r=0;t=10"#, 0, 7200, 86_400),
+            (r#""minute";r=0;t=10, "hour";r=7;t=60, "day";r=1;t=7200"#, 0, 10, 60),
+            (r#""minute";r=5;t=10, "hour";r=0, "day";r=0;t=1"#, 0, 1, 86_400),
+            (r#""minute";r=5;t=10, "size";r=0;t=7200"#, 5, 10, 60),
+        ] {
+            let limits = read(&[("ratelimit", list), ("ratelimit-policy", policies)]);
+            let requests = limits.get(LimitUnit::Requests).unwrap();
+            let (reset, period) = (SECS(reset), Some(Duration::from_secs(period)));
+            let got = (requests.remaining, requests.reset, requests.period);
+            assert_eq!(got, (Some(remaining), reset, period), "{list}");
+            assert!(!limits.has_invalid, "{list}");
+        }
     }
 
     #[test]

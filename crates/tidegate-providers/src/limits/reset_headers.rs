@@ -15,14 +15,14 @@ use crate::text::go_duration;
 /// not cause this rejection, and neither did a limit that has refilled already.
 pub(crate) fn hint(provider: Provider, headers: &HeaderMap, now: SystemTime) -> Option<RetryHint> {
     let now = server_time(headers, now);
-    let exhausted = all_rules()
+    let of_rules = all_rules()
         .flat_map(|rules| rules.reset_headers)
         .filter(|limit| is_used_up(limit, headers))
         .filter_map(|limit| {
             Some((time_to_refill(limit, headers, now)?, limit.reset, (limit.is_daily)(provider)))
         })
-        .filter(|(wait, ..)| !wait.is_zero())
-        .max_by_key(|&(wait, ..)| wait);
+        .filter(|(wait, ..)| !wait.is_zero());
+    let exhausted = of_rules.chain(of_plain(&lists(headers), now)).max_by_key(|&(wait, ..)| wait);
     let (wait, header, is_daily) = exhausted.or_else(|| of_plain(headers, now))?;
     let scope = if is_daily && wait > SHORT_WAIT { LimitScope::Daily } else { LimitScope::Momentary };
     Some(RetryHint::after(wait, HintSource::Header(header)).with_scope(scope))
@@ -37,6 +37,15 @@ fn of_plain(headers: &HeaderMap, now: SystemTime) -> Option<(Duration, &'static 
     let waits = exhausted
         .filter_map(|(_, limit)| Some((limit.reset?.wait(now), "ratelimit", limit.period >= Some(DAY))));
     waits.filter(|(wait, ..)| !wait.is_zero()).max_by_key(|&(wait, ..)| wait)
+}
+
+/// The headers with lists. The numbers in other plain headers may be those of different limits: a provider's
+/// and its gateway's.
+fn lists(headers: &HeaderMap) -> HeaderMap {
+    let is_list =
+        |name: &str| name.contains("ratelimit") && !name.contains("-remaining") && !name.contains("-reset");
+    let lists = headers.iter().filter(|(name, _)| is_list(name.as_str()));
+    lists.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn is_used_up(limit: &ResetHeaders, headers: &HeaderMap) -> bool {
@@ -223,6 +232,8 @@ mod tests {
             (r#""default";r=0;t=30"#, r#""default";q=100;w=60"#, Some(30_000), LimitScope::Momentary),
             (r#""day";r=0;t=7200"#, r#""day";q=100;w=86400"#, Some(7_200_000), LimitScope::Daily),
             ("limit=100, remaining=0, reset=30", "100;w=60", Some(30_000), LimitScope::Momentary),
+            (r#""minute";r=5;t=9, "day";r=0;t=7200"#, r#""day";w=86400"#, Some(7_200_000), LimitScope::Daily),
+            (r#""minute";r=0;t=9, "hour";r=0;t=30"#, "", Some(30_000), LimitScope::Momentary),
             (r#""default";r=5;t=30"#, "", None, LimitScope::Momentary),
             (r#""default";r=0;t=0"#, "", None, LimitScope::Momentary),
             (r#""default";r=0"#, "", None, LimitScope::Momentary),
@@ -231,6 +242,33 @@ mod tests {
             assert_eq!(got.and_then(|hint| hint.wait).map(|wait| wait.as_millis()), ms, "{list}");
             assert_eq!(got.unwrap_or_default().scope, scope, "{list}");
         }
+    }
+
+    /// Regression: with a limit in the headers of the provider, that in a list was ignored.
+    #[test]
+    fn of_the_limits_in_a_list_and_in_other_headers_the_latest_determines_the_wait() {
+        for (list, tokens, ms) in [
+            (r#""day";r=0;t=7200"#, "0", Some(7_200_000)),
+            (r#""day";r=0;t=1"#, "0", Some(5_000)),
+            (r#""day";r=1;t=7200"#, "0", Some(5_000)),
+            (r#""day";r=0;t=7200"#, "1", Some(7_200_000)),
+            (r#""day";r=1;t=7200"#, "1", None),
+        ] {
+            let pairs = [
+                ("ratelimit", list),
+                ("x-ratelimit-remaining-tokens", tokens),
+                ("x-ratelimit-reset-tokens", "5s"),
+            ];
+            assert_eq!(wait_ms(&pairs), ms, "{list} {tokens}");
+        }
+        // A gateway with a limit of its own, which is not exhausted.
+        let pairs = [
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "5s"),
+            ("ratelimit-remaining", "9"),
+            ("ratelimit-reset", "7200"),
+        ];
+        assert_eq!(wait_ms(&pairs), Some(5_000));
     }
 
     // Pitfall P24 (docs/pitfalls.md).
