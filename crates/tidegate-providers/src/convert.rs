@@ -570,6 +570,31 @@ mod tests {
         assert_eq!(document["output"].as_array().unwrap().len(), 2);
     }
 
+    /// Regression: the response was that of the last event, with nothing of the one before it.
+    #[test]
+    fn a_second_end_adds_only_what_the_first_has_not() {
+        let output = json!([{"type": "message", "id": "i", "role": "assistant",
+            "content": [{"type": "output_text", "text": "Hi", "annotations": []}]}]);
+        let response = json!({"id": "r", "object": "response", "model": "m", "status": "incomplete",
+            "incomplete_details": {"reason": "content_filter"}, "output": output, "usage": null});
+        let usage = json!({"input_tokens": 7, "output_tokens": 5});
+        let mut expected = response.clone();
+        expected["usage"] = usage.clone();
+        let mut without_output = response.clone();
+        without_output["output"] = json!([]);
+        for (first, second) in [
+            (&response, json!({"usage": usage})),
+            (&response, json!({"id": "other", "status": "completed", "output": [], "usage": usage})),
+            (&without_output, json!({"output": output, "usage": usage})),
+        ] {
+            let document = document_of(&[
+                json!({"type": "response.incomplete", "response": first}),
+                json!({"type": "response.done", "response": second}),
+            ]);
+            assert_eq!(document, expected, "{second}");
+        }
+    }
+
     #[test]
     fn blocks_with_one_index_are_different_blocks() {
         let block = |id: &str, name: &str| {

@@ -709,7 +709,13 @@ fn a_response_that_is_incomplete_has_the_stop_reason_of_its_details() {
             let data = format!(
                 "data: {{\"type\":\"{kind}\",\"response\":{{\"status\":\"incomplete\",\"incomplete_details\":{details}}}}}\n\n"
             );
-            assert_eq!(scan(RESPONSES, data.as_bytes()).state().stop, Some(stop), "{data}");
+            // Regression: a second end had another reason, so that a filter was no failure.
+            for end in ["", r#"{"type":"response.done"}"#, r#"{"type":"response.completed","response":{}}"#] {
+                let data = format!("{data}data: {end}\n\n");
+                let scanner = scan(RESPONSES, data.as_bytes());
+                let state = scanner.state();
+                assert_eq!((state.stop, state.has_finished), (Some(stop), true), "{data}");
+            }
         }
     }
 }

@@ -317,7 +317,10 @@ impl StreamReader {
         }
         let has_output = usage.output.is_some_and(|output| output > 0);
         self.shows_answer |= parsed.is_token || !parsed.is_bare && (parsed.stop.is_some() || has_output);
-        self.state.stop = parsed.stop.or(self.state.stop);
+        // Some servers end a response twice: the first end has the reason.
+        if !self.state.has_finished {
+            self.state.stop = parsed.stop.or(self.state.stop);
+        }
         if parsed.is_token {
             self.progress.tokens = self.progress.tokens.saturating_add(1);
             self.state.has_started = true;

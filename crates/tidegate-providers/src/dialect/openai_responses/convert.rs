@@ -6,14 +6,21 @@ use serde_json::{Value, json};
 
 use crate::dialect::event_merge::{MAX_ITEMS, NamedEvent, arguments_text, check_copies, objects};
 
-/// The last event contains the response as a whole. Where a server leaves its output empty, the items are in
-/// the events that begin and end them, and their texts in those between.
+/// The last event contains the response as a whole. Some servers send another one after it, which adds what
+/// is missing. Where a server leaves its output empty, the items are in the events that begin and end them,
+/// and their texts in those between.
 pub(super) fn document(events: &[Value]) -> Option<Value> {
     const LAST: [&str; 3] = ["response.completed", "response.incomplete", "response.done"];
-    let is_last = |event: &&Value| {
-        event["type"].as_str().is_some_and(|kind| LAST.contains(&kind)) && event["response"].is_object()
-    };
-    let mut response = events.iter().rfind(is_last)?["response"].clone();
+    let is_last = |event: &&Value| event["type"].as_str().is_some_and(|kind| LAST.contains(&kind));
+    let mut ends = events.iter().filter(is_last).filter_map(|event| event["response"].as_object());
+    let mut response = ends.next()?.clone();
+    let is_missing = |value: &Value| value.is_null() || *value == json!([]);
+    for (field, value) in ends.flatten() {
+        if response.get(field).is_none_or(is_missing) {
+            response.insert(field.clone(), value.clone());
+        }
+    }
+    let mut response = Value::Object(response);
     if objects(&response["output"])?.is_empty() {
         response["output"] = output(events, &response["status"])?.into();
     }
