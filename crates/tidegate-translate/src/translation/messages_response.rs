@@ -48,21 +48,29 @@ pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -
         pieces.extend(choice["text"].as_str().filter(|text| !text.is_empty()).map(ChatPiece::Text));
     }
     let has_content = !pieces.is_empty();
-    let mut content = Vec::new();
+    let mut content: Vec<ContentBlock> = Vec::new();
     let mut call_ids = ResponseCallIds::for_response(&completion);
     let mut has_calls = false;
     for piece in pieces {
-        content.push(match piece {
-            ChatPiece::Thinking(_) if omits_reasoning => continue,
-            ChatPiece::Encrypted => continue,
-            // The caller would send the block back, and Anthropic rejects blank text.
-            ChatPiece::Text(text) if text.trim().is_empty() => continue,
-            ChatPiece::Thinking(text) => {
+        // Adjacent pieces are one block, as in a stream.
+        let before = content.last_mut().and_then(|last| match piece {
+            ChatPiece::Thinking(_) => last.thinking.as_mut(),
+            ChatPiece::Text(_) => last.text.as_mut(),
+            ChatPiece::Call(_) | ChatPiece::Encrypted => None,
+        });
+        let block = match (piece, before) {
+            (ChatPiece::Thinking(_), _) if omits_reasoning => continue,
+            (ChatPiece::Encrypted, _) => continue,
+            (ChatPiece::Thinking(text) | ChatPiece::Text(text), Some(before)) => {
+                before.push_str(text);
+                continue;
+            }
+            (ChatPiece::Thinking(text), None) => {
                 let (thinking, signature) = (Some(text.to_owned()), Some(String::new()));
                 ContentBlock { thinking, signature, ..ContentBlock::of("thinking") }
             }
-            ChatPiece::Text(text) => ContentBlock::text(text.to_owned()),
-            ChatPiece::Call(call) => {
+            (ChatPiece::Text(text), None) => ContentBlock::text(text.to_owned()),
+            (ChatPiece::Call(call), _) => {
                 let call = CallPiece::read(call).ok().filter(|call| !call.name.is_empty())?;
                 let arguments = CallArguments::unless_cut_off(&call.arguments, reason).ok()?;
                 let Some(arguments) = arguments else { continue };
@@ -74,8 +82,11 @@ pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -
                     ..ContentBlock::of("tool_use")
                 }
             }
-        });
+        };
+        content.push(block);
     }
+    // The caller would send such a block back, and Anthropic rejects blank text.
+    content.retain(|block| block.text.as_ref().is_none_or(|text| !text.trim().is_empty()));
     if is_of_calls(reason) && !has_calls || parsed.is_token && !has_content {
         return None;
     }

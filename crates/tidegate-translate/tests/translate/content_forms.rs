@@ -86,6 +86,36 @@ fn text_of_only_white_space_is_no_block() {
     }
 }
 
+proptest! {
+    /// Regression: in a whole response each part was judged alone, so that the white space between two texts
+    /// was lost.
+    #[test]
+    fn a_whole_response_has_the_blocks_of_a_stream(
+        parts in prop::collection::vec((0..4_u8, prop::sample::select(vec!["a", "\n\n", " ", " b ", "\u{a0}"])), 0..8),
+        has_call: bool,
+    ) {
+        let part = |(kind, text): &(u8, &str)| match kind {
+            0 => json!({"type": "thinking", "thinking": text}),
+            1 => json!(text),
+            _ => json!({"type": "text", "text": text}),
+        };
+        let call = json!([{"id": ID_A, "function": {"name": "f", "arguments": "{\"a\":1}"}}]);
+        let content: Vec<Value> = parts.iter().map(part).collect();
+        let message = json!({"content": content, "tool_calls": if has_call { call } else { Value::Null }});
+        let whole = choice(0, "message", &message, Some("stop")).to_string();
+        let whole = for_messages().whole(StatusCode::OK, whole.as_bytes()).unwrap();
+        let whole: Value = serde_json::from_slice(&whole).unwrap();
+        let block = |block: &Value| {
+            let kind = block["name"].as_str().or(block["type"].as_str()).unwrap();
+            let text = ["text", "thinking"].into_iter().find_map(|key| block[key].as_str());
+            (kind.to_owned(), text.map_or_else(|| block["input"].to_string(), str::to_owned))
+        };
+        let whole: Vec<_> = whole["content"].as_array().unwrap().iter().map(block).collect();
+        let events = [choice(0, "delta", &message, None), choice(0, "delta", &json!({}), Some("stop"))];
+        prop_assert_eq!(whole, blocks(&stream(for_messages(), sse(&events).as_bytes(), &[])), "{}", message);
+    }
+}
+
 #[test]
 fn a_message_within_a_stream_is_the_next_piece_or_repeats_the_deltas() {
     let delta = |content: Value| choice(0, "delta", &content, None);
