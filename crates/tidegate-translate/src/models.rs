@@ -106,10 +106,19 @@ fn starts_with_digit(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// Whether a model accepts `stop`. Reasoning models of OpenAI and of xAI reject it (xAI, "Reasoning").
+/// Whether a model accepts `temperature` and `top_p`. OpenAI's reasoning models and Kimi from K2.5 on reject
+/// any value but their own, which is another one without thinking (Moonshot: "invalid temperature: only 0.6
+/// is allowed for this model").
+pub(crate) fn accepts_sampling(target: &str) -> bool {
+    !is_reasoning_model(target) && kimi_version(target) < Some((2, 5))
+}
+
+/// Whether a model accepts `stop`. Reasoning models of OpenAI and of xAI reject it (xAI, "Reasoning":
+/// "Argument not supported on this model: stop").
 pub(crate) fn accepts_stop(target: &str) -> bool {
     let name = bare_name(target);
-    let reasons = ["grok-4", "grok-3-mini"].iter().any(|model| name.starts_with(model));
+    let models = ["grok-4", "grok-3-mini", "grok-code-fast", "grok-build"];
+    let reasons = models.iter().any(|model| name.starts_with(model));
     let is_of_xai = Provider::named(target) == Provider::XAi && reasons && !name.contains("non-reasoning");
     !(is_of_xai || is_reasoning_model(target))
 }
@@ -187,13 +196,29 @@ pub(crate) fn wants_reasoning(target: &str) -> bool {
     }
 }
 
+/// The major and minor version of a Kimi model, unless it is at a provider with an API of its own.
+fn kimi_version(target: &str) -> Option<(u32, u32)> {
+    let version = bare_name(target).strip_prefix("kimi-k").filter(|_| wants_reasoning(target))?;
+    let mut numbers = version.split('-').next()?.split('.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next().flatten().unwrap_or(0)))
+}
+
+/// Whether every message of a turn with tool calls has to have its reasoning, and not only those with calls.
+pub(crate) fn wants_reasoning_of_turn(target: &str) -> bool {
+    Provider::named(target) == Provider::DeepSeek
+}
+
+/// Whether a call without reasoning is rejected, and thinking cannot be disabled (Moonshot, "Thinking mode":
+/// from Kimi K2.7 on).
+pub(crate) fn requires_reasoned_calls(target: &str) -> bool {
+    kimi_version(target) >= Some((2, 7))
+}
+
 /// Whether thinking is on by default and can be disabled, as it has to be if the reasoning is missing or a
 /// tool call is required (DeepSeek: "Thinking mode does not support this tool_choice"; Moonshot: "tool_choice
 /// 'required' is incompatible with thinking enabled").
 pub(crate) fn can_disable_thinking(target: &str) -> bool {
-    let is_switched = |name: &str| name.starts_with("kimi-k2.5") || name.starts_with("kimi-k2.6");
-    wants_reasoning(target)
-        && (Provider::named(target) == Provider::DeepSeek || is_switched(bare_name(target)))
+    Provider::named(target) == Provider::DeepSeek || matches!(kimi_version(target), Some((2, 5 | 6)))
 }
 
 /// Whether the model rejects a call without the signature of its reasoning (Google, "Thought signatures": from
@@ -217,10 +242,13 @@ pub(crate) fn max_stop_sequences(target: &str) -> usize {
     if Provider::named(target) == Provider::DeepSeek { 16 } else { 4 }
 }
 
-/// Maximum number of tools, if known (OpenAI: "array too long. Expected an array with maximum length 128").
+/// Maximum number of tools, if known (OpenAI: "array too long. Expected an array with maximum length 128";
+/// Groq: "maximum number of items is 128"). That of xAI is 200 for most models and 350 for the others
+/// (github/copilot-cli#4836): the larger one never costs a target that works.
 pub(crate) fn max_tools(target: &str) -> usize {
     match Provider::named(target) {
-        Provider::OpenAi | Provider::Azure => 128,
+        Provider::OpenAi | Provider::Azure | Provider::Groq => 128,
+        Provider::XAi => 350,
         _ => usize::MAX,
     }
 }

@@ -192,7 +192,8 @@ impl MessagesToChat {
     ///
     /// This is for a chain that also calls Anthropic natively: the caller sends thinking back with its next
     /// request, and Anthropic rejects thinking that it has not signed. DeepSeek and Kimi, which need their
-    /// reasoning back, do not think after the first call of a turn.
+    /// reasoning back, do not think after the first call of a turn; Kimi from K2.7 on, which always thinks,
+    /// receives blank reasoning.
     #[must_use]
     pub fn omit_reasoning(self, omit: bool) -> Self {
         Self { omits_reasoning: omit, ..self }

@@ -159,6 +159,8 @@ fn translators() -> Vec<(&'static str, Box<dyn Translator>)> {
         "deepseek/m",
         "gemini/gemini-3-pro",
         "xai/grok-4",
+        "moonshot/kimi-k2.6",
+        "moonshot/kimi-k3",
         "unknown/m",
     ] {
         translators.push((target, Box::new(MessagesToChat::new(target))));

@@ -462,7 +462,11 @@ fn what_the_target_rejects_is_left_to_other_targets() {
         ("openai/gpt-4o", tools(129), Some(MANY_TOOLS)),
         ("azure/gpt-4o", tools(129), Some(MANY_TOOLS)),
         ("openai/gpt-4o", tools(128), None),
-        (UNKNOWN_TARGET, tools(200), None),
+        ("groq/llama-3.3-70b-versatile", tools(129), Some(MANY_TOOLS)),
+        ("groq/llama-3.3-70b-versatile", tools(128), None),
+        ("xai/grok-4.5", tools(351), Some(MANY_TOOLS)),
+        ("xai/grok-4.5", tools(350), None),
+        (UNKNOWN_TARGET, tools(400), None),
         ("deepseek/deepseek-v4-flash", format.clone(), Some(NO_FORMAT)),
         ("deepseek/deepseek-chat", former, Some(NO_FORMAT)),
         ("deepseek/deepseek-chat", json!({"output_config": {"effort": "low"}}), None),
@@ -471,6 +475,8 @@ fn what_the_target_rejects_is_left_to_other_targets() {
         ("xai/grok-4", stops.clone(), Some(NO_STOP)),
         ("xai/grok-4.1-fast-reasoning", stops.clone(), Some(NO_STOP)),
         ("xai/grok-3-mini", stops.clone(), Some(NO_STOP)),
+        ("xai/grok-code-fast-1", stops.clone(), Some(NO_STOP)),
+        ("xai/grok-build-0.1", stops.clone(), Some(NO_STOP)),
         ("xai/grok-4", json!({"stop_sequences": []}), None),
         ("xai/grok-4-fast-non-reasoning", stops.clone(), None),
         ("xai/grok-3", stops.clone(), None),
@@ -566,7 +572,13 @@ fn unsigned_thinking_is_sent_back_to_targets_that_want_it() {
         ("deepseek/deepseek-chat", Value::Null, json!("hm")),
         ("deepseek/deepseek-chat", json!("c2ln"), Value::Null),
         ("moonshot/kimi-k2.6", json!(""), json!("hm")),
+        ("moonshot/kimi-k2.6", json!("c2ln"), Value::Null),
         ("moonshot/kimi-k3", json!(""), json!("hm")),
+        // Regression: the second request of a tool loop was answered with a 400.
+        ("moonshot/kimi-k3", json!("c2ln"), json!(" ")),
+        ("moonshot/kimi-k2.7-code", json!("c2ln"), json!(" ")),
+        ("moonshot/kimi-k2-0905-preview", json!("c2ln"), Value::Null),
+        ("groq/moonshotai/kimi-k3", json!("c2ln"), Value::Null),
         ("groq/moonshotai/kimi-k2-instruct", json!(""), Value::Null),
         ("openai/gpt-4o", json!(""), Value::Null),
         (UNKNOWN_TARGET, json!(""), Value::Null),
@@ -602,25 +614,34 @@ fn thinking_is_disabled_where_reasoning_is_missing_or_a_tool_call_is_required() 
     let mut then_calls = talk.clone();
     let later = [turn("assistant", &[thinking(""), tool_use("a")]), turn("user", &[tool_result("a")])];
     then_calls["messages"].as_array_mut().unwrap().extend(later);
-    let thinks =
-        ["deepseek/deepseek-v4-flash", "deepseek/deepseek-reasoner", "moonshot/kimi-k2.6", "my/kimi-k2.5"];
-    let others = ["openai/gpt-4o", "groq/moonshotai/kimi-k2.5", "moonshot/kimi-k3", UNKNOWN_TARGET];
-    for (fields, is_disabled) in [
-        (after(&[tool_use("a")]), true),
-        (after(&[text("I call."), tool_use("a")]), true),
-        (after(&[thinking("c2ln"), tool_use("a")]), true),
-        (answered(vec![]), true),
-        (chosen("any"), true),
-        (chosen("tool"), true),
-        (after(&[thinking(""), tool_use("a")]), false),
-        (answered(vec![thinking("")]), false),
-        (chosen("auto"), false),
-        (chosen("none"), false),
-        (talk.clone(), false),
-        (then_calls, false),
-        (json!({}), false),
+    let deepseek = ["deepseek/deepseek-v4-flash", "deepseek/deepseek-reasoner"];
+    let kimi = ["moonshot/kimi-k2.6", "my/kimi-k2.5"];
+    let others = ["openai/gpt-4o", "groq/moonshotai/kimi-k2.5"];
+    let always = ["moonshot/kimi-k3", "moonshot/kimi-k2.7-code"];
+    let unknown = ["my/kimi-k2-0905-preview", UNKNOWN_TARGET];
+    for (fields, is_of_deepseek, is_of_kimi) in [
+        (after(&[tool_use("a")]), true, true),
+        (after(&[text("I call."), tool_use("a")]), true, true),
+        (after(&[thinking("c2ln"), tool_use("a")]), true, true),
+        // Kimi requires the reasoning of calls only.
+        (answered(vec![]), true, false),
+        (chosen("any"), true, true),
+        (chosen("tool"), true, true),
+        (after(&[thinking(""), tool_use("a")]), false, false),
+        (answered(vec![thinking("")]), false, false),
+        (chosen("auto"), false, false),
+        (chosen("none"), false, false),
+        (talk.clone(), false, false),
+        (then_calls, false, false),
+        (json!({}), false, false),
     ] {
-        for (targets, expected) in [(thinks, is_disabled), (others, false)] {
+        for (targets, expected) in [
+            (deepseek, is_of_deepseek),
+            (kimi, is_of_kimi),
+            (others, false),
+            (always, false),
+            (unknown, false),
+        ] {
             for target in targets {
                 let request = with(json!({"max_tokens": 9, "messages": hello()}), &fields);
                 let chat = translate_to_json(&MessagesToChat::new(target), &request).unwrap();
@@ -629,6 +650,31 @@ fn thinking_is_disabled_where_reasoning_is_missing_or_a_tool_call_is_required() 
                 assert_eq!(chat["thinking"], expected, "{target}: {fields}");
             }
         }
+    }
+}
+
+/// Regression: the parameters were sent, and answered with a 400 ("invalid temperature: only 0.6 is allowed
+/// for this model"). The value that is allowed depends on whether the model thinks.
+#[test]
+fn sampling_is_left_to_models_with_one_value() {
+    for (target, is_sent) in [
+        ("moonshot/kimi-k2.5", false),
+        ("moonshot/kimi-k2.6", false),
+        ("my/moonshotai/kimi-k2.7-code-highspeed", false),
+        ("moonshot/kimi-k3", false),
+        ("moonshot/kimi-k10.1", false),
+        ("moonshot/kimi-k2-0905-preview", true),
+        ("moonshot/kimi-k2-thinking", true),
+        ("moonshot/kimi-latest", true),
+        ("groq/moonshotai/kimi-k2.6", true),
+        ("deepseek/deepseek-chat", true),
+        ("openai/gpt-5", false),
+    ] {
+        let request = json!({"max_tokens": 9, "messages": hello(), "temperature": 1, "top_p": 0.5,
+            "tools": [{"name": "f"}], "tool_choice": {"type": "any"}});
+        let chat = translate_to_json(&MessagesToChat::new(target), &request).unwrap();
+        let sent = (chat.get("temperature").is_some(), chat.get("top_p").is_some());
+        assert_eq!(sent, (is_sent, is_sent), "{target}");
     }
 }
 

@@ -204,6 +204,17 @@ pub(super) fn accepted_by(target: &str, request: &Value) -> Checked {
                 ensure(!thinks || !lacks_reasoning, "a call without reasoning for DeepSeek", message)
             })
         }
+        Some("moonshot") => {
+            ensure(request.get("temperature").is_none(), "a temperature for Kimi", request)?;
+            ensure(request.get("top_p").is_none(), "top_p for Kimi", request)?;
+            let thinks = request["thinking"]["type"] != "disabled";
+            messages.iter().try_for_each(|message| {
+                let has_reasoning =
+                    message["reasoning_content"].as_str().is_some_and(|text| !text.is_empty());
+                let lacks_reasoning = message["tool_calls"].is_array() && !has_reasoning;
+                ensure(!thinks || !lacks_reasoning, "a call without reasoning for Kimi", message)
+            })
+        }
         Some("gemini") if target.starts_with("gemini/gemini-3") => {
             let mut calls = messages.iter().filter_map(|message| message["tool_calls"].get(0));
             calls.try_for_each(|call| {

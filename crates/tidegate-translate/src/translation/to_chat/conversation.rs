@@ -10,7 +10,10 @@ use super::super::chat::{ChatMessage, ContentPart, FilePart, ImageUrl, ToolCall}
 use super::super::content::Content;
 use super::super::messages::{self, ContentBlock, MediaSource};
 use super::super::tool_names::ToolNames;
-use crate::models::{accepts_later_system, accepts_user_after_tool, requires_signed_calls, wants_reasoning};
+use crate::models::{
+    accepts_later_system, accepts_user_after_tool, requires_reasoned_calls, requires_signed_calls,
+    wants_reasoning,
+};
 use crate::untranslatable::{malformed, unsupported};
 
 /// Translates the system prompt and the messages.
@@ -38,6 +41,7 @@ pub(super) fn conversation(
         id_map: CallIdMap { call_ids: RequestCallIds::for_target(target), assigned: BTreeMap::new() },
         tool_names,
         wants_reasoning: wants_reasoning(target),
+        requires_reasoned_calls: requires_reasoned_calls(target),
         requires_signed_calls: requires_signed_calls(target),
     };
     let before = messages.len();
@@ -250,8 +254,13 @@ struct AssistantMessages<'a> {
     id_map: CallIdMap,
     tool_names: &'a mut ToolNames,
     wants_reasoning: bool,
+    requires_reasoned_calls: bool,
     requires_signed_calls: bool,
 }
+
+/// In place of the reasoning of a call that another model has made, or of which it was omitted. An empty text
+/// is rejected (BerriAI/litellm, `fill_reasoning_content`).
+const BLANK_REASONING: &str = " ";
 
 /// In place of a signature, the documented mark of a call that another model has made (Google, "Thought
 /// signatures").
@@ -298,7 +307,10 @@ impl AssistantMessages<'_> {
             call.extra_content = Some(json!({"google": {"thought_signature": UNSIGNED_CALL}}));
         }
         let tool_calls = Some(calls).filter(|calls| !calls.is_empty());
-        let reasoning_content = Some(reasoning).filter(|text| self.wants_reasoning && !text.is_empty());
+        let mut reasoning_content = Some(reasoning).filter(|text| self.wants_reasoning && !text.is_empty());
+        if self.requires_reasoned_calls && tool_calls.is_some() {
+            reasoning_content.get_or_insert_with(|| BLANK_REASONING.to_owned());
+        }
         Ok(Some(ChatMessage { content, tool_calls, reasoning_content, ..ChatMessage::of("assistant") }))
     }
 }

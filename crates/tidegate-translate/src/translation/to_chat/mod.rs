@@ -6,10 +6,10 @@
 //! | in messages | here | source |
 //! |--|--|--|
 //! | `max_tokens` above the model's maximum | the maximum | OpenAI: "max_tokens is too large" |
-//! | `temperature`, `top_p` for OpenAI's reasoning models | dropped | OpenAI: "Only the default (1) value is supported" |
+//! | `temperature`, `top_p` for OpenAI's reasoning models, and for Kimi from K2.5 on | dropped | OpenAI: "Only the default (1) value is supported"; Moonshot: "only 0.6 is allowed for this model" |
 //! | `stop_sequences` for these, and for xAI's | rejected | OpenAI, "Chat completions", and xAI, "Reasoning": not with reasoning models |
 //! | `disable_parallel_tool_use`, for OpenAI's o-series | dropped: they call one tool at a time | OpenAI: "not supported with this model" |
-//! | more than 128 `tools`, for OpenAI | rejected | OpenAI: "array too long" |
+//! | more than 128 `tools`, for OpenAI and Groq, or 350, for xAI | rejected | OpenAI: "array too long"; Groq: "maximum number of items is 128"; xAI: "Maximum tools limit reached" |
 //! | `output_config.format`, for DeepSeek | rejected | DeepSeek: "This response_format type is unavailable now" |
 //! | an effort together with tools, for GPT from 5.2 on | dropped, or "none" | OpenAI: "Function tools with reasoning_effort are not supported" |
 //! | more than 4 `stop_sequences` (DeepSeek: 16) | rejected | OpenAI, DeepSeek, "Chat completions" |
@@ -21,7 +21,8 @@
 //! | an image in such a message | rejected | a tool message can hold only text |
 //! | several texts in one message | joined | DeepSeek: "invalid type: sequence, expected a string" |
 //! | images and files, for DeepSeek | rejected | DeepSeek takes only text |
-//! | a turn with calls of which the reasoning is missing, or a required call, for DeepSeek and Kimi | `thinking` is disabled | DeepSeek: "must be passed back to the API", "Thinking mode does not support this tool_choice"; Moonshot: the same (can1357/oh-my-pi#1077) |
+//! | a turn with calls of which the reasoning is missing (Kimi: a call), or a required call, for DeepSeek and Kimi | `thinking` is disabled | DeepSeek: "must be passed back to the API", "Thinking mode does not support this tool_choice"; Moonshot: the same (can1357/oh-my-pi#1077) |
+//! | a call of which the reasoning is missing, for Kimi from K2.7 on, which always thinks | blank reasoning | Moonshot: "reasoning_content is missing" |
 //! | the calls of a message, for Gemini from 3 on | the first is marked as made by another model | Google: "Function call is missing a thought_signature" |
 //! | no message | rejected | OpenAI: "[] is too short" |
 
@@ -41,10 +42,10 @@ use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig
 use super::schema::{self, SchemaObject};
 use super::tool_names::ToolNames;
 use crate::models::{
-    EffortWithTools, accepts_parts, accepts_reasoning_effort, accepts_response_schema, accepts_stop,
-    can_disable_thinking, effort_with_tools, is_o_series, is_reasoning_model, max_output_tokens,
+    EffortWithTools, accepts_parts, accepts_reasoning_effort, accepts_response_schema, accepts_sampling,
+    accepts_stop, can_disable_thinking, effort_with_tools, is_o_series, max_output_tokens,
     max_stop_sequences, max_tools, may_continue_assistant_message, needs_include_usage,
-    uses_max_completion_tokens,
+    uses_max_completion_tokens, wants_reasoning_of_turn,
 };
 use crate::request_fields::RawJson;
 use crate::untranslatable::{malformed, unsupported};
@@ -153,7 +154,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     if !accepts_parts(target) && messages.iter().any(has_parts) {
         return Err(Untranslatable::new("messages[].content", "has to be text for the target"));
     }
-    let disables_thinking = can_disable_thinking(target) && (is_forced || lacks_reasoning(&messages));
+    let disables_thinking = can_disable_thinking(target) && (is_forced || lacks_reasoning(&messages, target));
     let request = ChatRequestBody {
         model: fields.take_raw("model"),
         max_tokens,
@@ -163,8 +164,8 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
         tool_choice: choice.map(|choice| tool_choice(choice, &mut tool_names)).transpose()?,
         parallel_tool_calls: (is_single && !is_o_series(target)).then_some(false),
         stop: stop(fields.take("stop_sequences")?, target)?,
-        temperature: fields.take_raw("temperature").filter(|_| !is_reasoning_model(target)),
-        top_p: fields.take_raw("top_p").filter(|_| !is_reasoning_model(target)),
+        temperature: fields.take_raw("temperature").filter(|_| accepts_sampling(target)),
+        top_p: fields.take_raw("top_p").filter(|_| accepts_sampling(target)),
         user: user.filter(|user| !is_mistral && user.chars().count() <= 64),
         stream,
         // Anthropic streams always report usage, so it is requested here.
@@ -181,10 +182,12 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
 
 /// Whether the reasoning of a turn with calls is missing: it was signed by another provider, or omitted from
 /// the response.
-fn lacks_reasoning(messages: &[ChatMessage]) -> bool {
+fn lacks_reasoning(messages: &[ChatMessage], target: &str) -> bool {
+    let has_calls = |message: &ChatMessage| message.tool_calls.is_some();
     messages.split(|message| message.role == "user").any(|turn| {
-        turn.iter().any(|message| message.tool_calls.is_some())
-            && turn.iter().any(|message| message.role == "assistant" && message.reasoning_content.is_none())
+        let is_of_turn = wants_reasoning_of_turn(target) && turn.iter().any(has_calls);
+        let wants = |message: &ChatMessage| is_of_turn && message.role == "assistant" || has_calls(message);
+        turn.iter().any(|message| wants(message) && message.reasoning_content.is_none())
     })
 }
 
