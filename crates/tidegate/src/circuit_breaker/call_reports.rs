@@ -3,9 +3,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::circuit::Circuit;
 use super::handle::Handle;
 use super::shared_statistics::SentReport;
-use super::state::Circuit;
 use crate::clock;
 use crate::store::link_task::{TaskFlag, TaskGuard, spawn};
 use crate::store::{SharedWindow, WindowReport};

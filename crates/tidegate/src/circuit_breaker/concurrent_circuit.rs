@@ -2,9 +2,9 @@ use std::time::{Duration, Instant};
 
 use super::admission::CircuitAdmission;
 use super::attempt_result::{AttemptResult, Latency};
+use super::circuit::Circuit;
 use super::rejections::{CircuitRejection, RejectionCause};
 use super::settings::CircuitBreakerSettings;
-use super::state::Circuit;
 use super::success_counts::SuccessCounts;
 use super::transition::Transition;
 use crate::clock;

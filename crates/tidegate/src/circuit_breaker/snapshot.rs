@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::state::Circuit;
+use super::circuit::Circuit;
 use super::{Reason, State};
 use crate::ErrorCode;
 use crate::durations::millis;

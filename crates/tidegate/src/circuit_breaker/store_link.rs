@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::call_reports::CallReports;
+use super::circuit::Circuit;
 use super::handle::{CircuitBreakerState, Handle};
 use super::settings::CircuitBreakerSettings;
-use super::state::Circuit;
 use super::{Reason, State, Transition};
 use crate::clock;
 use crate::layer_state::WeakLayerState;

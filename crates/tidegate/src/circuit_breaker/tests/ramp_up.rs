@@ -8,9 +8,9 @@ use super::SECOND;
 use super::state::{FAILURE, RecordExt, circuit, half_open};
 use crate::circuit_breaker::State;
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
+use crate::circuit_breaker::circuit::Circuit;
 use crate::circuit_breaker::ramp_up::RampUp;
 use crate::circuit_breaker::rejections::RejectionCause;
-use crate::circuit_breaker::state::Circuit;
 
 /// Returns a circuit that has just closed, and the time at which it closed.
 fn closed() -> (Circuit, Instant) {

@@ -10,9 +10,9 @@ use crate::ErrorCode;
 use crate::circuit_breaker::State;
 use crate::circuit_breaker::admission::CircuitAdmission;
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
+use crate::circuit_breaker::circuit::Circuit;
 use crate::circuit_breaker::rejections::RejectionCause;
 use crate::circuit_breaker::settings::Settings;
-use crate::circuit_breaker::state::Circuit;
 use crate::store::{WindowSpan, WindowTotals};
 use crate::testing::MILLI;
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::SECOND;
 use super::state::{FAILURE, RecordExt, circuit};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
+use crate::circuit_breaker::circuit::Circuit;
 use crate::circuit_breaker::rejections::RejectionCause;
-use crate::circuit_breaker::state::Circuit;
 use crate::circuit_breaker::{Reason, State};
 
 fn shared() -> Circuit {
