@@ -2,9 +2,9 @@ use std::time::{Duration, Instant};
 
 use http::Extensions;
 
-use super::admission::CircuitAdmission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::Moment;
+use super::circuit::CircuitAdmission;
 use super::open_attempts::Opening;
 use super::{CallResult, Handle};
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};

@@ -24,7 +24,6 @@ mod sharing;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use super::admission::CircuitAdmission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::cooldown::{Cooldown, jittered};
 use super::local_turn::LocalTurn;
@@ -77,6 +76,19 @@ enum Phase {
         /// Probes were in flight when it was forced.
         has_probes: bool,
     },
+}
+
+/// The admission of one attempt by the circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CircuitAdmission {
+    pub(super) generation: u64,
+    /// The number of the probe, if the circuit is half-open.
+    pub(super) probe: Option<NonZeroU64>,
+}
+
+impl CircuitAdmission {
+    /// The admission of an attempt beside an open circuit, whose result does not change the state.
+    pub(super) const WHILE_OPEN: Self = Self { generation: u64::MAX, probe: None };
 }
 
 impl Circuit {

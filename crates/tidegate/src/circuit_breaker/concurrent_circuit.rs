@@ -1,8 +1,7 @@
 use std::time::{Duration, Instant};
 
-use super::admission::CircuitAdmission;
 use super::attempt_result::{AttemptResult, Latency};
-use super::circuit::Circuit;
+use super::circuit::{Circuit, CircuitAdmission};
 use super::rejections::{CircuitRejection, RejectionCause};
 use super::settings::CircuitBreakerSettings;
 use super::success_counts::SuccessCounts;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Extensions, Request};
 use http_body::Body;
 
-use super::admission::CircuitAdmission;
+use super::circuit::CircuitAdmission;
 use super::rejections::{CircuitRejection, RejectionCause};
 use super::{CallGuard, Handle};
 use crate::attempt::{Admission, AdmissionGate, NoQueue, TakeReady};

@@ -3,10 +3,9 @@ use std::time::{Duration, Instant};
 
 use http::Request;
 
-use super::admission::CircuitAdmission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::CallTotals;
-use super::circuit::Circuit;
+use super::circuit::{Circuit, CircuitAdmission};
 use super::concurrent_circuit::{ConcurrentCircuit, WithTransition};
 use super::open_attempts::OpenAttempts;
 use super::rejections::RejectionCause;

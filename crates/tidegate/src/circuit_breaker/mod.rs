@@ -158,7 +158,6 @@
 //! however large the window is. A call reads the clock twice. Nothing is allocated per call, and nothing for
 //! listeners that do not exist.
 
-mod admission;
 mod attempt_result;
 mod call_guard;
 mod call_reports;

@@ -12,8 +12,8 @@ use ::loom::thread;
 
 use crate::ErrorCode;
 use crate::circuit_breaker::State;
-use crate::circuit_breaker::admission::CircuitAdmission;
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
+use crate::circuit_breaker::circuit::CircuitAdmission;
 use crate::circuit_breaker::concurrent_circuit::ConcurrentCircuit;
 use crate::circuit_breaker::rejections::RejectionCause;
 use crate::circuit_breaker::settings::{CircuitBreakerSettings, Settings};

@@ -8,9 +8,8 @@ use proptest::test_runner::Config;
 
 use crate::ErrorCode;
 use crate::circuit_breaker::State;
-use crate::circuit_breaker::admission::CircuitAdmission;
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
-use crate::circuit_breaker::circuit::Circuit;
+use crate::circuit_breaker::circuit::{Circuit, CircuitAdmission};
 use crate::circuit_breaker::rejections::RejectionCause;
 use crate::circuit_breaker::settings::Settings;
 use crate::store::{WindowSpan, WindowTotals};

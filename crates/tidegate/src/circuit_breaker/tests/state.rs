@@ -5,9 +5,8 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::SECOND;
-use crate::circuit_breaker::admission::CircuitAdmission;
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
-use crate::circuit_breaker::circuit::Circuit;
+use crate::circuit_breaker::circuit::{Circuit, CircuitAdmission};
 use crate::circuit_breaker::rejections::RejectionCause;
 use crate::circuit_breaker::settings::Settings;
 use crate::circuit_breaker::{Reason, State};
