@@ -144,7 +144,7 @@ impl AttemptGates {
     /// be waited for. Acquires nothing.
     pub(crate) fn stays_open<B: 'static>(&self, wait: Duration, request: Option<&Request<B>>) -> bool {
         let all = self.circuit_breaker();
-        let circuit = request.map_or(Cow::Borrowed(all), |request| all.met_by(request));
+        let circuit = request.map_or(Cow::Borrowed(all), |request| all.get_or_new(request));
         circuit.stays_open(wait, request.map(Request::extensions))
     }
 
@@ -152,7 +152,7 @@ impl AttemptGates {
     /// keys, without `own` calls of the caller; `None` without a limit.
     pub(crate) fn load<B: 'static>(&self, request: Option<&Request<B>>, own: usize) -> Option<f64> {
         let all = self.backpressure();
-        let limit = request.map_or(Cow::Borrowed(all), |request| all.met_by(request));
+        let limit = request.map_or(Cow::Borrowed(all), |request| all.get_or_new(request));
         Some(limit.in_flight().saturating_sub(own) as f64 / limit.limit()? as f64)
     }
 
@@ -240,7 +240,7 @@ impl AttemptGates {
         if admitted.permit.is_some() {
             return Ok(());
         }
-        match self.0.backpressure.admit_at(request, waits.arrival) {
+        match self.0.backpressure.admit_as(request, waits.arrival) {
             Admission::Admitted(permit) => admitted.permit = Some(permit),
             Admission::Queued(mut queued) => {
                 queued.end_after(waits.queue_timeout);

@@ -21,7 +21,7 @@ impl AdmissionGate for ByThread<Handle> {
 
     #[inline]
     fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<Permit, PendingPermit> {
-        self.admit_at(request, Arrival::First)
+        self.admit_as(request, Arrival::First)
     }
 
     fn target(&self) -> &str {
@@ -42,7 +42,7 @@ impl<S: Clone> TakeReady<S> for ByThread<Handle> {
 impl ByThread<Handle> {
     /// Admits, queues or rejects the call. An attempt that has waited before comes as [`Arrival::Returning`].
     #[inline]
-    pub(crate) fn admit_at<B: Body + 'static>(
+    pub(crate) fn admit_as<B: Body + 'static>(
         &self,
         request: &Request<B>,
         arrival: Arrival,
@@ -50,7 +50,7 @@ impl ByThread<Handle> {
         if !self.is_enabled() {
             return Admission::Admitted(Permit::unlimited());
         }
-        match self.of_key(request) {
+        match self.get_or_insert(request) {
             Ok(bulkhead) => bulkhead.unwrap_or_else(|| self.of_thread()).acquire(request, arrival),
             Err(rejection) => Admission::Rejected(rejection),
         }

@@ -132,7 +132,7 @@ impl Handle {
     /// dropped as long as the returned handle exists.
     #[must_use]
     pub fn of<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
-        self.find(request)
+        self.get(request)
     }
 
     /// The number of keys that currently have a state; zero without keys.
@@ -154,7 +154,7 @@ impl Handle {
     pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
         let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
         self.missing_key(request)
-            .or_else(|| self.met_by(request).peek_as(priority, flow_of(request.extensions()), deadline))
+            .or_else(|| self.get_or_new(request).peek_as(priority, flow_of(request.extensions()), deadline))
     }
 
     /// Whether any call would get a permit now, if there are no keys.
@@ -165,7 +165,7 @@ impl Handle {
 
     /// Whether this request would wait for a permit, or be rejected for lack of one.
     pub(crate) fn is_full_for<B: 'static>(&self, request: &Request<B>) -> bool {
-        self.is_enabled() && !self.met_by(request).0.semaphore.can_acquire()
+        self.is_enabled() && !self.get_or_new(request).0.semaphore.can_acquire()
     }
 
     fn peek_as(&self, priority: Priority, flow: Flow, deadline: Option<Deadline>) -> Option<Rejection> {

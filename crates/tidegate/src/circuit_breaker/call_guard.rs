@@ -75,7 +75,7 @@ impl CallGuard {
     }
 
     /// Records the outcome of the attempt.
-    fn settle(&mut self, outcome: &Outcome) {
+    fn record_outcome(&mut self, outcome: &Outcome) {
         if let Some(mut call) = self.call.take() {
             let result = AttemptResult::of(outcome, call.circuit.settings());
             let latency = match call.head {
@@ -96,7 +96,7 @@ impl CallGuard {
 
     /// Handles the head of a successful response. It records the latency. For a probe it is the whole
     /// success, unless it proves nothing. For other calls the body decides.
-    fn commit(&mut self, head: ResponseHead<'_>) {
+    fn record_head(&mut self, head: ResponseHead<'_>) {
         let Some(call) = &mut self.call else { return };
         call.stream_outcome = head.stream_outcome.cloned();
         call.head = Some(call.now());
@@ -105,7 +105,7 @@ impl CallGuard {
         if let Some(admission) = call.admission
             && !(call.is_probe && head.is_unproven())
         {
-            call.admission = call.circuit.commit(admission, latency);
+            call.admission = call.circuit.record_head(admission, latency);
         }
     }
 }
@@ -195,14 +195,14 @@ impl AttemptGuard for CallGuard {
     fn on_head(mut self, head: ResponseHead<'_>, outcome: &Outcome) -> Self {
         match outcome {
             // The body may still fail.
-            Outcome::Success => self.commit(head),
-            outcome => self.settle(outcome),
+            Outcome::Success => self.record_head(head),
+            outcome => self.record_outcome(outcome),
         }
         self
     }
 
     fn on_error(mut self, _: &Error, outcome: &Outcome) {
-        self.settle(outcome);
+        self.record_outcome(outcome);
     }
 }
 
@@ -214,6 +214,6 @@ impl BodyGuard for CallGuard {
     }
 
     fn on_end(mut self, failure: Option<&Outcome>) {
-        self.settle(failure.unwrap_or(&Outcome::Success));
+        self.record_outcome(failure.unwrap_or(&Outcome::Success));
     }
 }

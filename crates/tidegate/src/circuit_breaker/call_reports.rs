@@ -5,7 +5,7 @@ use tokio::time::{sleep, timeout};
 
 use super::circuit::Circuit;
 use super::handle::Handle;
-use super::shared_statistics::SentReport;
+use super::shared_windows::SentReport;
 use crate::clock;
 use crate::store::link_task::{TaskFlag, TaskGuard, spawn};
 use crate::store::{SharedWindow, WindowReport};

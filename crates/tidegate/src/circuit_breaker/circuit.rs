@@ -33,8 +33,8 @@ use super::reason::Reason;
 use super::rejections::{CircuitRejection, RejectionCause};
 use super::settings::Settings;
 use super::snapshot::{EvaluatedRates, RATES_LIFETIME};
-use super::statistics::CircuitStatistics;
 use super::transition::{State, Transition};
+use super::windows::CircuitWindows;
 use crate::ErrorCode;
 use crate::clock;
 use crate::store::WindowTotals;
@@ -44,7 +44,7 @@ pub(super) struct Circuit {
     settings: Settings,
     generation: u64,
     phase: Phase,
-    statistics: CircuitStatistics,
+    windows: CircuitWindows,
     /// When the latest call of the closed circuit ended.
     last_result: Option<Instant>,
     cooldown: Cooldown,
@@ -96,7 +96,7 @@ impl Circuit {
         Self {
             generation: 0,
             phase: Phase::Closed { ramp_up: None },
-            statistics: CircuitStatistics::new(&settings),
+            windows: CircuitWindows::new(&settings),
             last_result: None,
             cooldown: Cooldown::default(),
             reported_end: None,
@@ -121,9 +121,7 @@ impl Circuit {
     /// Whether every call is admitted and a success would change nothing.
     pub(super) fn ignores_success(&self) -> bool {
         match self.phase {
-            Phase::Closed { ramp_up: None } => {
-                self.reported_end.is_none() && self.statistics.ignores_success()
-            }
+            Phase::Closed { ramp_up: None } => self.reported_end.is_none() && self.windows.ignores_success(),
             Phase::Forced { open, .. } => !open,
             Phase::Closed { ramp_up: Some(_) } | Phase::Open { .. } | Phase::HalfOpen { .. } => false,
         }
@@ -131,14 +129,14 @@ impl Circuit {
 
     /// Whether a success of this generation can be [recorded](Self::record_successes) later than it ended.
     pub(super) fn defers_success(&self) -> bool {
-        matches!(self.phase, Phase::Closed { .. }) && self.statistics.defers_success()
+        matches!(self.phase, Phase::Closed { .. }) && self.windows.defers_success()
     }
 
     /// Records successes that were deferred in this generation.
     pub(super) fn record_successes(&mut self, calls: u64, now: Instant) {
         self.last_result = Some(now);
         self.reported_end = None;
-        self.statistics.record_successes(calls);
+        self.windows.record_successes(calls);
     }
 
     /// Why every call is rejected, and until when, if all are.
@@ -157,7 +155,7 @@ impl Circuit {
             Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => false,
         };
         let has_waited = self.reported_end.is_none_or(|end| now >= end);
-        is_closed && has_waited && self.cooldown.has_decayed(now) && self.statistics.is_clean(now)
+        is_closed && has_waited && self.cooldown.has_decayed(now) && self.windows.is_clean(now)
     }
 
     /// The state at `now`. An open circuit is half-open once its cooldown has passed, even before the
@@ -220,7 +218,7 @@ impl Circuit {
     /// Handles the head of a successful response, at which the latency is known. For a probe this is the
     /// whole success. Returns the admission of the body, which belongs to the generation that follows.
     /// Returns `None` if the attempt came too late to count, or opened the circuit by being too slow.
-    pub(super) fn commit(
+    pub(super) fn record_head(
         &mut self,
         admission: CircuitAdmission,
         latency: Latency,
@@ -297,20 +295,18 @@ impl Circuit {
     /// The reason to open the closed circuit, if the result is one.
     fn evaluate_closed(&mut self, result: AttemptResult, latency: Latency, now: Instant) -> Option<Reason> {
         self.last_result = Some(now);
-        let Self { statistics, settings, .. } = self;
+        let Self { windows, settings, .. } = self;
         let failed = match result {
-            AttemptResult::Failure(code, _) => statistics.record_failure(code, settings, now),
+            AttemptResult::Failure(code, _) => windows.record_failure(code, settings, now),
             AttemptResult::Success => {
-                statistics.record_success(now);
+                windows.record_success(now);
                 self.reported_end = None;
                 None
             }
             AttemptResult::Neutral | AttemptResult::Uncounted(_) | AttemptResult::Quota(_) => None,
         };
         let slow = match latency {
-            Latency::Slow | Latency::Fast => {
-                statistics.record_latency(latency == Latency::Slow, settings, now)
-            }
+            Latency::Slow | Latency::Fast => windows.record_latency(latency == Latency::Slow, settings, now),
             Latency::Unknown => None,
         };
         failed.or(slow)
@@ -357,7 +353,7 @@ impl Circuit {
         None
     }
 
-    /// Closes the circuit and clears its statistics.
+    /// Closes the circuit and clears its windows.
     pub(super) fn reset(&mut self, now: Instant) {
         self.cooldown = Cooldown::default();
         self.last_failure = None;
@@ -409,7 +405,7 @@ impl Circuit {
 
     /// How many calls in the window failed, and how many of those with a known latency were slow.
     pub(super) fn window_totals(&mut self, now: Instant) -> [WindowTotals; 2] {
-        self.statistics.totals(&self.settings, now)
+        self.windows.totals(&self.settings, now)
     }
 
     /// Returns the rates of these totals, of results and of latencies, where there are enough calls to
@@ -440,7 +436,7 @@ impl Circuit {
     }
 
     fn close(&mut self, ramp_up: Option<RampUp>, reason: Reason, now: Instant) {
-        self.statistics.clear(now);
+        self.windows.clear(now);
         self.reported_end = None;
         self.cooldown.on_close(now);
         self.transition_to(Phase::Closed { ramp_up }, reason, now);

@@ -117,7 +117,7 @@ impl ConcurrentCircuit {
     }
 
     /// Handles the head of a successful response.
-    pub(super) fn commit(
+    pub(super) fn record_head(
         &self,
         admission: CircuitAdmission,
         latency: Latency,
@@ -126,7 +126,7 @@ impl ConcurrentCircuit {
         if admission.probe.is_none() && latency == Latency::Unknown {
             return (Some(admission), None);
         }
-        self.update(|circuit, random| circuit.commit(admission, latency, now(), random))
+        self.update(|circuit, random| circuit.record_head(admission, latency, now(), random))
     }
 
     /// Records the result of an attempt.

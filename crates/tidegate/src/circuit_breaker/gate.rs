@@ -57,7 +57,7 @@ impl ByThread<Handle> {
 
     #[inline]
     fn guard<B: 'static>(&self, request: &Request<B>, now: &mut Now) -> Result<CallGuard, Rejection> {
-        let of_key = self.of_key(request)?;
+        let of_key = self.get_or_insert(request)?;
         let circuit = of_key.as_ref().unwrap_or(self);
         if !circuit.admits_all() && ChainPosition::is_of_hedge(request.extensions()) {
             return Err(circuit.rejection_of_hedge());
@@ -132,7 +132,7 @@ impl Handle {
 
     /// The rejection of this call now, which is counted.
     pub(crate) fn reject<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
-        self.missing_key(request).or_else(|| self.met_by(request).reject_by(request.extensions()))
+        self.missing_key(request).or_else(|| self.get_or_new(request).reject_by(request.extensions()))
     }
 
     /// The rejection of a call with these extensions now, which is counted.

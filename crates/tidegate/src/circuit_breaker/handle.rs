@@ -156,7 +156,7 @@ impl Handle {
     /// circuit. The key is not dropped as long as the returned handle exists.
     #[must_use]
     pub fn of<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
-        self.find(request)
+        self.get(request)
     }
 
     /// How many keys have a circuit, or zero if the layer has no keys.
@@ -213,14 +213,14 @@ impl Handle {
     #[must_use]
     pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
         self.missing_key(request).or_else(|| {
-            self.met_by(request).current_rejection(Some(request.extensions())).map(Rejection::from)
+            self.get_or_new(request).current_rejection(Some(request.extensions())).map(Rejection::from)
         })
     }
 
     /// The rejection that a call would get if it arrived now and other targets could take it, by the circuit
     /// of its key if there are keys. Acquires nothing.
     pub(crate) fn peek_beside_others<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
-        self.missing_key(request).or_else(|| self.met_by(request).peek())
+        self.missing_key(request).or_else(|| self.get_or_new(request).peek())
     }
 
     /// Closes the circuit and clears its statistics. Results of attempts in flight no longer count, but for a
@@ -246,8 +246,12 @@ impl Handle {
     }
 
     /// Handles the head of a successful response.
-    pub(super) fn commit(&self, admission: CircuitAdmission, latency: Latency) -> Option<CircuitAdmission> {
-        let admission = self.emit_transition(self.0.circuit.commit(admission, latency, clock::now));
+    pub(super) fn record_head(
+        &self,
+        admission: CircuitAdmission,
+        latency: Latency,
+    ) -> Option<CircuitAdmission> {
+        let admission = self.emit_transition(self.0.circuit.record_head(admission, latency, clock::now));
         if latency != Latency::Unknown {
             self.report(latency == Latency::Slow);
         }

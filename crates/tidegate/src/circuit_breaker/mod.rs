@@ -178,13 +178,13 @@ mod ramp_up;
 mod reason;
 mod rejections;
 mod settings;
-mod shared_statistics;
+mod shared_windows;
 mod snapshot;
-mod statistics;
 mod store_link;
 mod success_counts;
 mod transition;
 mod window;
+mod windows;
 
 pub use call_guard::CallGuard;
 pub use call_result::CallResult;

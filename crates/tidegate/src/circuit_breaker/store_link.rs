@@ -211,7 +211,7 @@ impl Handle {
             }
             match view {
                 Ok(CircuitView::Open { has_turn: true, .. }) => circuit.begin_turn(until),
-                Ok(view) => follow(circuit, view, now),
+                Ok(view) => apply_view(circuit, view, now),
                 Err(StoreUnavailable) if is_open_mode() => circuit.begin_turn(until),
                 Err(StoreUnavailable) => {}
             }
@@ -322,7 +322,7 @@ impl Handle {
 impl StoreListener for CircuitListener {
     fn on_circuit(&self, view: CircuitView) {
         if let Some(state) = self.0.upgrade() {
-            Handle(state).update(|circuit, now| follow(circuit, view, now));
+            Handle(state).update(|circuit, now| apply_view(circuit, view, now));
         }
     }
 
@@ -334,7 +334,7 @@ impl StoreListener for CircuitListener {
 }
 
 /// Applies a state in which this process does not have the turn.
-fn follow(circuit: &mut Circuit, view: CircuitView, now: Instant) {
+fn apply_view(circuit: &mut Circuit, view: CircuitView, now: Instant) {
     match view {
         CircuitView::Open { wait, is_quota, .. } if !wait.is_zero() => {
             circuit.open_elsewhere(wait, is_quota, now);

@@ -14,15 +14,15 @@ use crate::thread_shard::thread_shard;
 pub(super) struct ConcurrentQueue {
     queue: Mutex<RateQueue>,
     credits: ThreadCredits,
-    /// The next calls that certainly leave half of every quota, and find no queue. Read without the lock,
-    /// written under it. 0 if the queue has to be looked at.
-    certain_calls: AtomicU32,
+    /// Calls that fit without a look at the queue: they leave half of every quota, and none waits before
+    /// them. Read without the lock, written under it.
+    headroom: AtomicU32,
 }
 
 /// The queue, locked. When it is released, the calls that were granted meanwhile are woken, without the lock.
 pub(super) struct LockedQueue<'a>(Option<MutexGuard<'a, RateQueue>>);
 
-/// The certain calls of a limit that is off.
+/// The headroom of a limit that is off.
 const ALL_CALLS: u32 = u32::MAX;
 
 impl ConcurrentQueue {
@@ -31,37 +31,37 @@ impl ConcurrentQueue {
     pub(super) fn new(limits: QuotaSet, max_waiting: usize, threads: usize, now: Instant) -> Self {
         let credits = ThreadCredits::new(threads, &limits, now);
         let queue = Mutex::new(RateQueue::new(limits, max_waiting));
-        Self { queue, credits, certain_calls: AtomicU32::new(0) }
+        Self { queue, credits, headroom: AtomicU32::new(0) }
     }
 
-    /// Every call is certain, whatever the quotas.
+    /// Every call fits, whatever the quotas.
     pub(super) fn disabled(self) -> Self {
-        Self { certain_calls: AtomicU32::new(ALL_CALLS), ..self }
+        Self { headroom: AtomicU32::new(ALL_CALLS), ..self }
     }
 
-    /// Whether the next call certainly leaves half of every quota, and finds no queue.
+    /// Whether the next call fits without a look at the queue.
     #[inline]
-    pub(super) fn has_certain(&self) -> bool {
-        self.certain_calls.load(Ordering::Relaxed) > 0
+    pub(super) fn has_headroom(&self) -> bool {
+        self.headroom.load(Ordering::Relaxed) > 0
     }
 
     /// Called under the lock, as are the two that follow: under it there is no credit.
-    pub(super) fn set_certain(&self, calls: u32) {
-        self.certain_calls.store(calls.min(ALL_CALLS - 1), Ordering::Relaxed);
+    pub(super) fn set_headroom(&self, calls: u32) {
+        self.headroom.store(calls.min(ALL_CALLS - 1), Ordering::Relaxed);
     }
 
     /// The queue has to be looked at.
-    pub(super) fn forget_certain(&self) {
-        if self.certain_calls.load(Ordering::Relaxed) != ALL_CALLS {
-            self.set_certain(0);
+    pub(super) fn clear_headroom(&self) {
+        if self.headroom.load(Ordering::Relaxed) != ALL_CALLS {
+            self.set_headroom(0);
         }
     }
 
-    /// So many calls are less certain from now on.
-    pub(super) fn take_certain(&self, calls: u64) {
-        let certain = self.certain_calls.load(Ordering::Relaxed);
-        if certain > 0 {
-            self.set_certain(certain.saturating_sub(u32::try_from(calls).unwrap_or(u32::MAX)));
+    /// So many calls have been admitted.
+    pub(super) fn spend_headroom(&self, calls: u64) {
+        let headroom = self.headroom.load(Ordering::Relaxed);
+        if headroom > 0 {
+            self.set_headroom(headroom.saturating_sub(u32::try_from(calls).unwrap_or(u32::MAX)));
         }
     }
 
@@ -86,7 +86,7 @@ impl ConcurrentQueue {
         if backlog.total() == 0
             && let Some(number) = self.credits.open(shard, credits, limits, now)
         {
-            self.take_certain(self.credits.size());
+            self.spend_headroom(self.credits.size());
             return Ok(number);
         }
         Err(self.without_credits(queue))

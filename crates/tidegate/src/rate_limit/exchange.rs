@@ -15,22 +15,22 @@ use crate::store::{LeaseGrant, LeaseRequest, SharedPart, StoreUnavailable};
 impl Handle {
     /// Starts or wakes the exchange with the store, if there is a store and something to do.
     #[inline]
-    pub(super) fn follow_up(&self, queue: &mut RateQueue, now: Instant) {
+    pub(super) fn request_exchange(&self, queue: &mut RateQueue, now: Instant) {
         if queue.limits.is_shared() {
-            self.follow_up_shared(queue, now);
+            self.run_exchange(queue, now);
         }
     }
 
     /// Starts or wakes the exchange for a call that a look at the queue has rejected, if the store cannot be
     /// reached: it is tried again while there are calls.
-    pub(super) fn follow_up_peek(&self, queue: &mut RateQueue, now: Instant) {
+    pub(super) fn retry_exchange(&self, queue: &mut RateQueue, now: Instant) {
         if queue.limits.shared().is_some_and(|shared| !shared.is_available()) {
-            self.follow_up_shared(queue, now);
+            self.run_exchange(queue, now);
         }
     }
 
     #[inline(never)]
-    fn follow_up_shared(&self, queue: &mut RateQueue, now: Instant) {
+    fn run_exchange(&self, queue: &mut RateQueue, now: Instant) {
         let waiting = queue.waiting();
         let (Some(link), Some(shared)) = (&self.0.store, queue.limits.shared()) else { return };
         shared.record_use();

@@ -66,7 +66,7 @@ impl ByThread<Handle> {
         if !self.is_enabled() {
             return Admission::Admitted(None);
         }
-        match self.of_key(request) {
+        match self.get_or_insert(request) {
             Ok(limit) => limit.unwrap_or_else(|| self.of_thread()).admit_here(request, now),
             Err(rejection) => Admission::Rejected(rejection),
         }
@@ -113,7 +113,7 @@ impl Handle {
     ) -> RateDecision {
         let cost = queue.limits.bounded(cost);
         let call = || RateCall::of(cost, extensions, arrival);
-        self.0.queue.take_certain(1);
+        self.0.queue.spend_headroom(1);
         let is_returning = arrival == Arrival::Returning;
         if !is_returning && queue.backlog.total() > 0 {
             queue.grant_ready(now);
@@ -127,7 +127,7 @@ impl Handle {
                         queue.grant_returned(now);
                     }
                     queue.credits.record_charged();
-                    self.follow_up(&mut queue, now);
+                    self.request_exchange(&mut queue, now);
                     return Admission::Admitted(reserved);
                 }
                 Err(shortfall) => (call(), shortfall),
@@ -138,7 +138,7 @@ impl Handle {
                 (call, queue.shortfall(&call, now))
             }
         };
-        self.0.queue.forget_certain();
+        self.0.queue.clear_headroom();
         let (settings, deadline) = (self.0.settings(), Deadline::of(extensions));
         let rejection = settings
             .reject_early(queue.is_full(&call), &shortfall, deadline, now)
@@ -150,7 +150,7 @@ impl Handle {
         if is_returning {
             queue.grant_returned(now);
         }
-        self.follow_up(&mut queue, now);
+        self.request_exchange(&mut queue, now);
         drop(queue);
         match (ticket, rejection) {
             (Some(ticket), _) => {

@@ -201,7 +201,7 @@ impl Handle {
     /// not dropped as long as the returned handle exists.
     #[must_use]
     pub fn of<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
-        self.find(request)
+        self.get(request)
     }
 
     /// How many keys have a limit, or zero if the layer has no keys.
@@ -226,7 +226,7 @@ impl Handle {
             it.0.has_reported_quotas.store(false, Ordering::Relaxed);
             it.0.overload_hints.clear();
             it.change(|queue, _| {
-                it.0.queue.forget_certain();
+                it.0.queue.clear_headroom();
                 queue.limits.reset(fresh);
             });
         });
@@ -247,7 +247,7 @@ impl Handle {
         if let Some(rejection) = self.missing_key(request) {
             return Some(rejection);
         }
-        let limit = self.met_by(request);
+        let limit = self.get_or_new(request);
         let extensions = request.extensions();
         let cost = limit.cost(request);
         let cost = limit.lock().limits.bounded(cost);
@@ -260,7 +260,7 @@ impl Handle {
         }
         let now = clock::now();
         let mut state = self.lock();
-        self.follow_up_peek(&mut state, now);
+        self.retry_exchange(&mut state, now);
         let shortfall = state.shortfall(call, now);
         if shortfall.wait.is_zero() && state.backlog.total() == 0 {
             return None;
@@ -317,7 +317,7 @@ impl Handle {
         let (now, wall) = (clock::now(), server_time(headers, SystemTime::now()));
         let effect = {
             let mut state = self.lock();
-            self.0.queue.forget_certain();
+            self.0.queue.clear_headroom();
             let effect =
                 state.limits.apply_report(&report, reserved, settings.adopt_reported_quotas, now, wall);
             if is_success {
@@ -354,14 +354,14 @@ impl Handle {
         let until = clock::after(wait, now);
         let ramp = ReopenRamp::new(wait, until, fastrand::f64());
         let mut queue = self.lock();
-        self.0.queue.forget_certain();
+        self.0.queue.clear_headroom();
         queue.limits.close(until, ramp, now);
     }
 
     /// Replaces what a call reserved by what it used.
     pub(super) fn settle(&self, reserved: &Reserved, used: &CallCost) {
         self.change(|queue, now| {
-            self.0.queue.forget_certain();
+            self.0.queue.clear_headroom();
             queue.limits.settle(reserved, used, now);
         });
     }
@@ -379,7 +379,7 @@ impl Handle {
         if queue.backlog.total() > 0 {
             queue.grant_returned(now);
         }
-        self.follow_up(&mut queue, now);
+        self.request_exchange(&mut queue, now);
     }
 
     pub(super) fn lock(&self) -> LockedQueue<'_> {

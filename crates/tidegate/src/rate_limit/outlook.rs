@@ -33,7 +33,7 @@ impl Handle {
     /// certain for the next calls.
     #[inline]
     pub(crate) fn certainly_admits(&self) -> bool {
-        self.0.queue.has_certain()
+        self.0.queue.has_headroom()
     }
 
     /// What this request would meet if it arrived at `now`, by the limit of its key if there are keys.
@@ -45,16 +45,16 @@ impl Handle {
         if let rejection @ Some(_) = self.missing_key(request) {
             return RateOutlook { rejection, ..RateOutlook::default() };
         }
-        let limit = self.met_by(request);
+        let limit = self.get_or_new(request);
         let cost = limit.cost(request);
         let mut queue = limit.lock();
         let cost = queue.limits.bounded(cost);
-        limit.follow_up_peek(&mut queue, now);
+        limit.retry_exchange(&mut queue, now);
         let left = queue.limits.part_left(now);
         let is_idle = queue.backlog.total() == 0;
         if is_idle && queue.limits.shortfall(&CallCost::default(), &cost, now).wait.is_zero() {
             // There is no credit under the lock.
-            limit.0.queue.set_certain(queue.limits.calls_to_half(now));
+            limit.0.queue.set_headroom(queue.limits.calls_to_half(now));
             return RateOutlook { left, ..RateOutlook::default() };
         }
         let extensions = request.extensions();

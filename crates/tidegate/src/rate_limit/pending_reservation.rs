@@ -81,7 +81,7 @@ impl PendingReservation {
             if let Some(wake_at) = self.next_look(&mut queue, &ticket, now) {
                 let stale = queue.waiters.get_mut(&ticket).set_waker(cx.waker());
                 self.ticket = Some(ticket);
-                handle.follow_up(&mut queue, now);
+                handle.request_exchange(&mut queue, now);
                 drop(queue);
                 // The last waker of a task may drop the task, and with it a call in this queue.
                 drop(stale);
@@ -94,7 +94,7 @@ impl PendingReservation {
             let waiter = queue.leave(ticket);
             let result = self.result(&mut queue, &waiter, now);
             queue.grant_returned(now);
-            handle.follow_up(&mut queue, now);
+            handle.request_exchange(&mut queue, now);
             drop(queue);
             drop(waiter);
             if let Some(result) = result {
@@ -235,7 +235,7 @@ impl Drop for PendingReservation {
             queue.limits.refund(reserved, now);
         }
         queue.grant_returned(now);
-        self.handle.follow_up(&mut queue, now);
+        self.handle.request_exchange(&mut queue, now);
         drop(queue);
         drop(waiter);
     }

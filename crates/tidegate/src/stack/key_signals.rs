@@ -117,9 +117,9 @@ impl KeySignals {
         let key = backpressure.key_of(request).or_else(|| rate_limit.key_of(request));
         Self::read(
             key.or_else(|| circuit_breaker.key_of(request)),
-            &backpressure.met_by(request),
-            &rate_limit.met_by(request),
-            &circuit_breaker.met_by(request),
+            &backpressure.get_or_new(request),
+            &rate_limit.get_or_new(request),
+            &circuit_breaker.get_or_new(request),
         )
     }
 

@@ -44,7 +44,7 @@ pub(crate) trait KeyedHandle: Clone {
     /// The state of the request's key, which is created if there is none; `None` without keys. A request
     /// without a key is rejected.
     #[inline]
-    fn of_key<B: 'static>(&self, request: &Request<B>) -> Result<Option<Self>, Rejection> {
+    fn get_or_insert<B: 'static>(&self, request: &Request<B>) -> Result<Option<Self>, Rejection> {
         let Some(keys) = self.by_key() else { return Ok(None) };
         let key = keys.key(request).ok_or_else(|| no_key(Self::GATE))?;
         Ok(Some(keys.of(key, &RequestHead::of(request), self)))
@@ -58,7 +58,7 @@ pub(crate) trait KeyedHandle: Clone {
 
     /// The state of the request's key, if there is one; without keys this one. Does not count as a use of the
     /// key.
-    fn find<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
+    fn get<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
         match self.by_key() {
             None => Some(self.clone()),
             Some(keys) => keys.states.peek(&self.key_of(request)?),
@@ -67,12 +67,12 @@ pub(crate) trait KeyedHandle: Clone {
 
     /// The state that the request would meet now: that of its key, one like that of a new key, or without
     /// keys this one. It is not kept, and does not count as a use of the key.
-    fn met_by<B: 'static>(&self, request: &Request<B>) -> Cow<'_, Self> {
+    fn get_or_new<B: 'static>(&self, request: &Request<B>) -> Cow<'_, Self> {
         match self.by_key() {
             None => Cow::Borrowed(self),
             Some(_) => {
                 let of_new_key = || self.for_key(self.key_of(request), &RequestHead::of(request));
-                Cow::Owned(self.find(request).unwrap_or_else(of_new_key))
+                Cow::Owned(self.get(request).unwrap_or_else(of_new_key))
             }
         }
     }

@@ -7,7 +7,7 @@ use super::{Circuit, Phase};
 use crate::circuit_breaker::local_turn::LocalTurn;
 use crate::circuit_breaker::reason::Reason;
 use crate::circuit_breaker::rejections::RejectionCause;
-use crate::circuit_breaker::shared_statistics::SentReport;
+use crate::circuit_breaker::shared_windows::SentReport;
 use crate::clock;
 use crate::store::{SharedWindow, WindowReport};
 
@@ -16,7 +16,7 @@ impl Circuit {
     pub(in crate::circuit_breaker) fn share(&mut self) {
         self.turn = Some(LocalTurn::default());
         if self.settings.shared_window {
-            self.statistics.share();
+            self.windows.share();
         }
     }
 
@@ -62,13 +62,13 @@ impl Circuit {
 
     /// Whether there are calls that are not reported to the store yet, if the window is shared.
     pub(in crate::circuit_breaker) fn has_unreported(&mut self) -> bool {
-        self.statistics.shared().is_some_and(|shared| shared.has_unreported())
+        self.windows.shared().is_some_and(|shared| shared.has_unreported())
     }
 
     /// Whether the calls that are not reported yet could open the circuit by themselves.
     pub(in crate::circuit_breaker) fn is_report_urgent(&mut self) -> bool {
-        let Self { statistics, settings, .. } = self;
-        statistics.shared().is_some_and(|shared| shared.is_urgent(settings))
+        let Self { windows, settings, .. } = self;
+        windows.shared().is_some_and(|shared| shared.is_urgent(settings))
     }
 
     /// Takes the calls that are not reported yet, if there are any.
@@ -76,7 +76,7 @@ impl Circuit {
         &mut self,
         now: Instant,
     ) -> Option<(SentReport, WindowReport)> {
-        self.statistics.take_report(&self.settings, now)
+        self.windows.take_report(&self.settings, now)
     }
 
     /// Handles the reply of the store to a report; `None` if there was none in time. Opens the circuit if a
@@ -88,7 +88,7 @@ impl Circuit {
         now: Instant,
         random: f64,
     ) {
-        let reason = self.statistics.on_reply(sent, reply, &self.settings, now);
+        let reason = self.windows.on_reply(sent, reply, &self.settings, now);
         if let (Some(reason), Phase::Closed { .. }) = (reason, &self.phase) {
             self.open_for_cooldown(reason, now, random);
         }
@@ -96,8 +96,8 @@ impl Circuit {
 
     /// Whether the rates are those of all processes; `None` if the window is not shared.
     pub(in crate::circuit_breaker) fn is_window_of_all(&mut self) -> Option<bool> {
-        let is_decided_by_all = self.statistics.is_decided_by_all();
-        self.statistics.shared().map(|_| is_decided_by_all)
+        let is_decided_by_all = self.windows.is_decided_by_all();
+        self.windows.shared().map(|_| is_decided_by_all)
     }
 
     /// The rest of the cooldown of an open circuit, and whether the quota is exhausted.

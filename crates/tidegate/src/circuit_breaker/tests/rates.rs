@@ -27,7 +27,7 @@ fn opens_at_the_failure_rate_but_not_on_a_handful_of_calls() {
     circuit.call(FAILURE, Latency::Unknown, now);
     assert_eq!(circuit.last_transition().unwrap().reason, Reason::FailureRate { failures: 10, calls: 19 });
     assert_eq!(circuit.last_transition().unwrap().reason.to_string(), "failure rate 52 % of 19 calls");
-    // The statistics are cleared once the circuit has closed again.
+    // The windows are cleared once the circuit has closed again.
     let now = now + 10 * SECOND;
     circuit.call(AttemptResult::Success, Latency::Unknown, now);
     (0..8).for_each(|_| circuit.call(FAILURE, Latency::Unknown, now));

@@ -165,7 +165,7 @@ impl Model {
         Ok(ModelAdmission { generation: self.generations.len() - 1, probe: probe.then_some(number) })
     }
 
-    fn commit(
+    fn record_head(
         &mut self,
         admission: ModelAdmission,
         latency: Latency,
@@ -462,7 +462,7 @@ proptest! {
                 }
                 Step::Commit(which, latency) if !live.is_empty() => {
                     let (admission, expected) = live.swap_remove(which % live.len());
-                    let (admission, expected) = (circuit.commit(admission, latency, now, 0.5), model.commit(expected, latency, now));
+                    let (admission, expected) = (circuit.record_head(admission, latency, now, 0.5), model.record_head(expected, latency, now));
                     prop_assert_eq!(admission.is_some(), expected.is_some());
                     live.extend(admission.zip(expected));
                 }

@@ -35,7 +35,7 @@ fn absent_settings_have_the_documented_values() {
 pub(super) trait RecordExt {
     fn record_result(&mut self, admission: CircuitAdmission, result: AttemptResult, now: Instant);
 
-    /// Runs one call from admission to commit and to a successful end.
+    /// Runs one call from admission to the head and to a successful end.
     fn call(&mut self, result: AttemptResult, latency: Latency, now: Instant);
 }
 
@@ -48,7 +48,7 @@ impl RecordExt for Circuit {
         let admission = self.admit(now).unwrap();
         match result {
             AttemptResult::Success => {
-                if let Some(body) = self.commit(admission, latency, now, 0.0) {
+                if let Some(body) = self.record_head(admission, latency, now, 0.0) {
                     self.record_result(body, result, now);
                 }
             }

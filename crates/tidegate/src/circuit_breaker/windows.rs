@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use super::reason::Reason;
 use super::settings::Settings;
-use super::shared_statistics::{SentReport, SharedStatistics};
+use super::shared_windows::{SentReport, SharedWindows};
 use super::window::Window;
 use crate::ErrorCode;
 use crate::store::{SharedWindow, WindowReport, WindowTotals};
@@ -13,12 +13,12 @@ use crate::store::{SharedWindow, WindowReport, WindowTotals};
 /// A rate is evaluated when a call makes it worse. A successful call never opens the circuit, even if it is
 /// the one that reaches the minimum number of calls.
 #[derive(Debug)]
-pub(super) struct CircuitStatistics {
+pub(super) struct CircuitWindows {
     streak: Option<Streak>,
     outcomes: Option<Window>,
     latencies: Option<Window>,
     /// The window of all processes, if it is shared.
-    shared: Option<Box<SharedStatistics>>,
+    shared: Option<Box<SharedWindows>>,
 }
 
 /// Consecutive failures without a success in between.
@@ -29,7 +29,7 @@ struct Streak {
     alike: bool,
 }
 
-impl CircuitStatistics {
+impl CircuitWindows {
     pub(super) fn new(settings: &Settings) -> Self {
         let window = Window::new(settings.window());
         let is_cheap = window.is_by_calls();
@@ -48,7 +48,7 @@ impl CircuitStatistics {
         self.shared = Some(Box::default());
     }
 
-    pub(super) fn shared(&mut self) -> Option<&mut SharedStatistics> {
+    pub(super) fn shared(&mut self) -> Option<&mut SharedWindows> {
         self.shared.as_deref_mut()
     }
 

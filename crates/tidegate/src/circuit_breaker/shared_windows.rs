@@ -6,7 +6,7 @@ use crate::store::{ReportedCalls, SharedWindow, WindowReport, WindowSpan, Window
 /// What a circuit with a shared window has beside its local one: the calls that are not reported to the store
 /// yet, and the latest totals of all processes.
 #[derive(Debug, Default)]
-pub(super) struct SharedStatistics {
+pub(super) struct SharedWindows {
     unreported: UnreportedCalls,
     /// The number of the latest window in the store that this process has seen; 0 before the first.
     number: u64,
@@ -34,7 +34,7 @@ pub(super) struct SentReport {
     closings: u64,
 }
 
-impl SharedStatistics {
+impl SharedWindows {
     pub(super) fn record_result(&mut self, is_failure: bool) {
         self.unreported.results.push(is_failure);
     }
