@@ -9,7 +9,8 @@ use super::concurrent_queue::LockedQueue;
 use super::cost::{CallCost, Reserved};
 use super::handle::Handle;
 use super::pending_reservation::PendingReservation;
-use super::queue::RateCall;
+use super::queue::{RateCall, RateQueue};
+use super::quota_set::Shortfall;
 use super::rejections::{no_room, too_many_waiting};
 use super::reservation::Reservation;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
@@ -112,53 +113,63 @@ impl Handle {
         now: Instant,
     ) -> RateDecision {
         let cost = queue.limits.bounded(cost);
-        let call = || RateCall::of(cost, extensions, arrival);
         self.0.queue.spend_headroom(1);
+        let shortfall = match self.try_reserve_in_turn(&mut queue, &cost, extensions, arrival, now) {
+            Ok(reserved) => return Admission::Admitted(reserved),
+            Err(shortfall) => shortfall,
+        };
+        self.0.queue.clear_headroom();
+        let (settings, deadline) = (self.0.settings(), Deadline::of(extensions));
+        let call = RateCall::of(cost, extensions, arrival);
+        let rejection = settings
+            .reject_early(queue.is_full(&call), &shortfall, deadline, now)
+            .or_else(|| ChainPosition::is_of_hedge(extensions).then(|| shortfall.annotate(no_room())));
+        let place = match rejection {
+            Some(rejection) => Err(rejection),
+            None => {
+                queue.enqueue(call, shortfall.wait, now).ok_or_else(|| shortfall.annotate(too_many_waiting()))
+            }
+        };
+        if arrival == Arrival::Returning {
+            queue.grant_returned(now);
+        }
+        self.request_exchange(&mut queue, now);
+        drop(queue);
+        match place {
+            Ok(ticket) => {
+                Admission::Queued(PendingReservation::new(self.clone(), ticket, &shortfall, deadline, now))
+            }
+            Err(rejection) => Admission::Rejected(rejection),
+        }
+    }
+
+    /// Reserves room for a call, unless waiting calls come first, even if there is room for it.
+    #[inline]
+    fn try_reserve_in_turn(
+        &self,
+        queue: &mut RateQueue,
+        cost: &CallCost,
+        extensions: &Extensions,
+        arrival: Arrival,
+        now: Instant,
+    ) -> Result<Reserved, Shortfall> {
+        // What decides the place in the queue is read only if there is one.
+        let call = || RateCall::of(*cost, extensions, arrival);
         let is_returning = arrival == Arrival::Returning;
         if !is_returning && queue.backlog.total() > 0 {
             queue.grant_ready(now);
         }
         let behind = queue.backlog.total();
-        let is_next = behind == 0 || (is_returning && queue.is_next(&call(), now));
-        let (call, shortfall) = match is_next {
-            true => match queue.limits.try_reserve(&cost, behind, now) {
-                Ok(reserved) => {
-                    if is_returning {
-                        queue.grant_returned(now);
-                    }
-                    queue.credits.record_charged();
-                    self.request_exchange(&mut queue, now);
-                    return Admission::Admitted(reserved);
-                }
-                Err(shortfall) => (call(), shortfall),
-            },
-            // Waiting calls come first, even if there is room for this one.
-            false => {
-                let call = call();
-                (call, queue.shortfall(&call, now))
-            }
-        };
-        self.0.queue.clear_headroom();
-        let (settings, deadline) = (self.0.settings(), Deadline::of(extensions));
-        let rejection = settings
-            .reject_early(queue.is_full(&call), &shortfall, deadline, now)
-            .or_else(|| ChainPosition::is_of_hedge(extensions).then(|| shortfall.annotate(no_room())));
-        let ticket = match &rejection {
-            Some(_) => None,
-            None => queue.enqueue(call, shortfall.wait, now),
-        };
+        if behind > 0 && !(is_returning && queue.is_next(&call(), now)) {
+            return Err(queue.shortfall(&call(), now));
+        }
+        let reserved = queue.limits.try_reserve(cost, behind, now)?;
         if is_returning {
             queue.grant_returned(now);
         }
-        self.request_exchange(&mut queue, now);
-        drop(queue);
-        match (ticket, rejection) {
-            (Some(ticket), _) => {
-                Admission::Queued(PendingReservation::new(self.clone(), ticket, &shortfall, deadline, now))
-            }
-            (None, Some(rejection)) => Admission::Rejected(rejection),
-            (None, None) => Admission::Rejected(shortfall.annotate(too_many_waiting())),
-        }
+        queue.credits.record_charged();
+        self.request_exchange(queue, now);
+        Ok(reserved)
     }
 
     /// The cost of a request. Without a token quota nothing is read or counted.
