@@ -164,17 +164,12 @@ impl QuotaSet {
         let closed = self.closed_for(now).unwrap_or_default();
         let opens = self.ramp.map_or(closed, |ramp| closed.max(ramp.wait(now)));
         let mut shortfall = Shortfall { wait: opens, quota: None, is_pending: false };
-        let configured = match &self.shared {
-            Some(shared) if !shared.is_local() => {
-                let leased = shared.shortfall(ahead, cost, now);
-                if leased.wait > shortfall.wait {
-                    shortfall = leased;
-                }
-                &[][..]
-            }
-            _ => &self.configured,
-        };
-        for counter in configured.iter().chain(self.reported.counters()) {
+        if let Some(leased) = self.leases().map(|leases| leases.shortfall(ahead, cost, now))
+            && leased.wait > shortfall.wait
+        {
+            shortfall = leased;
+        }
+        for counter in self.deciding() {
             let unit = counter.quota.unit;
             let wait = counter.bucket.wait(ahead.of(unit), cost.of(unit), now);
             if wait > shortfall.wait {
@@ -193,12 +188,11 @@ impl QuotaSet {
             !counter.bucket.wait(ahead.of(unit), cost.of(unit), now).is_zero()
         };
         let refill = |counter: &QuotaCounter| counter.bucket.time_to_refill(cost.of(counter.quota.unit));
-        let shared = self.shared.as_ref().filter(|shared| !shared.is_local());
-        let configured = if shared.is_some() { &[][..] } else { &self.configured };
-        let counters = || configured.iter().chain(self.reported.counters());
-        let short = counters().filter(lacks_room).map(refill);
-        let short = short.chain(shared.and_then(|shared| shared.refill_time(ahead, cost, now))).max();
-        let slowest = || counters().map(refill).chain(shared.map(|shared| shared.slowest_refill(cost))).max();
+        let leases = self.leases();
+        let short = self.deciding().filter(lacks_room).map(refill);
+        let short = short.chain(leases.and_then(|leases| leases.refill_time(ahead, cost, now))).max();
+        let slowest =
+            || self.deciding().map(refill).chain(leases.map(|leases| leases.slowest_refill(cost))).max();
         short.or_else(slowest).unwrap_or_default()
     }
 
@@ -207,13 +201,9 @@ impl QuotaSet {
     /// caller's `max_tokens` takes to refill. What is used beyond the reservation is charged when it is
     /// known.
     pub(super) fn bounded(&self, cost: CallCost) -> CallCost {
-        let shared = self.shared.as_ref().filter(|shared| !shared.is_local());
         let of = |counter: &QuotaCounter| (counter.quota.unit, counter.bucket.capacity());
-        // The counters may hold the share of this process in an outage that has ended.
-        let configured = self.configured.iter().enumerate().map(|(index, counter)| {
-            (counter.quota.unit, shared.map_or(counter.bucket.capacity(), |shared| shared.capacity(index)))
-        });
-        let capacities = configured.chain(self.reported.counters().map(of));
+        let shared = self.leases().into_iter().flat_map(SharedQuotas::capacities);
+        let capacities = self.deciding().map(of).chain(shared);
         let of_output =
             capacities.filter(|(unit, _)| matches!(unit, LimitUnit::Tokens | LimitUnit::OutputTokens));
         let output = of_output.map(|(_, capacity)| capacity).fold(cost.output, u64::min);
@@ -225,7 +215,7 @@ impl QuotaSet {
     /// above the reservation is charged to all.
     pub(super) fn settle(&mut self, reserved: &Reserved, used: &CallCost, now: Instant) {
         self.settle_shared(reserved, used);
-        let is_local = self.is_local();
+        let is_local = self.leases().is_none();
         let configured = self.configured.iter_mut().filter(|_| is_local).map(|counter| (counter, true));
         let latest_call = self.reported.latest_call;
         let is_reported = |unit| latest_call[unit as usize] >= reserved.total_spent.calls;
@@ -253,16 +243,25 @@ impl QuotaSet {
     /// Returns the whole reservation of a call that never reached the wire.
     pub(super) fn refund(&mut self, reserved: &Reserved, now: Instant) {
         self.settle_shared(reserved, &CallCost::default());
-        let is_local = self.is_local();
+        let is_local = self.leases().is_none();
         let configured = self.configured.iter_mut().filter(|_| is_local);
         for counter in configured.chain(self.reported.counters_mut()) {
             counter.bucket.refund(reserved.cost.of(counter.quota.unit), reserved.at, now);
         }
     }
 
-    /// Whether the configured quotas decide, and not those that several processes share.
-    fn is_local(&self) -> bool {
-        self.shared.as_ref().is_none_or(|shared| shared.is_local())
+    /// The shared quotas, while they decide in place of the configured ones.
+    #[inline]
+    fn leases(&self) -> Option<&SharedQuotas> {
+        self.shared.as_deref().filter(|shared| !shared.is_local())
+    }
+
+    /// The counters that decide: the configured ones, unless there are [leases](Self::leases), and the
+    /// reported ones.
+    #[inline]
+    fn deciding(&self) -> impl Iterator<Item = &QuotaCounter> {
+        let configured = if self.leases().is_some() { &[][..] } else { &self.configured };
+        configured.iter().chain(self.reported.counters())
     }
 
     fn settle_shared(&mut self, reserved: &Reserved, used: &CallCost) {

@@ -359,9 +359,9 @@ impl SharedQuotas {
         (quota.unit, left, quota.capacity())
     }
 
-    /// The capacity of a quota.
-    pub(super) fn capacity(&self, index: usize) -> u64 {
-        self.quotas[index].capacity()
+    /// The unit and the capacity of each quota.
+    pub(super) fn capacities(&self) -> impl Iterator<Item = (LimitUnit, u64)> {
+        self.quotas.iter().map(|quota| (quota.unit, quota.capacity()))
     }
 
     /// The part of a quota that is left, from 0 to 1.
