@@ -234,27 +234,42 @@ impl SharedQuotas {
         now: Instant,
     ) -> ExchangeStep {
         self.expire(now);
-        let nothing = || vec![0; self.quotas.len()];
-        let amounts = match self.outage.retry_at() {
-            Some(retry_at) if now < retry_at => return ExchangeStep::SleepUntil(retry_at),
-            Some(_) if !self.outage.take_use() && waiting.all.calls == 0 => return ExchangeStep::Idle,
-            Some(_) => return ExchangeStep::Request(self.empty_request(now)),
-            None => match self.demand.wanted(waiting, self.holdings(), now) {
-                Some(amounts) => {
-                    self.demand.set_ahead(waiting.all.calls == 0);
-                    amounts
-                }
-                None => match self.next_report() {
-                    Some(at) if at <= now || !self.outage.length().is_zero() => nothing(),
-                    report => {
-                        let retry = self.demand.next_request(now).filter(|_| waiting.all.calls > 0);
-                        let next = [report, self.leases.next_change(now), retry].into_iter().flatten().min();
-                        self.wakes_at = next;
-                        return next.map_or(ExchangeStep::Idle, ExchangeStep::SleepUntil);
-                    }
-                },
-            },
-        };
+        if let Some(retry_at) = self.outage.retry_at() {
+            return self.next_step_in_outage(retry_at, waiting, now);
+        }
+        if let Some(amounts) = self.demand.wanted(waiting, self.holdings(), now) {
+            self.demand.set_ahead(waiting.all.calls == 0);
+            return self.request_step(amounts, local_debt, now);
+        }
+        if self.is_report_due(now) {
+            return self.request_step(vec![0; self.quotas.len()], local_debt, now);
+        }
+        self.sleep_step(waiting, now)
+    }
+
+    /// Tries the store again at `retry_at`, if there was a call since the previous try or one waits.
+    fn next_step_in_outage(
+        &mut self,
+        retry_at: Instant,
+        waiting: &WaitingCalls,
+        now: Instant,
+    ) -> ExchangeStep {
+        if now < retry_at {
+            return ExchangeStep::SleepUntil(retry_at);
+        }
+        if !self.outage.take_use() && waiting.all.calls == 0 {
+            return ExchangeStep::Idle;
+        }
+        ExchangeStep::Request(self.empty_request(now))
+    }
+
+    /// Requests these amounts, with a report of all quotas.
+    fn request_step(
+        &mut self,
+        amounts: Vec<u64>,
+        local_debt: impl Fn(usize) -> u64,
+        now: Instant,
+    ) -> ExchangeStep {
         self.wakes_at = None;
         self.demand.on_request(self.settings.leases, self.lease, now);
         let quotas = self.quotas.iter_mut().zip(amounts).enumerate();
@@ -264,6 +279,14 @@ impl SharedQuotas {
             horizon: self.max_wait,
             outage: self.outage.length(),
         })
+    }
+
+    /// Sleeps until something is known to be due, if it is.
+    fn sleep_step(&mut self, waiting: &WaitingCalls, now: Instant) -> ExchangeStep {
+        let retry = self.demand.next_request(now).filter(|_| waiting.all.calls > 0);
+        let next = [self.next_report(), self.leases.next_change(now), retry].into_iter().flatten().min();
+        self.wakes_at = next;
+        next.map_or(ExchangeStep::Idle, ExchangeStep::SleepUntil)
     }
 
     /// A request by which an unavailable store is tried.
@@ -297,6 +320,11 @@ impl SharedQuotas {
     fn next_report(&self) -> Option<Instant> {
         let since = self.quotas.iter().filter_map(SharedQuota::unreported_since).min()?;
         Some(clock::after(self.lease + self.lease / 2, since))
+    }
+
+    /// Whether what is not reported is to be reported now; after an outage at once.
+    fn is_report_due(&self, now: Instant) -> bool {
+        self.next_report().is_some_and(|at| at <= now || !self.outage.length().is_zero())
     }
 
     /// Applies the reply to a request that was sent at `sent`.
