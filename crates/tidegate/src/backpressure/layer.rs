@@ -143,9 +143,9 @@ impl BackpressureLayer {
         if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
-    /// This layer for one stack, all parts of which share one handle.
-    pub(crate) fn for_stack(self) -> Self {
-        Self { handle: self.share(), per_service: false }
+    /// This layer for one stack of this name, all parts of which share one handle.
+    pub(crate) fn for_stack(self, name: &str) -> Self {
+        Self { handle: self.share(), per_service: false }.name(name)
     }
 
     fn set(self, change: impl FnOnce(&mut BackpressureSettings)) -> Self {

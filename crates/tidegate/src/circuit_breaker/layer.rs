@@ -43,7 +43,7 @@ impl CircuitBreakerLayer {
     /// probe.
     #[must_use]
     pub fn new() -> Self {
-        Self::of(CircuitBreakerSettings::default())
+        Self::of(Settings::default())
     }
 
     /// Creates a layer with these settings.
@@ -57,7 +57,7 @@ impl CircuitBreakerLayer {
         if settings.shared_window {
             return Err(ConfigError::expected("shared_window", "a store of shared limits", "none"));
         }
-        Ok(Self::of(settings.into()))
+        Ok(Self::of(settings))
     }
 
     /// Creates a layer with these settings whose circuit is shared through `store`; see
@@ -68,11 +68,11 @@ impl CircuitBreakerLayer {
     /// A setting is out of its range.
     pub fn from_settings_with_store(settings: Settings, store: Store) -> Result<Self, ConfigError> {
         settings.check()?;
-        Ok(Self::of(settings.into()).store(store))
+        Ok(Self::of(settings).store(store))
     }
 
-    fn of(settings: CircuitBreakerSettings) -> Self {
-        Self { handle: Handle(LayerState::new(settings)), per_service: None }
+    fn of(settings: Settings) -> Self {
+        Self { handle: Handle(LayerState::new(settings.into())), per_service: None }
     }
 
     /// Creates a layer that never opens, at the cost of a branch.
@@ -80,12 +80,33 @@ impl CircuitBreakerLayer {
     pub fn disabled() -> Self {
         Self::new().set(|settings| settings.enabled = false)
     }
+}
 
+/// When it opens.
+impl CircuitBreakerLayer {
     /// The number of consecutive failures that opens the circuit. The default is 5. Zero is raised to one.
     /// With `u32::MAX` only the rates open it.
     #[must_use]
     pub fn failure_threshold(self, failures: u32) -> Self {
         self.set(|settings| settings.failure_threshold = failures.max(1))
+    }
+
+    /// Counts the failures of a call up to its attempt of this number; later attempts change nothing unless
+    /// they succeed or are probes. By default one fewer than the
+    /// [`failure_threshold`](Self::failure_threshold), which the retries of one call do not reach then, and
+    /// all attempts if that is 1. With 1, it takes as many calls as the threshold. Zero is raised to one.
+    ///
+    /// The number is that of the [`RetryLayer`](crate::RetryLayer) outside of this layer.
+    #[must_use]
+    pub fn max_attempts_counted_per_call(self, attempts: u32) -> Self {
+        self.set(|settings| settings.max_attempts_counted_per_call = Some(attempts.max(1)))
+    }
+
+    /// Whether a 429 counts as a failure. By default it does not: a provider that limits its callers is
+    /// working.
+    #[must_use]
+    pub fn count_rate_limited(self, count: bool) -> Self {
+        self.set(|settings| settings.count_rate_limited = count)
     }
 
     /// The share of failed calls in the window that opens the circuit, from 0 (one failure) to 1. Off by default.
@@ -114,16 +135,6 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.slow_call_rate_threshold = Some(share(rate)))
     }
 
-    /// Computes the slow-call rate over this number of latest calls, instead of the window of the failure
-    /// rate; at least one, at most [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE). With as many as
-    /// [`minimum_throughput`](Self::minimum_throughput) slowness opens the circuit sooner; the whole window
-    /// is steadier.
-    #[must_use]
-    pub fn slow_call_window_size(self, calls: u32) -> Self {
-        let calls = calls.clamp(1, Self::MAX_WINDOW_SIZE);
-        self.set(|settings| settings.slow_call_window_size = Some(calls))
-    }
-
     /// The number of calls below which no rate is evaluated. The default is 20. A window that holds fewer
     /// calls is evaluated when it is full.
     #[must_use]
@@ -131,6 +142,17 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.minimum_throughput = calls)
     }
 
+    /// Admits every call, and reports which calls it would have rejected (as an event, and in the
+    /// [snapshot](Handle::snapshot)). This tries settings out on real traffic. The results of those calls are
+    /// not counted, because they would not have been made.
+    #[must_use]
+    pub fn shadow(self, shadow: bool) -> Self {
+        self.set(|settings| settings.shadow = shadow)
+    }
+}
+
+/// The windows.
+impl CircuitBreakerLayer {
     /// Computes the rates over this number of calls. The default is 100; at least one, at most
     /// [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE).
     #[must_use]
@@ -146,13 +168,27 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.set_window(WindowSpan::Time(time)))
     }
 
-    /// The number of consecutive successful probes that closes the circuit. The default is 1. Zero is raised
-    /// to one.
+    /// Computes the slow-call rate over this number of latest calls, instead of the window of the failure
+    /// rate; at least one, at most [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE). With as many as
+    /// [`minimum_throughput`](Self::minimum_throughput) slowness opens the circuit sooner; the whole window
+    /// is steadier.
     #[must_use]
-    pub fn success_threshold(self, successes: u32) -> Self {
-        self.set(|settings| settings.success_threshold = successes.max(1))
+    pub fn slow_call_window_size(self, calls: u32) -> Self {
+        let calls = calls.clamp(1, Self::MAX_WINDOW_SIZE);
+        self.set(|settings| settings.slow_call_window_size = Some(calls))
     }
 
+    /// Computes the rates over the calls of all processes that share the circuit through a
+    /// [`store`](Self::store); see [`store`](crate::store#shared-windows). Without a store it has no effect,
+    /// and without a rate either: consecutive failures are those of one process.
+    #[must_use]
+    pub fn shared_window(self, shared: bool) -> Self {
+        self.set(|settings| settings.shared_window = shared)
+    }
+}
+
+/// How long it stays open.
+impl CircuitBreakerLayer {
     /// How long the circuit stays open. The default is 30 s. It stays open for longer if the failure that
     /// opened it carried a longer wait.
     #[must_use]
@@ -184,11 +220,10 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.cooldown_jitter = share(share_of_cooldown))
     }
 
-    /// Ramps the traffic up over this time after the circuit has closed: a tenth of the calls at first,
-    /// growing evenly to all. The other calls are rejected, to be retried within a second. Off by default.
+    /// Draws the jitter from this seed, so that a run can be repeated.
     #[must_use]
-    pub fn ramp_up(self, over: Duration) -> Self {
-        self.set(|settings| settings.ramp_up = Some(over).filter(|over| !over.is_zero()))
+    pub fn seed(self, seed: u64) -> Self {
+        self.set(|settings| settings.hooks.seed = Some(seed))
     }
 
     /// How long the circuit stays open when the account's quota is exhausted and the provider sent no time.
@@ -197,7 +232,10 @@ impl CircuitBreakerLayer {
     pub fn quota_cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.quota_cooldown = cooldown)
     }
+}
 
+/// Probes and recovery.
+impl CircuitBreakerLayer {
     /// The most concurrent probes while the circuit is half-open. The default is 1. Zero is raised to one.
     #[must_use]
     pub fn half_open_max(self, probes: u32) -> Self {
@@ -209,6 +247,20 @@ impl CircuitBreakerLayer {
     #[must_use]
     pub fn probe_lease(self, lease: Duration) -> Self {
         self.set(|settings| settings.probe_lease = lease.max(Self::MIN_LEASE))
+    }
+
+    /// The number of consecutive successful probes that closes the circuit. The default is 1. Zero is raised
+    /// to one.
+    #[must_use]
+    pub fn success_threshold(self, successes: u32) -> Self {
+        self.set(|settings| settings.success_threshold = successes.max(1))
+    }
+
+    /// Ramps the traffic up over this time after the circuit has closed: a tenth of the calls at first,
+    /// growing evenly to all. The other calls are rejected, to be retried within a second. Off by default.
+    #[must_use]
+    pub fn ramp_up(self, over: Duration) -> Self {
+        self.set(|settings| settings.ramp_up = Some(over).filter(|over| !over.is_zero()))
     }
 
     /// While the circuit is open or half-open, admits attempts beside the probes, of calls that no other
@@ -224,33 +276,10 @@ impl CircuitBreakerLayer {
     pub fn open_budget(self, budget: OpenBudget) -> Self {
         self.set(|settings| settings.open_budget = Some(budget.clamped()))
     }
+}
 
-    /// Whether a 429 counts as a failure. By default it does not: a provider that limits its callers is
-    /// working.
-    #[must_use]
-    pub fn count_rate_limited(self, count: bool) -> Self {
-        self.set(|settings| settings.count_rate_limited = count)
-    }
-
-    /// Counts the failures of a call up to its attempt of this number; later attempts change nothing unless
-    /// they succeed or are probes. By default one fewer than the
-    /// [`failure_threshold`](Self::failure_threshold), which the retries of one call do not reach then, and
-    /// all attempts if that is 1. With 1, it takes as many calls as the threshold. Zero is raised to one.
-    ///
-    /// The number is that of the [`RetryLayer`](crate::RetryLayer) outside of this layer.
-    #[must_use]
-    pub fn max_attempts_counted_per_call(self, attempts: u32) -> Self {
-        self.set(|settings| settings.max_attempts_counted_per_call = Some(attempts.max(1)))
-    }
-
-    /// Admits every call, and reports which calls it would have rejected (as an event, and in the
-    /// [snapshot](Handle::snapshot)). This tries settings out on real traffic. The results of those calls are
-    /// not counted, because they would not have been made.
-    #[must_use]
-    pub fn shadow(self, shadow: bool) -> Self {
-        self.set(|settings| settings.shadow = shadow)
-    }
-
+/// The scope of the circuit.
+impl CircuitBreakerLayer {
     /// Gives every key its own circuit: per model, per host, or per credential if callers bring their own, so
     /// that the exhausted account of one caller does not block the others. See [`Handle::of`] for the circuit
     /// of a key.
@@ -266,12 +295,6 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.max_keys = keys.max(1))
     }
 
-    /// Draws the jitter from this seed, so that a run can be repeated.
-    #[must_use]
-    pub fn seed(self, seed: u64) -> Self {
-        self.set(|settings| settings.hooks.seed = Some(seed))
-    }
-
     /// Shares the circuit with the other processes that use this store; see [`store`](crate::store#circuits).
     /// Each process counts the failures of its own calls, unless the [window is shared](Self::shared_window);
     /// when one opens the circuit, it is open in all. The layer needs a [name](Self::name), which is that of
@@ -282,14 +305,6 @@ impl CircuitBreakerLayer {
             return self;
         }
         self.set(|settings| settings.hooks.store = Some(store))
-    }
-
-    /// Computes the rates over the calls of all processes that share the circuit through a
-    /// [`store`](Self::store); see [`store`](crate::store#shared-windows). Without a store it has no effect,
-    /// and without a rate either: consecutive failures are those of one process.
-    #[must_use]
-    pub fn shared_window(self, shared: bool) -> Self {
-        self.set(|settings| settings.shared_window = shared)
     }
 
     /// The name in events, usually `provider/model`. The first name set is kept.

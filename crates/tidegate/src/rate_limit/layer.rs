@@ -36,7 +36,7 @@ impl RateLimitLayer {
     /// closes after a 429.
     #[must_use]
     pub fn new() -> Self {
-        Self::of_handle(Handle(LayerState::new(RateLimitSettings::default())))
+        Self::of(Settings::default())
     }
 
     /// Creates a layer with these settings.
@@ -46,7 +46,11 @@ impl RateLimitLayer {
     /// A setting is out of its range.
     pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
         settings.check()?;
-        Ok(Self::of_handle(Handle(LayerState::new(settings.into()))))
+        Ok(Self::of(settings))
+    }
+
+    fn of(settings: Settings) -> Self {
+        Self::of_handle(Handle(LayerState::new(settings.into())))
     }
 
     /// At most `requests` a second. Zero is raised to one.
