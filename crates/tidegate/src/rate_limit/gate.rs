@@ -5,11 +5,10 @@ use std::time::Instant;
 use http::{Extensions, Request};
 use http_body::Body;
 
-use super::concurrent_queue::LockedQueue;
 use super::cost::{CallCost, Reserved};
 use super::handle::Handle;
 use super::pending_reservation::PendingReservation;
-use super::queue::{RateCall, RateQueue};
+use super::queue::{LockedQueue, RateCall, RateQueue};
 use super::quota_set::Shortfall;
 use super::rejections::{no_room, too_many_waiting};
 use super::reservation::Reservation;

@@ -6,14 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderMap, Request};
 
 use super::RateLimitLayer;
-use super::concurrent_queue::{ConcurrentQueue, LockedQueue};
 use super::cost::{CallCost, Reserved};
 use super::overload_hints::OverloadHints;
-use super::queue::{RateCall, RateQueue};
+use super::queue::{ConcurrentQueue, LockedQueue, RateCall, RateQueue};
 use super::reopen_ramp::ReopenRamp;
 use super::settings::RateLimitSettings;
-use super::shared_quotas::SharedRate;
-use super::store_link::StoreLink;
+use super::shared::{SharedRate, StoreLink};
 use crate::key::{KeyId, RequestHead};
 use crate::keyed::{Keyed, KeyedCount, KeyedHandle};
 use crate::layer_state::LayerState;

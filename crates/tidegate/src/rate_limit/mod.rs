@@ -176,15 +176,10 @@
 //! thread counts for itself. Nothing is allocated, unless a quota counts tokens: then each prompt is read, in
 //! some ten microseconds for 100 KiB, and each call has a meter for its use.
 
-mod backlog;
-mod concurrent_queue;
 mod cost;
-mod exchange;
 mod gate;
 mod handle;
-mod held_leases;
 mod layer;
-mod lease_demand;
 mod outlook;
 mod overload_hints;
 mod pending_reservation;
@@ -197,23 +192,18 @@ mod report;
 mod reported_quotas;
 mod reservation;
 mod settings;
-mod shared_quota;
-mod shared_quotas;
-mod store_link;
-mod store_outage;
-mod thread_credits;
-mod unsent;
+mod shared;
 
 pub(crate) use cost::MAX_TOKENS;
 pub use handle::Handle;
 pub use layer::RateLimitLayer;
 pub(crate) use outlook::RateOutlook;
 pub use pending_reservation::PendingReservation;
+pub(crate) use queue::UnsentReservation;
 pub use quota::Quota;
 pub use reservation::Reservation;
 pub use settings::{OnLimit, Settings};
-pub use shared_quotas::SharedRate;
-pub(crate) use unsent::UnsentReservation;
+pub use shared::SharedRate;
 
 use crate::attempt::{self, Attempt, ByThread, NoWire, UnchangedBody};
 

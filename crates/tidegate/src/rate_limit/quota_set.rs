@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cost::{CallCost, Reserved};
-use super::lease_demand::WaitingCalls;
+use super::queue::UsedCredit;
 use super::quota::QuotaCounter;
 use super::quota::{MINUTE, Quota};
 use super::reopen_ramp::ReopenRamp;
 use super::reported_quotas::ReportedQuotas;
-use super::shared_quotas::{ExchangeStep, SharedQuotas};
-use super::thread_credits::UsedCredit;
+use super::shared::{ExchangeStep, SharedQuotas, WaitingCalls};
 use crate::store::{SeenProcesses, SharedCooldown};
 use crate::{LimitUnit, store};
 

@@ -4,7 +4,7 @@ use http::Request;
 
 use super::Handle;
 use super::cost::{CallCost, MAX_TOKENS, Reserved};
-use super::unsent::UnsentReservation;
+use super::queue::UnsentReservation;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::metrics::{CallTokens, TokenAmounts};
 use crate::{Error, Outcome, UsageMeter, UsageTotals};

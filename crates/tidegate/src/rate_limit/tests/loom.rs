@@ -9,8 +9,8 @@ use ::loom::sync::atomic::{AtomicU64, Ordering};
 use ::loom::thread;
 
 use crate::LimitUnit;
-use crate::rate_limit::concurrent_queue::ConcurrentQueue;
 use crate::rate_limit::cost::CallCost;
+use crate::rate_limit::queue::ConcurrentQueue;
 use crate::rate_limit::quota::Quota;
 use crate::rate_limit::quota_set::QuotaSet;
 use crate::thread_shard::TEST_SHARD;

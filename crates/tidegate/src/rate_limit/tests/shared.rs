@@ -12,11 +12,11 @@ use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 
 use crate::rate_limit::cost::CallCost;
-use crate::rate_limit::lease_demand::WaitingCalls;
 use crate::rate_limit::quota::Quota;
 use crate::rate_limit::quota_set::QuotaSet;
 use crate::rate_limit::reopen_ramp::ReopenRamp;
-use crate::rate_limit::shared_quotas::ExchangeStep;
+use crate::rate_limit::shared::ExchangeStep;
+use crate::rate_limit::shared::WaitingCalls;
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, Settings};
 use crate::testing::store::{Buckets, Delays, Server};

@@ -1,15 +1,15 @@
 use std::time::{Duration, Instant};
 
-use super::cost::CallCost;
 use super::held_leases::HeldLeases;
 use super::shared_quota::SharedQuota;
 use crate::clock;
+use crate::rate_limit::cost::CallCost;
 
 /// The calls that wait: the cost of all and that of the first.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct WaitingCalls {
-    pub(super) all: CallCost,
-    pub(super) first: CallCost,
+pub(crate) struct WaitingCalls {
+    pub(crate) all: CallCost,
+    pub(crate) first: CallCost,
 }
 
 /// The amounts that this process requests from the store, and when.

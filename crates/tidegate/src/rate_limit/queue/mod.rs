@@ -19,19 +19,27 @@
 //!                        └─ time is up ─▶ rejected                                          └─ dropped ─▶ refunded
 //! ```
 
+mod backlog;
+mod concurrent_queue;
+mod thread_credits;
+mod unsent;
+
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use http::Extensions;
 
-use super::backlog::{Backlog, QueuedCost};
+pub(super) use self::concurrent_queue::{ConcurrentQueue, LockedQueue};
+pub(super) use self::thread_credits::UsedCredit;
+pub(crate) use self::unsent::UnsentReservation;
+
+use self::backlog::{Backlog, QueuedCost};
+use self::thread_credits::CreditBook;
+use self::unsent::UnsentReservations;
 use super::cost::{CallCost, Reserved};
-use super::lease_demand::WaitingCalls;
 use super::quota::DAY;
-use super::quota_set::QuotaSet;
-use super::quota_set::Shortfall;
-use super::thread_credits::CreditBook;
-use super::unsent::UnsentReservations;
+use super::quota_set::{QuotaSet, Shortfall};
+use super::shared::WaitingCalls;
 use crate::Priority;
 use crate::clock;
 use crate::priority_semaphore::{Arrival, Flow, Order, Ticket, WaitQueue};
@@ -39,12 +47,12 @@ use crate::priority_semaphore::{Arrival, Flow, Order, Ticket, WaitQueue};
 /// The quotas of one gate and the calls that wait for them. It is read and changed under one lock, which is
 /// held for a few dozen nanoseconds and never across a wait.
 #[derive(Debug)]
-pub(super) struct RateQueue {
+pub(crate) struct RateQueue {
     pub(super) limits: QuotaSet,
     pub(super) credits: CreditBook,
     pub(super) backlog: Backlog,
     pub(super) waiters: WaitQueue<RateWaiter>,
-    pub(super) unsent: UnsentReservations,
+    unsent: UnsentReservations,
     /// Of the calls that were granted a reservation, were displaced or became the first in the queue. They
     /// are woken when the lock is released.
     pub(super) wakers: Vec<Waker>,
@@ -54,7 +62,7 @@ pub(super) struct RateQueue {
 #[derive(Debug)]
 pub(super) struct RateWaiter {
     pub(super) call: RateCall,
-    pub(super) queued: QueuedCost,
+    queued: QueuedCost,
     pub(super) state: RateWaiterState,
     /// The instant at which there was going to be room when the call arrived.
     pub(super) slot: Instant,

@@ -1,6 +1,6 @@
-use super::cost::CallCost;
 use crate::Priority;
 use crate::priority_semaphore::{PriorityShares, other_than};
+use crate::rate_limit::cost::CallCost;
 
 /// What calls cost, and how long the quotas that are short take to refill it, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl QueuedCost {
 
 /// The calls that wait: their total cost, per priority.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Backlog([QueuedCost; 2]);
+pub(crate) struct Backlog([QueuedCost; 2]);
 
 impl Backlog {
     pub(super) fn push(&mut self, priority: Priority, call: &QueuedCost) {
@@ -40,7 +40,7 @@ impl Backlog {
     }
 
     /// How many calls wait.
-    pub(super) fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         usize::try_from(self.all().calls).unwrap_or(usize::MAX)
     }
 
@@ -65,7 +65,7 @@ impl Backlog {
     }
 
     /// The cost of all calls.
-    pub(super) fn all(&self) -> CallCost {
+    pub(crate) fn all(&self) -> CallCost {
         let mut all = self.0[0].cost;
         all.add(&self.0[1].cost);
         all

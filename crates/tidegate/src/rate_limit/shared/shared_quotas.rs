@@ -11,20 +11,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cost::{CallCost, Reserved};
 use super::held_leases::{HeldLeases, Lease};
 use super::lease_demand::{Holdings, LeaseDemand, WaitingCalls};
-use super::quota::QuotaCounter;
-use super::quota_set::Shortfall;
 use super::shared_quota::SharedQuota;
 use super::store_outage::StoreOutage;
 use crate::LimitUnit;
 use crate::bucket::Bucket;
 use crate::clock;
+use crate::rate_limit::cost::{CallCost, Reserved};
+use crate::rate_limit::quota::QuotaCounter;
+use crate::rate_limit::quota_set::Shortfall;
 use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, SeenProcesses, Settings, SharedCooldown};
 
 #[derive(Clone, Debug)]
-pub(super) struct SharedQuotas {
+pub(crate) struct SharedQuotas {
     settings: Settings,
     quotas: Vec<SharedQuota>,
     leases: HeldLeases,
@@ -59,7 +59,7 @@ pub struct SharedRate {
 
 /// What a process does next.
 #[derive(Debug, PartialEq)]
-pub(super) enum ExchangeStep {
+pub(crate) enum ExchangeStep {
     Request(LeaseRequest),
     SleepUntil(Instant),
     Idle,
@@ -72,7 +72,7 @@ const MIN_LEASE: Duration = Duration::from_millis(20);
 const STORE: &str = "shared store";
 
 impl SharedQuotas {
-    pub(super) fn new(
+    pub(crate) fn new(
         counters: &[QuotaCounter],
         settings: &Settings,
         seen_processes: &Arc<SeenProcesses>,
@@ -101,7 +101,7 @@ impl SharedQuotas {
     }
 
     /// How the limit is shared now.
-    pub(super) fn status(&self) -> SharedRate {
+    pub(crate) fn status(&self) -> SharedRate {
         let leased = self.leases.first_left();
         SharedRate { available: self.is_available(), processes: self.processes(), leased }
     }
@@ -114,16 +114,16 @@ impl SharedQuotas {
     }
 
     /// Whether the local share decides.
-    pub(super) fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         self.outage.retry_at().is_some() && self.settings.mode == OnUnavailable::Open
     }
 
-    pub(super) fn is_available(&self) -> bool {
+    pub(crate) fn is_available(&self) -> bool {
         self.outage.retry_at().is_none()
     }
 
     /// The room that a call lacks in the leases.
-    pub(super) fn shortfall(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Shortfall {
+    pub(crate) fn shortfall(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Shortfall {
         if let Some(retry_at) = self.outage.retry_at() {
             let wait = retry_at.saturating_duration_since(now).max(self.settings.timeout);
             return Shortfall { wait, quota: Some(STORE), is_pending: false };
@@ -158,7 +158,7 @@ impl SharedQuotas {
 
     /// How long the quotas without room for a call of `cost` behind calls that cost `ahead` take to refill
     /// the cost, the slowest of them; `None` if all have room.
-    pub(super) fn refill_time(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Option<Duration> {
+    pub(crate) fn refill_time(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Option<Duration> {
         let quotas = self.quotas.iter().enumerate().filter(|(index, quota)| {
             let room = quota.room(now).saturating_add(self.leases.left(*index, now));
             ahead.of(quota.unit).saturating_add(cost.of(quota.unit)) > room
@@ -167,12 +167,12 @@ impl SharedQuotas {
     }
 
     /// How long the slowest quota takes to refill `cost`.
-    pub(super) fn slowest_refill(&self, cost: &CallCost) -> Duration {
+    pub(crate) fn slowest_refill(&self, cost: &CallCost) -> Duration {
         self.quotas.iter().map(|quota| quota.time_for(cost.of(quota.unit))).max().unwrap_or_default()
     }
 
     /// Spends the cost of a call from the leases, in which it has room.
-    pub(super) fn spend(&mut self, cost: &CallCost, now: Instant) {
+    pub(crate) fn spend(&mut self, cost: &CallCost, now: Instant) {
         self.demand.record_admission(cost);
         for (index, quota) in self.quotas.iter().enumerate() {
             self.leases.spend(index, cost.of(quota.unit), now);
@@ -181,7 +181,7 @@ impl SharedQuotas {
     }
 
     /// Notes a call that the local share has admitted.
-    pub(super) fn spend_locally(&mut self, cost: &CallCost) {
+    pub(crate) fn spend_locally(&mut self, cost: &CallCost) {
         self.demand.record_admission(cost);
         for quota in &mut self.quotas {
             quota.spent_alone = quota.spent_alone.saturating_add(cost.of(quota.unit));
@@ -197,7 +197,7 @@ impl SharedQuotas {
     }
 
     /// Reports the difference between what a call reserved and what it used.
-    pub(super) fn settle(&mut self, reserved: &Reserved, used: &CallCost) {
+    pub(crate) fn settle(&mut self, reserved: &Reserved, used: &CallCost) {
         if self.is_local() {
             return self.settle_locally(&reserved.cost, used);
         }
@@ -214,7 +214,7 @@ impl SharedQuotas {
     }
 
     /// Whether [`next_step`](Self::next_step) is more than to wait for something that is known.
-    pub(super) fn is_due(&self, waiting: &WaitingCalls, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, waiting: &WaitingCalls, now: Instant) -> bool {
         match self.outage.retry_at() {
             Some(retry_at) => now >= retry_at,
             None => {
@@ -227,7 +227,7 @@ impl SharedQuotas {
 
     /// What to do next. `local_debt` is what the local share of each quota lacks while the store is
     /// unavailable.
-    pub(super) fn next_step(
+    pub(crate) fn next_step(
         &mut self,
         waiting: &WaitingCalls,
         local_debt: impl Fn(usize) -> u64,
@@ -328,7 +328,7 @@ impl SharedQuotas {
     }
 
     /// Applies the reply to a request that was sent at `sent`.
-    pub(super) fn on_grant(
+    pub(crate) fn on_grant(
         &mut self,
         request: &LeaseRequest,
         grant: &LeaseGrant,
@@ -360,7 +360,7 @@ impl SharedQuotas {
     }
 
     /// The store could not be reached.
-    pub(super) fn on_unavailable(&mut self, now: Instant) {
+    pub(crate) fn on_unavailable(&mut self, now: Instant) {
         self.outage.on_unavailable(now);
         self.demand.on_unavailable();
         for lease in self.leases.take() {
@@ -369,7 +369,7 @@ impl SharedQuotas {
     }
 
     /// The bucket of the local share of each quota, spent as far as is known.
-    pub(super) fn local_share(&self, index: usize, now: Instant) -> Bucket {
+    pub(crate) fn local_share(&self, index: usize, now: Instant) -> Bucket {
         let quota = &self.quotas[index];
         let (rate, burst) = quota.share(self.processes());
         let mut bucket = Bucket::new(rate, now);
@@ -379,7 +379,7 @@ impl SharedQuotas {
 
     /// The unit, the content and the capacity of a quota, as far as is known: the leases, and the room in the
     /// store.
-    pub(super) fn bucket(&self, index: usize, now: Instant) -> (LimitUnit, u64, u64) {
+    pub(crate) fn bucket(&self, index: usize, now: Instant) -> (LimitUnit, u64, u64) {
         let quota = &self.quotas[index];
         let left = quota.room(now).saturating_add(self.leases.left(index, now));
         // A full bucket is one that nothing is held back of.
@@ -388,24 +388,24 @@ impl SharedQuotas {
     }
 
     /// The unit and the capacity of each quota.
-    pub(super) fn capacities(&self) -> impl Iterator<Item = (LimitUnit, u64)> {
+    pub(crate) fn capacities(&self) -> impl Iterator<Item = (LimitUnit, u64)> {
         self.quotas.iter().map(|quota| (quota.unit, quota.capacity()))
     }
 
     /// The part of a quota that is left, from 0 to 1.
-    pub(super) fn part_left(&self, index: usize, now: Instant) -> f32 {
+    pub(crate) fn part_left(&self, index: usize, now: Instant) -> f32 {
         let (_, left, capacity) = self.bucket(index, now);
         (left as f64 / (capacity as f64).max(1.0)) as f32
     }
 
     /// Whether nothing is leased, and nothing is to be reported.
-    pub(super) fn is_pristine(&self) -> bool {
+    pub(crate) fn is_pristine(&self) -> bool {
         let is_reported = self.quotas.iter().all(|quota| quota.unreported_since().is_none());
         self.leases.is_empty() && is_reported
     }
 
     /// The cooldown to share, with the quota at `pacing`.
-    pub(super) fn cooldown(&self, wait: Duration, pacing: Option<usize>, now: Instant) -> SharedCooldown {
+    pub(crate) fn cooldown(&self, wait: Duration, pacing: Option<usize>, now: Instant) -> SharedCooldown {
         SharedCooldown { wait, pacing: pacing.map(|index| self.quotas[index].empty_request(now)) }
     }
 }

@@ -4,18 +4,18 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
-use super::handle::Handle;
-use super::queue::RateQueue;
 use super::shared_quotas::ExchangeStep;
 use super::store_link::StoreLink;
 use crate::clock;
+use crate::rate_limit::handle::Handle;
+use crate::rate_limit::queue::RateQueue;
 use crate::store::link_task::{TaskGuard, spawn};
 use crate::store::{LeaseGrant, LeaseRequest, SharedPart, StoreUnavailable};
 
 impl Handle {
     /// Starts or wakes the exchange with the store, if there is a store and something to do.
     #[inline]
-    pub(super) fn request_exchange(&self, queue: &mut RateQueue, now: Instant) {
+    pub(crate) fn request_exchange(&self, queue: &mut RateQueue, now: Instant) {
         if queue.limits.is_shared() {
             self.run_exchange(queue, now);
         }
@@ -23,7 +23,7 @@ impl Handle {
 
     /// Starts or wakes the exchange for a call that a look at the queue has rejected, if the store cannot be
     /// reached: it is tried again while there are calls.
-    pub(super) fn retry_exchange(&self, queue: &mut RateQueue, now: Instant) {
+    pub(crate) fn retry_exchange(&self, queue: &mut RateQueue, now: Instant) {
         if queue.limits.shared().is_some_and(|shared| !shared.is_available()) {
             self.run_exchange(queue, now);
         }
@@ -55,7 +55,7 @@ impl Handle {
     }
 
     /// Closes the gate of the other processes.
-    pub(super) fn share_cooldown(&self, wait: Duration) {
+    pub(crate) fn share_cooldown(&self, wait: Duration) {
         let Some(link) = &self.0.store else { return };
         let Some(cooldown) = self.lock().limits.cooldown(wait, clock::now()) else { return };
         let (name, store) = (self.shared_name(link), link.store.clone());

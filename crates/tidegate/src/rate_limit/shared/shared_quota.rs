@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
-use super::quota::QuotaCounter;
 use crate::bucket::Rate;
+use crate::rate_limit::quota::QuotaCounter;
 use crate::{LimitUnit, store};
 
 /// A quota that is shared, as this process has seen it last.

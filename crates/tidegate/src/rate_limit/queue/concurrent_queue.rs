@@ -3,15 +3,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 use std::time::Instant;
 
-use super::queue::RateQueue;
-use super::quota_set::QuotaSet;
+use super::RateQueue;
 use super::thread_credits::ThreadCredits;
+use crate::rate_limit::quota_set::QuotaSet;
 use crate::sync::{Mutex, MutexGuard, unpoisoned};
 use crate::thread_shard::thread_shard;
 
 /// The queue that many threads use at once. At high rates a thread takes the lock once for many calls.
 #[derive(Debug)]
-pub(super) struct ConcurrentQueue {
+pub(crate) struct ConcurrentQueue {
     queue: Mutex<RateQueue>,
     credits: ThreadCredits,
     /// Calls that fit without a look at the queue: they leave half of every quota, and none waits before
@@ -20,7 +20,7 @@ pub(super) struct ConcurrentQueue {
 }
 
 /// The queue, locked. When it is released, the calls that were granted meanwhile are woken, without the lock.
-pub(super) struct LockedQueue<'a>(Option<MutexGuard<'a, RateQueue>>);
+pub(crate) struct LockedQueue<'a>(Option<MutexGuard<'a, RateQueue>>);
 
 /// The headroom of a limit that is off.
 const ALL_CALLS: u32 = u32::MAX;
@@ -28,37 +28,37 @@ const ALL_CALLS: u32 = u32::MAX;
 impl ConcurrentQueue {
     /// A queue of at most `max_waiting` calls of each priority. So many threads may admit calls without the
     /// lock.
-    pub(super) fn new(limits: QuotaSet, max_waiting: usize, threads: usize, now: Instant) -> Self {
+    pub(crate) fn new(limits: QuotaSet, max_waiting: usize, threads: usize, now: Instant) -> Self {
         let credits = ThreadCredits::new(threads, &limits, now);
         let queue = Mutex::new(RateQueue::new(limits, max_waiting));
         Self { queue, credits, headroom: AtomicU32::new(0) }
     }
 
     /// Every call fits, whatever the quotas.
-    pub(super) fn disabled(self) -> Self {
+    pub(crate) fn disabled(self) -> Self {
         Self { headroom: AtomicU32::new(ALL_CALLS), ..self }
     }
 
     /// Whether the next call fits without a look at the queue.
     #[inline]
-    pub(super) fn has_headroom(&self) -> bool {
+    pub(crate) fn has_headroom(&self) -> bool {
         self.headroom.load(Ordering::Relaxed) > 0
     }
 
     /// Called under the lock, as are the two that follow: under it there is no credit.
-    pub(super) fn set_headroom(&self, calls: u32) {
+    pub(crate) fn set_headroom(&self, calls: u32) {
         self.headroom.store(calls.min(ALL_CALLS - 1), Ordering::Relaxed);
     }
 
     /// The queue has to be looked at.
-    pub(super) fn clear_headroom(&self) {
+    pub(crate) fn clear_headroom(&self) {
         if self.headroom.load(Ordering::Relaxed) != ALL_CALLS {
             self.set_headroom(0);
         }
     }
 
     /// So many calls have been admitted.
-    pub(super) fn spend_headroom(&self, calls: u64) {
+    pub(crate) fn spend_headroom(&self, calls: u64) {
         let headroom = self.headroom.load(Ordering::Relaxed);
         if headroom > 0 {
             self.set_headroom(headroom.saturating_sub(u32::try_from(calls).unwrap_or(u32::MAX)));
@@ -68,14 +68,14 @@ impl ConcurrentQueue {
     /// Locks the queue, and charges what threads have admitted on credit. There is no credit until the lock
     /// is released.
     #[inline]
-    pub(super) fn lock(&self) -> LockedQueue<'_> {
+    pub(crate) fn lock(&self) -> LockedQueue<'_> {
         self.without_credits(unpoisoned(self.queue.lock()))
     }
 
     /// Admits a call on credit, and returns its number in the order of all calls, as far as it is known.
     /// Otherwise it [locks](Self::lock) the queue.
     #[inline]
-    pub(super) fn admit_on_credit(&self, now: Instant) -> Result<u64, LockedQueue<'_>> {
+    pub(crate) fn admit_on_credit(&self, now: Instant) -> Result<u64, LockedQueue<'_>> {
         let shard = thread_shard();
         self.credits.try_use(shard, now).map_or_else(|| self.open_credit(shard, now), Ok)
     }

@@ -10,14 +10,14 @@ use std::time::Instant;
 
 use http::Request;
 
-use super::cost::{CallCost, Reserved};
-use super::handle::Handle;
-use super::pending_reservation::PendingReservation;
-use super::queue::{GRANT_LIFETIME, RateQueue};
-use super::reservation::Reservation;
+use super::{GRANT_LIFETIME, RateQueue};
 use crate::UsageMeter;
 use crate::attempt::Admission;
 use crate::priority_semaphore::Arrival;
+use crate::rate_limit::cost::{CallCost, Reserved};
+use crate::rate_limit::handle::Handle;
+use crate::rate_limit::pending_reservation::PendingReservation;
+use crate::rate_limit::reservation::Reservation;
 
 /// The reservation of a call that waits for a permit. Dropping it returns it.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl RateQueue {
 }
 
 impl UnsentReservation {
-    pub(super) fn new(handle: Handle, reserved: Reserved, meter: Option<UsageMeter>) -> Self {
+    pub(in crate::rate_limit) fn new(handle: Handle, reserved: Reserved, meter: Option<UsageMeter>) -> Self {
         let number = handle.lock().unsent.insert(reserved);
         Self { handle, number, cost: reserved.cost, meter }
     }

@@ -15,7 +15,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::quota_set::QuotaSet;
+use crate::rate_limit::quota_set::QuotaSet;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::thread_shard::PerThread;
 
@@ -41,7 +41,7 @@ struct Credit {
 
 /// What is known about the credits under the lock of the queue.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct CreditBook {
+pub(crate) struct CreditBook {
     /// The number of credits that are open.
     open: u64,
     /// The number of calls that are charged at once before the next credit is opened.
@@ -50,9 +50,9 @@ pub(super) struct CreditBook {
 
 /// Calls that were admitted on credit, to be charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct UsedCredit {
-    pub(super) calls: u64,
-    pub(super) latest: Instant,
+pub(crate) struct UsedCredit {
+    pub(crate) calls: u64,
+    pub(crate) latest: Instant,
 }
 
 const USED_BITS: u32 = 8;
@@ -181,7 +181,7 @@ impl ThreadCredits {
 
 impl CreditBook {
     /// A call was charged at once.
-    pub(super) fn record_charged(&mut self) {
+    pub(crate) fn record_charged(&mut self) {
         self.calls_until_open = self.calls_until_open.saturating_sub(1);
     }
 }

@@ -3,14 +3,14 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::handle::{Handle, RateLimitState};
-use super::settings::RateLimitSettings;
 use crate::layer_state::WeakLayerState;
+use crate::rate_limit::handle::{Handle, RateLimitState};
+use crate::rate_limit::settings::RateLimitSettings;
 use crate::store::link_task::TaskFlag;
 use crate::store::{Store, StoreListener};
 
 /// The store with which the quotas of one state are shared.
-pub(super) struct StoreLink {
+pub(crate) struct StoreLink {
     pub(super) store: Store,
     /// The task that exchanges requests with the store.
     pub(super) exchange: TaskFlag,
@@ -23,7 +23,7 @@ pub(super) struct StoreLink {
 struct LimitListener(WeakLayerState<RateLimitSettings, RateLimitState>);
 
 impl StoreLink {
-    pub(super) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store) -> Self {
         Self { store, exchange: TaskFlag::default(), notify: Notify::new(), listener: OnceLock::new() }
     }
 
