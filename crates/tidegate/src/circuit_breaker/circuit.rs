@@ -26,12 +26,12 @@ use std::time::{Duration, Instant};
 
 use super::attempt_result::{AttemptResult, Latency};
 use super::cooldown::{Cooldown, jittered};
-use super::local_turn::LocalTurn;
 use super::probes::Probes;
 use super::ramp_up::RampUp;
 use super::reason::Reason;
 use super::rejections::{CircuitRejection, RejectionCause};
 use super::settings::Settings;
+use super::shared::LocalTurn;
 use super::snapshot::{EvaluatedRates, RATES_LIFETIME};
 use super::transition::{State, Transition};
 use super::windows::CircuitWindows;

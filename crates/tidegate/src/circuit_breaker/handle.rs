@@ -10,7 +10,7 @@ use super::concurrent_circuit::{ConcurrentCircuit, WithTransition};
 use super::open_attempts::OpenAttempts;
 use super::rejections::RejectionCause;
 use super::settings::{CircuitBreakerSettings, Settings};
-use super::store_link::CircuitLink;
+use super::shared::CircuitLink;
 use super::{CallResult, Metrics, Snapshot, State, Transition};
 use crate::events::{Decision, Subscription};
 use crate::key::KeyId;

@@ -160,7 +160,6 @@
 
 mod attempt_result;
 mod call_guard;
-mod call_reports;
 mod call_result;
 mod call_totals;
 mod circuit;
@@ -169,7 +168,6 @@ mod cooldown;
 mod gate;
 mod handle;
 mod layer;
-mod local_turn;
 mod metrics;
 mod open_attempts;
 mod open_budget;
@@ -178,9 +176,8 @@ mod ramp_up;
 mod reason;
 mod rejections;
 mod settings;
-mod shared_windows;
+mod shared;
 mod snapshot;
-mod store_link;
 mod success_counts;
 mod transition;
 mod window;

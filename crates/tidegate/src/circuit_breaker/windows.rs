@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use super::reason::Reason;
 use super::settings::Settings;
-use super::shared_windows::{SentReport, SharedWindows};
+use super::shared::{SentReport, SharedWindows};
 use super::window::Window;
 use crate::ErrorCode;
 use crate::store::{SharedWindow, WindowReport, WindowTotals};

@@ -4,10 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Circuit, Phase};
-use crate::circuit_breaker::local_turn::LocalTurn;
 use crate::circuit_breaker::reason::Reason;
 use crate::circuit_breaker::rejections::RejectionCause;
-use crate::circuit_breaker::shared_windows::SentReport;
+use crate::circuit_breaker::shared::{LocalTurn, SentReport};
 use crate::clock;
 use crate::store::{SharedWindow, WindowReport};
 

@@ -3,9 +3,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::circuit::Circuit;
-use super::handle::Handle;
 use super::shared_windows::SentReport;
+use crate::circuit_breaker::circuit::Circuit;
+use crate::circuit_breaker::handle::Handle;
 use crate::clock;
 use crate::store::link_task::{TaskFlag, TaskGuard, spawn};
 use crate::store::{SharedWindow, WindowReport};
@@ -13,7 +13,7 @@ use crate::store::{SharedWindow, WindowReport};
 /// When the calls of a circuit with a shared window are reported to the store: by a task that runs while
 /// there are calls.
 #[derive(Debug, Default)]
-pub(super) struct CallReports {
+pub(crate) struct CallReports {
     task: TaskFlag,
     is_urgent: Notify,
 }
@@ -26,7 +26,7 @@ const URGENT_INTERVAL: Duration = Duration::from_millis(10);
 
 impl CallReports {
     /// Starts the task, unless it runs. Then a bad call may make the next report urgent.
-    pub(super) fn request(&self, circuit: &Handle, is_bad: bool) {
+    pub(crate) fn request(&self, circuit: &Handle, is_bad: bool) {
         if let Some(guard) = self.task.try_begin() {
             let reporter = circuit.clone();
             if !spawn(async move { reporter.report_calls(guard).await }) {

@@ -3,7 +3,7 @@ use std::time::Instant;
 /// The turn of this process to probe a circuit that several processes share, as far as this process has seen
 /// it.
 #[derive(Debug, Default)]
-pub(super) struct LocalTurn {
+pub(crate) struct LocalTurn {
     /// No probe begins at this time or later, unless the turn is renewed; `None` without the turn.
     until: Option<Instant>,
     /// The number of times that the turn began or ended, or could have ended.
@@ -12,29 +12,29 @@ pub(super) struct LocalTurn {
 
 impl LocalTurn {
     /// Changes whenever the turn begins or ends. A reply to a request of another revision is out of date.
-    pub(super) fn revision(&self) -> u64 {
+    pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
 
     /// Begins or renews the turn until `until`, which is later than now.
-    pub(super) fn begin(&mut self, until: Instant) {
+    pub(crate) fn begin(&mut self, until: Instant) {
         self.revision += u64::from(self.until.is_none());
         self.until = self.until.max(Some(until));
     }
 
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.until = None;
         self.revision += 1;
     }
 
     /// Whether this process has the turn. It keeps it while the store does not reply, because its probes are
     /// in flight.
-    pub(super) fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.until.is_some()
     }
 
     /// Whether a probe may begin now.
-    pub(super) fn admits(&self, now: Instant) -> bool {
+    pub(crate) fn admits(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }
 }

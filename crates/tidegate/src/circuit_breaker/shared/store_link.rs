@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::call_reports::CallReports;
-use super::circuit::Circuit;
-use super::handle::{CircuitBreakerState, Handle};
-use super::settings::CircuitBreakerSettings;
-use super::{Reason, State, Transition};
+use crate::circuit_breaker::circuit::Circuit;
+use crate::circuit_breaker::handle::{CircuitBreakerState, Handle};
+use crate::circuit_breaker::settings::CircuitBreakerSettings;
+use crate::circuit_breaker::{Reason, State, Transition};
 use crate::clock;
 use crate::layer_state::WeakLayerState;
 use crate::store::link_task::{TaskFlag, spawn};
@@ -17,7 +17,7 @@ use crate::store::{
 };
 
 /// The store through which one circuit is shared.
-pub(super) struct CircuitLink {
+pub(crate) struct CircuitLink {
     pub(super) store: Store,
     has_joined: AtomicBool,
     /// A request for the turn to probe is under way, or was refused less than [`TURN_RETRY_INTERVAL`] ago.
@@ -26,7 +26,7 @@ pub(super) struct CircuitLink {
     turn_keeper: TaskFlag,
     /// A wait of the provider is sent soon.
     wait_task: TaskFlag,
-    pub(super) reports: CallReports,
+    pub(crate) reports: CallReports,
     listener: OnceLock<Arc<CircuitListener>>,
 }
 
@@ -65,7 +65,7 @@ const KEPT_FOR: Duration = Duration::from_secs(3600);
 const TURN_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 impl CircuitLink {
-    pub(super) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store) -> Self {
         Self {
             store,
             has_joined: AtomicBool::new(false),
@@ -79,7 +79,7 @@ impl CircuitLink {
 
     /// Reads the state at the first call, and subscribes to its changes.
     #[inline]
-    pub(super) fn join(&self, circuit: &Handle) {
+    pub(crate) fn join(&self, circuit: &Handle) {
         if !self.has_joined.load(Ordering::Relaxed) && !self.has_joined.swap(true, Ordering::Relaxed) {
             let listener = self.listener.get_or_init(|| Arc::new(CircuitListener(circuit.0.downgrade())));
             let listener: Arc<dyn StoreListener> = Arc::clone(listener) as _;
@@ -91,7 +91,7 @@ impl CircuitLink {
     /// Requests the turn to probe in a task, unless a request is under way. Also if this process had the turn
     /// and could not keep it in time: the runtime of the task that did may have ended.
     #[cold]
-    pub(super) fn request_turn(&self, circuit: &Handle) {
+    pub(crate) fn request_turn(&self, circuit: &Handle) {
         if self.turn_keeper.is_running() && circuit.may_probe() {
             return;
         }
@@ -113,7 +113,7 @@ impl CircuitLink {
     /// Sends a change of state to the store, if this process has made it. It is not sent again: without it
     /// the circuits of other processes open by their own calls, and close by their own probes.
     #[cold]
-    pub(super) fn share(&self, circuit: &Handle, transition: &Transition) {
+    pub(crate) fn share(&self, circuit: &Handle, transition: &Transition) {
         let change = match (transition.reason, transition.to) {
             (Reason::OpenElsewhere | Reason::ClosedElsewhere | Reason::Forced, _) | (_, State::HalfOpen) => {
                 return;
@@ -131,7 +131,7 @@ impl CircuitLink {
     /// Sends the rest of a cooldown that a failure has extended while the circuit was open, or made one of an
     /// exhausted quota. Those of many attempts are sent together.
     #[cold]
-    pub(super) fn share_wait(&self, circuit: &Handle) {
+    pub(crate) fn share_wait(&self, circuit: &Handle) {
         let Some(guard) = self.wait_task.try_begin() else { return };
         let circuit = circuit.clone();
         spawn(async move {

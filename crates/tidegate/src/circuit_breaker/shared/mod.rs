@@ -1,0 +1,10 @@
+//! A circuit that several processes share through a store.
+
+mod call_reports;
+mod local_turn;
+mod shared_windows;
+mod store_link;
+
+pub(super) use local_turn::LocalTurn;
+pub(super) use shared_windows::{SentReport, SharedWindows};
+pub(super) use store_link::CircuitLink;
