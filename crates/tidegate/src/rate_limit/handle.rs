@@ -11,7 +11,7 @@ use super::overload_hints::OverloadHints;
 use super::queue::{ConcurrentQueue, LockedQueue, RateCall, RateQueue};
 use super::reopen_ramp::ReopenRamp;
 use super::settings::RateLimitSettings;
-use super::shared::{SharedRate, StoreLink};
+use super::shared::{RateLink, SharedRate};
 use crate::key::{KeyId, RequestHead};
 use crate::keyed::{Keyed, KeyedCount, KeyedHandle};
 use crate::layer_state::LayerState;
@@ -48,7 +48,7 @@ pub(super) struct RateLimitState {
     /// Reads the limits in response headers when the layer has no classifier of its own.
     pub(super) classifier: OnceLock<Hook<dyn Classifier>>,
     /// The store with which the quotas are shared, if they are.
-    pub(super) store: Option<StoreLink>,
+    pub(super) store: Option<RateLink>,
     keys: Option<Keyed<Handle>>,
 }
 
@@ -67,7 +67,7 @@ impl From<&RateLimitSettings> for RateLimitState {
         let has_token_quota = AtomicBool::new(limits.has_token_quota());
         let queue = ConcurrentQueue::new(limits, settings.max_waiting, threads, now);
         Self {
-            store: shared.cloned().map(StoreLink::new),
+            store: shared.cloned().map(RateLink::new),
             has_token_quota,
             queue: if settings.enabled { queue } else { queue.disabled() },
             has_reported_quotas: AtomicBool::new(false),

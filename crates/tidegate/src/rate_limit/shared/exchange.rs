@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 use super::shared_quotas::ExchangeStep;
-use super::store_link::StoreLink;
+use super::store_link::RateLink;
 use crate::clock;
 use crate::rate_limit::handle::Handle;
 use crate::rate_limit::queue::RateQueue;
@@ -50,7 +50,7 @@ impl Handle {
     }
 
     /// The name of the shared state.
-    fn shared_name(&self, link: &StoreLink) -> String {
+    fn shared_name(&self, link: &RateLink) -> String {
         link.store.name_of(SharedPart::Rate, self.0.target(), self.0.key().map(|key| key.number()))
     }
 

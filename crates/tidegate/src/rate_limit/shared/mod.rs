@@ -11,4 +11,4 @@ mod store_outage;
 pub(super) use lease_demand::WaitingCalls;
 pub use shared_quotas::SharedRate;
 pub(super) use shared_quotas::{ExchangeStep, SharedQuotas};
-pub(super) use store_link::StoreLink;
+pub(super) use store_link::RateLink;

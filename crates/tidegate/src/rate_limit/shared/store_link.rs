@@ -10,7 +10,7 @@ use crate::store::link_task::TaskFlag;
 use crate::store::{Store, StoreListener};
 
 /// The store with which the quotas of one state are shared.
-pub(crate) struct StoreLink {
+pub(crate) struct RateLink {
     pub(super) store: Store,
     /// The task that exchanges requests with the store.
     pub(super) exchange: TaskFlag,
@@ -22,7 +22,7 @@ pub(crate) struct StoreLink {
 /// Closes the gate when another process does.
 struct LimitListener(WeakLayerState<RateLimitSettings, RateLimitState>);
 
-impl StoreLink {
+impl RateLink {
     pub(crate) fn new(store: Store) -> Self {
         Self { store, exchange: TaskFlag::default(), notify: Notify::new(), listener: OnceLock::new() }
     }
@@ -49,4 +49,4 @@ impl StoreListener for LimitListener {
     }
 }
 
-partial_debug!([] StoreLink, "StoreLink", store);
+partial_debug!([] RateLink, "RateLink", store);
