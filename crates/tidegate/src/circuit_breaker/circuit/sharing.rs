@@ -12,7 +12,7 @@ use crate::store::{SharedWindow, WindowReport};
 
 impl Circuit {
     /// Lets one of several processes probe at a time, and none before its turn has [begun](Self::begin_turn).
-    pub(in crate::circuit_breaker) fn share(&mut self) {
+    pub(crate) fn share(&mut self) {
         self.turn = Some(LocalTurn::default());
         if self.settings.shared_window {
             self.windows.share();
@@ -20,18 +20,18 @@ impl Circuit {
     }
 
     /// Begins or renews the turn of this process to probe.
-    pub(in crate::circuit_breaker) fn begin_turn(&mut self, until: Instant) {
+    pub(crate) fn begin_turn(&mut self, until: Instant) {
         self.turn.iter_mut().for_each(|turn| turn.begin(until));
     }
 
     /// Another process may have the turn to probe. Probes in flight stay.
-    pub(in crate::circuit_breaker) fn end_turn(&mut self) {
+    pub(crate) fn end_turn(&mut self) {
         self.turn.iter_mut().for_each(LocalTurn::end);
     }
 
     /// Ends the turn of this process to probe if it has no probe in flight. Returns whether it had the turn
     /// and has none now.
-    pub(in crate::circuit_breaker) fn end_idle_turn(&mut self) -> bool {
+    pub(crate) fn end_idle_turn(&mut self) -> bool {
         let is_idle = self.has_turn() && self.probes() == 0;
         if is_idle {
             self.end_turn();
@@ -40,47 +40,44 @@ impl Circuit {
     }
 
     /// Whether it was forced while probes were in flight: the turn ends by itself, and not before them.
-    pub(in crate::circuit_breaker) fn is_forced_with_probes(&self) -> bool {
+    pub(crate) fn is_forced_with_probes(&self) -> bool {
         matches!(self.phase, Phase::Forced { has_probes: true, .. })
     }
 
     /// Whether it is the turn of this process to probe.
-    pub(in crate::circuit_breaker) fn has_turn(&self) -> bool {
+    pub(crate) fn has_turn(&self) -> bool {
         self.turn.as_ref().is_some_and(LocalTurn::is_held)
     }
 
     /// Whether it is the turn of this process, and a probe may begin at `now`.
-    pub(in crate::circuit_breaker) fn may_probe(&self, now: Instant) -> bool {
+    pub(crate) fn may_probe(&self, now: Instant) -> bool {
         self.turn.as_ref().is_some_and(|turn| turn.admits(now))
     }
 
     /// Changes whenever the turn of this process begins or ends.
-    pub(in crate::circuit_breaker) fn turn_revision(&self) -> u64 {
+    pub(crate) fn turn_revision(&self) -> u64 {
         self.turn.as_ref().map_or(0, LocalTurn::revision)
     }
 
     /// Whether there are calls that are not reported to the store yet, if the window is shared.
-    pub(in crate::circuit_breaker) fn has_unreported(&mut self) -> bool {
+    pub(crate) fn has_unreported(&mut self) -> bool {
         self.windows.shared().is_some_and(|shared| shared.has_unreported())
     }
 
     /// Whether the calls that are not reported yet could open the circuit by themselves.
-    pub(in crate::circuit_breaker) fn is_report_urgent(&mut self) -> bool {
+    pub(crate) fn is_report_urgent(&mut self) -> bool {
         let Self { windows, settings, .. } = self;
         windows.shared().is_some_and(|shared| shared.is_urgent(settings))
     }
 
     /// Takes the calls that are not reported yet, if there are any.
-    pub(in crate::circuit_breaker) fn take_report(
-        &mut self,
-        now: Instant,
-    ) -> Option<(SentReport, WindowReport)> {
+    pub(crate) fn take_report(&mut self, now: Instant) -> Option<(SentReport, WindowReport)> {
         self.windows.take_report(&self.settings, now)
     }
 
     /// Handles the reply of the store to a report; `None` if there was none in time. Opens the circuit if a
     /// rate of all processes has become too large.
-    pub(in crate::circuit_breaker) fn on_report_reply(
+    pub(crate) fn on_report_reply(
         &mut self,
         sent: &SentReport,
         reply: Option<SharedWindow>,
@@ -94,13 +91,13 @@ impl Circuit {
     }
 
     /// Whether the rates are those of all processes; `None` if the window is not shared.
-    pub(in crate::circuit_breaker) fn is_window_of_all(&mut self) -> Option<bool> {
+    pub(crate) fn is_window_of_all(&mut self) -> Option<bool> {
         let is_decided_by_all = self.windows.is_decided_by_all();
         self.windows.shared().map(|_| is_decided_by_all)
     }
 
     /// The rest of the cooldown of an open circuit, and whether the quota is exhausted.
-    pub(in crate::circuit_breaker) fn remaining_cooldown(&self, now: Instant) -> Option<(Duration, bool)> {
+    pub(crate) fn remaining_cooldown(&self, now: Instant) -> Option<(Duration, bool)> {
         match self.phase {
             Phase::Open { until, cause } if now < until => {
                 Some((until - now, cause == RejectionCause::Quota))
@@ -110,7 +107,7 @@ impl Circuit {
     }
 
     /// How long ago the cooldown of an open circuit ended.
-    pub(in crate::circuit_breaker) fn cooldown_over_for(&self, now: Instant) -> Duration {
+    pub(crate) fn cooldown_over_for(&self, now: Instant) -> Duration {
         match self.phase {
             Phase::Open { until, .. } => now.saturating_duration_since(until),
             Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => Duration::ZERO,
@@ -118,12 +115,7 @@ impl Circuit {
     }
 
     /// Another process has opened the circuit for `wait`. The later of two times holds.
-    pub(in crate::circuit_breaker) fn open_elsewhere(
-        &mut self,
-        wait: Duration,
-        is_quota: bool,
-        now: Instant,
-    ) {
+    pub(crate) fn open_elsewhere(&mut self, wait: Duration, is_quota: bool, now: Instant) {
         let end = clock::after(wait, now);
         // A circuit that opens ends every turn.
         self.end_turn();
@@ -145,7 +137,7 @@ impl Circuit {
 
     /// The cooldown of the circuit has passed in the store, and another process may have the turn. A closed
     /// circuit has missed that it was opened, and opens as well, so that its calls need the turn.
-    pub(in crate::circuit_breaker) fn half_open_elsewhere(&mut self, is_quota: bool, now: Instant) {
+    pub(crate) fn half_open_elsewhere(&mut self, is_quota: bool, now: Instant) {
         match self.phase {
             Phase::Closed { .. } => self.open_elsewhere(Duration::ZERO, is_quota, now),
             Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => self.end_turn(),
@@ -153,7 +145,7 @@ impl Circuit {
     }
 
     /// Another process has closed the circuit.
-    pub(in crate::circuit_breaker) fn close_elsewhere(&mut self, now: Instant) {
+    pub(crate) fn close_elsewhere(&mut self, now: Instant) {
         if let Phase::Open { .. } | Phase::HalfOpen { .. } = self.phase {
             self.close(self.new_ramp_up(now), Reason::ClosedElsewhere, now);
         }
