@@ -4,6 +4,7 @@ mod call_reports;
 mod local_turn;
 mod shared_windows;
 mod store_link;
+mod turn;
 
 pub(super) use local_turn::LocalTurn;
 pub(super) use shared_windows::{SentReport, SharedWindows};
