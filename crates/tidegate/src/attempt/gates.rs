@@ -259,7 +259,7 @@ impl AttemptGates {
     /// The rejection of the circuit, if it rejects as well: it comes first, and names the time to come back.
     #[cold]
     fn or_open<B: 'static>(&self, rejection: Rejection, request: &Request<B>) -> Rejection {
-        self.circuit_breaker().reject(request).unwrap_or(rejection)
+        self.circuit_breaker().peek_counted(request).unwrap_or(rejection)
     }
 
     /// Queues the attempt, unless a later gate is certain to reject it.
@@ -280,7 +280,7 @@ impl AttemptGates {
             // The rate comes before the permit: a full queue for a permit rejects now.
             (Waiting::Reservation(_), _) => self.0.backpressure.peek_for(request),
         };
-        match self.circuit_breaker().reject(request).or(later) {
+        match self.circuit_breaker().peek_counted(request).or(later) {
             Some(rejection) => Admission::Rejected(rejection),
             None => Admission::Queued(QueuedAtGates { waiting, admitted, waits, gates: self.clone() }),
         }
@@ -315,7 +315,7 @@ impl AdmissionGate for AttemptGates {
         // An open circuit rejects before anything is acquired. With keys the look-up is made once, at the
         // circuit.
         if circuit.by_key().is_none()
-            && let Some(rejection) = circuit.reject_by(request.extensions())
+            && let Some(rejection) = circuit.peek_counted_by(request.extensions())
         {
             return Admission::Rejected(rejection);
         }

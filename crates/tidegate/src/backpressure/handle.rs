@@ -5,16 +5,14 @@ use std::time::Instant;
 use http::Request;
 
 use super::bulkhead::Bulkhead;
-use super::rejections::queue_is_full;
 use super::settings::BackpressureSettings;
 use super::wait_deadline::WaitDeadline;
 use crate::events::Decision;
 use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
-use crate::priority_semaphore::{Flow, NEW_FLOW, flow_of};
 use crate::thread_shard::ByThread;
-use crate::{Deadline, Gate, Priority, Rejection, RequestHead, clock};
+use crate::{Deadline, Gate, Priority, RequestHead};
 
 /// Shared by a layer, its services and their clones: the limit and the queue.
 ///
@@ -139,44 +137,6 @@ impl Handle {
     #[must_use]
     pub fn keys(&self) -> usize {
         self.by_key().map_or(0, Keyed::len)
-    }
-
-    /// The rejection that any call would get now, whatever its priority. Acquires nothing. With keys it is
-    /// always `None`; see [`peek_for`](Self::peek_for).
-    #[must_use]
-    pub fn peek(&self) -> Option<Rejection> {
-        // One full queue does not imply that the other is full.
-        self.peek_as(Priority::Interactive, NEW_FLOW, None).and(self.peek_as(Priority::Batch, NEW_FLOW, None))
-    }
-
-    /// The rejection that this request, with its priority, deadline and key, would get now. Acquires nothing.
-    #[must_use]
-    pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
-        let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
-        self.missing_key(request)
-            .or_else(|| self.get_or_new(request).peek_as(priority, flow_of(request.extensions()), deadline))
-    }
-
-    /// Whether any call would get a permit now, if there are no keys.
-    #[inline]
-    pub(crate) fn certainly_admits(&self) -> bool {
-        self.0.semaphore.can_acquire() || !self.is_enabled()
-    }
-
-    /// Whether this request would wait for a permit, or be rejected for lack of one.
-    pub(crate) fn is_full_for<B: 'static>(&self, request: &Request<B>) -> bool {
-        self.is_enabled() && !self.get_or_new(request).0.semaphore.can_acquire()
-    }
-
-    fn peek_as(&self, priority: Priority, flow: Flow, deadline: Option<Deadline>) -> Option<Rejection> {
-        if !self.is_enabled() || self.0.semaphore.can_acquire() {
-            return None;
-        }
-        let now = clock::now();
-        match self.wait_deadline(deadline, now).rejection_at(now) {
-            None => self.0.semaphore.would_reject(priority, flow).then(queue_is_full),
-            rejection => rejection,
-        }
     }
 
     /// Emits a change of an adaptive limit.

@@ -135,6 +135,7 @@ mod gate;
 mod handle;
 mod layer;
 mod limit;
+mod peek;
 mod pending_permit;
 mod permit;
 mod prompt_size;

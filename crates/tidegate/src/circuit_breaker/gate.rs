@@ -1,13 +1,12 @@
 //! The admission of calls by a circuit, or with keys by the circuit of each key.
 
-use std::time::Duration;
-
 use http::{Extensions, Request};
 use http_body::Body;
 
 use super::circuit::CircuitAdmission;
 use super::rejections::{CircuitRejection, RejectionCause};
 use super::{CallGuard, Handle};
+use crate::Rejection;
 use crate::attempt::{Admission, AdmissionGate, NoQueue, TakeReady};
 use crate::chain_position::ChainPosition;
 use crate::clock::Now;
@@ -15,7 +14,6 @@ use crate::events::Decision;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::thread_shard::ByThread;
-use crate::{Rejection, clock};
 
 impl AdmissionGate for ByThread<Handle> {
     type Guard = CallGuard;
@@ -71,12 +69,6 @@ impl ByThread<Handle> {
 }
 
 impl Handle {
-    /// Whether every call is admitted, because the circuit is closed.
-    #[inline]
-    pub(crate) fn admits_all(&self) -> bool {
-        self.0.circuit.fast_state().admits_all()
-    }
-
     /// Admits an attempt or rejects it. The admission is `None` if the result of the attempt is not recorded.
     fn admit(&self, extensions: &Extensions, now: &mut Now) -> Result<Option<CircuitAdmission>, Rejection> {
         if !self.is_enabled() && self.admits_all() {
@@ -106,23 +98,6 @@ impl Handle {
         }
     }
 
-    /// The rejection that a call with these extensions would get now; without, one that other targets can
-    /// take.
-    #[inline]
-    pub(super) fn current_rejection(&self, extensions: Option<&Extensions>) -> Option<CircuitRejection> {
-        let rejection = self.0.circuit.peek(clock::now)?;
-        if self.is_shadowed(&rejection) {
-            return None;
-        }
-        let open = extensions.and_then(|extensions| self.open_attempts(rejection.cause, extensions));
-        (!open.is_some_and(|open| open.has_any(clock::now()))).then_some(rejection)
-    }
-
-    /// Whether a call is admitted all the same.
-    fn is_shadowed(&self, rejection: &CircuitRejection) -> bool {
-        self.settings().shadow && rejection.cause != RejectionCause::ForcedOpen
-    }
-
     /// Admits a call in shadow mode that would have been rejected. Its result is not recorded, because the
     /// call would not have been made.
     fn admit_in_shadow(&self, rejection: CircuitRejection) {
@@ -130,42 +105,12 @@ impl Handle {
         Decision::AdmittedInShadow(rejection.into()).emit(self.0.target(), self.0.key());
     }
 
-    /// The rejection of this call now, which is counted.
-    pub(crate) fn reject<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
-        self.missing_key(request).or_else(|| self.get_or_new(request).reject_by(request.extensions()))
-    }
-
-    /// The rejection of a call with these extensions now, which is counted.
-    #[inline]
-    pub(crate) fn reject_by(&self, extensions: &Extensions) -> Option<Rejection> {
-        let mut rejection = self.current_rejection(None)?;
-        if let Some(open) = self.open_attempts(rejection.cause, extensions) {
-            rejection = rejection.or_after(open.reject(clock::now())?);
-        }
-        self.0.totals.record_rejected();
-        Some(rejection.into())
-    }
-
-    /// Whether the circuit would reject an attempt with these extensions even after `wait`.
-    pub(crate) fn stays_open(&self, wait: Duration, extensions: Option<&Extensions>) -> bool {
-        let Some(rejection) = self.current_rejection(None) else { return false };
-        let open = extensions.and_then(|extensions| self.open_attempts(rejection.cause, extensions));
-        if open.is_some_and(|open| open.has_any(clock::after(wait, clock::now()))) {
-            return false;
-        }
-        match rejection.cause {
-            RejectionCause::ForcedOpen => true,
-            RejectionCause::Probing => false,
-            _ => rejection.retry_after.is_some_and(|open| open > wait),
-        }
-    }
-
     /// The rejection of a hedge, unless every call is admitted: the result of one that is cancelled would be
     /// no use as that of a probe.
     #[cold]
     fn rejection_of_hedge(&self) -> Rejection {
         let probing = CircuitRejection { cause: RejectionCause::Probing, retry_after: None };
-        self.current_rejection(None).unwrap_or(probing).into()
+        self.peek_call(None).unwrap_or(probing).into()
     }
 
     /// Requests the turn to probe, if the call would have been a probe and the circuit is shared.

@@ -3,9 +3,8 @@ use std::time::{Duration, Instant};
 
 use http::Request;
 
-use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::CallTotals;
-use super::circuit::{Circuit, CircuitAdmission};
+use super::circuit::Circuit;
 use super::concurrent_circuit::{ConcurrentCircuit, WithTransition};
 use super::open_attempts::OpenAttempts;
 use super::rejections::RejectionCause;
@@ -18,7 +17,7 @@ use crate::keyed::{Keyed, KeyedCount, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::store::Store;
 use crate::thread_shard::ByThread;
-use crate::{Gate, Rejection, RequestHead, clock};
+use crate::{Gate, RequestHead, clock};
 
 /// The changes of state of a circuit; see [`Handle::subscribe`].
 pub type Transitions = Subscription<Transition>;
@@ -140,7 +139,7 @@ impl Handle {
     /// every call.
     #[must_use]
     pub fn cooldown_remaining(&self) -> Option<Duration> {
-        let rejection = self.current_rejection(None)?;
+        let rejection = self.peek_call(None)?;
         rejection.retry_after.filter(|_| rejection.cause != RejectionCause::Probing)
     }
 
@@ -199,30 +198,6 @@ impl Handle {
         self.0.settings().hooks.listeners.subscribe(KEPT)
     }
 
-    /// The rejection that a call would get if it arrived now. Acquires nothing.
-    ///
-    /// While the traffic ramps up this returns `None`: which calls are admitted is decided only when a call
-    /// arrives.
-    #[must_use]
-    pub fn peek(&self) -> Option<Rejection> {
-        self.current_rejection(None).map(Rejection::from)
-    }
-
-    /// The rejection that this call would get if it arrived now, by the circuit of its key if there
-    /// are keys. Acquires nothing.
-    #[must_use]
-    pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
-        self.missing_key(request).or_else(|| {
-            self.get_or_new(request).current_rejection(Some(request.extensions())).map(Rejection::from)
-        })
-    }
-
-    /// The rejection that a call would get if it arrived now and other targets could take it, by the circuit
-    /// of its key if there are keys. Acquires nothing.
-    pub(crate) fn peek_beside_others<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
-        self.missing_key(request).or_else(|| self.get_or_new(request).peek())
-    }
-
     /// Closes the circuit and clears its statistics. Results of attempts in flight no longer count, but for a
     /// wait that the provider sends. Ends
     /// [`force_open`](Self::force_open) and [`force_closed`](Self::force_closed). The totals since the start
@@ -243,45 +218,6 @@ impl Handle {
     /// Admits every call until [`reset`](Self::reset), whatever the results. Nothing is counted meanwhile.
     pub fn force_closed(&self) {
         self.change_all(|it| it.update(|circuit, now| circuit.force(false, now)));
-    }
-
-    /// Handles the head of a successful response.
-    pub(super) fn record_head(
-        &self,
-        admission: CircuitAdmission,
-        latency: Latency,
-    ) -> Option<CircuitAdmission> {
-        let admission = self.emit_transition(self.0.circuit.record_head(admission, latency, clock::now));
-        if latency != Latency::Unknown {
-            self.report(latency == Latency::Slow);
-        }
-        admission
-    }
-
-    pub(super) fn record(&self, admission: CircuitAdmission, result: AttemptResult, latency: Latency) {
-        let link = self.0.store.as_ref().filter(|_| !matches!(result, AttemptResult::Success));
-        let previous = link.map(|link| (link, self.0.circuit.cooldown()));
-        let recorded = self.0.circuit.record(admission, result, latency, clock::now);
-        let is_shared = recorded.1.is_some();
-        self.emit_transition(recorded);
-        if let Some((link, cooldown)) = previous
-            && !is_shared
-            && self.0.circuit.cooldown() != cooldown
-        {
-            link.share_wait(self);
-        }
-        self.report(latency == Latency::Slow || matches!(result, AttemptResult::Failure(..)));
-    }
-
-    /// Requests a report of the recorded calls to the store, if the window is shared. A bad call may be
-    /// urgent.
-    #[inline]
-    fn report(&self, is_bad: bool) {
-        if self.settings().shared_window
-            && let Some(link) = &self.0.store
-        {
-            link.reports.request(self, is_bad);
-        }
     }
 
     /// As [`update`](Self::update), with a number from 0 to 1 for the jitter.

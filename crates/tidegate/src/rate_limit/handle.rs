@@ -1,28 +1,22 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Request};
+use http::Request;
 
 use super::RateLimitLayer;
-use super::cost::{CallCost, Reserved};
 use super::overload_hints::OverloadHints;
-use super::queue::{ConcurrentQueue, LockedQueue, RateCall, RateQueue};
-use super::reopen_ramp::ReopenRamp;
+use super::queue::{ConcurrentQueue, LockedQueue};
 use super::settings::RateLimitSettings;
 use super::shared::{RateLink, SharedRate};
 use crate::key::{KeyId, RequestHead};
 use crate::keyed::{Keyed, KeyedCount, KeyedHandle};
 use crate::layer_state::LayerState;
-use crate::priority_semaphore::{Arrival, NEW_FLOW};
 use crate::settings::Hook;
 use crate::store::Store;
 use crate::thread_shard::{ByThread, SHARDS};
-use crate::{
-    Classifier, Deadline, ErrorCode, Failure, Gate, LimitScope, LimitUnit, Outcome, Priority, Rejection,
-    ReportedLimits, clock, server_time,
-};
+use crate::{Classifier, Gate, LimitUnit, clock};
 
 /// The limit that a layer, its services and their clones share.
 ///
@@ -42,7 +36,7 @@ pub(super) struct RateLimitState {
     pub(super) has_reported_quotas: AtomicBool,
     /// The wire below records every attempt that it sends. An attempt that is not recorded was not sent.
     pub(super) wire_reports: AtomicBool,
-    overload_hints: OverloadHints,
+    pub(super) overload_hints: OverloadHints,
     /// The number of reported limits that were ignored.
     pub(super) ignored: KeyedCount,
     /// Reads the limits in response headers when the layer has no classifier of its own.
@@ -230,154 +224,9 @@ impl Handle {
         });
     }
 
-    /// The rejection that a call would get if it arrived now. Acquires nothing. The cost of the call
-    /// is not known here: an interactive call without tokens is assumed.
-    #[must_use]
-    pub fn peek(&self, deadline: Option<Deadline>) -> Option<Rejection> {
-        let call = RateCall { cost: CallCost::ONE_CALL, priority: Priority::Interactive, flow: NEW_FLOW };
-        self.peek_call(&call, deadline)
-    }
-
-    /// The rejection that this request would get if it arrived now, with its cost, priority and deadline, by
-    /// the limit of its key if there are keys. Acquires nothing.
-    #[must_use]
-    pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
-        if let Some(rejection) = self.missing_key(request) {
-            return Some(rejection);
-        }
-        let limit = self.get_or_new(request);
-        let extensions = request.extensions();
-        let cost = limit.cost(request);
-        let cost = limit.lock().limits.bounded(cost);
-        limit.peek_call(&RateCall::of(cost, extensions, Arrival::First), Deadline::of(extensions))
-    }
-
-    fn peek_call(&self, call: &RateCall, deadline: Option<Deadline>) -> Option<Rejection> {
-        if !self.is_enabled() {
-            return None;
-        }
-        let now = clock::now();
-        let mut state = self.lock();
-        self.retry_exchange(&mut state, now);
-        let shortfall = state.shortfall(call, now);
-        if shortfall.wait.is_zero() && state.backlog.total() == 0 {
-            return None;
-        }
-        self.0.settings().reject_early(state.is_full(call), &shortfall, deadline, now)
-    }
-
     /// Whether any quota counts tokens.
     pub(super) fn has_token_quota(&self) -> bool {
         self.0.has_token_quota.load(Ordering::Relaxed)
-    }
-
-    /// Closes the gate after a 429, and after a failure of the provider that carries a wait, unless it serves
-    /// other calls.
-    #[inline]
-    pub(super) fn on_outcome(&self, outcome: &Outcome, started: Instant) {
-        match outcome {
-            Outcome::Success => self.0.overload_hints.record_success(started),
-            Outcome::Failure(failure) => self.on_failure(failure),
-            Outcome::Neutral => {}
-        }
-    }
-
-    pub(super) fn on_failure(&self, failure: &Failure) {
-        let is_momentary = failure.retry_hint.is_some_and(|hint| hint.scope == LimitScope::Momentary);
-        let hinted = failure.wait().filter(|_| is_momentary);
-        let wait = match failure.code {
-            ErrorCode::RateLimited => Some(failure.wait().unwrap_or(self.0.settings().default_retry_after)),
-            code if code.counts_against_health() => {
-                hinted.filter(|wait| self.0.overload_hints.closes(*wait, clock::now()))
-            }
-            _ => None,
-        };
-        if let Some(wait) = wait {
-            self.close(wait);
-        }
-    }
-
-    /// Applies the limits that response headers report, on success and on failure. A successful response
-    /// without a report counts towards expiry of the reported quotas.
-    pub(super) fn on_headers(&self, headers: &HeaderMap, is_success: bool, reserved: &Reserved) {
-        let settings = self.0.settings();
-        let has_reported_quotas = is_success && self.0.has_reported_quotas.load(Ordering::Relaxed);
-        if !settings.follow_headers || (headers.is_empty() && !has_reported_quotas) {
-            return;
-        }
-        let report = match settings.hooks.classifier.as_ref().or_else(|| self.0.classifier.get()) {
-            Some(classifier) => classifier.reported_limits(headers),
-            None => ReportedLimits::from_headers(headers),
-        };
-        if report.is_empty() && !has_reported_quotas {
-            return;
-        }
-        let (now, wall) = (clock::now(), server_time(headers, SystemTime::now()));
-        let effect = {
-            let mut state = self.lock();
-            self.0.queue.clear_headroom();
-            let effect =
-                state.limits.apply_report(&report, reserved, settings.adopt_reported_quotas, now, wall);
-            if is_success {
-                state.limits.expire_unreported(now);
-            }
-            self.0.has_token_quota.store(state.limits.has_token_quota(), Ordering::Relaxed);
-            self.0.has_reported_quotas.store(state.limits.has_reported_quotas(), Ordering::Relaxed);
-            state.grant_returned(now);
-            effect
-        };
-        if effect.ignored > 0 {
-            self.0.ignored.add(effect.ignored);
-        }
-        if let Some(wait) = effect.closed_for {
-            self.close(wait);
-        }
-    }
-
-    /// Closes the gate, for all processes that share it.
-    fn close(&self, wait: Duration) {
-        self.close_here(wait);
-        self.share_cooldown(wait);
-    }
-
-    /// Closes the gate of this process as another process has closed its own.
-    pub(super) fn close_as_elsewhere(&self, wait: Duration) {
-        self.0.overload_hints.note_closed(wait, clock::now());
-        self.close_here(wait);
-    }
-
-    /// Closes the gate of this process.
-    pub(super) fn close_here(&self, wait: Duration) {
-        let now = clock::now();
-        let until = clock::after(wait, now);
-        let ramp = ReopenRamp::new(wait, until, fastrand::f64());
-        let mut queue = self.lock();
-        self.0.queue.clear_headroom();
-        queue.limits.close(until, ramp, now);
-    }
-
-    /// Replaces what a call reserved by what it used.
-    pub(super) fn settle(&self, reserved: &Reserved, used: &CallCost) {
-        self.change(|queue, now| {
-            self.0.queue.clear_headroom();
-            queue.limits.settle(reserved, used, now);
-        });
-    }
-
-    /// Returns the whole reservation of a call that never reached the wire.
-    pub(super) fn refund(&self, reserved: &Reserved) {
-        self.change(|queue, now| queue.limits.refund(reserved, now));
-    }
-
-    /// Changes the quotas, and grants the room that this makes.
-    fn change(&self, change: impl FnOnce(&mut RateQueue, Instant)) {
-        let now = clock::now();
-        let mut queue = self.lock();
-        change(&mut queue, now);
-        if queue.backlog.total() > 0 {
-            queue.grant_returned(now);
-        }
-        self.request_exchange(&mut queue, now);
     }
 
     pub(super) fn lock(&self) -> LockedQueue<'_> {

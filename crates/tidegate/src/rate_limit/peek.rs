@@ -1,3 +1,5 @@
+//! What a call would meet now. Nothing is acquired.
+
 use std::time::{Duration, Instant};
 
 use http::Request;
@@ -6,8 +8,8 @@ use super::Handle;
 use super::cost::CallCost;
 use super::queue::RateCall;
 use crate::keyed::KeyedHandle;
-use crate::priority_semaphore::Arrival;
-use crate::{Deadline, Rejection};
+use crate::priority_semaphore::{Arrival, NEW_FLOW};
+use crate::{Deadline, Priority, Rejection, clock};
 
 /// What a rate limit would do with a request now, for a choice between several limits.
 #[derive(Debug)]
@@ -28,6 +30,28 @@ impl Default for RateOutlook {
 }
 
 impl Handle {
+    /// The rejection that a call would get if it arrived now. Acquires nothing. The cost of the call
+    /// is not known here: an interactive call without tokens is assumed.
+    #[must_use]
+    pub fn peek(&self, deadline: Option<Deadline>) -> Option<Rejection> {
+        let call = RateCall { cost: CallCost::ONE_CALL, priority: Priority::Interactive, flow: NEW_FLOW };
+        self.peek_call(&call, deadline)
+    }
+
+    /// The rejection that this request would get if it arrived now, with its cost, priority and deadline, by
+    /// the limit of its key if there are keys. Acquires nothing.
+    #[must_use]
+    pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
+        if let Some(rejection) = self.missing_key(request) {
+            return Some(rejection);
+        }
+        let limit = self.get_or_new(request);
+        let extensions = request.extensions();
+        let cost = limit.cost(request);
+        let cost = limit.lock().limits.bounded(cost);
+        limit.peek_call(&RateCall::of(cost, extensions, Arrival::First), Deadline::of(extensions))
+    }
+
     /// Whether any call would be admitted at once and leave half of every quota, if there are no keys.
     /// `false` also if that is not certain; then an [outlook](Self::outlook_for) decides, and makes it
     /// certain for the next calls.
@@ -65,6 +89,20 @@ impl Handle {
         // A call that would have room still waits behind those that are queued.
         RateOutlook { rejection, wait: shortfall.wait.max(Duration::from_nanos(1)), left }
     }
+
+    fn peek_call(&self, call: &RateCall, deadline: Option<Deadline>) -> Option<Rejection> {
+        if !self.is_enabled() {
+            return None;
+        }
+        let now = clock::now();
+        let mut state = self.lock();
+        self.retry_exchange(&mut state, now);
+        let shortfall = state.shortfall(call, now);
+        if shortfall.wait.is_zero() && state.backlog.total() == 0 {
+            return None;
+        }
+        self.0.settings().reject_early(state.is_full(call), &shortfall, deadline, now)
+    }
 }
 
 #[cfg(test)]
@@ -73,7 +111,7 @@ mod tests {
 
     use super::*;
     use crate::attempt::Admission;
-    use crate::clock::{self, Now};
+    use crate::clock::Now;
     use crate::rate_limit::cost::Reserved;
     use crate::{Payload, RateLimitLayer};
 
