@@ -11,6 +11,7 @@ use super::policy::{RetryContext, RetryDecision, RetryPolicy};
 use super::retry_override::OverriddenPolicy;
 use super::saved_request::SavedRequest;
 use super::shared::RetryShared;
+use super::trail_source::TrailSource;
 use super::{LoadSignals, RetryOverride, Strategy};
 use crate::chain_position::AttemptNumber;
 use crate::chain_position::ChainPosition;
@@ -49,13 +50,6 @@ pub(super) struct RetryCall<S> {
     trail_source: TrailSource,
 }
 
-/// Where the attempts are recorded: by the wire, in the trail of the caller; else here, from the first
-/// failure on.
-enum TrailSource {
-    Caller(Trail),
-    Own(Option<Trail>),
-}
-
 impl<S> RetryCall<S> {
     pub(super) fn new(extensions: &mut Extensions, shared: Arc<RetryShared<S>>) -> Self {
         let handle = &shared.handle;
@@ -63,7 +57,7 @@ impl<S> RetryCall<S> {
         let position = ChainPosition::of(extensions);
         let is_resend = position.is_some_and(|position| position.is_resend);
         let others = position.and_then(|position| position.others.clone());
-        let trail_source = Trail::of(extensions).cloned().map_or(TrailSource::Own(None), TrailSource::Caller);
+        let trail_source = TrailSource::of(extensions);
         let deadline_timer = DeadlineTimer::new(Deadline::of(extensions));
         let attempt_budget = AttemptBudget::of(extensions).cloned();
         let override_policy = RetryOverride::of(extensions)
@@ -261,26 +255,13 @@ impl<S> RetryCall<S> {
             let is_success = *outcome == Outcome::Success;
             self.shared.handle.0.counters.record_retried_call(is_success, self.attempt);
             self.shared.handle.0.metrics().record_retried_call(is_success);
-            if let TrailSource::Own(Some(trail)) = &self.trail_source {
-                trail.attempt(outcome);
-            }
+            self.trail_source.record_last(outcome);
         }
         RetryDecision::Return
     }
 
     fn record_retry(&mut self, outcome: &Outcome, rejection: Option<&Rejection>, wait: Duration) {
-        let trail = match &mut self.trail_source {
-            TrailSource::Caller(trail) => trail,
-            TrailSource::Own(trail) => {
-                let trail = trail.get_or_insert_default();
-                trail.attempt(outcome);
-                if let Some(rejection) = rejection {
-                    trail.rejected(rejection);
-                }
-                trail
-            }
-        };
-        trail.push(crate::Verdict::Waiting(wait));
+        self.trail_source.record_retry(outcome, rejection, wait);
         let code = rejection.map(Rejection::code).or_else(|| outcome.failure().map(|failure| failure.code));
         let retried = Decision::Retried { attempt: self.attempt, code, wait };
         retried.emit(self.shared.handle.0.target(), None);
@@ -288,11 +269,6 @@ impl<S> RetryCall<S> {
 
     /// The trail of a call that needed more than one attempt, for the extensions of the response.
     pub(super) fn trail(&self) -> Option<Trail> {
-        match &self.trail_source {
-            TrailSource::Caller(trail) | TrailSource::Own(Some(trail)) if self.attempt > 1 => {
-                Some(trail.clone())
-            }
-            TrailSource::Caller(_) | TrailSource::Own(_) => None,
-        }
+        self.trail_source.trail().filter(|_| self.attempt > 1).cloned()
     }
 }

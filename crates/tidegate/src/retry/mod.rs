@@ -121,6 +121,7 @@ mod service;
 mod settings;
 mod shared;
 mod statistics;
+mod trail_source;
 
 pub use backoff::Strategy;
 pub use errors::{NonRetryableError, RetryableError};
