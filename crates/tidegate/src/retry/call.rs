@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{Extensions, Request};
+use http::{Extensions, Request, Response};
+use http_body::Body;
 
 use super::backoff::AttemptHistory;
 use super::policy::{RetryContext, RetryDecision, RetryPolicy};
@@ -12,7 +13,8 @@ use super::retry_override::OverriddenPolicy;
 use super::saved_request::SavedRequest;
 use super::shared::RetryShared;
 use super::trail_source::TrailSource;
-use super::{LoadSignals, RetryOverride, Strategy};
+use super::{LoadSignals, RetryOverride, Strategy, errors};
+use crate::body::has_ended;
 use crate::chain_position::AttemptNumber;
 use crate::chain_position::ChainPosition;
 use crate::events::Decision;
@@ -24,7 +26,7 @@ use crate::{AttemptBudget, Deadline, Error, Outcome, Payload, Rejection, Trail, 
 pub(super) struct RetryCall<S> {
     pub(super) shared: Arc<RetryShared<S>>,
     /// The copy of the request for the next attempt, if one may follow.
-    pub(super) saved: Option<SavedRequest>,
+    saved: Option<SavedRequest>,
     /// The request of the next attempt, once it was [rebuilt](Self::rebuild_next) from its copy.
     next: Option<Box<Request<Payload>>>,
     /// The number of the attempt in progress.
@@ -32,7 +34,7 @@ pub(super) struct RetryCall<S> {
     /// The attempts that a gate rejected.
     unsent: u32,
     /// At least one attempt was sent to a provider.
-    pub(super) was_sent: bool,
+    was_sent: bool,
     /// The call has made its deposit into the retry budget.
     has_deposited: bool,
     /// The wait before this attempt.
@@ -128,7 +130,7 @@ impl<S> RetryCall<S> {
     }
 
     /// Marks the request of the current attempt with its number, and sets the headers that are enabled.
-    pub(super) fn mark_attempt(&self, head: &mut Parts) {
+    fn mark_attempt(&self, head: &mut Parts) {
         if self.attempt > 1 {
             let (number, sent) = (self.attempt, self.attempt - self.unsent);
             head.extensions.insert(AttemptNumber { number, sent });
@@ -138,7 +140,7 @@ impl<S> RetryCall<S> {
 
     /// Records whether the call was sent to a provider. A rejection after an earlier attempt was sent is
     /// marked so.
-    pub(super) fn note_error(&mut self, error: &mut Error) {
+    fn note_error(&mut self, error: &mut Error) {
         let Some(rejection) = error.rejection() else {
             self.was_sent = true;
             return;
@@ -268,7 +270,41 @@ impl<S> RetryCall<S> {
     }
 
     /// The trail of a call that needed more than one attempt, for the extensions of the response.
-    pub(super) fn trail(&self) -> Option<Trail> {
+    fn trail(&self) -> Option<Trail> {
         self.trail_source.trail().filter(|_| self.attempt > 1).cloned()
+    }
+}
+
+impl<S: Clone> RetryCall<S> {
+    /// The decision about a response. One that is returned carries the trail of its call, if there was more
+    /// than one attempt.
+    #[inline]
+    pub(super) fn on_response<R: Body>(&mut self, response: &mut Response<R>) -> RetryDecision {
+        self.was_sent = true;
+        let outcome = Outcome::borrow(response);
+        let holds_permit = *outcome != Outcome::Success && !has_ended(response.body());
+        let decision = self.decide(&outcome, None, self.saved.is_some(), holds_permit);
+        if let (RetryDecision::Return, Some(trail)) = (&decision, self.trail()) {
+            response.extensions_mut().insert(trail);
+        }
+        decision
+    }
+
+    #[cold]
+    pub(super) fn on_error(&mut self, error: &mut Error) -> RetryDecision {
+        self.note_error(error);
+        self.decide(&errors::outcome_of(&**error), error.rejection(), self.saved.is_some(), false)
+    }
+
+    /// Prepares the request of the attempt that begins. Keeps a copy for the next attempt, unless none may
+    /// follow.
+    pub(super) fn prepare(&mut self, mut head: Parts, body: Payload, service: &S) -> Request<Payload> {
+        let may_follow = self.begin_attempt();
+        self.mark_attempt(&mut head);
+        if may_follow && let Some(body) = body.replay() {
+            self.saved = Some(SavedRequest::new(&head, body));
+            self.shared.keep_service(service);
+        }
+        Request::from_parts(head, body)
     }
 }

@@ -11,14 +11,12 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::call::RetryCall;
-use super::errors;
 use super::policy::RetryDecision;
-use super::saved_request::SavedRequest;
 use super::shared::RetryShared;
-use crate::body::{CollectRequest, has_ended};
+use crate::body::CollectRequest;
 use crate::rejected::record_rejection;
 use crate::thread_shard::ByThread;
-use crate::{BoxError, Error, HttpService, Outcome, Payload};
+use crate::{BoxError, Error, HttpService, Payload};
 
 /// Sends an attempt, decides about its result, waits and retries.
 #[pin_project]
@@ -89,40 +87,6 @@ where
         let request = CollectRequest::new(head, body, call.body_cap());
         let collecting = Collecting { request, ready };
         Self { state: State::Collecting(Box::new(collecting)), call: Call::Retried(call) }
-    }
-}
-
-impl<S: Clone> RetryCall<S> {
-    /// The decision about a response. One that is returned carries the trail of its call, if there was more
-    /// than one attempt.
-    #[inline]
-    fn on_response<R: Body>(&mut self, response: &mut Response<R>) -> RetryDecision {
-        self.was_sent = true;
-        let outcome = Outcome::borrow(response);
-        let holds_permit = *outcome != Outcome::Success && !has_ended(response.body());
-        let decision = self.decide(&outcome, None, self.saved.is_some(), holds_permit);
-        if let (RetryDecision::Return, Some(trail)) = (&decision, self.trail()) {
-            response.extensions_mut().insert(trail);
-        }
-        decision
-    }
-
-    #[cold]
-    fn on_error(&mut self, error: &mut Error) -> RetryDecision {
-        self.note_error(error);
-        self.decide(&errors::outcome_of(&**error), error.rejection(), self.saved.is_some(), false)
-    }
-
-    /// Prepares the request of the attempt that begins. Keeps a copy for the next attempt, unless none may
-    /// follow.
-    fn prepare(&mut self, mut head: Parts, body: Payload, service: &S) -> Request<Payload> {
-        let may_follow = self.begin_attempt();
-        self.mark_attempt(&mut head);
-        if may_follow && let Some(body) = body.replay() {
-            self.saved = Some(SavedRequest::new(&head, body));
-            self.shared.keep_service(service);
-        }
-        Request::from_parts(head, body)
     }
 }
 
