@@ -21,11 +21,10 @@ use super::own_body::{ConvertedAnswer, MAX_CONVERTED, is_open_json, label_json};
 use super::scanned_body::HoldResult;
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, StreamClocks};
-use crate::attempt;
 use crate::metrics::AttemptMetrics;
 use crate::offload::DocumentWork;
 use crate::timeout::AttemptTimer;
-use crate::{AttemptUsage, BodyProbe, Classifier, Error, Failure, FailureKind, Outcome, clock};
+use crate::{AttemptUsage, BodyProbe, Classifier, Error, Failure, FailureKind, Outcome, attempt, clock};
 
 /// The settings shared by a service and its clones. Each thread has a copy, whose references it counts.
 // Two cache lines, because processors prefetch them in pairs.

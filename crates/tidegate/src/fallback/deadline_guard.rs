@@ -1,9 +1,8 @@
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use crate::clock;
 use crate::timer::LazySleep;
-use crate::{Deadline, Elapsed};
+use crate::{Deadline, Elapsed, clock};
 
 /// Cancels a target that does not enforce the deadline of the call by itself.
 ///

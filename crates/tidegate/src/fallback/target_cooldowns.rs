@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::clock;
 use crate::durations::with_positive_jitter;
-use crate::{Deadline, Error, ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection};
+use crate::{Deadline, Error, ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, clock};
 
 /// The targets that failed, and when each may be called again.
 #[derive(Debug, Default)]

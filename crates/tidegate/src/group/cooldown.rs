@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::clock;
-use crate::{ErrorCode, Failure};
+use crate::{ErrorCode, Failure, clock};
 
 /// The failures of a member since its last success.
 ///

@@ -6,8 +6,7 @@ use std::task::{Context, Poll, ready};
 use http::Extensions;
 use tokio::task::coop;
 
-use crate::chain_position::AttemptNumber;
-use crate::chain_position::ChainPosition;
+use crate::chain_position::{AttemptNumber, ChainPosition};
 use crate::events::Decision;
 use crate::key::KeyId;
 use crate::{AttemptBudget, Error, ErrorCode, Gate, Rejection, Trail};

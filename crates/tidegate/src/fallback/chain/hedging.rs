@@ -17,8 +17,7 @@ use http_body::Body;
 
 use super::{ChainState, TargetResult, outcome};
 use crate::body::clone_request;
-use crate::chain_position::AttemptNumber;
-use crate::chain_position::Hedging;
+use crate::chain_position::{AttemptNumber, Hedging};
 use crate::fallback::Handle;
 use crate::fallback::target::TargetService;
 use crate::group::LateMember;

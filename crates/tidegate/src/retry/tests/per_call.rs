@@ -5,8 +5,7 @@ use tower::Layer;
 
 use super::*;
 use crate::BoxError;
-use crate::retry::RetryOverride;
-use crate::retry::{Jitter, LoadSignals, NonRetryableError, RetryableError, Strategy};
+use crate::retry::{Jitter, LoadSignals, NonRetryableError, RetryOverride, RetryableError, Strategy};
 
 /// The attempts of a call to a provider that is down, and the time that they take.
 async fn down(layer: &RetryLayer, retry_override: RetryOverride) -> (usize, u128) {

@@ -6,8 +6,7 @@ use std::io;
 use http::Extensions;
 
 use super::*;
-use crate::retry::RetryOverride;
-use crate::retry::{Jitter, NonRetryableError, RetryableError};
+use crate::retry::{Jitter, NonRetryableError, RetryOverride, RetryableError};
 use crate::{AttemptBudget, BoxError, Clock, Elapsed};
 
 fn retry() -> RetryLayer {
