@@ -9,8 +9,6 @@ use http::{HeaderMap, Request};
 use http_body::Body;
 
 use crate::debug::HeaderNames;
-use crate::key::KeyId;
-use crate::rejected::record_rejection;
 use crate::{Error, Outcome, Rejection};
 use tidegate_core::StreamOutcome;
 
@@ -24,18 +22,8 @@ pub trait AdmissionGate {
     /// Admits the attempt, queues it, or rejects it.
     fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<Self::Guard, Self::Queued>;
 
-    /// The name in events, usually `provider/model`.
-    fn target(&self) -> &str;
-
-    /// The key of the state that rejected this request, where the gate has keys.
-    fn key_of_rejection<B: 'static>(&self, rejection: &Rejection, request: &Request<B>) -> Option<KeyId>;
-
     /// Records that the request was rejected, and returns the rejection.
-    #[cold]
-    fn record_rejection<B: 'static>(&self, rejection: Rejection, request: &Request<B>) -> Rejection {
-        let key = self.key_of_rejection(&rejection, request);
-        record_rejection(rejection, self.target(), key, request.extensions())
-    }
+    fn record_rejection<B: 'static>(&self, rejection: Rejection, request: &Request<B>) -> Rejection;
 }
 
 /// The decision of a gate.
@@ -185,12 +173,8 @@ impl AdmissionGate for NoGate {
         Admission::Admitted(())
     }
 
-    fn target(&self) -> &str {
-        ""
-    }
-
-    fn key_of_rejection<B: 'static>(&self, _: &Rejection, _: &Request<B>) -> Option<KeyId> {
-        None
+    fn record_rejection<B: 'static>(&self, rejection: Rejection, _: &Request<B>) -> Rejection {
+        rejection
     }
 }
 

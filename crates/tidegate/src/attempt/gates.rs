@@ -17,7 +17,7 @@ use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::Arrival;
 use crate::rate_limit::{self, Reservation};
-use crate::rejected::deadline_passed;
+use crate::rejected::{deadline_passed, record_rejection};
 use crate::store::Store;
 use crate::thread_shard::ByThread;
 use crate::{Deadline, Error, Gate, Outcome, Rejection, Trail, clock};
@@ -262,6 +262,16 @@ impl AttemptGates {
         self.circuit_breaker().peek_counted(request).unwrap_or(rejection)
     }
 
+    /// The key of the state that rejected the attempt.
+    fn key_of_rejection<B: 'static>(&self, rejection: &Rejection, request: &Request<B>) -> Option<KeyId> {
+        match rejection.gate() {
+            Gate::Backpressure => self.0.backpressure.key_of(request),
+            Gate::RateLimit => self.0.rate_limit.key_of(request),
+            Gate::CircuitBreaker => self.circuit_breaker().key_of(request),
+            Gate::Deadline | Gate::Translate => None,
+        }
+    }
+
     /// Queues the attempt, unless a later gate is certain to reject it.
     #[cold]
     fn queue<B: Body + 'static>(
@@ -322,17 +332,10 @@ impl AdmissionGate for AttemptGates {
         self.advance(Admitted::default(), &mut Waits::default(), request)
     }
 
-    fn target(&self) -> &str {
-        &self.0.target
-    }
-
-    fn key_of_rejection<B: 'static>(&self, rejection: &Rejection, request: &Request<B>) -> Option<KeyId> {
-        match rejection.gate() {
-            Gate::Backpressure => self.0.backpressure.key_of(request),
-            Gate::RateLimit => self.0.rate_limit.key_of(request),
-            Gate::CircuitBreaker => self.circuit_breaker().key_of(request),
-            Gate::Deadline | Gate::Translate => None,
-        }
+    #[cold]
+    fn record_rejection<B: 'static>(&self, rejection: Rejection, request: &Request<B>) -> Rejection {
+        let key = self.key_of_rejection(&rejection, request);
+        record_rejection(rejection, self.target(), key, request.extensions())
     }
 }
 

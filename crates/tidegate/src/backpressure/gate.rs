@@ -9,9 +9,9 @@ use super::permit::Permit;
 use super::rejections::queue_is_full;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
 use crate::chain_position::ChainPosition;
-use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::{Arrival, TryAcquire};
+use crate::rejected::record_rejection;
 use crate::thread_shard::ByThread;
 use crate::{Deadline, Priority, Rejection, clock};
 
@@ -24,12 +24,9 @@ impl AdmissionGate for ByThread<Handle> {
         self.admit_as(request, Arrival::First)
     }
 
-    fn target(&self) -> &str {
-        self.0.target()
-    }
-
-    fn key_of_rejection<B: 'static>(&self, _: &Rejection, request: &Request<B>) -> Option<KeyId> {
-        self.key_of(request)
+    #[cold]
+    fn record_rejection<B: 'static>(&self, rejection: Rejection, request: &Request<B>) -> Rejection {
+        record_rejection(rejection, self.0.target(), self.key_of(request), request.extensions())
     }
 }
 

@@ -11,8 +11,8 @@ use crate::attempt::{Admission, AdmissionGate, NoQueue, TakeReady};
 use crate::chain_position::ChainPosition;
 use crate::clock::Now;
 use crate::events::Decision;
-use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
+use crate::rejected::record_rejection;
 use crate::thread_shard::ByThread;
 
 impl AdmissionGate for ByThread<Handle> {
@@ -24,12 +24,9 @@ impl AdmissionGate for ByThread<Handle> {
         self.admit_at(request, &mut Now::default())
     }
 
-    fn target(&self) -> &str {
-        self.0.target()
-    }
-
-    fn key_of_rejection<B: 'static>(&self, _: &Rejection, request: &Request<B>) -> Option<KeyId> {
-        self.key_of(request)
+    #[cold]
+    fn record_rejection<B: 'static>(&self, rejection: Rejection, request: &Request<B>) -> Rejection {
+        record_rejection(rejection, self.0.target(), self.key_of(request), request.extensions())
     }
 }
 

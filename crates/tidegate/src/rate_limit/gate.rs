@@ -16,9 +16,9 @@ use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
 use crate::body::bytes_of;
 use crate::chain_position::ChainPosition;
 use crate::clock::Now;
-use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::Arrival;
+use crate::rejected::record_rejection;
 use crate::thread_shard::ByThread;
 use crate::{Deadline, Estimated, Rejection};
 
@@ -40,12 +40,9 @@ impl AdmissionGate for ByThread<Handle> {
         self.admit_at(request, &mut Now::default())
     }
 
-    fn target(&self) -> &str {
-        self.0.target()
-    }
-
-    fn key_of_rejection<B: 'static>(&self, _: &Rejection, request: &Request<B>) -> Option<KeyId> {
-        self.key_of(request)
+    #[cold]
+    fn record_rejection<B: 'static>(&self, rejection: Rejection, request: &Request<B>) -> Rejection {
+        record_rejection(rejection, self.0.target(), self.key_of(request), request.extensions())
     }
 }
 
