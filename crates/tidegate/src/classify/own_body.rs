@@ -61,7 +61,7 @@ impl ResponseJudge {
         }
         // The usage is read from the document, as which the head labels it until it is converted.
         label_json(head);
-        let scanner = self.attempt.as_ref().and_then(|_| classifier.usage_scanner(head));
+        let scanner = self.attempt_usage.as_ref().and_then(|_| classifier.usage_scanner(head));
         Ok(DocumentWork::new(bytes.len(), move || {
             let body = classifier.document_to_events(&bytes).ok_or_else(|| Failure::no_answer().into());
             let usage = scanner.filter(|_| body.is_ok()).and_then(|mut scanner| {
@@ -80,8 +80,8 @@ impl ResponseJudge {
         answer: ConvertedAnswer,
         form: AnswerForm,
     ) -> Result<ResponseBody<B>, Error> {
-        if let (Some(attempt), Some(usage)) = (&mut self.attempt, answer.usage) {
-            attempt.set_usage(usage, true);
+        if let (Some(attempt_usage), Some(usage)) = (&mut self.attempt_usage, answer.usage) {
+            attempt_usage.set_usage(usage, true);
         }
         let body = answer.body?;
         let media = if form == AnswerForm::Document { "application/json" } else { "text/event-stream" };

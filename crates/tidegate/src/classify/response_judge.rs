@@ -76,12 +76,12 @@ pub struct ResponseJudge {
     /// Whether the connection counts the bytes of the body, so that it reports one that is cut short.
     pub(super) is_counted: bool,
     /// Bounds the attempt, if the service is the wire of a stack.
-    pub(super) timer: AttemptTimer,
+    pub(super) attempt_timer: AttemptTimer,
     /// The idle timers since the call, if the request is for a stream.
-    pub(super) timers: Option<Box<IdleTimers>>,
+    pub(super) idle_timers: Option<Box<IdleTimers>>,
     pub(super) trail: AttemptTrail,
     /// Records the usage, if the request has a meter. Boxed, since few requests have one.
-    pub(super) attempt: Option<Box<AttemptUsage>>,
+    pub(super) attempt_usage: Option<Box<AttemptUsage>>,
     pub(super) metrics: AttemptMetrics,
 }
 
@@ -170,7 +170,7 @@ impl ResponseJudge {
                 let Poll::Ready(answer) = Pin::new(&mut work).poll(cx) else {
                     *stage = Some(Stage::Converted(work, form));
                     // The provider has sent all of it: the timers of a stream have ended.
-                    let elapsed = ready!(self.timer.poll_elapsed(cx));
+                    let elapsed = ready!(self.attempt_timer.poll_elapsed(cx));
                     return Poll::Ready(self.fail(elapsed.into()));
                 };
                 Poll::Ready(match answer.and_then(|answer| self.on_converted(head, answer, form)) {
@@ -181,7 +181,7 @@ impl ResponseJudge {
             Stage::Reading(mut body) => {
                 if body.poll_read_error_body(cx).is_pending() {
                     *stage = Some(Stage::Reading(body));
-                    let elapsed = ready!(self.timer.poll_elapsed(cx));
+                    let elapsed = ready!(self.attempt_timer.poll_elapsed(cx));
                     return Poll::Ready(self.fail(elapsed.into()));
                 }
                 self.classify_failure(head, &body.bytes());
@@ -217,9 +217,9 @@ impl ResponseJudge {
     /// Ready once the time of the attempt has elapsed, or the stream that was requested is missing for too
     /// long.
     pub(super) fn poll_out_of_time(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let elapsed = ready!(match &mut self.timers {
-            Some(timers) => timers.poll_elapsed(&mut self.timer, cx),
-            None => self.timer.poll_elapsed(cx),
+        let elapsed = ready!(match &mut self.idle_timers {
+            Some(timers) => timers.poll_elapsed(&mut self.attempt_timer, cx),
+            None => self.attempt_timer.poll_elapsed(cx),
         });
         Poll::Ready(elapsed.into())
     }
@@ -237,10 +237,10 @@ impl ResponseJudge {
         let is_not_processed =
             outcome.failure().is_some_and(|failure| failure.kind == FailureKind::NotProcessed);
         // A stream has recorded its usage already. A request that an inner layer rejected was never sent.
-        if let Some(attempt) = self.attempt.take()
+        if let Some(usage) = self.attempt_usage.take()
             && (is_not_processed || error.rejection().is_some())
         {
-            attempt.withdraw();
+            usage.withdraw();
         }
         self.record_attempt(&outcome);
     }
@@ -294,9 +294,9 @@ impl ResponseJudge {
     /// Records the usage of a failed response: no output tokens, and for a client error no prompt tokens
     /// either.
     fn record_failed_status(&mut self, status: StatusCode) {
-        match &mut self.attempt {
-            Some(attempt) if status.is_client_error() => attempt.mark_unprocessed(),
-            Some(attempt) => attempt.start_response(),
+        match &mut self.attempt_usage {
+            Some(usage) if status.is_client_error() => usage.mark_unprocessed(),
+            Some(usage) => usage.start_response(),
             None => {}
         }
     }
@@ -341,7 +341,7 @@ impl ResponseJudge {
     fn start_timers(&mut self) -> &mut IdleTimers {
         let now = clock::now();
         let clocks = self.config.clocks;
-        let timers = self.timers.get_or_insert_with(|| Box::new(IdleTimers::since(now, clocks)));
+        let timers = self.idle_timers.get_or_insert_with(|| Box::new(IdleTimers::since(now, clocks)));
         timers.on_head(now);
         timers
     }
@@ -353,11 +353,12 @@ impl ResponseJudge {
         scanner: Box<dyn tidegate_core::Scan>,
     ) -> Stage<B> {
         self.start_timers();
-        let timers =
-            self.timers.take().map_or_else(|| IdleTimers::since(clock::now(), self.config.clocks), |it| *it);
-        let timer = std::mem::take(&mut self.timer);
-        let attempt = self.attempt.take().map(|attempt| *attempt);
-        Stage::Holding(Box::new(ScannedBody::new(body, scanner, timers, timer, attempt)))
+        let started = self.idle_timers.take();
+        let idle_timers =
+            started.map_or_else(|| IdleTimers::since(clock::now(), self.config.clocks), |it| *it);
+        let attempt_timer = std::mem::take(&mut self.attempt_timer);
+        let usage = self.attempt_usage.take().map(|usage| *usage);
+        Stage::Holding(Box::new(ScannedBody::new(body, scanner, idle_timers, attempt_timer, usage)))
     }
 
     /// The next state once the body is identified, or the response if it is a success.
@@ -457,9 +458,9 @@ impl ResponseJudge {
 
     /// Scans the usage of the body that follows, if the request has a meter.
     fn usage_scanner(&mut self, head: &Parts) -> Option<UsageScanner> {
-        let attempt = self.attempt.take()?;
+        let usage = self.attempt_usage.take()?;
         let scanner = self.config.classifier.usage_scanner(head)?;
-        Some(UsageScanner::new(scanner, *attempt))
+        Some(UsageScanner::new(scanner, *usage))
     }
 
     /// Records the usage in a complete document.
@@ -491,7 +492,7 @@ impl ResponseJudge {
         body: WholeBody<B>,
         scanner: Option<UsageScanner>,
     ) -> ResponseBody<B> {
-        let timer = std::mem::take(&mut self.timer).for_body();
+        let timer = std::mem::take(&mut self.attempt_timer).for_body();
         ResponseBody::whole(body, scanner, timer, std::mem::take(&mut self.metrics))
     }
 

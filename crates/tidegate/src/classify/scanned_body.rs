@@ -49,8 +49,8 @@ pub struct ScannedBody<B: Body> {
     ready_frames: u8,
     scanner: Box<dyn Scan>,
     /// Records the usage, if the request has a meter.
-    attempt: Option<AttemptUsage>,
-    timers: IdleTimers,
+    attempt_usage: Option<AttemptUsage>,
+    idle_timers: IdleTimers,
     /// Bounds the attempt, if the stream passes the wire of a stack.
     attempt_timer: AttemptTimer,
     /// Publishes the outcome of the stream to outer layers, which may see only that the body is dropped.
@@ -86,12 +86,12 @@ impl<B: ClassifiableBody> ScannedBody<B> {
     pub(super) fn new(
         inner: BufferedBody<B>,
         scanner: Box<dyn Scan>,
-        timers: IdleTimers,
+        idle_timers: IdleTimers,
         attempt_timer: AttemptTimer,
-        mut attempt: Option<AttemptUsage>,
+        mut attempt_usage: Option<AttemptUsage>,
     ) -> Self {
-        if let Some(attempt) = &mut attempt {
-            attempt.start_response();
+        if let Some(usage) = &mut attempt_usage {
+            usage.start_response();
         }
         Self {
             held: VecDeque::new(),
@@ -99,8 +99,8 @@ impl<B: ClassifiableBody> ScannedBody<B> {
             held_events: 0,
             ready_frames: 0,
             scanner,
-            attempt,
-            timers,
+            attempt_usage,
+            idle_timers,
             attempt_timer,
             outcome: StreamOutcome::new(),
             trailing_grace: None,
@@ -113,7 +113,7 @@ impl<B: ClassifiableBody> ScannedBody<B> {
 impl<B: Body> ScannedBody<B> {
     /// The usage that the provider has reported so far, if the request has a meter.
     pub(super) fn metered_usage(&self) -> Option<Usage> {
-        self.attempt.as_ref().and(self.scanner.state().usage)
+        self.attempt_usage.as_ref().and(self.scanner.state().usage)
     }
 }
 
@@ -189,7 +189,7 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
                 return Poll::Ready((Err(self.judge_end(None)), ScanProgress::default()));
             }
             Poll::Pending => {
-                let elapsed = ready!(self.timers.poll_elapsed(&mut self.attempt_timer, cx));
+                let elapsed = ready!(self.idle_timers.poll_elapsed(&mut self.attempt_timer, cx));
                 return Poll::Ready((Err(self.judge_end(Some(elapsed.into()))), ScanProgress::default()));
             }
         };
@@ -197,7 +197,7 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
             Some(Ok(frame)) => {
                 let progress =
                     frame.data_ref().map_or_else(ScanProgress::default, |data| self.scanner.push(data));
-                self.timers.on_progress(progress);
+                self.idle_timers.on_progress(progress);
                 self.record_usage(progress);
                 if progress.events > 0 {
                     self.publish_outcome();
@@ -245,13 +245,13 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
 
     /// Records the usage so far; received tokens count even if the caller never reads them.
     fn record_usage(&mut self, progress: ScanProgress) {
-        let Some(attempt) = &mut self.attempt else { return };
+        let Some(attempt_usage) = &mut self.attempt_usage else { return };
         if progress.tokens > 0 {
-            attempt.add_chunks(progress.tokens);
+            attempt_usage.add_chunks(progress.tokens);
         }
         let state = self.scanner.state();
         if let Some(usage) = state.usage {
-            attempt.set_usage(usage, state.has_finished);
+            attempt_usage.set_usage(usage, state.has_finished);
         }
     }
 

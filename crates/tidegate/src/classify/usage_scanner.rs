@@ -7,12 +7,12 @@ use crate::{AttemptUsage, Error};
 /// Scans a whole response body as it passes, for the usage that the provider reports.
 pub(super) struct UsageScanner {
     scanner: Box<dyn Scan>,
-    attempt: AttemptUsage,
+    attempt_usage: AttemptUsage,
 }
 
 impl UsageScanner {
-    pub(super) fn new(scanner: Box<dyn Scan>, attempt: AttemptUsage) -> Self {
-        Self { scanner, attempt }
+    pub(super) fn new(scanner: Box<dyn Scan>, attempt_usage: AttemptUsage) -> Self {
+        Self { scanner, attempt_usage }
     }
 
     /// The usage that the provider has reported so far.
@@ -36,9 +36,9 @@ impl UsageScanner {
             self.scanner.finish();
         }
         if let Some(usage) = self.scanner.state().usage {
-            self.attempt.set_usage(usage, true);
+            self.attempt_usage.set_usage(usage, true);
         }
     }
 }
 
-partial_debug!([] UsageScanner, "UsageScanner", attempt);
+partial_debug!([] UsageScanner, "UsageScanner", attempt_usage);

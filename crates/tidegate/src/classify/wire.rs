@@ -24,7 +24,7 @@ use crate::{BoxError, Classifier, Error, UsageMeter, clock};
 #[derive(Clone)]
 pub struct ClassifyWire {
     config: ByThread<Arc<ClassifyConfig>>,
-    attempt: AttemptLimit,
+    attempt_limit: AttemptLimit,
     metrics: TargetMetrics,
 }
 
@@ -42,7 +42,7 @@ impl ClassifyWire {
         let config = Arc::new(ClassifyConfig { classifier, clocks });
         Self {
             config: ByThread::new(config, |config| Arc::new((**config).clone())),
-            attempt: AttemptLimit::None,
+            attempt_limit: AttemptLimit::None,
             metrics: TargetMetrics::of(""),
         }
     }
@@ -50,7 +50,7 @@ impl ClassifyWire {
     /// The wire of a stack: each attempt is bounded as well, as by [`TimeoutLayer`](crate::TimeoutLayer). One
     /// timer is armed for an attempt, and one body holds its response.
     pub(crate) fn within(self, limit: Option<Duration>) -> Self {
-        Self { attempt: AttemptLimit::Within(limit), ..self }
+        Self { attempt_limit: AttemptLimit::Within(limit), ..self }
     }
 
     /// Records the metrics of this target.
@@ -82,15 +82,15 @@ impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
         };
         ResponseJudge {
             config: self.config.of_thread(),
-            timer: match self.attempt {
+            attempt_timer: match self.attempt_limit {
                 AttemptLimit::None => AttemptTimer::default(),
                 AttemptLimit::Within(limit) => AttemptTimer::new(limit, request.extensions()),
             },
             expected,
             is_counted: false,
-            timers: expects_stream.then(|| Box::new(IdleTimers::since(clock::now(), *clocks))),
+            idle_timers: expects_stream.then(|| Box::new(IdleTimers::since(clock::now(), *clocks))),
             trail: AttemptTrail::of(request.extensions()),
-            attempt: UsageMeter::of(request.extensions()).map(|meter| Box::new(meter.attempt())),
+            attempt_usage: UsageMeter::of(request.extensions()).map(|meter| Box::new(meter.attempt())),
             metrics: AttemptMetrics::start(self.metrics),
         }
     }
