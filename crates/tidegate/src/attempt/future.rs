@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::body::GuardedBody;
 use super::gate::{AdmissionGate, AttemptGuard, BodyGuardOf, QueuedAttempt, ResponseHead};
 use super::service::Attempt;
-use super::wire::Wire;
+use super::wire::{StagePoll, Wire};
 use crate::rejected::RejectedCall;
 use crate::{BoxError, Error, HttpService, Outcome, Rejection};
 
@@ -112,14 +112,21 @@ where
                 }
                 (StateProj::Judging(response), Some(Started { judge, .. })) => {
                     let (head, stage) = &mut **response;
-                    match ready!(W::poll_stage(judge, head, stage, cx)) {
-                        ControlFlow::Continue(next) => *stage = Some(next),
-                        ControlFlow::Break(Ok(body)) => {
+                    let current = stage.take().expect("polled after completion");
+                    match W::poll_stage(judge, head, current, cx) {
+                        StagePoll::Pending(current) => {
+                            *stage = Some(current);
+                            return Poll::Pending;
+                        }
+                        StagePoll::Ready(ControlFlow::Continue(next)) => *stage = Some(next),
+                        StagePoll::Ready(ControlFlow::Break(Ok(body))) => {
                             let head = mem::replace(head, Response::new(()).into_parts().0);
                             let attempt = this.attempt.take().expect("matched above");
                             return Poll::Ready(Ok(attempt.respond(head, body)));
                         }
-                        ControlFlow::Break(Err(error)) => return Poll::Ready(Err(this.fail(error))),
+                        StagePoll::Ready(ControlFlow::Break(Err(error))) => {
+                            return Poll::Ready(Err(this.fail(error)));
+                        }
                     }
                 }
                 (StateProj::Queued(waiting), _) => {

@@ -31,4 +31,4 @@ pub use gate::{
 pub use gates::{AttemptBodyGuards, AttemptGates, AttemptGuards};
 pub use queued_at_gates::QueuedAtGates;
 pub use service::Attempt;
-pub use wire::{NextStage, NoWire, Wire};
+pub use wire::{NextStage, NoWire, StagePoll, Wire};

@@ -41,13 +41,13 @@ pub trait Wire<R: Body>: Clone {
     /// Ready once the response head is overdue. Polled while it is awaited.
     fn poll_overdue(judge: &mut Self::Judge, cx: &mut Context<'_>) -> Poll<Error>;
 
-    /// Ready with what follows a stage. Polled while there is one.
+    /// Returns the stage while it is pending, and then what follows it.
     fn poll_stage(
         judge: &mut Self::Judge,
         head: &mut Parts,
-        stage: &mut Option<Self::Stage>,
+        stage: Self::Stage,
         cx: &mut Context<'_>,
-    ) -> Poll<NextStage<Self::Body, Self::Stage>>
+    ) -> StagePoll<Self::Body, Self::Stage>
     where
         R::Error: Into<BoxError>;
 }
@@ -57,6 +57,15 @@ pub trait Wire<R: Body>: Clone {
 /// The head stays where it is meanwhile: each step that gives a response another name copies its three
 /// hundred bytes.
 pub type NextStage<B, T> = ControlFlow<Result<B, Error>, T>;
+
+/// The result of polling a stage.
+#[derive(Debug)]
+pub enum StagePoll<B, T> {
+    /// The stage waits for more of the body.
+    Pending(T),
+    /// The stage is complete, or its attempt has ended.
+    Ready(NextStage<B, T>),
+}
 
 /// The wire of a gate alone: responses pass unchanged.
 #[derive(Clone, Copy, Debug)]
@@ -91,12 +100,9 @@ impl<R: Body> Wire<R> for NoWire {
     fn poll_stage(
         (): &mut (),
         _: &mut Parts,
-        stage: &mut Option<Infallible>,
+        stage: Infallible,
         _: &mut Context<'_>,
-    ) -> Poll<NextStage<UnchangedBody<R>, Infallible>> {
-        match stage.take() {
-            Some(never) => match never {},
-            None => Poll::Pending,
-        }
+    ) -> StagePoll<UnchangedBody<R>, Infallible> {
+        match stage {}
     }
 }

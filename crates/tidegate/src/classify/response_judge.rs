@@ -21,10 +21,11 @@ use super::own_body::{ConvertedAnswer, MAX_CONVERTED, is_open_json, label_json};
 use super::scanned_body::HoldResult;
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, StreamClocks};
+use crate::attempt::{NextStage, StagePoll};
 use crate::metrics::AttemptMetrics;
 use crate::offload::DocumentWork;
 use crate::timeout::AttemptTimer;
-use crate::{AttemptUsage, BodyProbe, Classifier, Error, Failure, FailureKind, Outcome, attempt, clock};
+use crate::{AttemptUsage, BodyProbe, Classifier, Error, Failure, FailureKind, Outcome, clock};
 
 /// The settings shared by a service and its clones. Each thread has a copy, whose references it counts.
 // Two cache lines, because processors prefetch them in pairs.
@@ -54,7 +55,7 @@ pub enum Stage<B: Body> {
 }
 
 /// The next stage, or the result of the call.
-pub(super) type JudgeStage<B> = attempt::NextStage<ResponseBody<B>, Stage<B>>;
+pub(super) type JudgeStage<B> = NextStage<ResponseBody<B>, Stage<B>>;
 
 /// What the response to a request has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,84 +134,61 @@ impl ResponseJudge {
         self.pass_on(body)
     }
 
-    /// Ready with what follows a stage, once it is complete or its time has elapsed.
+    /// Polls a stage, until it is complete or its time has elapsed.
     pub(super) fn poll_stage<B: ClassifiableBody>(
         &mut self,
         head: &mut Parts,
-        stage: &mut Option<Stage<B>>,
+        stage: Stage<B>,
         cx: &mut Context<'_>,
-    ) -> Poll<JudgeStage<B>> {
-        match stage.take().expect("polled after completion") {
-            Stage::Probing(mut body) => {
-                let Poll::Ready(probe) = self.poll_probe(head, &mut body, cx) else {
-                    *stage = Some(Stage::Probing(body));
-                    // If the request is for a stream, its timers run until the response is identified.
-                    return self.poll_out_of_time(cx).map(|error| self.fail(error));
-                };
-                Poll::Ready(self.on_probe(head, body, probe, cx))
-            }
-            Stage::Completing(mut body) => {
-                if body.poll_read(cx).is_pending() {
-                    *stage = Some(Stage::Completing(body));
-                    return self.poll_out_of_time(cx).map(|error| self.fail(error));
+    ) -> StagePoll<ResponseBody<B>, Stage<B>> {
+        StagePoll::Ready(match stage {
+            Stage::Probing(mut body) => match self.poll_probe(head, &mut body, cx) {
+                Poll::Ready(probe) => self.on_probe(head, body, probe, cx),
+                Poll::Pending => return self.wait(Stage::Probing(body), cx),
+            },
+            Stage::Completing(mut body) => match body.poll_read(cx) {
+                Poll::Ready(()) => self.on_document(head, body),
+                Poll::Pending => return self.wait(Stage::Completing(body), cx),
+            },
+            Stage::Converting(mut body, form) => match body.poll_read(cx) {
+                Poll::Ready(()) => self.start_conversion(head, *body, form),
+                Poll::Pending => return self.wait(Stage::Converting(body, form), cx),
+            },
+            Stage::Converted(mut work, form) => match Pin::new(&mut work).poll(cx) {
+                Poll::Ready(answer) => {
+                    let body = answer.and_then(|answer| self.on_converted(head, answer, form));
+                    ControlFlow::Break(body.inspect_err(|error| self.record_error(error)))
                 }
-                Poll::Ready(self.on_document(head, body))
-            }
-            Stage::Converting(mut body, form) => {
-                if body.poll_read(cx).is_pending() {
-                    *stage = Some(Stage::Converting(body, form));
-                    return self.poll_out_of_time(cx).map(|error| self.fail(error));
-                }
-                Poll::Ready(match self.convert(head, *body, form) {
-                    Ok(work) => ControlFlow::Continue(Stage::Converted(work, form)),
-                    Err(error) => self.fail(error),
-                })
-            }
-            Stage::Converted(mut work, form) => {
-                let Poll::Ready(answer) = Pin::new(&mut work).poll(cx) else {
-                    *stage = Some(Stage::Converted(work, form));
-                    // The provider has sent all of it: the timers of a stream have ended.
-                    let elapsed = ready!(self.attempt_timer.poll_elapsed(cx));
-                    return Poll::Ready(self.fail(elapsed.into()));
-                };
-                Poll::Ready(match answer.and_then(|answer| self.on_converted(head, answer, form)) {
-                    Ok(body) => ControlFlow::Break(Ok(body)),
-                    Err(error) => self.fail(error),
-                })
-            }
-            Stage::Reading(mut body) => {
-                if body.poll_read_error_body(cx).is_pending() {
-                    *stage = Some(Stage::Reading(body));
-                    let elapsed = ready!(self.attempt_timer.poll_elapsed(cx));
-                    return Poll::Ready(self.fail(elapsed.into()));
-                }
-                self.classify_failure(head, &body.bytes());
-                Poll::Ready(ControlFlow::Break(Ok(self.error_body(head, body))))
-            }
-            Stage::Holding(mut stream) => {
-                let Poll::Ready(result) = stream.poll_hold(cx) else {
-                    *stage = Some(Stage::Holding(stream));
-                    return Poll::Pending;
-                };
-                match result {
-                    HoldResult::Commit => {
-                        self.record_outcome(head, Outcome::Success);
-                        if stream.has_started() {
-                            self.metrics.on_first_token();
-                        } else if !stream.has_ended() {
-                            stream.outcome().set_unproven();
-                        }
-                        head.extensions.insert(stream.outcome());
-                    }
-                    HoldResult::Failed(failure) => self.record_outcome(head, in_band(failure)),
-                    HoldResult::Broken(error) => return Poll::Ready(self.fail(error)),
-                }
-                stream.commit();
-                Poll::Ready(ControlFlow::Break(Ok(ResponseBody::stream(
-                    stream,
-                    std::mem::take(&mut self.metrics),
-                ))))
-            }
+                Poll::Pending => return self.wait(Stage::Converted(work, form), cx),
+            },
+            Stage::Reading(mut body) => match body.poll_read_error_body(cx) {
+                Poll::Ready(()) => self.on_failed_body(head, body),
+                Poll::Pending => return self.wait(Stage::Reading(body), cx),
+            },
+            Stage::Holding(mut stream) => match stream.poll_hold(cx) {
+                Poll::Ready(result) => self.on_hold_result(head, stream, result),
+                Poll::Pending => return self.wait(Stage::Holding(stream), cx),
+            },
+        })
+    }
+
+    /// Returns a pending stage, unless its time has elapsed.
+    fn wait<B: ClassifiableBody>(
+        &mut self,
+        stage: Stage<B>,
+        cx: &mut Context<'_>,
+    ) -> StagePoll<ResponseBody<B>, Stage<B>> {
+        let out_of_time = match stage {
+            // If the request is for a stream, its timers run as well.
+            Stage::Probing(_) | Stage::Completing(_) | Stage::Converting(..) => self.poll_out_of_time(cx),
+            // Nothing of an answer is awaited: the timers of a stream have ended.
+            Stage::Converted(..) | Stage::Reading(_) => self.attempt_timer.poll_elapsed(cx).map(Error::from),
+            // The stream has the timers.
+            Stage::Holding(_) => Poll::Pending,
+        };
+        match out_of_time {
+            Poll::Pending => StagePoll::Pending(stage),
+            Poll::Ready(error) => StagePoll::Ready(self.fail(error)),
         }
     }
 
@@ -413,6 +391,53 @@ impl ResponseJudge {
             _ => {}
         }
         self.pass_on_success(head, body)
+    }
+
+    /// The result of a failed response whose body was read.
+    fn on_failed_body<B: ClassifiableBody>(
+        &mut self,
+        head: &mut Parts,
+        body: Box<BufferedBody<B>>,
+    ) -> JudgeStage<B> {
+        self.classify_failure(head, &body.bytes());
+        ControlFlow::Break(Ok(self.error_body(head, body)))
+    }
+
+    /// Starts the conversion of an answer that was read to its end.
+    fn start_conversion<B: ClassifiableBody>(
+        &mut self,
+        head: &mut Parts,
+        body: BufferedBody<B>,
+        form: AnswerForm,
+    ) -> JudgeStage<B> {
+        match self.convert(head, body, form) {
+            Ok(work) => ControlFlow::Continue(Stage::Converted(work, form)),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// The response with a stream that was held back.
+    fn on_hold_result<B: ClassifiableBody>(
+        &mut self,
+        head: &mut Parts,
+        mut stream: Box<ScannedBody<B>>,
+        result: HoldResult,
+    ) -> JudgeStage<B> {
+        match result {
+            HoldResult::Commit => {
+                self.record_outcome(head, Outcome::Success);
+                if stream.has_started() {
+                    self.metrics.on_first_token();
+                } else if !stream.has_ended() {
+                    stream.outcome().set_unproven();
+                }
+                head.extensions.insert(stream.outcome());
+            }
+            HoldResult::Failed(failure) => self.record_outcome(head, in_band(failure)),
+            HoldResult::Broken(error) => return self.fail(error),
+        }
+        stream.commit();
+        ControlFlow::Break(Ok(ResponseBody::stream(stream, std::mem::take(&mut self.metrics))))
     }
 
     /// The response with an answer that was read to its end, or up to the limit.

@@ -13,7 +13,7 @@ use super::attempt_trail::AttemptTrail;
 use super::body::ResponseBody;
 use super::clocks::IdleTimers;
 use super::response_judge::{ClassifyConfig, Expected, JudgeStage, ResponseJudge, Stage};
-use crate::attempt::Wire;
+use crate::attempt::{StagePoll, Wire};
 use crate::body::bytes_of;
 use crate::metrics::{AttemptMetrics, TargetMetrics};
 use crate::thread_shard::ByThread;
@@ -121,9 +121,9 @@ impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
     fn poll_stage(
         judge: &mut ResponseJudge,
         head: &mut Parts,
-        stage: &mut Option<Stage<R>>,
+        stage: Stage<R>,
         cx: &mut Context<'_>,
-    ) -> Poll<JudgeStage<R>>
+    ) -> StagePoll<ResponseBody<R>, Stage<R>>
     where
         R::Error: Into<BoxError>,
     {

@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use http_body::Body;
 
 use super::body::TimedBody;
 use super::timer::AttemptTimer;
-use crate::attempt::{NextStage, UnchangedBody, Wire};
+use crate::attempt::{NextStage, StagePoll, UnchangedBody, Wire};
 use crate::{BoxError, Error, Outcome, Trail};
 
 /// The wire that bounds the time of an attempt.
@@ -24,7 +25,7 @@ pub struct TimeJudge {
 
 impl<R: Body> Wire<R> for TimeLimit {
     type Judge = TimeJudge;
-    type Stage = std::convert::Infallible;
+    type Stage = Infallible;
     type Body = TimedBody<UnchangedBody<R>>;
 
     #[inline]
@@ -39,7 +40,7 @@ impl<R: Body> Wire<R> for TimeLimit {
         _: &mut Parts,
         body: R,
         _: &mut Context<'_>,
-    ) -> NextStage<TimedBody<UnchangedBody<R>>, Self::Stage>
+    ) -> NextStage<TimedBody<UnchangedBody<R>>, Infallible>
     where
         R::Error: Into<BoxError>,
     {
@@ -61,12 +62,9 @@ impl<R: Body> Wire<R> for TimeLimit {
     fn poll_stage(
         _: &mut TimeJudge,
         _: &mut Parts,
-        stage: &mut Option<Self::Stage>,
+        stage: Infallible,
         _: &mut Context<'_>,
-    ) -> Poll<NextStage<TimedBody<UnchangedBody<R>>, Self::Stage>> {
-        match stage.take() {
-            Some(never) => match never {},
-            None => Poll::Pending,
-        }
+    ) -> StagePoll<TimedBody<UnchangedBody<R>>, Infallible> {
+        match stage {}
     }
 }
