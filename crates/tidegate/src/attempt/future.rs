@@ -129,31 +129,47 @@ where
                         }
                     }
                 }
-                (StateProj::Queued(waiting), _) => {
-                    let Queued { queued, ready, request } = &mut **waiting;
-                    let pending = request.as_mut().expect("polled after completion");
-                    let admitted = ready!(queued.poll_admitted(pending, cx));
-                    let request = request.take().expect("checked above");
-                    match admitted {
-                        Ok(guard) => {
-                            let judge = ready.wire.start(&request);
-                            let future = ready.inner.call(request);
-                            this.state.set(State::Calling(future));
-                            *this.attempt = Some(Started { judge, guard });
-                        }
-                        Err(rejection) => {
-                            let rejection = ready.gate.record_rejection(rejection, &request);
-                            // What other gates have admitted is returned now, not when the caller drops this
-                            // future.
-                            this.state.set(State::Done);
-                            return Poll::Ready(Err(rejection.into()));
-                        }
+                (StateProj::Queued(queued), _) => match ready!(queued.poll_started(cx)) {
+                    Ok((future, started)) => {
+                        this.state.set(State::Calling(future));
+                        *this.attempt = Some(started);
                     }
-                }
+                    Err(rejection) => {
+                        // What other gates have admitted is returned now, not when the caller drops this
+                        // future.
+                        this.state.set(State::Done);
+                        return Poll::Ready(Err(rejection.into()));
+                    }
+                },
                 (StateProj::Rejected(call), _) => return call.poll(cx).map(Err),
                 (StateProj::Done, _) | (_, None) => unreachable!("polled after completion"),
             }
         }
+    }
+}
+
+impl<S, G: AdmissionGate, W, B: Body + 'static> Queued<S, G, W, B> {
+    /// Ready with the attempt and its future once it is admitted, or with its rejection.
+    #[allow(clippy::type_complexity, reason = "a name would need the same parameters")]
+    fn poll_started<R: Body>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(S::Future, Started<W::Judge, G::Guard>), Rejection>>
+    where
+        S: Service<Request<B>>,
+        W: Wire<R>,
+    {
+        let Self { queued, ready, request } = self;
+        let pending = request.as_mut().expect("polled after completion");
+        let admitted = ready!(queued.poll_admitted(pending, cx));
+        let request = request.take().expect("checked above");
+        Poll::Ready(match admitted {
+            Ok(guard) => {
+                let judge = ready.wire.start(&request);
+                Ok((ready.inner.call(request), Started { judge, guard }))
+            }
+            Err(rejection) => Err(ready.gate.record_rejection(rejection, &request)),
+        })
     }
 }
 
