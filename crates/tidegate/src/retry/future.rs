@@ -106,20 +106,7 @@ where
                 let StateProj::Calling(future) = this.state.project() else {
                     unreachable!("a call that is never retried has no other state")
                 };
-                return match future.poll(cx) {
-                    Poll::Ready(Ok(response)) => {
-                        shared.handle.record_sent_attempt(true);
-                        Poll::Ready(Ok(response))
-                    }
-                    Poll::Ready(Err(error)) => {
-                        let error = Error::new(error);
-                        if error.rejection().is_none() {
-                            shared.handle.record_sent_attempt(true);
-                        }
-                        Poll::Ready(Err(error))
-                    }
-                    Poll::Pending => Poll::Pending,
-                };
+                return poll_single(future, shared, cx);
             }
         };
         loop {
@@ -168,6 +155,33 @@ where
                 }
             }
         }
+    }
+}
+
+/// Polls the only attempt of a call that is never retried.
+#[inline]
+fn poll_single<S, F, R, E>(
+    attempt: Pin<&mut F>,
+    shared: &RetryShared<S>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response<R>, Error>>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<BoxError> + 'static,
+{
+    match attempt.poll(cx) {
+        Poll::Ready(Ok(response)) => {
+            shared.handle.record_sent_attempt(true);
+            Poll::Ready(Ok(response))
+        }
+        Poll::Ready(Err(error)) => {
+            let error = Error::new(error);
+            if error.rejection().is_none() {
+                shared.handle.record_sent_attempt(true);
+            }
+            Poll::Ready(Err(error))
+        }
+        Poll::Pending => Poll::Pending,
     }
 }
 
