@@ -5,20 +5,24 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use sync_wrapper::SyncWrapper;
 use tower_service::Service;
 
-use super::chain::{ChainState, TargetResult, is_unsent};
+use super::body_source::BodySource;
+use super::call_state::{State, StateProj};
+use super::chain::{ChainState, NextTarget, TargetResult, is_unsent};
 use super::hedge_future::HedgeFuture;
-use crate::{HttpService, Payload, Trail};
+use crate::rejected::deadline_passed;
+use crate::{Error, HttpService, Payload, Trail};
 
 /// The state of one call that may fall back.
 pub(super) struct FallbackCall<S, F> {
     pub(super) chain: ChainState,
     /// A clone of the first target, if it may be called again.
-    pub(super) first_clone: Option<S>,
+    first_clone: Option<S>,
     /// The clone that is made ready for another call to the first target. A service that fails in
     /// `poll_ready` must not be used again, so each such call gets a new clone.
-    pub(super) first_retry: Option<S>,
+    first_retry: Option<S>,
     /// The attempt beside the one in progress.
     pub(super) hedge: Option<HedgeFuture<F>>,
 }
@@ -31,11 +35,108 @@ impl<S, F> FallbackCall<S, F> {
 
 impl<S, F> FallbackCall<S, F>
 where
+    S: Service<Request<Payload>, Future = F> + Clone,
+{
+    /// Calls the first target, which is ready.
+    pub(super) fn call_first<B>(&mut self, first: &mut S, request: Request<Payload>) -> State<S, F, B> {
+        self.chain.keep_request(&request);
+        self.first_clone = self.chain.may_resend_to_first().then(|| first.clone());
+        if self.chain.is_past_deadline() {
+            let rejection = self.chain.reject_at_deadline(deadline_passed(), Some(request.extensions()));
+            return State::PastDeadline(Some(rejection));
+        }
+        self.chain.start_attempt();
+        State::CallingFirst(first.call(request))
+    }
+
+    /// Starts to make `target` ready; it is called as soon as it is.
+    pub(super) fn make_ready<B>(&mut self, target: NextTarget) -> State<S, F, B> {
+        match target {
+            NextTarget::First => {
+                self.first_retry.clone_from(&self.first_clone);
+                State::ReadyingFirst
+            }
+            NextTarget::Other(service) => State::Readying(service),
+        }
+    }
+}
+
+impl<S, F> FallbackCall<S, F>
+where
     S: HttpService<Payload, Body: Body<Data = Bytes>> + Service<Request<Payload>, Future = F> + Clone,
     F: Future<Output = Result<Response<S::Body>, S::Error>>,
 {
+    /// Ready once a target is called, or with the error of one that cannot be called.
+    #[inline]
+    pub(super) fn poll_callable<B>(
+        &mut self,
+        mut state: Pin<&mut State<S, F, B>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        loop {
+            match state.as_mut().project() {
+                StateProj::CallingFirst(_) | StateProj::CallingNext(_) | StateProj::CallingHedge(_) => {
+                    return Poll::Ready(Ok(()));
+                }
+                StateProj::Waiting(sleep) => {
+                    ready!(sleep.as_mut().poll(cx));
+                    let target = self.chain.target_after_wait();
+                    state.set(self.make_ready(target));
+                }
+                StateProj::ReadyingFirst => {
+                    let first = self.first_retry.as_mut().expect("set in `ReadyingFirst`");
+                    ready!(self.chain.poll_ready(first, cx))?;
+                    let future = first.call(self.chain.request());
+                    state.set(State::CallingFirst(future));
+                }
+                StateProj::Readying(service) => {
+                    ready!(self.chain.poll_ready(service, cx))?;
+                    let future = service.call(self.chain.request());
+                    state.set(State::CallingNext(SyncWrapper::new(future)));
+                }
+                StateProj::PastDeadline(rejection) => {
+                    let rejection = rejection.take().expect("polled after completion");
+                    return Poll::Ready(Err(rejection.into()));
+                }
+                StateProj::Collecting(_) | StateProj::Done => unreachable!("polled after completion"),
+            }
+        }
+    }
+
+    /// Ready with the result of the attempt in progress, or with that of the hedge beside it if this is the
+    /// result of the call.
+    #[inline]
+    pub(super) fn poll_attempt<B>(
+        &mut self,
+        mut state: Pin<&mut State<S, F, B>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TargetResult<S::Body>> {
+        loop {
+            let polled = match state.as_mut().project() {
+                StateProj::CallingFirst(future) => {
+                    self.chain.poll_response(future, cx).map_ok(|response| response.map(BodySource::first))
+                }
+                StateProj::CallingNext(future) => self
+                    .chain
+                    .poll_response(future.get_mut().as_mut(), cx)
+                    .map_ok(|response| response.map(BodySource::Other)),
+                StateProj::CallingHedge(future) => self.chain.poll_response(Pin::new(future), cx),
+                _ => unreachable!("a target is called"),
+            };
+            if polled.is_ready() {
+                return polled;
+            }
+            let result = ready!(self.poll_hedge(cx));
+            if self.chain.on_hedge_result(&result) {
+                // The attempt that was in progress is cancelled before the response is returned.
+                state.set(State::Done);
+                return Poll::Ready(result);
+            }
+        }
+    }
+
     /// Starts the hedge when it is due. Ready with its result, once it has one.
-    pub(super) fn poll_hedge(&mut self, cx: &mut Context<'_>) -> Poll<TargetResult<S::Body>> {
+    fn poll_hedge(&mut self, cx: &mut Context<'_>) -> Poll<TargetResult<S::Body>> {
         let Some(hedge) = &mut self.hedge else {
             let targets = ready!(self.chain.poll_hedge_due(cx));
             return self.start_hedge(&targets, cx);

@@ -114,6 +114,7 @@ mod body;
 mod body_source;
 mod cache;
 mod call;
+mod call_state;
 mod capability_filter;
 mod chain;
 mod deadline_guard;
