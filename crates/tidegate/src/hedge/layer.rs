@@ -125,7 +125,7 @@ impl HedgeLayer {
     }
 
     /// This layer for one service, all parts of which share one handle.
-    pub(super) fn for_stack(&self) -> Self {
+    pub(super) fn for_service(&self) -> Self {
         Self { handle: self.share(), per_service: false }
     }
 

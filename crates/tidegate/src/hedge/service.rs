@@ -48,7 +48,7 @@ impl<S> Layer<S> for HedgeLayer {
     type Service = Hedge<S>;
 
     fn layer(&self, inner: S) -> Hedge<S> {
-        let of_service = self.for_stack();
+        let of_service = self.for_service();
         let handle = of_service.share();
         Hedge { target: FallbackLayer::new().hedge(of_service).layer(inner), handle }
     }

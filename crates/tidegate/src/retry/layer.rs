@@ -211,9 +211,9 @@ impl RetryLayer {
         if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
-    /// This layer for one stack, all parts of which share one handle.
-    pub(crate) fn for_stack(self) -> Self {
-        Self { handle: self.share(), per_service: false, ..self }
+    /// This layer for one stack of this name, all parts of which share one handle.
+    pub(crate) fn for_stack(self, name: &str) -> Self {
+        Self { handle: self.share(), per_service: false, ..self }.name(name)
     }
 
     /// Checks these gates before a wait.

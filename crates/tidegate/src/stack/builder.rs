@@ -182,7 +182,7 @@ impl ResilienceBuilder {
     #[must_use]
     pub fn build(self) -> ResilienceLayer {
         let name = &*self.name;
-        let (retry, backpressure) = (self.retry.for_stack().name(name), self.backpressure.for_stack(name));
+        let (retry, backpressure) = (self.retry.for_stack(name), self.backpressure.for_stack(name));
         let (rate_limit, circuit_breaker) =
             (self.rate_limit.for_stack(name).share(), self.circuit_breaker.for_stack(name));
         let classify = self
