@@ -1,3 +1,4 @@
+mod deadline_rejections;
 mod drops;
 mod keys;
 
