@@ -24,11 +24,10 @@ use crate::{Deadline, Error, Gate, Outcome, Rejection, Trail, clock};
 
 /// The gates of a stack, in their order: Backpressure, RateLimit, CircuitBreaker.
 ///
-/// An attempt that is certain to be rejected further on does not queue. A rate limit with keys comes before
-/// the permit, so that a caller that waits for its own rate holds no permit that others need. An attempt that
-/// then waits for its permit longer than its reservation lasts reserves again. It comes back to each queue
-/// before the attempts that came after it, and all its waits in one queue together take no longer than one
-/// may.
+/// An attempt does not queue at a gate if a later one is certain to reject it. With keys the rate limit comes
+/// before the permit: a caller that waits for its own quota holds no permit. If the wait for the permit
+/// outlasts the reservation, the attempt reserves again. A returning attempt is queued ahead of later
+/// arrivals, and `max_wait` and `queue_timeout` bound the sum of its waits.
 #[derive(Clone, Debug)]
 pub struct AttemptGates(Arc<GateSet>);
 
@@ -165,7 +164,7 @@ impl AttemptGates {
         request: &mut Request<B>,
     ) -> Admission<AttemptGuards, QueuedAtGates> {
         let mut now = Now::default();
-        // A caller that waits for its own rate holds no permit that others need.
+        // A caller that waits for its own quota holds no permit.
         let passed = if self.0.rate_limit.by_key().is_some() {
             self.pass_rate_limit(&mut admitted, waits, request, &mut now)
                 .and_then(|()| self.pass_backpressure(&mut admitted, waits, request))

@@ -67,8 +67,8 @@ pub struct SignalsSnapshot {
     pub rate_closed_ms: Option<u64>,
     /// Calls that wait in the queue of the rate limit.
     pub rate_waiting: usize,
-    /// How the rate limit is shared with other processes; `None` if it is not. With keys it is that of the
-    /// key that was left alone, if there is one.
+    /// How the rate limit is shared with other processes; `None` if it is not. With keys: that of a key whose
+    /// store is unavailable, if there is one.
     pub rate_shared: Option<SharedRate>,
     /// The keys that some gate has a state of; zero without keys. A state that is like new is dropped within
     /// about a minute.

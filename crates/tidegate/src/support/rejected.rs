@@ -11,15 +11,15 @@ use crate::events::Decision;
 use crate::key::KeyId;
 use crate::{AttemptBudget, Error, ErrorCode, Gate, Rejection, Trail};
 
-/// Records in the trail of the call and emits that a gate of `target` rejected, by the state of `key` where
-/// it has keys, and returns the rejection.
+/// Records a rejection by a gate of `target` in the trail and emits its event; `key` is the key whose state
+/// rejected. The attempt is returned to the attempt budget.
 pub(crate) fn record_rejection(
     rejection: Rejection,
     target: &str,
     key: Option<KeyId>,
     extensions: &Extensions,
 ) -> Rejection {
-    // A rejected attempt was not sent, so it is returned to the attempt budget.
+    // A rejected attempt was not sent.
     if let Some(attempts) = AttemptBudget::of(extensions) {
         attempts.give_back();
     }
@@ -38,7 +38,7 @@ pub(crate) fn record_rejection_of(
     record_rejection(rejection, target, None, extensions)
 }
 
-/// As [`record_rejection`], for a layer that returns the attempt to the attempt budget itself.
+/// As [`record_rejection`], for a layer that returns the attempt to its budget itself.
 pub(crate) fn trace_rejection(
     rejection: Rejection,
     target: &str,

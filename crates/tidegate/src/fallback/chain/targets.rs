@@ -39,7 +39,7 @@ impl ChainState {
         }
     }
 
-    /// The trail has that of a member, if the first target is a group.
+    /// The name of the first target. If that is a group, the trail has the member's name instead.
     fn first_name(&self) -> Option<Arc<str>> {
         let of_hedge = self.handle.hedge().map(|hedge| hedge.handle.target()).filter(|name| !name.is_empty());
         if let Some(name) = of_hedge {
