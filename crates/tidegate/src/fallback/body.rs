@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::body_source::BodySource;
 use super::chain::ChainState;
 use super::deadline_guard::DeadlineGuard;
-use super::recording::Recording;
+use super::last_resort::Recording;
 use super::target::{TargetBody, TargetFuture, TargetService};
 use crate::body::has_ended;
 use crate::{BoxError, Error, ErrorCode, Failure, Payload};

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Response};
 
-use super::static_answers::PromptKind;
+use super::last_resort::PromptKind;
 
 /// Which target or last resort produced the response in place of the first target; in the extensions of the
 /// response.

@@ -4,10 +4,8 @@ use std::time::Duration;
 use tidegate_core::{AnswerSynthesizer, ModelCatalog, StreamContinuator};
 use tower_layer::Layer;
 
-use super::cache::AnswerCache;
-use super::last_resort::{LastResort, LastResortKind};
+use super::last_resort::{AnswerCache, LastResort, LastResortKind, StaticAnswers};
 use super::settings::{FallbackSettings, Settings};
-use super::static_answers::StaticAnswers;
 use super::target::Target;
 use super::{AsTarget, Fallback, Handle};
 use crate::group::Group;

@@ -112,10 +112,8 @@
 
 mod body;
 mod body_source;
-mod cache;
 mod call;
 mod call_state;
-mod capability_filter;
 mod chain;
 mod deadline_guard;
 mod fallback_override;
@@ -126,31 +124,24 @@ mod info;
 mod last_resort;
 mod layer;
 mod policy;
-mod recording;
 mod service;
 mod settings;
-mod simplified;
-mod static_answers;
 mod statistics;
 mod target;
-mod target_cooldowns;
-mod target_model;
 
 pub use body::ResponseBody;
-pub use cache::AnswerCache;
 pub use fallback_override::FallbackOverride;
 pub use future::ResponseFuture;
 pub use handle::Handle;
 pub use info::{FallbackInfo, FallbackKind};
-pub use last_resort::Uncached;
+pub use last_resort::{AnswerCache, PromptKind, StaticAnswers, Uncached};
 pub use layer::FallbackLayer;
 pub(crate) use policy::FallbackPolicy;
 pub use service::Fallback;
 pub use settings::Settings;
-pub use static_answers::{PromptKind, StaticAnswers};
 pub use statistics::TargetStatistics;
 pub use target::{AsTarget, TargetBody};
-pub(crate) use target_model::{OutputCap, TargetModel};
+pub(crate) use target::{OutputCap, TargetModel};
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,8 @@
 //! Selects the next last resort when all targets have failed.
 
 use super::{ChainState, ChainStep, NextTarget, SimplifiedRequest};
-use crate::fallback::capability_filter::CapabilityFilter;
 use crate::fallback::last_resort::{LastResort, LastResortKind, ParsedRequest};
-use crate::fallback::target::Target;
+use crate::fallback::target::{CapabilityFilter, Target};
 use crate::{ErrorCode, clock};
 
 impl ChainState {

@@ -27,13 +27,11 @@ use self::kept_failure::KeptFailure;
 use crate::chain_position::{ChainPosition, Hedging};
 use crate::fallback::Handle;
 use crate::fallback::body_source::BodySource;
-use crate::fallback::capability_filter::CapabilityFilter;
 use crate::fallback::deadline_guard::DeadlineGuard;
 use crate::fallback::info::FallbackKind;
 use crate::fallback::last_resort::ParsedRequest;
 use crate::fallback::settings::FallbackSettings;
-use crate::fallback::target::TargetService;
-use crate::fallback::target_cooldowns::TargetCooldowns;
+use crate::fallback::target::{CapabilityFilter, TargetCooldowns, TargetService};
 use crate::timer::DeadlineTimer;
 use crate::{AttemptBudget, Deadline, Error, ErrorCode, Outcome, Payload, Rejection, Trail, clock};
 

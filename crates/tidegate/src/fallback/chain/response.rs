@@ -12,8 +12,7 @@ use crate::fallback::body::{ChainBody, ContinuedStream};
 use crate::fallback::body_source::BodySource;
 use crate::fallback::deadline_guard::DeadlineGuard;
 use crate::fallback::info::{FallbackInfo, FallbackKind};
-use crate::fallback::last_resort::{LastResortKind, RawRequest};
-use crate::fallback::recording::Recording;
+use crate::fallback::last_resort::{LastResortKind, RawRequest, Recording};
 use crate::fallback::target::Target;
 use crate::group::GroupMember;
 

@@ -7,7 +7,7 @@ use crate::{Deadline, Error, ErrorCode, Failure, FailureKind, Gate, Outcome, Rej
 
 /// The targets that failed, and when each may be called again.
 #[derive(Debug, Default)]
-pub(super) struct TargetCooldowns {
+pub(crate) struct TargetCooldowns {
     targets: Vec<FailedTarget>,
     waits: u32,
     /// The time of all waits.
@@ -36,7 +36,7 @@ const MIN_WAIT: Duration = Duration::from_millis(10);
 
 impl TargetCooldowns {
     /// Records why the target at `target_index` failed.
-    pub(super) fn record_failure(
+    pub(crate) fn record_failure(
         &mut self,
         target_index: usize,
         outcome: &Outcome,
@@ -64,7 +64,7 @@ impl TargetCooldowns {
     }
 
     /// Whether the target at `target_index` may be sent another request at `now`.
-    pub(super) fn allows(&self, target_index: usize, now: Instant) -> bool {
+    pub(crate) fn allows(&self, target_index: usize, now: Instant) -> bool {
         let failed = self.targets.iter().find(|failed| failed.target_index == target_index);
         failed.is_none_or(|failed| !failed.is_unusable && failed.until.is_none_or(|until| until <= now))
     }
@@ -72,7 +72,7 @@ impl TargetCooldowns {
     /// Of the targets from `first` on, the first that may be called after a wait: its delay has passed, or
     /// its circuit rejected it and may admit probes since. The delay of a rate limit is exact, and a call
     /// before its end would queue.
-    pub(super) fn next_after_wait(&self, first: usize, now: Instant) -> Option<usize> {
+    pub(crate) fn next_after_wait(&self, first: usize, now: Instant) -> Option<usize> {
         let may_be_called = |failed: &&FailedTarget| {
             failed.target_index >= first
                 && (failed.rejected_by == Some(Gate::CircuitBreaker)
@@ -84,20 +84,20 @@ impl TargetCooldowns {
 
     /// Of the targets after `current`, the first that may be called after a wait, if a gate of `current` has
     /// rejected the call: a wait is for one attempt.
-    pub(super) fn next_after_rejection(&self, current: usize, now: Instant) -> Option<usize> {
+    pub(crate) fn next_after_rejection(&self, current: usize, now: Instant) -> Option<usize> {
         let failed = self.targets.iter().find(|failed| failed.target_index == current)?;
         self.next_after_wait(current + 1, now).filter(|_| failed.rejected_by.is_some())
     }
 
     /// Whether the call has waited for a target.
-    pub(super) fn has_waited(&self) -> bool {
+    pub(crate) fn has_waited(&self) -> bool {
         self.waits > 0
     }
 
     /// The target to wait for, and for how long, if all targets are cooling down and both the deadline and
     /// `max_wait`, which is for all waits together, allow the wait. It gets positive jitter by `random` in
     /// 0..1, since other calls wait as well.
-    pub(super) fn soonest(
+    pub(crate) fn soonest(
         &mut self,
         deadline: Option<Deadline>,
         max_wait: Option<Duration>,

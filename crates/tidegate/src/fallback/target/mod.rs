@@ -1,3 +1,11 @@
+mod capability_filter;
+mod target_cooldowns;
+mod target_model;
+
+pub(super) use capability_filter::CapabilityFilter;
+pub(super) use target_cooldowns::TargetCooldowns;
+pub(crate) use target_model::{OutputCap, TargetModel};
+
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -13,7 +21,6 @@ use tower::util::BoxCloneSyncService;
 use tower_service::Service;
 
 use super::statistics::TargetCounters;
-use super::target_model::TargetModel;
 use crate::sync::unpoisoned;
 use crate::{BoxError, Error, HttpService, Payload};
 

@@ -1,12 +1,11 @@
 use bytes::Bytes;
 use tidegate_core::AnswerRecorder;
 
-use super::cache::AnswerCache;
-use super::last_resort::RawRequest;
+use super::{AnswerCache, RawRequest};
 use crate::clock;
 
 /// Records an answer as it passes, and stores it in the cache when it ended successfully.
-pub(super) struct Recording {
+pub(crate) struct Recording {
     cache: AnswerCache,
     request: RawRequest,
     recorder: Box<dyn AnswerRecorder>,
@@ -19,7 +18,7 @@ const MAX_REQUEST: usize = 512 * 1024;
 
 impl Recording {
     /// `None` if the request is too long for the answer to be cached, or nothing is cached for its caller.
-    pub(super) fn new(
+    pub(crate) fn new(
         cache: AnswerCache,
         request: RawRequest,
         recorder: Box<dyn AnswerRecorder>,
@@ -31,12 +30,12 @@ impl Recording {
         })
     }
 
-    pub(super) fn push(&mut self, bytes: &Bytes) {
+    pub(crate) fn push(&mut self, bytes: &Bytes) {
         self.recorder.push(bytes);
     }
 
     /// The request is parsed here, and not before its answer is complete.
-    pub(super) fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         if let Some(text) = self.recorder.finish()
             && let Some(parsed) = self.request.parse()
             && let Some(key) = parsed.key()

@@ -7,7 +7,7 @@ use super::target_model::{TargetModel, without_key};
 
 /// The requirements of the request, as far as they are known during a call.
 #[derive(Debug, Default)]
-pub(super) struct CapabilityFilter {
+pub(crate) struct CapabilityFilter {
     /// Parsed when the first target with a known model is considered.
     requirements: Option<Requirements>,
     /// The largest context that was too small, according to a provider.
@@ -17,7 +17,7 @@ pub(super) struct CapabilityFilter {
 impl CapabilityFilter {
     /// The capability that the models of all `targets` are known to lack; see
     /// [`missing_capability`](Self::missing_capability).
-    pub(super) fn missing_in_all(
+    pub(crate) fn missing_in_all(
         &mut self,
         models: Option<&dyn ModelCatalog>,
         targets: &[TargetModel],
@@ -33,7 +33,7 @@ impl CapabilityFilter {
 
     /// The capability that `target` is known to lack for the request to this URI with this body. Without a
     /// body, only the rejections of other targets are known.
-    pub(super) fn missing_capability(
+    pub(crate) fn missing_capability(
         &mut self,
         models: Option<&dyn ModelCatalog>,
         target: &TargetModel,
@@ -51,7 +51,7 @@ impl CapabilityFilter {
     }
 
     /// Records the outcome of `target`: a rejection for context length is more reliable than an estimate.
-    pub(super) fn record_failure(
+    pub(crate) fn record_failure(
         &mut self,
         models: Option<&dyn ModelCatalog>,
         target: &str,

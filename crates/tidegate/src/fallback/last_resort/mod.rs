@@ -1,3 +1,12 @@
+mod cache;
+mod recording;
+mod simplified;
+mod static_answers;
+
+pub use cache::AnswerCache;
+pub(super) use recording::Recording;
+pub use static_answers::{PromptKind, StaticAnswers};
+
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,11 +16,9 @@ use http::header::AGE;
 use http::{Request, Response, Uri};
 use tidegate_core::{AnswerSynthesizer, ChatQuestion};
 
-use super::cache::{AnswerCache, CacheKey};
+use self::cache::CacheKey;
 use super::info::{FallbackInfo, FallbackKind};
 use super::settings::FallbackSettings;
-use super::simplified;
-use super::static_answers::{PromptKind, StaticAnswers};
 use super::statistics::TargetCounters;
 use crate::key::{KeyBy, KeyId, Tenant, hasher};
 use crate::metrics::TargetMetrics;
@@ -108,7 +115,7 @@ impl ParsedRequest {
     }
 
     /// `None` if nothing is cached for the caller.
-    pub(super) fn key(&self) -> Option<CacheKey<'_>> {
+    fn key(&self) -> Option<CacheKey<'_>> {
         let scope = self.scope?;
         Some(CacheKey { scope, prompt: &self.question.prompt, limit: self.question.max_tokens })
     }
