@@ -16,11 +16,7 @@ use crate::{BoxError, Error, Payload, Rejection, clock};
 impl ChainState {
     /// Completes as soon as `service`, the current target, is ready and has to be called. It fails if the
     /// service does, or if the deadline passes before.
-    pub(in crate::fallback) fn poll_ready<S>(
-        &mut self,
-        service: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Error>>
+    pub(crate) fn poll_ready<S>(&mut self, service: &mut S, cx: &mut Context<'_>) -> Poll<Result<(), Error>>
     where
         S: Service<Request<Payload>, Error: Into<BoxError> + 'static>,
     {
@@ -39,7 +35,7 @@ impl ChainState {
     }
 
     /// Records that the deadline has passed before the current target was called.
-    pub(in crate::fallback) fn reject_at_deadline(
+    pub(crate) fn reject_at_deadline(
         &self,
         rejection: Rejection,
         extensions: Option<&Extensions>,
@@ -49,7 +45,7 @@ impl ChainState {
     }
 
     /// The current target is called now.
-    pub(in crate::fallback) fn start_attempt(&mut self) {
+    pub(crate) fn start_attempt(&mut self) {
         self.is_in_flight = true;
         self.start_measuring();
         if self.deadline_timer.deadline().is_some() {
@@ -59,7 +55,7 @@ impl ChainState {
 
     /// The result of the call to the current target. It fails once the deadline has passed, since a target
     /// may not enforce the deadline by itself.
-    pub(in crate::fallback) fn poll_response<F, B, E>(
+    pub(crate) fn poll_response<F, B, E>(
         &mut self,
         future: Pin<&mut F>,
         cx: &mut Context<'_>,

@@ -15,7 +15,7 @@ use crate::{Error, ErrorCode, Failure, Outcome, Payload, Verdict};
 
 impl ChainState {
     /// The target that may continue a broken stream, and the request for the continuation.
-    pub(in crate::fallback) fn continuation_target(
+    pub(crate) fn continuation_target(
         &mut self,
         error: &Error,
         cause: ContinuationCause,
@@ -40,7 +40,7 @@ impl ChainState {
     }
 
     /// The stream of the target that was called for the continuation, or why there is none.
-    pub(in crate::fallback) fn accept_continuation(
+    pub(crate) fn accept_continuation(
         &mut self,
         result: Result<Response<TargetBody>, Error>,
     ) -> Result<TargetBody, Error> {

@@ -131,7 +131,7 @@ impl ChainState {
 
     /// Ready with the targets that may take the request as well, best first, when the hedge is due and
     /// covered by its budget.
-    pub(in crate::fallback) fn poll_hedge_due(&mut self, cx: &mut Context<'_>) -> Poll<Vec<usize>> {
+    pub(crate) fn poll_hedge_due(&mut self, cx: &mut Context<'_>) -> Poll<Vec<usize>> {
         let Some(hedge) = &mut self.hedge else { return Poll::Pending };
         hedge.waited = ready!(hedge.plan.poll_due(cx));
         let targets = self.hedge_targets();
@@ -160,16 +160,13 @@ impl ChainState {
     }
 
     /// The service of the target at `target_index`, which is not the first.
-    pub(in crate::fallback) fn service_at(&self, target_index: usize) -> Option<TargetService> {
+    pub(crate) fn service_at(&self, target_index: usize) -> Option<TargetService> {
         Some(self.target_at(target_index)?.service.clone())
     }
 
     /// The request of the hedge at `target_index`, and its trail. Its tokens are metered in the call and
     /// apart.
-    pub(in crate::fallback) fn hedge_request(
-        &self,
-        target_index: usize,
-    ) -> Option<(Request<Payload>, Trail)> {
+    pub(crate) fn hedge_request(&self, target_index: usize) -> Option<(Request<Payload>, Trail)> {
         let mut request = clone_request(self.template.as_ref()?)?;
         let is_same_target = target_index == self.target_index;
         let mut position = self.first_position.at(target_index);
@@ -192,7 +189,7 @@ impl ChainState {
     }
 
     /// The hedge was sent to the target at `target_index`.
-    pub(in crate::fallback) fn start_hedge(&mut self, target_index: usize, trail: &Trail) {
+    pub(crate) fn start_hedge(&mut self, target_index: usize, trail: &Trail) {
         trail.open();
         let name = self.name_at(target_index);
         let is_group = self.target_at(target_index).is_none_or(|target| target.is_group);
@@ -208,7 +205,7 @@ impl ChainState {
     }
 
     /// No target could take the request at once.
-    pub(in crate::fallback) fn give_up_hedge(&self) {
+    pub(crate) fn give_up_hedge(&self) {
         if let Some(hedge) = &self.hedge {
             hedge.plan.refund();
         }
@@ -217,7 +214,7 @@ impl ChainState {
     /// The hedge has this result before the attempt in progress. Returns whether it is that of the call: a
     /// success is, and its target is the current one. After a failure the call waits for the attempt in
     /// progress.
-    pub(in crate::fallback) fn on_hedge_result<B>(&mut self, result: &TargetResult<B>) -> bool
+    pub(crate) fn on_hedge_result<B>(&mut self, result: &TargetResult<B>) -> bool
     where
         B: Body,
     {
@@ -248,7 +245,7 @@ impl ChainState {
     }
 
     /// The attempt in progress has the response of the call: a hedge beside it is cancelled.
-    pub(in crate::fallback) fn cancel_hedge(&mut self) {
+    pub(crate) fn cancel_hedge(&mut self) {
         if self.running_hedge().is_some() {
             self.set_hedge_state(HedgeState::Cancelled);
         }
@@ -277,7 +274,7 @@ impl ChainState {
         failures.filter.record_failure(self.settings.hooks.models.as_deref(), &name, outcome);
     }
 
-    pub(in crate::fallback) fn running_hedge(&self) -> Option<usize> {
+    pub(crate) fn running_hedge(&self) -> Option<usize> {
         self.hedge.as_ref()?.running()
     }
 
@@ -296,6 +293,6 @@ impl ChainState {
 }
 
 /// Whether a hedge that ended at once was not sent.
-pub(in crate::fallback) fn is_unsent(error: &Error) -> bool {
+pub(crate) fn is_unsent(error: &Error) -> bool {
     error.rejection().is_some_and(|rejection| !rejection.follows_attempt())
 }

@@ -37,7 +37,7 @@ use crate::{AttemptBudget, Deadline, Error, ErrorCode, Outcome, Payload, Rejecti
 
 /// One call in a fallback chain: the targets in their order, then the target that is available first if all
 /// of them are only cooling down, then the last resorts.
-pub(in crate::fallback) struct ChainState {
+pub(crate) struct ChainState {
     handle: Handle,
     settings: Arc<FallbackSettings>,
     /// The target that was called last; 0 is the first.
@@ -54,8 +54,8 @@ pub(in crate::fallback) struct ChainState {
     attempt_budget: Option<AttemptBudget>,
     /// The caller's request, as long as another target may be called.
     template: Option<Request<Payload>>,
-    pub(in crate::fallback) deadline_timer: DeadlineTimer,
-    pub(in crate::fallback) deadline_guard: DeadlineGuard,
+    pub(crate) deadline_timer: DeadlineTimer,
+    pub(crate) deadline_guard: DeadlineGuard,
     /// The deadline of the response body.
     body_deadline: Option<Deadline>,
     /// Present as soon as there is a chain.
@@ -93,10 +93,10 @@ struct SimplifiedRequest {
 }
 
 /// The response or error of a target.
-pub(in crate::fallback) type TargetResult<B> = Result<Response<BodySource<B>>, Error>;
+pub(crate) type TargetResult<B> = Result<Response<BodySource<B>>, Error>;
 
 /// The step that follows a failure.
-pub(in crate::fallback) enum ChainStep {
+pub(crate) enum ChainStep {
     Call(NextTarget),
     /// All targets are cooling down.
     Wait(Duration),
@@ -106,17 +106,13 @@ pub(in crate::fallback) enum ChainStep {
     Respond(Result<Response<Bytes>, Error>),
 }
 
-pub(in crate::fallback) enum NextTarget {
+pub(crate) enum NextTarget {
     First,
     Other(TargetService),
 }
 
 impl ChainState {
-    pub(in crate::fallback) fn new(
-        extensions: &mut Extensions,
-        handle: Handle,
-        settings: Arc<FallbackSettings>,
-    ) -> Self {
+    pub(crate) fn new(extensions: &mut Extensions, handle: Handle, settings: Arc<FallbackSettings>) -> Self {
         let mut trail = Trail::of(extensions).cloned();
         let mut first_position = ChainPosition::first(extensions);
         let is_hedging = first_position.hedging == Hedging::None && handle.hedge().is_some();
@@ -154,15 +150,12 @@ impl ChainState {
     }
 
     /// Whether the chain has neither further targets nor last resorts, and does not hedge.
-    pub(in crate::fallback) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.handle.is_idle()
     }
 
     /// Decides what follows the result of the current target: return it to the caller, or another step.
-    pub(in crate::fallback) fn step<B>(
-        &mut self,
-        mut result: TargetResult<B>,
-    ) -> ControlFlow<TargetResult<B>, ChainStep>
+    pub(crate) fn step<B>(&mut self, mut result: TargetResult<B>) -> ControlFlow<TargetResult<B>, ChainStep>
     where
         B: Body<Data = Bytes>,
     {

@@ -12,20 +12,20 @@ use crate::chain_position::{ChainPosition, IDEMPOTENCY_KEY};
 
 impl ChainState {
     /// Keeps a copy of the caller's request, unless no other target can follow.
-    pub(in crate::fallback) fn keep_request(&mut self, request: &Request<Payload>) {
+    pub(crate) fn keep_request(&mut self, request: &Request<Payload>) {
         self.template = if self.handle.is_idle() { None } else { clone_request(request) };
         self.prepare_hedge(request);
     }
 
     /// Whether the first target may be called more than once.
-    pub(in crate::fallback) fn may_resend_to_first(&self) -> bool {
+    pub(crate) fn may_resend_to_first(&self) -> bool {
         let may_resend = self.handle.has_fallbacks()
             && (self.deadline_timer.deadline().is_some() || self.has_simplified_resort());
         self.template.is_some() && (may_resend || self.may_hedge_at_first())
     }
 
     /// The request for the current target. Copied, unless no other target can follow.
-    pub(in crate::fallback) fn request(&mut self) -> Request<Payload> {
+    pub(crate) fn request(&mut self) -> Request<Payload> {
         let is_last = self.visited == self.handle.targets().len()
             && self.handle.last_resorts().is_empty()
             && self.deadline_timer.deadline().is_none()

@@ -19,7 +19,7 @@ use crate::group::GroupMember;
 impl ChainState {
     /// Builds the response for the caller. It is marked if it is not from the first target, can be continued
     /// if it is a stream that another target could continue, and is recorded if there is a cache.
-    pub(in crate::fallback) fn into_response<B: Body>(
+    pub(crate) fn into_response<B: Body>(
         mut self,
         mut response: Response<BodySource<B>>,
     ) -> Response<ResponseBody<B>> {

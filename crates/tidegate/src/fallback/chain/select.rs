@@ -63,7 +63,7 @@ impl ChainState {
     }
 
     /// The target to call after the wait: the first in the order of the chain that may admit the call by now.
-    pub(in crate::fallback) fn target_after_wait(&mut self) -> NextTarget {
+    pub(crate) fn target_after_wait(&mut self) -> NextTarget {
         let failures = self.failures.get_or_insert_default();
         let first = failures.cooldowns.next_after_wait(0, clock::now()).unwrap_or(self.target_index);
         let target = self.select_target(first);
@@ -111,19 +111,19 @@ impl ChainState {
     }
 
     /// Whether there is time for another target and an attempt left in the budget; the attempt is then taken.
-    pub(in crate::fallback) fn try_take_attempt(&self) -> bool {
+    pub(crate) fn try_take_attempt(&self) -> bool {
         !self.is_past_deadline() && self.attempt_budget.as_ref().is_none_or(AttemptBudget::take)
     }
 
     /// Returns an attempt that was taken and not made to the budget.
-    pub(in crate::fallback) fn give_back_attempt(&self) {
+    pub(crate) fn give_back_attempt(&self) {
         if let Some(attempt_budget) = &self.attempt_budget {
             attempt_budget.give_back();
         }
     }
 
     /// Whether the deadline has passed.
-    pub(in crate::fallback) fn is_past_deadline(&self) -> bool {
+    pub(crate) fn is_past_deadline(&self) -> bool {
         self.deadline_timer.deadline().is_some_and(|deadline| deadline.is_past(clock::now()))
     }
 }

@@ -12,7 +12,7 @@ use crate::{ErrorCode, Trail, Verdict};
 
 impl ChainState {
     /// The current target, if it is not the first.
-    pub(in crate::fallback) fn current_target(&self) -> Option<&Target> {
+    pub(crate) fn current_target(&self) -> Option<&Target> {
         self.target_at(self.target_index)
     }
 
@@ -32,7 +32,7 @@ impl ChainState {
     }
 
     /// The name of the target at `target_index`, or an empty string.
-    pub(in crate::fallback) fn name_at(&self, target_index: usize) -> Arc<str> {
+    pub(crate) fn name_at(&self, target_index: usize) -> Arc<str> {
         match self.target_at(target_index) {
             Some(target) => Arc::clone(&target.name),
             None => self.first_name().unwrap_or_default(),
