@@ -112,6 +112,7 @@ mod layer;
 mod own_body;
 mod response_judge;
 mod scanned_body;
+mod stages;
 mod usage_scanner;
 mod wire;
 

@@ -1,15 +1,13 @@
-//! The judgement of one response: the decisions at its head, and the stages that wait for its body.
+//! The judgement of one response: the decisions at its head, and what is recorded of it.
 
-use std::future::Future;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use http_body::{Body, Frame};
 use tidegate_core::{AnswerForm, ExpectedAnswer};
@@ -17,11 +15,10 @@ use tidegate_core::{AnswerForm, ExpectedAnswer};
 use super::attempt_trail::AttemptTrail;
 use super::body::{ResponseBody, WholeBody};
 use super::clocks::IdleTimers;
-use super::own_body::{ConvertedAnswer, MAX_CONVERTED, is_open_json, label_json};
-use super::scanned_body::HoldResult;
+use super::own_body::ConvertedAnswer;
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, StreamClocks};
-use crate::attempt::{NextStage, StagePoll};
+use crate::attempt::NextStage;
 use crate::metrics::AttemptMetrics;
 use crate::offload::DocumentWork;
 use crate::timeout::AttemptTimer;
@@ -134,64 +131,6 @@ impl ResponseJudge {
         self.pass_on(body)
     }
 
-    /// Polls a stage, until it is complete or its time has elapsed.
-    pub(super) fn poll_stage<B: ClassifiableBody>(
-        &mut self,
-        head: &mut Parts,
-        stage: Stage<B>,
-        cx: &mut Context<'_>,
-    ) -> StagePoll<ResponseBody<B>, Stage<B>> {
-        StagePoll::Ready(match stage {
-            Stage::Probing(mut body) => match self.poll_probe(head, &mut body, cx) {
-                Poll::Ready(probe) => self.on_probe(head, body, probe, cx),
-                Poll::Pending => return self.wait(Stage::Probing(body), cx),
-            },
-            Stage::Completing(mut body) => match body.poll_read(cx) {
-                Poll::Ready(()) => self.on_document(head, body),
-                Poll::Pending => return self.wait(Stage::Completing(body), cx),
-            },
-            Stage::Converting(mut body, form) => match body.poll_read(cx) {
-                Poll::Ready(()) => self.start_conversion(head, *body, form),
-                Poll::Pending => return self.wait(Stage::Converting(body, form), cx),
-            },
-            Stage::Converted(mut work, form) => match Pin::new(&mut work).poll(cx) {
-                Poll::Ready(answer) => {
-                    let body = answer.and_then(|answer| self.on_converted(head, answer, form));
-                    ControlFlow::Break(body.inspect_err(|error| self.record_error(error)))
-                }
-                Poll::Pending => return self.wait(Stage::Converted(work, form), cx),
-            },
-            Stage::Reading(mut body) => match body.poll_read_error_body(cx) {
-                Poll::Ready(()) => self.on_failed_body(head, body),
-                Poll::Pending => return self.wait(Stage::Reading(body), cx),
-            },
-            Stage::Holding(mut stream) => match stream.poll_hold(cx) {
-                Poll::Ready(result) => self.on_hold_result(head, stream, result),
-                Poll::Pending => return self.wait(Stage::Holding(stream), cx),
-            },
-        })
-    }
-
-    /// Returns a pending stage, unless its time has elapsed.
-    fn wait<B: ClassifiableBody>(
-        &mut self,
-        stage: Stage<B>,
-        cx: &mut Context<'_>,
-    ) -> StagePoll<ResponseBody<B>, Stage<B>> {
-        let out_of_time = match stage {
-            // If the request is for a stream, its timers run as well.
-            Stage::Probing(_) | Stage::Completing(_) | Stage::Converting(..) => self.poll_out_of_time(cx),
-            // Nothing of an answer is awaited: the timers of a stream have ended.
-            Stage::Converted(..) | Stage::Reading(_) => self.attempt_timer.poll_elapsed(cx).map(Error::from),
-            // The stream has the timers.
-            Stage::Holding(_) => Poll::Pending,
-        };
-        match out_of_time {
-            Poll::Pending => StagePoll::Pending(stage),
-            Poll::Ready(error) => StagePoll::Ready(self.fail(error)),
-        }
-    }
-
     /// Ready once the time of the attempt has elapsed, or the stream that was requested is missing for too
     /// long.
     pub(super) fn poll_out_of_time(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
@@ -203,7 +142,7 @@ impl ResponseJudge {
     }
 
     /// The result of an attempt that ended in `error`.
-    fn fail<B: Body>(&mut self, error: Error) -> JudgeStage<B> {
+    pub(super) fn fail<B: Body>(&mut self, error: Error) -> JudgeStage<B> {
         self.record_error(&error);
         ControlFlow::Break(Err(error))
     }
@@ -228,23 +167,8 @@ impl ResponseJudge {
         ControlFlow::Break(Ok(self.whole(WholeBody::untouched(body), None)))
     }
 
-    /// Probes a body of which nothing was read. The first frame may be available already, and nearly always
-    /// identifies the body.
-    fn start_probe<B: ClassifiableBody>(
-        &mut self,
-        head: &mut Parts,
-        body: B,
-        cx: &mut Context<'_>,
-    ) -> JudgeStage<B> {
-        let mut body = Box::new(BufferedBody::new(body));
-        match self.poll_probe(head, &mut body, cx) {
-            Poll::Ready(probe) => self.on_probe(head, body, probe, cx),
-            Poll::Pending => ControlFlow::Continue(Stage::Probing(body)),
-        }
-    }
-
     /// Classifies a failed response and records its outcome.
-    fn classify_failure(&mut self, head: &mut Parts, body: &[u8]) {
+    pub(super) fn classify_failure(&mut self, head: &mut Parts, body: &[u8]) {
         let mut outcome = self.config.classifier.classify(head, body, SystemTime::now());
         // The provider sent the status before it knew the result.
         if head.status.is_success() {
@@ -261,7 +185,7 @@ impl ResponseJudge {
 
     /// Records the outcome of the attempt in the trail and in the metrics, and a failure in the extensions of
     /// the response.
-    fn record_outcome(&mut self, head: &mut Parts, outcome: Outcome) {
+    pub(super) fn record_outcome(&mut self, head: &mut Parts, outcome: Outcome) {
         self.record_attempt(&outcome);
         // Without an outcome in the extensions, an error status is treated as a failure by the outer layers.
         if outcome != Outcome::Success || head.status.as_u16() >= 400 {
@@ -316,157 +240,12 @@ impl ResponseJudge {
     }
 
     /// The head announces a stream: its idle timers run.
-    fn start_timers(&mut self) -> &mut IdleTimers {
+    pub(super) fn start_timers(&mut self) -> &mut IdleTimers {
         let now = clock::now();
         let clocks = self.config.clocks;
         let timers = self.idle_timers.get_or_insert_with(|| Box::new(IdleTimers::since(now, clocks)));
         timers.on_head(now);
         timers
-    }
-
-    /// A stream that is held back until its first token.
-    fn hold<B: ClassifiableBody>(
-        &mut self,
-        body: BufferedBody<B>,
-        scanner: Box<dyn tidegate_core::Scan>,
-    ) -> Stage<B> {
-        self.start_timers();
-        let started = self.idle_timers.take();
-        let idle_timers =
-            started.map_or_else(|| IdleTimers::since(clock::now(), self.config.clocks), |it| *it);
-        let attempt_timer = std::mem::take(&mut self.attempt_timer);
-        let usage = self.attempt_usage.take().map(|usage| *usage);
-        Stage::Holding(Box::new(ScannedBody::new(body, scanner, idle_timers, attempt_timer, usage)))
-    }
-
-    /// The next state once the body is identified, or the response if it is a success.
-    fn on_probe<B: ClassifiableBody>(
-        &mut self,
-        head: &mut Parts,
-        mut body: Box<BufferedBody<B>>,
-        probe: BodyProbe,
-        cx: &mut Context<'_>,
-    ) -> JudgeStage<B> {
-        let answer = self.expected_answer();
-        let classifier = Arc::clone(&self.config.classifier);
-        let is_no_answer = |answer| body.has_ended() && !classifier.is_answer(answer, &body.bytes());
-        let probe = match probe {
-            BodyProbe::Unclear if body.broke_off() => {
-                return self.fail(body.into_error());
-            }
-            BodyProbe::Unclear if answer.is_some_and(is_no_answer) => BodyProbe::Error,
-            BodyProbe::Unclear
-                if answer.is_none() && body.has_ended() && classifier.is_filtered(&body.bytes()) =>
-            {
-                BodyProbe::Error
-            }
-            BodyProbe::Unclear => BodyProbe::Success,
-            identified => identified,
-        };
-        match (probe, answer.map(|answer| answer.form)) {
-            (BodyProbe::Error, _) => {
-                return ControlFlow::Continue(Stage::Reading(body));
-            }
-            (BodyProbe::Success, Some(form @ AnswerForm::Events))
-            | (BodyProbe::Events, Some(form @ AnswerForm::Document)) => {
-                body.extend_to(MAX_CONVERTED);
-                return ControlFlow::Continue(Stage::Converting(body, form));
-            }
-            (BodyProbe::Events, _) => {
-                let scanner = match answer {
-                    Some(answer) => classifier.scan_answer(head, answer, &body.bytes()),
-                    None => classifier.scan(head),
-                };
-                if let Some(scanner) = scanner {
-                    return ControlFlow::Continue(self.hold(*body, scanner));
-                }
-            }
-            _ if answer.is_some() => {
-                // It has arrived as a whole, nearly always.
-                return match body.poll_read(cx) {
-                    Poll::Ready(()) => self.on_document(head, body),
-                    Poll::Pending => ControlFlow::Continue(Stage::Completing(body)),
-                };
-            }
-            _ => {}
-        }
-        self.pass_on_success(head, body)
-    }
-
-    /// The result of a failed response whose body was read.
-    fn on_failed_body<B: ClassifiableBody>(
-        &mut self,
-        head: &mut Parts,
-        body: Box<BufferedBody<B>>,
-    ) -> JudgeStage<B> {
-        self.classify_failure(head, &body.bytes());
-        ControlFlow::Break(Ok(self.error_body(head, body)))
-    }
-
-    /// Starts the conversion of an answer that was read to its end.
-    fn start_conversion<B: ClassifiableBody>(
-        &mut self,
-        head: &mut Parts,
-        body: BufferedBody<B>,
-        form: AnswerForm,
-    ) -> JudgeStage<B> {
-        match self.convert(head, body, form) {
-            Ok(work) => ControlFlow::Continue(Stage::Converted(work, form)),
-            Err(error) => self.fail(error),
-        }
-    }
-
-    /// The response with a stream that was held back.
-    fn on_hold_result<B: ClassifiableBody>(
-        &mut self,
-        head: &mut Parts,
-        mut stream: Box<ScannedBody<B>>,
-        result: HoldResult,
-    ) -> JudgeStage<B> {
-        match result {
-            HoldResult::Commit => {
-                self.record_outcome(head, Outcome::Success);
-                if stream.has_started() {
-                    self.metrics.on_first_token();
-                } else if !stream.has_ended() {
-                    stream.outcome().set_unproven();
-                }
-                head.extensions.insert(stream.outcome());
-            }
-            HoldResult::Failed(failure) => self.record_outcome(head, in_band(failure)),
-            HoldResult::Broken(error) => return self.fail(error),
-        }
-        stream.commit();
-        ControlFlow::Break(Ok(ResponseBody::stream(stream, std::mem::take(&mut self.metrics))))
-    }
-
-    /// The response with an answer that was read to its end, or up to the limit.
-    fn on_document<B: ClassifiableBody>(
-        &mut self,
-        head: &mut Parts,
-        body: Box<BufferedBody<B>>,
-    ) -> JudgeStage<B> {
-        let is_open = || !self.is_counted && body.has_ended() && is_open_json(&body.bytes());
-        if body.broke_off() || is_open() {
-            return self.fail(body.into_error());
-        }
-        label_json(head);
-        // A body that was read as JSON is not packed, whatever its label.
-        if matches!(body.bytes().trim_ascii_start().first(), Some(b'{' | b'[')) {
-            head.headers.remove(CONTENT_ENCODING);
-        }
-        self.pass_on_success(head, body)
-    }
-
-    fn pass_on_success<B: ClassifiableBody>(
-        &mut self,
-        head: &Parts,
-        mut body: Box<BufferedBody<B>>,
-    ) -> JudgeStage<B> {
-        if !self.is_counted {
-            body.expect_closed();
-        }
-        ControlFlow::Break(Ok(self.complete(head, WholeBody::Buffered(body))))
     }
 
     /// Completes a successful response that is not a stream.
@@ -495,22 +274,6 @@ impl ResponseJudge {
         }
     }
 
-    fn poll_probe<B>(
-        &self,
-        head: &Parts,
-        buffered: &mut BufferedBody<B>,
-        cx: &mut Context<'_>,
-    ) -> Poll<BodyProbe>
-    where
-        B: ClassifiableBody,
-    {
-        let classifier = &self.config.classifier;
-        buffered.poll_probe(cx, |bytes| match self.expected_answer() {
-            Some(answer) => classifier.probe_answer(head, answer, bytes),
-            None => classifier.probe_body(head, bytes),
-        })
-    }
-
     /// A response body that is not a stream.
     pub(super) fn whole<B: ClassifiableBody>(
         &mut self,
@@ -528,7 +291,7 @@ impl ResponseJudge {
 }
 
 /// Marks a failure that arrived in the body of a successful status.
-fn in_band(failure: Failure) -> Outcome {
+pub(super) fn in_band(failure: Failure) -> Outcome {
     in_band_failure(failure).into()
 }
 
