@@ -1,9 +1,10 @@
 //! An axum app with one policy per route, both in front of the same provider: many retries for background
-//! jobs, and fast rejection for interactive requests.
+//! jobs, and fast rejection for interactive requests. Each route has limits of its own; for one quota of both,
+//! give them clones of one `RateLimitLayer`.
 //!
 //!     cargo run --example axum_routes
 //!
-//! Three lines change for a real provider:
+//! For a real provider these three lines change, and the assertions about the script go:
 //!
 //!     let base_url = "https://api.openai.com/v1".to_owned();
 //!     let api_key = std::env::var("OPENAI_API_KEY")?;
@@ -23,6 +24,7 @@ use tidegate::{
     TimeoutLayer,
 };
 use tidegate_testkit::{Provider, Reply};
+use tower::util::MapRequestLayer;
 use tower::{Layer, ServiceBuilder};
 
 #[tokio::main]
@@ -39,9 +41,9 @@ async fn main() -> Result<(), BoxError> {
     let api_key = "provider-key".to_owned();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 
-    let client = ServiceBuilder::new()
-        .map_request(move |request| address(request, &base_url, &api_key))
-        .service(ReqwestService::new(reqwest::Client::new()));
+    let client = ReqwestService::new(reqwest::Client::new());
+    // Outside of the stacks, since these read from the path which answer to expect.
+    let address = MapRequestLayer::new(move |request| address(request, &base_url, &api_key));
 
     // The whole stack, in the order of the protocol.
     let patient = ResilienceBuilder::new("openai/gpt-4o")
@@ -57,8 +59,8 @@ async fn main() -> Result<(), BoxError> {
 
     let errors = HandleErrorLayer::new(into_response);
     let app = Router::new()
-        .route_service("/background", errors.layer(patient.layer(client.clone())))
-        .route_service("/typing", errors.layer(quick.service(client)));
+        .route_service("/background", errors.layer(address.layer(patient.layer(client.clone()))))
+        .route_service("/typing", errors.layer(address.layer(quick.service(client))));
 
     let addr = listener.local_addr()?;
     tokio::spawn(async { axum::serve(listener, app).await });
@@ -90,10 +92,13 @@ async fn into_response(error: tidegate::Error) -> Response {
 }
 
 /// Sends only the body to the provider. No header of the caller, such as a cookie or a key, is forwarded.
-fn address<B>(request: Request<B>, base_url: &str, api_key: &str) -> Request<B> {
-    Request::post(format!("{base_url}/chat/completions"))
+fn address(request: Request<Body>, base_url: &str, api_key: &str) -> Request<Body> {
+    let (head, body) = request.into_parts();
+    let mut request = Request::post(format!("{base_url}/chat/completions"))
         .header("authorization", format!("Bearer {api_key}"))
         .header("content-type", "application/json")
-        .body(request.into_body())
-        .expect("a valid URL and key")
+        .body(body)
+        .expect("a valid URL and key");
+    *request.extensions_mut() = head.extensions;
+    request
 }

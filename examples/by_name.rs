@@ -34,7 +34,7 @@ async fn main() -> Result<(), BoxError> {
 
 async fn ask(providers: Providers) -> Result<[String; 2], BoxError> {
     let chain =
-        FallbackChain::new(["openai/gpt-4o", "anthropic/claude-3-5-sonnet", "deepseek/deepseek-chat"])
+        FallbackChain::new(["openai/gpt-4o", "anthropic/claude-sonnet-4-5", "deepseek/deepseek-chat"])
             .providers(providers)
             .service(ReqwestService::new(reqwest::Client::new()))?;
     let call = async |stream: bool| {

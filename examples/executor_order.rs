@@ -7,7 +7,8 @@
 //!
 //!     cargo run --example executor_order
 //!
-//! Three lines change for a real provider:
+//! For a real provider these three lines change, and the assertions about the script go. So does
+//! `start_paused`: a paused clock does not wait for a network.
 //!
 //!     const URL: &str = "https://api.openai.com/v1/chat/completions";
 //!         .header("authorization", format!("Bearer {}", std::env::var("OPENAI_API_KEY")?))

@@ -17,7 +17,7 @@ use tidegate::fallback::FallbackInfo;
 use tidegate::{BoxError, FallbackChain, Payload, ReqwestService, ResilienceConfig, Trail};
 use tidegate_testkit::{Provider, Reply, closed_port};
 
-const TARGETS: [&str; 3] = ["openai/gpt-4o", "groq/llama-3.3-70b", "anthropic/claude-3-5-sonnet-latest"];
+const TARGETS: [&str; 3] = ["openai/gpt-4o", "groq/llama-3.3-70b", "anthropic/claude-sonnet-4-5"];
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {

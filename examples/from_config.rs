@@ -4,7 +4,7 @@
 //!     AI_LIB_MAX_INFLIGHT=2 AI_LIB_RPS=0.5 cargo run --example from_config
 //!     AI_LIB_RPS=fast cargo run --example from_config
 //!
-//! Three lines change for a real provider:
+//! For a real provider these three lines change, and the assertions about the script go:
 //!
 //!     let file = std::fs::read_to_string("resilience.toml")?;
 //!     let base_url = "https://api.openai.com/v1".to_owned();

@@ -4,7 +4,8 @@
 //!
 //!     cargo run --example hyper_client
 //!
-//! Three lines change for a real provider, whose connector is one with TLS, such as that of `hyper-rustls`:
+//! For a real provider these three lines change, and the assertions about the script go. The connector is
+//! one with TLS, such as that of `hyper-rustls`:
 //!
 //!     type Connector = HttpsConnector<HttpConnector>;
 //!     let base_url = "https://api.openai.com/v1";

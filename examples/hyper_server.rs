@@ -2,7 +2,7 @@
 //!
 //!     cargo run --example hyper_server
 //!
-//! Three lines change for a real provider:
+//! For a real provider these three lines change, and the assertions about the script go:
 //!
 //!     let url = "https://api.openai.com/v1/chat/completions".to_owned();
 //!     let api_key = std::env::var("OPENAI_API_KEY")?;

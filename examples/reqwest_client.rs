@@ -3,7 +3,7 @@
 //!
 //!     cargo run --example reqwest_client
 //!
-//! Three lines change for a real provider:
+//! For a real provider these three lines change, and the assertions about the script go:
 //!
 //!     let base_url = "https://api.openai.com/v1";
 //!     let api_key = std::env::var("OPENAI_API_KEY")?;

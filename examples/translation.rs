@@ -5,7 +5,8 @@
 //!
 //!     cargo run --example translation
 //!
-//! Three lines change for a real provider:
+//! For a real provider these three lines change, and the assertions about the script go. So does
+//! `start_paused`: a paused clock does not wait for a network.
 //!
 //!     let url = "https://api.anthropic.com/v1/messages";
 //!     let api_key = std::env::var("ANTHROPIC_API_KEY")?;

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         listen = "127.0.0.1:0"
         providers.openai = {{ base_url = "{}", dialect = "openai" }}
         providers.anthropic = {{ base_url = "{}", dialect = "anthropic" }}
-        routes = [{{ path = "/v1/chat/completions", chain = ["openai/gpt-4o", "anthropic/claude-3-5-sonnet-latest"] }}]
+        routes = [{{ path = "/v1/chat/completions", chain = ["openai/gpt-4o", "anthropic/claude-sonnet-4-5"] }}]
         "#,
         overloaded.base_url(),
         claude.base_url(),

@@ -25,7 +25,7 @@ use tidegate::chain::{Chain, ProviderSettings, Providers, ResponseBody};
 use tidegate::{BoxError, FallbackChain, Payload, ReqwestService};
 use tidegate_testkit::{Provider, Reply, closed_port};
 
-const TARGETS: [&str; 3] = ["openai/gpt-4o", "groq/llama-3.3-70b", "anthropic/claude-3-5-sonnet-latest"];
+const TARGETS: [&str; 3] = ["openai/gpt-4o", "groq/llama-3.3-70b", "anthropic/claude-sonnet-4-5"];
 
 /// The body of a response of the chain.
 type Body = BoxBody<Bytes, tidegate::Error>;

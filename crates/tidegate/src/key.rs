@@ -97,7 +97,19 @@ pub(crate) fn shared_hasher(secret: &str) -> DefaultHasher {
 }
 
 impl KeyBy {
-    /// Uses the return value of `key` for the head of the request.
+    /// Uses the return value of `key` for the head of the request. It is owned: it cannot borrow from the head.
+    ///
+    /// ```
+    /// use tidegate::KeyBy;
+    ///
+    /// #[derive(Clone)]
+    /// struct Claims {
+    ///     subject: String,
+    /// }
+    ///
+    /// let by_user = KeyBy::new(|head| head.headers.get("x-user").cloned());
+    /// let by_claims = KeyBy::new(|head| head.extensions.get().map(|claims: &Claims| claims.subject.clone()));
+    /// ```
     pub fn new<K: Hash>(key: impl Fn(&RequestHead<'_>) -> K + Send + Sync + 'static) -> Self {
         Self(KeySource::Custom(Arc::new(move |head, hasher| key(head).hash(hasher))))
     }

@@ -13,7 +13,7 @@
 //! use http_body_util::BodyExt;
 //! use tidegate::{FallbackChain, Payload, ReqwestService};
 //!
-//! let chat = FallbackChain::new(["openai/gpt-4o", "anthropic/claude-3-5-sonnet-latest", "deepseek/deepseek-chat"])
+//! let chat = FallbackChain::new(["openai/gpt-4o", "anthropic/claude-sonnet-4-5", "deepseek/deepseek-chat"])
 //!     .service(ReqwestService::new(reqwest::Client::new()))?;
 //! let request = Request::post("/v1/chat/completions")
 //!     .body(Payload::from(r#"{"messages":[{"role":"user","content":"Why is the sea salty?"}]}"#))?;
@@ -40,8 +40,8 @@
 //!
 //! # Rejections
 //! None but those of its stacks and of its [`FallbackLayer`](crate::FallbackLayer); `E1001` for a path that
-//! is that of no endpoint, and for a body that is not a JSON object; `E1002` for a target whose key is not
-//! set; and `E1005` for a body that is too long to be translated.
+//! is that of no endpoint, and for a body that is not a JSON object; and `E1005` for a body that is too long
+//! to be translated. A target whose key is not set is an error of [`FallbackChain::service`].
 //!
 //! # Streams
 //! As with [`FallbackLayer`](crate::FallbackLayer): a stream that fails before its first token falls back.

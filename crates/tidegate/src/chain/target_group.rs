@@ -21,7 +21,7 @@ pub struct TargetGroup {
 /// use tidegate::chain::group;
 ///
 /// let gpt = group(["azure-east/gpt-4o", "azure-west/gpt-4o"]).weights([3.0, 1.0]).name("gpt-4o");
-/// let chain = FallbackChain::new([gpt, "anthropic/claude-3-5-sonnet-latest".into()]);
+/// let chain = FallbackChain::new([gpt, "anthropic/claude-sonnet-4-5".into()]);
 /// # let _ = chain;
 /// ```
 ///

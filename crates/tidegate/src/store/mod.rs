@@ -61,8 +61,8 @@
 //! cooldown one process at a time probes, with up to
 //! [`half_open_max`](crate::circuit_breaker::Settings::half_open_max) calls; when its probes have succeeded,
 //! the circuit is closed in all. A process gets its turn from the store at its first call after the cooldown,
-//! which is rejected as if all probes were in flight; the next call is the probe. A turn without a probe ends
-//! after a second, and that of a process that has ended after `probe_lease` and 2 s. A process that cannot
+//! which is rejected as if all probes were in flight; the next call is the probe. A turn expires after
+//! 1 s if no probe is sent, and after `probe_lease` + 2 s if its process has died. A process that cannot
 //! renew its turn begins no probe after 2 s.
 //!
 //! A store that has lost its state gives no turn for the longer of the cooldown and 5 s, in which a process
