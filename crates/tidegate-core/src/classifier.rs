@@ -5,7 +5,7 @@ use http::header::ACCEPT;
 use http::response::Parts;
 use http::{HeaderMap, Uri};
 
-use crate::{Outcome, ReportedLimits, Scan};
+use crate::{Failure, Outcome, ReportedLimits, Scan};
 
 /// Classifies the response of a provider as an [`Outcome`].
 ///
@@ -56,6 +56,18 @@ pub trait Classifier: Send + Sync + 'static {
     fn is_answer(&self, expected: ExpectedAnswer, body: &[u8]) -> bool {
         let _ = (expected, body);
         true
+    }
+
+    /// The failure that a complete answer reports behind its content, which alone made it a success.
+    fn late_failure(
+        &self,
+        head: &Parts,
+        expected: ExpectedAnswer,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Option<Failure> {
+        let _ = (head, expected, body, now);
+        None
     }
 
     /// A scanner for the events of an answer; `beginning` is as in [`probe_answer`](Self::probe_answer). A

@@ -180,6 +180,17 @@ impl Classifier for ProviderClassifier {
         probe::is_answer(body, Endpoint::numbered(expected.endpoint))
     }
 
+    fn late_failure(
+        &self,
+        head: &Parts,
+        expected: ExpectedAnswer,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Option<Failure> {
+        let error = probe::late_error(body, Endpoint::numbered(expected.endpoint))?;
+        Some(in_band::failure_of_body(self.provider, error, &head.headers, body, now))
+    }
+
     fn scan_answer(
         &self,
         head: &mut Parts,

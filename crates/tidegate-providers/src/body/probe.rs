@@ -12,7 +12,11 @@
 //!
 //! The first field that is significant decides, nearly always within the first few hundred bytes. Once there
 //! is content, the response is a success, whatever follows. So a decided result for a prefix holds for the
-//! whole body.
+//! whole body. An error behind the content is found by [`late_error`], in an answer that is complete.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::body::first_bytes::trim_start;
 use crate::dialect::openai_responses::response::is_bare_field;
@@ -58,14 +62,7 @@ pub(crate) fn read(json: &[u8], expected: Expected) -> ProbeResult {
     if is_success(json, expected) {
         return ProbeResult::Success;
     }
-    let mut probe = Probe {
-        expected,
-        is_array: false,
-        is_nested: false,
-        is_filtered: false,
-        list: None,
-        has_vectors: false,
-    };
+    let mut probe = Probe::new(expected);
     let mut result = ProbeResult::Unclear;
     // A truncated string may be the prefix of another one, so only strings that end before the last byte read
     // count as complete.
@@ -106,6 +103,17 @@ struct Probe<'a> {
 }
 
 impl<'a> Probe<'a> {
+    const fn new(expected: Expected) -> Self {
+        Self {
+            expected,
+            is_array: false,
+            is_nested: false,
+            is_filtered: false,
+            list: None,
+            has_vectors: false,
+        }
+    }
+
     /// The result for a leaf outside of any object.
     fn read_root(&mut self, leaf: Leaf<'_>) -> ProbeResult {
         match leaf {
@@ -236,6 +244,50 @@ impl<'a> Probe<'a> {
         };
         is_in_place && VECTORS.contains(last) && (leaf.is_number() || leaf.is_text())
     }
+}
+
+/// The strings without one of which an answer reports no failure, other than [`ERROR`].
+static FAILURES: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
+    [
+        r#""failed""#,
+        r#""cancelled""#,
+        r#""abort""#,
+        r#""insufficient_system_resource""#,
+        r#""ERROR""#,
+        r#""TIMEOUT""#,
+    ]
+    .map(Finder::new)
+});
+
+/// A value, or a key. Its value is `null` in most answers that have it.
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""error""#));
+
+/// The error in a complete answer, wherever it is in the body. Most answers have none, and are searched for a
+/// few words only.
+pub(crate) fn late_error(json: &[u8], endpoint: Endpoint) -> Option<StreamError> {
+    may_report_failure(json).then(|| error_in(json, endpoint)).flatten()
+}
+
+fn may_report_failure(json: &[u8]) -> bool {
+    let is_null = |at: usize| {
+        let value = json[at + ERROR.needle().len()..].trim_ascii_start().strip_prefix(b":");
+        value.is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
+    };
+    ERROR.find_iter(json).any(|at| !is_null(at)) || FAILURES.iter().any(|word| word.find(json).is_some())
+}
+
+fn error_in(json: &[u8], endpoint: Endpoint) -> Option<StreamError> {
+    let (mut probe, mut error) = (Probe::new(Expected::Answer(endpoint)), None);
+    walk_while(trim_start(json), |path, leaf| {
+        let text = if let Leaf::Text(text) = leaf { Some(text) } else { None };
+        if !path.is_empty()
+            && let ProbeResult::Error(found) = probe.read_field(path, ProbedLeaf { leaf, text })
+        {
+            error = Some(found);
+        }
+        error.is_none()
+    });
+    error
 }
 
 /// Whether a complete JSON body that is unclear to the probe contains an answer of the endpoint. Where the
@@ -458,6 +510,58 @@ mod tests {
         }
     }
 
+    /// The order of the fields means nothing. Regression: half an answer was a success.
+    #[test]
+    fn an_error_behind_the_content_of_an_answer_is_found() {
+        let chat = |rest: &str| format!(r#"{{"choices":[{{"message":{{"content":"part"}}{rest}"#);
+        for (endpoint, body) in [
+            (Endpoint::Chat, chat(r#","finish_reason":"error"}]}"#)),
+            (Endpoint::Chat, chat(r#","finish_reason" : "abort"}]}"#)),
+            (Endpoint::Chat, chat(r#","finish_reason":"insufficient_system_resource"}]}"#)),
+            (Endpoint::Chat, chat(r#","finish_reason":null,"error":{"code":502}}]}"#)),
+            (Endpoint::Chat, chat(r#"}],"error":{"message":"died"}}"#)),
+            (Endpoint::Chat, chat(r#"},{"finish_reason":"error","message":{"content":null}}]}"#)),
+            (Endpoint::Responses, r#"{"output":[{"content":[{"text":"part"}]}],"status":"failed"}"#.into()),
+            (
+                Endpoint::Responses,
+                r#"{"output":[{"content":[{"text":"part"}]}],"status":"cancelled"}"#.into(),
+            ),
+            (
+                Endpoint::Responses,
+                r#"{"output":[{"content":[{"text":"part"}]}],"error":{"code":"server_error"}}"#.into(),
+            ),
+            (Endpoint::Messages, r#"{"content":[{"text":"part"}],"error":{"type":"api_error"}}"#.into()),
+            (
+                Endpoint::Gemini,
+                r#"{"candidates":[{"content":{"parts":[{"text":"part"}]}}],"error":{"code":503}}"#.into(),
+            ),
+            (Endpoint::Cohere, r#"{"message":{"content":[{"text":"part"}]},"finish_reason":"ERROR"}"#.into()),
+            (
+                Endpoint::Cohere,
+                r#"{"message":{"content":[{"text":"part"}]},"finish_reason":"TIMEOUT"}"#.into(),
+            ),
+        ] {
+            assert_eq!(read(body.as_bytes(), Expected::Answer(endpoint)), ProbeResult::Success, "{body}");
+            assert!(late_error(body.as_bytes(), endpoint).is_some(), "{body}");
+            assert!(late_error(body.as_bytes(), Endpoint::Unknown).is_some(), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_answer_about_errors_reports_none() {
+        for body in [
+            r#"{"choices":[{"message":{"content":"the \"error\" has \"failed\""},"finish_reason":"stop"}],"error" : null}"#,
+            r#"{"choices":[{"message":{"content":"error"},"finish_reason":"stop"}],"error":{"code":null}}"#,
+            r#"{"choices":[{"message":{"tool_calls":[{"function":{"name":"error","arguments":"{\"status\":\"failed\"}"}}]}}]}"#,
+            r#"{"output":[{"type":"mcp_call","status":"failed","error":"gone"}],"status":"completed","error":null}"#,
+            r#"{"content":[{"type":"tool_use","input":{"error":"x","status":"failed"}}],"stop_reason":"tool_use"}"#,
+            r#"{"candidates":[{"content":{"parts":[{"functionCall":{"args":{"error":"abort"}}}]}}]}"#,
+            r#"{"message":{"tool_calls":[{"function":{"name":"ERROR"}}]},"finish_reason":"TOOL_CALL"}"#,
+        ] {
+            assert_eq!(late_error(body.as_bytes(), Endpoint::Unknown), None, "{body}");
+        }
+    }
+
     #[test]
     fn every_prefix_is_unclear_or_gives_the_final_result() {
         for (body, expected) in all() {
@@ -498,6 +602,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_search_for_words_misses_no_error(
+            tokens in prop::collection::vec(prop::sample::select(vec![
+                "{", "}", "[", "]", ":", ",", " ", "null", "4", "\"x\"", "[{", "\"error\":", "\"error\"", "\"choices\":",
+                "\"finish_reason\":", "\"finishReason\":", "\"content\":", "\"message\":", "\"object\":", "\"type\":",
+                "\"status\":", "\"failed\"", "\"cancelled\"", "\"abort\"", "\"insufficient_system_resource\"",
+                "\"ERROR\"", "\"TIMEOUT\"",
+            ]), 0..24),
+        ) {
+            let body = tokens.concat();
+            for endpoint in Endpoint::ALL {
+                prop_assert_eq!(late_error(body.as_bytes(), endpoint), error_in(body.as_bytes(), endpoint), "{}", body);
+            }
+        }
+
         #[test]
         fn the_result_of_a_prefix_holds_for_the_whole_body(
             tokens in prop::collection::vec(prop::sample::select(vec![

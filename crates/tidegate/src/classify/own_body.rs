@@ -1,6 +1,7 @@
 //! Bodies of our own in the place of those of the provider: answers in the other form, and error bodies.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -21,6 +22,8 @@ pub(super) const MAX_CONVERTED: usize = 16 * 1024 * 1024;
 /// The result of a conversion.
 pub struct ConvertedAnswer {
     body: Result<Bytes, Error>,
+    /// The failure that the original answer reports, which is the body then.
+    failure: Option<Failure>,
     /// The usage in the original answer, unless that of the body will be scanned.
     usage: Option<Usage>,
 }
@@ -39,37 +42,43 @@ impl ResponseJudge {
         if !body.is_whole() {
             return Err(Failure::no_answer().into());
         }
+        let answer = self.expected_answer().ok_or_else(Failure::no_answer)?;
         let bytes = body.into_bytes();
         let classifier = Arc::clone(&self.config.classifier);
         if form == AnswerForm::Document {
-            let answer = self.expected_answer().ok_or_else(Failure::no_answer)?;
             let mut scanner = classifier.scan_answer(head, answer, &bytes).ok_or_else(Failure::no_answer)?;
             return Ok(DocumentWork::new(bytes.len(), move || {
                 scanner.push(&bytes);
                 scanner.finish();
                 let StreamState { has_started, has_finished, failure, stop, usage } = scanner.state();
-                let body = match (failure, stop) {
-                    (Some(failure), _) => Err(in_band_failure(failure.clone()).into()),
-                    (None, Some(StopReason::ContentFilter)) if !has_started => {
-                        Err(Failure::content_filter().into())
-                    }
-                    _ if !has_finished => Err(truncated()),
-                    _ => classifier.events_to_document(&bytes).ok_or_else(|| Failure::no_answer().into()),
+                let is_filtered = !has_started && *stop == Some(StopReason::ContentFilter);
+                let filtered = || is_filtered.then(Failure::content_filter);
+                let failure = failure.clone().map(in_band_failure).or_else(filtered);
+                let body = match failure {
+                    Some(_) => Ok(bytes),
+                    None if !has_finished => Err(truncated()),
+                    None => classifier.events_to_document(&bytes).ok_or_else(|| Failure::no_answer().into()),
                 };
-                Ok(ConvertedAnswer { usage: usage.filter(|_| body.is_err()), body })
+                let is_unscanned = failure.is_some() || body.is_err();
+                Ok(ConvertedAnswer { usage: usage.filter(|_| is_unscanned), body, failure })
             }));
         }
         // The usage is read from the document, as which the head labels it until it is converted.
         label_json(head);
         let scanner = self.attempt_usage.as_ref().and_then(|_| classifier.usage_scanner(head));
+        let (head, now) = (head.clone(), SystemTime::now());
         Ok(DocumentWork::new(bytes.len(), move || {
-            let body = classifier.document_to_events(&bytes).ok_or_else(|| Failure::no_answer().into());
+            let failure = classifier.late_failure(&head, answer, &bytes, now).map(in_band_failure);
+            let body = match failure {
+                Some(_) => Ok(bytes.clone()),
+                None => classifier.document_to_events(&bytes).ok_or_else(|| Failure::no_answer().into()),
+            };
             let usage = scanner.filter(|_| body.is_ok()).and_then(|mut scanner| {
                 scanner.push(&bytes);
                 scanner.finish();
                 scanner.state().usage
             });
-            Ok(ConvertedAnswer { body, usage })
+            Ok(ConvertedAnswer { body, failure, usage })
         }))
     }
 
@@ -84,6 +93,10 @@ impl ResponseJudge {
             attempt_usage.set_usage(usage, true);
         }
         let body = answer.body?;
+        if let Some(failure) = answer.failure {
+            self.record_outcome(head, failure.into());
+            return Ok(self.whole(WholeBody::Own(body), None));
+        }
         let media = if form == AnswerForm::Document { "application/json" } else { "text/event-stream" };
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
         remove_body_headers(head);

@@ -183,6 +183,12 @@ impl ResponseJudge {
         self.record_outcome(head, outcome);
     }
 
+    /// The failure behind the content of an answer that was read to its end.
+    pub(super) fn late_failure<B: ClassifiableBody>(&self, head: &Parts, body: &BufferedBody<B>) -> Option<Failure> {
+        let answer = self.expected_answer().filter(|_| body.is_whole())?;
+        self.config.classifier.late_failure(head, answer, &body.bytes(), SystemTime::now())
+    }
+
     /// Records the outcome of the attempt in the trail and in the metrics, and a failure in the extensions of
     /// the response.
     pub(super) fn record_outcome(&mut self, head: &mut Parts, outcome: Outcome) {

@@ -225,6 +225,12 @@ impl ResponseJudge {
         if matches!(body.bytes().trim_ascii_start().first(), Some(b'{' | b'[')) {
             head.headers.remove(CONTENT_ENCODING);
         }
+        if let Some(failure) = self.late_failure(head, &body) {
+            // The model has processed the request all the same.
+            self.record_usage(head, &body.bytes());
+            self.record_outcome(head, in_band(failure));
+            return ControlFlow::Break(Ok(self.error_body(head, body)));
+        }
         self.pass_on_success(head, body)
     }
 

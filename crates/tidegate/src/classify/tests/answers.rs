@@ -143,6 +143,52 @@ async fn a_success_without_an_answer_is_a_failure_of_the_provider_under_every_la
     }
 }
 
+/// Regression: the order of the keys of a document decided whether half an answer was a success.
+#[tokio::test(start_paused = true)]
+async fn a_failure_behind_the_content_of_an_answer_is_one_of_the_provider() {
+    let chat = CHAT_ANSWER.strip_suffix('}').unwrap();
+    let bodies = [
+        (CHAT, CHAT_ANSWER.replace("stop", "insufficient_system_resource"), ErrorCode::Overloaded),
+        (CHAT, CHAT_ANSWER.replace("stop", "abort"), ErrorCode::ServerError),
+        (CHAT, CHAT_ANSWER.replace("stop", "error"), ErrorCode::ServerError),
+        (
+            CHAT,
+            format!(r#"{chat},"error":{{"message":"x","code":"rate_limit_exceeded"}}}}"#),
+            ErrorCode::RateLimited,
+        ),
+        (
+            RESPONSES,
+            RESPONSE.replace(r#""status":"completed","#, "").replace("]}]}", r#"]}],"status":"failed"}"#),
+            ErrorCode::ServerError,
+        ),
+        (
+            COHERE,
+            r#"{"message":{"content":[{"type":"text","text":"a"}]},"finish_reason":"TIMEOUT"}"#.into(),
+            ErrorCode::Timeout,
+        ),
+    ];
+    for (path, body, code) in bodies {
+        for is_stream in [false, true] {
+            let answer = pieces(Some("application/json"), &[&body], false);
+            let seen = seen(asked(path, is_stream), answer).await;
+            assert_eq!(seen, Seen::Failed(code, FailureKind::InBand), "{body} {is_stream}");
+        }
+        // Another target answers, and the tokens that were generated are counted.
+        let ((first, primary), (second, other)) = (strict(), strict());
+        primary.then(pieces(None, &[&body], false));
+        let good = GOOD.iter().find(|(of, is_stream, _)| (*of, *is_stream) == (path, false)).unwrap().2;
+        other.then(pieces(None, &[good], false));
+        let wire = |inner| ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
+        let meter = UsageMeter::new(70);
+        let request = with(asked(path, false), meter.clone());
+        let mut chain = FallbackLayer::new().then("other", wire(second)).layer(wire(first));
+        let response = send(&mut chain, request).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), good, "{body}");
+        let expected = if path == CHAT { 4 } else { 0 };
+        assert_eq!(meter.read().output, expected, "{body}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_answer_of_another_endpoint_is_a_failure_of_the_provider() {
     for (path, is_stream, own) in GOOD {
