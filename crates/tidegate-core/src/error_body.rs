@@ -7,14 +7,17 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use crate::outcome::is_exhausted;
-use crate::{ErrorCode, Outcome, Rejection, Untranslatable, chain};
+use crate::{ErrorCode, FailureKind, Outcome, Rejection, Untranslatable, chain};
 
 /// The error body of the AI-Protocol: `{"error":{"code":"E2001","name":"rate_limited","message":...}}`.
 ///
-/// The message is written by tidegate and never contains text of a provider or of a prompt.
+/// Unless it is [replaced](Self::with_message), the message is written by tidegate and never contains text of
+/// a provider or of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ErrorBody {
     error: ErrorObject,
+    #[serde(skip)]
+    kind: FailureKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,6 +56,7 @@ impl ErrorBody {
                 retry_after_ms: None,
                 details: None,
             },
+            kind: FailureKind::default(),
         }
     }
 
@@ -78,7 +82,8 @@ impl ErrorBody {
                     Some(kind) if kind != io::ErrorKind::Other => format!("{failure}, {kind}"),
                     _ => failure.to_string(),
                 };
-                Self::new(failure.code, message).with_retry_after(failure.wait())
+                let body = Self::new(failure.code, message).with_retry_after(failure.wait());
+                Self { kind: failure.kind, ..body }
             }
             Outcome::Success | Outcome::Neutral => Self::new(ErrorCode::Unknown, "call failed"),
         }
@@ -102,14 +107,17 @@ impl ErrorBody {
         body.into_response(status)
     }
 
-    /// The status of a response to a call that ended in an error: that of its code, or 502 if the provider
-    /// failed.
+    /// The status of a response to a call that ended in an error: that of its code, 400 if the prompt does
+    /// not fit the model, or 502 if the provider failed.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
-        match self.error.code {
+        match (self.kind, self.error.code) {
+            // As providers report it. Clients shorten the conversation then, and take a 413 for an error in
+            // the transfer.
+            (FailureKind::ContextLength, _) => StatusCode::BAD_REQUEST,
             // The provider failed, or the connection to it, and not the program that calls it.
-            ErrorCode::ServerError => StatusCode::BAD_GATEWAY,
-            code => code.http_status(),
+            (_, ErrorCode::ServerError) => StatusCode::BAD_GATEWAY,
+            (_, code) => code.http_status(),
         }
     }
 
@@ -128,6 +136,19 @@ impl ErrorBody {
         self.error.retry_after_ms =
             retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         self
+    }
+
+    /// Replaces the message, as by that of the provider.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.error.message = message.into();
+        self
+    }
+
+    /// The kind of the failure with which the call ended.
+    #[must_use]
+    pub const fn kind(&self) -> FailureKind {
+        self.kind
     }
 
     /// The standard code.

@@ -11,7 +11,8 @@
 
 use serde_json::{Value, json};
 use tidegate::ErrorCode;
-use tidegate::provider::ErrorBody;
+use tidegate::provider::{ErrorBody, FailureKind};
+use tidegate::providers::prompt_too_long;
 
 use crate::endpoint::ApiDialect;
 
@@ -25,17 +26,20 @@ pub(crate) fn error_body(body: &ErrorBody, dialect: ApiDialect, api_code: Option
         Ok(Value::Object(mut fields)) => fields.remove("error").unwrap_or_default(),
         _ => Value::default(),
     };
-    let code = body.code();
+    let (code, kind) = (body.code(), body.kind());
     error["standard_code"] = code.code().into();
     match dialect {
         ApiDialect::Anthropic => {
-            error["type"] = anthropic_type(code).into();
+            error["type"] = anthropic_type(code, kind).into();
+            if kind == FailureKind::ContextLength {
+                error["message"] = prompt_too_long(body.message()).into();
+            }
             json!({"type": "error", "error": error})
         }
         ApiDialect::OpenAi | ApiDialect::Gemini => {
             error["type"] = openai_type(code).into();
             error["param"] = Value::Null;
-            error["code"] = api_code.or_else(|| openai_code(code)).unwrap_or(code.code()).into();
+            error["code"] = api_code.or_else(|| openai_code(code, kind)).unwrap_or(code.code()).into();
             json!({"error": error})
         }
     }
@@ -58,12 +62,14 @@ const fn openai_type(code: ErrorCode) -> &'static str {
 }
 
 /// The `error.code` of OpenAI's API, if it has one for `code`.
-const fn openai_code(code: ErrorCode) -> Option<&'static str> {
-    match code {
-        ErrorCode::Authentication => Some("invalid_api_key"),
-        ErrorCode::RateLimited => Some("rate_limit_exceeded"),
-        ErrorCode::QuotaExhausted => Some("insufficient_quota"),
-        ErrorCode::Overloaded => Some("server_is_overloaded"),
+const fn openai_code(code: ErrorCode, kind: FailureKind) -> Option<&'static str> {
+    match (kind, code) {
+        (FailureKind::ContextLength, _) => Some("context_length_exceeded"),
+        (FailureKind::ContentFilter, _) => Some("content_policy_violation"),
+        (_, ErrorCode::Authentication) => Some("invalid_api_key"),
+        (_, ErrorCode::RateLimited) => Some("rate_limit_exceeded"),
+        (_, ErrorCode::QuotaExhausted) => Some("insufficient_quota"),
+        (_, ErrorCode::Overloaded) => Some("server_is_overloaded"),
         _ => None,
     }
 }
@@ -78,8 +84,10 @@ pub(crate) const fn responses_code(code: ErrorCode) -> &'static str {
 }
 
 /// The `error.type` of Anthropic's API.
-const fn anthropic_type(code: ErrorCode) -> &'static str {
+const fn anthropic_type(code: ErrorCode, kind: FailureKind) -> &'static str {
     match code {
+        // As Anthropic reports it.
+        _ if matches!(kind, FailureKind::ContextLength) => "invalid_request_error",
         ErrorCode::InvalidRequest | ErrorCode::Conflict | ErrorCode::Cancelled => "invalid_request_error",
         ErrorCode::Authentication => "authentication_error",
         ErrorCode::PermissionDenied => "permission_error",

@@ -10,6 +10,8 @@ use support::*;
 use tidegate_testkit::{Provider, Reply, closed_port};
 
 const REQUEST: &str = r#"{"model":"any","messages":[]}"#;
+/// By which clients of Anthropic's API recognise a prompt that is too long.
+const LONG_PREFIX: &str = "prompt is too long: ";
 const STREAM_REQUEST: &str = r#"{"model":"any","stream":true,"messages":[]}"#;
 
 #[tokio::test]
@@ -220,6 +222,87 @@ async fn an_error_response_of_a_provider_is_forwarded_unchanged() {
     assert_eq!(response.headers()["x-tidegate-code"], "E2002");
     assert_eq!(response.headers()["x-tidegate-target"], "p/m");
     assert_eq!(response.bytes().await.unwrap(), direct.bytes().await.unwrap());
+}
+
+/// A failure in a response of 200 that has not begun, in whatever form, at a target of either dialect: what
+/// clients read of it is the same as for a response with an error status. A client that does not find
+/// `context_length_exceeded` or Anthropic's own words repeats the long prompt instead of shortening it.
+#[tokio::test]
+async fn an_error_in_a_success_keeps_its_status_its_code_and_its_message() {
+    const LONG: &str = "This model's maximum context length is 8192 tokens, and the prompt has 9000";
+    let of_openai = |message: &str, code: &str| {
+        let error =
+            format!(r#"{{"error":{{"message":"{message}","type":null,"param":null,"code":{code}}}}}"#);
+        let events = format!("data: {error}\n\ndata: [DONE]\n\n");
+        (error, events)
+    };
+    let of_anthropic = |message: &str, kind: &str| {
+        let error = format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"{message}"}}}}"#);
+        let events = format!("event: error\ndata: {error}\n\n");
+        (error, events)
+    };
+    let invalid = "invalid_request_error";
+    let cases = [
+        ("openai", of_openai(LONG, "400"), LONG, 400, "context_length_exceeded", (invalid, LONG_PREFIX)),
+        (
+            "openai",
+            of_openai("no", r#""content_filter""#),
+            "no",
+            400,
+            "content_policy_violation",
+            (invalid, ""),
+        ),
+        ("openai", of_openai("tools[0] is odd", "400"), "tools[0] is odd", 400, "E1001", (invalid, "")),
+        ("openai", of_openai("upstream died", "502"), "upstream died", 502, "E3001", ("api_error", "")),
+        (
+            "anthropic",
+            of_anthropic("prompt is too long: 3 > 2", invalid),
+            "prompt is too long: 3 > 2",
+            400,
+            "context_length_exceeded",
+            (invalid, ""),
+        ),
+        ("anthropic", of_anthropic("tools.0 is odd", invalid), "tools.0 is odd", 400, "E1001", (invalid, "")),
+        (
+            "anthropic",
+            of_anthropic("Overloaded", "overloaded_error"),
+            "Overloaded",
+            503,
+            "server_is_overloaded",
+            ("overloaded_error", ""),
+        ),
+    ];
+    for (dialect, (document, events), message, status, code, (kind, prefix)) in cases {
+        for (media_type, body) in [("application/json", document), ("text/event-stream", events)] {
+            let reply = Reply::raw(body.clone()).header("content-type", media_type);
+            let provider = match dialect {
+                "openai" => Provider::openai(),
+                _ => Provider::anthropic(),
+            };
+            let provider = provider.otherwise(reply).start().await.unwrap();
+            let base_url = provider.base_url();
+            let file = format!("providers.p = {{ base_url = \"{base_url}\", dialect = \"{dialect}\" }}\n");
+            let messages = "[[routes]]\npath = \"/v1/messages\"\nmodel = \"*\"\nchain = [\"p/m\"]\n";
+            let gateway = gateway(&(file + &route("*", &["p/m"]) + messages)).await;
+            for stream in ["", r#""stream":true,"#] {
+                let request = format!(
+                    r#"{{"model":"any",{stream}"max_tokens":9,"messages":[{{"role":"user","content":"hi"}}]}}"#
+                );
+                let case = format!("{body} {stream}");
+                let response = chat(&gateway, request.clone()).send().await.unwrap();
+                assert_eq!(response.status(), status, "{case}");
+                let error = json(response).await["error"].take();
+                assert_eq!((&error["code"], &error["message"]), (&code.into(), &message.into()), "{case}");
+
+                let response =
+                    client().post(url(&gateway, "/v1/messages")).body(request).send().await.unwrap();
+                assert_eq!(response.status(), status, "{case}");
+                let error = json(response).await["error"].take();
+                let message = format!("{prefix}{message}");
+                assert_eq!((&error["type"], &error["message"]), (&kind.into(), &message.into()), "{case}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -20,10 +20,12 @@ use crate::endpoint::{self, Endpoint};
 use crate::error::body::ParsedErrorBody;
 use crate::error::in_band;
 use crate::error::response::ErrorResponse;
+use crate::event::Event;
 use crate::limits::reported;
 use crate::provider::Provider;
 use crate::request_fields::{has_fields, requests_deferral, requests_stream};
 use crate::stream::scanner::Scanner;
+use crate::stream::sse::SseFramer;
 
 static ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
@@ -63,13 +65,25 @@ impl ProviderClassifier {
         in_band::failure_of(self.provider, status, body)
     }
 
-    /// The message in the `body` of an error, if there is one. It may quote the prompt or a key, so it is for
-    /// the caller of the provider and not for logs.
+    /// The message in the `body` of an error, or in the first error event of a stream, if there is one. It
+    /// may quote the prompt or a key, so it is for the caller of the provider and not for logs.
     #[must_use]
     pub fn error_message(body: &[u8]) -> Option<String> {
-        let is_page = body.trim_ascii_start().starts_with(b"<");
-        let message = ParsedErrorBody::read(body).message.filter(|text| !is_page && !text.trim().is_empty());
-        message.map(|text| text.into_owned())
+        if FirstBytes::of(body) != FirstBytes::Events {
+            let is_page = body.trim_ascii_start().starts_with(b"<");
+            return ParsedErrorBody::read(body).into_message().filter(|_| !is_page);
+        }
+        let mut message = None;
+        let mut read = |event: Event<'_>| {
+            let body = ParsedErrorBody::read(event.data);
+            if message.is_none() && (event.is_error || body.is_error) {
+                message = body.into_message();
+            }
+        };
+        let mut framer = SseFramer::new();
+        framer.push(body, &mut read);
+        framer.finish(read);
+        message
     }
 
     /// Whether a JSON response may be an array that is streamed element by element. Only Google streams such

@@ -96,6 +96,7 @@ pub use body::format::BodyFormat;
 pub use capabilities::ModelTable;
 pub use classifier::ProviderClassifier;
 pub use conversation::first_messages_digest;
+pub use error::phrases::prompt_too_long;
 pub use json::has_too_many_nodes;
 pub use model_field::{ModelField, ModelFieldError, ModelSpan};
 pub use prompt::PromptEstimate;

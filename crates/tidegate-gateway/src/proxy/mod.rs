@@ -31,7 +31,8 @@ mod unpack_permits;
 use std::sync::Arc;
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, request};
 use http_body_util::BodyExt;
@@ -39,7 +40,7 @@ use tidegate::fallback::{FallbackInfo, FallbackKind, Uncached};
 use tidegate::hedge::HedgeInfo;
 use tidegate::key::Model;
 use tidegate::provider::{ErrorBody, Estimate, UsageMeter};
-use tidegate::providers::{ModelField, PromptEstimate};
+use tidegate::providers::{ModelField, PromptEstimate, ProviderClassifier};
 use tidegate::{Error, ErrorCode, Outcome, Payload, Rejection, Trail};
 
 pub(crate) use self::body_budget::BodyBudget;
@@ -77,6 +78,9 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Disables the response buffer of nginx, which would hold a stream back.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The most bytes of a response that are searched for the message of an error.
+const MAX_HELD_ERROR: usize = 256 * 1024;
 
 /// The longest part of a model name, in characters, that an error message repeats.
 pub(crate) const MAX_NAME: usize = 80;
@@ -304,13 +308,14 @@ impl Proxy {
             Err(rejection) => Err(CallFailure::OfChain(rejection.into())),
         };
         let mut response = match sent {
-            Ok(response) => {
+            Ok(mut response) => {
+                let error = error_in_success(&mut response);
                 record.set_response(meter.clone(), response.extensions().get().cloned());
                 let failures = BodyFailures::new(Arc::clone(record), call.clone());
                 let response = response.map(|body| {
                     call.watch(body, chain.settings.attempt_time).map_err(move |error| failures.record(error))
                 });
-                forward(response, endpoint, meter, &self.redactor)
+                forward(response, error, endpoint, meter, &self.redactor)
             }
             // The client may repeat the call, which has used nothing.
             Err(CallFailure::OfCaller(rejection)) => return Err(limit_error(&rejection)),
@@ -349,9 +354,34 @@ fn endpoint_uri(endpoint: Endpoint, uri: &Uri) -> Uri {
     with_query.unwrap_or_else(|| Uri::from_static(path))
 }
 
-/// Forwards the provider's response unchanged, except for headers of the connection.
+/// The error in a response with the status of a success, with the message of the provider: an error event
+/// instead of a stream, or no answer. The response has not begun, so its status can still report the error.
+fn error_in_success(
+    response: &mut Response<impl http_body::Body<Data = Bytes> + Unpin>,
+) -> Option<GatewayError> {
+    if !response.status().is_success() {
+        return None;
+    }
+    let error = ErrorBody::of_error(Outcome::borrow(response).failure()?);
+    // What was held to classify the response is available at once, and nothing more is waited for.
+    let mut beginning = BytesMut::new();
+    while beginning.len() < MAX_HELD_ERROR
+        && let Some(Some(Ok(frame))) = response.body_mut().frame().now_or_never()
+    {
+        beginning.extend(frame.into_data());
+    }
+    let message = ProviderClassifier::error_message(&beginning);
+    Some(GatewayError::from_body(match message {
+        Some(message) => error.with_message(message),
+        None => error,
+    }))
+}
+
+/// Forwards the provider's response unchanged, except for headers of the connection. `error` is the error in
+/// a response with the status of a success.
 fn forward(
     response: Response<impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static>,
+    error: Option<GatewayError>,
     endpoint: Endpoint,
     meter: UsageMeter,
     redactor: &Arc<Redactor>,
@@ -360,12 +390,8 @@ fn forward(
     let fallback_kind = response.extensions().get().map(FallbackInfo::kind);
     let hedge = response.extensions().get().map(HedgeInfo::won);
     let (head, body) = response.into_parts();
-    let mut response = match outcome.failure() {
-        // An error event instead of a stream, or no answer. The response has not begun, so its status can
-        // still report the error.
-        Some(failure) if head.status.is_success() => {
-            GatewayError::from(&failure.clone().into()).into_response(endpoint.dialect())
-        }
+    let mut response = match error {
+        Some(error) => error.into_response(endpoint.dialect()),
         // The body of the provider was cut short. Ours has the form of the caller's API.
         _ if let Some(body) = head.extensions.get::<ErrorBody>() => {
             GatewayError::from_body(body.clone()).status(head.status).into_response(endpoint.dialect())

@@ -83,6 +83,11 @@ impl<'a> ParsedErrorBody<'a> {
         }
     }
 
+    /// The message, unless it is blank.
+    pub(crate) fn into_message(self) -> Option<String> {
+        self.message.filter(|text| !text.trim().is_empty()).map(Cow::into_owned)
+    }
+
     fn record(&mut self, section: Section, field: ErrorField, text: Cow<'a, str>) {
         use {ErrorField as F, Section as S};
         match (section, field) {

@@ -6,6 +6,6 @@ mod class;
 pub(crate) mod codes;
 pub(crate) mod in_band;
 mod limit_kind;
-mod phrases;
+pub(crate) mod phrases;
 pub(crate) mod response;
 pub(crate) mod retry_after;

@@ -1,7 +1,22 @@
 //! Phrases in error messages, for errors without a specific code. They are matched by whole words; see
 //! [`crate::text::word_match`].
 
+use std::borrow::Cow;
+
 use crate::text::word_match::{begins_with, contains_any_phrase, contains_phrase, is_phrase};
+
+/// Anthropic's words for a prompt that does not fit the model. Its clients recognise the error by nothing
+/// else, and compact the conversation then.
+const PROMPT_TOO_LONG: &str = "prompt is too long";
+
+/// The `message` of an error about a prompt that does not fit the model, for clients of Anthropic's API.
+#[must_use]
+pub fn prompt_too_long(message: &str) -> Cow<'_, str> {
+    if contains_phrase(message, PROMPT_TOO_LONG) {
+        return message.into();
+    }
+    format!("{PROMPT_TOO_LONG}: {message}").into()
+}
 
 /// The prompt does not fit the model.
 pub(crate) fn is_too_long(text: &str) -> bool {
@@ -11,7 +26,7 @@ pub(crate) fn is_too_long(text: &str) -> bool {
             "maximum context length",
             "maximum prompt length",
             "maximum input length",
-            "prompt is too long",
+            PROMPT_TOO_LONG,
             "prompt too long",
             "input is too long",
             "exceeds the maximum number of tokens",

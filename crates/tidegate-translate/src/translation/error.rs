@@ -1,9 +1,11 @@
 //! Errors in the format and with the error types of the other dialect.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 use tidegate_core::{ErrorCode, Failure, FailureKind};
-use tidegate_providers::{Provider, ProviderClassifier};
+use tidegate_providers::{Provider, ProviderClassifier, prompt_too_long};
 
 /// A classified error with its message.
 pub(super) struct TranslatedError {
@@ -12,10 +14,14 @@ pub(super) struct TranslatedError {
 }
 
 impl TranslatedError {
-    /// Reads the body of an error response or of an error event. Without a message in the body, the failure's
-    /// own text is used.
+    /// Reads the body of an error response or of an error event.
     pub(super) fn read(provider: Provider, status: Option<StatusCode>, body: &[u8]) -> Self {
-        let failure = ProviderClassifier::new(provider).failure_of(status, body);
+        Self::new(ProviderClassifier::new(provider).failure_of(status, body), body)
+    }
+
+    /// The error for a failure that is known already. Without a message in the body, the failure's own text
+    /// is used.
+    pub(super) fn new(failure: Failure, body: &[u8]) -> Self {
         let message = ProviderClassifier::error_message(body).unwrap_or_else(|| failure.to_string());
         Self { failure, message }
     }
@@ -70,6 +76,10 @@ impl TranslatedError {
             (E::Conflict, _) => "conflict_error",
             (E::ServerError | E::Unknown, _) => "api_error",
         };
-        json!({"type": "error", "error": {"type": kind, "message": self.message}})
+        let message = match self.failure.kind {
+            FailureKind::ContextLength => prompt_too_long(&self.message),
+            _ => Cow::from(&self.message),
+        };
+        json!({"type": "error", "error": {"type": kind, "message": message}})
     }
 }

@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use http::response::Parts;
 use serde_json::Value;
-use tidegate_core::{BodyMode, Failure, ResponseTranslator};
+use tidegate_core::{BodyMode, Failure, Outcome, ResponseTranslator};
 use tidegate_providers::stream::{Dialect, EndSignal, Event, SseFramer, StreamError};
 use tidegate_providers::{BodyFormat, Provider, has_too_many_nodes};
 
@@ -31,6 +31,8 @@ pub(super) struct ResponseConverter {
     created: u64,
     /// Whether the body of an error response is compressed.
     is_compressed: bool,
+    /// The failure of the response, if the layers below have classified it.
+    failure: Option<Failure>,
     /// The last event was written. Later events are ignored.
     has_ended: bool,
 }
@@ -88,6 +90,7 @@ impl ResponseConverter {
             framer: SseFramer::with_cap(DEFAULT_EVENT_CAP),
             created: 0,
             is_compressed: false,
+            failure: None,
             has_ended: false,
         }
     }
@@ -98,6 +101,7 @@ impl ResponseTranslator for ResponseConverter {
         if !head.status.is_success() && head.status.as_u16() < 400 || head.status == StatusCode::NO_CONTENT {
             return Ok(BodyMode::Untouched);
         }
+        self.failure = head.extensions.get().and_then(Outcome::failure).cloned();
         self.created = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.encoder.events().begin(self.created);
         let headers = &mut head.headers;
@@ -105,7 +109,7 @@ impl ResponseTranslator for ResponseConverter {
         // The compressed body of an error response is not read: the status is enough, and the translated body
         // replaces it.
         self.is_compressed = format == BodyFormat::Compressed;
-        if self.is_compressed && head.status.is_success() {
+        if self.is_compressed && head.status.is_success() && self.failure.is_none() {
             return Err(Failure { provider_code: Some("content_encoding".into()), ..unreadable() });
         }
         // These headers describe the original body, which is replaced.
@@ -124,9 +128,13 @@ impl ResponseTranslator for ResponseConverter {
     }
 
     fn whole(&mut self, status: StatusCode, body: &[u8]) -> Result<Bytes, Failure> {
-        if !status.is_success() {
+        // The status may have been sent before the failure.
+        if !status.is_success() || self.failure.is_some() {
             let body = if self.is_compressed { &[] } else { body };
-            let error = TranslatedError::read(self.provider, Some(status), body);
+            let error = match self.failure.take() {
+                Some(failure) => TranslatedError::new(failure, body),
+                None => TranslatedError::read(self.provider, Some(status), body),
+            };
             return Ok(self.encoder.error(&error).to_string().into());
         }
         if has_too_many_nodes(body) {

@@ -86,6 +86,20 @@ fn an_error_has_the_format_and_the_error_types_of_the_dialect() {
     );
 }
 
+/// Clients of Anthropic's API know a prompt that is too long by these words alone.
+#[test]
+fn a_prompt_that_is_too_long_is_reported_in_the_words_of_anthropic() {
+    for (message, expected) in [
+        ("maximum context length is 9 tokens", "prompt is too long: maximum context length is 9 tokens"),
+        ("Prompt is too long: 10 > 9", "Prompt is too long: 10 > 9"),
+    ] {
+        let body = json!({"error": {"message": message, "code": "context_length_exceeded"}}).to_string();
+        let translated = error(for_messages(), 400, body.as_bytes());
+        let expected = json!({"type": "invalid_request_error", "message": expected});
+        assert_eq!(translated["error"], expected);
+    }
+}
+
 #[test]
 fn an_error_body_without_a_message_gets_a_generated_message() {
     for body in [&b"<html>secret</html>"[..], b"", b"{\"err", b"\xff\xfe"] {
