@@ -66,6 +66,35 @@ async fn check_needs_admin_key(gateway: &RunningGateway) {
     }
 }
 
+/// Regression: these needed the admin key, or were not found. The base URL of a client has the version, or has
+/// not, as another client needs it.
+#[tokio::test]
+async fn a_caller_reaches_an_api_with_and_without_its_version_in_the_base_url() {
+    let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let file = openai("p", &provider.base_url())
+        + &route("*", &["p/m"])
+        + "[[routes]]\npath = \"/v1/messages\"\nmodel = \"*\"\nchain = [\"p/m\"]\n"
+        + CALLERS;
+    for file in [file.clone(), ADMIN.to_owned() + &file] {
+        let gateway = exposed_gateway(&file).await;
+        let request = r#"{"model":"any","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+        for path in [
+            "/chat/completions",
+            "/messages",
+            "/v1/v1/messages",
+            "/v1/v1/chat/completions",
+            "/messages/count_tokens",
+        ] {
+            let url = format!("http://127.0.0.1:{}{path}", gateway.addr().port());
+            let request = client().post(url).header("content-type", "application/json").body(request);
+            let response = request.try_clone().unwrap().bearer_auth(ANN_KEY).send().await.unwrap();
+            assert_eq!(response.status(), 200, "{path}");
+            assert_eq!(request.send().await.unwrap().status(), 401, "{path}");
+        }
+        assert_eq!(send(&gateway, "GET", "/models", Some(&bearer(ANN_KEY))).await.status(), 200);
+    }
+}
+
 /// Regression: the key of any caller was enough to reset and to close targets, and to read the calls of all
 /// others.
 #[tokio::test]
