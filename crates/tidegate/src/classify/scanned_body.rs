@@ -255,9 +255,14 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
         }
     }
 
-    /// Classifies the end of the body. The events before it take precedence over the way in which it ended.
+    /// Classifies the end of the body. The events before it take precedence over the way in which it ended: a
+    /// stream that may end after the reason why the model stopped is complete, as after a clean end there.
     fn judge_end(&mut self, error: Option<Error>) -> StreamEnd {
         self.inner = None;
+        if error.is_some() && self.scanner.state().stop.is_some() {
+            let progress = self.scanner.finish();
+            self.record_usage(progress);
+        }
         let state = self.scanner.state();
         if let Some(failure) = &state.failure {
             return StreamEnd::Failed(in_band(failure).into());

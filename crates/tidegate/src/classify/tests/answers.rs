@@ -143,6 +143,39 @@ async fn a_success_without_an_answer_is_a_failure_of_the_provider_under_every_la
     }
 }
 
+/// Regression: a whole answer ended in an error, and was counted against the provider.
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_a_terminator_is_complete_after_its_stop_reason_however_it_ends() {
+    let chat = CHAT_EVENTS.strip_suffix("data: [DONE]\n\n").unwrap();
+    let usage =
+        "data: {\"id\":\"c\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
+    let with_usage = format!("{chat}{usage}");
+    let goes_on =
+        format!("{chat}data: {{\"choices\":[{{\"index\":1,\"delta\":{{\"content\":\"a\"}}}}]}}\n\n");
+    let unfinished = &chat[..chat.rfind("data:").unwrap()];
+    for (provider, path, body, is_complete) in [
+        (Provider::Other, CHAT, chat, true),
+        (Provider::Other, CHAT, &with_usage, true),
+        (Provider::Gemini, GEMINI_STREAM, GEMINI_EVENTS, true),
+        // Another choice goes on, the stop reason is missing, or the terminator is.
+        (Provider::Other, CHAT, &goes_on, false),
+        (Provider::Other, CHAT, unfinished, false),
+        (Provider::OpenAi, CHAT, chat, false),
+        (Provider::Other, "/v1/unknown", "data: {\"x\":\"a\"}\n\n", false),
+    ] {
+        let answer = || pieces(Some("text/event-stream"), &[body], false);
+        for answer in [answer().stall(), answer().break_off("reset")] {
+            let (inner, upstream) = strict();
+            upstream.then(answer);
+            let mut service = ClassifyLayer::new(ProviderClassifier::new(provider)).layer(inner);
+            let response = send(&mut service, asked(path, true)).await.unwrap();
+            let seen = response.into_body().collect().await.map(|body| body.to_bytes());
+            assert_eq!(seen.is_ok_and(|seen| seen == body), is_complete, "{provider} {body}");
+            assert_eq!(upstream.live_bodies(), 0);
+        }
+    }
+}
+
 /// Regression: the order of the keys of a document decided whether half an answer was a success.
 #[tokio::test(start_paused = true)]
 async fn a_failure_behind_the_content_of_an_answer_is_one_of_the_provider() {
