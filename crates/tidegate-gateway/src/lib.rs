@@ -30,11 +30,13 @@
 //! # Errors
 //! An error response of a provider is forwarded unchanged. An error of the gateway itself has the fields of
 //! an [`ErrorBody`](tidegate::provider::ErrorBody) and those of the caller's API: `error.type` in both APIs,
-//! `error.code` as OpenAI has it, and the standard code in `error.standard_code`.
+//! `error.code` as OpenAI has it, and the standard code in `error.standard_code`. It also replaces an error
+//! that came with the status of a success, and has the provider's message then, and a page of the network in
+//! front of a provider that came with 403 or 405.
 //!
 //! | status | |
 //! |---|---|
-//! | 400, 413 | a body that cannot be forwarded |
+//! | 400, 413 | a body that cannot be forwarded; a prompt that a provider rejected with a status of success |
 //! | 401 | the key of the caller or of the operator is missing or wrong |
 //! | 403 | the host, the origin, the page, or what the caller requests is not allowed |
 //! | 404, 405 | a model without a route, or an unknown path; the wrong method |
@@ -51,6 +53,10 @@
 //! A stream that breaks off ends in an error event of the caller's API with the number of tokens before it.
 //! Any other response that breaks off closes the connection to the caller as well, so that an incomplete body
 //! is not taken for a complete one.
+//!
+//! # Paths
+//! A path may lack its version (`/chat/completions`) or have it twice (`/v1/v1/messages`), since clients
+//! differ in whether they expect it in the base URL.
 //!
 //! # What is forwarded
 //! The body is forwarded as `application/json`, with the model replaced by that of the target, and so are the

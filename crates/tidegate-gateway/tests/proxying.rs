@@ -305,6 +305,43 @@ async fn an_error_in_a_success_keeps_its_status_its_code_and_its_message() {
     }
 }
 
+/// Regression: the page of a network in front of the last provider was an error of the caller's key, which
+/// its client does not repeat.
+#[tokio::test]
+async fn a_page_of_the_network_is_a_bad_gateway_in_the_format_of_the_caller() {
+    const JSON: &str = r#"{"title":"Error 1010","status":403,"error_code":1010,"cloudflare_error":true}"#;
+    const PAGE: &str = "<html><body>Prove that you are a person</body></html>";
+    for (status, header, body) in [
+        (403, ("cf-mitigated", "challenge"), PAGE),
+        (403, ("content-type", "text/plain"), "error code: 1010"),
+        (403, ("content-type", "application/json"), JSON),
+        (405, ("x-amzn-waf-action", "captcha"), PAGE),
+    ] {
+        let page = format!(
+            "HTTP/1.1 {status} No\r\n{}: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            header.0,
+            header.1,
+            body.len()
+        );
+        let file = openai("p", &fixed_response(vec![page], true).await)
+            + &route("*", &["p/m"])
+            + "[[routes]]\npath = \"/v1/messages\"\nmodel = \"*\"\nchain = [\"p/m\"]\n";
+        let gateway = gateway(&file).await;
+        for (path, kind) in [("/v1/chat/completions", "server_error"), ("/v1/messages", "api_error")] {
+            let request = r#"{"model":"any","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+            let response = client().post(url(&gateway, path)).body(request).send().await.unwrap();
+            let code = response.headers()["x-tidegate-code"].clone();
+            assert_eq!((response.status().as_u16(), code), (502, "E3001".parse().unwrap()), "{path} {body}");
+            let error = json(response).await["error"].take();
+            assert_eq!(
+                (&error["type"], &error["standard_code"]),
+                (&kind.into(), &"E3001".into()),
+                "{path} {body}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn each_target_of_a_chain_receives_the_original_body_with_its_own_model() {
     let down = Provider::openai().otherwise(Reply::status(503)).start().await.unwrap();

@@ -39,7 +39,7 @@ use http_body_util::BodyExt;
 use tidegate::fallback::{FallbackInfo, FallbackKind, Uncached};
 use tidegate::hedge::HedgeInfo;
 use tidegate::key::Model;
-use tidegate::provider::{ErrorBody, Estimate, UsageMeter};
+use tidegate::provider::{Category, ErrorBody, Estimate, UsageMeter};
 use tidegate::providers::{ModelField, PromptEstimate, ProviderClassifier};
 use tidegate::{Error, ErrorCode, Outcome, Payload, Rejection, Trail};
 
@@ -309,7 +309,7 @@ impl Proxy {
         };
         let mut response = match sent {
             Ok(mut response) => {
-                let error = error_in_success(&mut response);
+                let error = hidden_error(&mut response);
                 record.set_response(meter.clone(), response.extensions().get().cloned());
                 let failures = BodyFailures::new(Arc::clone(record), call.clone());
                 let response = response.map(|body| {
@@ -354,15 +354,21 @@ fn endpoint_uri(endpoint: Endpoint, uri: &Uri) -> Uri {
     with_query.unwrap_or_else(|| Uri::from_static(path))
 }
 
-/// The error in a response with the status of a success, with the message of the provider: an error event
-/// instead of a stream, or no answer. The response has not begun, so its status can still report the error.
-fn error_in_success(
-    response: &mut Response<impl http_body::Body<Data = Bytes> + Unpin>,
-) -> Option<GatewayError> {
-    if !response.status().is_success() {
+/// The error in a response whose status does not report it, with the message of the provider: an error event
+/// instead of a stream, no answer, or a page of the network in front of the provider, which clients would
+/// take for an error of theirs. The response has not begun, so its status can still report the error.
+fn hidden_error(response: &mut Response<impl http_body::Body<Data = Bytes> + Unpin>) -> Option<GatewayError> {
+    let outcome = Outcome::borrow(response);
+    let failure = outcome.failure()?;
+    let is_hidden = match response.status() {
+        StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED => failure.code.category() == Category::Server,
+        status => status.is_success(),
+    };
+    if !is_hidden {
         return None;
     }
-    let error = ErrorBody::of_error(Outcome::borrow(response).failure()?);
+    let error = ErrorBody::of_error(failure);
+    drop(outcome);
     // What was held to classify the response is available at once, and nothing more is waited for.
     let mut beginning = BytesMut::new();
     while beginning.len() < MAX_HELD_ERROR
@@ -377,8 +383,8 @@ fn error_in_success(
     }))
 }
 
-/// Forwards the provider's response unchanged, except for headers of the connection. `error` is the error in
-/// a response with the status of a success.
+/// Forwards the provider's response unchanged, except for headers of the connection. `error` is the one that
+/// its status does not report.
 fn forward(
     response: Response<impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static>,
     error: Option<GatewayError>,
