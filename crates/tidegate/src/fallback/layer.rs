@@ -187,8 +187,8 @@ impl FallbackLayer {
     ///
     /// A target after the first is skipped if its model, known by the name of the target, has a context that
     /// is too small for the request, or does not support tools, images or JSON schemas that the request uses.
-    /// If no target is left, the caller gets the response or error of the last target that was called: the
-    /// skipped targets could only reject the request, and their rejections would be less informative.
+    /// If no target is left, the caller gets the response or error of a target that was called: the skipped
+    /// targets could only reject the request, and their rejections would be less informative.
     #[must_use]
     pub fn models(self, models: impl ModelCatalog) -> Self {
         self.set(|settings| settings.hooks.models = Some(Arc::new(models)))

@@ -21,6 +21,8 @@ pub(super) struct AttemptFacts {
     pub(super) reach: Reach,
     /// An earlier attempt of the call reached a provider.
     pub(super) follows_sent_attempt: bool,
+    /// The failure that is kept has a higher rank.
+    pub(super) is_outranked: bool,
 }
 
 /// How the fallback policy classifies a result.
@@ -62,6 +64,7 @@ impl AttemptFacts {
             // The failure of a simplified request does not concern the caller's own request.
             (_, SentRequest::Simplified, _) | (_, _, Reach::Untranslatable) => Disposition::Discard,
             (_, _, Reach::NotSent) if self.follows_sent_attempt => Disposition::Discard,
+            _ if self.is_outranked => Disposition::Discard,
             (_, _, Reach::NotSent | Reach::Provider) => Disposition::Keep,
         }
     }
@@ -104,7 +107,12 @@ mod tests {
         for (verdict, request, expected) in table {
             let got = REACHES.map(|reach| {
                 [false, true].map(|follows_sent_attempt| {
-                    AttemptFacts { verdict, request, reach, follows_sent_attempt }.disposition()
+                    let facts =
+                        AttemptFacts { verdict, request, reach, follows_sent_attempt, is_outranked: false };
+                    let outranked = AttemptFacts { is_outranked: true, ..facts }.disposition();
+                    let kept = facts.disposition();
+                    assert_eq!(outranked, if kept == Keep { Discard } else { kept });
+                    kept
                 })
             });
             assert_eq!(got, expected, "{verdict:?}, {request:?}");

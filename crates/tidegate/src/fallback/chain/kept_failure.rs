@@ -8,7 +8,7 @@ use http_body::Body;
 use super::TargetResult;
 use crate::buffered_body::{BufferedBody, ERROR_BODY_LIMIT};
 use crate::fallback::body_source::BodySource;
-use crate::{Error, Outcome};
+use crate::{Error, ErrorCode, FailureKind, Outcome};
 
 /// The failed response of a target, kept for the caller without its body stream: it holds neither a
 /// connection nor a permit.
@@ -16,11 +16,42 @@ pub(super) struct KeptFailure {
     pub(super) result: Result<Response<Bytes>, Error>,
     /// The target that failed.
     pub(super) target: Option<Arc<str>>,
+    pub(super) rank: FailureRank,
+}
+
+/// How much a failure helps the caller, who gets one of the highest rank if all targets fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum FailureRank {
+    /// The credential of the operator is not valid. The caller would take its own for it.
+    Credential,
+    /// Anything else.
+    Other,
+    /// A limit, with the time to wait.
+    Wait,
+    /// The request has to be changed: it is too long, or the content policy refuses it.
+    Request,
+}
+
+impl FailureRank {
+    pub(super) fn of(outcome: &Outcome, error: Option<&Error>) -> Self {
+        let rejection = error.and_then(Error::rejection);
+        let (code, kind, wait) = match (outcome.failure(), rejection) {
+            (_, Some(rejection)) => (rejection.code(), FailureKind::Response, rejection.retry_after()),
+            (Some(failure), None) => (failure.code, failure.kind, failure.wait()),
+            (None, None) => return Self::Other,
+        };
+        match (kind, code) {
+            (FailureKind::ContextLength | FailureKind::ContentFilter, _) => Self::Request,
+            (_, ErrorCode::RateLimited) if wait.is_some() => Self::Wait,
+            (_, ErrorCode::Authentication) => Self::Credential,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl KeptFailure {
     /// Keeps the result. A response with a body that is not complete yet is kept as its failure.
-    pub(super) fn new<B>(result: TargetResult<B>, target: Option<Arc<str>>) -> Self
+    pub(super) fn new<B>(result: TargetResult<B>, target: Option<Arc<str>>, rank: FailureRank) -> Self
     where
         B: Body<Data = Bytes>,
     {
@@ -32,7 +63,7 @@ impl KeptFailure {
                 (bytes, _) => Ok(Response::from_parts(head, bytes.unwrap_or_default())),
             }
         });
-        Self { result, target }
+        Self { result, target, rank }
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) use self::hedging::is_unsent;
 
 use self::disposition::{AttemptFacts, Disposition, PolicyVerdict, Reach, SentRequest};
 use self::hedging::CallHedge;
-use self::kept_failure::KeptFailure;
+use self::kept_failure::{FailureRank, KeptFailure};
 use crate::chain_position::{ChainPosition, Hedging};
 use crate::fallback::Handle;
 use crate::fallback::body_source::BodySource;
@@ -75,7 +75,7 @@ struct FailureState {
     first_name: Option<Arc<str>>,
     cooldowns: TargetCooldowns,
     filter: CapabilityFilter,
-    /// The last failure of a target that received the caller's own request.
+    /// The failure of a target that received the caller's own request: of those with the highest rank the last.
     kept: Option<KeptFailure>,
     /// The index of the last resort that is tried next, or is being tried.
     last_resort: usize,
@@ -165,7 +165,10 @@ impl ChainState {
         let reach = self.finish_attempt(result.as_ref().err());
         let verdict = self.policy_verdict(&outcome, result.as_ref().err());
         let request = self.sent_request();
-        let disposition = AttemptFacts { verdict, request, reach, follows_sent_attempt }.disposition();
+        let rank = FailureRank::of(&outcome, result.as_ref().err());
+        let is_outranked = self.kept_rank().is_some_and(|kept| kept > rank);
+        let facts = AttemptFacts { verdict, request, reach, follows_sent_attempt, is_outranked };
+        let disposition = facts.disposition();
         self.record_outcome(outcome == Outcome::Success);
         if disposition == Disposition::Return {
             return ControlFlow::Break(self.mark_after_attempt(result));
@@ -183,7 +186,7 @@ impl ChainState {
             ) => {
                 // The body of the failed response is dropped before the next target is called: it may hold a
                 // connection or a permit.
-                let kept = KeptFailure::new(result, target);
+                let kept = KeptFailure::new(result, target, rank);
                 self.failures.get_or_insert_default().kept = Some(kept);
                 ControlFlow::Continue(step)
             }
@@ -269,6 +272,10 @@ impl ChainState {
         if self.target_index == 0 {
             failures.first_name = name;
         }
+    }
+
+    fn kept_rank(&self) -> Option<FailureRank> {
+        Some(self.failures.as_ref()?.kept.as_ref()?.rank)
     }
 
     /// The kept failure, in place of a less informative one.

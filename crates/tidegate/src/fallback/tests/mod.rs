@@ -116,6 +116,39 @@ async fn when_all_targets_fail_the_last_response_is_returned_unchanged() {
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "slow down");
 }
 
+/// Regression: the last failure hid that the prompt has to be shortened, or how long to wait, or was about a key
+/// of which the caller knows nothing.
+#[tokio::test(start_paused = true)]
+async fn when_all_targets_fail_the_failure_that_helps_the_caller_most_is_returned() {
+    let failed = |kind| Outcome::from(Failure { kind, ..Failure::new(ErrorCode::InvalidRequest) });
+    let answers = [
+        (0, "key", Answer::status(401)),
+        (1, "down", Answer::status(503)),
+        (1, "limit", Answer::status(429)),
+        (2, "wait", Answer::status(429).header("retry-after", "5")),
+        (3, "long", Answer::status(400).extension(failed(FailureKind::ContextLength))),
+        (3, "filtered", Answer::status(400).extension(failed(FailureKind::ContentFilter))),
+    ];
+    for first in &answers {
+        for second in &answers {
+            for third in &answers {
+                let called = [first, second, third];
+                let targets = [strict(), strict(), strict()];
+                for ((_, handle), (_, name, answer)) in targets.iter().zip(called) {
+                    handle.then(answer.clone().body(*name));
+                }
+                let [a, b, c] = targets.map(|(service, _)| service);
+                let chain = FallbackLayer::new().then("b", b).then("c", c);
+                let chain = chain.on_context_length(true).on_content_filter(true);
+                let response = call(&mut chain.layer(a)).await.unwrap();
+                let body = response.into_body().collect().await.unwrap().to_bytes();
+                let best = called.iter().max_by_key(|(rank, ..)| *rank).unwrap().1;
+                assert_eq!(body, best, "{:?}", called.map(|(_, name, _)| name));
+            }
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_target_is_called_after_the_deadline() {
     let ((first, primary), (second, other)) = (strict(), strict());
