@@ -184,7 +184,11 @@ impl ResponseJudge {
     }
 
     /// The failure behind the content of an answer that was read to its end.
-    pub(super) fn late_failure<B: ClassifiableBody>(&self, head: &Parts, body: &BufferedBody<B>) -> Option<Failure> {
+    pub(super) fn late_failure<B: ClassifiableBody>(
+        &self,
+        head: &Parts,
+        body: &BufferedBody<B>,
+    ) -> Option<Failure> {
         let answer = self.expected_answer().filter(|_| body.is_whole())?;
         self.config.classifier.late_failure(head, answer, &body.bytes(), SystemTime::now())
     }
