@@ -52,7 +52,11 @@ fn a_mistake_is_reported_by_its_key() {
             "seed: expected a whole number from 0 to 9223372036854775807, found \"a\"",
         ),
         (["", "patiense = \"1s\"", "", ""], "callers[0]: unknown key `patiense`, did you mean `patience`?"),
-        (["", "patience = 3", "", ""], "callers[0].patience: "),
+        (["", "patience = true", "", ""], "callers[0].patience: "),
+        (
+            ["", "patience = \"18446744073709551615s 1000ms\"", "", ""],
+            "callers[0].patience: expected a duration such as",
+        ),
         (["", "patience = \"0s\"", "", ""], "callers[0].patience: expected at least 1ms, found 0s"),
         (["", "patience = \"2h\"", "", ""], "callers[0].patience: expected at most 1h, found 2h"),
         (["", "from = \"2m\"", "", ""], "callers[0].from: expected at most 1m, found 2m"),
@@ -287,7 +291,10 @@ fn a_value_of_a_wrong_type_is_reported_with_what_is_expected() {
             ["", "prompt_tokens = [\n1, 99999999999999999999]", "", ""],
             "prompt_tokens: expected a whole number of at most 9223372036854775807, found 99999999999999999999",
         ),
-        (["", "patience = 30", "", ""], "callers[0].patience: expected a duration such as \"30s\", found 30"),
+        (
+            ["", "patience = true", "", ""],
+            "callers[0].patience: expected a duration such as \"30s\" or \"250ms\", or a number of seconds, found true",
+        ),
         (["", "arrivals = 3", "", ""], "callers[0].arrivals: expected a text in quotes, found 3"),
         (
             ["", "burst = 4294967296", "", ""],

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
+use tidegate::config::DurationText;
 use tidegate_gateway::config::listen_address;
 use tidegate_gateway::{
     Config, ConfigSource, Demo, Gateway, GatewayConfigError, LogFormat, LogWriter, PrometheusMetrics,
@@ -53,11 +54,15 @@ struct Args {
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     /// How long calls may continue after a stop signal [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     drain: Option<Duration>,
     /// The format of the log instead of that in the file [default: text]
     #[arg(long, value_name = "FORMAT", value_enum)]
     log: Option<LogFormat>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    DurationText::parse(text).ok_or_else(|| format!("expected {}", DurationText::EXPECTED))
 }
 
 /// The error message and the exit status of the process.

@@ -124,6 +124,15 @@ fn explain_prints_the_stack_of_a_target() {
     assert!(text.lines().any(has_row) && !text.contains("secret"), "{text}");
 }
 
+/// Regression: the first one was a panic.
+#[test]
+fn an_argument_that_is_no_duration_is_rejected() {
+    for drain in ["18446744073709551615s 1000ms", "1 0s", "none"] {
+        let (status, lines) = status_and_stderr(&program(&["--drain", drain]).output().unwrap());
+        assert!(status == Some(2) && lines.contains("expected a duration such as"), "{status:?} {lines}");
+    }
+}
+
 #[test]
 fn the_printed_example_is_valid_and_the_printed_schema_is_json() {
     let printed = |arg| String::from_utf8(program(&[arg]).output().unwrap().stdout).unwrap();

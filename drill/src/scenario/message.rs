@@ -118,7 +118,6 @@ fn expected_text(expected: &str) -> String {
         "u64" => format!("a whole number from 0 to {}", i64::MAX),
         "f64" => "a number".to_owned(),
         "a string" => "a text in quotes".to_owned(),
-        "a duration" => "a duration such as \"30s\"".to_owned(),
         "a sequence" => "an array of tables".to_owned(),
         _ if expected.starts_with("struct ") || expected == "a map" => "a table".to_owned(),
         _ => expected.to_owned(),

@@ -3,11 +3,12 @@ use std::time::Duration;
 
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
+use tidegate::config::DurationText;
 
 /// A duration such as `"30s"` or `"250ms"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
-pub struct Time(#[serde(with = "humantime_serde")] pub Duration);
+pub struct Time(#[serde(with = "DurationText")] pub Duration);
 
 impl Time {
     /// A number of milliseconds.

@@ -2,11 +2,10 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tidegate::config::{Checks, found};
+use tidegate::config::{Checks, DurationText, found};
 use tidegate::fallback::AnswerCache;
 
 use super::GatewayConfigError;
-use super::schema::HumanDuration;
 
 /// The settings of the cache that all chains ending in `@cached` share.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -16,8 +15,8 @@ pub(crate) struct CacheSettings {
     #[schemars(range(min = 1))]
     max_bytes: Option<u64>,
     /// How long an answer is served; `"1h"` by default.
-    #[serde(default, with = "humantime_serde")]
-    #[schemars(with = "Option<HumanDuration>")]
+    #[serde(default, deserialize_with = "DurationText::deserialize")]
+    #[schemars(with = "Option<DurationText>")]
     max_age: Option<Duration>,
     /// The least share of common words of two prompts that differ only in case, in the mark at the end and in
     /// courtesies around them, above 0 and at most 2; 0.8 by default. At 1 the words are the same, and above

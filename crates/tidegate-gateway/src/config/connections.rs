@@ -2,10 +2,9 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tidegate::config::found;
+use tidegate::config::{DurationText, found};
 
 use super::GatewayConfigError;
-use super::schema::HumanDuration;
 
 /// The settings of the connections to providers.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -17,21 +16,17 @@ use super::schema::HumanDuration;
 pub(crate) struct ConnectionSettings {
     /// The time to connect. A reachable provider accepts a connection sooner, and the next target may be
     /// faster.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "HumanDuration")]
+    #[serde(with = "DurationText")]
     pub(crate) connect_timeout: Duration,
     /// How long an idle connection is kept. Servers close idle connections themselves, common ones after 5 s
     /// or 60 s, and a request that meets such a moment has to be sent again.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "HumanDuration")]
+    #[serde(with = "DurationText")]
     pub(crate) idle_timeout: Duration,
     /// A ping is sent on an HTTP/2 connection on which nothing has arrived for this time.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "HumanDuration")]
+    #[serde(with = "DurationText")]
     pub(crate) ping_interval: Duration,
     /// An HTTP/2 connection whose ping is not answered within this time is closed, and its calls fail.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "HumanDuration")]
+    #[serde(with = "DurationText")]
     pub(crate) ping_timeout: Duration,
 }
 

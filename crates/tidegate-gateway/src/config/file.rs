@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tidegate::config::PolicyFile;
+use tidegate::config::{DurationText, PolicyFile};
 
 use super::admin::AdminEntry;
 use super::alerts::AlertsEntry;
@@ -17,7 +17,6 @@ use super::model::ModelEntry;
 use super::otlp::OtlpEntry;
 use super::provider::ProviderEntry;
 use super::route::RouteEntry;
-use super::schema::HumanDuration;
 use super::store::StoreEntry;
 use super::tls::TlsFiles;
 use crate::log_format::LogFormat;
@@ -53,12 +52,12 @@ pub(super) struct ConfigFile {
     /// longest.
     pub(super) max_connections: Option<NonZeroUsize>,
     /// After a stop signal `/readyz` is 503 for this time, and calls are still accepted; `"2s"` by default.
-    #[serde(default, with = "humantime_serde")]
-    #[schemars(with = "Option<HumanDuration>")]
+    #[serde(default, deserialize_with = "DurationText::deserialize")]
+    #[schemars(with = "Option<DurationText>")]
     pub(super) notice: Option<Duration>,
     /// How long calls may continue after the notice time; `"10s"` by default.
-    #[serde(default, with = "humantime_serde")]
-    #[schemars(with = "Option<HumanDuration>")]
+    #[serde(default, deserialize_with = "DurationText::deserialize")]
+    #[schemars(with = "Option<DurationText>")]
     pub(super) drain: Option<Duration>,
     /// The format of the log; `"text"` by default.
     #[serde(default)]

@@ -22,23 +22,6 @@ impl Config {
     }
 }
 
-/// A duration as text, such as `30s`.
-pub(super) struct HumanDuration;
-
-impl JsonSchema for HumanDuration {
-    fn schema_name() -> Cow<'static, str> {
-        "HumanDuration".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "A duration such as \"30s\", \"250ms\" or \"1m 30s\".",
-            "type": "string",
-            "pattern": r"^(0|\s*(\d+(\.\d+)?\s*[a-zA-Zµ]+\s*)+)$",
-        })
-    }
-}
-
 /// The name of a provider's rules.
 pub(super) struct ProviderKind;
 
@@ -93,24 +76,4 @@ fn without_links(text: &str) -> String {
         rest = target.map_or(after, |(_, after)| after);
     }
     plain + rest
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use regex::Regex;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn a_duration_that_is_valid_has_its_pattern(text in "0| ?([0-9.]{1,4} ?(ms|s|h|x|) ?){0,3}") {
-            let schema = HumanDuration::json_schema(&mut SchemaGenerator::default());
-            let pattern = Regex::new(schema.get("pattern").unwrap().as_str().unwrap()).unwrap();
-            // A space within a number is more likely a mistake.
-            let has_split = Regex::new("[0-9.] +[0-9.]").unwrap().is_match(&text);
-            prop_assume!(!has_split && humantime::parse_duration(&text).is_ok());
-            prop_assert!(pattern.is_match(&text));
-        }
-    }
 }

@@ -3,12 +3,12 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tidegate::config::DurationText;
 use tidegate::store::{OnUnavailable, Settings};
 use tidegate_redis::{RedisSettings, RedisStoreError};
 
 use super::GatewayConfigError;
 use super::provider::secret;
-use super::schema::HumanDuration;
 
 /// The store through which several gateways share the limits of their targets and callers.
 #[derive(Deserialize, JsonSchema)]
@@ -24,8 +24,8 @@ pub(super) struct StoreEntry {
     /// their limits.
     prefix: Option<String>,
     /// The longest time of an operation of the store, after which the decision is local; `"50ms"` by default.
-    #[serde(default, with = "humantime_serde")]
-    #[schemars(with = "Option<HumanDuration>")]
+    #[serde(default, deserialize_with = "DurationText::deserialize")]
+    #[schemars(with = "Option<DurationText>")]
     timeout: Option<Duration>,
     /// What happens to calls while the store is unavailable: `"fail_open"`, by the local share of the quotas,
     /// or `"fail_closed"`; `"fail_open"` by default.
@@ -33,8 +33,8 @@ pub(super) struct StoreEntry {
     /// Whether quotas are taken in slices ahead of need; `true` by default.
     leases: Option<bool>,
     /// How long a slice of a quota may be used; `"100ms"` by default.
-    #[serde(default, with = "humantime_serde")]
-    #[schemars(with = "Option<HumanDuration>")]
+    #[serde(default, deserialize_with = "DurationText::deserialize")]
+    #[schemars(with = "Option<DurationText>")]
     lease: Option<Duration>,
     /// The number of gateways, by which quotas are divided while the store is unavailable; by default as many
     /// as were seen, so that a gateway that starts without the store takes whole quotas.

@@ -232,7 +232,11 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
             "connections.idle_timeout: expected more than 0s and at most 1day, found 2days",
         ),
         ("[cache]\nmax_age = \"0s\"", "cache.max_age: expected more than 0s, found 0s"),
-        ("[cache]\nmax_age = 60", "cache.max_age: expected a duration, found integer `60`"),
+        (
+            "[cache]\nmax_age = true",
+            "cache.max_age: expected a duration such as \"30s\" or \"250ms\", or a number of seconds, \
+             found boolean `true`",
+        ),
         ("[cache]\nsimilarity = 80", "cache.similarity: expected a number above 0, and at most 2, found 80"),
         (
             "[cache]\nsimilarity = nan",
@@ -255,7 +259,11 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
             "[alerts.thresholds]\nsuccess_rate = 90",
             "alerts.thresholds.success_rate: expected a number from 0 to 1, found 90",
         ),
-        ("drain = \"soon\"", "drain: expected a duration, found string \"soon\""),
+        (
+            "drain = \"soon\"",
+            "drain: expected a duration such as \"30s\" or \"250ms\", or a number of seconds, \
+             found string \"soon\"",
+        ),
         ("", "routes: expected at least one"),
         ("[providers.openai]\nbase_url = \"http://x\"", "providers.openai: missing key `dialect`"),
         (
@@ -526,7 +534,7 @@ fn the_limits_of_bodies_and_connections_have_defaults_and_are_checked() {
         ("calls_kept = -1", "calls_kept: "),
         ("log = \"xml\"", "log: "),
         ("translated_body_limit = 0", "translated_body_limit: "),
-        ("notice = 3", "notice: "),
+        ("notice = -3", "notice: "),
     ] {
         let found = parse_error(&format!("{key}\n{PROVIDERS}{ROUTE}"));
         assert!(found.starts_with(error), "{found}");
@@ -1199,4 +1207,5 @@ fn a_file_with_any_value_of_another_type_is_valid_or_has_errors_with_a_place() {
     assert!(errors > 250, "{errors}");
 }
 
+mod durations;
 mod never_printed;

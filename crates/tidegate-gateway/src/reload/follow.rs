@@ -37,11 +37,7 @@ pub(crate) async fn follow(
         if is_requested || is_settled && before != *source.stamps() {
             let (mut read, certificate) = (source.clone(), state.running().config.tls.clone());
             let (read, config) = blocking(move || {
-                // Without it, no reload would follow.
-                let config = catch_unwind(AssertUnwindSafe(|| read.read())).unwrap_or_else(|_| {
-                    let problem = "cannot be parsed: a panic, whose place is in the log";
-                    Err(GatewayConfigError::new("", problem))
-                });
+                let config = panic_as_mistake(|| read.read());
                 // It may stay in use: without a restart, or because of the mistakes in the file.
                 read.keep(certificate.iter().flat_map(TlsCertificate::paths));
                 (read, config)
@@ -61,6 +57,15 @@ pub(crate) async fn follow(
     }
 }
 
+/// A panic of `read` as a mistake in the file. Without it, no reload would follow.
+fn panic_as_mistake<T>(
+    read: impl FnOnce() -> Result<T, GatewayConfigError>,
+) -> Result<T, GatewayConfigError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(GatewayConfigError::new("", "cannot be parsed: a panic, whose place is in the log"))
+    })
+}
+
 /// Reads the files of the certificate in use again.
 fn renew(tls: &ServerTls) {
     if let Err(error) = tls.reload() {
@@ -73,5 +78,17 @@ async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) 
     match spawn_blocking(read).await {
         Ok(value) => value,
         Err(_) => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_while_the_file_is_read_is_a_mistake_without_its_message() {
+        let read = || -> Result<(), _> { panic!("the-secret") };
+        let mistake = panic_as_mistake(read).unwrap_err().to_string();
+        assert_eq!(mistake, "cannot be parsed: a panic, whose place is in the log");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{ConfigError, ResilienceConfig, suggest};
 use crate::rate_limit::Quota;
-use crate::settings::{Checks, duration};
+use crate::settings::{Checks, DurationText};
 
 /// The variables that are read, and the setting of each.
 pub(super) const VARIABLES: [(&str, &str); 7] = [
@@ -117,7 +117,7 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
     }
 
     fn duration(&mut self, name: &str, expected: &str) -> Option<Duration> {
-        self.read(name, expected, duration::parse)
+        self.read(name, expected, DurationText::parse)
     }
 
     fn read<T>(&mut self, name: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {

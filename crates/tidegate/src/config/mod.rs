@@ -130,7 +130,7 @@ pub use self::recover::{Recovered, Removed, recover};
 pub(crate) use self::schema::{LimitUnitName, add_strategy_names};
 pub use self::suggestion::{suggest, unknown};
 pub use self::toml_text::TomlText;
-pub use crate::settings::{Checks, ConfigError, Mistake, found, redacted, redacted_key};
+pub use crate::settings::{Checks, ConfigError, DurationText, Mistake, found, redacted, redacted_key};
 
 #[cfg(test)]
 mod tests;

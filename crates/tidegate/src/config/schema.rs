@@ -144,7 +144,7 @@ mod tests {
     use regex::Regex;
 
     use super::*;
-    use crate::settings::duration::{DURATION_TEXTS, parse};
+    use crate::settings::duration::DURATION_TEXTS;
 
     #[test]
     fn the_pattern_of_a_duration_has_every_valid_text() {
@@ -159,7 +159,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_duration_that_is_parsed_has_its_pattern(text in "[0-9.]{1,5} ?(ms|s|h|[0-9.]{0,3}s|)") {
-            prop_assume!(parse(&text).is_some());
+            prop_assume!(DurationText::parse(&text).is_some());
             prop_assert!(Regex::new(DURATION).unwrap().is_match(&text));
         }
     }

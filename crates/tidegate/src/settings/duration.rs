@@ -6,25 +6,58 @@ use std::time::Duration;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::ser::Serializer;
 
-const EXPECTED: &str = "a duration such as \"30s\" or \"250ms\", or a number of seconds";
-
-/// For `#[serde(with = "DurationText")]`.
-pub(crate) struct DurationText;
+/// A duration in a file: `"30s"`, `"1m 30s"`, `"250ms"`, or a number of seconds.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tidegate::config::DurationText;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Times {
+///     #[serde(with = "DurationText")]
+///     idle: Duration,
+///     #[serde(default, deserialize_with = "DurationText::deserialize")]
+///     drain: Option<Duration>,
+/// }
+///
+/// # fn main() -> Result<(), toml::de::Error> {
+/// let times: Times = toml::from_str("idle = 1.5\ndrain = \"1m 30s\"")?;
+/// assert_eq!((times.idle, times.drain), (Duration::from_millis(1_500), Some(Duration::from_secs(90))));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct DurationText;
 
 impl DurationText {
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        deserializer.deserialize_any(Seconds)
+    /// What a message names as expected.
+    pub const EXPECTED: &str = "a duration such as \"30s\" or \"250ms\", or a number of seconds";
+
+    /// Deserializes a duration, into an `Option` as well.
+    ///
+    /// # Errors
+    ///
+    /// It is not a duration, or too long.
+    pub fn deserialize<'de, D: Deserializer<'de>, T: From<Duration>>(deserializer: D) -> Result<T, D::Error> {
+        deserializer.deserialize_any(Seconds).map(T::from)
     }
 
-    pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    /// Serializes a duration as text with units.
+    ///
+    /// # Errors
+    ///
+    /// As those of `serializer`.
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_duration(*duration))
     }
-}
 
-/// Parses a duration; a number is in seconds.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    if is_number(text) { Duration::try_from_secs_f64(text.parse().ok()?).ok() } else { parse_units(text) }
+    /// Parses a duration; a number is in seconds.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Duration> {
+        let text = text.trim();
+        if is_number(text) { Duration::try_from_secs_f64(text.parse().ok()?).ok() } else { parse_units(text) }
+    }
 }
 
 /// Whether `text` is one or more digits, which a fraction may follow.
@@ -54,11 +87,11 @@ impl Visitor<'_> for Seconds {
     type Value = Duration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(EXPECTED)
+        f.write_str(DurationText::EXPECTED)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-        parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        DurationText::parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
     }
 
     fn visit_f64<E: Error>(self, seconds: f64) -> Result<Duration, E> {
@@ -103,7 +136,7 @@ impl Visitor<'_> for SecondsOrNone {
     type Value = Option<Duration>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, or \"none\"", EXPECTED)
+        write!(f, "{}, or \"none\"", DurationText::EXPECTED)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -166,7 +199,7 @@ mod tests {
     #[test]
     fn a_text_is_a_number_of_seconds_or_has_units() {
         for (text, seconds) in DURATION_TEXTS {
-            assert_eq!(parse(text).map(|it| it.as_secs_f64()), seconds, "{text}");
+            assert_eq!(DurationText::parse(text).map(|it| it.as_secs_f64()), seconds, "{text}");
         }
     }
 
@@ -174,7 +207,7 @@ mod tests {
         /// Regression: a sum that is too large was a panic.
         #[test]
         fn every_text_is_parsed_or_rejected(text in "((18446744073709551615|[0-9]{1,20})(\\.[0-9]{1,9})? ?(ns|ms|s|h|weeks|years|x)? ?){0,4}|.*") {
-            let _ = parse(&text);
+            let _ = DurationText::parse(&text);
         }
     }
 }

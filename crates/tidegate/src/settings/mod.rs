@@ -3,6 +3,7 @@
 mod check;
 #[cfg(test)]
 pub(crate) mod defaults_tables;
+#[cfg_attr(not(feature = "config"), expect(unreachable_pub, reason = "part of the config module"))]
 pub(crate) mod duration;
 mod error;
 mod layer_settings;
@@ -12,7 +13,11 @@ mod or_none;
 mod printable;
 
 pub(crate) use check::{at_least, at_least_one, at_most, factor, from_zero_to_one, more_than_no_time};
-pub(crate) use duration::{DurationText, OptionalDurationText};
+#[cfg(feature = "config")]
+pub use duration::DurationText;
+#[cfg(not(feature = "config"))]
+pub(crate) use duration::DurationText;
+pub(crate) use duration::OptionalDurationText;
 #[cfg(feature = "config")]
 pub use error::Checks;
 pub use error::ConfigError;
