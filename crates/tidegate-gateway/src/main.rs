@@ -3,7 +3,9 @@
 mod signals;
 mod text_lines;
 
+use std::convert::Infallible;
 use std::fmt;
+use std::future::{Future, pending};
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -178,7 +180,7 @@ async fn run(
         }
         let running = start(args, config, log).await?;
         print(demo.instructions(running.addr()));
-        signals.next().await;
+        until_signal(&running, &mut signals, pending()).await?;
         return stop(running, signals).await;
     };
     let hangups = HangUps::new().map_err(ExitFailure::cannot_serve)?;
@@ -197,7 +199,7 @@ async fn run(
     }
     let running = start(args, config, log).await?;
     print(format!("tidegate listens on {}", running.url()));
-    reload_until_signal(args, &running, source, hangups, &mut signals).await;
+    reload_until_signal(args, &running, source, hangups, &mut signals).await?;
     stop(running, signals).await
 }
 
@@ -236,10 +238,26 @@ async fn reload_until_signal(
     source: ConfigSource,
     mut hangups: HangUps,
     signals: &mut StopSignals,
-) {
+) -> Result<(), ExitFailure> {
     let reloads = running.follow(source, |config| apply_args(args, config), async || hangups.next().await);
+    until_signal(running, signals, reloads).await
+}
+
+/// Waits for a stop signal, and meanwhile polls `reloads`.
+///
+/// # Errors
+///
+/// The gateway does not serve any more.
+async fn until_signal(
+    running: &RunningGateway,
+    signals: &mut StopSignals,
+    reloads: impl Future<Output = Infallible>,
+) -> Result<(), ExitFailure> {
     tokio::select! {
-        () = signals.next() => {}
+        () = signals.next() => Ok(()),
+        () = running.ended() => {
+            Err(ExitFailure::cannot_serve("cannot serve any more: a panic, whose place is in the log"))
+        }
         never = reloads => match never {},
     }
 }

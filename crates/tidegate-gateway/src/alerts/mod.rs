@@ -59,7 +59,7 @@ pub(crate) trait SignalsSource: Clone + Send + 'static {
 
 /// The alerts of a gateway.
 pub(crate) struct AlertTask {
-    /// Watches the signals, and logs the alerts and puts them in the queue, for as long as it is polled.
+    /// Watches the signals, and logs the alerts and puts them in the queue, until it is dropped.
     pub(crate) watch: Pin<Box<dyn Future<Output = Infallible> + Send>>,
     /// Posts what is in the queue. Ready once `watch` is dropped, and the queue is empty.
     pub(crate) post: Pin<Box<dyn Future<Output = ()> + Send>>,

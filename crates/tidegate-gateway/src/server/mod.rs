@@ -57,7 +57,8 @@ pub(crate) struct ServerSettings {
 pub struct RunningGateway {
     addr: SocketAddr,
     phase: watch::Sender<StopPhase>,
-    task: ServerTask,
+    /// Serves all connections, and returns the number of calls that were cut.
+    task: OwnedTask<usize>,
     state: Arc<AppState>,
 }
 
@@ -69,9 +70,9 @@ enum StopPhase {
     Cutting,
 }
 
-/// The task that serves all connections. It is aborted when this is dropped.
+/// A task that is aborted when this is dropped.
 #[derive(Debug)]
-struct ServerTask(JoinHandle<usize>);
+struct OwnedTask<T>(JoinHandle<T>);
 
 impl RunningGateway {
     /// The address on which the gateway listens.
@@ -117,6 +118,11 @@ impl RunningGateway {
         reload::follow(&self.state, source, adjust, requested).await
     }
 
+    /// Ready when the gateway serves no more: as long as it is not stopped, only because of a panic.
+    pub async fn ended(&self) {
+        self.phase.closed().await;
+    }
+
     /// Stops the gateway, and returns the number of calls that were cut.
     ///
     /// During the notice time `/readyz` is 503 and calls are still accepted. Then the listener is closed, and
@@ -139,7 +145,7 @@ impl RunningGateway {
     }
 }
 
-impl Drop for ServerTask {
+impl<T> Drop for OwnedTask<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -157,20 +163,18 @@ pub(crate) async fn bind(
     let max_connections = descriptors::max_connections(settings.max_connections);
     let listener = Listener::new(socket, settings.tls.clone(), service, max_connections);
     let served = Arc::clone(&state);
-    let task = ServerTask(tokio::spawn(async move {
+    // Tasks of their own: neither their time nor a panic of theirs is at the cost of the calls.
+    let AlertTask { watch, post } = alerts;
+    let (watch, mut post) = (OwnedTask(tokio::spawn(watch)), OwnedTask(tokio::spawn(post)));
+    let task = OwnedTask(tokio::spawn(async move {
         let calls = served.running().proxy.calls.clone();
-        let AlertTask { watch, mut post } = alerts;
-        let posted = async {
-            (&mut post).await;
-            pending().await
-        };
         let cut = tokio::select! {
             cut = serve(listener, &settings, &served, phases) => cut,
             never = end_unread(&calls) => match never {},
-            never = watch => match never {},
-            never = posted => never,
         };
-        if timeout(POST_TIME, post).await.is_err() {
+        // `post` ends with the queue.
+        drop(watch);
+        if !matches!(timeout(POST_TIME, &mut post.0).await, Ok(Ok(()))) {
             tracing::warn!(layer = "gateway", "the last alerts may be lost");
         }
         if let Some(tracer) = served.running().proxy.tracer.clone() {
@@ -227,5 +231,59 @@ async fn serve(
 async fn reached(phases: &mut watch::Receiver<StopPhase>, phase: StopPhase) {
     if phases.wait_for(|current| *current >= phase).await.is_err() {
         pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn gateway(alerts: AlertTask) -> RunningGateway {
+        let file = "providers.p = { base_url = \"http://127.0.0.1:1/v1\", dialect = \"openai\" }\n\
+                    routes = [{ path = \"/v1/chat/completions\", chain = [\"p/m\"] }]\n\
+                    listen = \"127.0.0.1:0\"\nnotice = \"0s\"";
+        let config = Config::parse(file, |_| None).unwrap();
+        let settings = ServerSettings {
+            listen: config.listen,
+            tls: None,
+            max_connections: config.max_connections,
+            notice: config.notice,
+            drain: config.drain,
+        };
+        bind(settings, Arc::new(AppState::new(config).unwrap()), alerts).await.unwrap()
+    }
+
+    async fn is_ready(gateway: &RunningGateway) -> bool {
+        let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
+        let request = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        caller.write_all(request).await.unwrap();
+        let mut response = String::new();
+        caller.read_to_string(&mut response).await.unwrap();
+        response.starts_with("HTTP/1.1 200")
+    }
+
+    /// Regression: the listener ended with the alerts, and nothing noticed.
+    #[tokio::test]
+    async fn a_panic_in_the_alerts_leaves_the_listener_and_one_in_the_listener_is_noticed() {
+        let alerts = [
+            AlertTask { watch: Box::pin(async { panic!("watch") }), post: Box::pin(pending()) },
+            AlertTask { watch: Box::pin(pending()), post: Box::pin(async { panic!("post") }) },
+        ];
+        for alerts in alerts {
+            let gateway = gateway(alerts).await;
+            for _ in 0..3 {
+                assert!(is_ready(&gateway).await);
+            }
+            tokio::select! {
+                biased;
+                () = gateway.ended() => panic!("it serves"),
+                () = std::future::ready(()) => {}
+            }
+            gateway.task.0.abort();
+            gateway.ended().await;
+        }
     }
 }

@@ -29,10 +29,12 @@ pub struct Settings {
     /// How long a threshold is kept before its alert is cleared; 60 s by default.
     #[serde(with = "DurationText")]
     pub clear_after: Duration,
-    /// The time between two looks at the signals; 5 s by default.
+    /// The time between two looks at the signals, at most a day; 5 s by default.
     #[serde(with = "DurationText")]
     pub interval: Duration,
 }
+
+const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -54,13 +56,20 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// A share is not from 0 to 1, or the interval is zero. The message names the setting.
+    /// A share is not from 0 to 1, or the interval is zero or longer than a day. The message names the setting.
     pub fn check(&self) -> Result<(), ConfigError> {
+        // A clock cannot be as far ahead as the longest duration.
+        let interval = if self.interval > LONGEST_INTERVAL {
+            let found = humantime::format_duration(self.interval);
+            Err(ConfigError::expected("interval", "at most 1day", found))
+        } else {
+            more_than_no_time("interval", self.interval)
+        };
         ConfigError::all([
             from_zero_to_one("success_rate", self.success_rate),
             from_zero_to_one("slow_rate", self.slow_rate),
             from_zero_to_one("quota_left", self.quota_left),
-            more_than_no_time("interval", self.interval),
+            interval,
         ])
     }
 

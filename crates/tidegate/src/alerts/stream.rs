@@ -36,7 +36,7 @@ impl Alerts {
     ///
     /// # Panics
     ///
-    /// The interval of the settings is zero, or there is no tokio runtime with a timer.
+    /// The interval of the settings is out of range, or there is no tokio runtime with a timer.
     pub fn new(settings: Settings, read: impl FnMut() -> Vec<SignalsSnapshot> + Send + 'static) -> Self {
         Self {
             read: Box::new(read),

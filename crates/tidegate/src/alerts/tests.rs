@@ -489,6 +489,16 @@ fn settings_out_of_range_are_rejected_by_name() {
     let error = invalid.check().unwrap_err().to_string();
     assert!(error.contains("success_rate") && error.contains("interval"), "{error}");
     assert!(Settings::default().check().is_ok());
+    for (interval, is_valid) in [
+        (Duration::ZERO, false),
+        (Duration::from_nanos(1), true),
+        (Duration::from_secs(86_400), true),
+        (Duration::from_nanos(86_400_000_000_001), false),
+        (Duration::MAX, false),
+    ] {
+        let settings = Settings { interval, ..Settings::default() };
+        assert_eq!(settings.check().is_ok(), is_valid, "{interval:?}");
+    }
 }
 
 proptest! {
