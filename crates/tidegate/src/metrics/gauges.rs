@@ -32,6 +32,7 @@ impl Signals {
             rate_closed_ms,
             rate_waiting,
             rate_shared,
+            admits_calls,
             ..
         } = self.snapshot();
         let own = [Label::new("target", target)].into_iter();
@@ -44,12 +45,13 @@ impl Signals {
         set(names::RATE_COOLDOWN, seconds(rate_closed_ms));
         set(names::CIRCUIT_COOLDOWN, seconds(cooldown_remaining_ms));
         set(names::CIRCUIT_STATE, severity(circuit_state));
+        set(names::ADMITS_CALLS, flag(admits_calls));
         for (metric, value) in [
             (names::INFLIGHT_LIMIT, max_inflight.map(|limit| limit as f64)),
             (names::REQUESTS_REMAINING, rate_remaining.map(f64::from)),
             (names::TOKENS_REMAINING, tokens_remaining.map(|tokens| tokens as f64)),
-            (names::RATE_SHARED, rate_shared.map(|shared| f64::from(u8::from(shared.available)))),
-            (names::CIRCUIT_WINDOW_SHARED, circuit_window_shared.map(|shared| f64::from(u8::from(shared)))),
+            (names::RATE_SHARED, rate_shared.map(|shared| flag(shared.available))),
+            (names::CIRCUIT_WINDOW_SHARED, circuit_window_shared.map(flag)),
             (names::RATE_PROCESSES, rate_shared.map(|shared| f64::from(shared.processes))),
         ] {
             if let Some(value) = value {
@@ -57,6 +59,10 @@ impl Signals {
             }
         }
     }
+}
+
+fn flag(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
 }
 
 fn seconds(millis: Option<u64>) -> f64 {

@@ -63,6 +63,7 @@ metrics! {
     CIRCUIT_STATE = Gauge(Count, "tidegate.circuit.state", "0 closed, 1 half-open, 2 open");
     CIRCUIT_WINDOW_SHARED =
         Gauge(Count, "tidegate.circuit.window_shared", "1 if the rates of a circuit are those of all processes, else 0");
+    ADMITS_CALLS = Gauge(Count, "tidegate.admits_calls", "1 if calls are admitted, of some key if there are keys, else 0");
     CIRCUIT_COOLDOWN = Gauge(Seconds, "tidegate.circuit.cooldown", "Time until an open circuit admits a probe");
 }
 

@@ -158,6 +158,32 @@ async fn open_circuit(target: &str) {
     assert_eq!(["open", "half_open", "closed"].map(transitions), [1.0; 3]);
 }
 
+/// Regression: the state of the worst key was the only one, so that one open circuit looked like an outage.
+#[tokio::test(start_paused = true)]
+async fn a_stack_admits_calls_as_long_as_one_of_its_keys_does_or_its_circuit_is_in_shadow_mode() {
+    let target = "openai/admits";
+    let circuit = || CircuitBreakerLayer::new().failure_threshold(1).cooldown(60 * SECOND);
+    let of_path = || circuit().key_by(KeyBy::path());
+    for (circuit, calls, admits) in [
+        (circuit(), &[("/a", 503)][..], 0.0),
+        (circuit().shadow(true), &[("/a", 503)], 1.0),
+        (of_path(), &[("/a", 503), ("/b", 503)], 0.0),
+        (of_path(), &[("/a", 503), ("/b", 200)], 1.0),
+        (of_path().shadow(true), &[("/a", 503), ("/b", 503)], 1.0),
+    ] {
+        let (stack, provider) = stack(target, |stack| stack.circuit_breaker(circuit));
+        for (path, status) in calls {
+            provider.answer(*status);
+            let mut request = plain();
+            *request.uri_mut() = path.parse().unwrap();
+            call(&stack, request).await.unwrap();
+        }
+        stack.signals().record_metrics(&[]);
+        assert_eq!(value("tidegate.circuit.state", &[("target", target)]), 2.0);
+        assert_eq!(value("tidegate.admits_calls", &[("target", target)]), admits, "{calls:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn gauges_show_calls_in_flight_queues_and_quotas() {
     gauges("openai/gauges").await;
