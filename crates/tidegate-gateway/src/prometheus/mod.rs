@@ -4,11 +4,12 @@ mod histogram;
 mod series;
 mod text;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
-use self::series::{Families, FamilyKind};
+use self::series::{Families, FamilyKind, MAX_SERIES};
 
 use crate::sync::lock;
 
@@ -19,6 +20,8 @@ use crate::sync::lock;
 #[derive(Clone, Debug, Default)]
 pub struct PrometheusMetrics {
     families: Arc<Mutex<Families>>,
+    /// Whether there were too many gauges, and too many counters and histograms.
+    full: Arc<[AtomicBool; 2]>,
     /// Held while the gauges of the targets are set.
     scrape: Arc<Mutex<()>>,
 }
@@ -59,6 +62,21 @@ impl PrometheusMetrics {
         self.render()
     }
 
+    /// The series that `find` returns. That there are too many is logged once.
+    fn register<T>(
+        &self,
+        key: &Key,
+        is_gauge: bool,
+        find: impl FnOnce(&mut Families) -> Option<T>,
+    ) -> Option<T> {
+        let found = find(&mut self.lock());
+        if found.is_none() && !self.full[usize::from(is_gauge)].swap(true, Ordering::Relaxed) {
+            let metric = key.name();
+            tracing::warn!(layer = "gateway", metric, limit = MAX_SERIES, "too many series of metrics");
+        }
+        found
+    }
+
     fn lock(&self) -> MutexGuard<'_, Families> {
         lock(&self.families)
     }
@@ -78,15 +96,15 @@ impl Recorder for PrometheusMetrics {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        self.lock().counter(key).map_or_else(Counter::noop, Counter::from_arc)
+        self.register(key, false, |it| it.counter(key)).map_or_else(Counter::noop, Counter::from_arc)
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        self.lock().gauge(key).map_or_else(Gauge::noop, Gauge::from_arc)
+        self.register(key, true, |it| it.gauge(key)).map_or_else(Gauge::noop, Gauge::from_arc)
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        self.lock().histogram(key).map_or_else(Histogram::noop, Histogram::from_arc)
+        self.register(key, false, |it| it.histogram(key)).map_or_else(Histogram::noop, Histogram::from_arc)
     }
 }
 

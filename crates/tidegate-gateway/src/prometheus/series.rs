@@ -6,14 +6,16 @@ use metrics::{Key, KeyName, SharedString, Unit};
 
 use super::histogram::Buckets;
 
-/// The most series that are kept; further ones are not recorded.
+/// The most gauges that are kept, and the most counters and histograms; further ones are not recorded. Every
+/// scrape sets the gauges of all targets, and would leave no room for counters, which stay until the end.
 pub(super) const MAX_SERIES: usize = 100_000;
 
 /// All metrics, by kind and name.
 #[derive(Debug, Default)]
 pub(super) struct Families {
     pub(super) families: BTreeMap<(FamilyKind, String), Family>,
-    series: usize,
+    gauges: usize,
+    others: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +82,7 @@ impl Families {
         for (_, family) in gauges {
             let before = family.series.len();
             family.series.retain(|labels, _| is_kept(labels));
-            self.series -= before - family.series.len();
+            self.gauges -= before - family.series.len();
         }
     }
 
@@ -95,10 +97,11 @@ impl Families {
             key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
         let family = self.families.entry((kind, key.name().to_owned())).or_default();
         if !family.series.contains_key(&labels) {
-            if self.series >= MAX_SERIES {
+            let count = if kind == FamilyKind::Gauge { &mut self.gauges } else { &mut self.others };
+            if *count >= MAX_SERIES {
                 return None;
             }
-            self.series += 1;
+            *count += 1;
         }
         let unit = family.unit;
         Some(family.series.entry(labels).or_insert_with(|| new(unit)))

@@ -1,3 +1,6 @@
+use std::io;
+use std::sync::{Arc, Mutex};
+
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
     with_local_recorder,
@@ -64,4 +67,51 @@ fn the_number_of_series_is_bounded() {
     let text = recorder.render();
     assert_eq!(text.lines().count(), MAX_SERIES + 1);
     assert!(text.contains("a_total{number=\"0\"} 2\n"));
+}
+
+/// A log.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Regression: the gauges of many targets left no room for the counter of one that is used later.
+#[test]
+fn gauges_leave_room_for_counters_and_too_many_are_logged_once() {
+    let (recorder, log) = (PrometheusMetrics::default(), Lines::default());
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().without_time().with_writer(move || writer.clone()).finish();
+    let record = || {
+        let set_gauges = |number: usize| {
+            for number in 0..number {
+                gauge!("g", "target" => number.to_string(), "policy" => "p").set(1.0);
+            }
+        };
+        let text = recorder.render_targets(|| set_gauges(MAX_SERIES + 10));
+        assert_eq!(text.lines().count(), MAX_SERIES + 1);
+        counter!("c", "target" => "late").increment(1);
+        histogram!("h", "target" => "late").record(1.0);
+        let text = recorder.render_targets(|| set_gauges(MAX_SERIES + 10));
+        assert!(
+            text.contains("c_total{target=\"late\"} 1\n") && text.contains("h_count{target=\"late\"} 1\n")
+        );
+        let text = recorder.render_targets(|| set_gauges(1));
+        assert_eq!(text.lines().filter(|line| line.starts_with("g{")).count(), 1);
+    };
+    tracing::subscriber::with_default(subscriber, || with_local_recorder(&recorder, record));
+    assert_eq!(log.text().matches("WARN").count(), 1, "{}", log.text());
 }
