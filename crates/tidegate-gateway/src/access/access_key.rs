@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use subtle::ConstantTimeEq;
 
@@ -28,6 +29,15 @@ impl From<String> for AccessKey {
 impl PartialEq for AccessKey {
     fn eq(&self, other: &Self) -> bool {
         self.is(&other.0)
+    }
+}
+
+impl Eq for AccessKey {}
+
+/// As [`PartialEq`].
+impl Hash for AccessKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -38,12 +39,12 @@ impl Callers {
     /// The callers with their limits. A caller with the name and the rules of one of `previous` shares what
     /// is used of that one's limits. Rate limits are shared through `store`.
     pub(crate) fn new(callers: Vec<Caller>, store: Option<&Store>, previous: Option<&Self>) -> Self {
+        let previous = previous.iter().flat_map(|previous| &previous.0);
+        let previous: HashMap<_, _> = previous.map(|same| (&same.0.name, same)).collect();
         let with_rules = |caller: Caller| {
-            let is_same = |(it, _): &&(Caller, _)| it.name == caller.name && it.rules == caller.rules;
-            let same = previous.and_then(|previous| previous.0.iter().find(is_same));
-            let rules = match same {
-                Some((_, rules)) => rules.clone(),
-                None => CallerRules::new(&caller.name, &caller.rules, store),
+            let rules = match previous.get(&caller.name) {
+                Some((before, rules)) if before.rules == caller.rules => rules.clone(),
+                _ => CallerRules::new(&caller.name, &caller.rules, store),
             };
             (caller, rules)
         };

@@ -1,5 +1,7 @@
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -73,7 +75,7 @@ pub(super) fn check(
     checks: &mut Checks,
 ) -> (Vec<Caller>, Vec<GatewayConfigError>) {
     let (mut callers, mut warnings) = (Vec::<Caller>::with_capacity(entries.len()), Vec::new());
-    let mut names = BTreeSet::new();
+    let (mut names, mut keys) = (BTreeSet::new(), HashMap::<_, Arc<str>>::new());
     for (index, entry) in entries.into_iter().enumerate() {
         let mut invalid = |key: &str, problem: String| {
             checks.fail(GatewayConfigError::new(format!("callers[{index}].{key}"), problem));
@@ -99,21 +101,26 @@ pub(super) fn check(
         };
         let at = format!("callers[{index}].{setting}");
         warnings.extend(warning.map(|warning| GatewayConfigError::new(at, warning)));
-        if let Some(other) = callers.iter().find(|caller| caller.key == key) {
-            invalid(setting, format!("key is that of `{}`", redacted(&other.name)));
+        let name: Arc<str> = entry.name.as_str().into();
+        match keys.entry(key.clone()) {
+            Entry::Occupied(other) => invalid(setting, format!("key is that of `{}`", redacted(other.get()))),
+            Entry::Vacant(first) => {
+                first.insert(Arc::clone(&name));
+            }
         }
-        callers.push(Caller { name: entry.name.clone().into(), key, rules: entry.rules() });
+        callers.push(Caller { name, key, rules: entry.rules() });
     }
     (callers, warnings)
 }
 
 /// A mistake for each route of a caller that is none of `routes`.
 pub(super) fn check_routes(callers: &[Caller], routes: &[Route], checks: &mut Checks) {
-    let known = || routes.iter().flat_map(|route| [&*route.model, route.endpoint.path()]);
+    let known = routes.iter().flat_map(|route| [&*route.model, route.endpoint.path()]);
+    let known: BTreeSet<_> = known.collect();
     for (index, caller) in callers.iter().enumerate() {
         for (position, name) in caller.rules.routes.iter().flatten().enumerate() {
-            if !known().any(|route| route == name) {
-                let problem = unknown("model or path", name, known());
+            if !known.contains(name.as_str()) {
+                let problem = unknown("model or path", name, known.iter().copied());
                 checks.fail(GatewayConfigError::new(format!("callers[{index}].routes[{position}]"), problem));
             }
         }

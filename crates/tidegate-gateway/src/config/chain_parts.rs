@@ -1,6 +1,6 @@
 //! The targets and last resorts of a chain, checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -49,6 +49,9 @@ pub(crate) struct WeightedTarget {
 pub(super) struct ChainParts {
     pub(super) groups: Vec<RouteGroup>,
     pub(super) resorts: Vec<LastResortName>,
+    /// The names of the groups, and those of their targets.
+    names: HashSet<Arc<str>>,
+    targets: HashSet<Arc<str>>,
 }
 
 const WEIGHTS: RangeInclusive<f32> = 0.001..=1_000.0;
@@ -76,7 +79,7 @@ impl ChainParts {
                 check_size(1, known.members_of(&target)).map_err(invalid)?;
                 let (name, members) =
                     (Arc::clone(&target.name), vec![WeightedTarget { target, weight: 1.0 }]);
-                self.groups.push(RouteGroup { name, members, affinity: None });
+                self.push(RouteGroup { name, members, affinity: None });
                 Ok(())
             }
             ChainEntry::Members(members) => self.add_group(key, key, members, None, None, endpoint, known),
@@ -108,8 +111,7 @@ impl ChainParts {
             return Err(format!("`{}` comes after the last resort `{}`", redacted(name), resort.name()));
         }
         let target = TargetName::check(name, endpoint, known)?;
-        let is_known = |group: &RouteGroup| group.members.iter().any(|member| member.target == target);
-        if self.groups.iter().any(is_known) {
+        if self.targets.contains(&target.name) {
             Err(format!("`{}` is in the chain already", redacted(&target.name)))
         } else {
             Ok(target)
@@ -168,12 +170,18 @@ impl ChainParts {
         checks.finish(())?;
         let default = || members.iter().map(|member| &*member.target.name).collect::<Vec<_>>().join("|");
         let name = name.map_or_else(default, str::to_owned);
-        if self.groups.iter().any(|group| *group.name == *name) {
+        if self.names.contains(&*name) {
             let problem = format!("`{}` is in the chain already", redacted(&name));
             return Err(GatewayConfigError::new(format!("{key}.name"), problem));
         }
-        self.groups.push(RouteGroup { name: name.into(), members, affinity: affinity.cloned() });
+        self.push(RouteGroup { name: name.into(), members, affinity: affinity.cloned() });
         Ok(())
+    }
+
+    fn push(&mut self, group: RouteGroup) {
+        self.names.insert(Arc::clone(&group.name));
+        self.targets.extend(group.members.iter().map(|member| Arc::clone(&member.target.name)));
+        self.groups.push(group);
     }
 }
 

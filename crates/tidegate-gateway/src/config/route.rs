@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -122,7 +122,7 @@ impl Route {
             let key = format!("routes[{index}].chain[{position}]");
             checks.keep(parts.add(&key, place, endpoint, known));
         }
-        let ChainParts { groups: chain, resorts } = parts;
+        let ChainParts { groups: chain, resorts, .. } = parts;
         let endpoint = endpoint.unwrap_or(Endpoint::ChatCompletions);
         checks.finish(Self { endpoint, model: entry.model, chain, resorts, policy: entry.policy })
     }
@@ -204,10 +204,12 @@ fn unsupported_dialect(provider: &str, dialect: ApiDialect, endpoint: Endpoint) 
 
 /// Rejects two routes for the same requests, because one of them would never be used.
 pub(super) fn check_distinct(routes: &[(usize, Route)]) -> Result<(), GatewayConfigError> {
-    GatewayConfigError::all(routes.iter().enumerate().map(|(position, (index, route))| {
-        let same =
-            |(_, other): &&(usize, Route)| other.endpoint == route.endpoint && other.model == route.model;
-        let Some((first, _)) = routes[..position].iter().find(same) else { return Ok(()) };
+    let mut known = HashMap::new();
+    GatewayConfigError::all(routes.iter().map(|(index, route)| {
+        let first = *known.entry((route.endpoint, &*route.model)).or_insert(*index);
+        if first == *index {
+            return Ok(());
+        }
         let (endpoint, model) = (route.endpoint, redacted(&route.model));
         let problem = format!("routes[{first}] takes {endpoint} for model `{model}` already");
         Err(GatewayConfigError::new(format!("routes[{index}]"), problem))

@@ -91,6 +91,66 @@ fn a_policy_that_no_route_uses_is_a_warning() {
     assert!(warnings("[policies.default]").is_empty() && warnings("").is_empty());
 }
 
+/// Regression: a name was suggested as often as there were routes with it.
+#[test]
+fn a_name_is_suggested_once_however_many_routes_have_it() {
+    let routes: String = (0..3)
+        .map(|number| {
+            format!("[[routes]]\npath = \"/v1/messages\"\nmodel = \"m-{number}\"\nchain = [\"p/m\"]\n")
+        })
+        .collect();
+    let file = format!("providers.p = {{ base_url = \"http://p/v1\", dialect = \"anthropic\" }}\n{routes}");
+    let warned = Config::parse(&format!("{file}[policies.slow]"), env).unwrap();
+    let warning = "line 14, column 1: policies.slow: no route uses it, expected `default`";
+    assert_eq!(warned.warnings(), [warning]);
+    let caller = "[[callers]]\nname = \"ann\"\nkey_env = \"ANTHROPIC_API_KEY\"\nroutes = [\"x\"]";
+    assert_eq!(
+        parse_error(&format!("{file}{caller}")),
+        "callers[0].routes[0]: unknown model or path `x`, \
+         expected one of `/v1/messages`, `m-0`, `m-1`, `m-2`"
+    );
+}
+
+/// Regression: each route was compared with all others, several times.
+#[test]
+fn the_checks_of_routes_take_steps_in_proportion_to_their_number() {
+    const NUMBER: usize = 40_000;
+    let named = |number: usize| format!("name-{number:05}");
+    let route = |number: usize| {
+        let target = TargetName {
+            name: format!("{0}/{0}", named(number)).into(),
+            provider: named(number),
+            model: named(number),
+        };
+        let member = WeightedTarget { target, weight: 1.0 };
+        let group = RouteGroup { name: named(number).into(), members: vec![member], affinity: None };
+        Route {
+            endpoint: crate::endpoint::Endpoint::Messages,
+            model: named(number),
+            chain: vec![group],
+            resorts: Vec::new(),
+            policy: named(number),
+        }
+    };
+    let routes: Vec<_> = (0..NUMBER).map(route).collect();
+    let indexed: Vec<_> = routes.iter().cloned().enumerate().collect();
+    let names: Vec<_> = (0..NUMBER).map(named).collect();
+    let providers = names.iter().map(|name| (name.clone(), None)).collect();
+    let started = std::time::Instant::now();
+    check_distinct(&indexed).unwrap();
+    assert_eq!(warnings::of_policies(&names, &routes).count(), 0);
+    assert_eq!(warnings::of_providers(&providers, &routes).count(), 0);
+    // Seconds for each of them without an index.
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    // The first and the last.
+    let repeated =
+        [indexed.clone(), vec![(NUMBER, routes[7].clone()), (NUMBER + 1, routes[7].clone())]].concat();
+    let error = check_distinct(&repeated).unwrap_err();
+    let same = "routes[7] takes /v1/messages for model `name-00007` already";
+    assert!(error.mistakes().all(|mistake| mistake.problem() == same), "{error}");
+    assert_eq!(error.mistakes().count(), 2);
+}
+
 #[test]
 fn a_provider_may_have_a_kind_headers_and_a_query() {
     let provider = |keys: &str| {

@@ -89,12 +89,10 @@ impl RouteChain {
         self.groups.iter().find(|group| **group.name() == *name)
     }
 
-    /// The groups of several members that have `target`.
-    pub(crate) fn groups_of(&self, target: &str) -> impl Iterator<Item = group::Handle> {
-        let has = |group: &&Group<AddressedTarget>| {
-            group.members().count() > 1 && group.members().any(|member| **member == *target)
-        };
-        self.groups.iter().filter(has).map(Group::handle)
+    /// The groups of several members, each once for each of them.
+    pub(crate) fn memberships(&self) -> impl Iterator<Item = (&Arc<str>, group::Handle)> {
+        let groups = self.groups.iter().filter(|group| group.members().count() > 1);
+        groups.flat_map(|group| group.members().map(|member| (member, group.handle())))
     }
 
     /// The handle with the statistics of the fallback targets.

@@ -27,6 +27,12 @@ impl RouteTable {
         }
     }
 
+    /// The chain of the route for `model`, which may be [`ANY`].
+    pub(crate) fn get(&self, endpoint: Endpoint, model: &str) -> Option<&Arc<RouteChain>> {
+        let models = self.models(endpoint)?;
+        if model == ANY { models.any.as_ref() } else { models.named.get(model) }
+    }
+
     /// The routes of `endpoint`, if it has any.
     pub(super) fn models(&self, endpoint: Endpoint) -> Option<&EndpointRoutes> {
         self.0.get(&endpoint)

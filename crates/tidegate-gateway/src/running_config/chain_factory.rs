@@ -80,13 +80,19 @@ impl BuiltChains {
 
     /// The targets, for the pages.
     pub(super) fn targets(&self, routes: &[Route]) -> Targets {
-        let gates = self.targets.iter().map(|((target, policy), built)| {
-            let under_policy =
-                || routes.iter().zip(&self.chains).filter(|(route, _)| route.policy == *policy);
-            let starting_here =
-                under_policy().filter(|(_, chain)| chain.first_members().next() == Some(target));
-            let groups = under_policy().flat_map(|(_, chain)| chain.groups_of(target));
-            built.gates(policy, starting_here.map(|(_, chain)| chain.handle()).collect(), groups.collect())
+        let (mut starting_here, mut groups) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
+        for (route, chain) in routes.iter().zip(&self.chains) {
+            let key = |target: &Arc<str>| (Arc::clone(target), route.policy.clone());
+            if let Some(first) = chain.first_members().next() {
+                starting_here.entry(key(first)).or_default().push(chain.handle());
+            }
+            for (target, group) in chain.memberships() {
+                groups.entry(key(target)).or_default().push(group);
+            }
+        }
+        let gates = self.targets.iter().map(|(key, built)| {
+            let (chains, groups) = (starting_here.remove(key), groups.remove(key));
+            built.gates(&key.1, chains.unwrap_or_default(), groups.unwrap_or_default())
         });
         let chains = routes.iter().zip(&self.chains).map(|(route, chain)| {
             let built = |target: &Arc<str>| {
@@ -181,10 +187,7 @@ impl<'a> ChainFactory<'a> {
 
     /// The chain for the same requests in the configuration before.
     fn previous_chain(&self, route: &Route) -> Option<&'a RouteChain> {
-        let previous = self.previous?;
-        let is_same = |it: &Route| it.endpoint == route.endpoint && it.model == route.model;
-        let index = previous.config.routes.iter().position(is_same)?;
-        previous.built.chains.get(index).map(|chain| &**chain)
+        self.previous?.proxy.routes.get(route.endpoint, &route.model).map(|chain| &**chain)
     }
 
     /// The hedges of a route: those before, if their settings and the first target are the same.

@@ -7,6 +7,7 @@ mod chain_factory;
 mod gate_layers;
 mod shared_limits;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::Extension;
@@ -184,7 +185,7 @@ fn check_exposure(config: &Config) -> Result<(), GatewayConfigError> {
 /// The models that `/v1/models` lists: those of the routes, and for a route that accepts any model the
 /// targets of its chain.
 fn models(routes: &[Route]) -> Vec<ServedModel> {
-    let mut models: Vec<ServedModel> = Vec::new();
+    let (mut models, mut positions) = (Vec::<ServedModel>::new(), HashMap::new());
     for route in routes {
         let names: Vec<&str> = match &*route.model {
             ANY => route.chain.iter().map(|target| &*target.name).collect(),
@@ -192,9 +193,9 @@ fn models(routes: &[Route]) -> Vec<ServedModel> {
         };
         let of_route = (route.endpoint, route.model.clone());
         for name in names {
-            match models.iter_mut().find(|known| known.id == name) {
-                Some(known) => known.routes.push(of_route.clone()),
-                None => models.push(ServedModel { id: name.to_owned(), routes: vec![of_route.clone()] }),
+            let position = *positions.entry(name).or_insert(models.len());
+            if position == models.len() {
+                models.push(ServedModel { id: name.to_owned(), routes: Vec::new() });
             }
         }
     }

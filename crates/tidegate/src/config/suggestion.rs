@@ -5,6 +5,9 @@ use crate::settings::{is_name, is_short};
 /// The least similarity of a suggestion. Less similar names are not helpful.
 const MIN_SIMILARITY: f64 = 0.4;
 
+/// The most names that are listed: all keys of a layer.
+const MAX_LISTED: usize = 32;
+
 /// The least similarity at which a name is a known one that was misspelt, and no secret.
 const MISSPELT: f64 = 0.6;
 
@@ -37,8 +40,8 @@ pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a s
     format!("unknown {what}{quoted}{}", suggest(name, known))
 }
 
-/// The end of a message about an unknown `name`: the most similar known name, else all known names. Known
-/// names that may be secrets are left out.
+/// The end of a message about an unknown `name`: the most similar known name, else the known names, of which
+/// at most 32 are listed. Known names that may be secrets are left out.
 ///
 /// ```
 /// use tidegate::config::suggest;
@@ -54,8 +57,9 @@ pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Stri
         [] => String::new(),
         [only] => format!(", expected `{only}`"),
         _ => {
-            let quoted: Vec<_> = known.iter().map(|known| format!("`{known}`")).collect();
-            format!(", expected one of {}", quoted.join(", "))
+            let quoted: Vec<_> = known.iter().take(MAX_LISTED).map(|known| format!("`{known}`")).collect();
+            let more = if known.len() > MAX_LISTED { ", .." } else { "" };
+            format!(", expected one of {}{more}", quoted.join(", "))
         }
     }
 }
@@ -85,5 +89,16 @@ mod tests {
         );
         assert_eq!(suggest("x", ["y"]), ", expected `y`");
         assert_eq!(suggest("x", []), "");
+    }
+
+    #[test]
+    fn a_long_list_of_names_is_cut() {
+        let known: Vec<_> = (0..40_000).map(|number| format!("name-{number}")).collect();
+        for count in 2..40 {
+            let suggestion = suggest("x", known[..count].iter().map(String::as_str));
+            assert_eq!(suggestion.matches('`').count(), 2 * count.min(MAX_LISTED), "{count}");
+            assert_eq!(suggestion.ends_with(", .."), count > MAX_LISTED, "{count}");
+        }
+        assert!(suggest("x", known.iter().map(String::as_str)).len() < 1_000);
     }
 }
