@@ -53,7 +53,9 @@ impl AlertsEntry {
         let mut checks = Checks::default();
         checks.keep(self.thresholds.check().map_err(|error| error.within("alerts.thresholds")));
         let invalid = |key: &str, problem: String| GatewayConfigError::new(format!("alerts.{key}"), problem);
-        let uri = self.webhook.map(|url| http_uri(&url).map_err(|problem| invalid("webhook", problem)));
+        let uri =
+            |url: String| http_uri(&url, "webhook_token_env").map_err(|problem| invalid("webhook", problem));
+        let uri = self.webhook.map(uri);
         let uri = uri.and_then(|uri| checks.keep(uri));
         let token = self.webhook_token_env.map(|variable| {
             let token = secret(&variable, env).and_then(|token| bearer(&token));

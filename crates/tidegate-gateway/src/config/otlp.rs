@@ -29,6 +29,7 @@ const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 /// The variables of the environment that OpenTelemetry defines. They precede the file.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 const SWITCHES: [(&str, &str); 2] = [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")];
 
 const IS_BUILT: bool = cfg!(feature = "otlp");
@@ -66,7 +67,7 @@ fn settings(
     let is_off =
         SWITCHES.iter().any(|(name, off)| variable(name).is_some_and(|it| it.eq_ignore_ascii_case(off)));
     let Some((url, key)) = endpoint.filter(|_| !is_off) else { return Ok(None) };
-    let endpoint = http_uri(&url).map_err(|problem| GatewayConfigError::new(key, problem))?;
+    let endpoint = http_uri(&url, HEADERS).map_err(|problem| GatewayConfigError::new(key, problem))?;
     Ok(Some(OtlpSettings { endpoint }))
 }
 
@@ -118,7 +119,9 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_is_no_url_is_an_error_without_it() {
-        for url in ["localhost:4318", "s3cret", "ftp://s3cret", "http://"] {
+        for url in
+            ["localhost:4318", "s3cret", "ftp://s3cret", "http://", "http://user:s3cret@localhost:4318"]
+        {
             let error = endpoint(Some(url), &[]).unwrap_err();
             assert!(error.contains("otlp.endpoint") && !error.contains("s3cret"), "{error}");
             let error = endpoint(None, &[(ENDPOINT, url)]).unwrap_err();

@@ -308,6 +308,10 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
         ),
         ("[alerts]\nwebhook = \"ftp://hooks/s3cret\"", "alerts.webhook: expected an http or https URL"),
         (
+            "[alerts]\nwebhook = \"https://user:s3cret@hooks/\"",
+            "alerts.webhook: expected a URL without credentials, they belong in webhook_token_env",
+        ),
+        (
             "[alerts]\nwebhook_token_env = \"TIDE_KEY\"",
             "alerts.webhook_token_env: expected a webhook beside it",
         ),
