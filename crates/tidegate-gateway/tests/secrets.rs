@@ -72,6 +72,13 @@ async fn secrets_are_neither_forwarded_nor_returned_nor_logged() {
         assert_eq!(text.contains("the-answer"), is_served);
         returned += &text;
     }
+    // Credentials in the wrong headers: the caller gets them back, and the log does not.
+    for name in ["host", "origin", "sec-fetch-site"] {
+        let request = client().get(url(&gateway, "/v1/models")).header(name, "user:misplaced-key@x.test");
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 403, "{name}");
+        assert!(response.text().await.unwrap().contains("misplaced-key"), "{name}");
+    }
     for path in ["/", "/signals", "/calls", "/v1/models", "/healthz"] {
         returned += &client().get(url(&gateway, path)).send().await.unwrap().text().await.unwrap();
     }
@@ -94,7 +101,8 @@ async fn secrets_are_neither_forwarded_nor_returned_nor_logged() {
     assert!(!returned.contains(KEY) && !returned.contains("the-callers-key"));
     let logged = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
     assert!(logged.contains("response ended"));
-    for secret in [KEY, "the-callers-key", "the-prompt", "the-answer"] {
+    assert!(logged.contains("origin is not allowed"));
+    for secret in [KEY, "the-callers-key", "misplaced-key", "the-prompt", "the-answer"] {
         let line = logged.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret}");
     }

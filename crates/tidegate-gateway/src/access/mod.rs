@@ -86,7 +86,7 @@ impl AccessKeys {
 /// The response to a request whose body is not read.
 pub(crate) async fn rejected(error: GatewayError, request: Request) -> Response {
     let status = error.http_status().as_u16();
-    tracing::debug!(layer = "gateway", status, reason = error.message(), "rejected");
+    tracing::debug!(layer = "gateway", status, reason = error.logged(), "rejected");
     let dialect = dialect_of_caller(request.uri().path(), request.headers());
     if request.version() == Version::HTTP_2 {
         discard(request.into_body()).await;

@@ -174,7 +174,9 @@ pub(crate) fn is_loopback(ip: IpAddr) -> bool {
 fn forbidden(what: &str, found: &[u8], problem: &str) -> Box<GatewayError> {
     let found = String::from_utf8_lossy(found);
     let found: String = found.chars().filter(char::is_ascii_graphic).take(MAX_NAME).collect();
-    Box::new(GatewayError::new(ErrorCode::PermissionDenied, format_args!("{what} `{found}` {problem}")))
+    let error = GatewayError::new(ErrorCode::PermissionDenied, format_args!("{what} `{found}` {problem}"));
+    // No event has the value of a header, which may be a credential in the wrong place.
+    Box::new(error.logged_as(format!("{what} {problem}")))
 }
 
 #[cfg(test)]

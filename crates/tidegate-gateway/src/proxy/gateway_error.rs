@@ -18,6 +18,7 @@ pub(crate) struct GatewayError {
     body: ErrorBody,
     api_code: Option<&'static str>,
     header: Option<(HeaderName, HeaderValue)>,
+    logged: Option<String>,
 }
 
 impl GatewayError {
@@ -28,12 +29,13 @@ impl GatewayError {
             body: ErrorBody::new(code, message.to_string()),
             api_code: None,
             header: None,
+            logged: None,
         }
     }
 
     /// An error with this body.
     pub(crate) fn from_body(body: ErrorBody) -> Self {
-        Self { status: body.status(), body, api_code: None, header: None }
+        Self { status: body.status(), body, api_code: None, header: None, logged: None }
     }
 
     /// A 404 for a model that is not served.
@@ -54,6 +56,16 @@ impl GatewayError {
     /// The message for the caller.
     pub(crate) fn message(&self) -> &str {
         self.body.message()
+    }
+
+    /// The message for the log, which is that for the caller unless there is another.
+    pub(crate) fn logged(&self) -> &str {
+        self.logged.as_deref().unwrap_or(self.message())
+    }
+
+    /// Adds a message for the log.
+    pub(crate) fn logged_as(self, message: String) -> Self {
+        Self { logged: Some(message), ..self }
     }
 
     /// Replaces the status by a more specific one.
