@@ -443,6 +443,7 @@ async fn a_file_with_mistakes_changes_nothing_and_is_reported() {
     let server = serve(Reply::ok()).await;
     let valid = openai("p", &server.base_url()) + &route("*", &["p/m"]);
     let file = TempFile::new("mistakes.toml", &valid);
+    let unused = tidegate_testkit::closed_port().unwrap();
     tracing_subscriber::fmt()
         .without_time()
         .with_ansi(false)
@@ -472,6 +473,8 @@ async fn a_file_with_mistakes_changes_nothing_and_is_reported() {
                 "ERROR {keeps} 1, column 9: drain: expected a duration such as \"30s\" or \"250ms\", \
                  or a number of seconds, found string"
             )]),
+            // Regression: calls were rejected from then on, while a start with this file failed.
+            (format!("{valid}[store]\nurl = \"redis://{}\"\nmode = \"fail_closed\"\n", unused.addr()), Vec::new()),
         ] {
             fs::write(file.path(), &text).unwrap();
             requests.notify_one();

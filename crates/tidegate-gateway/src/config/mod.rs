@@ -229,8 +229,10 @@
 //! that of the start. Calls in flight end on the configuration with which they began, new calls use the new
 //! one, and no call is rejected or delayed in between. A file with mistakes changes nothing: each mistake is
 //! logged at the level ERROR, `/healthz` shows the time and the result as `last_reload`, and
-//! `tidegate_gateway_config_reloads_total` counts `ok` and `error`. A program with a
-//! [`Gateway`](crate::Gateway) of its own calls [`reload`](crate::Gateway::reload).
+//! `tidegate_gateway_config_reloads_total` counts `ok` and `error`. Another
+//! `store` in the mode `fail_closed` has to be there, or the change is a mistake. A program with a
+//! [`Gateway`](crate::Gateway) of its own calls [`reload`](crate::Gateway::reload), which does not wait for
+//! the store.
 //!
 //! | changed | effect |
 //! |---|---|

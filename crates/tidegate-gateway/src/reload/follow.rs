@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::{Config, ConfigSource, GatewayConfigError, TlsCertificate};
 use crate::pages::AppState;
+use crate::running_config::check_changed_store;
 use crate::server::ServerTls;
 
 /// The time between two looks at the files. Notifications of the system would come sooner, but not from a
@@ -45,12 +46,15 @@ pub(crate) async fn follow(
             .await;
             source = read;
             before = source.stamps().clone();
-            let adjusted = config.map(|mut config| {
-                adjust(&mut config);
-                config
-            });
+            let config = match config {
+                Ok(mut config) => {
+                    adjust(&mut config);
+                    check_changed_store(&config, &state.running()).await.map(|()| config)
+                }
+                Err(error) => Err(error),
+            };
             // The mistakes are in the log. The certificate in use does not depend on them.
-            if let (Err(_), Some(tls)) = (state.reload(adjusted), state.tls.clone()) {
+            if let (Err(_), Some(tls)) = (state.reload(config), state.tls.clone()) {
                 blocking(move || renew(&tls)).await;
             }
         }

@@ -14,6 +14,7 @@ use axum::extract::Extension;
 use tidegate_redis::RedisStoreError;
 
 use self::chain_factory::{BuiltChains, ChainFactory};
+use self::shared_limits::SharedLimits;
 use crate::access::{AccessKeys, AdminPages, CallerRules, Callers, WebPages, is_loopback};
 use crate::call_trace::CallTracer;
 use crate::calls::RecentCalls;
@@ -159,6 +160,24 @@ impl RunningConfig {
     }
 }
 
+/// Checks a store that is another one than before, as [`RunningConfig::check_store`].
+///
+/// # Errors
+///
+/// As there.
+pub(crate) async fn check_changed_store(
+    config: &Config,
+    running: &RunningConfig,
+) -> Result<(), GatewayConfigError> {
+    match &config.store {
+        Some(settings) if running.config.store != config.store => {
+            let checked = SharedLimits::new(settings)?.check().await;
+            checked.map_err(|error| GatewayConfigError::new("store", error.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The exporter of traces, if there is a collector. Without the feature no configuration has one.
 fn tracer(config: &Config) -> Result<Option<Arc<dyn CallTracer>>, GatewayConfigError> {
     #[cfg(feature = "otlp")]
@@ -197,6 +216,7 @@ fn models(routes: &[Route]) -> Vec<ServedModel> {
             if position == models.len() {
                 models.push(ServedModel { id: name.to_owned(), routes: Vec::new() });
             }
+            models[position].routes.push(of_route.clone());
         }
     }
     models
