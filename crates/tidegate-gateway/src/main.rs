@@ -159,12 +159,10 @@ async fn run(
     log: &LogWriter,
 ) -> Result<(), ExitFailure> {
     if args.schema {
-        let _ = write!(io::stdout(), "{}", Config::schema());
-        return Ok(());
+        return print_all(&Config::schema());
     }
     if args.example {
-        let _ = write!(io::stdout(), "{}", Config::EXAMPLE);
-        return Ok(());
+        return print_all(Config::EXAMPLE);
     }
     // Installed before anything is printed: a reader of the output may send a signal at once.
     let mut signals = StopSignals::new(config.is_none()).map_err(ExitFailure::cannot_serve)?;
@@ -193,14 +191,23 @@ async fn run(
         if args.check {
             Gateway::new(config).map_err(|error| ExitFailure::in_file(path, &error))?;
         }
-        let text = explained.unwrap_or_else(|| format!("{}: ok\n", path.display()));
-        let _ = write!(io::stdout(), "{text}");
-        return Ok(());
+        return print_all(&explained.unwrap_or_else(|| format!("{}: ok\n", path.display())));
     }
     let running = start(args, config, log).await?;
     print(format!("tidegate listens on {}", running.url()));
     reload_until_signal(args, &running, source, hangups, &mut signals).await?;
     stop(running, signals).await
+}
+
+/// Prints the text that the program was started for. A reader may leave before its end.
+fn print_all(text: &str) -> Result<(), ExitFailure> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(ExitFailure::cannot_serve(format!("cannot write the output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints a line on a thread of its own, since a pipe that is full would block this one.

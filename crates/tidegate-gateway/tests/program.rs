@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
@@ -144,6 +145,26 @@ fn the_printed_example_is_valid_and_the_printed_schema_is_json() {
     assert_eq!(status_and_stderr(&check.output().unwrap()), (Some(0), String::new()));
     let schema: serde_json::Value = serde_json::from_str(&printed("--schema")).unwrap();
     assert_eq!(schema["title"], "tidegate-gateway");
+}
+
+/// Regression: a schema that was cut by a full disk had the status of a whole one.
+#[test]
+fn output_that_cannot_be_written_is_a_failure_unless_its_reader_has_left() {
+    let file = TempFile::new("unwritten", &VALID.replace(", api_key_env = \"PROVIDER_KEY\"", ""));
+    for args in [&["--schema"][..], &["--example"], &["--explain"], &["--check"]] {
+        let args = if args[0] == "--explain" || args[0] == "--check" {
+            [args, &["--config", file.path()]].concat()
+        } else {
+            args.to_vec()
+        };
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let (status, lines) = status_and_stderr(&program(&args).stdout(full).output().unwrap());
+        assert!(status == Some(1) && lines.contains("cannot write the output: "), "{args:?} {lines}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let left = program(&args).stdout(writer).output().unwrap();
+        assert_eq!(status_and_stderr(&left), (Some(0), String::new()), "{args:?}");
+    }
 }
 
 #[test]
