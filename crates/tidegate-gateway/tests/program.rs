@@ -175,6 +175,16 @@ fn a_variable_that_nothing_reads_is_a_warning() {
     let warning = "AI_LIB_MAX_INFLIHGT: nothing reads it, did you mean `AI_LIB_MAX_INFLIGHT`?";
     let line = format!("{}: warning: {warning}\n", file.path());
     assert_eq!(status_and_stderr(&checked), (Some(0), line));
+
+    let file = TempFile::new("proxied", &VALID.replace(", api_key_env = \"PROVIDER_KEY\"", ""));
+    for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "all_proxy"] {
+        let check =
+            |value: &str| program(&["--check", "--config", file.path()]).env(name, value).output().unwrap();
+        let warning = format!("{name}: nothing reads it, providers are connected to without a proxy");
+        let line = format!("{}: warning: {warning}\n", file.path());
+        assert_eq!(status_and_stderr(&check("http://user:s3cret@proxy:3128")), (Some(0), line));
+        assert_eq!(status_and_stderr(&check("")), (Some(0), String::new()));
+    }
 }
 
 #[test]

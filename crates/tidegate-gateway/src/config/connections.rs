@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -28,6 +29,20 @@ pub(crate) struct ConnectionSettings {
     /// An HTTP/2 connection whose ping is not answered within this time is closed, and its calls fail.
     #[serde(with = "DurationText")]
     pub(crate) ping_timeout: Duration,
+}
+
+/// The variables that name a proxy to other clients, in either case.
+const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+
+/// A warning for each variable that names a proxy.
+pub(super) fn unread_proxies(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> impl Iterator<Item = String> {
+    let is_proxy = |name: &OsString| PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy));
+    variables.filter(move |(name, value)| is_proxy(name) && !value.is_empty()).map(|(name, _)| {
+        let name = name.to_string_lossy();
+        format!("{name}: nothing reads it, providers are connected to without a proxy")
+    })
 }
 
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

@@ -111,7 +111,8 @@
 //! further calls. `connect_timeout` is `"10s"`.
 //!
 //! Providers are trusted by the certificates of the system. For one with a certificate of your own, add its
-//! issuer there; on Linux the variable `SSL_CERT_FILE` names another file of issuers.
+//! issuer there; on Linux the variable `SSL_CERT_FILE` names another file of issuers. Variables such as
+//! `HTTPS_PROXY` are not read: providers are connected to without a proxy.
 //!
 //! # Callers
 //! A gateway on the loopback interface serves every program of this machine. At any other address it needs at
@@ -442,6 +443,7 @@ impl Config {
     ) -> Result<Self, GatewayConfigError> {
         let mut config = Self::parse_stamped(text, |variable| std::env::var_os(variable), stamps, secrets)?;
         config.warnings.extend(unread_variables(std::env::vars_os().map(|(name, _)| name)));
+        config.warnings.extend(connections::unread_proxies(std::env::vars_os()));
         config.warnings.extend(otlp::unread_variable(|variable| std::env::var_os(variable)));
         Ok(config)
     }
