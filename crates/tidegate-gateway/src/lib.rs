@@ -149,7 +149,7 @@
 //! | exit code | |
 //! |---|---|
 //! | 0 | stopped, and every call was completed |
-//! | 1 | cannot listen |
+//! | 1 | cannot listen, cannot reach a store in the mode `fail_closed`, cannot start the log or the runtime, or cannot write what is printed; or a panic has ended the listener |
 //! | 2 | the configuration or an argument is invalid |
 //! | 3 | stopped, and calls were cut; the log has their number |
 //!

@@ -193,9 +193,10 @@
 //! With a table `[alerts]` the gateway watches the targets, logs what degrades and what has recovered, and
 //! posts both to the `webhook`, as JSON: the fields of an [`Alert`](tidegate::alerts::Alert), and its `text`.
 //! The `thresholds` are those of [`tidegate::alerts`]; with several routes there is an alert for each of
-//! which no target admits calls, too, with its path and model. A post is repeated three times within 20 s;
-//! `/healthz` has the number of `lost_alerts`. When the gateway stops, what is not posted yet is for 5 s,
-//! unless a post before it has failed and waits. No call waits for any.
+//! which no target admits calls, too, with its path and model. A post without a connection or a response
+//! within 5 s, or with 408, 429 or 5xx, is repeated after 1 s, 4 s and 15 s; `/healthz` has the number of
+//! `lost_alerts`. When the gateway stops, what is not posted yet is for 5 s, unless a post before it has
+//! failed and waits. No call waits for any.
 //!
 //! # Traces
 //! With the feature `otlp`, a table `[otlp]` or the variable `OTEL_EXPORTER_OTLP_ENDPOINT` exports traces by
@@ -230,10 +231,9 @@
 //! that of the start. Calls in flight end on the configuration with which they began, new calls use the new
 //! one, and no call is rejected or delayed in between. A file with mistakes changes nothing: each mistake is
 //! logged at the level ERROR, `/healthz` shows the time and the result as `last_reload`, and
-//! `tidegate_gateway_config_reloads_total` counts `ok` and `error`. Another
-//! `store` in the mode `fail_closed` has to be there, or the change is a mistake. A program with a
-//! [`Gateway`](crate::Gateway) of its own calls [`reload`](crate::Gateway::reload), which does not wait for
-//! the store.
+//! `tidegate_gateway_config_reloads_total` counts `ok` and `error`. Another `store` in the mode `fail_closed`
+//! that cannot be used is a mistake, too. A program with a [`Gateway`](crate::Gateway) of its own calls
+//! [`reload`](crate::Gateway::reload), which does not check the store.
 //!
 //! | changed | effect |
 //! |---|---|
