@@ -138,13 +138,16 @@ where
                     this.state.set(State::Readying(service));
                 }
                 StateProj::Readying(service) => {
-                    let ready = match service.poll_ready(cx) {
-                        Poll::Ready(ready) => ready.map_err(Error::new),
-                        Poll::Pending => {
-                            let rejection = ready!(call.deadline_timer.poll_passed(cx));
-                            Err(call.reject_at_deadline(rejection).into())
-                        }
-                    };
+                    // This future may not have been polled for longer than the wait.
+                    let ready =
+                        match (call.deadline_timer.passed(crate::clock::now()), service.poll_ready(cx)) {
+                            (Some(rejection), _) => Err(call.reject_at_deadline(rejection).into()),
+                            (None, Poll::Ready(ready)) => ready.map_err(Error::new),
+                            (None, Poll::Pending) => {
+                                let rejection = ready!(call.deadline_timer.poll_passed(cx));
+                                Err(call.reject_at_deadline(rejection).into())
+                            }
+                        };
                     if let Err(error) = ready {
                         return Poll::Ready(Err(call.fail_readiness(error)));
                     }

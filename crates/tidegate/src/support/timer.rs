@@ -43,6 +43,11 @@ impl DeadlineTimer {
         self.deadline
     }
 
+    /// The rejection, if the deadline has passed at `now`.
+    pub(crate) fn passed(&self, now: Instant) -> Option<Rejection> {
+        self.deadline.filter(|deadline| deadline.is_past(now)).map(|_| deadline_passed())
+    }
+
     /// Ready with a rejection once the deadline has passed. To be polled only when nothing else is ready.
     pub(crate) fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
         let Some(deadline) = self.deadline else { return Poll::Pending };

@@ -63,6 +63,20 @@ async fn an_attempt_that_is_never_sent_is_returned_to_the_budget() {
     assert_eq!((provider.calls(), budget.remaining()), (1, 2));
 }
 
+/// Regression: a future that was not polled until its deadline had passed sent another attempt.
+#[tokio::test(start_paused = true)]
+async fn no_attempt_is_sent_after_the_deadline() {
+    let (inner, provider) = strict();
+    provider.answer(503);
+    let call = RetryLayer::exponential().layer(inner).oneshot(with_deadline(request(), 10 * SECOND));
+    let mut call = tokio_test::task::spawn(call);
+    assert!(call.poll().is_pending(), "the back-off");
+    tokio::time::sleep(20 * SECOND).await;
+    let error = call.await.err().unwrap();
+    assert_eq!(error.rejection().map(Rejection::code), Some(ErrorCode::Timeout));
+    assert_eq!(provider.calls(), 1);
+}
+
 /// Regression: the request of the last attempt was not kept, although a gate that rejects it gives the
 /// attempt back.
 #[tokio::test(start_paused = true)]
