@@ -19,6 +19,7 @@ use super::own_body::ConvertedAnswer;
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, StreamClocks};
 use crate::attempt::NextStage;
+use crate::error_outcome::outcome_of_error;
 use crate::metrics::AttemptMetrics;
 use crate::offload::DocumentWork;
 use crate::timeout::AttemptTimer;
@@ -150,7 +151,7 @@ impl ResponseJudge {
     /// Records an attempt that ended in `error`.
     #[cold]
     pub(super) fn record_error(&mut self, error: &Error) {
-        let outcome = Outcome::of_error(error);
+        let outcome = outcome_of_error(error);
         let is_not_processed =
             outcome.failure().is_some_and(|failure| failure.kind == FailureKind::NotProcessed);
         // A stream has recorded its usage already. A request that an inner layer rejected was never sent.

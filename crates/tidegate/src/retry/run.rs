@@ -15,8 +15,9 @@ use super::call::RetryCall;
 use super::errors::marked;
 use super::policy::RetryDecision;
 use super::shared::RetryShared;
+use crate::error_outcome::foreign_failure;
 use crate::rejected::{deadline_passed, record_rejection};
-use crate::{BoxError, Deadline, Elapsed, ErrorCode, Failure, FailureKind, Outcome, Rejection, Trail, clock};
+use crate::{BoxError, Deadline, Elapsed, ErrorCode, Failure, Outcome, Rejection, Trail, clock};
 
 impl RetryLayer {
     /// Runs `operation` until it succeeds or may not be retried, by the policy, the retry budget and the
@@ -124,10 +125,8 @@ impl RetryLayer {
 pub(crate) fn outcome_of_run(error: &(dyn Error + 'static), other: Outcome) -> Outcome {
     let outcome = if tidegate_core::chain(error).any(is_classifiable) {
         Outcome::of_error(error)
-    } else if tidegate_core::chain(error).any(|error| error.is::<tokio::time::error::Elapsed>()) {
-        Failure { kind: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into()
     } else {
-        other
+        foreign_failure(error).map_or(other, Outcome::from)
     };
     marked(outcome, error)
 }
