@@ -16,7 +16,7 @@
 
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use aho_corasick::{AhoCorasick, Match, MatchKind, PatternID};
 
 use crate::body::first_bytes::trim_start;
 use crate::dialect::openai_responses::response::is_bare_field;
@@ -246,21 +246,24 @@ impl<'a> Probe<'a> {
     }
 }
 
-/// The strings without one of which an answer reports no failure, other than [`ERROR`].
-static FAILURES: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
-    [
+/// The strings without one of which an answer reports no failure. The first is a value or a key, which is `null`
+/// in most answers that have it.
+static FAILURES: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let words = [
+        ERROR,
         r#""failed""#,
         r#""cancelled""#,
         r#""abort""#,
         r#""insufficient_system_resource""#,
         r#""ERROR""#,
         r#""TIMEOUT""#,
-    ]
-    .map(Finder::new)
+    ];
+    // A search for the leftmost word compares 32 bytes at a time.
+    let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(words);
+    search.expect("seven short words")
 });
 
-/// A value, or a key. Its value is `null` in most answers that have it.
-static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""error""#));
+const ERROR: &str = r#""error""#;
 
 /// The error in a complete answer, wherever it is in the body. Most answers have none, and are searched for a
 /// few words only.
@@ -269,11 +272,11 @@ pub(crate) fn late_error(json: &[u8], endpoint: Endpoint) -> Option<StreamError>
 }
 
 fn may_report_failure(json: &[u8]) -> bool {
-    let is_null = |at: usize| {
-        let value = json[at + ERROR.needle().len()..].trim_ascii_start().strip_prefix(b":");
+    let is_null = |word: Match| {
+        let value = json[word.end()..].trim_ascii_start().strip_prefix(b":");
         value.is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
     };
-    ERROR.find_iter(json).any(|at| !is_null(at)) || FAILURES.iter().any(|word| word.find(json).is_some())
+    FAILURES.find_iter(json).any(|word| word.pattern() != PatternID::ZERO || !is_null(word))
 }
 
 fn error_in(json: &[u8], endpoint: Endpoint) -> Option<StreamError> {
