@@ -79,8 +79,11 @@ impl MemberCooldown {
         if is_late && !has_more {
             return None;
         }
+        // One that was made within a cooldown, since all members were left out, begins the same one again. Only
+        // the attempt after a cooldown shows that it was too short.
+        let is_within = self.attempt.is_none() && self.until.is_some_and(|until| began < until);
         self.is_of_account = is_of_account;
-        self.count = if is_late { self.count.max(1) } else { self.count.saturating_add(1) };
+        self.count = if is_late || is_within { self.count.max(1) } else { self.count.saturating_add(1) };
         // A failure without a time does not shorten a cooldown. Only the result of the attempt after one ends
         // it.
         let current = self.remaining(now).filter(|_| self.attempt.is_none()).unwrap_or_default();
@@ -236,6 +239,28 @@ mod tests {
     }
 
     proptest! {
+        /// Regression: while all members were left out, each call that was sent to one all the same doubled its
+        /// cooldown.
+        #[test]
+        fn only_a_failure_after_a_cooldown_doubles_it(
+            pauses in prop::collection::vec(1..3_000_u64, 1..60),
+            code in prop::sample::select(vec![
+                ErrorCode::ServerError,
+                ErrorCode::RateLimited,
+                ErrorCode::Authentication,
+            ]),
+        ) {
+            let (mut now, mut cooldown, mut count) = (Instant::now(), MemberCooldown::default(), 0_u32);
+            let [first, longest] = if is_of_account(code) { OF_ACCOUNT } else { [FIRST, LONGEST] };
+            for pause in pauses {
+                now += first * u32::try_from(pause).unwrap() / 1_000;
+                count += u32::from(cooldown.remaining(now).is_none());
+                cooldown.start_attempt(now);
+                let expected = (first * 2_u32.pow((count - 1).min(16))).min(longest);
+                prop_assert_eq!(cooldown.record_failure(&fail(code), now, now), Some(expected));
+            }
+        }
+
         #[test]
         fn no_failure_without_a_time_ends_a_cooldown_earlier(
             steps in prop::collection::vec((1..200_u64, 0..100_u64, prop::option::of(1..4_000_u64)), 1..12),

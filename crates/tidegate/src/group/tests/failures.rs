@@ -305,3 +305,22 @@ async fn whether_another_member_can_take_the_call_is_seen_when_one_has_failed() 
         assert_eq!((status, calls), expected, "{is_open_before} {is_open_after} {retries}");
     }
 }
+
+/// Regression: while all members were left out, each further call doubled the cooldown of the one that it was
+/// sent to. After an outage of less than a second, all but the first to respond were left out for a minute.
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_all_members_leaves_none_out_for_longer_than_a_second() {
+    for (status, expected) in [(503, 1_000), (401, 60_000)] {
+        let (mut group, handles) = group::<2>();
+        handles.iter().for_each(|handle| drop(handle.otherwise(Answer::status(status))));
+        for _ in 0..14 {
+            assert_eq!(call(&mut group).await.unwrap().status(), status);
+            tokio::time::advance(secs(1) / 20).await;
+        }
+        let snapshot = group.handle().snapshot();
+        for index in [0, 1] {
+            let remaining = member(&snapshot, index).cooldown_remaining_ms.unwrap();
+            assert!(remaining <= expected, "{status}: {remaining} ms");
+        }
+    }
+}
