@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -23,11 +23,11 @@ use crate::chain_position::{ChainPosition, IDEMPOTENCY_KEY};
 use crate::error_outcome::outcome_of_error;
 use crate::events::Decision;
 use crate::key::has_credential;
-use crate::rejected::trace_rejection;
+use crate::rejected::{record_rejection_of, trace_rejection};
 use crate::timer::DeadlineTimer;
 use crate::{
-    AttemptBudget, BoxError, Error, Failure, Outcome, Payload, Rejection, StreamOutcome, Trail, UsageMeter,
-    Verdict, clock,
+    AttemptBudget, BoxError, Error, ErrorCode, Failure, Gate, Outcome, Payload, Rejection, StreamOutcome,
+    Trail, UsageMeter, Verdict, clock,
 };
 
 /// One call: the member that has it, and what is left for the others.
@@ -69,8 +69,9 @@ struct Current {
 }
 
 impl<S: Clone> GroupCall<S> {
-    /// Starts the call, and returns the service of the first member, which is to be made ready.
-    pub(super) fn start(members: Arc<Members<S>>, request: Request<Payload>) -> (Self, S) {
+    /// Starts the call, and returns the service of the first member, which is to be made ready. A hedge that
+    /// no member could take at once is rejected.
+    pub(super) fn start(members: Arc<Members<S>>, request: Request<Payload>) -> Result<(Self, S), Rejection> {
         let extensions = request.extensions();
         let key = members.affinity.as_ref().and_then(|affinity| affinity.key(&request));
         let mut call = Self {
@@ -91,8 +92,11 @@ impl<S: Clone> GroupCall<S> {
         call.skip_incapable_members();
         call.skip_late_member();
         let choice = call.choose(true).expect("a group has members");
+        if let (true, Standing::Closed(wait)) = (call.is_hedge, choice.chosen.standing) {
+            return Err(call.reject_hedge(wait));
+        }
         let service = call.enter(choice);
-        (call, service)
+        Ok((call, service))
     }
 
     /// Leaves out the members whose models are known not to support the request, unless that is all of them.
@@ -113,15 +117,23 @@ impl<S: Clone> GroupCall<S> {
         }
     }
 
-    /// Leaves out the member that this request is to overtake, unless it is the only one that is left.
+    /// Leaves out the member that this request is to overtake, unless no other one can take it.
     fn skip_late_member(&mut self) {
-        let Some(LateMember(late)) = self.request.as_ref().and_then(|request| request.extensions().get())
-        else {
-            return;
-        };
+        let Some(request) = &self.request else { return };
+        let Some(LateMember(late)) = request.extensions().get() else { return };
         let is_late = |index: &usize| self.members.members[*index].name == *late;
         let others = self.left.iter().find(is_late).map(|index| self.left.without(index));
-        self.left = others.filter(|others| !others.is_empty()).unwrap_or(self.left);
+        let can_take = |others: &MemberSet| self.members.others(*others).can_take(request);
+        self.left = others.filter(can_take).unwrap_or(self.left);
+    }
+
+    /// The rejection of a hedge, which another target of its chain may take.
+    #[cold]
+    fn reject_hedge(&self, wait: Option<Duration>) -> Rejection {
+        let rejection = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);
+        let rejection = wait.into_iter().fold(rejection, Rejection::with_retry_after);
+        let extensions = self.request.as_ref().map(Request::extensions);
+        record_rejection_of(rejection, &self.members.group, extensions.unwrap_or(&Extensions::new()))
     }
 
     fn choose(&self, is_first: bool) -> Option<MemberChoice> {

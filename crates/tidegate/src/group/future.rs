@@ -13,7 +13,7 @@ use super::ResponseBody;
 use super::call::GroupCall;
 use super::members::Members;
 use crate::body::CollectRequest;
-use crate::rejected::record_rejection;
+use crate::rejected::{RejectedCall, record_rejection};
 use crate::{BoxError, Error, HttpService, Payload};
 
 /// Waits for the response of a member.
@@ -23,6 +23,7 @@ pub struct ResponseFuture<S, F, B>(#[pin] GroupFuture<S, F, B>);
 #[pin_project(project = GroupFutureProj)]
 enum GroupFuture<S, F, B> {
     OnlyMember(#[pin] F),
+    Rejected(RejectedCall),
     /// Boxed: one allocation costs less than moving the state of the call with the future.
     Several(Pin<Box<SeveralMembers<S, F, B>>>),
 }
@@ -62,8 +63,10 @@ impl<S, F, B> ResponseFuture<S, F, B> {
     where
         S: Clone,
     {
-        let (call, service) = GroupCall::start(members, request);
-        Self::of_several(State::Readying(service), Some(call))
+        match GroupCall::start(members, request) {
+            Ok((call, service)) => Self::of_several(State::Readying(service), Some(call)),
+            Err(rejection) => Self(GroupFuture::Rejected(RejectedCall::new(rejection))),
+        }
     }
 
     fn of_several(state: State<S, F, B>, call: Option<GroupCall<S>>) -> Self {
@@ -96,6 +99,7 @@ where
                 .poll(cx)
                 .map_ok(|response| response.map(|body| ResponseBody::new(body, None)))
                 .map_err(Error::new),
+            GroupFutureProj::Rejected(call) => call.poll(cx).map(Err),
             GroupFutureProj::Several(several) => several.as_mut().poll(cx),
         }
     }
@@ -128,7 +132,7 @@ where
                         record_rejection(rejection, &members.group, None, extensions)
                     };
                     let request = ready!(request.poll(cx, record))?;
-                    let (call, service) = GroupCall::start(Arc::clone(members), request);
+                    let (call, service) = GroupCall::start(Arc::clone(members), request)?;
                     *this.call = Some(call);
                     this.state.set(State::Readying(service));
                     continue;

@@ -50,7 +50,7 @@
 //!    once. If there is none, the call waits in the queue with the shortest expected wait; and if all reject,
 //!    it goes to the member that will admit it first, whose rejection is that of the group. A chain waits for
 //!    it as for any other target.
-//! 4. A hedge goes to another member than the late attempt, if there is one.
+//! 4. A hedge goes to another member than the late attempt, if one can take it, and to none that is left out.
 //!
 //! With an [affinity](Group::affinity), the calls of a conversation go to one member, as long as it is
 //! healthy and has at most 1.25 times its share of the calls of the last minute, and a margin for chance;

@@ -1,6 +1,10 @@
 //! What follows the failure of a member.
 
+use http::{Extensions, Request};
+
 use super::*;
+use crate::chain_position::{ChainPosition, Hedging};
+use crate::testing::with;
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_member_is_followed_by_another_and_left_out_for_a_second() {
@@ -323,4 +327,33 @@ async fn an_outage_of_all_members_leaves_none_out_for_longer_than_a_second() {
             assert!(remaining <= expected, "{status}: {remaining} ms");
         }
     }
+}
+
+/// Regression: a hedge was sent to a member that was left out.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_is_sent_to_no_member_that_is_left_out() {
+    let (mut group, handles) = group::<2>();
+    handles.iter().for_each(|handle| drop(handle.otherwise(Answer::status(401))));
+    call(&mut group).await.unwrap();
+    assert_eq!(calls(&handles), [1, 1]);
+    for late in [Some("a"), None] {
+        let attempts = AttemptBudget::new(2);
+        assert!(attempts.take(), "by the hedge");
+        let mut request = hedge(attempts.clone());
+        if let Some(late) = late {
+            request.extensions_mut().insert(LateMember(late.into()));
+        }
+        let rejected = rejection(send(&mut group, request).await);
+        assert!(!rejected.follows_attempt() && rejected.retry_after() == Some(secs(60)));
+        assert_eq!((calls(&handles), attempts.remaining()), ([1, 1], 1));
+    }
+    let snapshot = group.handle().snapshot();
+    assert_eq!([0, 1].map(|index| member(&snapshot, index).cooldown_remaining_ms), [Some(60_000); 2]);
+}
+
+/// A request that a chain sends as a hedge, with this extension.
+fn hedge<T: Clone + Send + Sync + 'static>(extension: T) -> Request<Payload> {
+    let mut position = ChainPosition::first(&Extensions::new());
+    position.hedging = Hedging::Hedge;
+    with(request_with(extension), position)
 }

@@ -136,3 +136,36 @@ async fn a_hedge_at_a_group_is_sent_to_one_member_whatever_its_result() {
         assert_eq!((is_hedged, trail.target().as_deref()), (expected == 1, Some("a/m")), "result {index}");
     }
 }
+
+/// Regression: the hedge was sent to a member that was left out, and failed.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_at_a_group_passes_over_a_member_that_is_left_out() {
+    let (mut service, _, [late, left_out]) = hedged_group::<2>().await;
+    left_out.otherwise(Answer::status(401));
+    let before = left_out.calls();
+    while left_out.calls() == before {
+        call(&mut service).await.unwrap();
+    }
+    late.then(Answer::status(200).after(600 * SECOND));
+    let response = call(&mut service).await.unwrap();
+    let hedge = response.extensions().get::<HedgeInfo>().unwrap();
+    assert_eq!((hedge.target(), hedge.won(), left_out.calls()), ("a/m", true, before + 1));
+}
+
+/// Regression: a group whose members were left out took the hedge, which a later target could take.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_passes_over_a_group_whose_members_are_left_out() {
+    let [(first, late), (one, b), (two, c), (next, d)] = [strict(), strict(), strict(), strict()];
+    let group = Group::new("group", [Member::new("b/m", one), Member::new("c/m", two)]).unwrap();
+    let target = ResilienceBuilder::new("d/m").classify(StatusClassifier).service(next);
+    let fallback = FallbackLayer::new().then_group(group.clone()).then_addressed("d/m", target);
+    let mut service = stack("a/m").fallback(fallback).service(first);
+    warm_up(&mut service, &late).await;
+    [&b, &c].into_iter().for_each(|member| drop(member.otherwise(Answer::status(401))));
+    call(&mut group.clone()).await.unwrap();
+    late.hang();
+    let response = call(&mut service).await.unwrap();
+    let hedge = response.extensions().get::<HedgeInfo>().unwrap();
+    assert_eq!((hedge.target(), hedge.won(), d.calls()), ("d/m", true, 1));
+    assert_eq!((b.calls(), c.calls()), (1, 1));
+}
