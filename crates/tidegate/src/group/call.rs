@@ -182,16 +182,16 @@ impl<S: Clone> GroupCall<S> {
         let is_closed = matches!(current.choice.chosen.standing, Standing::Closed(_));
         let request = self.request.take().expect("kept for this member");
         // A member that rejects is waited for by its own stack, or by the chain: it is the first that will be
-        // back.
-        let may_go_on = !is_closed
-            && !self.left.is_empty()
-            && self.attempts.as_ref().is_none_or(|attempts| attempts.remaining() > 0);
+        // back. The last attempt of the budget is given back if the member rejects it.
+        let may_go_on = !is_closed && !self.left.is_empty();
         self.request = if may_go_on { clone_request(&request) } else { None };
         let mut request = request;
         let mut position = self.position.at(index);
         if self.request.is_some() {
             let others = self.members.others(self.left);
-            position.is_last &= !others.can_take(&request);
+            let may_fail =
+                !self.is_hedge && self.attempts.as_ref().is_none_or(|attempts| attempts.remaining() > 0);
+            position.is_last &= !(may_fail && others.can_take(&request));
             position.others = Some(others);
         }
         if self.has_reached_provider

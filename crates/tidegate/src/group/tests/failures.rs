@@ -1,10 +1,13 @@
 //! What follows the failure of a member.
 
-use http::{Extensions, Request};
+use http::{Extensions, Request, Response};
+use tower::{Service, service_fn};
 
 use super::*;
 use crate::chain_position::{ChainPosition, Hedging};
+use crate::rejected::record_rejection;
 use crate::testing::with;
+use crate::{Error, HttpService};
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_member_is_followed_by_another_and_left_out_for_a_second() {
@@ -329,6 +332,41 @@ async fn an_outage_of_all_members_leaves_none_out_for_longer_than_a_second() {
     }
 }
 
+/// A member that responds, or rejects all calls as a gate does.
+fn rejecting(
+    rejection: Option<fn() -> Rejection>,
+) -> impl HttpService<Payload, Body = Payload> + Service<Request<Payload>, Future: Send> + Clone {
+    tower::service_fn(move |request: Request<Payload>| {
+        let rejected = rejection.map(|make| record_rejection(make(), "", None, request.extensions()));
+        std::future::ready(match rejected {
+            Some(rejection) => Err(Error::from(rejection)),
+            None => Ok(Response::new(Payload::from("x"))),
+        })
+    })
+}
+
+/// Regression: the request was not kept for another member, since the budget had no further attempt before
+/// the member gave the attempt back.
+#[tokio::test(start_paused = true)]
+async fn the_last_attempt_goes_to_another_member_if_one_rejects_it() {
+    let rejections: [fn() -> Rejection; 3] = [
+        || Rejection::new(Gate::Translate, ErrorCode::InvalidRequest),
+        || Rejection::new(Gate::Backpressure, ErrorCode::Overloaded),
+        || Rejection::new(Gate::RateLimit, ErrorCode::RateLimited),
+    ];
+    for rejection in rejections {
+        let members = [("a", Some(rejection)), ("b", None)];
+        let members = members.map(|(name, rejection)| Member::new(name, rejecting(rejection)));
+        let mut group = Group::new("group", members).unwrap();
+        for _ in 0..20 {
+            let attempts = AttemptBudget::new(1);
+            let response = send(&mut group, request_with(attempts.clone())).await.unwrap();
+            assert_eq!(&**GroupMember::of(response.extensions()).unwrap().member(), "b");
+            assert_eq!(attempts.remaining(), 0);
+        }
+    }
+}
+
 /// Regression: a hedge was sent to a member that was left out.
 #[tokio::test(start_paused = true)]
 async fn a_hedge_is_sent_to_no_member_that_is_left_out() {
@@ -356,4 +394,25 @@ fn hedge<T: Clone + Send + Sync + 'static>(extension: T) -> Request<Payload> {
     let mut position = ChainPosition::first(&Extensions::new());
     position.hedging = Hedging::Hedge;
     with(request_with(extension), position)
+}
+
+/// Regression: a hedge, which is one attempt, left time for other members.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_and_a_last_attempt_leave_no_time_for_other_members() {
+    let seen = |request: Request<Payload>| {
+        let is_last = ChainPosition::is_last(request.extensions());
+        std::future::ready(Ok::<_, Error>(with_response_extension(is_last)))
+    };
+    let mut group = Group::new("group", ["a", "b"].map(|name| Member::new(name, service_fn(seen)))).unwrap();
+    let last = AttemptBudget::new(1);
+    for (request, expected) in [(request(), false), (request_with(last), true), (hedge(()), true)] {
+        let response = send(&mut group, request).await.unwrap();
+        assert_eq!(response.extensions().get(), Some(&expected));
+    }
+}
+
+fn with_response_extension(is_last: bool) -> Response<Payload> {
+    let mut response = Response::new(Payload::from("x"));
+    response.extensions_mut().insert(is_last);
+    response
 }
