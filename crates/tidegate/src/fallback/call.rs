@@ -128,8 +128,10 @@ where
             }
             let result = ready!(self.poll_hedge(cx));
             if self.chain.on_hedge_result(&result) {
-                // The attempt that was in progress is cancelled before the response is returned.
+                // The attempt that was in progress is cancelled, and recorded at its own target, before that of
+                // the hedge is the current one.
                 state.set(State::Done);
+                self.chain.select_hedge();
                 return Poll::Ready(result);
             }
         }

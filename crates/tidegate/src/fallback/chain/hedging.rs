@@ -211,9 +211,8 @@ impl ChainState {
         }
     }
 
-    /// The hedge has this result before the attempt in progress. Returns whether it is that of the call: a
-    /// success is, and its target is the current one. After a failure the call waits for the attempt in
-    /// progress.
+    /// The hedge has this result before the attempt in progress. Returns whether it is that of the call, as a
+    /// success is. After a failure the call waits for the attempt in progress.
     pub(crate) fn on_hedge_result<B>(&mut self, result: &TargetResult<B>) -> bool
     where
         B: Body,
@@ -221,16 +220,14 @@ impl ChainState {
         let Some(target_index) = self.running_hedge() else { return false };
         let outcome = outcome(result);
         let won = outcome == Outcome::Success;
-        if won {
-            self.select_hedge();
-        } else {
+        if !won {
             self.record_hedge_failure(target_index, &outcome, result.as_ref().err());
         }
         won
     }
 
     /// Makes the hedge the attempt in progress, in place of one that failed or is given up.
-    pub(super) fn select_hedge(&mut self) -> bool {
+    pub(crate) fn select_hedge(&mut self) -> bool {
         let Some(target_index) = self.running_hedge() else { return false };
         if let Some(hedge) = &mut self.hedge {
             // The attempt before is given up, unless it has ended.

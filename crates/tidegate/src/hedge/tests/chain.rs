@@ -50,7 +50,7 @@ async fn the_next_target_is_sent_the_request_as_well() {
         .collect();
     assert!(steps[0].0 == "a/m" && is_hedge_at(&steps[0].1, "b/m"), "{steps:?}");
     assert_eq!(steps[1], ("b/m".to_owned(), Verdict::Succeeded));
-    assert_eq!(steps[2], ("b/m".to_owned(), Verdict::Cancelled));
+    assert_eq!(steps[2], ("a/m".to_owned(), Verdict::Cancelled));
     assert_eq!((trail.attempts(), trail.target().as_deref()), (2, Some("b/m")));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "of b");
 }
