@@ -166,7 +166,7 @@ where
             {
                 continue;
             }
-            self.chain.start_hedge(*target_index, &trail);
+            self.chain.start_hedge(*target_index, trail);
             self.hedge = polled.is_pending().then_some(hedge);
             return polled;
         }

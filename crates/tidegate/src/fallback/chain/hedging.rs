@@ -30,14 +30,15 @@ pub(super) struct CallHedge {
     /// The time that the attempt in progress took until the hedge was due.
     waited: Duration,
     sent: Option<SentHedge>,
-    /// The target that it was sent to, or the member if that is a group.
-    called: Option<Arc<str>>,
 }
 
 /// A hedge that was sent.
 struct SentHedge {
     target_index: usize,
     name: Arc<str>,
+    /// The target is a group.
+    is_group: bool,
+    trail: Trail,
     state: HedgeState,
 }
 
@@ -56,7 +57,7 @@ enum HedgeState {
 impl CallHedge {
     fn new(handle: &Handle, request: &Request<Payload>) -> Option<Self> {
         let plan = HedgePlan::new(handle.hedge()?.handle.to_hold(), request);
-        Some(Self { plan, waited: Duration::ZERO, sent: None, called: None })
+        Some(Self { plan, waited: Duration::ZERO, sent: None })
     }
 
     fn running(&self) -> Option<usize> {
@@ -70,6 +71,13 @@ impl CallHedge {
         if state.is_end() {
             self.plan.record_end(&sent.name, state == HedgeState::Won);
         }
+    }
+}
+
+impl SentHedge {
+    /// The target that it was sent to, or the member if that is a group.
+    fn called(&self) -> Arc<str> {
+        self.trail.target().filter(|_| self.is_group).unwrap_or_else(|| Arc::clone(&self.name))
     }
 }
 
@@ -135,12 +143,9 @@ impl ChainState {
         let Some(hedge) = &mut self.hedge else { return Poll::Pending };
         hedge.waited = ready!(hedge.plan.poll_due(cx));
         let targets = self.hedge_targets();
-        let name = self.target_name();
+        let name = self.name_at(self.target_index);
         match (&self.hedge, &self.template) {
-            (Some(hedge), Some(request))
-                if !targets.is_empty()
-                    && hedge.plan.withdraw(request, name.as_deref().unwrap_or_default()) =>
-            {
+            (Some(hedge), Some(request)) if !targets.is_empty() && hedge.plan.withdraw(request, &name) => {
                 Poll::Ready(targets)
             }
             _ => Poll::Pending,
@@ -182,25 +187,28 @@ impl ChainState {
         position.hedging = Hedging::Hedge;
         request.extensions_mut().insert(position);
         let after = self.hedge.as_ref()?.waited;
-        let trail = self.trail.as_ref()?.branch(Verdict::Hedged { to: self.name_at(target_index), after });
+        let to = self.name_at(target_index);
+        let trail = self.trail.as_ref()?.branch(Verdict::Hedged { to: Arc::clone(&to), after });
+        if !to.is_empty() {
+            trail.enter(&to);
+        }
         request.extensions_mut().insert(trail.clone());
         HedgeUsage::insert(request.extensions_mut());
         Some((request, trail))
     }
 
     /// The hedge was sent to the target at `target_index`.
-    pub(crate) fn start_hedge(&mut self, target_index: usize, trail: &Trail) {
+    pub(crate) fn start_hedge(&mut self, target_index: usize, trail: Trail) {
         trail.open();
         let name = self.name_at(target_index);
         let is_group = self.target_at(target_index).is_none_or(|target| target.is_group);
-        let member = trail.target().filter(|_| is_group);
         if let Some(target) = self.target_at(target_index) {
             target.counters.record_use();
         }
         if let Some(hedge) = &mut self.hedge {
-            hedge.called = Some(member.unwrap_or_else(|| Arc::clone(&name)));
             hedge.plan.record_sent(&name, hedge.waited);
-            hedge.sent = Some(SentHedge { target_index, name, state: HedgeState::Running });
+            let state = HedgeState::Running;
+            hedge.sent = Some(SentHedge { target_index, name, is_group, trail, state });
         }
     }
 
@@ -233,11 +241,13 @@ impl ChainState {
             // The attempt before is given up, unless it has ended.
             hedge.plan.end_attempt(None);
         }
-        let name = self.name_at(target_index);
         self.target_index = target_index;
         self.is_in_flight = true;
         self.set_hedge_state(HedgeState::Alone);
-        self.enter_target(&name);
+        // The branch of the hedge has entered the member of a group, or the target of a nested chain.
+        if let Some(target) = self.sent_hedge().and_then(|sent| sent.trail.target()) {
+            self.enter_target(&target);
+        }
         true
     }
 
@@ -265,10 +275,14 @@ impl ChainState {
             return;
         };
         target.counters.record_outcome(false);
-        let name = Arc::clone(&target.name);
+        let name = self.sent_hedge().map(SentHedge::called).unwrap_or_default();
         let failures = self.failures.get_or_insert_default();
         failures.cooldowns.record_failure(target_index, outcome, error, clock::now());
         failures.filter.record_failure(self.settings.hooks.models.as_deref(), &name, outcome);
+    }
+
+    fn sent_hedge(&self) -> Option<&SentHedge> {
+        self.hedge.as_ref()?.sent.as_ref()
     }
 
     pub(crate) fn running_hedge(&self) -> Option<usize> {
@@ -277,15 +291,13 @@ impl ChainState {
 
     /// Whether the target at `target_index` has had its attempt, as the hedge.
     pub(super) fn is_taken_by_hedge(&self, target_index: usize) -> bool {
-        let sent = self.hedge.as_ref().and_then(|hedge| hedge.sent.as_ref());
-        sent.is_some_and(|sent| sent.target_index == target_index && sent.state != HedgeState::Cancelled)
+        self.sent_hedge()
+            .is_some_and(|sent| sent.target_index == target_index && sent.state != HedgeState::Cancelled)
     }
 
     /// What became of the hedge, for the response.
     pub(super) fn hedge_info(&self) -> Option<HedgeInfo> {
-        let CallHedge { sent, called, .. } = &**self.hedge.as_ref()?;
-        let won = sent.as_ref()?.state == HedgeState::Won;
-        Some(HedgeInfo::new(called.clone().unwrap_or_default(), won))
+        self.sent_hedge().map(|sent| HedgeInfo::new(sent.called(), sent.state == HedgeState::Won))
     }
 }
 

@@ -94,6 +94,7 @@ async fn a_hedge_at_a_group_is_named_after_the_group_and_the_member_that_took_it
             .filter_map(|step| step.target.as_deref())
             .collect();
         assert_eq!((members, hedge.target()), (vec!["a/m", "b/m"], "b/m"));
+        assert_eq!((hedge.won(), trail.target().as_deref()), (true, Some("b/m")));
         return;
     }
     panic!("no call was hedged");
@@ -168,4 +169,21 @@ async fn a_hedge_passes_over_a_group_whose_members_are_left_out() {
     let hedge = response.extensions().get::<HedgeInfo>().unwrap();
     assert_eq!((hedge.target(), hedge.won(), d.calls()), ("d/m", true, 1));
     assert_eq!((b.calls(), c.calls()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_call_that_the_budget_does_not_cover_is_named_after_the_group() {
+    let [(one, first), (two, second)] = [strict(), strict()];
+    let group = Group::new("group", [Member::new("a/m", one), Member::new("b/m", two)]).unwrap();
+    let hedge = HedgeLayer::new().max_extra_requests(0.0);
+    let mut service = stack("denied/group").hedge(hedge).service(group);
+    [&first, &second].iter().for_each(|member| drop(member.otherwise(Answer::status(200).after(SECOND))));
+    for _ in 0..USUAL_CALLS {
+        call(&mut service).await.unwrap();
+    }
+    let mut events = subscribe_to("denied/group");
+    [&first, &second].iter().for_each(|member| drop(member.otherwise(Answer::status(200).after(9 * SECOND))));
+    call(&mut service).await.unwrap();
+    let events: Vec<_> = std::iter::from_fn(|| events.try_next()).map(|event| event.decision).collect();
+    assert!(matches!(events[..], [Decision::HedgeDenied]), "{events:?}");
 }
