@@ -174,14 +174,14 @@ where
         Poll::Pending
     }
 
-    fn call_hedge(&self, target_index: usize, cx: &mut Context<'_>) -> Option<(HedgeFuture<F>, Trail)> {
-        let mut trail = None;
+    fn call_hedge(&mut self, target_index: usize, cx: &mut Context<'_>) -> Option<(HedgeFuture<F>, Trail)> {
+        let (service, mut trail) = (self.chain.service_at(target_index), None);
         let request = || {
             let (request, own_trail) = self.chain.hedge_request(target_index)?;
             trail = Some(own_trail);
             Some(request)
         };
-        let hedge = match self.chain.service_at(target_index) {
+        let hedge = match service {
             Some(service) => HedgeFuture::at_other(service, request, cx),
             None => HedgeFuture::at_first(self.first_clone.clone()?, request, cx),
         };

@@ -171,10 +171,11 @@ impl ChainState {
 
     /// The request of the hedge at `target_index`, and its trail. Its tokens are metered in the call and
     /// apart.
-    pub(crate) fn hedge_request(&self, target_index: usize) -> Option<(Request<Payload>, Trail)> {
+    pub(crate) fn hedge_request(&mut self, target_index: usize) -> Option<(Request<Payload>, Trail)> {
         let mut request = clone_request(self.template.as_ref()?)?;
         let is_same_target = target_index == self.target_index;
-        let mut position = self.first_position.at(target_index);
+        let is_last = self.is_last(target_index);
+        let mut position = self.position_at(target_index, is_last);
         if is_same_target {
             position = position.for_other_request();
             request.extensions_mut().insert(AttemptNumber::nth(2));

@@ -51,13 +51,22 @@ impl ChainState {
     pub(super) fn chain_position(&mut self) -> ChainPosition {
         let is_last = match self.simplified() {
             Some(simplified) => simplified.next_target > self.handle.targets().len(),
-            // A simplified prompt would need time as well.
-            None => !self.has_simplified_resort() && self.has_no_capable_target(),
+            None => self.is_last(self.target_index),
         };
-        let is_resend = self.is_resend();
-        let mut position = self.first_position.at(self.target_index);
+        let mut position = self.position_at(self.target_index, is_last);
+        position.is_resend |= self.is_resend();
+        position
+    }
+
+    /// Whether no target is called after the one at `target_index`, which is called now.
+    pub(super) fn is_last(&mut self, target_index: usize) -> bool {
+        // A simplified prompt would need time as well.
+        !self.has_simplified_resort() && self.has_no_capable_target(target_index)
+    }
+
+    pub(super) fn position_at(&self, target_index: usize, is_last: bool) -> ChainPosition {
+        let mut position = self.first_position.at(target_index);
         position.is_last &= is_last;
-        position.is_resend |= is_resend;
         position
     }
 

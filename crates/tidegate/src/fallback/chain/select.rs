@@ -37,10 +37,14 @@ impl ChainState {
         }
     }
 
-    /// Whether none of the remaining targets can take the request.
-    pub(super) fn has_no_capable_target(&mut self) -> bool {
+    /// Whether none of the remaining targets can take the request, besides the one at `target_index`.
+    pub(super) fn has_no_capable_target(&mut self, target_index: usize) -> bool {
         let handle = self.handle.clone();
-        handle.targets().iter().skip(self.visited).all(|target| self.missing_capability(target).is_some())
+        (1..).zip(handle.targets()).skip(self.visited).all(|(index, target)| {
+            index == target_index
+                || self.is_taken_by_hedge(index)
+                || self.missing_capability(target).is_some()
+        })
     }
 
     /// The wait for the target that is available first, if all are only cooling down. A nested chain does not

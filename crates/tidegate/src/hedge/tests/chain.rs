@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fallback::{FallbackInfo, FallbackOverride};
-use crate::{ErrorCode, Gate, Rejection, Resilience};
+use crate::{ErrorCode, Gate, Rejection, Resilience, RetryLayer};
 use tidegate_testkit::strict::Strict;
 
 struct Chain {
@@ -289,4 +289,31 @@ async fn each_target_has_times_of_its_own() {
     let start = clock::now();
     call(&mut chain.service).await.unwrap();
     assert_eq!((clock::now() - start).as_secs(), 10);
+}
+
+/// Regression: a hedge was the last target whatever followed it, and left no time for the others.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_leaves_the_reserve_to_the_targets_behind_it() {
+    // The targets behind the one of the hedge, and the time and the status of the call.
+    for (behind, expected) in [(0, (30, None)), (1, (20, Some(200)))] {
+        let [(first, late), (second, hedged), (third, last)] = [strict(), strict(), strict()];
+        let reserving = |name| {
+            let retry = RetryLayer::exponential().reserve_for_fallback(10 * SECOND);
+            ResilienceBuilder::new(name).classify(StatusClassifier).retry(retry)
+        };
+        let mut fallback = FallbackLayer::new().then_addressed("b/m", reserving("b/m").service(second));
+        if behind > 0 {
+            fallback = fallback.then_addressed("c/m", reserving("c/m").service(third));
+        }
+        let mut service = stack("a/m").fallback(fallback).service(first);
+        warm_up(&mut service, &late).await;
+        late.answer(503).after(5 * SECOND);
+        hedged.hang();
+        last.answer(200);
+        let start = clock::now();
+        let result = send(&mut service, with_deadline(request(), 30 * SECOND)).await;
+        let status = result.ok().map(|response| response.status().as_u16());
+        assert_eq!(((clock::now() - start).as_secs(), status), expected, "{behind} behind");
+        assert_eq!((hedged.calls(), last.calls()), (1, behind));
+    }
 }
