@@ -42,7 +42,7 @@ impl ChainState {
             match step {
                 Some(ChainStep::Respond(Ok(mut response))) => {
                     last_resort.counters.record_outcome(true);
-                    self.attach_trail(response.extensions_mut());
+                    self.mark_call(&mut response);
                     return Some(ChainStep::Respond(Ok(response)));
                 }
                 Some(step) => return Some(step),

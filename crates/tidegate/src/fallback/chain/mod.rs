@@ -287,7 +287,7 @@ impl ChainState {
         }
         let mut result = self.mark_after_attempt(kept.result);
         if let Ok(response) = &mut result {
-            self.attach_trail(response.extensions_mut());
+            self.mark_call(response);
         }
         Some(result)
     }

@@ -24,12 +24,8 @@ impl ChainState {
         mut response: Response<BodySource<B>>,
     ) -> Response<ResponseBody<B>> {
         self.mark_response(&mut response);
-        let hedge_info = self.hedge_info();
-        if self.visited > 0 || self.failures.is_some() || hedge_info.is_some() {
-            self.attach_trail(response.extensions_mut());
-        }
-        if let Some(info) = hedge_info {
-            info.mark(&mut response);
+        if self.visited > 0 || self.failures.is_some() || self.hedge_info().is_some() {
+            self.mark_call(&mut response);
         }
         let deadline_guard =
             std::mem::replace(&mut self.deadline_guard, DeadlineGuard::new(self.deadline_timer.deadline()))
@@ -58,6 +54,14 @@ impl ChainState {
         });
         let chain = ChainBody { continued, recording, deadline_guard };
         Response::from_parts(head, ResponseBody::of_chain(body, chain))
+    }
+
+    /// Adds the trail of the call, and what became of its hedge.
+    pub(super) fn mark_call<B>(&self, response: &mut Response<B>) {
+        self.attach_trail(response.extensions_mut());
+        if let Some(info) = self.hedge_info() {
+            info.mark(response);
+        }
     }
 
     /// Adds the [`FallbackInfo`]. One that a nested chain added is kept, since it is more precise.

@@ -317,3 +317,30 @@ async fn a_hedge_leaves_the_reserve_to_the_targets_behind_it() {
         assert_eq!((hedged.calls(), last.calls()), (1, behind));
     }
 }
+
+/// Regression: only the responses of targets had it, unless they were kept.
+#[tokio::test(start_paused = true)]
+async fn every_response_to_a_hedged_call_names_the_hedge() {
+    let prompt = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+    let unsent = || Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into();
+    for (has_last_resort, of_hedge, status) in [
+        (true, Answer::status(503), 200),
+        (true, Answer::error_with(unsent), 200),
+        (false, Answer::status(503), 503),
+        (false, Answer::error_with(unsent), 503),
+    ] {
+        let [(first, late), (second, hedged)] = [strict(), strict()];
+        let target = ResilienceBuilder::new("b/m").classify(StatusClassifier).service(second);
+        let fallback = FallbackLayer::new().then_addressed("b/m", target);
+        let fallback = if has_last_resort { fallback.then_emergency("busy") } else { fallback };
+        let mut service = stack("a/m").fallback(fallback).service(first);
+        warm_up(&mut service, &late).await;
+        late.answer(503).after(2 * SECOND);
+        hedged.then(of_hedge.after(3 * SECOND));
+        let response = send(&mut service, chat_request(prompt)).await.unwrap();
+        assert_eq!((response.status().as_u16(), hedged.calls()), (status, 1));
+        assert_eq!(response.headers()["x-tidegate-hedge"], "lost");
+        let hedge = response.extensions().get::<HedgeInfo>().unwrap();
+        assert_eq!((hedge.target(), hedge.won()), ("b/m", false));
+    }
+}
