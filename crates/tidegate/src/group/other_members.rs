@@ -58,7 +58,7 @@ impl OtherMembers {
     }
 
     /// Whether one of them may take a further attempt: it is not left out, and its gates do not reject.
-    pub(super) fn can_take<B: 'static>(&self, request: &Request<B>) -> bool {
+    pub(crate) fn can_take<B: 'static>(&self, request: &Request<B>) -> bool {
         let now = clock::now();
         let is_closed =
             |index: usize| matches!(self.members[index].view(request, now).standing, Standing::Closed(_));

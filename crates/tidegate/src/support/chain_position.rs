@@ -14,11 +14,13 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 pub(crate) struct ChainPosition {
     /// A random secret per call, never sent.
     secret: RandomState,
-    /// A hash of the positions in the outer chains.
+    /// A hash of the positions in the outer chains and groups.
     path: u64,
-    /// The number of outer chains.
-    pub(crate) depth: usize,
+    /// The number of outer chains and groups.
+    depth: usize,
     index: usize,
+    /// A chain calls the target, itself or through a group: it waits if all its targets are cooling down.
+    pub(crate) is_in_chain: bool,
     /// No other target is tried after this one.
     pub(crate) is_last: bool,
     /// The target has had its attempts at this call, and gets exactly one more.
@@ -54,6 +56,7 @@ impl ChainPosition {
                 path: 0,
                 depth: 0,
                 index: 0,
+                is_in_chain: false,
                 is_last: true,
                 is_resend: false,
                 hedging: Hedging::None,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidegate_core::MissingCapability;
 
 use super::{ChainState, NextTarget};
+use crate::chain_position::ChainPosition;
 use crate::events::Decision;
 use crate::fallback::target::Target;
 use crate::{AttemptBudget, Verdict, clock};
@@ -48,9 +49,12 @@ impl ChainState {
     }
 
     /// The wait for the target that is available first, if all are only cooling down. A nested chain does not
-    /// wait: the outer chain may have a target that is available now, and waits itself if it has none.
+    /// wait: the outer chain may have a target that is available now, and waits itself if it has none. A chain
+    /// in a group leaves the call to another member, if one can take it.
     pub(super) fn begin_wait(&mut self) -> Option<Duration> {
-        if self.first_position.depth > 0 {
+        let ChainPosition { is_in_chain, others, .. } = &self.first_position;
+        let request = self.template.as_ref()?;
+        if *is_in_chain || others.as_ref().is_some_and(|others| others.can_take(request)) {
             return None;
         }
         let (deadline, random) = (self.deadline_timer.deadline(), self.settings.hooks.random());

@@ -7,7 +7,7 @@ use super::*;
 use crate::chain_position::{ChainPosition, Hedging};
 use crate::rejected::record_rejection;
 use crate::testing::with;
-use crate::{Error, HttpService};
+use crate::{Error, FallbackLayer, HttpService};
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_member_is_followed_by_another_and_left_out_for_a_second() {
@@ -415,4 +415,30 @@ fn with_response_extension(is_last: bool) -> Response<Payload> {
     let mut response = Response::new(Payload::from("x"));
     response.extensions_mut().insert(is_last);
     response
+}
+
+/// Regression: a chain in a group took the group for an outer chain, which waits for its targets.
+#[tokio::test(start_paused = true)]
+async fn a_chain_in_a_group_waits_if_no_other_member_can_take_the_call() {
+    for (other_status, expected_wait) in [(429, 1), (200, 0)] {
+        let targets: [_; 4] = std::array::from_fn(|_| strict());
+        let handles = targets.each_ref().map(|(_, handle)| handle.clone());
+        let [a, b, c, d] = targets.map(|(service, _)| service);
+        let chain = |name: &str, first, second| {
+            let next = ResilienceBuilder::new("next/m").service(second);
+            let fallback = FallbackLayer::new().then_addressed("next/m", next);
+            ResilienceBuilder::new(name).fallback(fallback).service(first)
+        };
+        let mut group = Group::new("group", [chain("a/m", a, b), chain("b/m", c, d)]).unwrap();
+        let busy = || Answer::status(429).header("retry-after", "1");
+        for (handle, status) in handles.iter().zip([429, 429, other_status, other_status]) {
+            if status == 429 {
+                drop(handle.then(busy()));
+            }
+        }
+        let start = clock::now();
+        let response = send(&mut group, with_deadline(request(), secs(30))).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!((clock::now() - start).as_secs(), expected_wait, "{other_status}");
+    }
 }
