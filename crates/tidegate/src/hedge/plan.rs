@@ -83,9 +83,14 @@ impl HedgePlan {
         Poll::Ready(clock::now().saturating_duration_since(*began))
     }
 
-    /// Whether a hedge of `request` has no side effects, and is covered by the budget; it is then withdrawn.
-    pub(crate) fn withdraw(&self, request: &Request<Payload>, target: &str) -> bool {
+    /// Whether a hedge of `request`, which is late at `target`, has no side effects, is covered by the budget,
+    /// and has a target that can take it; it is then withdrawn.
+    pub(crate) fn withdraw(&self, request: &Request<Payload>, target: &str, is_available: bool) -> bool {
         if *request.method() == Method::POST && has_side_effects(request.uri(), body_of(request)) {
+            return false;
+        }
+        if !is_available {
+            self.handle.count(|counters| &counters.unavailable);
             return false;
         }
         let is_covered = self.handle.budget().withdraw(self.tokens);

@@ -145,7 +145,7 @@ impl ChainState {
         let targets = self.hedge_targets();
         let name = self.name_at(self.target_index);
         match (&self.hedge, &self.template) {
-            (Some(hedge), Some(request)) if !targets.is_empty() && hedge.plan.withdraw(request, &name) => {
+            (Some(hedge), Some(request)) if hedge.plan.withdraw(request, &name, !targets.is_empty()) => {
                 Poll::Ready(targets)
             }
             _ => Poll::Pending,

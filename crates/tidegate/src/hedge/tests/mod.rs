@@ -259,3 +259,14 @@ fn setters_keep_to_the_ranges_of_the_settings() {
     assert_eq!(HedgeLayer::new().percentile(-1.0).handle().settings().check(), Ok(()));
     assert_eq!(HedgeLayer::new().min_samples(0).percentile(f64::NAN).handle().settings().check(), Ok(()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_late_call_without_a_target_for_its_hedge_is_counted() {
+    let (inner, provider) = strict();
+    let mut service = stack("a/m").hedge(HedgeLayer::new().same_target(false)).service(inner);
+    warm_up(&mut service, &provider).await;
+    provider.answer(200).after(5 * SECOND);
+    call(&mut service).await.unwrap();
+    let statistics = service.signals().snapshot().hedge.unwrap();
+    assert_eq!((statistics.hedges, statistics.out_of_budget, statistics.unavailable), (0, 0, 1));
+}
