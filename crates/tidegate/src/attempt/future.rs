@@ -163,10 +163,10 @@ impl<S, G: AdmissionGate, W, B: Body + 'static> Queued<S, G, W, B> {
         let Self { queued, ready, request } = self;
         let pending = request.as_mut().expect("polled after completion");
         let admitted = ready!(queued.poll_admitted(pending, cx));
-        let request = request.take().expect("checked above");
+        let mut request = request.take().expect("checked above");
         Poll::Ready(match admitted {
             Ok(guard) => {
-                let judge = ready.wire.start(&request);
+                let judge = ready.wire.start(&mut request);
                 Ok((ready.inner.call(request), Started { judge, guard }))
             }
             Err(rejection) => Err(ready.gate.record_rejection(rejection, &request)),

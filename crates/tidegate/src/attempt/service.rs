@@ -63,7 +63,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.gate.admit(&mut request) {
             Admission::Admitted(guard) => {
-                let judge = self.wire.start(&request);
+                let judge = self.wire.start(&mut request);
                 ResponseFuture::calling(self.inner.call(request), judge, guard)
             }
             Admission::Queued(queued) => {

@@ -23,7 +23,7 @@ pub trait Wire<R: Body>: Clone {
     type Body: Body<Data = R::Data, Error = Error>;
 
     /// The attempt begins: its request is sent.
-    fn start<B: 'static>(&self, request: &Request<B>) -> Self::Judge;
+    fn start<B: 'static>(&self, request: &mut Request<B>) -> Self::Judge;
 
     /// The head of the response has arrived.
     fn on_response(
@@ -76,7 +76,7 @@ impl<R: Body> Wire<R> for NoWire {
     type Stage = Infallible;
     type Body = UnchangedBody<R>;
 
-    fn start<B: 'static>(&self, _: &Request<B>) {}
+    fn start<B: 'static>(&self, _: &mut Request<B>) {}
 
     #[inline]
     fn on_response(

@@ -64,7 +64,7 @@ impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
     type Stage = Stage<R>;
     type Body = ResponseBody<R>;
 
-    fn start<B: 'static>(&self, request: &Request<B>) -> ResponseJudge {
+    fn start<B: 'static>(&self, request: &mut Request<B>) -> ResponseJudge {
         let ClassifyConfig { classifier, clocks } = &**self.config;
         let body = bytes_of(request).map(|body| &body[..]);
         let expected = match *request.method() {

@@ -8,6 +8,7 @@ use http::response::Parts;
 use http_body::Body;
 
 use super::body::TimedBody;
+use super::recorded_timeout::RecordedTimeout;
 use super::timer::AttemptTimer;
 use crate::attempt::{NextStage, StagePoll, UnchangedBody, Wire};
 use crate::{BoxError, Error, Outcome, Trail};
@@ -20,7 +21,7 @@ pub struct TimeLimit(pub(super) Option<Duration>);
 #[derive(Debug)]
 pub struct TimeJudge {
     timer: AttemptTimer,
-    trail: Option<Trail>,
+    trail: Option<(Trail, RecordedTimeout)>,
 }
 
 impl<R: Body> Wire<R> for TimeLimit {
@@ -29,9 +30,11 @@ impl<R: Body> Wire<R> for TimeLimit {
     type Body = TimedBody<UnchangedBody<R>>;
 
     #[inline]
-    fn start<B: 'static>(&self, request: &Request<B>) -> TimeJudge {
-        let timer = AttemptTimer::new(self.0, request.extensions());
-        TimeJudge { timer, trail: Trail::of(request.extensions()).cloned() }
+    fn start<B: 'static>(&self, request: &mut Request<B>) -> TimeJudge {
+        let extensions = request.extensions_mut();
+        let timer = AttemptTimer::new(self.0, extensions);
+        let trail = Trail::of(extensions).cloned();
+        TimeJudge { timer, trail: trail.map(|trail| (trail, RecordedTimeout::shared(extensions))) }
     }
 
     #[inline]
@@ -53,8 +56,9 @@ impl<R: Body> Wire<R> for TimeLimit {
     fn poll_overdue(judge: &mut TimeJudge, cx: &mut Context<'_>) -> Poll<Error> {
         let elapsed = ready!(judge.timer.poll_elapsed(cx));
         // The classifier below has no result to record, so the attempt is recorded here.
-        if let Some(trail) = judge.trail.take() {
+        if let Some((trail, recorded)) = judge.trail.take() {
             trail.attempt(&Outcome::of_error(&elapsed));
+            recorded.set();
         }
         Poll::Ready(elapsed.into())
     }

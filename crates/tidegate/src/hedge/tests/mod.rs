@@ -270,3 +270,28 @@ async fn a_late_call_without_a_target_for_its_hedge_is_counted() {
     let statistics = service.signals().snapshot().hedge.unwrap();
     assert_eq!((statistics.hedges, statistics.out_of_budget, statistics.unavailable), (0, 0, 1));
 }
+
+/// Regression: an attempt that ended in a timeout was counted twice, by the timeout and by the wire below.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_ends_in_a_timeout_is_counted_once() {
+    use crate::{ClassifyLayer, TimeoutLayer};
+    let nested = [TimeoutLayer::disabled(), TimeoutLayer::new(4 * SECOND), TimeoutLayer::new(6 * SECOND)];
+    for nested in nested {
+        let (inner, provider) = strict();
+        let mut service = HedgeLayer::new().layer(
+            tower::ServiceBuilder::new()
+                .layer(TimeoutLayer::new(5 * SECOND))
+                .layer(nested)
+                .layer(ClassifyLayer::new(StatusClassifier))
+                .service(inner),
+        );
+        warm_up(&mut service, &provider).await;
+        provider.hang();
+        provider.answer(200).after(20 * SECOND);
+        let trail = Trail::new();
+        assert!(send(&mut service, request_with(trail.clone())).await.is_err());
+        let failed = Verdict::Failed(crate::ErrorCode::Timeout);
+        assert_eq!(verdicts(&trail)[1..], [failed.clone(), failed], "{nested:?}");
+        assert_eq!(trail.attempts(), 2);
+    }
+}
