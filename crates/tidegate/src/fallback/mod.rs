@@ -54,7 +54,8 @@
 //!    eight times, and for [`max_wait`](FallbackLayer::max_wait) in all. Then one attempt is sent to the
 //!    first target in the order of the chain that admits it. A target is left out as long as a delay of its
 //!    provider lasts. The wait is extended by up to a tenth, or by up to 50 ms if that is more, so that
-//!    waiting calls do not all return at once. In nested chains only the outermost chain waits.
+//!    waiting calls do not all return at once. In nested chains only the outermost chain waits, and a chain
+//!    in a group only if no other member can take the call.
 //! 3. The last resorts, in the order in which they were added: [`then_cached`](FallbackLayer::then_cached),
 //!    [`then_simplified`](FallbackLayer::then_simplified), [`then_static`](FallbackLayer::then_static),
 //!    [`then_emergency`](FallbackLayer::then_emergency); and the answer in the [`FallbackOverride`] of the
