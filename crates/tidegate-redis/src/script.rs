@@ -97,12 +97,16 @@ impl Scripts {
         change: CircuitChange,
     ) -> ScriptInvocation<'_> {
         let grace = match change {
-            CircuitChange::TakeTurn { grace, .. } | CircuitChange::Restore { grace, .. } => grace,
+            CircuitChange::TakeTurn { grace, .. }
+            | CircuitChange::Restore { grace, .. }
+            | CircuitChange::Reopen { grace, .. } => grace,
             _ => Duration::ZERO,
         };
         let (change, time, is_quota) = match change {
             CircuitChange::Open { wait, is_quota } => ("open", wait, is_quota),
             CircuitChange::Restore { wait, is_quota, .. } => ("restore", wait, is_quota),
+            CircuitChange::Reopen { wait, is_quota, .. } => ("reopen", wait, is_quota),
+            CircuitChange::Reclose => ("reclose", Duration::ZERO, false),
             CircuitChange::Close => ("close", Duration::ZERO, false),
             CircuitChange::TakeTurn { lease, .. } => ("take_turn", lease, false),
             CircuitChange::KeepTurn { lease } => ("keep_turn", lease, false),

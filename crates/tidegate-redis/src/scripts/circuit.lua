@@ -22,10 +22,26 @@ if turn_until <= now then
     prober = ''
 end
 
+-- What the process changed before may have reached the store or not.
+if change == 'reopen' then
+    prober = prober == process and '' or prober
+    change = open_until == 0 and 'open' or 'restore'
+elseif change == 'reclose' then
+    change = open_until > 0 and prober == process and 'close' or 'read'
+end
+
+-- Of two times the later holds. While the circuit is open, an exhausted quota stays exhausted. Returns whether this changes
+-- something.
+local function extend()
+    local was_quota = open_until > now and is_quota == '1'
+    local is_news = now + time > open_until or ARGV[4] == '1' and not was_quota
+    open_until, is_quota = math.max(open_until, now + time), was_quota and '1' or ARGV[4]
+    return is_news
+end
+
 local event
 if change == 'open' then
-    if now + time > open_until then
-        open_until, is_quota = now + time, ARGV[4]
+    if extend() then
         event = is_quota == '1' and 'circuit_quota' or 'circuit_open'
     end
     prober = ''
@@ -33,8 +49,8 @@ elseif change == 'restore' then
     if open_until < 0 then
         prober, turn_until = ANY, now + tonumber(ARGV[7])
     end
-    if open_until ~= 0 and (prober == '' or prober == ANY) and now + time > open_until then
-        open_until, is_quota = now + time, ARGV[4]
+    if open_until ~= 0 and (prober == '' or prober == ANY) then
+        extend()
     end
 elseif change == 'close' then
     open_until, is_quota, prober = 0, '0', ''

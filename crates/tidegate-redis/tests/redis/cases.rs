@@ -121,7 +121,7 @@ async fn the_script_decides_like_the_circuit_record_in_rust() {
     let script = with_harness(include_str!("../../src/scripts/circuit.lua"), READ);
     let arguments = |step: &[&str]| {
         let number = |index: usize| step.get(index).copied().unwrap_or("0");
-        let grace = if step[1] == "restore" { number(5) } else { number(4) };
+        let grace = if matches!(step[1], "restore" | "reopen") { number(5) } else { number(4) };
         [step[1], step[2], number(3), number(4), "channel", "name", grace].map(str::to_owned).to_vec()
     };
     assert_decides(include_str!("../../cases/circuit.txt"), 5, &script, arguments).await;

@@ -57,6 +57,15 @@ pub(super) struct Circuit {
     last_recovery: Option<Duration>,
     /// The turn of this process to probe, if one of several does at a time.
     turn: Option<LocalTurn>,
+    /// The latest change of state, if this process has made it and the store has not replied to it.
+    unshared: Option<UnsharedChange>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct UnsharedChange {
+    generation: u64,
+    /// It was sent. Whether it has reached the store is not known.
+    is_sent: bool,
 }
 
 #[derive(Debug)]
@@ -105,6 +114,7 @@ impl Circuit {
             not_closed_since: None,
             last_recovery: None,
             turn: None,
+            unshared: None,
             settings,
         }
     }
@@ -325,7 +335,11 @@ impl Circuit {
         // A probe with an expired lease has been replaced. If it was slow or failed, that adds no
         // information. If it succeeded after all, it counts; otherwise a provider slower than the lease would
         // never be admitted again.
-        let in_time = probe.is_some_and(|probe| probes.complete(probe));
+        // Of several processes another one may have the turn by then: it has not seen that the lease ended.
+        let lease_counts = self.turn.is_some();
+        let in_time = probe
+            .and_then(|probe| probes.complete(probe))
+            .is_some_and(|lease_ends| !lease_counts || now < lease_ends);
         match (result, latency) {
             (AttemptResult::Failure(code, _), _) if in_time || probe.is_none() => {
                 return Some(Reason::ProbeFailed(code));
@@ -473,6 +487,11 @@ impl Circuit {
                 None
             }
         };
+        if to != State::HalfOpen {
+            let is_unshared = self.turn.is_some() && reason.is_shared();
+            let change = UnsharedChange { generation: self.generation, is_sent: false };
+            self.unshared = is_unshared.then_some(change);
+        }
         self.last_recovery = recovery.or(self.last_recovery);
         self.last_transition = Some(Transition { from, to, reason, cooldown, at: now, recovery, key: None });
     }

@@ -36,10 +36,10 @@ impl Probes {
         number
     }
 
-    /// Ends a probe. Returns whether it still held its slot.
-    pub(super) fn complete(&mut self, number: NonZeroU64) -> bool {
-        let at = self.in_flight.iter().position(|probe| probe.number == number);
-        at.is_some_and(|at| self.in_flight.swap_remove(at).number == number)
+    /// Ends a probe. Returns the end of its lease, if it still held its slot.
+    pub(super) fn complete(&mut self, number: NonZeroU64) -> Option<Instant> {
+        let at = self.in_flight.iter().position(|probe| probe.number == number)?;
+        Some(self.in_flight.swap_remove(at).lease_ends)
     }
 
     /// How many probes are in flight, including those with an expired lease.

@@ -49,6 +49,13 @@ pub enum Reason {
     Reset,
 }
 
+impl Reason {
+    /// Whether other processes that share the circuit get a change for this reason from this one.
+    pub(super) fn is_shared(self) -> bool {
+        !matches!(self, Self::OpenElsewhere | Self::ClosedElsewhere | Self::Forced)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

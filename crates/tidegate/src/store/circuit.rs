@@ -26,6 +26,19 @@ pub enum CircuitChange {
         /// As for [`TakeTurn`](Self::TakeTurn).
         grace: Duration,
     },
+    /// It has opened the circuit, which may not have reached the store. Its own turn ends. A circuit that is
+    /// closed opens; else this is as [`Restore`](Self::Restore).
+    Reopen {
+        /// The rest of the time.
+        wait: Duration,
+        /// Whether the account's quota is exhausted.
+        is_quota: bool,
+        /// As for [`TakeTurn`](Self::TakeTurn).
+        grace: Duration,
+    },
+    /// It has closed the circuit after its probes, which may not have reached the store. The circuit closes if
+    /// it still has the turn.
+    Reclose,
     /// It requests the turn to probe.
     TakeTurn {
         /// The time after which another process may have the turn.

@@ -39,46 +39,65 @@ impl CircuitRecord {
         self.turn.take_if(|turn| turn.until <= now);
         match change {
             CircuitChange::Read => {}
-            CircuitChange::Open { wait, is_quota } => self.open(now + wait, is_quota),
-            CircuitChange::Restore { wait, is_quota, grace } => {
-                self.restore(now + wait, is_quota, now + grace)
+            CircuitChange::Open { wait, is_quota } => self.open(wait, is_quota, now),
+            CircuitChange::Restore { wait, is_quota, grace } => self.restore(wait, is_quota, grace, now),
+            CircuitChange::Reopen { wait, is_quota, grace } => {
+                self.end_turn(process);
+                match self.state {
+                    RecordedState::Closed => self.open(wait, is_quota, now),
+                    _ => self.restore(wait, is_quota, grace, now),
+                }
             }
-            CircuitChange::Close => (self.state, self.turn) = (RecordedState::Closed, None),
+            CircuitChange::Close => self.close(),
+            CircuitChange::Reclose if self.has_turn(process) => self.close(),
+            CircuitChange::Reclose => {}
             CircuitChange::TakeTurn { grace, .. } if self.state == RecordedState::Unknown => {
                 self.state = RecordedState::Open { until: now, is_quota: false };
                 self.turn = Some(ProbeTurn { process: None, until: now + grace });
             }
             CircuitChange::TakeTurn { lease, .. } => self.take_turn(process, lease, now),
             CircuitChange::KeepTurn { lease } => self.keep_turn(process, lease, now),
-            CircuitChange::EndTurn => {
-                self.turn.take_if(|turn| turn.process.as_deref() == Some(process));
-            }
+            CircuitChange::EndTurn => self.end_turn(process),
         }
         self.view(process, now)
     }
 
-    fn open(&mut self, until: Duration, is_quota: bool) {
-        self.extend(until, is_quota);
+    fn open(&mut self, wait: Duration, is_quota: bool, now: Duration) {
+        self.extend(wait, is_quota, now);
         self.turn = None;
     }
 
-    /// Of two times the later holds.
-    fn extend(&mut self, until: Duration, is_quota: bool) {
-        if !matches!(self.state, RecordedState::Open { until: known, .. } if known >= until) {
-            self.state = RecordedState::Open { until, is_quota };
-        }
+    fn close(&mut self) {
+        (self.state, self.turn) = (RecordedState::Closed, None);
     }
 
-    /// The circuit was open before the store lost it. Whether a process probed is not known until
-    /// `grace_end`.
-    fn restore(&mut self, until: Duration, is_quota: bool, grace_end: Duration) {
+    fn has_turn(&self, process: &str) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.process.as_deref() == Some(process))
+    }
+
+    fn end_turn(&mut self, process: &str) {
+        self.turn.take_if(|turn| turn.process.as_deref() == Some(process));
+    }
+
+    /// Of two times the later holds. While the circuit is open, an exhausted quota stays exhausted.
+    fn extend(&mut self, wait: Duration, is_quota: bool, now: Duration) {
+        let (end, was_quota) = match self.state {
+            RecordedState::Open { until, is_quota } if until > now => (until, is_quota),
+            _ => (now, false),
+        };
+        self.state = RecordedState::Open { until: end.max(now + wait), is_quota: is_quota || was_quota };
+    }
+
+    /// The circuit was open before the store lost it. Whether a process probed is not known until the grace
+    /// has passed.
+    fn restore(&mut self, wait: Duration, is_quota: bool, grace: Duration, now: Duration) {
         let is_probed = self.turn.as_ref().is_some_and(|turn| turn.process.is_some());
         match self.state {
             RecordedState::Unknown => {
-                self.extend(until, is_quota);
-                self.turn = Some(ProbeTurn { process: None, until: grace_end });
+                self.extend(wait, is_quota, now);
+                self.turn = Some(ProbeTurn { process: None, until: now + grace });
             }
-            RecordedState::Open { .. } if !is_probed => self.extend(until, is_quota),
+            RecordedState::Open { .. } if !is_probed => self.extend(wait, is_quota, now),
             RecordedState::Open { .. } | RecordedState::Closed => {}
         }
     }
@@ -110,7 +129,7 @@ impl CircuitRecord {
             RecordedState::Open { until, is_quota } => CircuitView::Open {
                 wait: until.saturating_sub(now),
                 is_quota,
-                has_turn: self.turn.as_ref().is_some_and(|turn| turn.process.as_deref() == Some(process)),
+                has_turn: self.has_turn(process),
             },
         }
     }
@@ -137,7 +156,11 @@ mod tests {
                     "restore" => {
                         CircuitChange::Restore { wait: time(3), is_quota: step[4] == "1", grace: time(5) }
                     }
+                    "reopen" => {
+                        CircuitChange::Reopen { wait: time(3), is_quota: step[4] == "1", grace: time(5) }
+                    }
                     "close" => CircuitChange::Close,
+                    "reclose" => CircuitChange::Reclose,
                     "take_turn" => CircuitChange::TakeTurn { lease: time(3), grace: time(4) },
                     "keep_turn" => CircuitChange::KeepTurn { lease: time(3) },
                     "end_turn" => CircuitChange::EndTurn,

@@ -60,9 +60,10 @@
 //! one opens the circuit, it is open in all, until the latest time that any of them has set. After the
 //! cooldown one process at a time probes, with up to
 //! [`half_open_max`](crate::circuit_breaker::Settings::half_open_max) calls; when its probes have succeeded,
-//! the circuit is closed in all. A process gets its turn from the store at its first call after the cooldown,
-//! which is rejected as if all probes were in flight; the next call is the probe. A turn expires after
-//! 1 s if no probe is sent, and after `probe_lease` + 2 s if its process has died. A process that cannot
+//! the circuit is closed in all. A change that may not have reached the store is sent again, until a later one
+//! replaces it. A process gets its turn from the store at its first call after the cooldown, which is rejected
+//! as if all probes were in flight; the next call is the probe. A turn expires after 1 s if no probe is sent,
+//! and after `probe_lease` + 2 s if its process has died. A process that cannot
 //! renew its turn begins no probe after 2 s.
 //!
 //! A store that has lost its state gives no turn for the longer of the cooldown and 5 s, in which a process

@@ -1,14 +1,15 @@
 //! What a circuit does that several processes share: turns to probe, reports of calls, and changes of state
 //! elsewhere.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
-use super::{Circuit, Phase};
+use super::{Circuit, Phase, UnsharedChange};
 use crate::circuit_breaker::reason::Reason;
 use crate::circuit_breaker::rejections::RejectionCause;
 use crate::circuit_breaker::shared::{LocalTurn, SentReport};
 use crate::clock;
-use crate::store::{SharedWindow, WindowReport};
+use crate::store::{CircuitChange, SharedWindow, WindowReport};
 
 impl Circuit {
     /// Lets one of several processes probe at a time, and none before its turn has [begun](Self::begin_turn).
@@ -106,6 +107,40 @@ impl Circuit {
         }
     }
 
+    /// The generation of the latest change of state of this process, if the store has not replied to it.
+    pub(crate) fn unshared_generation(&self) -> Option<u64> {
+        self.unshared.map(|change| change.generation)
+    }
+
+    /// The change to send, with its generation. `grace` is the time for which no turn is granted by a store
+    /// that has lost the circuit.
+    pub(crate) fn next_unshared(&mut self, grace: Duration, now: Instant) -> Option<(u64, CircuitChange)> {
+        let (wait, is_quota) = self.remaining_cooldown(now).unwrap_or_default();
+        let UnsharedChange { generation, is_sent } = self.unshared.as_mut()?;
+        let change = match (&self.phase, mem::replace(is_sent, true)) {
+            (Phase::Closed { .. }, false) => CircuitChange::Close,
+            (Phase::Closed { .. }, true) => CircuitChange::Reclose,
+            (Phase::Open { .. }, false) => CircuitChange::Open { wait, is_quota },
+            (Phase::Open { .. } | Phase::HalfOpen { .. }, _) => {
+                CircuitChange::Reopen { wait, is_quota, grace }
+            }
+            (Phase::Forced { .. }, _) => return None,
+        };
+        Some((*generation, change))
+    }
+
+    /// The store has replied to the change of this generation.
+    pub(crate) fn on_shared(&mut self, generation: u64) {
+        self.unshared.take_if(|change| change.generation == generation);
+    }
+
+    /// The cooldown of the open circuit was extended, and the store has not replied to that.
+    pub(crate) fn on_wait_unshared(&mut self) {
+        if let Phase::Open { .. } = self.phase {
+            self.unshared = Some(UnsharedChange { generation: self.generation, is_sent: true });
+        }
+    }
+
     /// How long ago the cooldown of an open circuit ended.
     pub(crate) fn cooldown_over_for(&self, now: Instant) -> Duration {
         match self.phase {
@@ -122,9 +157,8 @@ impl Circuit {
         let cause = if is_quota { RejectionCause::Quota } else { RejectionCause::Failing };
         match &mut self.phase {
             Phase::Forced { .. } => {}
-            Phase::Open { until, .. } if end <= *until => {}
             Phase::Open { until, cause: own } => {
-                *until = end;
+                *until = end.max(*until);
                 if is_quota {
                     *own = cause;
                 }

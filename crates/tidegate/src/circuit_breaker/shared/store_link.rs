@@ -2,13 +2,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use super::call_reports::CallReports;
+use super::turn::{RETRY_INTERVAL, TURN};
 use crate::circuit_breaker::circuit::Circuit;
 use crate::circuit_breaker::handle::{CircuitBreakerState, Handle};
 use crate::circuit_breaker::settings::CircuitBreakerSettings;
-use crate::circuit_breaker::{Reason, State, Transition};
+use crate::circuit_breaker::{State, Transition};
 use crate::clock;
 use crate::layer_state::WeakLayerState;
 use crate::store::link_task::{TaskFlag, spawn};
@@ -24,6 +26,8 @@ pub(crate) struct CircuitLink {
     pub(super) turn_keeper: TaskFlag,
     /// A wait of the provider is sent soon.
     wait_task: TaskFlag,
+    /// Held while a change of state is sent: one at a time, in their order.
+    sharing: Mutex<()>,
     pub(crate) reports: CallReports,
     listener: OnceLock<Arc<CircuitListener>>,
 }
@@ -42,6 +46,7 @@ impl CircuitLink {
             turn_request: TaskFlag::default(),
             turn_keeper: TaskFlag::default(),
             wait_task: TaskFlag::default(),
+            sharing: Mutex::default(),
             reports: CallReports::default(),
             listener: OnceLock::new(),
         }
@@ -58,22 +63,13 @@ impl CircuitLink {
         }
     }
 
-    /// Sends a change of state to the store, if this process has made it. It is not sent again: without it
-    /// the circuits of other processes open by their own calls, and close by their own probes.
+    /// Sends a change of state to the store, if other processes share it.
     #[cold]
     pub(crate) fn share(&self, circuit: &Handle, transition: &Transition) {
-        let change = match (transition.reason, transition.to) {
-            (Reason::OpenElsewhere | Reason::ClosedElsewhere | Reason::Forced, _) | (_, State::HalfOpen) => {
-                return;
-            }
-            (_, State::Closed) => CircuitChange::Close,
-            (reason, State::Open) => CircuitChange::Open {
-                wait: transition.cooldown.unwrap_or_default(),
-                is_quota: reason == Reason::Quota,
-            },
-        };
-        let circuit = circuit.clone();
-        spawn(async move { circuit.exchange(change).await });
+        if transition.to != State::HalfOpen && transition.reason.is_shared() {
+            let circuit = circuit.clone();
+            spawn(async move { circuit.share_until_received().await });
+        }
     }
 
     /// Sends the rest of a cooldown that a failure has extended while the circuit was open, or made one of an
@@ -87,8 +83,11 @@ impl CircuitLink {
             // A wait that comes after this starts another task.
             drop(guard);
             let remaining = circuit.with_circuit(|circuit| circuit.remaining_cooldown(clock::now()));
-            if let Some((wait, is_quota)) = remaining {
-                let _ = circuit.exchange(CircuitChange::Open { wait, is_quota }).await;
+            if let Some((wait, is_quota)) = remaining
+                && circuit.exchange(CircuitChange::Open { wait, is_quota }).await.is_err()
+            {
+                circuit.with_circuit(Circuit::on_wait_unshared);
+                circuit.share_until_received().await;
             }
         });
     }
@@ -108,12 +107,49 @@ impl Handle {
         link.store.shared.circuit(&link.name(self), change).await
     }
 
+    /// As [`exchange`](Self::exchange), after the latest change of state.
+    pub(super) async fn exchange_in_order(
+        &self,
+        change: CircuitChange,
+    ) -> Result<CircuitView, StoreUnavailable> {
+        self.share_latest().await?;
+        self.exchange(change).await
+    }
+
+    /// Sends the latest change of state of this process, unless the store has replied to it.
+    async fn share_latest(&self) -> Result<(), StoreUnavailable> {
+        let Some(link) = &self.0.store else { return Ok(()) };
+        let _order = link.sharing.lock().await;
+        let grace = self.grace();
+        let next = self.with_circuit(|circuit| circuit.next_unshared(grace, clock::now()));
+        let Some((generation, change)) = next else { return Ok(()) };
+        self.exchange(change).await?;
+        self.with_circuit(|circuit| circuit.on_shared(generation));
+        Ok(())
+    }
+
+    /// Sends the latest change of state until the store replies or a later change replaces it, for as long as
+    /// a turn lasts in the store. After that it is sent before the next request of the circuit.
+    async fn share_until_received(&self) {
+        let generation = || self.with_circuit(|circuit| circuit.unshared_generation());
+        let (sent, end) = (generation(), clock::after(self.turn_lease(), clock::now()));
+        let mut interval = RETRY_INTERVAL;
+        while sent.is_some() && self.share_latest().await.is_err() && clock::now() < end {
+            sleep(interval).await;
+            // Another task sends a later change.
+            if generation() != sent {
+                return;
+            }
+            interval = interval.saturating_mul(2).min(TURN);
+        }
+    }
+
     /// Renews the turn of this process, or reads the state in the store without one, and applies the reply.
     /// An error changes nothing.
     async fn synchronize(&self) {
         let sent = self.sent();
         let Some(renewal) = self.renewal() else { return self.read().await };
-        let view = self.exchange(renewal).await;
+        let view = self.exchange_in_order(renewal).await;
         if view.is_ok() {
             self.apply(view, sent);
         }
@@ -123,7 +159,7 @@ impl Handle {
     /// of this process.
     async fn read(&self) {
         let sent = self.sent();
-        let view = match self.exchange(CircuitChange::Read).await {
+        let view = match self.exchange_in_order(CircuitChange::Read).await {
             Ok(CircuitView::Unknown) => {
                 let grace = self.grace();
                 let remaining = self.with_circuit(|circuit| circuit.remaining_cooldown(clock::now()));
@@ -132,9 +168,16 @@ impl Handle {
             }
             view => view,
         };
-        // The turn begins with the reply to a request for it.
-        if !matches!(view, Ok(CircuitView::Open { has_turn: true, .. }) | Err(StoreUnavailable)) {
-            self.apply(view, sent);
+        match view {
+            // The turn begins with the reply to a request for it. Without one it is that of an earlier circuit
+            // of this process, whose probes may be in flight.
+            Ok(CircuitView::Open { has_turn: true, is_quota, .. }) => self.update(|circuit, now| {
+                if circuit.state(now) == State::Closed {
+                    circuit.half_open_elsewhere(is_quota, now);
+                }
+            }),
+            Ok(_) => self.apply(view, sent),
+            Err(StoreUnavailable) => {}
         }
     }
 }

@@ -19,15 +19,16 @@ pub(super) struct Sent {
 }
 
 /// The time after which a turn without a probe ends, and the time between two renewals of a turn with one.
-const TURN: Duration = Duration::from_secs(1);
+pub(super) const TURN: Duration = Duration::from_secs(1);
 
 /// The time from the request of a turn in which probes may begin, and after which a reply is out of date. The
 /// turn lasts longer in the store, by the lease of a probe: a probe that began at the last moment has ended,
 /// or has been given up, before another process has the turn.
 const TURN_VALIDITY: Duration = TURN.saturating_mul(2);
 
-/// The time between a renewal that failed because the store could not be reached and the next one.
-const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// The time between a renewal that failed because the store could not be reached and the next one, and the
+/// shortest time between two attempts to send a change of state.
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The shortest time for which no turn is granted by a store that has lost the circuit. A process with probes
 /// in flight sends several renewals in that time.
@@ -88,7 +89,7 @@ impl Handle {
         let sent = self.sent();
         let request = || CircuitChange::TakeTurn { lease: self.turn_lease(), grace: self.grace() };
         let change = self.renewal().unwrap_or_else(request);
-        let view = self.exchange(change).await;
+        let view = self.exchange_in_order(change).await;
         self.apply(view, sent);
         if matches!(view, Ok(CircuitView::Open { has_turn: true, .. })) {
             self.end_unused_turn().await;
@@ -128,7 +129,7 @@ impl Handle {
     }
 
     /// The time for which a turn is requested from the store.
-    fn turn_lease(&self) -> Duration {
+    pub(super) fn turn_lease(&self) -> Duration {
         self.settings().probe_lease.saturating_add(TURN_VALIDITY)
     }
 
@@ -186,7 +187,7 @@ impl Handle {
             // The turn has ended: the circuit has opened or closed, or another process has the turn.
             let Some(renewal) = self.renewal() else { return self.end_forced_turn().await };
             let sent = self.sent();
-            let view = self.exchange(renewal).await;
+            let view = self.exchange_in_order(renewal).await;
             interval = if view.is_ok() { TURN } else { RETRY_INTERVAL };
             self.apply(view, sent);
         }

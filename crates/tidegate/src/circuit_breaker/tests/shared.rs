@@ -7,6 +7,7 @@ use super::state::{FAILURE, RecordExt, circuit};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::circuit::Circuit;
 use crate::circuit_breaker::rejections::RejectionCause;
+use crate::circuit_breaker::settings::Settings;
 use crate::circuit_breaker::{Reason, State};
 
 fn shared() -> Circuit {
@@ -55,13 +56,34 @@ fn a_turn_ends_with_its_result_and_without_a_probe() {
     assert!(succeeded.state(start) == State::Closed && !succeeded.has_turn());
 }
 
+/// Regression: a process that was suspended opened the circuit that another one had closed meanwhile.
+#[test]
+fn a_probe_that_fails_after_its_lease_opens_no_shared_circuit() {
+    let start = Instant::now();
+    let lease = Settings::default().probe_lease;
+    for (is_shared, after, expected) in
+        [(true, lease, State::HalfOpen), (true, lease - SECOND, State::Open), (false, lease, State::Open)]
+    {
+        for (result, latency) in [(FAILURE, Latency::Unknown), (AttemptResult::Success, Latency::Slow)] {
+            let mut circuit = if is_shared { shared() } else { circuit(|_| {}) };
+            circuit.open_elsewhere(Duration::ZERO, false, start);
+            circuit.begin_turn(start + SECOND);
+            let probe = circuit.admit(start).unwrap();
+            circuit.record(probe, result, latency, start + after, 0.0);
+            assert_eq!(circuit.state(start + after), expected, "{is_shared} {after:?} {result:?}");
+            assert!(circuit.probes() == 0, "its slot is free");
+        }
+    }
+}
+
 #[test]
 fn the_later_time_holds_and_a_forced_state_stays() {
     let (mut circuit, start) = (shared(), Instant::now());
-    circuit.open_elsewhere(10 * SECOND, true, start);
+    circuit.open_elsewhere(10 * SECOND, false, start);
     circuit.open_elsewhere(5 * SECOND, false, start);
     assert_eq!(circuit.cooldown_remaining(start), Some(10 * SECOND));
     circuit.open_elsewhere(20 * SECOND, false, start);
+    circuit.open_elsewhere(5 * SECOND, true, start);
     assert_eq!(circuit.admit(start).unwrap_err().cause, RejectionCause::Quota);
     assert_eq!(circuit.cooldown_remaining(start), Some(20 * SECOND));
     circuit.close_elsewhere(start);

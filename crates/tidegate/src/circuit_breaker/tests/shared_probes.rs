@@ -185,10 +185,15 @@ async fn an_opening_elsewhere_ends_an_idle_turn() {
 /// An attempt that was in flight when the circuit opened gets a longer wait than its cooldown.
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_comes_while_the_circuit_is_open_holds_in_every_process() {
-    for code in [ErrorCode::Overloaded, ErrorCode::QuotaExhausted] {
+    for (code, cooldown, wait) in [
+        (ErrorCode::Overloaded, 1, 60),
+        (ErrorCode::QuotaExhausted, 1, 60),
+        // Regression: that the quota is exhausted was shared with a later time alone.
+        (ErrorCode::QuotaExhausted, 60, 1),
+    ] {
         let server = Server::new();
-        let layers = three(&server, SECOND).await;
-        let retry_hint = Some(RetryHint::after(60 * SECOND, HintSource::Body));
+        let layers = three(&server, cooldown * SECOND).await;
+        let retry_hint = Some(RetryHint::after(wait * SECOND, HintSource::Body));
         let outcome = Outcome::from(Failure { retry_hint, ..Failure::new(code) });
         let late = layers[0].layer(service_fn(move |_: Request<Payload>| {
             let response = Response::builder().status(503).extension(outcome.clone());
@@ -466,4 +471,113 @@ async fn a_circuit_that_was_idle_for_long_is_probed_soon() {
         }
         assert!(clock::now() >= start + grace, "{idle:?}");
     }
+}
+
+/// Regression: one `closed` of the store that was older closed the circuit in the middle of its cooldown, or
+/// without a probe after that.
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_did_not_reach_the_store_holds() {
+    // The store is down for so long, and then the connection is lost or not.
+    for (down, is_reconnected) in [(60, false), (60, true), (3_000, false), (3_000, true)] {
+        let server = Server::new();
+        let (layers, provider) = (three(&server, 2 * SECOND).await, Provider::default());
+        layers[0].handle().reset();
+        sleep(SECOND).await;
+        server.stop();
+        provider.fail(&layers[0]).await;
+        sleep(down * MILLI).await;
+        server.resume();
+        if is_reconnected {
+            server.reconnect();
+        }
+        sleep(SECOND).await;
+        let mut calls = JoinSet::new();
+        for number in 0..30 {
+            let (layer, provider) = (layers[number % 3].clone(), provider.clone());
+            calls.spawn(async move {
+                sleep(number as u32 * 10 * MILLI).await;
+                provider.call(&layer, 60 * SECOND).await
+            });
+        }
+        sleep(SECOND).await;
+        let most = if down < 2_000 { 0 } else { 2 };
+        assert_eq!(provider.most(), most, "{down} {is_reconnected}");
+        for layer in &layers {
+            assert_ne!(layer.handle().state(), State::Closed, "{down} {is_reconnected}");
+        }
+    }
+}
+
+/// As above, with a wait that came while the circuit was open.
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_did_not_reach_the_store_is_sent_again() {
+    let server = Server::new();
+    let layers = three(&server, SECOND).await;
+    let retry_hint = Some(RetryHint::after(60 * SECOND, HintSource::Body));
+    let outcome = Outcome::from(Failure { retry_hint, ..Failure::new(ErrorCode::Overloaded) });
+    let late = layers[0].layer(service_fn(move |_: Request<Payload>| {
+        let response = Response::builder().status(503).extension(outcome.clone());
+        async move {
+            sleep(100 * MILLI).await;
+            Ok::<_, Infallible>(response.body(Payload::empty()).unwrap())
+        }
+    }));
+    let late = tokio::spawn(late.oneshot(request()));
+    sleep(MILLI).await;
+    Provider::default().fail(&layers[0]).await;
+    sleep(50 * MILLI).await;
+    server.stop();
+    late.await.unwrap().unwrap();
+    sleep(200 * MILLI).await;
+    server.resume();
+    sleep(2 * SECOND).await;
+    assert!(!Provider::default().call(&layers[1], MILLI).await, "its cooldown was a second");
+    sleep(100 * MILLI).await;
+    assert!(layers[1].handle().cooldown_remaining() > Some(50 * SECOND));
+}
+
+/// Regression: no other process probed for as long as the turn lasted in the store, which is 62 s by default.
+#[tokio::test(start_paused = true)]
+async fn a_closing_that_did_not_reach_the_store_is_sent_again() {
+    let server = Server::new();
+    let settings = Settings { mode: OnUnavailable::Closed, ..Settings::default() };
+    let layers: [_; 2] = server.processes(&settings, |store| {
+        let layer = CircuitBreakerLayer::new().failure_threshold(1).success_threshold(1).cooldown(SECOND);
+        layer.name("a/b").store(store)
+    });
+    let provider = Provider::default();
+    for layer in &layers {
+        assert!(provider.call(layer, MILLI).await);
+    }
+    half_open(&layers, SECOND).await;
+    assert!(!provider.call(&layers[0], MILLI).await);
+    sleep(10 * MILLI).await;
+    let probe = (layers[0].clone(), provider.clone());
+    let probe = tokio::spawn(async move { probe.1.call(&probe.0, 20 * MILLI).await });
+    sleep(MILLI).await;
+    server.stop();
+    assert!(probe.await.unwrap());
+    sleep(60 * MILLI).await;
+    server.resume();
+    sleep(SECOND).await;
+    assert_eq!([0, 1].map(|process: usize| layers[process].handle().state()), [State::Closed; 2]);
+}
+
+/// Regression: the new circuit of a process that was reloaded while it probed stayed closed, and sent all its
+/// calls beside the probes.
+#[tokio::test(start_paused = true)]
+async fn a_new_circuit_of_a_process_that_probes_is_not_closed() {
+    let server = Server::new();
+    let (layers, provider) = (three(&server, SECOND).await, Provider::default());
+    half_open(&layers, SECOND).await;
+    assert!(!provider.call(&layers[0], MILLI).await);
+    sleep(10 * MILLI).await;
+    let probe = (layers[0].clone(), provider.clone());
+    let probe = tokio::spawn(async move { probe.1.call(&probe.0, 10 * SECOND).await });
+    sleep(MILLI).await;
+    let new = CircuitBreakerLayer::new().name("a/b").store(server.store(0, &Settings::default()));
+    assert!(Provider::default().call(&new, MILLI).await, "the first call does not wait for the store");
+    sleep(10 * MILLI).await;
+    assert_ne!(new.handle().state(), State::Closed);
+    assert!(probe.await.unwrap());
 }

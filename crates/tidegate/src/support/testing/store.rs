@@ -258,12 +258,18 @@ impl SharedStore for ProcessStore {
     fn circuit<'a>(&'a self, name: &'a str, change: CircuitChange) -> StoreFuture<'a, CircuitView> {
         Box::pin(self.server.exchange(&self.settings, move |state, now| {
             let circuit = state.circuits.entry(name.to_owned()).or_default();
-            let view = circuit.apply(change, &self.process.to_string(), now);
+            let process = self.process.to_string();
+            let before = circuit.apply(CircuitChange::Read, &process, now);
+            let view = circuit.apply(change, &process, now);
             let message = match change {
                 CircuitChange::Open { wait, is_quota } => {
                     Some(CircuitView::Open { wait, is_quota, has_turn: false })
                 }
+                CircuitChange::Reopen { wait, is_quota, .. } if before == CircuitView::Closed => {
+                    Some(CircuitView::Open { wait, is_quota, has_turn: false })
+                }
                 CircuitChange::Close => Some(CircuitView::Closed),
+                CircuitChange::Reclose if view != before => Some(CircuitView::Closed),
                 _ => None,
             };
             if let Some(message) = message {
