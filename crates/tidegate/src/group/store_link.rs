@@ -75,9 +75,7 @@ impl StoreListener for CooldownListener {
         let Ok(runtime) = runtime::Handle::try_current() else { return };
         let (member, store, name) = (Weak::clone(&self.member), self.store.clone(), Arc::clone(&self.name));
         runtime.spawn(async move {
-            let request =
-                LeaseRequest { quotas: Vec::new(), horizon: Duration::ZERO, outage: Duration::ZERO };
-            if let Ok(grant) = store.shared.take_lease(&name, request).await
+            if let Ok(grant) = store.shared.take_lease(&name, LeaseRequest::of_no_quota()).await
                 && let Some(member) = member.upgrade()
             {
                 member.leave_out(grant.closed_for);

@@ -83,6 +83,9 @@ impl Handle {
     /// Reserves room for a call, queues it, or rejects it.
     #[inline]
     pub(super) fn reserve(&self, cost: CallCost, extensions: &Extensions, now: Instant) -> RateDecision {
+        if let Some(link) = &self.0.store {
+            link.join(self);
+        }
         // A call that costs tokens needs room in several quotas, and is not admitted on credit.
         let queue = if cost == CallCost::ONE_CALL {
             match self.0.queue.admit_on_credit(now) {

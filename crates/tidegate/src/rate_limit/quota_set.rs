@@ -271,16 +271,18 @@ impl QuotaSet {
 
     /// Closes the gate until `until`, or until the current closing time if that is later. After that calls
     /// pass one by one, as the later of `ramp` and the current ramp allows. The request quota with the
-    /// shortest period then holds one request and refills from there.
-    pub(super) fn close(&mut self, until: Instant, ramp: ReopenRamp, now: Instant) {
+    /// shortest period then holds one request and refills from there. Returns whether `until` is the later
+    /// time.
+    pub(super) fn close(&mut self, until: Instant, ramp: ReopenRamp, now: Instant) -> bool {
         if self.closed_until.is_some_and(|closed| closed >= until) {
-            return;
+            return false;
         }
         self.closed_until = Some(until);
         self.ramp = Some(self.ramp.map_or(ramp, |current| current.later(ramp)));
         if let Some(pacing_quota) = self.pacing_quota {
             self.configured[pacing_quota].bucket.drain_until(1, until, now);
         }
+        true
     }
 
     /// How much longer the provider keeps the gate closed.
@@ -393,10 +395,11 @@ impl QuotaSet {
         }
     }
 
-    /// The cooldown to share with other processes.
-    pub(super) fn cooldown(&self, wait: Duration, now: Instant) -> Option<SharedCooldown> {
-        let pacing = self.pacing_quota;
-        self.shared.as_ref().map(|shared| shared.cooldown(wait, pacing, now))
+    /// The cooldown to share with other processes, if the gate is closed.
+    pub(super) fn cooldown(&self, now: Instant) -> Option<SharedCooldown> {
+        let wait = self.closed_for(now)?;
+        let shared = self.shared.as_ref().zip(self.pacing_quota);
+        Some(SharedCooldown { wait, pacing: shared.map(|(shared, index)| shared.quota(index, now)) })
     }
 
     /// The configured quota of `unit` with the shortest period.

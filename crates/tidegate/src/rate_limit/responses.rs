@@ -77,8 +77,9 @@ impl Handle {
 
     /// Closes the gate, for all processes that share it.
     fn close(&self, wait: Duration) {
-        self.close_here(wait);
-        self.share_cooldown(wait);
+        if self.close_here(wait) {
+            self.share_cooldown();
+        }
     }
 
     /// Closes the gate of this process as another process has closed its own.
@@ -87,14 +88,14 @@ impl Handle {
         self.close_here(wait);
     }
 
-    /// Closes the gate of this process.
-    pub(super) fn close_here(&self, wait: Duration) {
+    /// Closes the gate of this process. Returns whether that is for longer than before.
+    pub(super) fn close_here(&self, wait: Duration) -> bool {
         let now = clock::now();
         let until = clock::after(wait, now);
         let ramp = ReopenRamp::new(wait, until, fastrand::f64());
         let mut queue = self.lock();
         self.0.queue.clear_headroom();
-        queue.limits.close(until, ramp, now);
+        queue.limits.close(until, ramp, now)
     }
 
     /// Replaces what a call reserved by what it used.

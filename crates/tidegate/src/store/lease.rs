@@ -44,6 +44,13 @@ pub struct QuotaRequest {
     pub known_debt: Duration,
 }
 
+impl LeaseRequest {
+    /// A request whose reply has the closing time, and nothing else.
+    pub(crate) fn of_no_quota() -> Self {
+        Self { quotas: Vec::new(), horizon: Duration::ZERO, outage: Duration::ZERO }
+    }
+}
+
 /// The reply to a [`LeaseRequest`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeaseGrant {

@@ -1,8 +1,9 @@
 //! The exchange of requests and leases with the store. The gate decides on what it has got so far.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
 
 use super::shared_quotas::ExchangeStep;
 use super::store_link::RateLink;
@@ -11,6 +12,9 @@ use crate::rate_limit::handle::Handle;
 use crate::rate_limit::queue::RateQueue;
 use crate::store::link_task::{TaskGuard, spawn};
 use crate::store::{LeaseGrant, LeaseRequest, SharedPart, StoreUnavailable};
+
+/// The time in which closing times are collected before the latest is sent to the store.
+const COOLDOWN_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Handle {
     /// Starts or wakes the exchange with the store, if there is a store and something to do.
@@ -50,17 +54,53 @@ impl Handle {
     }
 
     /// The name of the shared state.
-    fn shared_name(&self, link: &RateLink) -> String {
+    pub(super) fn shared_name(&self, link: &RateLink) -> String {
         link.store.name_of(SharedPart::Rate, self.0.target(), self.0.key().map(|key| key.number()))
     }
 
-    /// Closes the gate of the other processes.
-    pub(crate) fn share_cooldown(&self, wait: Duration) {
+    /// Closes the gate of the other processes as well. Of many attempts the first is sent at once, and the
+    /// others together.
+    #[cold]
+    pub(crate) fn share_cooldown(&self) {
         let Some(link) = &self.0.store else { return };
-        let Some(cooldown) = self.lock().limits.cooldown(wait, clock::now()) else { return };
-        let (name, store) = (self.shared_name(link), link.store.clone());
-        // If the store cannot be reached, every process gets its own 429.
-        spawn(async move { store.shared.close(&name, cooldown).await });
+        link.has_unsent_cooldown.store(true, Ordering::Release);
+        let Some(guard) = link.cooldown_task.try_begin() else { return };
+        let limit = Self(self.0.to_hold());
+        spawn(async move { limit.send_cooldown(guard).await });
+    }
+
+    async fn send_cooldown(&self, guard: TaskGuard) {
+        let Some(link) = &self.0.store else { return };
+        link.has_unsent_cooldown.store(false, Ordering::Release);
+        let cooldown = self.lock().limits.cooldown(clock::now());
+        if let Some(cooldown) = cooldown {
+            // If the store cannot be reached, every process gets its own 429.
+            let _ = link.store.shared.close(&self.shared_name(link), cooldown).await;
+            sleep(COOLDOWN_INTERVAL).await;
+        }
+        drop(guard);
+        if link.has_unsent_cooldown.load(Ordering::Acquire) {
+            self.share_cooldown();
+        }
+    }
+
+    /// Reads the closing time in the store, unless it comes with the leases of quotas. An error changes
+    /// nothing.
+    pub(super) fn read_cooldown(&self) {
+        if self.lock().limits.is_shared() {
+            return;
+        }
+        let limit = Self(self.0.to_hold());
+        spawn(async move {
+            let Some(link) = &limit.0.store else { return };
+            let name = limit.shared_name(link);
+            let reply = link.store.shared.take_lease(&name, LeaseRequest::of_no_quota()).await;
+            if let Ok(LeaseGrant { closed_for, .. }) = reply
+                && !closed_for.is_zero()
+            {
+                limit.close_as_elsewhere(closed_for);
+            }
+        });
     }
 
     fn on_reply(&self, request: &LeaseRequest, sent: Instant, reply: Result<LeaseGrant, StoreUnavailable>) {
@@ -90,7 +130,6 @@ impl Handle {
     async fn exchange(&self, guard: TaskGuard) {
         let (Some(link), mut guard) = (&self.0.store, Some(guard)) else { return };
         let name = self.shared_name(link);
-        link.listen(&name, self);
         loop {
             let now = clock::now();
             let step = {

@@ -21,7 +21,7 @@ use crate::clock;
 use crate::rate_limit::cost::{CallCost, Reserved};
 use crate::rate_limit::quota::QuotaCounter;
 use crate::rate_limit::quota_set::Shortfall;
-use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, SeenProcesses, Settings, SharedCooldown};
+use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, QuotaRequest, SeenProcesses, Settings};
 
 #[derive(Clone, Debug)]
 pub(crate) struct SharedQuotas {
@@ -404,8 +404,8 @@ impl SharedQuotas {
         self.leases.is_empty() && is_reported
     }
 
-    /// The cooldown to share, with the quota at `pacing`.
-    pub(crate) fn cooldown(&self, wait: Duration, pacing: Option<usize>, now: Instant) -> SharedCooldown {
-        SharedCooldown { wait, pacing: pacing.map(|index| self.quotas[index].empty_request(now)) }
+    /// The quota at `index`, without an amount.
+    pub(crate) fn quota(&self, index: usize, now: Instant) -> QuotaRequest {
+        self.quotas[index].empty_request(now)
     }
 }

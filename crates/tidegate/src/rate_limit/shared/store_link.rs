@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,13 +10,18 @@ use crate::rate_limit::settings::RateLimitSettings;
 use crate::store::link_task::TaskFlag;
 use crate::store::{Store, StoreListener};
 
-/// The store with which the quotas of one state are shared.
+/// The store with which the quotas and the closing time of one state are shared.
 pub(crate) struct RateLink {
     pub(super) store: Store,
+    has_joined: AtomicBool,
     /// The task that exchanges requests with the store.
     pub(super) exchange: TaskFlag,
     /// There is something to do for that task.
     pub(super) notify: Notify,
+    /// The closing time was sent a moment ago.
+    pub(super) cooldown_task: TaskFlag,
+    /// The closing time is later than when it was sent last.
+    pub(super) has_unsent_cooldown: AtomicBool,
     listener: OnceLock<Arc<LimitListener>>,
 }
 
@@ -24,20 +30,31 @@ struct LimitListener(WeakLayerState<RateLimitSettings, RateLimitState>);
 
 impl RateLink {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, exchange: TaskFlag::default(), notify: Notify::new(), listener: OnceLock::new() }
+        Self {
+            store,
+            has_joined: AtomicBool::new(false),
+            exchange: TaskFlag::default(),
+            notify: Notify::new(),
+            cooldown_task: TaskFlag::default(),
+            has_unsent_cooldown: AtomicBool::new(false),
+            listener: OnceLock::new(),
+        }
     }
 
-    /// Listens to what other processes change at `name`, once.
-    pub(super) fn listen(&self, name: &str, limit: &Handle) {
-        let mut is_new = false;
-        let listener = self.listener.get_or_init(|| {
-            is_new = true;
-            Arc::new(LimitListener(limit.0.downgrade()))
-        });
-        if is_new {
-            let listener: Arc<dyn StoreListener> = Arc::clone(listener) as _;
-            self.store.shared.listen(name, Arc::downgrade(&listener));
+    /// Listens to what other processes change from the first call on, and reads the closing time then.
+    #[inline]
+    pub(crate) fn join(&self, limit: &Handle) {
+        if !self.has_joined.load(Ordering::Relaxed) && !self.has_joined.swap(true, Ordering::Relaxed) {
+            self.listen(limit);
         }
+    }
+
+    #[cold]
+    fn listen(&self, limit: &Handle) {
+        let listener = self.listener.get_or_init(|| Arc::new(LimitListener(limit.0.downgrade())));
+        let listener: Arc<dyn StoreListener> = Arc::clone(listener) as _;
+        self.store.shared.listen(&limit.shared_name(self), Arc::downgrade(&listener));
+        limit.read_cooldown();
     }
 }
 
@@ -45,6 +62,12 @@ impl StoreListener for LimitListener {
     fn on_closed(&self, wait: Duration) {
         if let Some(state) = self.0.upgrade() {
             Handle(state).close_as_elsewhere(wait);
+        }
+    }
+
+    fn on_reconnected(&self) {
+        if let Some(state) = self.0.upgrade() {
+            Handle(state).read_cooldown();
         }
     }
 }

@@ -2,10 +2,10 @@
 //! process.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use http::Request;
+use http::{Request, Response};
 use proptest::prelude::*;
 use tidegate_testkit::strict::{self, Strict};
 use tokio::task::JoinSet;
@@ -200,6 +200,69 @@ async fn the_later_of_two_closing_times_holds_in_both_processes() {
     tokio::time::sleep(Duration::from_millis(10)).await;
     let closed = |layer: &RateLimitLayer| layer.handle().closed_for().unwrap_or_default().as_secs();
     assert_eq!((closed(&layers[0]), closed(&layers[1])), (29, 29));
+}
+
+/// Regression: a limit without quotas, as that of the preset for production, shared no closing time.
+#[tokio::test(start_paused = true)]
+async fn a_429_closes_a_limit_without_quotas_in_every_process() {
+    let server = Server::new();
+    let layers: [RateLimitLayer; 3] =
+        server.processes(&Settings::default(), |store| RateLimitLayer::new().name("a/b").store(store));
+    let (inner, provider) = strict();
+    let [mut one, mut listening, mut late] = layers.each_ref().map(|layer| layer.layer(inner.clone()));
+    let closed = |process: usize| layers[process].handle().closed_for().unwrap_or_default().as_secs();
+    complete(&mut listening).await.unwrap();
+    provider.answer(429).header("retry-after", "60");
+    complete(&mut one).await.unwrap();
+    tokio::time::sleep(10 * MILLI).await;
+    assert_eq!((closed(0), closed(1)), (59, 59));
+    complete(&mut late).await.unwrap();
+    tokio::time::sleep(10 * MILLI).await;
+    assert_eq!(closed(2), 59, "it is read at the first call");
+    // The message of a longer time is lost with the connection.
+    layers.iter().for_each(|layer| layer.handle().reset());
+    server.set_delays(Delays { message: Box::new(|| 3600 * Duration::from_secs(1)), ..Delays::default() });
+    provider.answer(429).header("retry-after", "120");
+    complete(&mut one).await.unwrap();
+    tokio::time::sleep(200 * MILLI).await;
+    assert_ne!(closed(1), 119);
+    server.set_delays(Delays::default());
+    server.reconnect();
+    tokio::time::sleep(10 * MILLI).await;
+    assert_eq!((closed(1), closed(2)), (119, 119));
+    assert!(server.lease_requests() < 10, "{} requests", server.lease_requests());
+}
+
+/// Regression: each of them was sent and published on its own.
+#[tokio::test(start_paused = true)]
+async fn the_closing_times_of_many_attempts_are_shared_together() {
+    for limit in [RateLimitLayer::new, || RateLimitLayer::per_second(1000)] {
+        let (layers, server) = two(limit, Settings::default());
+        let ([_, mut other], _provider) = services(&layers);
+        complete(&mut other).await.unwrap();
+        let messages = Arc::<AtomicUsize>::default();
+        let counter = Arc::clone(&messages);
+        let message = move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            MILLI
+        };
+        server.set_delays(Delays { message: Box::new(message), ..Delays::default() });
+        let mut attempts = JoinSet::new();
+        for number in 500..750 {
+            let late = tower::service_fn(move |_: Request<Payload>| async move {
+                tokio::time::sleep(number * MILLI).await;
+                let response = Response::builder().status(429).header("retry-after", "20");
+                Ok::<_, Error>(response.body(Payload::empty()).unwrap())
+            });
+            attempts.spawn(layers[0].layer(late).oneshot(request()));
+        }
+        attempts.join_all().await;
+        tokio::time::sleep(500 * MILLI).await;
+        let sent = messages.load(Ordering::Relaxed);
+        assert!((2..10).contains(&sent), "{sent} messages");
+        let closed_for = layers[1].handle().closed_for().unwrap();
+        assert!(closed_for >= 19_490 * MILLI, "{closed_for:?}");
+    }
 }
 
 /// Each process closed the gates of all once more.
