@@ -38,6 +38,7 @@ struct Message<'a> {
 #[derive(Debug, PartialEq, Eq)]
 enum Change {
     GateClosed(Duration),
+    GateOpened,
     Circuit(CircuitView),
 }
 
@@ -79,6 +80,7 @@ impl Listeners {
         for listener in self.of(message.name) {
             match message.change {
                 Change::GateClosed(wait) => listener.on_closed(wait),
+                Change::GateOpened => listener.on_opened(),
                 Change::Circuit(view) => listener.on_circuit(view),
             }
         }
@@ -103,6 +105,7 @@ impl<'a> Message<'a> {
         let open = |is_quota| Change::Circuit(CircuitView::Open { wait, is_quota, has_turn: false });
         let change = match kind {
             "closed" => Change::GateClosed(wait),
+            "opened" => Change::GateOpened,
             "circuit_open" => open(false),
             "circuit_quota" => open(true),
             "circuit_closed" => Change::Circuit(CircuitView::Closed),
@@ -204,7 +207,7 @@ mod tests {
         assert_eq!(message.change, Change::GateClosed(Duration::from_millis(1500)));
         assert_eq!(message.process, "1f");
         assert_eq!(message.name, "rate:a b:openai/gpt-4o");
-        for text in ["", "closed", "closed 1f x name", "closed 1f -1 name", "opened 1f 1 name"] {
+        for text in ["", "closed", "closed 1f x name", "closed 1f -1 name", "left 1f 1 name"] {
             assert_eq!(Message::parse(text), None, "{text}");
         }
     }

@@ -14,6 +14,7 @@ pub(crate) const BUCKET: &str = include_str!("scripts/bucket.lua");
 const SERVER_TIME: &str = include_str!("scripts/server_time.lua");
 const TAKE_LEASE: &str = include_str!("scripts/take_lease.lua");
 const CLOSE: &str = include_str!("scripts/close.lua");
+const OPEN: &str = include_str!("scripts/open.lua");
 const CIRCUIT: &str = include_str!("scripts/circuit.lua");
 const WINDOW: &str = include_str!("scripts/window.lua");
 
@@ -21,6 +22,7 @@ const WINDOW: &str = include_str!("scripts/window.lua");
 pub(crate) struct Scripts {
     take_lease: Script,
     close: Script,
+    open: Script,
     circuit: Script,
     window: Script,
 }
@@ -50,6 +52,7 @@ impl Scripts {
         Self {
             take_lease: with_bucket(TAKE_LEASE),
             close: with_bucket(CLOSE),
+            open: with_bucket(OPEN),
             circuit: with_time(CIRCUIT),
             window: with_time(WINDOW),
         }
@@ -84,6 +87,20 @@ impl Scripts {
         if let Some(quota) = &cooldown.pacing {
             // The first of its unit.
             script.arg(field(quota, 0)).arg(unit_micros(quota)).arg(quota.burst);
+        }
+        script
+    }
+
+    pub(crate) fn open(
+        &self,
+        keys: &Keys,
+        sender: &Sender<'_>,
+        pacing: Option<&QuotaRequest>,
+    ) -> ScriptInvocation<'_> {
+        let mut script = self.open.key(&keys.buckets);
+        script.arg(sender.channel).arg(sender.name).arg(sender.process);
+        if let Some(quota) = pacing {
+            script.arg(field(quota, 0));
         }
         script
     }

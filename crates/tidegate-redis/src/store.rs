@@ -7,8 +7,8 @@ use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{Client, ConnectionAddr, RedisError, RedisResult};
 use tidegate::store::{
-    CircuitChange, CircuitView, LeaseGrant, LeaseRequest, OnUnavailable, Settings, SharedCooldown,
-    SharedStore, SharedWindow, StoreFuture, StoreListener, StoreUnavailable, WindowReport,
+    CircuitChange, CircuitView, LeaseGrant, LeaseRequest, OnUnavailable, QuotaRequest, Settings,
+    SharedCooldown, SharedStore, SharedWindow, StoreFuture, StoreListener, StoreUnavailable, WindowReport,
 };
 use tokio::runtime;
 use tokio::task::AbortHandle;
@@ -248,6 +248,16 @@ impl SharedStore for RedisStore {
             let inner = &*self.0;
             let keys = inner.keys(name);
             let script = inner.scripts.close(&keys, &inner.sender(name), &cooldown);
+            let reply = inner.run(async |connection| script.invoke_async::<()>(connection).await);
+            reply.await
+        })
+    }
+
+    fn open<'a>(&'a self, name: &'a str, pacing: Option<QuotaRequest>) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let inner = &*self.0;
+            let keys = inner.keys(name);
+            let script = inner.scripts.open(&keys, &inner.sender(name), pacing.as_ref());
             let reply = inner.run(async |connection| script.invoke_async::<()>(connection).await);
             reply.await
         })

@@ -217,6 +217,34 @@ case a_clock_that_is_set_back_closes_for_no_longer 10 1000000 5
     assert_decides(set_back, 1, &script, arguments).await;
 }
 
+/// A closed time that is taken back leaves one request, or what the quota has had since.
+#[tokio::test]
+async fn the_script_opens_what_was_closed() {
+    const READ: &str = "
+        local closed = redis.call('HGET', KEYS[1], 'closed_until')
+        local bucket = decode(redis.call('HGET', KEYS[1], 'quota'), now)
+        return string.format('%d %d', closed and closed - now or 0, math.ceil(debt_at(bucket, now)))";
+    let (close, open) =
+        (include_str!("../../src/scripts/close.lua"), include_str!("../../src/scripts/open.lua"));
+    let arguments = "local ARGV = { 'channel', 'name', 'process', 'quota' }";
+    let script = format!("if ARGV[2] == 'open' then {arguments} {open} else {close} end");
+    let script = with_harness(&script, READ);
+    let arguments = |step: &[&str]| {
+        [step[2], step[1], "name", "process", "quota", "100000", "5"].map(str::to_owned).to_vec()
+    };
+    let table = "
+case a_gate_is_opened_before_its_time
+0 close 2000000 = 2000000 2400000
+500000 open 0 = 0 400000
+600000 open 0 = 0 300000
+600000 close 1000000 = 1000000 1400000
+case a_gate_that_has_opened_stays_as_it_is
+0 close 1000000 = 1000000 1400000
+1100000 open 0 = -100000 300000
+";
+    assert_decides(table, 2, &script, arguments).await;
+}
+
 /// The settings of processes differ while a fleet is replaced.
 #[tokio::test]
 async fn a_process_with_short_periods_does_not_shorten_the_life_of_a_key() {

@@ -197,6 +197,16 @@ async fn a_429_seen_by_one_closes_the_gate_for_all() {
         let error = layer.layer(provider).oneshot(request()).await.unwrap_err();
         assert!(Rejection::find(&*error).unwrap().retry_after().unwrap() > Duration::from_secs(19));
     }
+    // A reset of one opens all, and the quota does not wait for the end of the closed time either.
+    layers[0].handle().reset();
+    let reset = Instant::now();
+    for layer in layers.iter().cycle().take(9) {
+        while layer.layer(provider).oneshot(request()).await.is_err() {
+            assert!(reset.elapsed() < Duration::from_secs(5), "the gate stays closed");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(layer.handle().closed_for(), None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

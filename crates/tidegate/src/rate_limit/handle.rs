@@ -210,7 +210,7 @@ impl Handle {
     }
 
     /// Resets all quotas to full, and drops what the provider has reported. Quotas that are shared with other
-    /// processes stay as they are in the store.
+    /// processes stay as they are in the store; a gate that is closed opens in all of them.
     pub fn reset(&self) {
         self.change_all(|it| {
             let fresh = it.0.settings().quota_set(clock::now());
@@ -221,6 +221,7 @@ impl Handle {
                 it.0.queue.clear_headroom();
                 queue.limits.reset(fresh);
             });
+            it.share_opening();
         });
     }
 

@@ -12,7 +12,7 @@ use super::quota::{MINUTE, Quota};
 use super::reopen_ramp::ReopenRamp;
 use super::reported_quotas::ReportedQuotas;
 use super::shared::{ExchangeStep, SharedQuotas, WaitingCalls};
-use crate::store::{SeenProcesses, SharedCooldown};
+use crate::store::{QuotaRequest, SeenProcesses, SharedCooldown};
 use crate::{LimitUnit, store};
 
 /// All quotas of one gate, and the time until which the provider closed it.
@@ -25,6 +25,8 @@ pub(super) struct QuotaSet {
     pacing_quota: Option<usize>,
     pub(super) reported: ReportedQuotas,
     closed_until: Option<Instant>,
+    /// A closing time that was requested from the store before this time may have been taken back.
+    opened_until: Option<Instant>,
     ramp: Option<ReopenRamp>,
     /// The total cost reserved since the start.
     total_spent: CallCost,
@@ -59,6 +61,7 @@ impl QuotaSet {
             pacing_quota: finest.filter(|&at| quotas[at].period <= MAX_PACING_PERIOD),
             reported: ReportedQuotas::default(),
             closed_until: None,
+            opened_until: None,
             ramp: None,
             total_spent: CallCost::default(),
             shared: None,
@@ -285,6 +288,16 @@ impl QuotaSet {
         true
     }
 
+    /// Opens the gate before its time. What is requested from the store before `until` may be older.
+    pub(super) fn open(&mut self, until: Instant) {
+        (self.closed_until, self.opened_until, self.ramp) = (None, Some(until), None);
+    }
+
+    /// Whether a closing time that was requested from the store at `sent` may have been taken back since.
+    pub(super) fn is_taken_back(&self, sent: Instant) -> bool {
+        self.opened_until.is_some_and(|until| sent < until)
+    }
+
     /// How much longer the provider keeps the gate closed.
     pub(super) fn closed_for(&self, now: Instant) -> Option<Duration> {
         self.closed_until.map(|until| until.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
@@ -397,9 +410,12 @@ impl QuotaSet {
 
     /// The cooldown to share with other processes, if the gate is closed.
     pub(super) fn cooldown(&self, now: Instant) -> Option<SharedCooldown> {
-        let wait = self.closed_for(now)?;
-        let shared = self.shared.as_ref().zip(self.pacing_quota);
-        Some(SharedCooldown { wait, pacing: shared.map(|(shared, index)| shared.quota(index, now)) })
+        self.closed_for(now).map(|wait| SharedCooldown { wait, pacing: self.shared_pacing_quota(now) })
+    }
+
+    /// The quota that paces calls after the gate was closed, as it is shared.
+    pub(super) fn shared_pacing_quota(&self, now: Instant) -> Option<QuotaRequest> {
+        self.shared.as_ref().zip(self.pacing_quota).map(|(shared, index)| shared.quota(index, now))
     }
 
     /// The configured quota of `unit` with the shortest period.

@@ -88,6 +88,15 @@ impl Handle {
         self.close_here(wait);
     }
 
+    /// Opens the gate of this process as another process has opened its own.
+    pub(super) fn open_as_elsewhere(&self) {
+        self.0.overload_hints.clear();
+        self.change(|queue, now| {
+            self.0.queue.clear_headroom();
+            queue.limits.open(now);
+        });
+    }
+
     /// Closes the gate of this process. Returns whether that is for longer than before.
     pub(super) fn close_here(&self, wait: Duration) -> bool {
         let now = clock::now();

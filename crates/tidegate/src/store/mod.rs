@@ -47,7 +47,8 @@
 //!
 //! # Cooldowns
 //! A 429 closes the gate in every process: the latest time that any of them received holds. The others learn
-//! it from a message of the store, and with every lease.
+//! it from a message of the store, and with every lease. A limit without quotas takes no lease, and reads it at
+//! its first call. A reset opens the gate in every process.
 //!
 //! A member of a [`group`](crate::group) whose key is invalid, or whose quota is used up, is left out in
 //! every process, until the latest time that any of them has set: each process reads it at its first call,
@@ -152,6 +153,10 @@ pub trait SharedStore: fmt::Debug + Send + Sync + 'static {
     /// Closes the gate, or the member of a group, of `name` for all processes. The later of two times holds.
     fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, ()>;
 
+    /// Opens the gate of `name` for all processes before its time. `pacing` is the quota with which it was
+    /// closed: it holds one request from now on.
+    fn open<'a>(&'a self, name: &'a str, pacing: Option<QuotaRequest>) -> StoreFuture<'a, ()>;
+
     /// Reads or changes the circuit `name`, and returns its state.
     fn circuit<'a>(&'a self, name: &'a str, change: CircuitChange) -> StoreFuture<'a, CircuitView>;
 
@@ -167,6 +172,9 @@ pub trait SharedStore: fmt::Debug + Send + Sync + 'static {
 pub trait StoreListener: Send + Sync {
     /// The gate is closed for this time from now on, unless it is for longer.
     fn on_closed(&self, _wait: Duration) {}
+
+    /// The gate is open before its time.
+    fn on_opened(&self) {}
 
     /// The circuit was opened or closed.
     fn on_circuit(&self, _view: CircuitView) {}

@@ -18,8 +18,8 @@ use tidegate::provider::HttpService;
 use tidegate::rate_limit::OnLimit;
 use tidegate::retry::Jitter;
 use tidegate::store::{
-    self, CircuitChange, CircuitView, LeaseGrant, LeaseRequest, SharedCooldown, SharedStore, SharedWindow,
-    Store, StoreFuture, StoreListener, WindowReport,
+    self, CircuitChange, CircuitView, LeaseGrant, LeaseRequest, QuotaRequest, SharedCooldown, SharedStore,
+    SharedWindow, Store, StoreFuture, StoreListener, WindowReport,
 };
 use tidegate::translators::StreamContinuation;
 use tidegate::{
@@ -586,6 +586,10 @@ impl SharedStore for GenerousStore {
     }
 
     fn close<'a>(&'a self, _: &'a str, _: SharedCooldown) -> StoreFuture<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn open<'a>(&'a self, _: &'a str, _: Option<QuotaRequest>) -> StoreFuture<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 

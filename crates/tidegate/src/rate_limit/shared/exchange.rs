@@ -84,6 +84,27 @@ impl Handle {
         }
     }
 
+    /// Closes the gate for the time that the store has returned to a request that was sent at `sent`, if it is
+    /// closed there.
+    fn close_as_stored(&self, closed_for: Duration, sent: Instant) {
+        if !closed_for.is_zero() && !self.lock().limits.is_taken_back(sent) {
+            self.close_as_elsewhere(closed_for);
+        }
+    }
+
+    /// Opens the gate of the other processes as well.
+    pub(crate) fn share_opening(&self) {
+        let Some(link) = &self.0.store else { return };
+        let now = clock::now();
+        let pacing = {
+            let limits = &mut self.lock().limits;
+            limits.open(clock::after(link.store.shared.settings().timeout, now));
+            limits.shared_pacing_quota(now)
+        };
+        let (name, store) = (self.shared_name(link), link.store.clone());
+        spawn(async move { store.shared.open(&name, pacing).await });
+    }
+
     /// Reads the closing time in the store, unless it comes with the leases of quotas. An error changes
     /// nothing.
     pub(super) fn read_cooldown(&self) {
@@ -93,12 +114,10 @@ impl Handle {
         let limit = Self(self.0.to_hold());
         spawn(async move {
             let Some(link) = &limit.0.store else { return };
-            let name = limit.shared_name(link);
+            let (name, sent) = (limit.shared_name(link), clock::now());
             let reply = link.store.shared.take_lease(&name, LeaseRequest::of_no_quota()).await;
-            if let Ok(LeaseGrant { closed_for, .. }) = reply
-                && !closed_for.is_zero()
-            {
-                limit.close_as_elsewhere(closed_for);
+            if let Ok(LeaseGrant { closed_for, .. }) = reply {
+                limit.close_as_stored(closed_for, sent);
             }
         });
     }
@@ -120,9 +139,7 @@ impl Handle {
         };
         queue.grant_returned(now);
         drop(queue);
-        if !closed_for.is_zero() {
-            self.close_as_elsewhere(closed_for);
-        }
+        self.close_as_stored(closed_for, sent);
     }
 
     /// Exchanges requests with the store until there is nothing to do. If this is aborted, the next call

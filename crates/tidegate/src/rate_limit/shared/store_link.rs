@@ -25,7 +25,7 @@ pub(crate) struct RateLink {
     listener: OnceLock<Arc<LimitListener>>,
 }
 
-/// Closes the gate when another process does.
+/// Closes or opens the gate when another process does.
 struct LimitListener(WeakLayerState<RateLimitSettings, RateLimitState>);
 
 impl RateLink {
@@ -62,6 +62,12 @@ impl StoreListener for LimitListener {
     fn on_closed(&self, wait: Duration) {
         if let Some(state) = self.0.upgrade() {
             Handle(state).close_as_elsewhere(wait);
+        }
+    }
+
+    fn on_opened(&self) {
+        if let Some(state) = self.0.upgrade() {
+            Handle(state).open_as_elsewhere();
         }
     }
 

@@ -233,6 +233,33 @@ async fn a_429_closes_a_limit_without_quotas_in_every_process() {
     assert!(server.lease_requests() < 10, "{} requests", server.lease_requests());
 }
 
+/// Regression: the next lease closed the gate again, and those of other processes stayed closed.
+#[tokio::test(start_paused = true)]
+async fn a_reset_opens_the_gate_in_every_process() {
+    for limit in [RateLimitLayer::new, || RateLimitLayer::per_minute(60)] {
+        let (layers, _server) = two(limit, Settings::default());
+        let ([mut one, mut other], provider) = services(&layers);
+        for service in [&mut one, &mut other] {
+            complete(service).await.unwrap();
+        }
+        provider.answer(429).header("retry-after", "20000");
+        complete(&mut one).await.unwrap();
+        tokio::time::sleep(500 * MILLI).await;
+        let are_closed = || layers.each_ref().map(|layer| layer.handle().closed_for().is_some());
+        assert_eq!(are_closed(), [true; 2]);
+        layers[0].handle().reset();
+        tokio::time::sleep(500 * MILLI).await;
+        assert_eq!(are_closed(), [false; 2]);
+        for service in [&mut one, &mut other] {
+            let start = clock::now();
+            complete(service).await.unwrap();
+            assert!(clock::now() - start < Duration::from_secs(1));
+            tokio::time::sleep(500 * MILLI).await;
+        }
+        assert_eq!(are_closed(), [false; 2]);
+    }
+}
+
 /// Regression: each of them was sent and published on its own.
 #[tokio::test(start_paused = true)]
 async fn the_closing_times_of_many_attempts_are_shared_together() {

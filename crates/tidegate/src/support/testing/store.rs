@@ -10,9 +10,9 @@ use tokio::time::sleep;
 use crate::bucket::{Bucket, Rate};
 use crate::clock;
 use crate::store::{
-    CircuitChange, CircuitRecord, CircuitView, LeaseGrant, LeaseRequest, Settings, SharedCooldown,
-    SharedStore, SharedWindow, Store, StoreFuture, StoreListener, StoreUnavailable, WindowRecord,
-    WindowReport,
+    CircuitChange, CircuitRecord, CircuitView, LeaseGrant, LeaseRequest, QuotaRequest, Settings,
+    SharedCooldown, SharedStore, SharedWindow, Store, StoreFuture, StoreListener, StoreUnavailable,
+    WindowRecord, WindowReport,
 };
 use crate::sync::unpoisoned;
 
@@ -252,6 +252,13 @@ impl SharedStore for ProcessStore {
             let limit = state.limits.entry(name.to_owned()).or_default();
             limit.closed_until = limit.closed_until.max(Some(clock::now() + wait));
             state.notify_others(name, self.process, move |listener| listener.on_closed(wait));
+        }))
+    }
+
+    fn open<'a>(&'a self, name: &'a str, _: Option<QuotaRequest>) -> StoreFuture<'a, ()> {
+        Box::pin(self.server.exchange(&self.settings, move |state, _| {
+            state.limits.entry(name.to_owned()).or_default().closed_until = None;
+            state.notify_others(name, self.process, |listener| listener.on_opened());
         }))
     }
 
