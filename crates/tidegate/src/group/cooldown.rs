@@ -19,7 +19,12 @@ pub(super) struct MemberCooldown {
     attempt: Option<Instant>,
     /// Whether the account is the cause.
     is_of_account: bool,
+    /// The latest end of a cooldown because of the account that a success has ended before.
+    refuted_until: Option<Instant>,
 }
+
+/// How much later the end of a cooldown may be in the store than in the process that set it.
+const STORE_DELAY: Duration = Duration::from_secs(10);
 
 /// The first cooldown. Each further one is twice as long as the one before.
 const FIRST: Duration = Duration::from_secs(1);
@@ -108,13 +113,22 @@ impl MemberCooldown {
         true
     }
 
+    /// Begins a cooldown that was read from the store, as [`begin_elsewhere`](Self::begin_elsewhere) does,
+    /// unless it is one that a success has ended.
+    pub(super) fn begin_stored(&mut self, wait: Duration, now: Instant) -> bool {
+        let (until, refuted_until) = (clock::after(wait, now), self.refuted_until);
+        let is_refuted = refuted_until.is_some_and(|end| until <= clock::after(STORE_DELAY, end));
+        !is_refuted && self.begin_elsewhere(wait, now)
+    }
+
     /// Records a success of an attempt that began at `began`. Returns whether it ends a cooldown.
     pub(super) fn record_success(&mut self, began: Instant) -> bool {
         let is_late = self.since.is_some_and(|since| began <= since);
         if self.count == 0 || is_late {
             return false;
         }
-        *self = Self::default();
+        let refuted_until = self.until.filter(|_| self.is_of_account).max(self.refuted_until);
+        *self = Self { refuted_until, ..Self::default() };
         true
     }
 
@@ -155,6 +169,25 @@ mod tests {
         }
         assert!(cooldown.record_success(now) && !cooldown.record_success(now));
         assert_eq!(cooldown.record_failure(&fail(ErrorCode::Timeout), now, now), Some(secs(1)));
+    }
+
+    #[test]
+    fn a_stored_cooldown_that_a_success_has_ended_does_not_begin_again() {
+        let start = Instant::now();
+        for (code, wait, begins) in [
+            (ErrorCode::QuotaExhausted, 3_500, false),
+            (ErrorCode::QuotaExhausted, 3_501, false),
+            (ErrorCode::QuotaExhausted, 30, false),
+            (ErrorCode::QuotaExhausted, 3_600, true),
+            // This one is not in the store.
+            (ErrorCode::ServerError, 3_500, true),
+        ] {
+            let mut cooldown = MemberCooldown::default();
+            let retry_hint = Some(RetryHint { wait: Some(secs(3_600)), ..RetryHint::default() });
+            cooldown.record_failure(&Failure { retry_hint, ..fail(code) }, start, start);
+            assert!(cooldown.record_success(start + secs(1)));
+            assert_eq!(cooldown.begin_stored(secs(wait), start + secs(100)), begins, "{code:?} {wait}");
+        }
     }
 
     /// Regression: a caller's mistake, a hedge that won, or a caller that left kept the member out for as

@@ -149,6 +149,12 @@ impl MemberState {
         self.has_failed.fetch_or(begins, Ordering::Release);
     }
 
+    /// As [`leave_out`](Self::leave_out), for the time that is in the store.
+    pub(super) fn leave_out_as_stored(&self, wait: Duration) {
+        let begins = self.lock_cooldown().begin_stored(wait, clock::now());
+        self.has_failed.fetch_or(begins, Ordering::Release);
+    }
+
     /// Records a success of an attempt that began at `began`. `first_token` is the time of its response head,
     /// if that was not spent in a queue. Returns whether the success ends a cooldown.
     pub(super) fn record_success(&self, began: Instant, first_token: Option<Duration>, now: Instant) -> bool {

@@ -78,7 +78,7 @@ impl StoreListener for CooldownListener {
             if let Ok(grant) = store.shared.take_lease(&name, LeaseRequest::of_no_quota()).await
                 && let Some(member) = member.upgrade()
             {
-                member.leave_out(grant.closed_for);
+                member.leave_out_as_stored(grant.closed_for);
             }
         });
     }
