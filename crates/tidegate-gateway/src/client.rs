@@ -32,6 +32,13 @@ type PooledClient = Client<HttpsConnector<HttpConnector>, Payload>;
 /// Names the coding of a response as the decompression expects it.
 type NamedCodings = MapResponse<Reconnect<PooledClient>, fn(Response<Incoming>) -> Response<Incoming>>;
 
+/// The bytes of a response over HTTP/2 that arrive before its caller reads: what a slow caller takes up.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// The same of all responses of a connection: more than those of its streams together. All callers share the
+/// connection, and with less the unread responses of some would stop those of the others.
+const CONNECTION_WINDOW: u32 = 1024 * 1024 * 1024;
+
 /// Builds the client.
 pub(crate) fn client(settings: &ConnectionSettings) -> Result<ProviderClient, GatewayConfigError> {
     let mut tcp = HttpConnector::new();
@@ -49,7 +56,8 @@ pub(crate) fn client(settings: &ConnectionSettings) -> Result<ProviderClient, Ga
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(settings.idle_timeout)
-        .http2_adaptive_window(true)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(settings.ping_interval)
         .http2_keep_alive_timeout(settings.ping_timeout)
         .http2_keep_alive_while_idle(true);

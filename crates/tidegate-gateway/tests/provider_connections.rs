@@ -6,12 +6,17 @@ mod support;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -62,6 +67,29 @@ impl Drop for CertificateFile {
     }
 }
 
+/// A part of a stream.
+static CHUNK: LazyLock<Bytes> = LazyLock::new(|| {
+    let content = "x".repeat(16 * 1024);
+    format!("data: {{\"object\":\"chat.completion.chunk\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{content}\"}}}}]}}\n\n").into()
+});
+
+/// The parts of streams that providers were asked for.
+static CHUNKS: AtomicUsize = AtomicUsize::new(0);
+
+/// A completion, or a stream without an end.
+async fn answer(request: http::Request<Incoming>) -> Result<http::Response<Body>, hyper::Error> {
+    let request = request.into_body().collect().await?.to_bytes();
+    if !String::from_utf8_lossy(&request).contains("\"stream\":true") {
+        return Ok(http::Response::new(Body::from(COMPLETION)));
+    }
+    let chunk = || {
+        CHUNKS.fetch_add(1, Ordering::SeqCst);
+        Ok::<_, Infallible>(CHUNK.clone())
+    };
+    let body = Body::from_stream(stream::repeat_with(chunk));
+    Ok(http::Response::builder().header("content-type", "text/event-stream").body(body).unwrap())
+}
+
 /// A provider that answers every request, over TLS and HTTP/2.
 async fn tls_provider(config: ServerConfig) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -71,10 +99,8 @@ async fn tls_provider(config: ServerConfig) -> SocketAddr {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(socket).await else { return };
-                let answer =
-                    service_fn(async |_| Ok::<_, Infallible>(http::Response::new(COMPLETION.to_owned())));
                 let _ = http2::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), answer)
+                    .serve_connection(TokioIo::new(stream), service_fn(answer))
                     .await;
             });
         }
@@ -193,6 +219,35 @@ async fn no_call_follows_on_an_http2_connection_after_a_timeout() {
         assert_eq!(status(&gateway).await, 200);
     }
     assert_eq!(relay.accepted(), 2);
+}
+
+/// Regression: all calls of a connection stopped with the first that was not read.
+#[tokio::test]
+async fn a_stream_that_its_caller_does_not_read_stops_no_other_call_on_its_http2_connection() {
+    let (gateway, relay) = gateway_behind_relay("unread", "").await;
+    let socket = TcpStream::connect(gateway.addr()).await.unwrap();
+    let mut caller = h2::client::Builder::new();
+    let (caller, connection) = caller.initial_window_size(0).handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    let mut unread = Vec::new();
+    for calls in 1..=3 {
+        let request = http::Request::post("http://localhost/v1/chat/completions");
+        let request = request.header("content-type", "application/json").body(()).unwrap();
+        let (response, mut body) =
+            caller.clone().ready().await.unwrap().send_request(request, false).unwrap();
+        body.send_data(Bytes::from(REQUEST.replacen('{', "{\"stream\":true,", 1)), true).unwrap();
+        let response = timeout(BOUND, response).await.expect("a response").unwrap();
+        assert_eq!(response.status(), 200);
+        unread.push(response);
+        // Until the provider may send no more.
+        let mut before = 0;
+        while before != CHUNKS.load(Ordering::SeqCst) {
+            before = CHUNKS.load(Ordering::SeqCst);
+            sleep(Duration::from_millis(200)).await;
+        }
+        assert!(before > 3 * calls, "{before}");
+        assert_eq!((status(&gateway).await, relay.accepted()), (200, 1), "{calls} unread");
+    }
 }
 
 /// Attack L11 of the field: calls met the moment in which a server closed their idle connection.

@@ -58,6 +58,8 @@
 //! - Keeping idle connections for longer than the server does: set the client's idle timeout below the
 //!   server's.
 //! - HTTP/2 without keep-alive pings: a connection that a NAT has forgotten stays in use until it times out.
+//! - HTTP/2 with a connection window that a few responses fill, as an adaptive one is: those that are not read
+//!   stop all others on the connection. Make it larger than the window of a stream times their number.
 
 mod connections;
 mod detect;
