@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 use super::BufferedBody;
 use super::body::ClassifiableBody;
 use super::clocks::IdleTimers;
+use crate::buffered_body::compact;
 use crate::timeout::AttemptTimer;
 use crate::{AttemptUsage, Error, ErrorCode, Failure, FailureKind, Outcome, StreamOutcome};
 
@@ -131,7 +132,7 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
                 Ok(frame) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
                 Ok(frame) => {
                     self.held_bytes += frame.data_ref().map_or(0, Bytes::len);
-                    self.held.push_back(frame);
+                    self.held.push_back(frame.map_data(compact));
                 }
                 Err(end) => self.end = Some(end),
             }

@@ -214,7 +214,7 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
                 if self.buffered_len == data.len() && self.frames.is_empty() {
                     self.first = data
                 } else {
-                    self.frames.push_back(Frame::data(data))
+                    self.frames.push_back(Frame::data(compact(data)))
                 }
             }
             Err(other) => self.frames.push_back(other),
@@ -295,6 +295,15 @@ impl<B: Body<Data = Bytes>> Body for BufferedBody<B> {
         }
         hint
     }
+}
+
+/// The length below which data is copied before it is kept. The data of a connection is a slice of its read
+/// buffer, of 8 KiB and more, and any slice keeps the whole buffer in memory.
+const COMPACT_BELOW: usize = 4096;
+
+/// The same data, without a buffer that is much larger.
+pub(crate) fn compact(data: Bytes) -> Bytes {
+    if data.len() < COMPACT_BELOW { Bytes::copy_from_slice(&data) } else { data }
 }
 
 /// The error of a body that ended too early.

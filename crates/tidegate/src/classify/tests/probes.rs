@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -50,6 +51,19 @@ async fn the_number_of_buffered_frames_is_limited() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body.len(), blanks + ERROR.len());
     }
+}
+
+/// Regression: every frame kept the read buffer of its connection, 128 times the limit in bytes.
+#[tokio::test(start_paused = true)]
+async fn small_frames_that_are_buffered_do_not_keep_their_read_buffer() {
+    let (inner, provider) = strict();
+    let buffer = Bytes::from(vec![b' '; 8192]);
+    let frames = (0..100).fold(json(&[" "]), |answer, at| answer.frame(buffer.slice(at..=at)));
+    provider.then(frames.frame(ERROR));
+    let response = call(&mut wire(inner)).await.unwrap();
+    assert!(buffer.is_unique());
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body.len(), 101 + ERROR.len());
 }
 
 /// OpenRouter had sent a 200 before the provider behind it rejected the request.

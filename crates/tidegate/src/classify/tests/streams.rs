@@ -260,6 +260,20 @@ async fn a_stream_is_not_held_beyond_the_limits() {
     call(&mut wire(inner, StreamClocks::new())).await.unwrap();
 }
 
+/// Regression: every frame kept the read buffer of its connection, 128 times the limit in bytes.
+#[tokio::test(start_paused = true)]
+async fn small_frames_that_are_held_do_not_keep_their_read_buffer() {
+    let (inner, provider) = strict();
+    let buffer = Bytes::from(vec![b' '; 8192]);
+    let frames = (0..100).fold(Answer::status(200), |answer, at| answer.frame(buffer.slice(at..=at)));
+    provider.then(frames.frame("tok").stall());
+    let mut response = call(&mut wire(inner, StreamClocks::new())).await.unwrap();
+    assert!(buffer.is_unique());
+    for _ in 0..100 {
+        assert_eq!(response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), " ");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_content_filter_before_the_first_token_may_trigger_a_fallback() {
     for act in [true, false] {
