@@ -24,8 +24,8 @@
 //! | `x-tidegate-estimated` | `true`, if the gateway has estimated a token count |
 //! | `x-should-retry` | `false`, if the gateway has given up (see [retries of clients](config#retries-of-clients)) |
 //!
-//! An event stream has `x-accel-buffering: no` and `cache-control: no-cache` as well, unless the provider
-//! sent its own, so that no proxy in front of the gateway holds it back.
+//! An event stream has `x-accel-buffering: no` as well, and `cache-control: no-cache` unless the provider sent
+//! its own, so that no proxy in front of the gateway holds it back.
 //!
 //! # Errors
 //! An error response of a provider is forwarded unchanged. An error of the gateway itself has the fields of

@@ -58,14 +58,26 @@ const ACCOUNT_WORDS: [&[u8]; 9] = [
     b"team",
 ];
 
-/// Response headers that configure a browser for the origin of the provider.
-static OF_THE_ORIGIN: [HeaderName; 5] = [
+/// Response headers that configure a browser for the origin of the provider, or request the credentials of
+/// the provider from it.
+static OF_THE_ORIGIN: [HeaderName; 11] = [
     header::SET_COOKIE,
     header::ALT_SVC,
     header::STRICT_TRANSPORT_SECURITY,
+    header::REFRESH,
+    header::WWW_AUTHENTICATE,
+    header::PROXY_AUTHENTICATE,
     HeaderName::from_static("nel"),
     HeaderName::from_static("report-to"),
+    HeaderName::from_static("reporting-endpoints"),
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("service-worker-allowed"),
 ];
+
+/// The prefixes of response headers that are commands to a reverse proxy in front of the gateway: nginx,
+/// Envoy, Apache and lighttpd, LiteSpeed, Perlbal. Some have it send a file or a page of its own.
+const PROXY_COMMANDS: [&str; 6] =
+    ["x-accel-", "x-envoy-", "x-sendfile", "x-lighttpd-", "x-litespeed-", "x-reproxy-"];
 
 /// Numbers the calls of callers without an identity.
 static ANONYMOUS_CALLS: AtomicU64 = AtomicU64::new(0);
@@ -101,13 +113,15 @@ fn scope_idempotency_keys(headers: &mut HeaderMap, tenant: Option<&Tenant>) {
 }
 
 /// The response headers that are forwarded to the caller: all but those of the connection, of the provider's
-/// account and origin, and those that the gateway sets itself. The length is that of the body that is sent,
-/// and the server sets it: that of the provider may be another one, also beside `transfer-encoding`.
+/// account and origin, commands to a proxy, and those that the gateway sets itself. The length is that of the
+/// body that is sent, and the server sets it: that of the provider may be another one, also beside
+/// `transfer-encoding`.
 pub(super) fn returned(mut headers: HeaderMap) -> HeaderMap {
     strip(&mut headers, |name| {
         *name == header::CONTENT_LENGTH
             || name.as_str().starts_with(OWN_PREFIX)
             || name.as_str().starts_with(CORS_PREFIX)
+            || PROXY_COMMANDS.iter().any(|prefix| name.as_str().starts_with(prefix))
             || OF_THE_ORIGIN.contains(name)
             || is_of_the_account(name)
     });
@@ -235,6 +249,22 @@ mod tests {
             ("anthropic-workspace-id", "1"),
             ("strict-transport-security", "max-age=1"),
             ("access-control-allow-origin", "*"),
+            ("clear-site-data", "\"*\""),
+            ("refresh", "0; url=https://evil.example"),
+            ("reporting-endpoints", "a=\"https://evil.example\""),
+            ("service-worker-allowed", "/"),
+            ("www-authenticate", "Basic"),
+            ("proxy-authenticate", "Basic"),
+            // Regression: nginx served a page of its own to the caller.
+            ("x-accel-redirect", "/internal/"),
+            ("x-accel-buffering", "yes"),
+            ("x-accel-limit-rate", "1"),
+            ("x-envoy-immediate-health-check-fail", "1"),
+            ("x-sendfile", "/etc/passwd"),
+            ("x-sendfile-temporary", "/etc/passwd"),
+            ("x-lighttpd-send-file", "/etc/passwd"),
+            ("x-litespeed-location", "/internal/"),
+            ("x-reproxy-url", "http://10.0.0.1/"),
         ];
         let all = [&kept[..], &removed].concat();
         assert_eq!(returned(headers(&all)), headers(&kept));

@@ -424,7 +424,7 @@ fn forward(
             *response.headers_mut() = headers::returned(head.headers);
             if is_event_stream(response.headers()) {
                 let headers = response.headers_mut();
-                headers.entry(ACCEL_BUFFERING).or_insert(HeaderValue::from_static("no"));
+                headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
                 headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
             }
             response
