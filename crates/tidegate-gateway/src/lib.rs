@@ -61,14 +61,16 @@
 //! # What is forwarded
 //! The body is forwarded as `application/json`, with the model replaced by that of the target, and so are the
 //! [headers that providers read](config#forwarded-headers). Other headers are not, the credentials of a
-//! caller least of all. The query is forwarded without credentials to targets of the caller's dialect.
+//! caller least of all. The query is forwarded without credentials and models to targets of the caller's
+//! dialect.
 //!
-//! Cookies, CORS headers and headers that describe the account of a provider are not returned to callers. The
-//! API key of a provider is removed from its errors and headers, if the provider repeats it. In other
-//! answers, which are forwarded byte for byte otherwise, each character of a key of at least sixteen is
-//! replaced by `*`. In errors with status 401 and 403 every word that looks like a masked key or a part of
-//! one becomes `[redacted]`, whosever it is: what is removed otherwise would show a caller which of its
-//! guesses is the beginning of a key. The errors of the gateway repeat the words of a caller unchanged.
+//! Cookies, CORS headers, headers that describe the account of a provider, and commands to a proxy such as
+//! `x-accel-redirect` are not returned to callers. The API key of a provider is removed from its errors
+//! and headers, if the provider repeats it. In other answers, which are forwarded byte for byte otherwise,
+//! each character of a key of at least sixteen is replaced by `*`. In errors with status 401 and 403 every
+//! word that looks like a masked key or a part of one becomes `[redacted]`, whosever it is: what is
+//! removed otherwise would show a caller which of its guesses is the beginning of a key. The errors of the
+//! gateway repeat the words of a caller unchanged.
 //!
 //! # Who may use it
 //! Programs on this machine, and elsewhere the [callers](config#callers) of the configuration. The pages of

@@ -35,8 +35,9 @@
 //! The path of a request determines its dialect: the end of it is that of an [`Endpoint`]. The host of its
 //! URI, its credentials (those in its query, too), its cookies and the headers that name an account are
 //! replaced or removed; its other headers are sent on, unless [`ProviderSettings::only_headers`] limits them.
-//! A model in its body is replaced, and may be absent. A request that a target cannot be sent, since its
-//! dialect has no counterpart, is rejected for that target alone, and the chain goes on.
+//! A model in its body is replaced, and may be absent; one in its query is removed. A request that a target
+//! cannot be sent, since its dialect has no counterpart, is rejected for that target alone, and the chain goes
+//! on.
 //!
 //! # Rejections
 //! None but those of its stacks and of its [`FallbackLayer`](crate::FallbackLayer); `E1001` for a path that

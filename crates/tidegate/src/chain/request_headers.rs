@@ -122,17 +122,35 @@ pub(super) fn strip(headers: &mut HeaderMap, dialect: ApiDialect, allowed: Optio
 }
 
 /// Parameters with which some APIs accept a credential.
-const CREDENTIALS: [&str; 7] = ["key", "api_key", "api-key", "apikey", "access_token", "token", "x-api-key"];
+const CREDENTIALS: [&str; 10] = [
+    "key",
+    "api_key",
+    "api-key",
+    "apikey",
+    "access_token",
+    "oauth_token",
+    "sig",
+    "subscription-key",
+    "token",
+    "x-api-key",
+];
 
-/// The caller's query without its credentials. `None` if nothing is left.
+/// Words in the names of parameters that name a model to a router, some of which read it before the body. The
+/// model is that of the target.
+const MODEL_WORDS: [&str; 2] = ["model", "fallback"];
+
+/// The caller's query without its credentials and models. `None` if nothing is left.
 ///
-/// A name with an escape is not forwarded, because it may encode the name of a credential. No API uses one.
+/// A name with an escape is not forwarded, because it may encode the name of one of them, and neither is a
+/// parameter with a semicolon, which some servers take for `&`. No API uses one.
 pub(super) fn forwarded_query(query: &str) -> Option<String> {
     let is_forwarded = |parameter: &&str| {
-        let name = parameter.split_once('=').map_or(*parameter, |(name, _)| name);
+        let name = parameter.split_once('=').map_or(*parameter, |(name, _)| name).to_ascii_lowercase();
         !name.is_empty()
             && !name.contains(['%', '+'])
-            && !CREDENTIALS.iter().any(|credential| name.eq_ignore_ascii_case(credential))
+            && !parameter.contains(';')
+            && !CREDENTIALS.contains(&&*name)
+            && !MODEL_WORDS.iter().any(|word| name.contains(word))
     };
     let parameters: Vec<&str> = query.split('&').filter(is_forwarded).collect();
     (!parameters.is_empty()).then(|| parameters.join("&"))
@@ -193,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_forwarded_without_credentials() {
+    fn a_query_is_forwarded_without_credentials_and_models() {
         for (query, expected) in [
             ("beta=true", Some("beta=true")),
             ("api-version=2024-10-21&x=%20", Some("api-version=2024-10-21&x=%20")),
@@ -201,6 +219,12 @@ mod tests {
             ("key=secret", None),
             ("beta=true&API_KEY=secret&access_token=secret&limit=1", Some("beta=true&limit=1")),
             ("k%65y=secret&beta=true", Some("beta=true")),
+            ("subscription-key=secret&oauth_token=secret&Sig=secret", None),
+            // Regression: some routers read the model of the query, and not that of the body.
+            ("model=other&beta=true", Some("beta=true")),
+            ("Model&models=a&default_model=b&model_id=c&fallbacks=d&x-Fallback-x=e", None),
+            ("m%6Fdel=other", None),
+            ("a=1;model=other;b=2&beta=true", Some("beta=true")),
             ("", None),
             ("&&", None),
         ] {
