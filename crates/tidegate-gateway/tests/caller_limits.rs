@@ -212,6 +212,30 @@ async fn refused_calls_have_a_limit_before_their_bodies_are_read() {
     assert_eq!(server.log().calls(), 1);
 }
 
+/// Regression: the limits of the caller were refunded by the chain, after the work of a translation.
+#[tokio::test]
+async fn calls_that_the_chain_refuses_as_invalid_have_a_limit() {
+    let claude = Provider::anthropic().otherwise(Reply::ok()).start().await.unwrap();
+    let file = "translated_body_limit = 500\npolicies.default.timeout.header = \"x-timeout\"\n".to_owned()
+        + &format!("providers.c = {{ base_url = \"{}\", dialect = \"anthropic\" }}\n", claude.base_url())
+        + &route("any", &["c/m"])
+        + &callers("rate_limiter = { requests_per_minute = 2 }");
+    let user = |content: &str| json!({"model": "any", "messages": [{"role": "user", "content": content}]});
+    let several = json!({"model": "any", "n": 2, "messages": [{"role": "user", "content": "x"}]});
+    for (body, timeout, status) in
+        [(user(&"x".repeat(1000)), None, 413), (several, None, 400), (user("x"), Some("soon"), 400)]
+    {
+        let gateway = gateway(&file).await;
+        for expected in [status, status, 429] {
+            let request = chat(&gateway, body.to_string()).bearer_auth(ANN_KEY);
+            let request = timeout.iter().fold(request, |it, &value| it.header("x-timeout", value));
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), expected, "{timeout:?}: {}", response.text().await.unwrap());
+        }
+        assert_eq!(post(&gateway, CHAT, BEN_KEY, "any").await.status(), 200);
+    }
+}
+
 /// Regression: a response in the background was outside of all limits, and `models` outside of the routes of
 /// its caller.
 #[tokio::test]

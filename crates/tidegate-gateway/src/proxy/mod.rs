@@ -321,7 +321,12 @@ impl Proxy {
             Err(CallFailure::OfCaller(rejection)) => return Err(limit_error(&rejection)),
             Err(CallFailure::OfChain(error)) => {
                 is_rejected = Rejection::find(&*error).is_some();
-                let mut response = GatewayError::from(&error).into_response(endpoint.dialect());
+                let error = GatewayError::from(&error);
+                // No attempt was made, so the limits were refunded.
+                if trail.attempts() == 0 && error.is_of_request() {
+                    limits.record_refusal().await;
+                }
+                let mut response = error.into_response(endpoint.dialect());
                 if trail.target().is_some_and(|target| chain.first_members().all(|first| *first != target)) {
                     set_fallback_header(&mut response, FallbackKind::AlternativeModel);
                 }
