@@ -46,7 +46,7 @@ impl GatewayService {
         }
         let running = self.state.running();
         let pages = running.pages(self.entrance);
-        let checked = pages.check(request.method(), request.uri(), request.headers());
+        let checked = pages.check(request.method(), request.uri(), request.headers(), &running.keys.admin);
         match (checked, pages.cors()) {
             // Without CORS headers a preflight is refused by the browser, whatever its status: 405, with
             // `allow`.

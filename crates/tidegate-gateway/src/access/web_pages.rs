@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tidegate::ErrorCode;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
-use super::admin::Area;
+use super::admin::{AdminPages, Area};
 use crate::proxy::GatewayError;
 
 /// Which web pages may use the gateway, and under which host names it is reached.
@@ -74,12 +74,14 @@ impl WebPages {
     ///
     /// # Errors
     ///
-    /// The host is that of another server, or the page is of an origin that is not allowed.
+    /// The host is that of another server, or the page is of an origin that is not allowed. One in the list
+    /// may use the pages for operators only if these have a key of their own.
     pub(crate) fn check(
         &self,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
+        admin: &AdminPages,
     ) -> Result<(), Box<GatewayError>> {
         let mut hosts = headers.get_all(HOST).iter();
         let host = hosts.next();
@@ -93,14 +95,22 @@ impl WebPages {
                 return Err(forbidden("host", host, "is not that of this gateway, see `hosts`"));
             }
         }
-        let trusts_own = self.checks_hosts || (self.trusts_own_pages && Area::of(uri.path()) == Area::Admin);
+        let is_admin = Area::of(uri.path()) == Area::Admin;
+        let trusts_own = self.checks_hosts || (self.trusts_own_pages && is_admin);
         let own = authority.or(host.and_then(|host| host.to_str().ok())).filter(|_| trusts_own);
+        let is_open = is_admin && admin.are_open();
+        let is_listed = |origin: &HeaderValue| !is_open && self.origins.contains(origin);
         let mut origins = headers.get_all(ORIGIN).iter().peekable();
         if origins.peek().is_some() {
-            if let Some(origin) = origins.find(|origin| !self.is_allowed(origin, own)) {
-                return Err(forbidden("origin", origin.as_bytes(), "is not allowed, see `origins`"));
+            if let Some(origin) = origins.find(|origin| !is_listed(origin) && !is_own_origin(origin, own)) {
+                let problem = if self.origins.contains(origin) {
+                    "may not use this page while it has no key of its own, see `[admin]`"
+                } else {
+                    "is not allowed, see `origins`"
+                };
+                return Err(forbidden("origin", origin.as_bytes(), problem));
             }
-            if headers.get_all(ORIGIN).iter().all(|origin| self.origins.contains(origin)) {
+            if headers.get_all(ORIGIN).iter().all(is_listed) {
                 return Ok(());
             }
             // A page at the address of the gateway may still be another site: that of another scheme.
@@ -120,16 +130,14 @@ impl WebPages {
         let is_address = || !self.is_on_loopback && ip_address(&host).is_some();
         is_loopback_name(&host) || self.hosts.contains(&host) || is_address()
     }
+}
 
-    /// Whether `origin` is in the list, or the gateway itself, which is at `own`.
-    fn is_allowed(&self, origin: &HeaderValue, own: Option<&str>) -> bool {
-        let is_own = || {
-            let origin = origin.to_str().ok()?;
-            let (scheme, authority) = origin.split_once("://")?;
-            Some(matches!(scheme, "http" | "https") && authority.eq_ignore_ascii_case(own?))
-        };
-        self.origins.contains(origin) || is_own().unwrap_or(false)
-    }
+/// Whether `origin` is that of the gateway itself, which is at `own`.
+fn is_own_origin(origin: &HeaderValue, own: Option<&str>) -> bool {
+    let parts = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    parts.zip(own).is_some_and(|((scheme, authority), own)| {
+        matches!(scheme, "http" | "https") && authority.eq_ignore_ascii_case(own)
+    })
 }
 
 /// Whether a browser opens a page of the gateway, which is all that a link can do.
@@ -190,8 +198,41 @@ mod tests {
 
     fn check(pages: &WebPages, lines: &[(&'static str, &'static str)]) -> Result<(), String> {
         let headers = lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        let checked = pages.check(&Method::POST, &Uri::from_static("/v1/messages"), &headers.collect());
+        let uri = Uri::from_static("/v1/messages");
+        let checked = pages.check(&Method::POST, &uri, &headers.collect(), &open());
         checked.map_err(|error| error.message().to_owned())
+    }
+
+    fn open() -> AdminPages {
+        AdminPages::new(None, true)
+    }
+
+    fn keyed() -> AdminPages {
+        AdminPages::new(Some("the-long-key".to_owned().into()), true)
+    }
+
+    /// Regression: such a page had the rights of the operator, who has no key on the loopback interface.
+    #[test]
+    fn a_page_of_the_list_may_use_those_for_operators_only_if_these_have_a_key() {
+        let own = "http://localhost:8787";
+        let origins = ["https://app.example", own].map(HeaderValue::from_static).into();
+        let pages = WebPages::new(Vec::new(), origins).listening_on([127, 0, 0, 1].into());
+        for (origin, path, admin, is_allowed) in [
+            ("https://app.example", "/v1/models", open(), true),
+            ("https://app.example", "/healthz", open(), true),
+            ("https://app.example", "/calls", open(), false),
+            ("https://app.example", "/signals/p/m/force-open", open(), false),
+            ("https://app.example", "/calls", keyed(), true),
+            (own, "/calls", open(), true),
+        ] {
+            let headers = [("host", "localhost:8787"), ("origin", origin)];
+            let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let headers = HeaderMap::from_iter(headers);
+            for method in [Method::GET, Method::POST] {
+                let checked = pages.check(&method, &Uri::from_static(path), &headers, &admin);
+                assert_eq!(checked.is_ok(), is_allowed, "{origin} {path} {admin:?}");
+            }
+        }
     }
 
     #[test]
@@ -245,7 +286,7 @@ mod tests {
         assert_eq!(check(&loopback, &[]), Ok(()));
         let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
         let absolute = Uri::from_static("http://evil.example/v1/messages");
-        assert!(loopback.check(&Method::POST, &absolute, &headers).is_err());
+        assert!(loopback.check(&Method::POST, &absolute, &headers, &open()).is_err());
     }
 
     #[test]
@@ -297,8 +338,11 @@ mod tests {
         let reset = Uri::from_static("/signals/p/m/reset");
         let headers = own.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         let headers = headers.into_iter().collect();
-        assert!(elsewhere.check(&Method::POST, &reset, &headers).is_ok());
-        assert!(pages(&[]).check(&Method::POST, &reset, &headers).is_err(), "the address is unknown");
+        assert!(elsewhere.check(&Method::POST, &reset, &headers, &keyed()).is_ok());
+        assert!(
+            pages(&[]).check(&Method::POST, &reset, &headers, &keyed()).is_err(),
+            "the address is unknown"
+        );
     }
 
     #[test]
@@ -318,7 +362,7 @@ mod tests {
             let lines = [(FETCH_SITE, "cross-site"), (FETCH_MODE, mode), (FETCH_DEST, destination)];
             let headers =
                 lines.map(|(name, value)| (name, HeaderValue::from_static(value))).into_iter().collect();
-            let checked = loopback.check(&method, &Uri::from_static("/"), &headers);
+            let checked = loopback.check(&method, &Uri::from_static("/"), &headers, &open());
             assert_eq!(checked.is_ok(), is_accepted, "{method} {mode} {destination}");
         }
     }

@@ -169,10 +169,11 @@
 //! # Web pages
 //! No web page can use the gateway, wherever it listens: a request with an `origin`, or with a
 //! `sec-fetch-site` of another site, is rejected with 403. `origins = ["https://app.example"]` names those
-//! that may; they get CORS headers. On the loopback interface the `host` of a request has to be a name of
-//! that interface or one of `hosts`, or, unless a browser sent it, a name without a dot, as that of a
-//! container. Elsewhere hosts are checked if there are `hosts`. A body that is declared as something else
-//! than JSON, or in another charset than UTF-8, is rejected with 415.
+//! that may; they get CORS headers. They may use the pages for operators only if those have a key of their
+//! own, in `[admin]`. On the loopback interface the `host` of a request has to be a name of that interface
+//! or one of `hosts`, or, unless a browser sent it, a name without a dot, as that of a container.
+//! Elsewhere hosts are checked if there are `hosts`. A body that is declared as something else than JSON,
+//! or in another charset than UTF-8, is rejected with 415.
 //!
 //! # Forwarded headers
 //! A provider gets the headers that official clients send and providers read (see
