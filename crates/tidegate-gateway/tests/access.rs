@@ -320,6 +320,26 @@ async fn a_cached_answer_is_for_its_caller_alone() {
     }
 }
 
+/// Regression: the key of an answer had the value of the header without its name.
+#[tokio::test]
+async fn a_cached_answer_is_for_the_header_by_which_it_was_stored() {
+    let server = Provider::openai().then(Reply::text("the tide")).otherwise(Reply::status(503));
+    let server = server.start().await.unwrap();
+    let file = |header: &str| {
+        format!("policies.default.fallback.cache_by = \"header:{header}\"\n")
+            + &openai("p", &server.base_url())
+            + &route("*", &["p/m", "@cached"])
+    };
+    let gateway = gateway(&file("x-user")).await;
+    let headers = [("x-user", "7"), ("x-session", "7")];
+    for (cache_by, status) in [("x-user", 200), ("x-session", 503), ("x-user", 200)] {
+        gateway.reload(Config::parse(&file(cache_by), env).unwrap()).unwrap();
+        let response = chat_as(&gateway, Some(ANN_KEY), &headers).await;
+        assert_eq!(response.status(), status, "{cache_by}");
+        response.bytes().await.unwrap();
+    }
+}
+
 /// Regression: the header was there when it was looked up, and removed before it became the key of the
 /// answer.
 #[tokio::test]

@@ -299,11 +299,11 @@ impl<'a> ChainFactory<'a> {
     }
 }
 
-/// Any caller may send the header.
+/// Any caller may send the header. Its name is a part of the key: entries outlive a reload that changes it.
 fn by_tenant_and(header: HeaderName) -> KeyBy {
     KeyBy::new(move |head| {
         let values: Vec<_> = head.headers.get_all(&header).iter().cloned().collect();
-        (head.extensions.get::<Tenant>().cloned(), values)
+        (head.extensions.get::<Tenant>().cloned(), header.clone(), values)
     })
 }
 
