@@ -41,6 +41,7 @@
 //! | 403 | the host, the origin, the page, or what the caller requests is not allowed |
 //! | 404, 405 | a model without a route, or an unknown path; the wrong method |
 //! | 408 | a body that arrives too slowly |
+//! | 414 | path and query of more than 8 KiB |
 //! | 415 | a body that is declared as something else than JSON in UTF-8, or has an unknown coding |
 //! | 429, 503, 504 | a rejection by a gate, or by a limit of the gateway |
 //! | 431 | more than 100 headers |

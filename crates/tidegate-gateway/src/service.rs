@@ -33,6 +33,9 @@ type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infalli
 /// The most headers of a request, over HTTP/2 as hyper has it over HTTP/1.
 const MAX_HEADERS: usize = 100;
 
+/// The longest path and query of a request, which no budget of bytes counts.
+const MAX_URI: usize = 8 * 1024;
+
 impl GatewayService {
     pub(crate) fn new(state: Arc<AppState>, entrance: Entrance) -> Self {
         Self { pages: pages::router(Arc::clone(&state)), state, entrance }
@@ -43,6 +46,9 @@ impl GatewayService {
     fn respond(&self, request: Request<Body>) -> ResponseFuture {
         if request.headers().len() > MAX_HEADERS {
             return rejected(too_many_headers(), request);
+        }
+        if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > MAX_URI) {
+            return rejected(too_long_uri(), request);
         }
         let running = self.state.running();
         let pages = running.pages(self.entrance);
@@ -85,6 +91,11 @@ fn rejected(error: GatewayError, request: Request<Body>) -> ResponseFuture {
 fn too_many_headers() -> GatewayError {
     let message = format_args!("request has more than {MAX_HEADERS} headers");
     GatewayError::new(ErrorCode::InvalidRequest, message).status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+}
+
+fn too_long_uri() -> GatewayError {
+    let message = format_args!("path and query are longer than {MAX_URI} bytes");
+    GatewayError::new(ErrorCode::InvalidRequest, message).status(StatusCode::URI_TOO_LONG)
 }
 
 impl Service<Request<Body>> for GatewayService {

@@ -80,6 +80,23 @@ async fn a_refusal_over_http_2_follows_the_end_of_the_request() {
     assert!(has_ended.load(Ordering::Relaxed));
 }
 
+/// Regression: the memory for a long query was counted nowhere.
+#[tokio::test]
+async fn a_request_with_a_long_path_or_query_is_refused() {
+    let server = scripted(Reply::ok()).await;
+    let gateway = gateway(&routes(&server)).await;
+    let json = ("content-type", "application/json");
+    for (uri, status) in [
+        (format!("{CHAT}?a={}", "x".repeat(8_000)), 200),
+        (format!("{CHAT}?a={}", "x".repeat(9_000)), 414),
+        (format!("/openai/deployments/{}/chat/completions", "x".repeat(9_000)), 414),
+    ] {
+        let (found, response) = send(&gateway, "POST", &uri, &[("host", "localhost"), json], REQUEST).await;
+        assert_eq!(found, status, "{response}");
+        assert_eq!(response.contains("longer than 8192 bytes"), status == 414, "{response}");
+    }
+}
+
 /// Regression: any page that a developer had open could send prompts and read `/signals`.
 #[tokio::test]
 async fn a_web_page_cannot_use_a_gateway_on_loopback() {
