@@ -199,6 +199,32 @@ async fn the_limits_of_a_target_are_shared_through_the_store_of_the_latest_confi
     }
 }
 
+/// Regression: with each change of the store a caller could begin as many calls once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_calls_in_flight_of_a_caller_count_after_a_change_of_the_store() {
+    let provider = Provider::openai().otherwise(Reply::ok().tokens(5).stall_after(1)).start().await.unwrap();
+    let unused = tidegate_testkit::closed_port().unwrap();
+    let caller_file = |store: &str| {
+        let limit = "backpressure = { max_inflight = 1, max_queued = 0 }";
+        let callers =
+            CALLERS.replacen("key_env = \"ANN_KEY\"\n", &format!("key_env = \"ANN_KEY\"\n{limit}\n"), 1);
+        openai("p", &provider.base_url()) + store + &route("*", &["p/m"]) + &callers
+    };
+    let store = |prefix: &str| {
+        format!("[store]\nurl = \"redis://{}\"\nprocesses = 2\nprefix = {prefix:?}\n", unused.addr())
+    };
+    let gateway = gateway(&caller_file("")).await;
+    let stream = BODY.replacen('{', "{\"stream\":true,", 1);
+    let call = async || chat(&gateway, stream.clone()).bearer_auth(ANN_KEY).send().await.unwrap();
+    let first = call().await;
+    assert_eq!(first.status(), 200);
+    for store in [store("one"), store("other"), String::new()] {
+        gateway.reload(Config::parse(&caller_file(&store), env).unwrap()).unwrap();
+        assert_eq!(call().await.status(), 429, "{store}");
+    }
+    drop(first);
+}
+
 /// Regression: each gateway hashed the credentials of callers without an entry with a secret of its own, and
 /// had a quota for each.
 #[cfg(unix)]

@@ -31,19 +31,21 @@ pub(crate) struct RuleSettings {
 }
 
 impl CallerRules {
-    /// The rules of the caller `name`, with nothing used of its limits.
-    pub(super) fn new(name: &str, settings: &RuleSettings, store: Option<&Store>) -> Self {
-        Self(Arc::new(Rules {
-            routes: settings.routes.clone(),
-            priority: settings.priority,
-            limits: CallerLimits::new(
-                name,
-                settings.rate_limiter.clone(),
-                settings.backpressure.clone(),
-                store,
-            ),
-            bodies: CallerBodies::default(),
-        }))
+    /// The rules of the caller `name`, with nothing used of its limits but by the calls in flight of
+    /// `previous`, which has the same settings.
+    pub(super) fn new(
+        name: &str,
+        settings: &RuleSettings,
+        store: Option<&Store>,
+        previous: Option<&Self>,
+    ) -> Self {
+        let RuleSettings { routes, priority, rate_limiter, backpressure } = settings.clone();
+        let limits = CallerLimits::new(name, rate_limiter, backpressure, store);
+        let (limits, bodies) = match previous {
+            Some(Self(previous)) => (limits.with_calls_of(&previous.limits), previous.bodies.clone()),
+            None => (limits, CallerBodies::default()),
+        };
+        Self(Arc::new(Rules { routes, priority, limits, bodies }))
     }
 
     /// Whether the caller may use some routes only.

@@ -37,14 +37,23 @@ const MAX_KEYS: usize = 1 + KEY_HEADERS.len();
 
 impl Callers {
     /// The callers with their limits. A caller with the name and the rules of one of `previous` shares what
-    /// is used of that one's limits. Rate limits are shared through `store`.
-    pub(crate) fn new(callers: Vec<Caller>, store: Option<&Store>, previous: Option<&Self>) -> Self {
+    /// is used of that one's limits: also of the rates if `has_same_store`. Rates are shared through `store`.
+    pub(crate) fn new(
+        callers: Vec<Caller>,
+        store: Option<&Store>,
+        previous: Option<&Self>,
+        has_same_store: bool,
+    ) -> Self {
         let previous = previous.iter().flat_map(|previous| &previous.0);
         let previous: HashMap<_, _> = previous.map(|same| (&same.0.name, same)).collect();
         let with_rules = |caller: Caller| {
-            let rules = match previous.get(&caller.name) {
-                Some((before, rules)) if before.rules == caller.rules => rules.clone(),
-                _ => CallerRules::new(&caller.name, &caller.rules, store),
+            let same = previous.get(&caller.name).filter(|(before, _)| before.rules == caller.rules);
+            let rules = match same {
+                Some((_, rules)) if has_same_store => rules.clone(),
+                same => {
+                    let in_flight = same.map(|(_, rules)| rules);
+                    CallerRules::new(&caller.name, &caller.rules, store, in_flight)
+                }
             };
             (caller, rules)
         };
@@ -130,7 +139,7 @@ mod tests {
     #[test]
     fn a_key_identifies_its_caller_in_each_header_that_clients_use() {
         let callers =
-            Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")], None, None);
+            Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")], None, None, false);
         for (line, name) in [
             (("authorization", "Bearer key-of-ann"), "ann"),
             (("authorization", "bearer  key-of-ben"), "ben"),
@@ -147,7 +156,7 @@ mod tests {
     #[test]
     fn any_other_key_is_rejected() {
         let callers =
-            Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")], None, None);
+            Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")], None, None, false);
         for lines in [
             &[("authorization", "Bearer key-of-an")][..],
             &[("authorization", "Bearer key-of-anna")],

@@ -244,7 +244,7 @@
 //! | `rate_limiter` | starts with full quotas |
 //! | `hedge`, or the first target of a route | the hedges of the route have no budget and no samples |
 //! | key, URL or another setting of a provider | its circuits start anew, since they are about another server or account; quotas and permits stay, unless the `kind` differs. A circuit that was forced by hand stays forced |
-//! | `store` | quotas start anew, in the new store |
+//! | `store` | quotas and circuits start anew, in the new store; permits stay |
 //! | `connections`, `cache` | new connections; an empty cache |
 //! | a removed route | its model is unknown to new calls |
 //! | a caller | its limits start anew if one of its settings but the key has changed |

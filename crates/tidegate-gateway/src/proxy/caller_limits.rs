@@ -100,6 +100,15 @@ impl CallerLimits {
         }
     }
 
+    /// These rates with the permits of `previous`, whose settings are the same.
+    pub(crate) fn with_calls_of(self, previous: &Self) -> Self {
+        Self {
+            backpressure: previous.backpressure.clone(),
+            counts_in_flight: previous.counts_in_flight.clone(),
+            ..self
+        }
+    }
+
     /// No limits.
     pub(crate) fn none() -> Self {
         Self {

@@ -105,7 +105,8 @@ impl RunningConfig {
                 callers: Arc::new(Callers::new(
                     config.callers.clone(),
                     built.store(),
-                    previous.filter(|it| it.config.store == config.store).map(|it| &*it.keys.callers),
+                    previous.map(|it| &*it.keys.callers),
+                    previous.is_some_and(|it| it.config.store == config.store),
                 )),
                 admin: AdminPages::new(config.admin_key.clone(), is_loopback(config.listen.ip())),
             },
