@@ -16,7 +16,8 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, Match, MatchKind, PatternID};
+use aho_corasick::packed::Searcher;
+use aho_corasick::{Match, PatternID};
 
 use crate::body::first_bytes::trim_start;
 use crate::dialect::openai_responses::response::is_bare_field;
@@ -247,9 +248,9 @@ impl<'a> Probe<'a> {
 }
 
 /// The strings without one of which an answer reports no failure. The first is a value or a key, which is `null`
-/// in most answers that have it.
-static FAILURES: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    let words = [
+/// in most answers that have it. `None` on a processor without vectors.
+static FAILURES: LazyLock<Option<Searcher>> = LazyLock::new(|| {
+    Searcher::new([
         ERROR,
         r#""failed""#,
         r#""cancelled""#,
@@ -257,10 +258,7 @@ static FAILURES: LazyLock<AhoCorasick> = LazyLock::new(|| {
         r#""insufficient_system_resource""#,
         r#""ERROR""#,
         r#""TIMEOUT""#,
-    ];
-    // A search for the leftmost word compares 32 bytes at a time.
-    let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(words);
-    search.expect("seven short words")
+    ])
 });
 
 const ERROR: &str = r#""error""#;
@@ -276,7 +274,8 @@ fn may_report_failure(json: &[u8]) -> bool {
         let value = json[word.end()..].trim_ascii_start().strip_prefix(b":");
         value.is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
     };
-    FAILURES.find_iter(json).any(|word| word.pattern() != PatternID::ZERO || !is_null(word))
+    let is_failure = |word: Match| word.pattern() != PatternID::ZERO || !is_null(word);
+    FAILURES.as_ref().is_none_or(|words| words.find_iter(json).any(is_failure))
 }
 
 fn error_in(json: &[u8], endpoint: Endpoint) -> Option<StreamError> {
