@@ -465,6 +465,12 @@ fn a_server_of_an_unknown_endpoint_may_stream_in_a_dialect_of_its_own() {
         (&[r#"{"message":{"role":"assistant","content":"","thinking":"hm"}}"#], false),
         (&[r#"{"message":{"content":"","tool_calls":[{"function":{"name":"f","arguments":{}}}]}}"#], false),
         (&[r#"{"output":"Hi"}"#, "[DONE]"], false),
+        (&[r#"{"code":0,"message":"","data":{"answer":"Hi"}}"#, r#"{"code":0,"data":true}"#], false),
+        (&[r#"{"code":20000,"data":{"text":"Hi"}}"#], false),
+        (&[r#"{"data":"Hi"}"#], false),
+        (&[r#"{"data":{"delta":"Hi"}}"#], false),
+        (&[r#"{"content":{"parts":["Hi"]}}"#], false),
+        (&[r#"{"message":{"content":"","reasoning_content":"hm"}}"#], false),
     ];
     for path in ["/completions", "/v1/models/m:streamRawPredict"] {
         for &(events, is_marked) in streams {

@@ -48,18 +48,44 @@ fn is_content(path: &[&str]) -> bool {
     match path {
         ["message", "tool_calls", ..] => true,
         [first, .., last] => {
-            TEXTS.contains(last) && (TEXTS.contains(first) || matches!(*first, "message" | "token" | "data"))
+            !is_label(last) && (TEXTS.contains(first) || matches!(*first, "message" | "token" | "data"))
         }
+        ["data"] => true,
         [only] => TEXTS.contains(only),
         [] => false,
     }
 }
 
-/// Whether a value is the code of an error. The codes of a success are lower.
+/// Whether the text in a field is about an answer, and no part of it.
+fn is_label(key: &str) -> bool {
+    matches!(
+        key,
+        "role"
+            | "type"
+            | "id"
+            | "object"
+            | "model"
+            | "name"
+            | "code"
+            | "status"
+            | "error"
+            | "detail"
+            | "msg"
+            | "message"
+            | "reason"
+            | "finish_reason"
+    )
+}
+
+/// Whether a value is the code of an error: a status of HTTP, a known word, or a negative number. Some envelopes
+/// have a large number for a success.
 fn is_error_code(leaf: Leaf<'_>) -> bool {
     match leaf {
-        Leaf::Number(code) => code >= 400,
-        Leaf::Text(code) => code.parse::<u64>().map_or_else(|_| look_up(code).is_some(), |code| code >= 400),
+        Leaf::Number(code) => (400..600).contains(&code),
+        Leaf::Text(code) => match code.parse() {
+            Ok(code) => (400..600).contains(&code) || (1000..2000).contains(&code),
+            Err(_) => look_up(code).is_some(),
+        },
         leaf => leaf == Leaf::Decimal,
     }
 }
