@@ -199,7 +199,11 @@ pub(crate) fn wants_reasoning(target: &str) -> bool {
 /// The major and minor version of a Kimi model, unless it is at a provider with an API of its own.
 fn kimi_version(target: &str) -> Option<(u32, u32)> {
     let version = bare_name(target).strip_prefix("kimi-k").filter(|_| wants_reasoning(target))?;
-    let mut numbers = version.split('-').next()?.split('.').map(|number| number.parse().ok());
+    let mut numbers = version
+        .split(|letter: char| !matches!(letter, '0'..='9' | '.'))
+        .next()?
+        .split('.')
+        .map(|number| number.parse().ok());
     Some((numbers.next()??, numbers.next().flatten().unwrap_or(0)))
 }
 

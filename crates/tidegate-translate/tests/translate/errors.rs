@@ -86,7 +86,7 @@ fn an_error_has_the_format_and_the_error_types_of_the_dialect() {
     );
 }
 
-/// Clients of Anthropic's API know a prompt that is too long by these words alone.
+/// Clients of Anthropic's API recognise a prompt that is too long by these words alone.
 #[test]
 fn a_prompt_that_is_too_long_is_reported_in_the_words_of_anthropic() {
     for (message, expected) in [

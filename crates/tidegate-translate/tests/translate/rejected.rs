@@ -615,7 +615,7 @@ fn thinking_is_disabled_where_reasoning_is_missing_or_a_tool_call_is_required() 
     let later = [turn("assistant", &[thinking(""), tool_use("a")]), turn("user", &[tool_result("a")])];
     then_calls["messages"].as_array_mut().unwrap().extend(later);
     let deepseek = ["deepseek/deepseek-v4-flash", "deepseek/deepseek-reasoner"];
-    let kimi = ["moonshot/kimi-k2.6", "my/kimi-k2.5"];
+    let kimi = ["moonshot/kimi-k2.6", "ollama/kimi-k2.5:cloud"];
     let others = ["openai/gpt-4o", "groq/moonshotai/kimi-k2.5"];
     let always = ["moonshot/kimi-k3", "moonshot/kimi-k2.7-code"];
     let unknown = ["my/kimi-k2-0905-preview", UNKNOWN_TARGET];
