@@ -23,9 +23,13 @@ if turn_until <= now then
 end
 
 -- What the process changed before may have reached the store or not.
+local event
 if change == 'reopen' then
     prober = prober == process and '' or prober
     change = open_until == 0 and 'open' or 'restore'
+    if open_until < 0 then
+        event = ARGV[4] == '1' and 'circuit_quota' or 'circuit_open'
+    end
 elseif change == 'reclose' then
     change = open_until > 0 and prober == process and 'close' or 'read'
 end
@@ -39,7 +43,6 @@ local function extend()
     return is_news
 end
 
-local event
 if change == 'open' then
     if extend() then
         event = is_quota == '1' and 'circuit_quota' or 'circuit_open'

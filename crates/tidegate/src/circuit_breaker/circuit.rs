@@ -64,6 +64,7 @@ pub(super) struct Circuit {
 #[derive(Clone, Copy, Debug)]
 struct UnsharedChange {
     generation: u64,
+    at: Instant,
     /// It was sent. Whether it has reached the store is not known.
     is_sent: bool,
 }
@@ -335,8 +336,8 @@ impl Circuit {
         // A probe with an expired lease has been replaced. If it was slow or failed, that adds no
         // information. If it succeeded after all, it counts; otherwise a provider slower than the lease would
         // never be admitted again.
-        // Of several processes another one may have the turn by then: it has not seen that the lease ended.
-        let lease_counts = self.turn.is_some();
+        // If it is the turn of this process no longer, another one may have replaced it as well.
+        let lease_counts = self.turn.as_ref().is_some_and(|turn| !turn.admits(now));
         let in_time = probe
             .and_then(|probe| probes.complete(probe))
             .is_some_and(|lease_ends| !lease_counts || now < lease_ends);
@@ -489,7 +490,7 @@ impl Circuit {
         };
         if to != State::HalfOpen {
             let is_unshared = self.turn.is_some() && reason.is_shared();
-            let change = UnsharedChange { generation: self.generation, is_sent: false };
+            let change = UnsharedChange { generation: self.generation, at: now, is_sent: false };
             self.unshared = is_unshared.then_some(change);
         }
         self.last_recovery = recovery.or(self.last_recovery);

@@ -62,7 +62,7 @@
 //! cooldown one process at a time probes, with up to
 //! [`half_open_max`](crate::circuit_breaker::Settings::half_open_max) calls; when its probes have succeeded,
 //! the circuit is closed in all. A change that may not have reached the store is sent again, until a later one
-//! replaces it. A process gets its turn from the store at its first call after the cooldown, which is rejected
+//! replaces it: an opening for a minute against a circuit that is closed there, and a reset not at all. A process gets its turn from the store at its first call after the cooldown, which is rejected
 //! as if all probes were in flight; the next call is the probe. A turn expires after 1 s if no probe is sent,
 //! and after `probe_lease` + 2 s if its process has died. A process that cannot
 //! renew its turn begins no probe after 2 s.

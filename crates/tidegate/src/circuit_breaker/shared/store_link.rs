@@ -86,7 +86,7 @@ impl CircuitLink {
             if let Some((wait, is_quota)) = remaining
                 && circuit.exchange(CircuitChange::Open { wait, is_quota }).await.is_err()
             {
-                circuit.with_circuit(Circuit::on_wait_unshared);
+                circuit.with_circuit(|circuit| circuit.on_wait_unshared(clock::now()));
                 circuit.share_until_received().await;
             }
         });

@@ -76,6 +76,19 @@ fn a_probe_that_fails_after_its_lease_opens_no_shared_circuit() {
     }
 }
 
+/// Regression: with a lease shorter than the attempt, the circuit was never opened again.
+#[test]
+fn a_probe_that_fails_after_its_lease_counts_while_no_other_process_can_have_the_turn() {
+    let (mut circuit, start) = (shared(), Instant::now());
+    circuit.open_elsewhere(Duration::ZERO, false, start);
+    circuit.begin_turn(start + SECOND);
+    let probe = circuit.admit(start).unwrap();
+    let now = start + Settings::default().probe_lease + SECOND;
+    circuit.begin_turn(now + SECOND);
+    circuit.record_result(probe, FAILURE, now);
+    assert_eq!(circuit.state(now), State::Open);
+}
+
 #[test]
 fn the_later_time_holds_and_a_forced_state_stays() {
     let (mut circuit, start) = (shared(), Instant::now());

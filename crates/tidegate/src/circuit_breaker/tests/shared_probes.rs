@@ -508,6 +508,43 @@ async fn an_opening_that_did_not_reach_the_store_holds() {
     }
 }
 
+/// Regression: an opening of which the store had no record was sent again, and not published.
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_is_sent_again_reaches_every_process() {
+    for is_known in [false, true] {
+        let server = Server::new();
+        let layers = three(&server, 60 * SECOND).await;
+        if is_known {
+            layers[0].handle().reset();
+            sleep(SECOND).await;
+        }
+        server.stop();
+        Provider::default().fail(&layers[0]).await;
+        sleep(SECOND).await;
+        server.resume();
+        sleep(2 * SECOND).await;
+        assert!(layers.iter().all(|layer| layer.handle().state() == State::Open), "{is_known}");
+    }
+}
+
+/// Regression: an opening from before it undid a reset.
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_is_sent_again_much_later_opens_no_circuit_that_was_closed() {
+    let server = Server::new();
+    let layers = three(&server, 600 * SECOND).await;
+    layers[0].handle().reset();
+    sleep(SECOND).await;
+    server.stop();
+    Provider::default().fail(&layers[0]).await;
+    sleep(120 * SECOND).await;
+    server.resume();
+    layers[1].handle().reset();
+    sleep(SECOND).await;
+    server.reconnect();
+    sleep(SECOND).await;
+    assert!(layers.iter().all(|layer| layer.handle().state() == State::Closed));
+}
+
 /// As above, with a wait that came while the circuit was open.
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_did_not_reach_the_store_is_sent_again() {

@@ -74,8 +74,9 @@ impl Handle {
         link.has_unsent_cooldown.store(false, Ordering::Release);
         let cooldown = self.lock().limits.cooldown(clock::now());
         if let Some(cooldown) = cooldown {
-            // If the store cannot be reached, every process gets its own 429.
-            let _ = link.store.shared.close(&self.shared_name(link), cooldown).await;
+            if link.store.shared.close(&self.shared_name(link), cooldown).await.is_err() {
+                link.has_unsent_cooldown.store(true, Ordering::Release);
+            }
             sleep(COOLDOWN_INTERVAL).await;
         }
         drop(guard);

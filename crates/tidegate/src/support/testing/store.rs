@@ -272,7 +272,9 @@ impl SharedStore for ProcessStore {
                 CircuitChange::Open { wait, is_quota } => {
                     Some(CircuitView::Open { wait, is_quota, has_turn: false })
                 }
-                CircuitChange::Reopen { wait, is_quota, .. } if before == CircuitView::Closed => {
+                CircuitChange::Reopen { wait, is_quota, .. }
+                    if matches!(before, CircuitView::Closed | CircuitView::Unknown) =>
+                {
                     Some(CircuitView::Open { wait, is_quota, has_turn: false })
                 }
                 CircuitChange::Close => Some(CircuitView::Closed),
