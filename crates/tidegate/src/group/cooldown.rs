@@ -19,7 +19,9 @@ pub(super) struct MemberCooldown {
     attempt: Option<Instant>,
     /// Whether the account is the cause.
     is_of_account: bool,
-    /// The latest end of a cooldown because of the account that a success has ended before.
+    /// The latest end of a cooldown because of the account, which the store has as well.
+    account_until: Option<Instant>,
+    /// The same of those that a success has ended.
     refuted_until: Option<Instant>,
 }
 
@@ -98,6 +100,9 @@ impl MemberCooldown {
             return None;
         }
         (self.since, self.until, self.attempt) = (Some(now), Some(until), None);
+        if is_of_account {
+            self.account_until = self.until.max(self.account_until);
+        }
         Some(cooldown)
     }
 
@@ -110,6 +115,7 @@ impl MemberCooldown {
         }
         (self.count, self.is_of_account) = (self.count.max(1), true);
         (self.since, self.until, self.attempt) = (Some(now), Some(until), None);
+        self.account_until = self.until.max(self.account_until);
         true
     }
 
@@ -127,7 +133,7 @@ impl MemberCooldown {
         if self.count == 0 || is_late {
             return false;
         }
-        let refuted_until = self.until.filter(|_| self.is_of_account).max(self.refuted_until);
+        let refuted_until = self.account_until.max(self.refuted_until);
         *self = Self { refuted_until, ..Self::default() };
         true
     }
@@ -188,6 +194,20 @@ mod tests {
             assert!(cooldown.record_success(start + secs(1)));
             assert_eq!(cooldown.begin_stored(secs(wait), start + secs(100)), begins, "{code:?} {wait}");
         }
+    }
+
+    /// Regression: it did after a failure of another kind in between.
+    #[test]
+    fn a_stored_cooldown_is_ended_whatever_failed_in_between() {
+        let start = Instant::now();
+        let mut cooldown = MemberCooldown::default();
+        let retry_hint = Some(RetryHint { wait: Some(secs(3_600)), ..RetryHint::default() });
+        cooldown.record_failure(&Failure { retry_hint, ..fail(ErrorCode::QuotaExhausted) }, start, start);
+        let now = start + secs(60);
+        cooldown.record_failure(&fail(ErrorCode::Overloaded), now, now);
+        assert!(cooldown.record_success(now + secs(60)));
+        assert!(!cooldown.begin_stored(secs(3_400), start + secs(200)));
+        assert!(cooldown.begin_stored(secs(3_500), start + secs(200)), "one that began later");
     }
 
     /// Regression: a caller's mistake, a hedge that won, or a caller that left kept the member out for as
