@@ -71,8 +71,8 @@
 //! whatever the estimate was.
 //!
 //! If all targets fail, the caller gets the failure that helps it most: a prompt that does not fit or was
-//! filtered, then a rate limit with a time to wait, then any other failure, and least of all an invalid
-//! credential, which is that of the operator. Of equals it is the last.
+//! filtered, then a rate limit of a provider with a time to wait, then any other failure. Of equals it is the
+//! last.
 //!
 //! Every response that does not come from the first target carries [`FallbackInfo`], and the headers
 //! `x-tidegate-target` and `x-tidegate-fallback`. The call's

@@ -22,9 +22,7 @@ pub(super) struct KeptFailure {
 /// How much a failure helps the caller, who gets one of the highest rank if all targets fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum FailureRank {
-    /// The credential of the operator is not valid. The caller would take its own for it.
-    Credential,
-    /// Anything else.
+    /// Anything else, our own rejections included.
     Other,
     /// A limit, with the time to wait.
     Wait,
@@ -33,17 +31,12 @@ pub(super) enum FailureRank {
 }
 
 impl FailureRank {
-    pub(super) fn of(outcome: &Outcome, error: Option<&Error>) -> Self {
-        let rejection = error.and_then(Error::rejection);
-        let (code, kind, wait) = match (outcome.failure(), rejection) {
-            (_, Some(rejection)) => (rejection.code(), FailureKind::Response, rejection.retry_after()),
-            (Some(failure), None) => (failure.code, failure.kind, failure.wait()),
-            (None, None) => return Self::Other,
-        };
-        match (kind, code) {
-            (FailureKind::ContextLength | FailureKind::ContentFilter, _) => Self::Request,
-            (_, ErrorCode::RateLimited) if wait.is_some() => Self::Wait,
-            (_, ErrorCode::Authentication) => Self::Credential,
+    pub(super) fn of(outcome: &Outcome) -> Self {
+        let Some(failure) = outcome.failure() else { return Self::Other };
+        match (failure.kind, failure.code) {
+            (FailureKind::ContextLength | FailureKind::ContentFilter, _)
+            | (_, ErrorCode::RequestTooLarge) => Self::Request,
+            (_, ErrorCode::RateLimited) if failure.wait().is_some() => Self::Wait,
             _ => Self::Other,
         }
     }

@@ -166,7 +166,7 @@ impl ChainState {
         let reach = self.finish_attempt(result.as_ref().err());
         let verdict = self.policy_verdict(&outcome, result.as_ref().err());
         let request = self.sent_request();
-        let rank = FailureRank::of(&outcome, result.as_ref().err());
+        let rank = FailureRank::of(&outcome);
         let is_outranked = self.kept_rank().is_some_and(|kept| kept > rank);
         let facts = AttemptFacts { verdict, request, reach, follows_sent_attempt, is_outranked };
         let disposition = facts.disposition();

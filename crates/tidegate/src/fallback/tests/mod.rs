@@ -116,16 +116,16 @@ async fn when_all_targets_fail_the_last_response_is_returned_unchanged() {
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "slow down");
 }
 
-/// Regression: the last failure hid that the prompt has to be shortened, or how long to wait, or was about a key
-/// of which the caller knows nothing.
+/// Regression: the last failure hid that the prompt has to be shortened, or how long to wait.
 #[tokio::test(start_paused = true)]
 async fn when_all_targets_fail_the_failure_that_helps_the_caller_most_is_returned() {
     let failed = |kind| Outcome::from(Failure { kind, ..Failure::new(ErrorCode::InvalidRequest) });
     let answers = [
-        (0, "key", Answer::status(401)),
+        (1, "key", Answer::status(401)),
         (1, "down", Answer::status(503)),
         (1, "limit", Answer::status(429)),
         (2, "wait", Answer::status(429).header("retry-after", "5")),
+        (3, "large", Answer::status(413)),
         (3, "long", Answer::status(400).extension(failed(FailureKind::ContextLength))),
         (3, "filtered", Answer::status(400).extension(failed(FailureKind::ContentFilter))),
     ];
