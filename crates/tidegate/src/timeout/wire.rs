@@ -22,6 +22,17 @@ pub struct TimeLimit(pub(super) Option<Duration>);
 pub struct TimeJudge {
     timer: AttemptTimer,
     trail: Option<(Trail, RecordedTimeout)>,
+    /// Set, and taken by the wire below, if an attempt was in progress.
+    recorded: Option<RecordedTimeout>,
+}
+
+impl Drop for TimeJudge {
+    fn drop(&mut self) {
+        // The wire below was dropped before.
+        if let Some(recorded) = &self.recorded {
+            recorded.take();
+        }
+    }
 }
 
 impl<R: Body> Wire<R> for TimeLimit {
@@ -34,7 +45,8 @@ impl<R: Body> Wire<R> for TimeLimit {
         let extensions = request.extensions_mut();
         let timer = AttemptTimer::new(self.0, extensions);
         let trail = Trail::of(extensions).cloned();
-        TimeJudge { timer, trail: trail.map(|trail| (trail, RecordedTimeout::shared(extensions))) }
+        let trail = trail.map(|trail| (trail, RecordedTimeout::shared(extensions)));
+        TimeJudge { timer, trail, recorded: None }
     }
 
     #[inline]
@@ -59,6 +71,7 @@ impl<R: Body> Wire<R> for TimeLimit {
         if let Some((trail, recorded)) = judge.trail.take() {
             trail.attempt(&Outcome::of_error(&elapsed));
             recorded.set();
+            judge.recorded = Some(recorded);
         }
         Poll::Ready(elapsed.into())
     }
