@@ -33,7 +33,7 @@ type PooledClient = Client<HttpsConnector<HttpConnector>, Payload>;
 type NamedCodings = MapResponse<Reconnect<PooledClient>, fn(Response<Incoming>) -> Response<Incoming>>;
 
 /// The bytes of a response over HTTP/2 that arrive before its caller reads: what a slow caller takes up.
-const STREAM_WINDOW: u32 = 256 * 1024;
+const STREAM_WINDOW: u32 = 1024 * 1024;
 
 /// The same of all responses of a connection: more than those of its streams together. All callers share the
 /// connection, and with less the unread responses of some would stop those of the others.

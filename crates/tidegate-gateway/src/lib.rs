@@ -14,7 +14,7 @@
 //! # Response headers
 //! | header | |
 //! |---|---|
-//! | `x-tidegate-target` | the `provider/model` of the response, or of the last attempt |
+//! | `x-tidegate-target` | the `provider/model` of the response, also if it is a failure that was kept for the caller |
 //! | `x-tidegate-attempts` | the number of requests that reached a provider before the head; `/calls` has those of targets that continue a stream as well |
 //! | `x-tidegate-fallback` | the kind of fallback, if the response is not from the first target |
 //! | `x-tidegate-hedge` | `won` or `lost`, if the request was sent once more because its first token was late |

@@ -73,7 +73,7 @@ static CHUNK: LazyLock<Bytes> = LazyLock::new(|| {
     format!("data: {{\"object\":\"chat.completion.chunk\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{content}\"}}}}]}}\n\n").into()
 });
 
-/// The parts of streams that providers were asked for.
+/// The parts of streams that were requested of providers.
 static CHUNKS: AtomicUsize = AtomicUsize::new(0);
 
 /// A completion, or a stream without an end.

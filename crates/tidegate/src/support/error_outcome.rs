@@ -2,8 +2,8 @@ use std::error::Error;
 
 use crate::{ErrorCode, Failure, FailureKind, Outcome};
 
-/// The outcome of an attempt, or of a body, that ended in `error`: that of [`Outcome::of_error`], which knows no
-/// types of tokio and tower, and else that of [`foreign_failure`].
+/// The outcome of an attempt, or of a body, that ended in `error`: that of [`Outcome::of_error`], or, for types of
+/// tokio and tower, that of [`foreign_failure`].
 pub(crate) fn outcome_of_error(error: &(dyn Error + 'static)) -> Outcome {
     match Outcome::of_error(error) {
         Outcome::Failure(failure) if failure.kind == FailureKind::Transport => {
