@@ -260,9 +260,12 @@ impl Circuit {
         match &mut self.phase {
             // An open circuit admits no call, so its generation has no results.
             Phase::Open { until, cause } => {
-                *until = reported.map_or(*until, |end| end.max(*until));
-                if is_quota {
-                    *cause = RejectionCause::Quota;
+                // After the cooldown only a wait of the provider extends it.
+                if let Some(end) = reported.filter(|_| now < *until || result.wait().is_some()) {
+                    *until = end.max(*until);
+                    if is_quota {
+                        *cause = RejectionCause::Quota;
+                    }
                 }
                 return;
             }

@@ -179,7 +179,12 @@ proptest! {
             circuit.record(admission, result, Latency::Unknown, now, random);
             let opens = !has_opened && circuit.state(now) == State::Open;
             has_opened |= opens;
-            let own = if is_quota { wait.is_none().then_some(60 * SECOND) } else { opens.then_some(10 * SECOND) };
+            let own = match (is_quota, wait) {
+                (true, Some(_)) => None,
+                // After the cooldown, a quota without a wait is no news.
+                (true, None) => (opens || now < end).then_some(60 * SECOND),
+                (false, _) => opens.then_some(10 * SECOND),
+            };
             for wait in [wait, own].into_iter().flatten() {
                 end = end.max(now + wait + wait.mul_f64(ratio * random));
             }
