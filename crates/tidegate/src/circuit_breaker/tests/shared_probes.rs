@@ -538,8 +538,11 @@ async fn an_opening_that_is_sent_again_much_later_opens_no_circuit_that_was_clos
     Provider::default().fail(&layers[0]).await;
     sleep(120 * SECOND).await;
     server.resume();
+    // The message is lost.
+    server.set_delays(Delays { message: Box::new(|| 600 * SECOND), ..Delays::default() });
     layers[1].handle().reset();
     sleep(SECOND).await;
+    server.set_delays(Delays::default());
     server.reconnect();
     sleep(SECOND).await;
     assert!(layers.iter().all(|layer| layer.handle().state() == State::Closed));
