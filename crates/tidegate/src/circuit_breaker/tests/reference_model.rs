@@ -189,12 +189,12 @@ impl Model {
         let is_quota = matches!(result, AttemptResult::Quota(_));
         let is_reported = !wait.is_zero();
         let wait = if is_quota && wait.is_zero() { self.settings.quota_cooldown } else { wait };
-        if let (_, LogEntry::Opened { until, cause, .. }) = &mut self.generations.last_mut().unwrap()[0] {
-            if is_reported || now < *until {
-                *until = (*until).max(now + wait);
-                if is_quota {
-                    *cause = RejectionCause::Quota;
-                }
+        if let (_, LogEntry::Opened { until, cause, .. }) = &mut self.generations.last_mut().unwrap()[0]
+            && (is_reported || now < *until)
+        {
+            *until = (*until).max(now + wait);
+            if is_quota {
+                *cause = RejectionCause::Quota;
             }
         }
         let is_closed = matches!(self.phase().1, LogEntry::Closed { .. });
