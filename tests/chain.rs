@@ -413,6 +413,7 @@ fn a_fallback_by_name_is_never_sent_to_the_first_provider() {
         // an error in its own dialect.
         let response = result.unwrap();
         assert!(matches!(Outcome::of(&response), Outcome::Failure(_)));
+        assert_eq!(response.status(), 502);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert!(serde_json::from_slice::<Value>(&body).unwrap()["error"].is_object());
     });

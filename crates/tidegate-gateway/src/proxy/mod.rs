@@ -39,7 +39,7 @@ use http_body_util::BodyExt;
 use tidegate::fallback::{FallbackInfo, FallbackKind, Uncached};
 use tidegate::hedge::HedgeInfo;
 use tidegate::key::Model;
-use tidegate::provider::{Category, ErrorBody, Estimate, UsageMeter};
+use tidegate::provider::{Category, ErrorBody, Estimate, FailureKind, UsageMeter};
 use tidegate::providers::{ModelField, PromptEstimate, ProviderClassifier};
 use tidegate::{Error, ErrorCode, Outcome, Payload, Rejection, Trail};
 
@@ -367,7 +367,8 @@ fn hidden_error(response: &mut Response<impl http_body::Body<Data = Bytes> + Unp
     let failure = outcome.failure()?;
     let is_hidden = match response.status() {
         StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED => failure.code.category() == Category::Server,
-        status => status.is_success(),
+        // A translation has replaced the status that the provider sent before it failed.
+        status => status.is_success() || failure.kind == FailureKind::InBand,
     };
     if !is_hidden {
         return None;

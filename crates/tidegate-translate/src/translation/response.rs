@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use http::response::Parts;
 use serde_json::Value;
-use tidegate_core::{BodyMode, Failure, Outcome, ResponseTranslator};
+use tidegate_core::{BodyMode, ErrorBody, Failure, Outcome, ResponseTranslator};
 use tidegate_providers::stream::{Dialect, EndSignal, Event, SseFramer, StreamError};
 use tidegate_providers::{BodyFormat, Provider, has_too_many_nodes};
 
@@ -122,6 +122,10 @@ impl ResponseTranslator for ResponseConverter {
         }
         if format == BodyFormat::Events && head.status.is_success() {
             return Ok(BodyMode::Events);
+        }
+        // The status was sent before the failure. Clients in the dialect of the caller read the body by it.
+        if let Some(failure) = self.failure.as_ref().filter(|_| head.status.is_success()) {
+            head.status = ErrorBody::of_error(failure).status();
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(BodyMode::Whole)

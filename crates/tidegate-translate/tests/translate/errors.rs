@@ -21,6 +21,20 @@ fn classify(provider: Provider, status: u16, body: &[u8]) -> Failure {
     }
 }
 
+/// A client reads the body by the status, and a stream has no other status than the one it began with.
+#[test]
+fn a_failure_with_the_status_of_a_success_has_the_status_of_its_code_unless_it_is_a_stream() {
+    let body = br#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#;
+    for (content_type, status) in [("application/json", 503), ("text/event-stream", 200)] {
+        let failure = classify(Provider::Anthropic, 529, body);
+        let head = Response::builder().header("content-type", content_type).extension(Outcome::from(failure));
+        let mut head = head.body(()).unwrap().into_parts().0;
+        let mut answer = for_chat();
+        answer.head(&mut head, SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(head.status, status, "{content_type}");
+    }
+}
+
 /// An error has the same meaning in both dialects: the translated error is classified like the original.
 #[test]
 fn a_translated_error_is_classified_like_the_original() {

@@ -50,7 +50,8 @@
 //! [`body_cap`](TranslateLayer::body_cap) is rejected by the same gate with E1005, 413. Neither counts
 //! against the health of any provider, and a fallback continues with the next target, which may accept the
 //! request. A response that is too long ([`TooLong`]), compressed although the request did not allow
-//! compression, or without content, is an error with E3001.
+//! compression, or without content, is an error with E3001. An error that the provider sent with the status of
+//! a success has the status of its code, unless it is a stream.
 //!
 //! # Streams
 //! Streams are translated event by event: the events of one frame leave in one frame. Errors pass unchanged,
