@@ -13,6 +13,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tidegate_testkit::strict::{self, Handle, Strict};
 use tokio::runtime::{Builder, Runtime};
+use tower::Layer;
 
 pub(crate) use tidegate_testkit::calls::{call, complete, rejection, request, send};
 
@@ -27,6 +28,12 @@ pub(crate) const fn secs(seconds: u64) -> Duration {
 
 pub(crate) fn strict() -> (Strict<Payload>, Handle) {
     strict::service()
+}
+
+/// The layer around a strict service, and the handle of that service.
+pub(crate) fn strict_behind<L: Layer<Strict<Payload>>>(layer: &L) -> (L::Service, Handle) {
+    let (inner, provider) = strict();
+    (layer.layer(inner), provider)
 }
 
 /// A runtime whose time advances when it is idle.

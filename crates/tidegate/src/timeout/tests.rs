@@ -4,7 +4,7 @@ use tower::Layer;
 
 use super::TimeoutLayer;
 use crate::circuit_breaker::{CircuitBreakerLayer, State};
-use crate::testing::{SECOND, call, complete, request, send, strict, with_deadline};
+use crate::testing::{SECOND, call, complete, request, send, strict, strict_behind, with_deadline};
 use crate::{Clock, Deadline, Elapsed, ErrorCode, FailureKind, Outcome, clock};
 
 fn elapsed<T>(result: Result<T, crate::Error>) -> Clock {
@@ -22,8 +22,7 @@ async fn keeps_towers_contract() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_without_a_response_head_times_out() {
-    let (inner, provider) = strict();
-    let mut service = TimeoutLayer::new(SECOND).layer(inner);
+    let (mut service, provider) = strict_behind(&TimeoutLayer::new(SECOND));
     provider.hang();
     let start = clock::now();
     assert_eq!(elapsed(call(&mut service).await), Clock::Attempt);
@@ -34,8 +33,7 @@ async fn an_attempt_without_a_response_head_times_out() {
 
 #[tokio::test(start_paused = true)]
 async fn the_timer_continues_through_the_body_and_ends_it_in_an_error() {
-    let (inner, provider) = strict();
-    let mut service = TimeoutLayer::new(3 * SECOND).layer(inner);
+    let (mut service, provider) = strict_behind(&TimeoutLayer::new(3 * SECOND));
     provider.answer(200).after(SECOND).frame("a").pause(SECOND).frame("b").pause(5 * SECOND).frame("c");
     let start = clock::now();
     let mut body = call(&mut service).await.unwrap().into_body();
@@ -50,8 +48,7 @@ async fn the_timer_continues_through_the_body_and_ends_it_in_an_error() {
 #[tokio::test(start_paused = true)]
 async fn the_earlier_of_deadline_and_attempt_limit_applies() {
     for (limit, deadline, clock) in [(5, 2, Clock::Deadline), (2, 5, Clock::Attempt)] {
-        let (inner, provider) = strict();
-        let mut service = TimeoutLayer::new(SECOND * limit).layer(inner);
+        let (mut service, provider) = strict_behind(&TimeoutLayer::new(SECOND * limit));
         provider.hang();
         let request = with_deadline(request(), SECOND * deadline);
         let start = clock::now();
@@ -85,8 +82,7 @@ async fn timeouts_and_deadlines_count_against_the_provider() {
 /// deadline.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_always_ready_is_cut_off_too() {
-    let (inner, provider) = strict();
-    let mut service = TimeoutLayer::new(2 * SECOND).layer(inner);
+    let (mut service, provider) = strict_behind(&TimeoutLayer::new(2 * SECOND));
     provider.answer(200).frame("a").pause(SECOND).frame("b").frame("c");
     let mut body = call(&mut service).await.unwrap().into_body();
     body.frame().await.unwrap().unwrap();

@@ -11,7 +11,9 @@ use tower::{Layer, ServiceExt};
 use super::TranslateLayer;
 use crate::group::{Group, Member};
 use crate::offload::LONG_DOCUMENT;
-use crate::testing::{SECOND, StuckUpload, call, rejection, send, strict, with, with_deadline};
+use crate::testing::{
+    SECOND, StuckUpload, call, rejection, send, strict, strict_behind, with, with_deadline,
+};
 use crate::{
     ErrorCode, Failure, FailureKind, FallbackLayer, Gate, HttpService, Outcome, Payload, Rejection,
     ResilienceBuilder, RetryLayer, Trail, Verdict, clock,
@@ -198,8 +200,7 @@ async fn an_untranslatable_request_falls_back_to_the_next_target() {
 
 #[tokio::test(start_paused = true)]
 async fn a_buffered_response_is_read_up_to_a_limit() {
-    let (inner, provider) = strict();
-    let mut service = whole().answer_cap(10).layer(inner);
+    let (mut service, provider) = strict_behind(&whole().answer_cap(10));
     provider.answer(200).frame("TEN ").frame("BYTES.");
     let answer = call(&mut service).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "(ten bytes.)");
@@ -220,8 +221,7 @@ async fn a_truncated_buffered_response_ends_with_its_error() {
 /// The status is the most important part of a failed response.
 #[tokio::test(start_paused = true)]
 async fn the_part_of_a_failed_response_that_arrives_in_time_is_translated() {
-    let (inner, provider) = strict();
-    let mut service = whole().layer(inner);
+    let (mut service, provider) = strict_behind(&whole());
     provider.answer(503).frame("FULL").break_off("connection reset");
     provider.answer(503).frame("FULL").stall();
     for expected in [Duration::ZERO, Duration::from_secs(5)] {
@@ -249,8 +249,7 @@ async fn an_unreadable_response_is_a_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn a_streaming_request_body_is_read_first_and_rejected_if_too_long() {
-    let (inner, provider) = strict();
-    let service = whole().body_cap(8).layer(inner);
+    let (service, provider) = strict_behind(&whole().body_cap(8));
     let send_streamed = async |words: &'static str| {
         let request = Request::new(Full::new(Bytes::from_static(words.as_bytes())));
         service.clone().oneshot(request).await
@@ -348,8 +347,7 @@ async fn a_large_buffered_response_is_translated_on_another_thread() {
     }
 
     let (record, threads) = std::sync::mpsc::channel();
-    let (inner, provider) = strict();
-    let mut service = TranslateLayer::new(Recorder(record)).layer(inner);
+    let (mut service, provider) = strict_behind(&TranslateLayer::new(Recorder(record)));
     for (length, is_here) in [(LONG_DOCUMENT - 1, true), (LONG_DOCUMENT, false)] {
         // In frames, of which the last one is short.
         let body = vec![b'x'; length];

@@ -14,7 +14,7 @@ use tower::{Layer, ServiceExt};
 use super::{Aimd, BackpressureLayer, Gradient, Limit, Order, Round, Vegas};
 use crate::priority_semaphore::SWEEP_INTERVAL;
 use crate::testing::{
-    call, complete, of_tenant, rejection, request, request_with, send, strict, with_deadline,
+    call, complete, of_tenant, rejection, request, request_with, send, strict, strict_behind, with_deadline,
 };
 use crate::{Elapsed, Gate, KeyBy, Payload, Priority, Rejection, clock};
 
@@ -119,9 +119,8 @@ async fn the_queue_is_bounded_in_number() {
 // Pitfall P14 (docs/pitfalls.md).
 #[tokio::test(start_paused = true)]
 async fn the_queue_is_bounded_in_time() {
-    let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(1).queue_timeout(Duration::from_secs(2));
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.answer(200).stall();
     let _streaming = call(&mut service).await.unwrap();
     let start = clock::now();
@@ -137,8 +136,7 @@ async fn the_queue_is_bounded_in_time() {
 /// Pitfall P15 (docs/pitfalls.md): "reject when full" takes a millisecond, because it is a timeout of zero.
 #[tokio::test(start_paused = true)]
 async fn a_full_gate_without_a_queue_rejects_at_the_first_poll() {
-    let (inner, provider) = strict();
-    let service = BackpressureLayer::max_inflight(1).max_queued(0).layer(inner);
+    let (service, provider) = strict_behind(&BackpressureLayer::max_inflight(1).max_queued(0));
     provider.answer(200).stall();
     let _streaming = service.clone().oneshot(request()).await.unwrap();
     let start = clock::now();
@@ -149,9 +147,8 @@ async fn a_full_gate_without_a_queue_rejects_at_the_first_poll() {
 
 #[tokio::test(start_paused = true)]
 async fn the_queue_is_first_come_first_served_and_skips_cancelled_calls() {
-    let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(1);
-    let service = layer.layer(inner);
+    let (service, provider) = strict_behind(&layer);
     provider.answer(200).stall();
     let streaming = service.clone().oneshot(request()).await.unwrap();
 
@@ -252,9 +249,8 @@ async fn the_limit_can_change_while_calls_are_queued() {
 
 #[tokio::test(start_paused = true)]
 async fn newest_first_under_overload_reverses_the_queue() {
-    let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(1).max_queued(4).order(Order::NewestFirstUnderOverload);
-    let service = layer.layer(inner);
+    let (service, provider) = strict_behind(&layer);
     provider.otherwise(Answer::status(200).after(Duration::from_secs(1)));
     let mut calls = JoinSet::new();
     for caller in ["in flight", "first", "second", "third", "fourth"] {
@@ -270,9 +266,8 @@ async fn newest_first_under_overload_reverses_the_queue() {
 /// Pitfall P04 (docs/pitfalls.md): waiting for a rejection that is certain from the start.
 #[tokio::test(start_paused = true)]
 async fn a_call_without_time_to_wait_is_rejected_at_once() {
-    let (inner, provider) = strict();
     let zero_timeout = BackpressureLayer::max_inflight(1).queue_timeout(Duration::ZERO);
-    let mut service = zero_timeout.layer(inner);
+    let (mut service, provider) = strict_behind(&zero_timeout);
     provider.answer(200).stall();
     let _streaming = call(&mut service).await.unwrap();
     let start = clock::now();
@@ -403,9 +398,8 @@ async fn keys_are_bounded_and_those_in_use_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn a_disabled_layer_counts_nothing_and_rejects_nothing() {
-    let (inner, provider) = strict();
     let layer = BackpressureLayer::disabled();
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.otherwise(Answer::status(200).body("ok"));
     assert_eq!(complete(&mut service).await.unwrap(), 200);
     assert_eq!((layer.handle().in_flight(), layer.handle().limit(), layer.handle().peek()), (0, None, None));
@@ -457,9 +451,8 @@ async fn outcomes_that_do_not_indicate_overload_do_not_change_the_limit() {
     assert_eq!(limit_after(|provider| drop(provider.fail_with(move || ours().into()))).await, 8);
     assert_eq!(limit_after(|provider| drop(provider.fail("connection refused"))).await, 8);
 
-    let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(16).adaptive(HalveOnLoss);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.hang();
     drop(tokio_test::task::spawn(call(&mut service)).poll());
     provider.answer(200).frame("tok").stall();

@@ -8,7 +8,7 @@ use tower::Layer;
 
 use super::{SECOND, opened};
 use crate::circuit_breaker::{CircuitBreakerLayer, LastFailure, Reason, State};
-use crate::testing::{call, complete, rejection, strict};
+use crate::testing::{call, complete, rejection, strict, strict_behind};
 use crate::{ErrorCode, Gate, RateLimitLayer, ResilienceBuilder};
 
 #[tokio::test(start_paused = true)]
@@ -303,9 +303,8 @@ async fn a_listener_may_read_the_state_while_it_is_woken() {
 /// half-open admitted every call.
 #[tokio::test(start_paused = true)]
 async fn a_lease_of_zero_still_admits_one_probe() {
-    let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1).cooldown(SECOND).probe_lease(Duration::ZERO);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.answer(500);
     complete(&mut service).await.unwrap();
     tokio::time::advance(SECOND).await;

@@ -20,7 +20,7 @@ use tower::{Layer, ServiceExt};
 
 use super::{CircuitBreakerLayer, Handle, State};
 use crate::chain_position::AttemptNumber;
-use crate::testing::{SECOND, call, complete, rejection, request, request_with, send, strict};
+use crate::testing::{SECOND, call, complete, rejection, request, request_with, send, strict, strict_behind};
 use crate::{ErrorCode, Failure, Gate, HintSource, Outcome, RejectionReason, RetryHint, TimeoutLayer, clock};
 
 fn opened(handle: &Handle) -> bool {
@@ -37,9 +37,8 @@ async fn keeps_towers_contract() {
 /// inner service was called although the circuit was open.
 #[tokio::test(start_paused = true)]
 async fn reads_the_response_status_and_does_not_call_the_inner_service_once_open() {
-    let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(3).cooldown(30 * SECOND);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.otherwise(Answer::status(503));
     for _ in 0..3 {
         assert_eq!(complete(&mut service).await.unwrap(), 503);
@@ -57,9 +56,8 @@ async fn reads_the_response_status_and_does_not_call_the_inner_service_once_open
 /// Pitfall P03 (docs/pitfalls.md): a hundred truncated streams were recorded as a hundred successes.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_body_is_the_outcome() {
-    let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(3);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.otherwise(Answer::status(200).frame("tok").break_off("connection reset"));
     for _ in 0..3 {
         assert!(!opened(&layer.handle()));
@@ -70,9 +68,8 @@ async fn the_end_of_the_body_is_the_outcome() {
 
 #[tokio::test(start_paused = true)]
 async fn dropped_calls_are_neutral() {
-    let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(2);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.answer(503);
     complete(&mut service).await.unwrap();
     provider.otherwise(Answer::status(200).frame("tok").stall());
@@ -89,9 +86,8 @@ async fn dropped_calls_are_neutral() {
 /// Pitfall P07 (docs/pitfalls.md): a probe that was dropped, before its head or in its body, leaked its slot.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_probe_releases_its_slot() {
-    let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1).success_threshold(3).cooldown(SECOND);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.answer(503);
     complete(&mut service).await.unwrap();
     tokio::time::advance(SECOND).await;
@@ -116,12 +112,11 @@ async fn a_dropped_probe_releases_its_slot() {
 #[tokio::test(start_paused = true)]
 async fn the_body_of_a_successful_probe_that_breaks_off_is_a_failure() {
     for success_threshold in [1, 2] {
-        let (inner, provider) = strict();
         let layer = CircuitBreakerLayer::new()
             .failure_threshold(1)
             .success_threshold(success_threshold)
             .cooldown(SECOND);
-        let mut service = layer.layer(inner);
+        let (mut service, provider) = strict_behind(&layer);
         provider.answer(503);
         complete(&mut service).await.unwrap();
         tokio::time::advance(SECOND).await;
@@ -137,9 +132,8 @@ async fn the_body_of_a_successful_probe_that_breaks_off_is_a_failure() {
 /// Seed item 33.
 #[tokio::test(start_paused = true)]
 async fn half_open_admits_only_its_probes_of_a_thousand_callers() {
-    let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1).cooldown(SECOND).half_open_max(3);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.answer(503);
     complete(&mut service).await.unwrap();
     tokio::time::advance(SECOND).await;
@@ -183,9 +177,8 @@ async fn timeouts_count_whether_the_timer_is_inside_or_outside() {
 
 #[tokio::test(start_paused = true)]
 async fn the_latency_of_a_stream_is_recorded_at_its_first_token() {
-    let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().slow_call_threshold(SECOND).sliding_window_size(2);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     // These streams begin quickly and are long: they are not slow.
     for _ in 0..5 {
         provider.answer(200).frame("tok").pause(60 * SECOND).frame("tok");
@@ -228,9 +221,8 @@ async fn opens_on_slow_calls_alone_and_recovers() {
 /// 000 failures.
 #[tokio::test(start_paused = true)]
 async fn an_outage_after_100_000_healthy_calls_opens_within_half_a_window() {
-    let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(u32::MAX).failure_rate_threshold(0.5);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     for _ in 0..100_000 {
         complete(&mut service).await.unwrap();
     }
@@ -281,8 +273,7 @@ async fn reset_closes_the_circuit_and_clears_its_statistics() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rejection_takes_no_time() {
-    let (inner, provider) = strict();
-    let mut service = CircuitBreakerLayer::new().failure_threshold(1).layer(inner);
+    let (mut service, provider) = strict_behind(&CircuitBreakerLayer::new().failure_threshold(1));
     provider.answer(500);
     complete(&mut service).await.unwrap();
     let start = clock::now();
@@ -342,8 +333,7 @@ async fn a_later_attempt_counts_if_it_alone_opens_the_circuit_or_is_a_probe() {
     }
     layer.handle().reset();
     let layer = CircuitBreakerLayer::new().failure_threshold(2).success_threshold(2).cooldown(30 * SECOND);
-    let (inner, provider) = strict();
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.then(Answer::status(503));
     provider.then(Answer::status(503));
     for _ in 0..2 {

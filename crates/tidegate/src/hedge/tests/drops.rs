@@ -174,8 +174,7 @@ async fn a_stream_is_that_of_one_provider() {
 /// A future that is dropped before and after its hedge is sent.
 #[tokio::test(start_paused = true)]
 async fn a_future_that_is_dropped_cancels_both_attempts() {
-    let (inner, provider) = strict();
-    let mut service = HedgeLayer::new().layer(inner);
+    let (mut service, provider) = strict_behind(&HedgeLayer::new());
     warm_up(&mut service, &provider).await;
     provider.otherwise(Answer::hang());
     let mut call = Box::pin(service.send(request()));

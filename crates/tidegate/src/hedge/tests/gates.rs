@@ -144,8 +144,7 @@ async fn the_state_of_its_key_decides() {
 /// A service that is not ready would have to be waited for.
 #[tokio::test(start_paused = true)]
 async fn a_service_that_is_not_ready_gets_no_hedge() {
-    let (inner, provider) = strict();
-    let mut service = HedgeLayer::new().layer(inner);
+    let (mut service, provider) = strict_behind(&HedgeLayer::new());
     warm_up(&mut service, &provider).await;
     provider.answer(200).after(10 * SECOND);
     let mut late = tokio_test::task::spawn(service.send(request()));
@@ -159,8 +158,7 @@ async fn a_service_that_is_not_ready_gets_no_hedge() {
 /// What was not sent is not paid: the budget has two hedges at this point.
 #[tokio::test(start_paused = true)]
 async fn a_hedge_that_no_target_could_take_costs_no_budget() {
-    let (inner, provider) = strict();
-    let mut service = HedgeLayer::new().layer(inner);
+    let (mut service, provider) = strict_behind(&HedgeLayer::new());
     warm_up(&mut service, &provider).await;
     for number in 1..=4 {
         provider.answer(200).after(number * 10 * SECOND);

@@ -18,7 +18,7 @@ use super::{HedgeInfo, HedgeLayer, HedgeStatistics, Settings};
 use crate::events::{Decision, subscribe_to};
 use crate::testing::{
     SECOND, call, chat_request, of_tenant, paused, read_frames, request, request_with, send,
-    streaming_request, strict, verdicts, with_deadline,
+    streaming_request, strict, strict_behind, verdicts, with_deadline,
 };
 use crate::{
     FallbackLayer, HttpService, Payload, ResilienceBuilder, StatusClassifier, Trail, Verdict, clock,
@@ -56,9 +56,8 @@ async fn keeps_towers_contract() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_call_is_hedged_at_the_percentile_and_not_before() {
-    let (inner, provider) = strict();
     let layer = HedgeLayer::new();
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     warm_up(&mut service, &provider).await;
     let slow = provider.answer(200).hold().body("slow");
     provider.answer(200).after(SECOND / 2).body("fast");
@@ -86,8 +85,7 @@ async fn a_late_call_is_hedged_at_the_percentile_and_not_before() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_attempt_may_be_faster_than_the_hedge() {
-    let (inner, provider) = strict();
-    let mut service = HedgeLayer::new().layer(inner);
+    let (mut service, provider) = strict_behind(&HedgeLayer::new());
     warm_up(&mut service, &provider).await;
     provider.answer(200).after(SECOND * 3 / 2).body("first");
     provider.hang();
@@ -102,8 +100,7 @@ async fn the_first_attempt_may_be_faster_than_the_hedge() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_hedged_before_there_are_enough_samples() {
-    let (inner, provider) = strict();
-    let mut service = HedgeLayer::new().min_samples(20).max_extra_requests(1.0).layer(inner);
+    let (mut service, provider) = strict_behind(&HedgeLayer::new().min_samples(20).max_extra_requests(1.0));
     for number in 1..=20 {
         provider.answer(200).after(number * SECOND);
         call(&mut service).await.unwrap();
@@ -117,8 +114,7 @@ async fn nothing_is_hedged_before_there_are_enough_samples() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_late_after_the_shortest_delay_at_the_earliest() {
-    let (inner, provider) = strict();
-    let mut service = HedgeLayer::new().min_delay(5 * SECOND).layer(inner);
+    let (mut service, provider) = strict_behind(&HedgeLayer::new().min_delay(5 * SECOND));
     warm_up(&mut service, &provider).await;
     provider.hang();
     provider.answer(200);
@@ -145,8 +141,7 @@ async fn nothing_is_hedged_or_measured_when_off() {
 
 #[tokio::test(start_paused = true)]
 async fn the_budget_bounds_the_hedges_when_all_calls_are_late() {
-    let (inner, provider) = strict();
-    let mut service = HedgeLayer::new().layer(inner);
+    let (mut service, provider) = strict_behind(&HedgeLayer::new());
     warm_up(&mut service, &provider).await;
     provider.otherwise(Answer::status(200).after(60 * SECOND));
     let calls: Vec<_> = (0..100).map(|_| tokio::spawn(service.send(request()))).collect();
@@ -162,8 +157,7 @@ async fn the_budget_bounds_the_hedges_when_all_calls_are_late() {
 /// Prompts of different lengths: the late ones are the longest.
 #[tokio::test(start_paused = true)]
 async fn the_budget_bounds_the_tokens_as_well() {
-    let (inner, provider) = strict();
-    let mut service = HedgeLayer::new().max_extra_requests(1.0).layer(inner);
+    let (mut service, provider) = strict_behind(&HedgeLayer::new().max_extra_requests(1.0));
     let prompt = |length: usize| {
         chat_request(format!(
             r#"{{"stream":true,"messages":[{{"role":"user","content":"{}"}}]}}"#,
@@ -188,8 +182,8 @@ async fn the_budget_bounds_the_tokens_as_well() {
 /// former speed.
 #[tokio::test(start_paused = true)]
 async fn attempts_that_are_given_up_make_hedges_later() {
-    let (inner, provider) = strict();
-    let mut service = HedgeLayer::new().max_extra_requests(1.0).max_extra_tokens(1.0).layer(inner);
+    let (mut service, provider) =
+        strict_behind(&HedgeLayer::new().max_extra_requests(1.0).max_extra_tokens(1.0));
     warm_up(&mut service, &provider).await;
     for _ in 0..10 {
         provider.answer(200).after(100 * SECOND);

@@ -61,8 +61,8 @@ async fn requests_that_must_not_run_twice_are_not_hedged() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_too_long_to_be_kept_is_not_hedged() {
     for (cap, calls) in [(2, 1), (100, 2)] {
-        let (inner, provider) = strict();
-        let mut service = FallbackLayer::new().body_cap(cap).hedge(HedgeLayer::new()).layer(inner);
+        let (mut service, provider) =
+            strict_behind(&FallbackLayer::new().body_cap(cap).hedge(HedgeLayer::new()));
         warm_up(&mut service, &provider).await;
         provider.otherwise(Answer::status(200).after(30 * SECOND));
         let before = provider.calls();

@@ -18,7 +18,7 @@ use tower::{Layer, ServiceExt};
 
 use super::cost::{CallCost, Reserved};
 use super::{OnLimit, RateLimitLayer};
-use crate::testing::{call, complete, rejection, request, request_with, secs, send, strict};
+use crate::testing::{call, complete, rejection, request, request_with, secs, send, strict, strict_behind};
 use crate::{Deadline, ErrorCode, Gate, KeyBy, Priority, Rejection, RejectionReason, clock};
 
 #[tokio::test(start_paused = true)]
@@ -31,8 +31,8 @@ async fn keeps_towers_contract() {
 /// P12: no waiter wakes in vain, and waiters do not all wake together.
 #[tokio::test(start_paused = true)]
 async fn a_wait_beyond_max_wait_is_rejected_at_once() {
-    let (inner, provider) = strict();
-    let mut service = RateLimitLayer::per_minute(1).max_wait(Duration::from_millis(300)).layer(inner);
+    let (mut service, provider) =
+        strict_behind(&RateLimitLayer::per_minute(1).max_wait(Duration::from_millis(300)));
     complete(&mut service).await.unwrap();
     let start = clock::now();
     let rejected = rejection(call(&mut service).await);
@@ -46,9 +46,8 @@ async fn a_wait_beyond_max_wait_is_rejected_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_as_long_as_max_wait_ends_in_an_admission() {
     for wait in [100, 101, 150] {
-        let (inner, provider) = strict();
         let layer = RateLimitLayer::per_second(10).burst_size(1).max_wait(Duration::from_millis(wait));
-        let mut service = layer.layer(inner);
+        let (mut service, provider) = strict_behind(&layer);
         complete(&mut service).await.unwrap();
         let start = clock::now();
         complete(&mut service).await.unwrap();
@@ -74,8 +73,7 @@ async fn a_wait_past_the_deadline_is_rejected_at_once() {
 /// Pitfall P12 (docs/pitfalls.md): all waiters slept until the same instant and woke together.
 #[tokio::test(start_paused = true)]
 async fn waiters_are_served_in_order_at_the_pace_of_the_quota() {
-    let (inner, provider) = strict();
-    let service = RateLimitLayer::per_second(5).layer(inner);
+    let (service, provider) = strict_behind(&RateLimitLayer::per_second(5));
     let start = tokio::time::Instant::now();
     let mut calls = JoinSet::new();
     for number in 0..16 {
@@ -99,9 +97,8 @@ async fn waiters_are_served_in_order_at_the_pace_of_the_quota() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_waiter_passes_the_queue_head_to_the_next() {
-    let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(1);
-    let service = layer.layer(inner);
+    let (service, provider) = strict_behind(&layer);
     service.clone().oneshot(request()).await.unwrap();
     let mut first = tokio_test::task::spawn(service.clone().oneshot(request()));
     let mut second = tokio_test::task::spawn(service.clone().oneshot(request()));
@@ -157,9 +154,8 @@ async fn the_number_of_waiters_is_bounded_and_reject_mode_has_none() {
 
 #[tokio::test(start_paused = true)]
 async fn a_429_closes_the_gate_for_all_calls_until_the_latest_reported_time() {
-    let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(100).max_wait(secs(60));
-    let service = layer.layer(inner);
+    let (service, provider) = strict_behind(&layer);
     let start = clock::now();
     layer.handle().on_outcome(&limited(secs(30)), clock::now());
     layer.handle().on_outcome(&limited(secs(2)), clock::now());
@@ -179,9 +175,8 @@ fn limited(wait: Duration) -> crate::Outcome {
 #[tokio::test(start_paused = true)]
 async fn a_partial_overload_closes_the_gate_once_and_a_429_each_time() {
     for (status, least, most) in [(529, 500, 600), (429, 20, 200)] {
-        let (inner, provider) = strict();
         let layer = RateLimitLayer::new().max_wait(Duration::ZERO).on_limit(OnLimit::Reject);
-        let service = layer.layer(inner);
+        let (service, provider) = strict_behind(&layer);
         let mut random = fastrand::Rng::with_seed(7);
         fastrand::seed(7);
         for _ in 0..600 {
@@ -201,9 +196,8 @@ async fn a_partial_overload_closes_the_gate_once_and_a_429_each_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reset_forgets_overloads() {
-    let (inner, provider) = strict();
     let layer = RateLimitLayer::new().on_limit(OnLimit::Reject);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.answer(529).header("retry-after", "3600");
     complete(&mut service).await.unwrap();
     layer.handle().reset();
@@ -219,8 +213,7 @@ async fn a_reset_forgets_overloads() {
 #[tokio::test(start_paused = true)]
 async fn follows_retry_after_and_closes_for_the_default_wait_without_one() {
     for (header, wait) in [(Some("7"), secs(7)), (None, secs(1))] {
-        let (inner, provider) = strict();
-        let mut service = RateLimitLayer::new().layer(inner);
+        let (mut service, provider) = strict_behind(&RateLimitLayer::new());
         let reply = provider.answer(429);
         if let Some(seconds) = header {
             reply.header("retry-after", seconds);
@@ -239,9 +232,8 @@ async fn follows_retry_after_and_closes_for_the_default_wait_without_one() {
 /// burst depends on the provider.
 #[tokio::test(start_paused = true)]
 async fn a_closed_gate_opens_with_one_call_and_not_with_a_burst() {
-    let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(10).burst_size(50).max_wait(secs(60));
-    let service = layer.layer(inner);
+    let (service, provider) = strict_behind(&layer);
     layer.handle().on_outcome(&limited(secs(2)), clock::now());
     let start = tokio::time::Instant::now();
     let mut calls = JoinSet::new();
@@ -255,9 +247,8 @@ async fn a_closed_gate_opens_with_one_call_and_not_with_a_burst() {
 /// Pitfall P10 (docs/pitfalls.md): a token was taken in `poll_ready` and lost with a clone that was dropped.
 #[tokio::test(start_paused = true)]
 async fn readiness_reserves_nothing_and_a_rejection_below_returns_the_reservation() {
-    let (inner, provider) = strict();
     let layer = RateLimitLayer::per_minute(5);
-    let service = layer.layer(inner);
+    let (service, provider) = strict_behind(&layer);
     for _ in 0..100 {
         service.clone().ready().await.unwrap();
     }
@@ -304,9 +295,8 @@ async fn every_quota_has_to_have_room_and_none_is_spent_unless_all_are() {
 /// lasted.
 #[tokio::test(start_paused = true)]
 async fn an_implausible_wait_neither_panics_nor_closes_for_ever() {
-    let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(1).default_retry_after(Duration::MAX);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.answer(429).header("retry-after", "99999999999999999999");
     complete(&mut service).await.unwrap();
     assert!(layer.handle().closed_for() <= Some(secs(86_400)));
@@ -320,9 +310,8 @@ async fn an_implausible_wait_neither_panics_nor_closes_for_ever() {
 /// An interactive call does not wait behind a long batch job, and the batch job is not starved.
 #[tokio::test(start_paused = true)]
 async fn interactive_calls_go_first_and_batch_calls_get_every_fifth_grant() {
-    let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(10).burst_size(1).max_wait(secs(60));
-    let service = layer.layer(inner);
+    let (service, provider) = strict_behind(&layer);
     service.clone().oneshot(request()).await.unwrap();
     let mut calls = JoinSet::new();
     for priority in [Priority::Batch; 4].into_iter().chain([Priority::Interactive; 12]) {
@@ -368,7 +357,6 @@ async fn batch_calls_cannot_fill_the_queue_of_interactive_calls() {
 /// A tenant that has used up its limit does not delay other tenants.
 #[tokio::test(start_paused = true)]
 async fn each_key_has_its_own_limit_and_per_key_may_replace_it() {
-    let (inner, provider) = strict();
     let layer = RateLimitLayer::per_minute(1)
         .on_limit(OnLimit::Reject)
         .key_by(KeyBy::header(HeaderName::from_static("x-user")))
@@ -379,7 +367,7 @@ async fn each_key_has_its_own_limit_and_per_key_may_replace_it() {
                 default
             }
         });
-    let service = layer.layer(inner);
+    let (service, provider) = strict_behind(&layer);
     let send_as = async |user: &'static str, is_premium: bool| {
         let mut request = request();
         request.headers_mut().insert("x-user", HeaderValue::from_static(user));
@@ -422,9 +410,8 @@ async fn keys_are_bounded_and_idle_ones_are_dropped() {
 /// later, blocked every call behind it until `max_wait`.
 #[tokio::test(start_paused = true)]
 async fn a_queued_call_that_is_not_polled_delays_no_other_call() {
-    let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(1).max_wait(secs(60));
-    let service = layer.layer(inner);
+    let (service, provider) = strict_behind(&layer);
     service.clone().oneshot(request()).await.unwrap();
     let began = clock::now();
     let mut kept = tokio_test::task::spawn(service.clone().oneshot(request()));

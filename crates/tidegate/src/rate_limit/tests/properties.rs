@@ -10,7 +10,7 @@ use crate::rate_limit::cost::{CallCost, Reserved};
 use crate::rate_limit::quota::Quota;
 use crate::rate_limit::quota_set::QuotaSet;
 use crate::rate_limit::{OnLimit, RateLimitLayer};
-use crate::testing::{SECOND, paused, request, strict};
+use crate::testing::{SECOND, paused, request, strict, strict_behind};
 use crate::{LimitUnit, clock};
 
 #[derive(Clone, Copy, Debug)]
@@ -119,9 +119,8 @@ proptest! {
         drop_times in prop::collection::vec(prop::option::of(0u64..3_000), 1..30),
     ) {
         paused().block_on(async {
-            let (inner, provider) = strict();
             let layer = RateLimitLayer::per_second(10).burst_size(2).max_wait(60 * SECOND);
-            let service = layer.layer(inner);
+            let (service, provider) = strict_behind(&layer);
             let mut calls = Vec::new();
             for (number, drop_after) in drop_times.iter().enumerate() {
                 let mut request = request();

@@ -9,7 +9,7 @@ use tower::{Layer, ServiceExt};
 
 use crate::providers::{Provider as ProviderName, ProviderClassifier};
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
-use crate::testing::{complete, rejection, request, strict};
+use crate::testing::{complete, rejection, request, strict, strict_behind};
 use crate::{ClassifyLayer, Gate, LimitUnit, Payload, clock};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -232,9 +232,8 @@ async fn a_reported_lower_count_expires() {
 
 #[tokio::test(start_paused = true)]
 async fn an_adopted_token_quota_has_calls_estimated_from_then_on() {
-    let (inner, provider) = strict();
     let layer = RateLimitLayer::new().classifier(ProviderClassifier::new(ProviderName::Anthropic));
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     let answer = Answer::status(200)
         .header("anthropic-ratelimit-input-tokens-limit", "50000")
         .header("anthropic-ratelimit-input-tokens-remaining", "2000");
@@ -374,8 +373,7 @@ async fn the_latest_of_all_reported_times_holds() {
 async fn after_retry_after_no_call_is_early_and_all_are_spread() {
     for quota in [None, Some(50)] {
         let layer = quota.map_or_else(RateLimitLayer::new, RateLimitLayer::per_second);
-        let (inner, provider) = strict();
-        let service = layer.layer(inner);
+        let (service, provider) = strict_behind(&layer);
         provider.answer(429).header("retry-after", "2");
         drop(service.clone().oneshot(request()).await.unwrap());
         let start = tokio::time::Instant::now();

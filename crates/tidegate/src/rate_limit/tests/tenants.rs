@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
 use crate::rate_limit::{RateLimit, RateLimitLayer};
-use crate::testing::{of_tenant, rejection, request, strict};
+use crate::testing::{of_tenant, rejection, request, strict, strict_behind};
 use crate::{Payload, Rejection, RejectionReason};
 
 type Calls = JoinSet<(&'static str, Instant, Result<(), Rejection>)>;
@@ -107,9 +107,8 @@ async fn a_call_that_is_passed_then_sleeps_until_its_new_slot() {
 
 #[tokio::test(start_paused = true)]
 async fn a_displaced_call_leaves_nothing_behind() {
-    let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(1).max_waiting(2).max_wait(Duration::from_secs(60));
-    let service = layer.layer(inner);
+    let (service, provider) = strict_behind(&layer);
     let mut tasks: Vec<_> = ["flood", "flood", "flood", "other"]
         .map(|tenant| tokio_test::task::spawn(service.clone().oneshot(of_tenant(tenant))))
         .into();

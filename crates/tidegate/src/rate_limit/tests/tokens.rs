@@ -10,7 +10,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 use crate::providers::ProviderClassifier;
 use crate::rate_limit::{OnLimit, RateLimitLayer};
-use crate::testing::{chat_request, rejection, strict};
+use crate::testing::{chat_request, rejection, strict, strict_behind};
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, ClassifyLayer, Deadline, ErrorCode, Gate, Payload, Rejection,
     RetryLayer, UsageMeter, clock,
@@ -264,9 +264,8 @@ async fn without_a_token_quota_nothing_is_counted() {
 /// checked before any had spent (litellm 18730).
 #[tokio::test(start_paused = true)]
 async fn concurrent_calls_reserve_before_they_are_sent() {
-    let (inner, provider) = strict();
     let layer = limit(300).on_limit(OnLimit::Reject);
-    let service = layer.layer(inner);
+    let (service, provider) = strict_behind(&layer);
     let responses = (0..5).map(|_| tokio::spawn(service.clone().oneshot(question()))).collect::<Vec<_>>();
     let mut rejected = 0;
     for response in responses {
@@ -313,9 +312,8 @@ async fn a_call_that_is_cut_off_closes_the_limit_for_one_period_whatever_output_
 /// Pitfall P04 (docs/pitfalls.md), in tokens: the cost of the calls ahead in the queue counts.
 #[tokio::test(start_paused = true)]
 async fn a_long_wait_behind_expensive_calls_is_rejected_at_once() {
-    let (inner, provider) = strict();
     let layer = limit(600).max_wait(Duration::from_secs(60));
-    let service = layer.layer(inner);
+    let (service, provider) = strict_behind(&layer);
     drop(service.clone().oneshot(chat_request_with_max(556)).await.unwrap());
     let start = clock::now();
     // 10 tokens a second: the first waits 14.4 s, the second 54.4 s, and a third would wait 68.8 s.

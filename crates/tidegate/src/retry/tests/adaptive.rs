@@ -43,8 +43,7 @@ async fn the_error_rate_is_measured_and_expires() {
 /// Seed item 54.
 #[tokio::test(start_paused = true)]
 async fn the_response_time_is_measured() {
-    let (inner, provider) = strict();
-    let mut service = adaptive().layer(inner);
+    let (mut service, provider) = strict_behind(&adaptive());
     provider.otherwise(Answer::status(200).after(6 * SECOND));
     let calls: Vec<_> = (0..10).map(|_| tokio::spawn(service.clone().oneshot(request()))).collect();
     for call in calls {

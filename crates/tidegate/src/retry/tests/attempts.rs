@@ -98,9 +98,8 @@ async fn the_last_attempt_is_repeated_after_a_rejection_if_rejections_are() {
 /// sent.
 #[tokio::test(start_paused = true)]
 async fn a_call_deposits_once_an_attempt_is_sent() {
-    let (inner, provider) = strict();
-    let mut service =
-        RetryLayer::exponential().retry_rejections(true).budget(1.0, 0).max_retries(2).layer(inner);
+    let (mut service, provider) =
+        strict_behind(&RetryLayer::exponential().retry_rejections(true).budget(1.0, 0).max_retries(2));
     complete(&mut service).await.unwrap();
     provider.fail_with(|| {
         Rejection::new(Gate::RateLimit, ErrorCode::RateLimited).with_retry_after(SECOND).into()
@@ -160,8 +159,8 @@ async fn rejected_attempts_are_not_counted() {
 /// A rejected attempt was no load for the provider: the next one is not paid for by the budget of all calls.
 #[tokio::test(start_paused = true)]
 async fn the_attempt_after_a_rejection_takes_no_retry() {
-    let (inner, provider) = strict();
-    let mut service = RetryLayer::exponential().retry_rejections(true).budget(0.0, 0).layer(inner);
+    let (mut service, provider) =
+        strict_behind(&RetryLayer::exponential().retry_rejections(true).budget(0.0, 0));
     let rejection = Rejection::new(Gate::RateLimit, ErrorCode::RateLimited).with_retry_after(SECOND);
     provider.fail_with(move || rejection.clone().into());
     let with_deadline = with_deadline(request(), 60 * SECOND);

@@ -20,8 +20,7 @@ async fn no_header_is_added_by_default() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_has_one_idempotency_key_over_its_attempts() {
-    let (inner, provider) = strict();
-    let mut service = RetryLayer::exponential().idempotency_key(true).seed(1).layer(inner);
+    let (mut service, provider) = strict_behind(&RetryLayer::exponential().idempotency_key(true).seed(1));
     for _ in 0..2 {
         provider.answer(503);
         provider.answer(503);
@@ -35,8 +34,7 @@ async fn a_call_has_one_idempotency_key_over_its_attempts() {
 
 #[tokio::test(start_paused = true)]
 async fn an_existing_key_is_kept_and_an_idempotent_method_gets_none() {
-    let (inner, provider) = strict();
-    let mut service = RetryLayer::exponential().idempotency_key(true).layer(inner);
+    let (mut service, provider) = strict_behind(&RetryLayer::exponential().idempotency_key(true));
     provider.answer(503);
     let mut own = request();
     own.headers_mut().insert("idempotency-key", "mine".try_into().unwrap());

@@ -11,7 +11,7 @@ use super::RetryLayer;
 use super::backoff::tests::after;
 use super::policy::{RetryContext, RetryDecision, RetryPolicy};
 use crate::testing::{
-    SECOND, call, complete, paused, request, request_with, send, strict, with, with_deadline,
+    SECOND, call, complete, paused, request, request_with, send, strict, strict_behind, with, with_deadline,
 };
 use crate::{
     AttemptBudget, BackpressureLayer, Deadline, ErrorCode, Failure, Gate, HintSource, LimitScope, Outcome,
@@ -172,9 +172,8 @@ async fn the_service_is_cloned_for_second_attempts_and_not_for_every_call() {
 
 #[tokio::test(start_paused = true)]
 async fn retries_until_success_and_records_a_trail() {
-    let (inner, provider) = strict();
     let layer = RetryLayer::exponential();
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.answer(503);
     provider.fail("connection reset");
     let response = call(&mut service).await.unwrap();
@@ -298,9 +297,8 @@ async fn a_body_past_the_cap_is_sent_once_and_not_retried() {
 
 #[tokio::test(start_paused = true)]
 async fn retries_of_all_calls_together_stay_within_the_budget() {
-    let (inner, provider) = strict();
     let layer = RetryLayer::exponential().budget(0.1, 0).max_retries(3);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     provider.otherwise(Answer::status(503));
     for _ in 0..100 {
         complete(&mut service).await.unwrap();

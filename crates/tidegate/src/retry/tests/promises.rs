@@ -76,9 +76,8 @@ proptest! {
     ) {
         const MAX_BALANCE: f64 = 100.0;
         paused().block_on(async {
-            let (inner, provider) = strict();
             let waits = RetryLayer::new(Waits::Fixed).initial_delay(SECOND / 10).jitter(Jitter::None);
-            let service = waits.max_retries(retries).budget(ratio, floor).attempt_header(true).layer(inner);
+            let (service, provider) = strict_behind(&waits.max_retries(retries).budget(ratio, floor).attempt_header(true));
             for (seconds, calls, is_down) in phases {
                 provider.otherwise(Answer::status(if is_down { 503 } else { 200 }));
                 for _ in 0..seconds {

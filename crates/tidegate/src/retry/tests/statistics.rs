@@ -10,9 +10,8 @@ use super::*;
 /// calls.
 #[tokio::test(start_paused = true)]
 async fn calls_with_one_attempt_are_not_operations() {
-    let (inner, provider) = strict();
     let layer = RetryLayer::exponential().max_retries(2);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     let rates = || {
         let statistics = layer.handle().statistics();
         (statistics.total_attempts, statistics.retry_success_rate(), statistics.avg_attempts_per_operation())
