@@ -5,19 +5,17 @@
 use axum::body::Body;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderValue, Response};
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tidegate::Payload;
 use tidegate::reconnect::Reconnect;
 use tower::util::MapResponse;
 use tower_http::decompression::{Decompression, DecompressionBody};
 use tower_http::set_header::SetRequestHeader;
 
 use crate::call_trace::TraceAttempts;
+use crate::client_pools::{ClientPools, CountedBody};
 use crate::config::{ConnectionSettings, GatewayConfigError};
+use crate::connector::Connector;
 
 /// A client that sends a request again if the provider did not process it. It requests responses without
 /// compression, and unpacks those that are compressed anyway.
@@ -25,12 +23,10 @@ pub(crate) type ProviderClient = TraceAttempts<SetRequestHeader<Unpacked, Header
 
 /// Boxes the bodies, which are large where they may be compressed, since each layer above moves them.
 type Unpacked = MapResponse<Decompression<NamedCodings>, fn(Response<PackedBody>) -> Response<Body>>;
-type PackedBody = DecompressionBody<Incoming>;
-
-type PooledClient = Client<HttpsConnector<HttpConnector>, Payload>;
+type PackedBody = DecompressionBody<CountedBody>;
 
 /// Names the coding of a response as the decompression expects it.
-type NamedCodings = MapResponse<Reconnect<PooledClient>, fn(Response<Incoming>) -> Response<Incoming>>;
+type NamedCodings = MapResponse<Reconnect<ClientPools>, fn(Response<CountedBody>) -> Response<CountedBody>>;
 
 /// The bytes of a response over HTTP/2 that arrive before its caller reads: what a slow caller takes up.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -41,16 +37,7 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024 * 1024;
 
 /// Builds the client.
 pub(crate) fn client(settings: &ConnectionSettings) -> Result<ProviderClient, GatewayConfigError> {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(settings.connect_timeout));
-    let connector = HttpsConnectorBuilder::new()
-        .try_with_platform_verifier()
-        .map_err(|_| GatewayConfigError::new("", "no TLS can be had for talking to providers"))?
-        .https_or_http()
-        .enable_all_versions()
-        .wrap_connector(tcp);
+    let connector = Connector::new(settings)?;
     let mut pooled = Client::builder(TokioExecutor::new());
     pooled
         .timer(TokioTimer::new())
@@ -63,7 +50,8 @@ pub(crate) fn client(settings: &ConnectionSettings) -> Result<ProviderClient, Ga
         .http2_keep_alive_while_idle(true);
     let mut fresh = pooled.clone();
     fresh.pool_max_idle_per_host(0);
-    let client = Reconnect::new(pooled.build(connector.clone()), fresh.build(connector));
+    let client = ClientPools::new(pooled, connector.clone());
+    let client = Reconnect::new(client, ClientPools::new(fresh, connector));
     let identity = HeaderValue::from_static("identity");
     let client = MapResponse::new(client, name_coding as fn(_) -> _);
     let client = MapResponse::new(Decompression::new(client), boxed as fn(_) -> _);

@@ -135,6 +135,7 @@ impl Gateway {
             listen: config.listen,
             tls: self.state.tls.clone(),
             max_connections: config.max_connections,
+            idle_timeout: config.idle_timeout,
             notice: config.notice,
             drain: config.drain,
         };

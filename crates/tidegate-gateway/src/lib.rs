@@ -43,6 +43,7 @@
 //! | 408 | a body that arrives too slowly |
 //! | 414 | path and query of more than 8 KiB |
 //! | 415 | a body that is declared as something else than JSON in UTF-8, or has an unknown coding |
+//! | 426 | a WebSocket |
 //! | 429, 503, 504 | a rejection by a gate, or by a limit of the gateway |
 //! | 431 | more than 100 headers |
 //! | 502, 504 | no response was received at all, or in time |
@@ -172,8 +173,10 @@ mod alerts;
 mod call_trace;
 mod calls;
 mod client;
+mod client_pools;
 pub mod config;
 mod connections;
+mod connector;
 mod demo;
 mod endpoint;
 mod error_format;

@@ -9,8 +9,8 @@ use axum::extract::{Extension, Request, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response, StatusCode, Uri};
+use http::header::{CONTENT_TYPE, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use tidegate::ErrorCode;
 use tidegate::alerts::ChainSignals;
@@ -281,8 +281,16 @@ async fn unknown_path(uri: Uri, headers: HeaderMap) -> Response<Body> {
         .into_response(dialect_of_caller(uri.path(), &headers))
 }
 
-async fn wrong_method(uri: Uri, headers: HeaderMap) -> Response<Body> {
-    GatewayError::new(ErrorCode::InvalidRequest, "wrong method for this path, see /")
-        .status(StatusCode::METHOD_NOT_ALLOWED)
-        .into_response(dialect_of_caller(uri.path(), &headers))
+async fn wrong_method(method: Method, uri: Uri, headers: HeaderMap) -> Response<Body> {
+    let upgrade = headers.get(UPGRADE).map_or(&[][..], HeaderValue::as_bytes);
+    let error = if method == Method::GET && upgrade.eq_ignore_ascii_case(b"websocket") {
+        // A client that tries a WebSocket first changes to HTTP at once upon this status.
+        GatewayError::new(ErrorCode::InvalidRequest, "no WebSocket is served at this path, send a POST")
+            .status(StatusCode::UPGRADE_REQUIRED)
+            .header(UPGRADE, HeaderValue::from_static("HTTP/1.1"))
+    } else {
+        GatewayError::new(ErrorCode::InvalidRequest, "wrong method for this path, see /")
+            .status(StatusCode::METHOD_NOT_ALLOWED)
+    };
+    error.into_response(dialect_of_caller(uri.path(), &headers))
 }

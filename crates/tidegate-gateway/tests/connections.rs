@@ -376,7 +376,7 @@ async fn an_idle_connection_ends_at_its_timeout() {
     caller.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     caller.read_to_end(&mut Vec::new()).await.unwrap();
     let elapsed = begun.elapsed().as_secs_f64();
-    assert!((29.5..30.5).contains(&elapsed), "{elapsed}");
+    assert!((74.5..75.5).contains(&elapsed), "{elapsed}");
 }
 
 /// Regression: the end was 2 s late.

@@ -14,7 +14,7 @@ use axum::body::Body;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -76,7 +76,7 @@ static CHUNK: LazyLock<Bytes> = LazyLock::new(|| {
 /// The parts of streams that were requested of providers.
 static CHUNKS: AtomicUsize = AtomicUsize::new(0);
 
-/// A completion, or a stream without an end.
+/// A completion, or a stream without an end, or one that stops after its first part.
 async fn answer(request: http::Request<Incoming>) -> Result<http::Response<Body>, hyper::Error> {
     let request = request.into_body().collect().await?.to_bytes();
     if !String::from_utf8_lossy(&request).contains("\"stream\":true") {
@@ -86,7 +86,10 @@ async fn answer(request: http::Request<Incoming>) -> Result<http::Response<Body>
         CHUNKS.fetch_add(1, Ordering::SeqCst);
         Ok::<_, Infallible>(CHUNK.clone())
     };
-    let body = Body::from_stream(stream::repeat_with(chunk));
+    let stops = String::from_utf8_lossy(&request).contains("stop here");
+    let parts = if stops { 1 } else { usize::MAX };
+    let body = stream::repeat_with(chunk).take(parts).chain(stream::pending());
+    let body = Body::from_stream(body);
     Ok(http::Response::builder().header("content-type", "text/event-stream").body(body).unwrap())
 }
 
@@ -100,6 +103,7 @@ async fn tls_provider(config: ServerConfig) -> SocketAddr {
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(socket).await else { return };
                 let _ = http2::Builder::new(TokioExecutor::new())
+                    .max_concurrent_streams(100)
                     .serve_connection(TokioIo::new(stream), service_fn(answer))
                     .await;
             });
@@ -248,6 +252,27 @@ async fn a_stream_that_its_caller_does_not_read_stops_no_other_call_on_its_http2
         assert!(before > 3 * calls, "{before}");
         assert_eq!((status(&gateway).await, relay.accepted()), (200, 1), "{calls} unread");
     }
+}
+
+/// Regression: all calls shared one connection, and those beyond its streams waited without being sent.
+#[tokio::test]
+async fn more_calls_than_an_http2_connection_allows_have_a_second_one() {
+    let (gateway, relay) = gateway_behind_relay("streams", "").await;
+    let request = REQUEST.replacen('{', "{\"stream\":true,", 1).replace("hello", "stop here");
+    let client = client();
+    let mut streams = Vec::new();
+    for _ in 0..130 {
+        let call =
+            client.post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+        let response = timeout(BOUND, call.body(request.clone()).send()).await.expect("a response").unwrap();
+        assert_eq!(response.status(), 200);
+        streams.push(response);
+    }
+    assert_eq!(relay.accepted(), 2);
+    // Those that have ended make room on the first one.
+    streams.clear();
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!((status(&gateway).await, relay.accepted()), (200, 2));
 }
 
 /// Attack L11 of the field: calls met the moment in which a server closed their idle connection.

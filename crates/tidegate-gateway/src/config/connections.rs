@@ -15,7 +15,7 @@ use super::GatewayConfigError;
     expecting = "a table with connect_timeout, idle_timeout, ping_interval or ping_timeout"
 )]
 pub(crate) struct ConnectionSettings {
-    /// The time to connect. A reachable provider accepts a connection sooner, and the next target may be
+    /// The time to connect, with the look-up of the name and the handshake of TLS. A reachable provider accepts a connection sooner, and the next target may be
     /// faster.
     #[serde(with = "DurationText")]
     pub(crate) connect_timeout: Duration,
@@ -55,14 +55,17 @@ impl ConnectionSettings {
             ("ping_interval", self.ping_interval),
             ("ping_timeout", self.ping_timeout),
         ];
-        // A clock cannot be as far ahead as the longest duration.
-        let invalid = times.into_iter().filter(|(_, time)| time.is_zero() || *time > LONGEST);
-        GatewayConfigError::all(invalid.map(|(key, time)| {
-            let found = found(humantime::format_duration(time));
-            let problem = format!("expected more than 0s and at most 1day{found}");
-            Err(GatewayConfigError::new(format!("connections.{key}"), problem))
-        }))
+        GatewayConfigError::all(times.map(|(key, time)| check_time(format!("connections.{key}"), time)))
     }
+}
+
+/// Checks that `time` can be waited for: a clock cannot be as far ahead as the longest duration.
+pub(super) fn check_time(key: impl Into<String>, time: Duration) -> Result<(), GatewayConfigError> {
+    if !time.is_zero() && time <= LONGEST {
+        return Ok(());
+    }
+    let found = found(humantime::format_duration(time));
+    Err(GatewayConfigError::new(key, format!("expected more than 0s and at most 1day{found}")))
 }
 
 impl Default for ConnectionSettings {

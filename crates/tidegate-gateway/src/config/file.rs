@@ -51,6 +51,11 @@ pub(super) struct ConfigFile {
     /// The open connections of callers; 4096 by default. A further one closes the one that is idle for
     /// longest.
     pub(super) max_connections: Option<NonZeroUsize>,
+    /// How long a connection of a caller over HTTP/1 may be idle, and the head of a request may take; `"75s"`
+    /// by default.
+    #[serde(default, deserialize_with = "DurationText::deserialize")]
+    #[schemars(with = "Option<DurationText>")]
+    pub(super) idle_timeout: Option<Duration>,
     /// After a stop signal `/readyz` is 503 for this time, and calls are still accepted; `"2s"` by default.
     #[serde(default, deserialize_with = "DurationText::deserialize")]
     #[schemars(with = "Option<DurationText>")]

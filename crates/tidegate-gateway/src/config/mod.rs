@@ -47,6 +47,7 @@
 //! | `body_budget` | 256 MiB, at least `body_limit` | the request bodies of all calls together, as received and unpacked, with what their heads exceed 4 KiB by; each of `[[callers]]` may take up half of it; what does not fit is rejected with 503 and `retry-after` |
 //! | `body_min_rate` | 16 KiB/s | a caller that is more than 10 s behind this rate is rejected with 408 |
 //! | `max_connections` | 4096 | a further connection closes the one that has been without a call for longest, whatever bytes it has sent, but for one that is still being sent a response, for up to a minute; while all have calls, further ones wait. Over HTTP/2 a connection with a response that was left unread is closed after a minute without a call |
+//! | `idle_timeout` | `"75s"` | an HTTP/1 connection on which no complete head of a request has arrived for this time is closed. It has to be longer than the time after which a load balancer in front closes its idle connections, 60 s for many and 600 s for some: else a request that meets the end of its connection is lost |
 //! | `notice` | `"2s"` | after a stop signal `/readyz` is 503 for this time, and calls are still accepted |
 //! | `drain` | `"10s"` | then the listener is closed, and calls in flight may continue for this time. What is left is cut: streams end in an error event, calls without a response head in a 503. Connections without a complete request are closed as soon as nothing arrives on them |
 //!
@@ -108,7 +109,9 @@
 //! sent once more over a fresh connection (see [`tidegate::reconnect`]). On an HTTP/2 connection on which
 //! nothing has arrived for `ping_interval` (`"10s"`) a ping is sent, and without an answer within
 //! `ping_timeout` (`"5s"`) the connection is closed. After an attempt has timed out, its connection takes no
-//! further calls. `connect_timeout` is `"10s"`.
+//! further calls. An HTTP/2 connection has up to 100 calls, since providers allow no more streams on one;
+//! further calls have a connection of their own. `connect_timeout` is `"10s"`, with the look-up of the name
+//! and the handshake of TLS.
 //!
 //! Providers are trusted by the certificates of the system. For one with a certificate of your own, add its
 //! issuer there; on Linux the variable `SSL_CERT_FILE` names another file of issuers. Variables such as
@@ -250,7 +253,7 @@
 //! | a caller | its limits start anew if one of its settings but the key has changed |
 //! | `alerts` | the new thresholds apply to what is raised as well. Without the table, or with another `webhook`, what is raised is cleared where it was posted, with the `end` `unwatched`; about a target that is removed, with `removed` |
 //! | a certificate | is that of new connections; open ones are not affected. Without `tls` in the file, and while the file has mistakes, the one in use is still renewed |
-//! | `listen`, `max_connections`, `notice`, `drain`, `log`, `otlp`, whether there is `tls` | nothing before a restart, with a warning |
+//! | `listen`, `max_connections`, `idle_timeout`, `notice`, `drain`, `log`, `otlp`, whether there is `tls` | nothing before a restart, with a warning |
 //!
 //! # Several gateways
 //! With a table `[store]`, gateways with the same Redis server and the same `prefix` share the quotas of
@@ -342,6 +345,8 @@ pub struct Config {
     pub body_min_rate: usize,
     /// The largest number of open connections of callers. The limit of file descriptors may allow fewer.
     pub max_connections: usize,
+    /// How long a connection over HTTP/1 may be idle, and the head of a request may take.
+    pub idle_timeout: Duration,
     /// How long calls are still accepted after a stop signal, while `/readyz` is 503.
     pub notice: Duration,
     /// How long calls may continue after the notice time.
@@ -390,6 +395,9 @@ const DEFAULT_TRANSLATED_BODY_LIMIT: usize = 8 * 1024 * 1024;
 const DEFAULT_BODY_BUDGET: usize = 256 * 1024 * 1024;
 const DEFAULT_BODY_MIN_RATE: usize = 16 * 1024;
 const DEFAULT_MAX_CONNECTIONS: usize = 4096;
+
+/// Load balancers commonly close their idle connections after 60 s.
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 const DEFAULT_NOTICE: Duration = Duration::from_secs(2);
 const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
 const DEFAULT_CALLS_KEPT: usize = 256;
@@ -507,6 +515,8 @@ impl Config {
             let problem = format!("expected at least body_limit{default}{}", found(body_budget));
             checks.fail(GatewayConfigError::new("body_budget", problem));
         }
+        let idle_timeout = file.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT);
+        checks.keep(connections::check_time("idle_timeout", idle_timeout));
         let translated_body_limit =
             file.translated_body_limit.map_or(DEFAULT_TRANSLATED_BODY_LIMIT, NonZeroUsize::get);
         let body_min_rate = file.body_min_rate.map_or(DEFAULT_BODY_MIN_RATE, NonZeroUsize::get);
@@ -561,6 +571,7 @@ impl Config {
             body_budget,
             body_min_rate,
             max_connections,
+            idle_timeout,
             notice: file.notice.unwrap_or(DEFAULT_NOTICE),
             drain: file.drain.unwrap_or(DEFAULT_DRAIN),
             log: file.log,

@@ -29,6 +29,8 @@ const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 /// The variables of the environment that OpenTelemetry defines. They precede the file.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+const TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
 const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 const SWITCHES: [(&str, &str); 2] = [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")];
 
@@ -47,11 +49,17 @@ pub(super) fn check(
     }
 }
 
-/// A warning, if a variable names a collector and this build has no exporter.
+/// A warning, if a variable names a collector and this build has no exporter, or names a protocol that it
+/// does not have.
 pub(super) fn unread_variable(env: impl Fn(&str) -> Option<OsString>) -> Option<String> {
     let is_set = |name: &&str| env(name).is_some_and(|value| !value.is_empty());
-    let variable = [TRACES_ENDPOINT, ENDPOINT].into_iter().find(is_set).filter(|_| !IS_BUILT);
-    variable.map(|name| format!("{name}: {NOT_BUILT}"))
+    let variable = [TRACES_ENDPOINT, ENDPOINT].into_iter().find(is_set)?;
+    if !IS_BUILT {
+        return Some(format!("{variable}: {NOT_BUILT}"));
+    }
+    let protocol = [TRACES_PROTOCOL, PROTOCOL].into_iter().find(is_set)?;
+    let is_known = env(protocol).is_some_and(|value| value == "http/protobuf");
+    (!is_known).then(|| format!("{protocol}: nothing reads it, spans are sent as http/protobuf"))
 }
 
 fn settings(
@@ -135,7 +143,14 @@ mod tests {
         let unread = unread_variable(collector);
         let table = check(Some(&OtlpEntry::default()), |_| None);
         if IS_BUILT {
-            assert!(unread.is_none() && table.unwrap().is_some())
+            assert!(unread.is_none() && table.unwrap().is_some());
+            for (protocol, is_read) in [("grpc", false), ("http/json", false), ("http/protobuf", true)] {
+                let unread =
+                    unread_variable(
+                        |name| if name == PROTOCOL { Some(protocol.into()) } else { collector(name) },
+                    );
+                assert_eq!(unread.is_none(), is_read, "{protocol}: {unread:?}");
+            }
         } else {
             assert_eq!(unread.unwrap(), format!("{ENDPOINT}: {NOT_BUILT}"));
             assert_eq!(table.unwrap_err().to_string(), format!("otlp: {NOT_BUILT}"));

@@ -13,12 +13,14 @@ impl Config {
         };
         keep("listen", self.listen == running.listen);
         keep("max_connections", self.max_connections == running.max_connections);
+        keep("idle_timeout", self.idle_timeout == running.idle_timeout);
         keep("notice", self.notice == running.notice);
         keep("drain", self.drain == running.drain);
         keep("log", self.log == running.log);
         keep("otlp", self.otlp == running.otlp);
         keep("tls", self.tls.is_some() == running.tls.is_some());
         (self.listen, self.max_connections) = (running.listen, running.max_connections);
+        self.idle_timeout = running.idle_timeout;
         (self.notice, self.drain, self.log) = (running.notice, running.drain, running.log);
         self.tls = match (self.tls.take(), &running.tls) {
             (Some(tls), Some(_)) => Some(tls),

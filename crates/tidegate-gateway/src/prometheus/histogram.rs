@@ -2,9 +2,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{GaugeFn, HistogramFn, Unit};
 
-/// From 10 ms to 82 s, as OpenTelemetry advises for the duration of calls to models.
-const SECONDS: &[f64] =
-    &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+/// From 10 ms to 82 s, as OpenTelemetry advises for the duration of calls to models, and on to 11 min: an
+/// attempt may take 10 min.
+const SECONDS: &[f64] = &[
+    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68,
+    655.36,
+];
 
 /// Powers of four, as OpenTelemetry advises for tokens.
 const COUNTS: &[f64] = &[

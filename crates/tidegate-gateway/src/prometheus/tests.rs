@@ -29,11 +29,12 @@ fn the_text_has_every_kind_with_its_unit_help_and_labels() {
     });
     let text = recorder.render();
     let buckets: Vec<_> = text.lines().filter(|line| line.contains("_bucket")).collect();
-    assert_eq!(buckets.len(), 15);
+    assert_eq!(buckets.len(), 18);
     assert_eq!(buckets[0], r#"a_duration_seconds_bucket{target="p/m",le="0.01"} 1"#);
     assert_eq!(buckets[1], r#"a_duration_seconds_bucket{target="p/m",le="0.02"} 2"#);
     assert_eq!(buckets[13], r#"a_duration_seconds_bucket{target="p/m",le="81.92"} 2"#);
-    assert_eq!(buckets[14], r#"a_duration_seconds_bucket{target="p/m",le="+Inf"} 3"#);
+    assert_eq!(buckets[14], r#"a_duration_seconds_bucket{target="p/m",le="163.84"} 3"#);
+    assert_eq!(buckets[17], r#"a_duration_seconds_bucket{target="p/m",le="+Inf"} 3"#);
     let rest: Vec<_> = text.lines().filter(|line| !line.contains("_bucket")).collect();
     assert_eq!(
         rest,

@@ -15,7 +15,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -33,8 +33,15 @@ use crate::shared_stream::SharedStream;
 use crate::slow_reader::WriteTimeout;
 use crate::woken_body::WokenBody;
 
-/// The time for receiving the head of a request, which is also the idle time of a connection.
+/// The time for the first bytes of a connection, for the preface of HTTP/2, and between two of its pings.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A caller that has vanished without closing its connection is noticed after a minute, and a network in
+/// between does not forget a connection on which an answer takes long: some do after 230 s.
+const KEEP_ALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(30))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 
 /// The time for a handshake of TLS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,10 +98,10 @@ pub(super) async fn serve(
     tls: Option<ServerTls>,
     service: GatewayService,
     connection: CallerConnection,
+    idle_timeout: Duration,
     stopping: watch::Receiver<()>,
 ) {
-    // Frames of a stream are small and must not be delayed by Nagle's algorithm.
-    let _ = stream.set_nodelay(true);
+    set_options(&stream);
     let socket = Arc::new(stream);
     let transfers = connection.transfers().clone();
     let stream = WriteTimeout::new(SharedStream(Arc::clone(&socket)), WRITE_TIMEOUT, transfers);
@@ -110,8 +117,15 @@ pub(super) async fn serve(
         Err(error) => return tracing::debug!(layer = "gateway", %error, "connection ended without a request"),
     };
     let caller = AwaitsResponse::default();
-    let mut serving =
-        serve_http(stream, Arc::clone(&socket), version, service, caller.clone(), connection.clone());
+    let mut serving = serve_http(
+        stream,
+        Arc::clone(&socket),
+        version,
+        service,
+        caller.clone(),
+        connection.clone(),
+        idle_timeout,
+    );
     let ended = |()| Interruption::Ended;
     let mut interruptions = Interruptions::new();
     interruptions.push(stopped(stopping.clone()).map(|()| Interruption::Stopping).boxed());
@@ -149,6 +163,13 @@ pub(super) async fn serve(
         () = close(&socket) => {}
         () = async { while let Some(Interruption::Stopping) = interruptions.next().await {} } => {}
     }
+}
+
+/// Sets the options of the socket, as far as the system has them.
+fn set_options(stream: &TcpStream) {
+    // Frames of a stream are small and must not be delayed by Nagle's algorithm.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&KEEP_ALIVE);
 }
 
 /// Closes the sending side, which hyper leaves open after an error, and discards what the caller still sends,
@@ -208,6 +229,7 @@ fn serve_http(
     service: GatewayService,
     caller: AwaitsResponse,
     connection: CallerConnection,
+    idle_timeout: Duration,
 ) -> Serving {
     let marking = caller.clone();
     let service = service_fn(move |request: Request<Incoming>| {
@@ -228,7 +250,8 @@ fn serve_http(
         HttpVersion::Http1 => Box::pin(
             http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
+                // It begins when the connection becomes idle.
+                .header_read_timeout(idle_timeout)
                 .max_header_size(HEAD_LIMIT)
                 .serve_connection(stream, service),
         ),
@@ -305,6 +328,13 @@ mod tests {
         let begun = tokio::time::Instant::now();
         tokio::join!(sending, closing);
         assert!(sent >= MAX_DISCARDED && begun.elapsed() < DISCARD_TIME, "{sent} {:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_vanished_caller_is_noticed() {
+        let (_caller, socket) = connected().await;
+        set_options(&socket);
+        assert!(SockRef::from(&socket).keepalive().unwrap());
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,6 +20,7 @@ pub(super) struct Listener {
     tls: Option<ServerTls>,
     service: GatewayService,
     max_connections: usize,
+    idle_timeout: Duration,
     connections: JoinSet<()>,
     idle: IdleConnections,
     /// Evicted connections that have not ended yet. Another one that ends is taken for one of them.
@@ -46,12 +47,14 @@ impl Listener {
         tls: Option<ServerTls>,
         service: GatewayService,
         max_connections: usize,
+        idle_timeout: Duration,
     ) -> Self {
         Self {
             socket,
             tls,
             service,
             max_connections,
+            idle_timeout,
             connections: JoinSet::new(),
             idle: IdleConnections::default(),
             leaving: 0,
@@ -78,7 +81,9 @@ impl Listener {
                         let connection = self.idle.insert();
                         let (tls, service) = (self.tls.clone(), self.service.clone());
                         let stopping = self.stopping.subscribe();
-                        self.connections.spawn(serve(stream, tls, service, connection, stopping));
+                        let serving =
+                            serve(stream, tls, service, connection, self.idle_timeout, stopping);
+                        self.connections.spawn(serving);
                     }
                     // The connection failed, or descriptors have run out. The socket is not affected.
                     Err(error) => {

@@ -48,6 +48,7 @@ pub(crate) struct ServerSettings {
     /// Without it connections are not encrypted.
     pub(crate) tls: Option<ServerTls>,
     pub(crate) max_connections: usize,
+    pub(crate) idle_timeout: Duration,
     pub(crate) notice: Duration,
     pub(crate) drain: Duration,
 }
@@ -161,7 +162,8 @@ pub(crate) async fn bind(
     let (phase, phases) = watch::channel(StopPhase::Serving);
     let service = GatewayService::new(Arc::clone(&state), Entrance::Listener);
     let max_connections = descriptors::max_connections(settings.max_connections);
-    let listener = Listener::new(socket, settings.tls.clone(), service, max_connections);
+    let listener =
+        Listener::new(socket, settings.tls.clone(), service, max_connections, settings.idle_timeout);
     let served = Arc::clone(&state);
     // Tasks of their own: neither their time nor a panic of theirs is at the cost of the calls.
     let AlertTask { watch, post } = alerts;
@@ -250,6 +252,7 @@ mod tests {
             listen: config.listen,
             tls: None,
             max_connections: config.max_connections,
+            idle_timeout: config.idle_timeout,
             notice: config.notice,
             drain: config.drain,
         };
