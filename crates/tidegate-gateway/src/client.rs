@@ -2,7 +2,8 @@
 //! an API key to another host; no proxy from the environment, since the configuration determines the hosts;
 //! no retries, since the layers count attempts.
 
-use axum::body::Body;
+use std::pin::Pin;
+
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderValue, Response};
 use hyper_util::client::legacy::Client;
@@ -22,7 +23,8 @@ use crate::connector::Connector;
 pub(crate) type ProviderClient = TraceAttempts<SetRequestHeader<Unpacked, HeaderValue>>;
 
 /// Boxes the bodies, which are large where they may be compressed, since each layer above moves them.
-type Unpacked = MapResponse<Decompression<NamedCodings>, fn(Response<PackedBody>) -> Response<Body>>;
+type Unpacked = MapResponse<Decompression<NamedCodings>, fn(Response<PackedBody>) -> Response<UnpackedBody>>;
+type UnpackedBody = Pin<Box<PackedBody>>;
 type PackedBody = DecompressionBody<CountedBody>;
 
 /// Names the coding of a response as the decompression expects it.
@@ -59,8 +61,8 @@ pub(crate) fn client(settings: &ConnectionSettings) -> Result<ProviderClient, Ga
     Ok(TraceAttempts::new(client))
 }
 
-fn boxed(response: Response<PackedBody>) -> Response<Body> {
-    response.map(Body::new)
+fn boxed(response: Response<PackedBody>) -> Response<UnpackedBody> {
+    response.map(Box::pin)
 }
 
 /// Replaces other spellings of a content coding by its registered name (RFC 9110, 8.4.1). Several codings

@@ -69,9 +69,13 @@ impl<B> ErrorEventBody<B> {
 
 impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
     type Data = Bytes;
-    type Error = Error;
+    // None occurs; with this type the body is boxed as it is.
+    type Error = axum::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let mut this = self.project();
         while !*this.has_ended {
             let last = match ready!(this.inner.as_mut().poll_frame(cx)) {

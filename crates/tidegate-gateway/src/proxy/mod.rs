@@ -420,7 +420,7 @@ fn forward(
             let body = if is_readable_stream(&head.headers) && head.status.is_success() {
                 let outcome = head.extensions.get().cloned();
                 let body = ErrorEventBody::new(body, endpoint, meter, Arc::clone(redactor));
-                Body::new(body.with_outcome(outcome))
+                Body::new(body.with_outcome(outcome).boxed_unsync())
             } else {
                 Body::new(body)
             };
