@@ -2,7 +2,7 @@
 //!
 //! OpenRouter and many proxies send status 200 before they call the provider behind them. So do servers that
 //! send whitespace to keep the connection alive. A later error can then only be in the body: an `error` at
-//! the top level, an `error` or the finish reason `error` inside a choice, or a `status` of `failed`.
+//! the top level, an `error` or a finish reason such as `error` inside a choice, or a `status` of `failed`.
 //! OpenAI's successful responses also contain an `error` field, which is `null`. In a message of JSON-RPC it
 //! is about the method, and the provider has not failed.
 //!
@@ -256,6 +256,11 @@ static FAILURES: LazyLock<Option<Searcher>> = LazyLock::new(|| {
         r#""cancelled""#,
         r#""abort""#,
         r#""insufficient_system_resource""#,
+        r#""network_error""#,
+        r#""network-error""#,
+        r#""malformed_"#,
+        "MALFORMED_",
+        r#"UNEXPECTED_TOOL_CALL""#,
         r#""ERROR""#,
         r#""TIMEOUT""#,
     ])
@@ -410,6 +415,13 @@ mod tests {
         r#"{"choices":[{"message":{"role":"assistant","content":""},"finish_reason":"error"}]}"#,
         r#"{"choices":[{"message":{"content":null},"finish_reason":"insufficient_system_resource"}]}"#,
         r#"{"choices":[{"finish_reason":"abort","message":{"content":"x"}}]}"#,
+        r#"{"choices":[{"index":0,"finish_reason":"network_error","message":{"role":"assistant","content":""}}]}"#,
+        r#"{"choices":[{"index":0,"finish_reason":"network_error","message":{"role":"assistant","content":"x"}}]}"#,
+        r#"{"choices":[{"message":{"role":"assistant"},"finish_reason":"function_call_filter: MALFORMED_FUNCTION_CALL"}]}"#,
+        r#"{"choices":[{"message":{"role":"assistant"},"finish_reason":"malformed_function_call"}]}"#,
+        r#"{"candidates":[{"content":{"role":"model"},"finishReason":"MALFORMED_FUNCTION_CALL","index":0}]}"#,
+        r#"{"candidates":[{"content":{},"finishReason":"UNEXPECTED_TOOL_CALL"}],"usageMetadata":{"totalTokenCount":9}}"#,
+        r#"{"output":{"message":{"role":"assistant","content":[]}},"stopReason":"malformed_model_output"}"#,
         r#"{"choices":[{"index":0,"error":{"message":"upstream"},"message":{"content":"so far"}}]}"#,
     ];
 
@@ -516,10 +528,23 @@ mod tests {
     #[test]
     fn an_error_behind_the_content_of_an_answer_is_found() {
         let chat = |rest: &str| format!(r#"{{"choices":[{{"message":{{"content":"part"}}{rest}"#);
+        let gemini = |reason: &str| {
+            format!(
+                r#"{{"candidates":[{{"content":{{"parts":[{{"text":"part"}}]}},"finishReason":"{reason}"}}]}}"#
+            )
+        };
+        let converse = |reason: &str| {
+            format!(r#"{{"output":{{"message":{{"content":[{{"text":"part"}}]}}}},"stopReason":"{reason}"}}"#)
+        };
         for (endpoint, body) in [
             (Endpoint::Chat, chat(r#","finish_reason":"error"}]}"#)),
             (Endpoint::Chat, chat(r#","finish_reason" : "abort"}]}"#)),
             (Endpoint::Chat, chat(r#","finish_reason":"insufficient_system_resource"}]}"#)),
+            (Endpoint::Chat, chat(r#","finish_reason":"network_error"}]}"#)),
+            (Endpoint::Chat, chat(r#","finish_reason":"network-error"}]}"#)),
+            (Endpoint::Chat, chat(r#","finish_reason":"malformed_function_call"}]}"#)),
+            (Endpoint::Chat, chat(r#","finish_reason":"function_call_filter: MALFORMED_FUNCTION_CALL"}]}"#)),
+            (Endpoint::Chat, chat(r#","finish_reason":"function_call_filter: UNEXPECTED_TOOL_CALL"}]}"#)),
             (Endpoint::Chat, chat(r#","finish_reason":null,"error":{"code":502}}]}"#)),
             (Endpoint::Chat, chat(r#"}],"error":{"message":"died"}}"#)),
             (Endpoint::Chat, chat(r#"},{"finish_reason":"error","message":{"content":null}}]}"#)),
@@ -537,6 +562,11 @@ mod tests {
                 Endpoint::Gemini,
                 r#"{"candidates":[{"content":{"parts":[{"text":"part"}]}}],"error":{"code":503}}"#.into(),
             ),
+            (Endpoint::Gemini, gemini("MALFORMED_FUNCTION_CALL")),
+            (Endpoint::Gemini, gemini("MALFORMED_RESPONSE")),
+            (Endpoint::Gemini, gemini("UNEXPECTED_TOOL_CALL")),
+            (Endpoint::Converse, converse("malformed_model_output")),
+            (Endpoint::Converse, converse("malformed_tool_use")),
             (Endpoint::Cohere, r#"{"message":{"content":[{"text":"part"}]},"finish_reason":"ERROR"}"#.into()),
             (
                 Endpoint::Cohere,
@@ -610,7 +640,9 @@ mod tests {
                 "{", "}", "[", "]", ":", ",", " ", "null", "4", "\"x\"", "[{", "\"error\":", "\"error\"", "\"choices\":",
                 "\"finish_reason\":", "\"finishReason\":", "\"content\":", "\"message\":", "\"object\":", "\"type\":",
                 "\"status\":", "\"failed\"", "\"cancelled\"", "\"abort\"", "\"insufficient_system_resource\"",
-                "\"ERROR\"", "\"TIMEOUT\"",
+                "\"ERROR\"", "\"TIMEOUT\"", "\"network_error\"", "\"network-error\"", "\"malformed_function_call\"",
+                "\"function_call_filter: MALFORMED_FUNCTION_CALL\"", "\"UNEXPECTED_TOOL_CALL\"", "\"MALFORMED_RESPONSE\"",
+                "\"candidates\":", "\"stopReason\":", "\"malformed_tool_use\"",
             ]), 0..24),
         ) {
             let body = tokens.concat();

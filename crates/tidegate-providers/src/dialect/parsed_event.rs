@@ -45,4 +45,13 @@ impl ParsedEvent {
     pub(crate) fn token() -> Self {
         Self { is_token: true, ..Self::default() }
     }
+
+    /// Applies a stop reason, which may report a `failure`. An error in a field of its own is more specific.
+    pub(crate) fn apply_stop(&mut self, reason: Option<StopReason>, failure: Option<StreamError>) {
+        self.stop = reason;
+        match failure {
+            Some(error) => _ = self.error.get_or_insert(error),
+            None => self.end = EndSignal::Allowed,
+        }
+    }
 }

@@ -14,12 +14,13 @@ pub(crate) enum ProbeResult {
 }
 
 impl ProbeResult {
-    /// What a stop reason shows that reports no error: a filter, or a response that is complete.
-    pub(crate) fn of_stop(reason: Option<StopReason>) -> Self {
-        match reason {
-            Some(StopReason::ContentFilter) => Self::Filtered,
-            Some(_) => Self::Success,
-            None => Self::Unclear,
+    /// What a stop reason shows: the `failure` that it reports, a filter, or a response that is complete.
+    pub(crate) fn of_stop(reason: Option<StopReason>, failure: Option<StreamError>) -> Self {
+        match (failure, reason) {
+            (Some(failure), _) => Self::Error(failure),
+            (None, Some(StopReason::ContentFilter)) => Self::Filtered,
+            (None, Some(_)) => Self::Success,
+            (None, None) => Self::Unclear,
         }
     }
 }

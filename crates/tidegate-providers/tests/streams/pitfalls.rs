@@ -1,7 +1,7 @@
 //! Faults of other systems in the handling of streams.
 
 use http::Response;
-use tidegate_core::{Classifier, Scan, ScanProgress};
+use tidegate_core::{Classifier, Scan, ScanProgress, StopReason};
 use tidegate_providers::stream::{Dialect, Scanner};
 use tidegate_providers::{Provider, ProviderClassifier};
 
@@ -200,6 +200,68 @@ fn a_failure_carries_the_code_of_the_provider() {
         ("cohere_error_midway.sse", "TIMEOUT"),
     ] {
         assert_eq!(code(fixture).as_deref(), Some(expected), "{fixture}");
+    }
+}
+
+fn chat_end(reason: &str) -> String {
+    format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]}}"#)
+}
+
+/// A failure that only a stop reason reports was the clean end of an empty or half an answer.
+#[test]
+fn a_stop_reason_may_report_a_failure() {
+    let text = r#"{"choices":[{"index":0,"delta":{"content":"x"}}]}"#;
+    let google_text = r#"{"candidates":[{"content":{"parts":[{"text":"x"}]}}]}"#;
+    let google_end = |reason| format!(r#"{{"candidates":[{{"content":{{}},"finishReason":"{reason}"}}]}}"#);
+    for (dialect, text, end, reason) in [
+        (Dialect::Chat, text, chat_end("network_error"), "network_error"),
+        (Dialect::Chat, text, chat_end("network-error"), "network_error"),
+        (Dialect::Chat, text, chat_end("malformed_function_call"), "malformed_function_call"),
+        (
+            Dialect::Chat,
+            text,
+            chat_end("function_call_filter: MALFORMED_FUNCTION_CALL"),
+            "MALFORMED_FUNCTION_CALL",
+        ),
+        (Dialect::Chat, text, chat_end("UNEXPECTED_TOOL_CALL"), "UNEXPECTED_TOOL_CALL"),
+        (Dialect::Gemini, google_text, google_end("MALFORMED_FUNCTION_CALL"), "MALFORMED_FUNCTION_CALL"),
+        (Dialect::Gemini, google_text, google_end("MALFORMED_RESPONSE"), "MALFORMED_RESPONSE"),
+        (Dialect::Gemini, google_text, google_end("UNEXPECTED_TOOL_CALL"), "UNEXPECTED_TOOL_CALL"),
+    ] {
+        for has_started in [false, true] {
+            let mut scanner = Scanner::sse(Provider::Other).for_answer();
+            if has_started {
+                scanner.push(format!("data: {text}\n\n").as_bytes());
+            }
+            scanner.push(format!("data: {end}\n\ndata: [DONE]\n\n").as_bytes());
+            scanner.finish();
+            let state = scanner.state();
+            let failure = state.failure.as_ref().expect(reason);
+            assert_eq!((failure.code.code(), failure.provider_code.as_deref()), ("E3001", Some(reason)));
+            assert_eq!((scanner.dialect(), state.has_started), (Some(dialect), has_started), "{end}");
+            assert!(!state.has_finished, "{end}");
+        }
+    }
+}
+
+/// A content filter or a full context under a name that one provider has for it was any other stop.
+#[test]
+fn a_stop_reason_is_known_under_each_of_its_names() {
+    for (reason, stop) in [
+        ("sensitive", StopReason::ContentFilter),
+        ("content_filter: PROHIBITED_CONTENT", StopReason::ContentFilter),
+        ("SAFETY", StopReason::ContentFilter),
+        ("RECITATION", StopReason::ContentFilter),
+        ("MODEL_ARMOR", StopReason::ContentFilter),
+        ("MAX_TOKENS", StopReason::Length),
+        ("model_context_window_exceeded", StopReason::Length),
+        ("content_filters", StopReason::Other),
+        ("OTHER", StopReason::Other),
+    ] {
+        let mut scanner = Scanner::sse(Provider::Other).for_answer();
+        scanner.push(format!("data: {}\n\n", chat_end(reason)).as_bytes());
+        assert_eq!(scanner.state().stop, Some(stop), "{reason}");
+        assert!(scanner.state().failure.is_none(), "{reason}");
     }
 }
 

@@ -126,6 +126,7 @@ pub(crate) const STREAMS: &[Row] = &[
     ("bedrock_invoke_plain.events", true, true, None, Some(Natural), usage(30, 15), (7, 2)),
     ("bedrock_invoke_unknown_dialect.events", true, true, None, None, NONE, (2, 2)),
     ("bedrock_length.events", true, true, None, Some(Length), usage(14, 6), (5, 1)),
+    ("bedrock_malformed_output.events", false, false, Some("E3001"), None, NONE, (4, 0)),
     ("bedrock_no_metadata.events", true, true, None, Some(Natural), NONE, (4, 1)),
     ("bedrock_per_day.events", false, false, Some("E2002"), None, NONE, (1, 0)),
     ("bedrock_plain.events", true, true, None, Some(Natural), usage(14, 6), (6, 2)),

@@ -1,11 +1,13 @@
 //! Stop reasons in both dialects.
 
 /// Anthropic's `stop_reason` for OpenAI's `finish_reason`. Some providers send "stop" for a response with
-/// tool calls.
+/// tool calls, and Google's endpoint for this dialect its own reasons.
 pub(super) fn stop_reason(finish_reason: &str, has_tool_calls: bool) -> &'static str {
     match finish_reason {
-        "length" | "model_length" => "max_tokens",
-        "content_filter" => "refusal",
+        "length" | "model_length" | "model_context_window_exceeded" | "MAX_TOKENS" => "max_tokens",
+        "content_filter" | "sensitive" => "refusal",
+        "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "MODEL_ARMOR" => "refusal",
+        reason if reason.starts_with("content_filter: ") => "refusal",
         "tool_calls" | "function_call" => "tool_use",
         _ if has_tool_calls => "tool_use",
         _ => "end_turn",
@@ -30,13 +32,6 @@ pub(super) fn is_of_calls(reason: &str) -> bool {
 
 /// Whether the reason of either dialect explains arguments that are incomplete.
 pub(super) fn is_cut_off(reason: &str) -> bool {
-    matches!(
-        reason,
-        "length"
-            | "model_length"
-            | "content_filter"
-            | "max_tokens"
-            | "model_context_window_exceeded"
-            | "refusal"
-    )
+    matches!(reason, "max_tokens" | "refusal")
+        || matches!(stop_reason(reason, false), "max_tokens" | "refusal")
 }

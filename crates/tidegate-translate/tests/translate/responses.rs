@@ -78,9 +78,17 @@ fn every_stop_reason_has_a_counterpart() {
         assert_eq!(answer["choices"][0]["finish_reason"], expected, "{source}");
         assert_eq!(answer["choices"][0]["message"]["content"], Value::Null);
     }
-    for (source, expected) in
-        [("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "refusal"), ("eos", "end_turn")]
-    {
+    for (source, expected) in [
+        ("stop", "end_turn"),
+        ("length", "max_tokens"),
+        ("content_filter", "refusal"),
+        ("eos", "end_turn"),
+        ("model_context_window_exceeded", "max_tokens"),
+        ("MAX_TOKENS", "max_tokens"),
+        ("sensitive", "refusal"),
+        ("SAFETY", "refusal"),
+        ("content_filter: PROHIBITED_CONTENT", "refusal"),
+    ] {
         let answer = whole(
             for_messages(),
             &json!({"choices": [{"message": {"content": "x"}, "finish_reason": source}]}),

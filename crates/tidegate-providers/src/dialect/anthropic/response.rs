@@ -6,7 +6,9 @@ use crate::dialect::usage_field::UsageField;
 
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
-        (["stop_reason"], Some(reason)) if !reason.is_empty() => ProbeResult::of_stop(stop_reason(reason)),
+        (["stop_reason"], Some(reason)) if !reason.is_empty() => {
+            ProbeResult::of_stop(stop_reason(reason), None)
+        }
         // The type of a block is not content, and a signature authenticates it.
         (["content", "type" | "error" | "signature"], _) => ProbeResult::Unclear,
         (["content", _, ..], _) if leaf.is_set() => ProbeResult::Success,

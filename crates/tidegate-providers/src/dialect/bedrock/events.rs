@@ -1,9 +1,9 @@
 //! Bedrock's Converse API. The frame names the type of an event, and the exception of a failure.
 
-use tidegate_core::StopReason;
+use tidegate_core::{ErrorCode, StopReason};
 
 use super::response::usage_field;
-use crate::dialect::parsed_event::{EndSignal, ParsedEvent};
+use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
 use crate::dialect::usage_field::UsageCounts;
 use crate::event::Event;
 use crate::json::walk::{Leaf, walk};
@@ -16,7 +16,9 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         | (["delta", "reasoningContent", "text" | "redactedContent"], leaf) => {
             parsed.is_token |= leaf.is_text();
         }
-        (["stopReason"], Leaf::Text(reason)) => parsed.stop = stop_reason(reason),
+        (["stopReason"], Leaf::Text(reason)) => {
+            (parsed.stop, parsed.error) = (stop_reason(reason), failure_reason(reason));
+        }
         (["usage", count @ ..], Leaf::Number(number)) => {
             if let Some(field) = usage_field(count) {
                 usage.set(field, number);
@@ -39,6 +41,13 @@ pub(super) fn stop_reason(reason: &str) -> Option<StopReason> {
         "content_filtered" | "guardrail_intervened" => StopReason::ContentFilter,
         _ => StopReason::Other,
     })
+}
+
+/// The stop reasons with which the rest of an answer is lost, since it could not be parsed.
+pub(super) fn failure_reason(reason: &str) -> Option<StreamError> {
+    const FAILURES: [&str; 2] = ["malformed_model_output", "malformed_tool_use"];
+    let name = FAILURES.into_iter().find(|name| *name == reason)?;
+    Some(StreamError::StopReason(name, ErrorCode::ServerError))
 }
 
 /// Whether events of this type exist in this dialect only.

@@ -20,8 +20,9 @@ pub(super) fn failure_reason(reason: &str) -> Option<StreamError> {
 /// the top.
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
-        (["finish_reason"], Some(reason)) if !reason.is_empty() => failure_reason(reason)
-            .map_or_else(|| ProbeResult::of_stop(stop_reason(reason)), ProbeResult::Error),
+        (["finish_reason"], Some(reason)) if !reason.is_empty() => {
+            ProbeResult::of_stop(stop_reason(reason), failure_reason(reason))
+        }
         (["message", "content", "type"], _) => ProbeResult::Unclear,
         (["message", "content" | "tool_calls" | "tool_plan", ..] | ["text"] | ["tool_calls", _, ..], _)
             if leaf.is_set() =>

@@ -3,6 +3,7 @@
 use tidegate_core::StopReason;
 
 use super::response::usage_field;
+use super::stop_reason::{failure_reason, stop_reason};
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
 use crate::dialect::usage_field::UsageCounts;
 use crate::event::Event;
@@ -22,8 +23,7 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         }
         (["candidates", "finishReason"], Leaf::Text(reason)) if !reason.is_empty() => {
             // There is no terminator: the response ends with the body after a finish reason.
-            parsed.end = EndSignal::Allowed;
-            parsed.stop = stop_reason(reason);
+            parsed.apply_stop(stop_reason(reason), failure_reason(reason));
         }
         (["promptFeedback", "blockReason"], Leaf::Text(reason)) if !reason.is_empty() => {
             parsed.end = EndSignal::Allowed;
@@ -39,22 +39,6 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     });
     parsed.usage = usage.usage();
     parsed
-}
-
-pub(super) fn stop_reason(reason: &str) -> Option<StopReason> {
-    Some(match reason {
-        "STOP" => StopReason::Natural,
-        "MAX_TOKENS" => StopReason::Length,
-        "SAFETY"
-        | "RECITATION"
-        | "BLOCKLIST"
-        | "PROHIBITED_CONTENT"
-        | "SPII"
-        | "IMAGE_SAFETY"
-        | "IMAGE_PROHIBITED_CONTENT"
-        | "IMAGE_RECITATION" => StopReason::ContentFilter,
-        _ => StopReason::Other,
-    })
 }
 
 /// Whether events with this leaf exist in this dialect only.

@@ -4,6 +4,7 @@ mod convert;
 mod events;
 pub(crate) mod framing;
 mod response;
+pub(super) mod stop_reason;
 
 use super::rules::DialectRules;
 
@@ -12,7 +13,7 @@ pub(crate) const RULES: DialectRules = DialectRules {
     read: events::read,
     document: convert::document,
     events: convert::events,
-    stop_reason: events::stop_reason,
+    stop_reason: stop_reason::stop_reason,
     is_own_leaf: events::is_own_leaf,
     probe: response::probe,
     usage_field: response::usage_field,

@@ -1,13 +1,13 @@
 //! Responses that are not streams.
 
-use super::events::stop_reason;
+use super::stop_reason::{failure_reason, stop_reason};
 use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
 use crate::dialect::usage_field::UsageField;
 
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
         (["candidates", "finishReason"], Some(reason)) if !reason.is_empty() => {
-            ProbeResult::of_stop(stop_reason(reason))
+            ProbeResult::of_stop(stop_reason(reason), failure_reason(reason))
         }
         (["promptFeedback", "blockReason"], Some(reason)) if !reason.is_empty() => ProbeResult::Filtered,
         // The signature of a thought is not content.

@@ -25,7 +25,9 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         }
         // The older completions API.
         (["choices", "text"], leaf) => parsed.is_token |= leaf.is_text(),
-        (["choices", "finish_reason"], Leaf::Text(reason)) => apply_finish_reason(&mut parsed, reason),
+        (["choices", "finish_reason"], Leaf::Text(reason)) if !reason.is_empty() => {
+            parsed.apply_stop(stop_reason(reason), failure_reason(reason));
+        }
         (["usage", count @ ..] | ["x_groq", "usage", count @ ..], Leaf::Number(number)) => {
             if let Some(field) = usage_field(count) {
                 usage.set(field, number);
@@ -57,16 +59,6 @@ fn is_content(path: &[&str]) -> bool {
             | ["reasoning_details", "text" | "summary" | "data"]
             | ["audio", "data" | "transcript"]
     )
-}
-
-fn apply_finish_reason(parsed: &mut ParsedEvent, reason: &str) {
-    let Some(stop) = stop_reason(reason) else { return };
-    parsed.stop = Some(stop);
-    match failure_reason(reason) {
-        // The `error` field is more specific than the finish reason, whichever comes first.
-        Some(error) => _ = parsed.error.get_or_insert(error),
-        None => parsed.end = EndSignal::Allowed,
-    }
 }
 
 /// Whether the chunk contains text, reasoning or a part of a tool call, and nothing else.

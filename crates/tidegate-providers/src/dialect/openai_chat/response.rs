@@ -14,7 +14,7 @@ use crate::json::fast_path::JsonKey;
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
         (["choices", "finish_reason"], Some(reason)) => {
-            failure_reason(reason).map_or_else(|| ProbeResult::of_stop(stop_reason(reason)), ProbeResult::Error)
+            ProbeResult::of_stop(stop_reason(reason), failure_reason(reason))
         }
         (["choices", "error", ..], _) if leaf.is_set() => ProbeResult::Error(StreamError::Event),
         (["choices", "message" | "delta", "role" | "name" | "error", ..], _)
@@ -33,14 +33,13 @@ pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
 struct ContentKeys {
     choices: JsonKey,
     content: JsonKey,
-    error_keywords: [Finder<'static>; 4],
+    error_keywords: [Finder<'static>; 3],
 }
 
 static KEYS: LazyLock<ContentKeys> = LazyLock::new(|| ContentKeys {
     choices: JsonKey::new(r#""choices""#),
     content: JsonKey::new(r#""content""#),
-    error_keywords: [r#""error""#, r#""failed""#, r#""abort""#, r#""insufficient_system_resource""#]
-        .map(Finder::new),
+    error_keywords: [r#""error""#, r#""failed""#, r#""finish_reason""#].map(Finder::new),
 });
 
 /// Whether the response has content and no error before it. Choices within another field are no answer.

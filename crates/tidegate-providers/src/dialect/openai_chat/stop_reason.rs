@@ -1,27 +1,36 @@
 use tidegate_core::{ErrorCode, StopReason};
 
+use crate::dialect::gemini;
 use crate::dialect::parsed_event::StreamError;
 
-/// Maps a finish reason; `None` if it is empty.
+/// Maps a finish reason; `None` if it is empty. Google's endpoint for this dialect sends its own reasons.
 pub(super) fn stop_reason(reason: &str) -> Option<StopReason> {
     Some(match reason {
         "" => return None,
         "stop" | "eos" | "tool_calls" | "function_call" => StopReason::Natural,
-        "length" | "model_length" => StopReason::Length,
-        "content_filter" => StopReason::ContentFilter,
-        _ => StopReason::Other,
+        "length" | "model_length" | "model_context_window_exceeded" => StopReason::Length,
+        "content_filter" | "sensitive" => StopReason::ContentFilter,
+        // Google's, followed by the reason itself.
+        reason if reason.starts_with("content_filter: ") => StopReason::ContentFilter,
+        reason => return gemini::stop_reason::stop_reason(reason),
     })
 }
 
 /// The finish reasons that report a failure of the provider.
 pub(super) fn failure_reason(reason: &str) -> Option<StreamError> {
-    match reason {
-        "error" => Some(StreamError::StopReason("error", ErrorCode::ServerError)),
+    let (name, code) = match reason {
+        "error" => ("error", ErrorCode::ServerError),
         // vLLM's and SGLang's, for a request that the engine gave up.
-        "abort" => Some(StreamError::StopReason("abort", ErrorCode::ServerError)),
-        "insufficient_system_resource" => {
-            Some(StreamError::StopReason("insufficient_system_resource", ErrorCode::Overloaded))
+        "abort" => ("abort", ErrorCode::ServerError),
+        // Z.ai's, for a failure behind its API.
+        "network_error" | "network-error" => ("network_error", ErrorCode::ServerError),
+        "insufficient_system_resource" => ("insufficient_system_resource", ErrorCode::Overloaded),
+        // LiteLLM's name for Google's.
+        "malformed_function_call" => ("malformed_function_call", ErrorCode::ServerError),
+        reason => {
+            let of_google = reason.strip_prefix("function_call_filter: ").unwrap_or(reason);
+            return gemini::stop_reason::failure_reason(of_google);
         }
-        _ => None,
-    }
+    };
+    Some(StreamError::StopReason(name, code))
 }

@@ -20,7 +20,7 @@ pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
         (["status"], Some("failed")) => ProbeResult::Error(StreamError::Event),
         (["incomplete_details", "reason"], Some(reason)) if !reason.is_empty() => {
-            ProbeResult::of_stop(stop_reason(reason))
+            ProbeResult::of_stop(stop_reason(reason), None)
         }
         (["output", _, ..], _) if leaf.is_set() && !is_bare_field(path) => ProbeResult::Success,
         _ => ProbeResult::Unclear,

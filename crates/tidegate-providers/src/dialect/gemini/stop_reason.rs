@@ -1,0 +1,28 @@
+use tidegate_core::{ErrorCode, StopReason};
+
+use crate::dialect::parsed_event::StreamError;
+
+pub(crate) fn stop_reason(reason: &str) -> Option<StopReason> {
+    Some(match reason {
+        "STOP" => StopReason::Natural,
+        "MAX_TOKENS" => StopReason::Length,
+        "SAFETY"
+        | "RECITATION"
+        | "BLOCKLIST"
+        | "PROHIBITED_CONTENT"
+        | "SPII"
+        | "MODEL_ARMOR"
+        | "IMAGE_SAFETY"
+        | "IMAGE_PROHIBITED_CONTENT"
+        | "IMAGE_RECITATION" => StopReason::ContentFilter,
+        _ => StopReason::Other,
+    })
+}
+
+/// The finish reasons with which the rest of an answer is lost, since it could not be parsed: usually a tool
+/// call.
+pub(crate) fn failure_reason(reason: &str) -> Option<StreamError> {
+    const FAILURES: [&str; 3] = ["MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL"];
+    let name = FAILURES.into_iter().find(|name| *name == reason)?;
+    Some(StreamError::StopReason(name, ErrorCode::ServerError))
+}
