@@ -82,6 +82,7 @@ const REPLIES: &[Row] = &[
     ("anthropic_billing", 402, &[], "E2002", FailureKind::Response, Spend, None, Some("billing_error")),
     ("anthropic_low_credit", 400, &[], "E2002", FailureKind::Response, Spend, None, Some("invalid_request_error")),
     ("anthropic_usage_limit", 400, &[], "E2002", FailureKind::Response, Spend, Some(43_200_000), Some("invalid_request_error")),
+    ("anthropic_extra_usage", 400, &[], "E2002", FailureKind::Response, Spend, None, Some("invalid_request_error")),
     ("anthropic_workspace_usage_limit", 400, &[], "E2002", FailureKind::Response, Spend, Some(86_400_000), Some("invalid_request_error")),
     ("anthropic_organization_disabled", 400, &[], "E1002", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
     ("anthropic_authentication", 401, &[], "E1002", FailureKind::Response, Momentary, None, Some("authentication_error")),
@@ -151,6 +152,7 @@ const REPLIES: &[Row] = &[
     ("together_rate_limit", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("rate_limit")),
     ("together_capacity", 503, &[], "E3002", FailureKind::Response, Momentary, None, Some("service_unavailable")),
     ("openrouter_no_credit", 402, &[], "E2002", FailureKind::Response, Spend, None, Some("402")),
+    ("openrouter_key_limit", 403, &[], "E2002", FailureKind::Response, Spend, None, Some("403")),
     ("openrouter_in_flight", 402, &[("retry-after", "2")], "E2001", FailureKind::Response, Momentary, Some(2000), Some("in_flight_budget_exhausted")),
     ("openrouter_in_flight_message", 402, &[], "E2001", FailureKind::Response, Momentary, None, Some("402")),
     ("openrouter_timeout", 408, &[], "E3003", FailureKind::Response, Momentary, None, Some("408")),
@@ -164,6 +166,7 @@ const REPLIES: &[Row] = &[
     ("openrouter_number_more_specific", 500, &[], "E2001", FailureKind::Response, Momentary, None, Some("429")),
     ("cerebras_rate_limit", 429, &[("x-ratelimit-remaining-requests-day", "1400"), ("x-ratelimit-reset-requests-day", "33011.382867"), ("x-ratelimit-remaining-tokens-minute", "0"), ("x-ratelimit-reset-tokens-minute", "11.382867")], "E2001", FailureKind::Response, Momentary, Some(11_382), Some("request_quota_exceeded")),
     ("xai_sentence_as_code", 403, &[], "E1003", FailureKind::Response, Momentary, None, None),
+    ("xai_no_credits", 403, &[], "E2002", FailureKind::Response, Spend, None, None),
     ("xai_content", 403, &[], "E1001", ContentFilter, Momentary, None, Some("Forbidden")),
     ("other_array_of_strings", 429, &[], "E2001", FailureKind::Response, Momentary, None, None),
     // text-generation-inference.
@@ -364,6 +367,11 @@ fn an_exhausted_credit_without_a_code_is_recognised_by_its_whole_sentence() {
     let low = "Your credit balance is too low to access the Claude API. Please go to Plans & Billing to upgrade or \
                purchase credits.";
     let reached = "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.";
+    let adjust = "You have reached your specified API usage limits. To continue, please adjust your limits.";
+    let extra = "You're out of extra usage. Add more at claude.ai/settings/usage and keep going.";
+    let third = "Third-party apps now draw from your extra usage, not your plan limits. Add more at claude.ai/settings/usage \
+                 and keep going.";
+    let free = r#"The free tier of the model has been exhausted. If you wish to continue access the model on a paid basis, please disable the \"use free tier only\" mode in the management console."#;
     let disabled = "This organization has been disabled.";
     let used = "Your team 12 has either used all available credits or reached its monthly spending limit.";
     for (status, message, code) in [
@@ -382,6 +390,50 @@ fn an_exhausted_credit_without_a_code_is_recognised_by_its_whole_sentence() {
         (402, "anything", "E2002"),
         (403, "Your quota is used up, and you can't go on", "E2002"),
         (412, "The account x is suspended, possibly due to reaching the monthly spending limit", "E2002"),
+        (400, adjust, "E2002"),
+        (400, &adjust.replace("specified", "specified workspace"), "E2002"),
+        (400, &format!("messages.0.role: '{adjust}' is no role"), "E1001"),
+        (400, extra, "E2002"),
+        (400, &extra.replace("settings", "admin-settings"), "E2002"),
+        (400, &format!("{extra} is no role"), "E1001"),
+        (400, third, "E2002"),
+        (400, &third.replace("Add more", "We've added a $20 credit to get you started. Claim it"), "E2002"),
+        (
+            400,
+            "You have insufficient credits to make this request. Please purchase more credits to continue using the service.",
+            "E2002",
+        ),
+        (403, free, "E2002"),
+        (
+            403,
+            "The selected model requires paid balance. Your paid balance is insufficient. Please top up and try again.",
+            "E2002",
+        ),
+        (403, "Sorry, your account balance is insufficient", "E2002"),
+        (
+            403,
+            "Key limit exceeded (total limit). Manage it using https://openrouter.ai/settings/keys",
+            "E2002",
+        ),
+        (
+            403,
+            "Key limit exceeded (monthly limit). Manage it using https://openrouter.ai/settings/keys",
+            "E2002",
+        ),
+        (403, "Key limit exceeded. Manage it using https://openrouter.ai/keys", "E2002"),
+        (
+            403,
+            "Your newly created team doesn't have any credits or licenses yet. You can purchase those on https://console.x.ai/team/1.",
+            "E2002",
+        ),
+        (403, "This key has no access to the model `any credits`", "E1003"),
+        (
+            429,
+            "Your prepayment credits are depleted. Please go to AI Studio at https://ai.studio/projects to manage your project and billing.",
+            "E2002",
+        ),
+        (500, "insufficient balance (1008)", "E2002"),
+        (500, "insufficient balance of the tool", "E3001"),
     ] {
         assert_eq!(
             classify_plain(status, &format!(r#"{{"error":{{"message":"{message}"}}}}"#)).code.code(),
@@ -392,6 +444,41 @@ fn an_exhausted_credit_without_a_code_is_recognised_by_its_whole_sentence() {
     let in_band = format!(r#"{{"error":{{"message":"{low}","type":"invalid_request_error"}}}}"#);
     let failure = ProviderClassifier::default().failure_in(in_band.as_bytes()).unwrap();
     assert_eq!(failure.code, ErrorCode::QuotaExhausted);
+}
+
+/// The message may be in any language, or say nothing of money.
+#[test]
+fn an_exhausted_credit_is_recognised_by_its_code() {
+    for (status, body) in [
+        (
+            403,
+            r#"{"error":{"message":"用户额度不足","type":"new_api_error","code":"insufficient_user_quota"}}"#,
+        ),
+        (
+            403,
+            r#"{"error":{"message":"令牌额度不足","type":"one_api_error","code":"pre_consume_token_quota_failed"}}"#,
+        ),
+        (
+            403,
+            r#"{"error":{"code":"AccountOverdueError","message":"The request failed","type":"Forbidden"}}"#,
+        ),
+        (
+            400,
+            r#"{"code":"Arrearage","message":"Access denied, please make sure your account is in good standing."}"#,
+        ),
+        (403, r#"{"error":{"code":"AllocationQuota.FreeTierOnly","message":"x"}}"#),
+        (429, r#"{"error":{"code":"1113","message":"余额不足或无可用资源包,请充值。"}}"#),
+        (429, r#"{"type":"error","error":{"type":"rate_limit_error","code":"1113","message":"x"}}"#),
+        (429, r#"{"error":{"http_code":"429","message":"x","type":"insufficient_balance_error"}}"#),
+        (500, r#"{"type":"error","error":{"type":"api_error","message":"insufficient balance (1008)"}}"#),
+    ] {
+        let failure = classify_plain(status, body);
+        assert_eq!(
+            (failure.code.code(), failure.retry_hint.map(|hint| hint.scope)),
+            ("E2002", Some(Spend)),
+            "{body}"
+        );
+    }
 }
 
 #[test]
@@ -551,6 +638,10 @@ fn any_quotation() -> impl Strategy<Value = String> {
         "insufficient balance",
         "Your credit balance is too low",
         "get_spending_limit",
+        "Key limit exceeded",
+        "any credits",
+        "insufficient balance (1008)",
+        "You're out of extra usage. Add more at claude.ai/settings/usage and keep going.",
         "in_flight_budget_exhausted",
         "spend limit reached",
         "quota and billing",

@@ -44,7 +44,10 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "project_spend_limit_exceeded", "organization_usage_limit_exceeded", "enforced_spend_limit_reached",
         "billing_not_active", "billing_hard_limit_reached", "billing_error", "billing_disabled",
         "quota_exceeded", "exceeded_current_quota_error", "insufficient_balance",
-        "insufficient_credits",
+        "insufficient_balance_error", "insufficient_credits", "insufficient_user_quota",
+        "pre_consume_token_quota_failed", "AccountOverdueError", "Arrearage", "AllocationQuota.FreeTierOnly",
+        // Zhipu's.
+        "1113",
     ]),
     (Specificity::Exact, FailureClass::DAILY, &["ServiceQuotaExceededException"]),
     // Google's two codes for a quota: the details contain its period.

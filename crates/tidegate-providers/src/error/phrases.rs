@@ -115,13 +115,26 @@ pub(crate) fn is_known_credit_error(text: &str) -> bool {
         "your credit balance is too low to access the claude api please go to plans billing to upgrade or purchase \
          credits",
         "insufficient balance",
+        "insufficient balance #",
         "insufficient account balance",
         "insufficient quota",
         "insufficient credits",
         "insufficient funds",
         "out of credits",
+        "you have insufficient credits to make this request please purchase more credits to continue using the service",
         "you have reached your specified api usage limits you will regain access on # # # at # # utc",
         "you have reached your specified workspace api usage limits you will regain access on # # # at # # utc",
+        "you have reached your specified api usage limits to continue please adjust your limits",
+        "you have reached your specified workspace api usage limits to continue please adjust your limits",
+        "you re out of extra usage add more at claude ai settings usage and keep going",
+        "you re out of extra usage add more at claude ai admin settings usage and keep going",
+        "third party apps now draw from your extra usage not your plan limits add more at claude ai settings usage and \
+         keep going",
+        "third party apps now draw from your extra usage not your plan limits we ve added a # credit to get you started \
+         claim it at claude ai settings usage and keep going",
+        "the free tier of the model has been exhausted if you wish to continue access the model on a paid basis please \
+         disable the use free tier only mode in the management console",
+        "the selected model requires paid balance your paid balance is insufficient please top up and try again",
     ]
     .iter()
     .any(|sentence| is_phrase(text, sentence))
@@ -175,6 +188,7 @@ pub(crate) fn is_out_of_credit(text: &str) -> bool {
             "insufficient funds",
             "credit balance is too low",
             "out of credits",
+            "credits are depleted",
             "spend limit",
             "spending limit",
         ],
@@ -189,7 +203,16 @@ pub(crate) fn suggests_billing(text: &str) -> bool {
 
 /// A billing term next to a 403. A "plan" may lack a feature there; a quota can only be exhausted.
 pub(crate) fn mentions_billing(text: &str) -> bool {
-    contains_any_phrase(text, &["quota", "billing"]) && !mentions_short_period(text)
+    let terms = [
+        "quota",
+        "billing",
+        "key limit exceeded",
+        "any credits",
+        "credit limit",
+        "balance is insufficient",
+        "overdue balance",
+    ];
+    contains_any_phrase(text, &terms) && !mentions_short_period(text)
 }
 
 /// A limit per day or longer.
