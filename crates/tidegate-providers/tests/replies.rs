@@ -70,6 +70,7 @@ const REPLIES: &[Row] = &[
     ("azure_deployment_not_found", 404, &[], "E1004", FailureKind::Response, Momentary, None, Some("DeploymentNotFound")),
     ("anthropic_rate_limit", 429, &[("retry-after", "7"), ("anthropic-ratelimit-input-tokens-remaining", "0"), ("anthropic-ratelimit-input-tokens-reset", "2026-11-05T12:01:00Z")], "E2001", FailureKind::Response, Momentary, Some(7000), Some("rate_limit_error")),
     ("anthropic_rate_limit_reset", 429, &[("anthropic-ratelimit-input-tokens-remaining", "0"), ("anthropic-ratelimit-input-tokens-reset", "2026-11-05T12:01:00Z"), ("anthropic-ratelimit-requests-remaining", "40"), ("anthropic-ratelimit-requests-reset", "2026-11-05T12:09:00Z")], "E2001", FailureKind::Response, Momentary, Some(60_000), Some("rate_limit_error")),
+    ("anthropic_long_context", 429, &[], "E1005", ContextLength, Momentary, None, Some("rate_limit_error")),
     ("anthropic_weekly_limit", 429, &[("anthropic-ratelimit-unified-5h-status", "allowed"), ("anthropic-ratelimit-unified-5h-reset", "1793883600"), ("anthropic-ratelimit-unified-7d-status", "rejected"), ("anthropic-ratelimit-unified-7d-reset", "1793887200")], "E2001", FailureKind::Response, Daily, Some(7_200_000), Some("rate_limit_error")),
     ("anthropic_spend_limit", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("rate_limit_error")),
     ("anthropic_spend_limit_details", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("enforced_spend_limit_reached")),
@@ -109,6 +110,7 @@ const REPLIES: &[Row] = &[
     ("gemini_permission", 403, &[], "E1003", FailureKind::Response, Momentary, None, Some("PERMISSION_DENIED")),
     ("gemini_array", 429, &[], "E2001", FailureKind::Response, Momentary, Some(12_000), Some("RESOURCE_EXHAUSTED")),
     ("vertex_shared_quota", 429, &[], "E3002", FailureKind::Response, Momentary, None, Some("RESOURCE_EXHAUSTED")),
+    ("vertex_too_long", 400, &[], "E1005", ContextLength, Momentary, None, Some("INVALID_ARGUMENT")),
     ("vertex_per_minute", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("RESOURCE_EXHAUSTED")),
     ("bedrock_throttling", 429, &[("x-amzn-errortype", "ThrottlingException:http://internal.example.com/coral/")], "E2001", FailureKind::Response, Momentary, None, Some("ThrottlingException")),
     ("bedrock_throttling_by_type", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("ThrottlingException")),
@@ -150,6 +152,7 @@ const REPLIES: &[Row] = &[
     ("cohere_payment", 402, &[], "E2002", FailureKind::Response, Spend, None, None),
     ("cohere_too_many_tokens", 400, &[], "E1005", ContextLength, Momentary, None, None),
     ("together_rate_limit", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("rate_limit")),
+    ("together_too_long", 400, &[], "E1005", ContextLength, Momentary, None, Some("invalid_request_error")),
     ("together_capacity", 503, &[], "E3002", FailureKind::Response, Momentary, None, Some("service_unavailable")),
     ("openrouter_no_credit", 402, &[], "E2002", FailureKind::Response, Spend, None, Some("402")),
     ("openrouter_key_limit", 403, &[], "E2002", FailureKind::Response, Spend, None, Some("403")),
@@ -172,6 +175,8 @@ const REPLIES: &[Row] = &[
     // text-generation-inference.
     ("other_generation_failed", 424, &[], "E3001", FailureKind::Response, Momentary, None, Some("generation")),
     ("other_generation_incomplete", 424, &[], "E3001", FailureKind::Response, Momentary, None, Some("incomplete_generation")),
+    ("other_tokens_limit", 413, &[], "E1005", ContextLength, Momentary, None, Some("tokens_limit_reached")),
+    ("other_prompt_too_long_by_number", 400, &[], "E1005", ContextLength, Momentary, None, Some("1261")),
     ("other_no_error_at_all", 500, &[], "E3001", FailureKind::Response, Momentary, None, None),
     ("other_quota_403", 403, &[], "E2002", FailureKind::Response, Spend, None, None),
 ];
@@ -342,6 +347,14 @@ fn a_vague_code_overrides_no_status_that_is_more_specific() {
             assert_eq!(Some(failure.code), ErrorCode::from_status(status), "{status} {body}");
         }
     }
+}
+
+/// Together sends 403 for a prompt that does not fit the model.
+#[test]
+fn a_prompt_that_is_too_long_is_recognised_beside_403() {
+    let message = "The input (9000 tokens) is longer than the model's context length (8192 tokens).";
+    let failure = classify_plain(403, &format!(r#"{{"error":{{"message":"{message}"}}}}"#));
+    assert_eq!((failure.code.code(), failure.kind), ("E1005", ContextLength));
 }
 
 /// xAI has no code for it, and no status of its own.

@@ -76,7 +76,9 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
     // Too large for the model, or for the API.
     (Specificity::Exact, FailureClass::CONTEXT, &[
         "context_length_exceeded", "model_context_window_exceeded", "request_too_large",
-        "exceed_context_size_error", "context_overflow",
+        "exceed_context_size_error", "context_overflow", "tokens_limit_reached",
+        // Zhipu's.
+        "1261",
     ]),
 
     // Rejected by a content filter.

@@ -26,18 +26,26 @@ pub(crate) fn is_too_long(text: &str) -> bool {
             "maximum context length",
             "maximum prompt length",
             "maximum input length",
+            "maximum model length",
             PROMPT_TOO_LONG,
             "prompt too long",
+            "prompt exceeds max length",
             "input is too long",
             "exceeds the maximum number of tokens",
             "reduce the length of the messages",
             "reduce the length of the prompt",
             "too many tokens",
+            "exceeded model token limit",
+            "inputs tokens max new tokens must be",
+            "inputs must have less than",
+            "range of input length should be",
+            "length of all messages is too long",
         ],
     ) || (names_context(text) && is_exceeded(text))
 }
 
-/// The context of a model. The word alone has other meanings: "context deadline exceeded" is a timeout.
+/// The context of a model, or what has to fit it. The word alone has other meanings: "context deadline
+/// exceeded" is a timeout.
 fn names_context(text: &str) -> bool {
     contains_any_phrase(
         text,
@@ -52,6 +60,9 @@ fn names_context(text: &str) -> bool {
             "fit into the context",
             "token context",
             "n ctx",
+            "input length",
+            "input token count",
+            "prompt token count",
         ],
     )
 }
@@ -79,13 +90,18 @@ fn is_exceeded(text: &str) -> bool {
             "overflows",
             "not enough",
             "beyond",
+            "tokens but",
+            "only supports up to",
         ],
     )
 }
 
-/// A single request exceeds the limit per minute, so no wait helps.
+/// A single request exceeds the limit per minute, or is too long for the plan, so no wait helps.
 pub(crate) fn exceeds_limit_alone(text: &str) -> bool {
-    contains_any_phrase(text, &["request too large", "must be reduced in order to run"])
+    contains_any_phrase(
+        text,
+        &["request too large", "must be reduced in order to run", "required for long context requests"],
+    )
 }
 
 /// The content was rejected by a content policy.
@@ -291,6 +307,20 @@ mod tests {
             "Requested tokens (9000) exceed context window of 4096",
             "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
             "the input is longer than n_ctx",
+            "Unable to submit request because the input token count is 32825 but model only supports up to 32768.",
+            "Invalid request: Your request exceeded model token limit: 262144 (requested: 291351)",
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 3474 `inputs` tokens",
+            "Input validation error: `inputs` must have less than 1024 tokens. Given: 1025",
+            "Input length (160062 tokens) exceeds the maximum allowed length (59862 tokens).",
+            "Input length 200000 exceeds the maximum allowed input length of 131072 tokens.",
+            "Range of input length should be [1, 30720]",
+            "prompt token count of 139639 exceeds the limit of 128000",
+            "The total length of all messages is too long.",
+            "Prompt exceeds max length",
+            "Prompt is 11543 tokens but the model context window is 4096 tokens.",
+            "Prompt has 5000 tokens, but the configured context size is 4096 tokens",
+            "The decoder prompt (length 21535) is longer than the maximum model length of 16384.",
+            "The estimated number of input and maximum output tokens (440000) exceeded this model context window limit (262144)",
         ] {
             assert!(is_too_long(text), "{text}");
         }
@@ -299,6 +329,12 @@ mod tests {
             "the context of this error is unknown",
             "context length must be a number",
             "rate limit exceeded",
+            "`max_new_tokens` must be strictly positive",
+            "max_tokens: integer above maximum value, expected a value <= 12288, but got 16384 instead",
+            "tools.0.name exceeds the maximum allowed length of 64",
+            "this model only supports up to 16 tools",
+            "stop: the list must have less than 5 items",
+            "max_tokens of 9000 exceeds the limit of 8192",
         ] {
             assert!(!is_too_long(text), "{text}");
         }
