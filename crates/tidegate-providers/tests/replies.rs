@@ -137,6 +137,8 @@ const REPLIES: &[Row] = &[
     ("groq_context_length", 400, &[], "E1005", ContextLength, Momentary, None, Some("context_length_exceeded")),
     ("groq_failed_dependency", 424, &[], "E1001", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
     ("groq_cancelled", 499, &[], "E4002", FailureKind::Response, Momentary, None, Some("request_cancelled")),
+    ("groq_tool_use_failed", 400, &[], "E3001", FailureKind::Response, Momentary, None, Some("tool_use_failed")),
+    ("groq_json_validate_failed", 400, &[], "E3001", FailureKind::Response, Momentary, None, Some("json_validate_failed")),
     ("groq_bare_string", 503, &[], "E3002", FailureKind::Response, Momentary, Some(20), None),
     ("groq_string_in_error", 429, &[], "E2001", FailureKind::Response, Momentary, Some(360_000), None),
     ("deepseek_balance", 402, &[], "E2002", FailureKind::Response, Spend, None, Some("invalid_request_error")),

@@ -112,8 +112,12 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "server_error", "api_error", "internal", "internal_error", "internal_server_error", "unknown",
         "InternalServerException",
     ]),
-    // Sent with status 424, which alone would be an error of the caller.
-    (Specificity::Exact, SERVER, &["ModelStreamErrorException", "generation", "incomplete_generation"]),
+    // The model has failed, or what it generated could not be parsed: another attempt may succeed. Sent with
+    // status 424 or 400, which alone would be an error of the caller.
+    (Specificity::Exact, SERVER, &[
+        "ModelStreamErrorException", "generation", "incomplete_generation", "tool_use_failed",
+        "json_validate_failed", "output_parse_failed",
+    ]),
 ];
 
 /// The entry of `code`, if there is one.

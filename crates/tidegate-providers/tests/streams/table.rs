@@ -57,6 +57,7 @@ pub(crate) const STREAMS: &[Row] = &[
     ("mistral_reasoning.sse", true, true, None, Some(Natural), NONE, (6, 2)),
     ("mistral_usage.sse", true, true, None, Some(Length), usage(9, 12), (4, 1)),
     ("groq_error.sse", true, false, Some("E3002"), None, NONE, (4, 1)),
+    ("groq_tool_use_failed.sse", false, false, Some("E3001"), None, NONE, (2, 0)),
     ("groq_reasoning.sse", true, true, None, Some(Natural), NONE, (5, 2)),
     ("groq_usage.sse", true, true, None, Some(Natural), usage(18, 2), (4, 1)),
     ("deepseek_no_resource.sse", true, false, Some("E3002"), None, NONE, (5, 1)),
