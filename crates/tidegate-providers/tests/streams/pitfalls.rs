@@ -60,6 +60,26 @@ fn a_stream_of_an_unknown_provider_may_end_with_a_finish_reason() {
     assert!(scanner.state().has_finished);
 }
 
+/// The same in Anthropic's dialect: some servers end with the stop reason.
+#[test]
+fn a_stream_of_an_unknown_provider_may_end_with_a_stop_reason() {
+    let whole = String::from_utf8(bytes("anthropic_plain.sse")).unwrap();
+    let end = whole.find("event: message_stop").unwrap();
+    let reason = whole.find("event: message_delta").unwrap();
+    for (provider, end, is_complete) in [
+        (Provider::Other, end, true),
+        (Provider::Anthropic, end, false),
+        (Provider::DeepSeek, end, false),
+        (Provider::Other, reason, false),
+    ] {
+        let mut scanner = Scanner::sse(provider).for_answer();
+        scanner.push(&whole.as_bytes()[..end]);
+        assert!(!scanner.state().has_finished);
+        scanner.finish();
+        assert_eq!(scanner.state().has_finished, is_complete, "{provider}: {}", &whole[..end]);
+    }
+}
+
 // Pitfall P21 (docs/pitfalls.md).
 /// Google's streams have no terminator, so only the end of the body completes them.
 #[test]

@@ -23,7 +23,11 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         | (["content_block", "text" | "thinking" | "name" | "data"], leaf) => {
             parsed.is_token |= leaf.is_text();
         }
-        (["delta", "stop_reason"], Leaf::Text(reason)) => parsed.stop = stop_reason(reason),
+        // It comes after the last block. Some servers end the body with it: at an unknown provider such a
+        // response is complete.
+        (["delta", "stop_reason"], Leaf::Text(reason)) if !reason.is_empty() => {
+            parsed.apply_stop(stop_reason(reason), None);
+        }
         (["usage", count @ ..] | ["message", "usage", count @ ..], Leaf::Number(number)) => {
             if let Some(field) = usage_field(count) {
                 usage.set(field, number);
