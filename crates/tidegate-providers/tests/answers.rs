@@ -589,6 +589,21 @@ fn a_limit_and_a_refused_key_are_known_by_their_code_in_a_body_that_has_not_the_
         (r#"[{"code":"billing_not_active"}]"#, ErrorCode::QuotaExhausted),
         (r#"{"code":401,"message":"x"}"#, ErrorCode::Authentication),
         (r#"{"type":"authentication_error","detail":"x"}"#, ErrorCode::Authentication),
+        // MiniMax's.
+        (
+            r#"{"id":"x","choices":null,"base_resp":{"status_code":1002,"status_msg":"rate limit exceeded(RPM)"}}"#,
+            ErrorCode::RateLimited,
+        ),
+        (r#"{"base_resp":{"status_code":1039,"status_msg":"x"}}"#, ErrorCode::RateLimited),
+        (
+            r#"{"base_resp":{"status_msg":"insufficient balance","status_code":1008}}"#,
+            ErrorCode::QuotaExhausted,
+        ),
+        (r#"{"base_resp":{"status_code":1004,"status_msg":"login fail"}}"#, ErrorCode::Authentication),
+        (r#"{"base_resp":{"status_code":2049,"status_msg":"invalid api key"}}"#, ErrorCode::Authentication),
+        (r#"{"base_resp":{"status_code":1013,"status_msg":"internal error"}}"#, no_answer),
+        (r#"{"base_resp":{"status_code":0,"status_msg":""}}"#, no_answer),
+        (r#"{"status_code":1008,"base":{"status_code":1002}}"#, no_answer),
         // Another provider may answer the same request.
         (r#"{"code":400,"message":"x"}"#, no_answer),
         (r#"{"code":"context_length_exceeded"}"#, no_answer),

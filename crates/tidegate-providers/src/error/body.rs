@@ -107,7 +107,7 @@ impl<'a> ParsedErrorBody<'a> {
             (S::Top, F::Type | F::Object) if text == "error" => self.is_error = true,
             (S::Top | S::Error, F::Type) => _ = self.kind.get_or_insert(text),
             (S::Error, F::Status) => _ = self.status.get_or_insert(text),
-            (S::Outside, _) | (S::Top | S::Error, F::Message) => {
+            (S::Outside, _) | (S::Top | S::Error | S::BaseResponse, F::Message) => {
                 self.message.get_or_insert(clip(text));
             }
             (S::Top, F::Error) if !text.trim().is_empty() => {
@@ -162,6 +162,10 @@ impl<'a> ParsedErrorBody<'a> {
                 self.number = self.number.or_else(|| number.try_into().ok());
             }
             (Section::Details, ErrorField::LimitValue) => self.has_zero_limit |= number == 0,
+            // Zero is a success. Elsewhere the number means something else.
+            (Section::BaseResponse, ErrorField::StatusCode) if number != 0 => {
+                self.code.get_or_insert_with(|| format!("base_resp.{number}").into());
+            }
             _ => {}
         }
     }
@@ -201,6 +205,8 @@ enum Section {
     Details,
     /// OpenRouter's `error.metadata`.
     Metadata,
+    /// MiniMax's `base_resp`, beside the fields of an answer.
+    BaseResponse,
     Elsewhere,
 }
 
@@ -211,6 +217,7 @@ impl Section {
             // The object of a `response.failed` event, Groq's `x_groq`, or the choices of a chunk.
             (Self::Outside, _) | (Self::Top, ErrorField::Response) => Self::Top,
             (Self::Top, ErrorField::Error | ErrorField::Message) => Self::Error,
+            (Self::Top, ErrorField::BaseResponse) => Self::BaseResponse,
             (Self::Top | Self::Error, ErrorField::Inner) => Self::Inner,
             (Self::Top | Self::Error, ErrorField::Details) | (Self::Details, _) => Self::Details,
             (Self::Error, ErrorField::Metadata) | (Self::Metadata, ErrorField::Headers) => Self::Metadata,
@@ -233,7 +240,10 @@ enum ErrorField {
     Type,
     Object,
     Status,
-    #[serde(alias = "Message", alias = "msg", alias = "detail")]
+    #[serde(rename = "base_resp")]
+    BaseResponse,
+    StatusCode,
+    #[serde(alias = "Message", alias = "msg", alias = "detail", alias = "status_msg")]
     Message,
     #[serde(rename = "innererror", alias = "inner_error")]
     Inner,

@@ -46,8 +46,8 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "quota_exceeded", "exceeded_current_quota_error", "insufficient_balance",
         "insufficient_balance_error", "insufficient_credits", "insufficient_user_quota",
         "pre_consume_token_quota_failed", "AccountOverdueError", "Arrearage", "AllocationQuota.FreeTierOnly",
-        // Zhipu's.
-        "1113",
+        // Zhipu's, and MiniMax's.
+        "1113", "base_resp.1008",
     ]),
     (Specificity::Exact, FailureClass::DAILY, &["ServiceQuotaExceededException"]),
     // Google's two codes for a quota: the details contain its period.
@@ -58,7 +58,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
     (Specificity::Exact, FailureClass::RATE, &[
         "rate_limit_exceeded", "rate_limit_reached", "rate_limit_reached_error", "slow_down",
         "in_flight_budget_exhausted", "too_many_requests", "too_many_requests_error", "RateLimitReached",
-        "request_quota_exceeded", "token_quota_exceeded",
+        "request_quota_exceeded", "token_quota_exceeded", "base_resp.1002", "base_resp.1039",
     ]),
     (Specificity::Broad, FailureClass::RATE, &[
         "rate_limit_error", "rate_limited", "tokens", "requests", "ThrottlingException",
@@ -90,7 +90,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
     (Specificity::Exact, AUTH, &[
         "invalid_api_key", "authentication_error", "unauthenticated", "unauthorized", "api_key_invalid",
         "access_token_expired", "UnrecognizedClientException", "InvalidSignatureException",
-        "ExpiredTokenException", "MissingAuthenticationTokenException",
+        "ExpiredTokenException", "MissingAuthenticationTokenException", "base_resp.1004", "base_resp.2049",
     ]),
     (Specificity::Exact, PERMISSION, &["permission_error", "permission_denied", "AccessDeniedException"]),
     (Specificity::Exact, NOT_FOUND, &[
