@@ -44,7 +44,7 @@ pub enum Dialect {
     /// OpenAI's Responses API, ended by `response.completed` or `response.incomplete`. Some servers end it
     /// with `response.done`.
     Responses,
-    /// Anthropic's Messages API, ended by `message_stop`.
+    /// Anthropic's Messages API, ended by `message_stop`, which some other servers omit.
     Anthropic,
     /// Google's `GenerateContentResponse`, ended by the end of the body after a `finishReason`.
     Gemini,
