@@ -217,8 +217,11 @@ impl Handle {
             it.0.has_token_quota.store(fresh.has_token_quota(), Ordering::Relaxed);
             it.0.has_reported_quotas.store(false, Ordering::Relaxed);
             it.0.overload_hints.clear();
-            it.change(|queue, _| {
+            it.change(|queue, now| {
                 it.0.queue.clear_headroom();
+                if let Some(store) = it.store() {
+                    queue.limits.open(clock::after(store.shared.settings().timeout, now), now);
+                }
                 queue.limits.reset(fresh);
             });
             it.share_opening();

@@ -12,7 +12,7 @@ use super::quota::{MINUTE, Quota};
 use super::reopen_ramp::ReopenRamp;
 use super::reported_quotas::ReportedQuotas;
 use super::shared::{ExchangeStep, SharedQuotas, WaitingCalls};
-use crate::store::{QuotaRequest, SeenProcesses, SharedCooldown};
+use crate::store::{LeaseGrant, LeaseRequest, QuotaRequest, SeenProcesses, SharedCooldown};
 use crate::{LimitUnit, store};
 
 /// All quotas of one gate, and the time until which the provider closed it.
@@ -288,9 +288,25 @@ impl QuotaSet {
         true
     }
 
-    /// Opens the gate before its time. What is requested from the store before `until` may be older.
-    pub(super) fn open(&mut self, until: Instant) {
+    /// Opens the gate before its time. What is requested from the store before `until` may be older. The
+    /// quota that was drained until then holds one request, and a lease that begins then begins earlier.
+    pub(super) fn open(&mut self, until: Instant, now: Instant) {
+        let rest = self.closed_for(now).unwrap_or_default();
         (self.closed_until, self.opened_until, self.ramp) = (None, Some(until), None);
+        if let Some(pacing_quota) = self.pacing_quota.filter(|_| !rest.is_zero()) {
+            self.configured[pacing_quota].bucket.fill_to(1, now);
+        }
+        if let Some(shared) = &mut self.shared {
+            shared.advance(rest, now);
+        }
+        self.forget_drained(now);
+    }
+
+    /// What the store had drained of a quota until the gate opens is out of date.
+    fn forget_drained(&mut self, now: Instant) {
+        if let Some((shared, index)) = self.shared.as_mut().zip(self.pacing_quota) {
+            shared.fill_to_one(index, now);
+        }
     }
 
     /// Whether a closing time that was requested from the store at `sent` may have been taken back since.
@@ -396,6 +412,22 @@ impl QuotaSet {
         shared.next_step(waiting, local_debt, now)
     }
 
+    /// Applies the reply of the store to a request that was sent at `sent`.
+    pub(super) fn on_grant(
+        &mut self,
+        request: &LeaseRequest,
+        grant: &LeaseGrant,
+        sent: Instant,
+        now: Instant,
+    ) {
+        if let Some(shared) = &mut self.shared {
+            shared.on_grant(request, grant, sent, now);
+        }
+        if self.is_taken_back(sent) {
+            self.forget_drained(now);
+        }
+    }
+
     /// The store could not be reached. The first time, the local shares begin as the store was seen last.
     pub(super) fn on_unavailable(&mut self, now: Instant) {
         let Some(shared) = &mut self.shared else { return };
@@ -431,10 +463,10 @@ impl QuotaSet {
     }
 
     /// Resets the quotas and drops the reports. `total_spent` stays: it distinguishes calls in flight from
-    /// later ones. Shared quotas stay, and so do the local shares of them that decide while there is no
+    /// later ones, as does the time at which the gate was opened. Shared quotas stay, and so do the local shares of them that decide while there is no
     /// store.
     pub(super) fn reset(&mut self, mut fresh: Self) {
-        fresh.total_spent = self.total_spent;
+        (fresh.total_spent, fresh.opened_until) = (self.total_spent, self.opened_until);
         if let shared @ Some(_) = self.shared.take() {
             (fresh.shared, fresh.configured) = (shared, mem::take(&mut self.configured));
         }

@@ -93,7 +93,7 @@ impl Handle {
         self.0.overload_hints.clear();
         self.change(|queue, now| {
             self.0.queue.clear_headroom();
-            queue.limits.open(now);
+            queue.limits.open(now, now);
         });
     }
 

@@ -138,6 +138,12 @@ impl Bucket {
         }
     }
 
+    /// Fills the bucket so that it holds `left` at least.
+    pub(crate) fn fill_to(&mut self, left: u64, now: Instant) {
+        let debt = self.rate.debt_for(self.rate.burst.saturating_sub(left));
+        self.set_debt(self.debt(now).min(debt), now);
+    }
+
     /// Sets the state from an external report: at `then` a full bucket less `spent`. Earlier spendings are
     /// part of the report and are not refunded.
     pub(crate) fn set_spent(&mut self, spent: u64, then: Instant) {

@@ -96,12 +96,7 @@ impl Handle {
     /// Opens the gate of the other processes as well.
     pub(crate) fn share_opening(&self) {
         let Some(link) = &self.0.store else { return };
-        let now = clock::now();
-        let pacing = {
-            let limits = &mut self.lock().limits;
-            limits.open(clock::after(link.store.shared.settings().timeout, now));
-            limits.shared_pacing_quota(now)
-        };
+        let pacing = self.lock().limits.shared_pacing_quota(clock::now());
         let (name, store) = (self.shared_name(link), link.store.clone());
         spawn(async move { store.shared.open(&name, pacing).await });
     }
@@ -128,9 +123,7 @@ impl Handle {
         let mut queue = self.lock();
         let closed_for = match reply {
             Ok(grant) => {
-                if let Some(shared) = queue.limits.shared() {
-                    shared.on_grant(request, &grant, sent, now);
-                }
+                queue.limits.on_grant(request, &grant, sent, now);
                 grant.closed_for
             }
             Err(StoreUnavailable) => {

@@ -95,6 +95,14 @@ impl HeldLeases {
         std::mem::take(&mut self.0).into_iter()
     }
 
+    /// Lets the leases that are reserved for later begin and expire earlier.
+    pub(super) fn advance(&mut self, time: Duration, now: Instant) {
+        for lease in &mut self.0 {
+            let time = time.min(lease.begins.saturating_duration_since(now));
+            (lease.begins, lease.expires) = (lease.begins - time, lease.expires - time);
+        }
+    }
+
     /// Whether a lease is reserved for later.
     pub(super) fn has_later(&self, now: Instant) -> bool {
         self.0.iter().any(|lease| lease.begins > now)

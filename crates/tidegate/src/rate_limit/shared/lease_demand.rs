@@ -149,7 +149,8 @@ impl LeaseDemand {
         }
     }
 
-    pub(super) fn on_unavailable(&mut self) {
+    /// Whether the store has room is not known.
+    pub(super) fn forget_full(&mut self) {
         self.full_until = None;
     }
 }

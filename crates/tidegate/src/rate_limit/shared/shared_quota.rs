@@ -93,6 +93,12 @@ impl SharedQuota {
         (self.debt, self.seen) = (debt, now);
     }
 
+    /// The bucket holds one unit at least.
+    pub(super) fn fill_to_one(&mut self, now: Instant) {
+        let debt = self.debt_at(now).min(self.time_for(self.burst.saturating_sub(1)));
+        self.record_debt(debt, now);
+    }
+
     /// Notes that `amount`, which was taken at `taken`, is not used.
     pub(super) fn give_back(&mut self, amount: u64, taken: Instant) {
         if amount > 0 {

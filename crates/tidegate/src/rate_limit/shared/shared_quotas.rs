@@ -362,10 +362,21 @@ impl SharedQuotas {
     /// The store could not be reached.
     pub(crate) fn on_unavailable(&mut self, now: Instant) {
         self.outage.on_unavailable(now);
-        self.demand.on_unavailable();
+        self.demand.forget_full();
         for lease in self.leases.take() {
             self.give_back(lease);
         }
+    }
+
+    /// The bucket of the quota at `index` holds one unit at least.
+    pub(crate) fn fill_to_one(&mut self, index: usize, now: Instant) {
+        self.quotas[index].fill_to_one(now);
+    }
+
+    /// The store has room `time` earlier than it had.
+    pub(crate) fn advance(&mut self, time: Duration, now: Instant) {
+        self.leases.advance(time, now);
+        self.demand.forget_full();
     }
 
     /// The bucket of the local share of each quota, spent as far as is known.

@@ -20,7 +20,7 @@ use crate::rate_limit::shared::WaitingCalls;
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, Settings};
 use crate::testing::store::{Buckets, Delays, Server};
-use crate::testing::{MILLI, call, complete, paused, rejection, request, strict};
+use crate::testing::{MILLI, SECOND, call, complete, paused, rejection, request, strict};
 use crate::{Error, LimitUnit, Payload, RejectionReason, clock};
 
 /// Two processes with this limit, and the server that they share.
@@ -260,6 +260,65 @@ async fn a_reset_opens_the_gate_in_every_process() {
     }
 }
 
+/// Regression: what the store had held back until the end of the closed time was known in each process, and
+/// calls that do not wait were rejected until then.
+#[tokio::test(start_paused = true)]
+async fn after_a_reset_no_process_expects_the_end_of_the_closed_time() {
+    let limits = [
+        || RateLimitLayer::per_second(100).on_limit(OnLimit::Reject),
+        || RateLimitLayer::per_minute(10).max_wait(SECOND * 10),
+    ];
+    for limit in limits {
+        let (layers, _server) = two(limit, Settings::default());
+        let ([mut one, mut other], provider) = services(&layers);
+        for service in [&mut one, &mut other] {
+            complete(service).await.unwrap();
+        }
+        provider.answer(429).header("retry-after", "20000");
+        complete(&mut one).await.unwrap();
+        // A report of what is left of the leases.
+        tokio::time::sleep(500 * MILLI).await;
+        layers[0].handle().reset();
+        tokio::time::sleep(500 * MILLI).await;
+        for service in [&mut one, &mut other] {
+            complete(service).await.unwrap();
+            tokio::time::sleep(10 * SECOND).await;
+        }
+    }
+}
+
+/// Regression: a lease that was to begin at the end of the closed time did not begin earlier.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_the_end_of_the_closed_time_is_admitted_after_a_reset() {
+    let (layers, _server) = two(|| RateLimitLayer::per_second(100), Settings::default());
+    let ([mut one, mut other], provider) = services(&layers);
+    complete(&mut other).await.unwrap();
+    provider.answer(429).header("retry-after", "5");
+    complete(&mut one).await.unwrap();
+    let calls = [one, other].map(|service| tokio::spawn(service.oneshot(request())));
+    tokio::time::sleep(500 * MILLI).await;
+    let start = clock::now();
+    layers[0].handle().reset();
+    for call in calls {
+        call.await.unwrap().unwrap();
+        assert!(clock::now() - start < 100 * MILLI, "{:?}", clock::now() - start);
+    }
+}
+
+/// Regression: the local share was drained until the end of the closed time, and no reset changed that.
+#[tokio::test(start_paused = true)]
+async fn a_reset_without_a_store_opens_the_gate_of_the_process() {
+    let limit = || RateLimitLayer::per_minute(60);
+    let (layers, server) = two(limit, Settings { processes: Some(2), ..Settings::default() });
+    let ([mut one, _], provider) = services(&layers);
+    server.stop();
+    provider.answer(429).header("retry-after", "3600");
+    complete(&mut one).await.unwrap();
+    assert!(call(&mut one).await.is_err());
+    layers[0].handle().reset();
+    complete(&mut one).await.unwrap();
+}
+
 /// Regression: each of them was sent and published on its own.
 #[tokio::test(start_paused = true)]
 async fn the_closing_times_of_many_attempts_are_shared_together() {
@@ -419,7 +478,7 @@ fn exchange(
 ) -> Option<Duration> {
     let ExchangeStep::Request(request) = limits.next_step(waiting, now) else { return None };
     let grant = store.take(&request, now);
-    limits.shared()?.on_grant(&request, &grant, now, now);
+    limits.on_grant(&request, &grant, now, now);
     (grant.is_granted && request.quotas.iter().any(|quota| quota.amount > 0)).then_some(grant.wait)
 }
 
@@ -495,6 +554,25 @@ fn a_lease_does_not_shorten_the_ramp_of_a_gate_that_reopens() {
     assert_eq!(limits.shortfall(&CallCost::default(), &CallCost::ONE_CALL, first).wait, next);
 }
 
+/// The reply of a request that was sent before a reset has what was drained until the gate opens.
+#[test]
+fn a_reply_from_before_a_reset_holds_no_call_back() {
+    let (start, call) = (Instant::now(), CallCost::ONE_CALL);
+    let quota = Quota::new(LimitUnit::Requests, 10, Duration::from_secs(1));
+    let mut limits = QuotaSet::new(&[quota], None, start);
+    limits.share(&Settings::default(), &Arc::default(), Duration::from_secs(10), start);
+    let ExchangeStep::Request(request) = limits.next_step(&WaitingCalls { all: call, first: call }, start)
+    else {
+        panic!("there is a call")
+    };
+    let reset = start + MILLI;
+    limits.open(reset, reset);
+    let hour = Duration::from_secs(3600);
+    let grant = LeaseGrant { wait: hour, debts: vec![hour], closed_for: hour, ..LeaseGrant::default() };
+    limits.on_grant(&request, &grant, start, reset + MILLI);
+    assert!(limits.shortfall(&CallCost::default(), &call, reset + MILLI).is_pending);
+}
+
 /// One process of the property: its quotas, and the calls that wait.
 struct Process {
     limits: QuotaSet,
@@ -563,10 +641,8 @@ proptest! {
             now += Duration::from_millis(elapsed);
             processes[index].waiting += calls;
             for it in &mut processes {
-                if let Some((request, grant, [sent, _])) = it.requested.take_if(|(.., [_, at])| *at <= now)
-                    && let Some(shared) = it.limits.shared()
-                {
-                    shared.on_grant(&request, &grant, sent, now);
+                if let Some((request, grant, [sent, _])) = it.requested.take_if(|(.., [_, at])| *at <= now) {
+                    it.limits.on_grant(&request, &grant, sent, now);
                 }
                 while it.waiting > 0 && it.limits.try_reserve(&of(1), 0, now).is_ok() {
                     admitted.push(now);

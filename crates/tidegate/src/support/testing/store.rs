@@ -201,13 +201,17 @@ impl ServerState {
 }
 
 impl Buckets {
+    fn bucket(&mut self, quota: &QuotaRequest, now: Instant) -> &mut Bucket {
+        let of = |number: u64| number.try_into().unwrap();
+        let rate = Rate::new(of(quota.count), quota.period, of(quota.burst));
+        let bucket = self.by_quota.entry((quota.unit as u8, quota.period));
+        bucket.or_insert_with(|| Bucket::new(rate, now))
+    }
+
     pub(crate) fn take(&mut self, request: &LeaseRequest, now: Instant) -> LeaseGrant {
         let mut wait = Duration::ZERO;
         for quota in &request.quotas {
-            let of = |number: u64| number.try_into().unwrap();
-            let rate = Rate::new(of(quota.count), quota.period, of(quota.burst));
-            let bucket = self.by_quota.entry((quota.unit as u8, quota.period));
-            let bucket = bucket.or_insert_with(|| Bucket::new(rate, now));
+            let bucket = self.bucket(quota, now);
             bucket.refund(quota.returned, now.checked_sub(quota.returned_age).unwrap(), now);
             bucket.take(quota.charged + quota.spent_alone_debt, now);
             wait = wait.max(bucket.wait(0, quota.amount, now));
@@ -246,18 +250,22 @@ impl SharedStore for ProcessStore {
     fn close<'a>(
         &'a self,
         name: &'a str,
-        SharedCooldown { wait, .. }: SharedCooldown,
+        SharedCooldown { wait, pacing }: SharedCooldown,
     ) -> StoreFuture<'a, ()> {
         Box::pin(self.server.exchange(&self.settings, move |state, _| {
             let limit = state.limits.entry(name.to_owned()).or_default();
-            limit.closed_until = limit.closed_until.max(Some(clock::now() + wait));
+            let (now, until) = (clock::now(), clock::now() + wait);
+            limit.closed_until = limit.closed_until.max(Some(until));
+            pacing.iter().for_each(|quota| limit.bucket(quota, now).drain_until(1, until, now));
             state.notify_others(name, self.process, move |listener| listener.on_closed(wait));
         }))
     }
 
-    fn open<'a>(&'a self, name: &'a str, _: Option<QuotaRequest>) -> StoreFuture<'a, ()> {
+    fn open<'a>(&'a self, name: &'a str, pacing: Option<QuotaRequest>) -> StoreFuture<'a, ()> {
         Box::pin(self.server.exchange(&self.settings, move |state, _| {
-            state.limits.entry(name.to_owned()).or_default().closed_until = None;
+            let (now, limit) = (clock::now(), state.limits.entry(name.to_owned()).or_default());
+            limit.closed_until = None;
+            pacing.iter().for_each(|quota| limit.bucket(quota, now).fill_to(1, now));
             state.notify_others(name, self.process, |listener| listener.on_opened());
         }))
     }
