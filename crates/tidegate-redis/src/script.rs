@@ -119,6 +119,7 @@ impl Scripts {
             | CircuitChange::Reopen { grace, .. } => grace,
             _ => Duration::ZERO,
         };
+        let age = if let CircuitChange::Reopen { age, .. } = change { age } else { Duration::ZERO };
         let (change, time, is_quota) = match change {
             CircuitChange::Open { wait, is_quota } => ("open", wait, is_quota),
             CircuitChange::Restore { wait, is_quota, .. } => ("restore", wait, is_quota),
@@ -133,7 +134,7 @@ impl Scripts {
         };
         let mut script = self.circuit.key(&keys.circuit);
         script.arg(change).arg(sender.process).arg(micros(time)).arg(u8::from(is_quota));
-        script.arg(sender.channel).arg(sender.name).arg(micros(grace));
+        script.arg(sender.channel).arg(sender.name).arg(micros(grace)).arg(micros(age));
         script
     }
 }

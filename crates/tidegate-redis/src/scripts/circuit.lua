@@ -1,7 +1,7 @@
 -- Reads or changes a circuit. Of two times for which it is open the later holds, and one process at a time probes.
 -- KEYS: the circuit (a hash).
 -- ARGV: the change, the process, a time, whether the quota is exhausted, the channel, the name, the time for which a circuit
--- of which nothing is known has no turn.
+-- of which nothing is known has no turn, the time since the process has opened the circuit that it reopens.
 -- Returns: 0 if nothing is known, 1 if it is closed, or 2 if it is open; the rest of its cooldown; whether the quota is
 -- exhausted; whether the process has the turn to probe.
 
@@ -11,13 +11,14 @@ local ANY = '?'
 
 local now = server_time()
 local change, process, time = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local state = redis.call('HMGET', KEYS[1], 'open_until', 'is_quota', 'prober', 'turn_until', 'open_for', 'turn_for')
-local open_until = tonumber(state[1] or -1)
+local state = redis.call('HMGET', KEYS[1], 'open_until', 'is_quota', 'prober', 'turn_until', 'open_for', 'turn_for',
+    'closed_since')
+local open_until, closed_since = tonumber(state[1] or -1), tonumber(state[7] or 0)
 local is_quota, prober, turn_until = state[2] or '0', state[3] or '', tonumber(state[4] or 0)
 -- The clock of a server may be set back: no time is further ahead than when it was written.
 local open_end, turn_end = now + tonumber(state[5] or math.huge), now + tonumber(state[6] or math.huge)
-local is_set_back = open_until > open_end or turn_until > turn_end
-open_until, turn_until = math.min(open_until, open_end), math.min(turn_until, turn_end)
+local is_set_back = open_until > open_end or turn_until > turn_end or closed_since > now
+open_until, turn_until, closed_since = math.min(open_until, open_end), math.min(turn_until, turn_end), math.min(closed_since, now)
 if turn_until <= now then
     prober = ''
 end
@@ -26,7 +27,7 @@ end
 local event
 if change == 'reopen' then
     prober = prober == process and '' or prober
-    change = open_until == 0 and 'open' or 'restore'
+    change = open_until == 0 and closed_since + tonumber(ARGV[8]) <= now and 'open' or 'restore'
     if open_until < 0 then
         event = ARGV[4] == '1' and 'circuit_quota' or 'circuit_open'
     end
@@ -56,7 +57,7 @@ elseif change == 'restore' then
         extend()
     end
 elseif change == 'close' then
-    open_until, is_quota, prober = 0, '0', ''
+    open_until, closed_since, is_quota, prober = 0, now, '0', ''
     event = 'circuit_closed'
 elseif change == 'take_turn' and open_until < 0 then
     open_until, prober, turn_until = now, ANY, now + tonumber(ARGV[7])
@@ -75,7 +76,8 @@ if (change ~= 'read' or is_set_back) and open_until >= 0 then
     local open_for, turn_for = math.max(0, open_until - now), math.max(0, turn_until - now)
     redis.call('HSET', KEYS[1], 'open_until', string.format('%.17g', open_until), 'is_quota', is_quota,
         'prober', prober, 'turn_until', string.format('%.17g', turn_until),
-        'open_for', string.format('%.17g', open_for), 'turn_for', string.format('%.17g', turn_for))
+        'open_for', string.format('%.17g', open_for), 'turn_for', string.format('%.17g', turn_for),
+        'closed_since', string.format('%.17g', closed_since))
     local lifetime = math.max(open_for, turn_for) + AFTERWARDS
     redis.call('PEXPIRE', KEYS[1], math.ceil(lifetime / 1000))
 end

@@ -122,7 +122,9 @@ async fn the_script_decides_like_the_circuit_record_in_rust() {
     let arguments = |step: &[&str]| {
         let number = |index: usize| step.get(index).copied().unwrap_or("0");
         let grace = if matches!(step[1], "restore" | "reopen") { number(5) } else { number(4) };
-        [step[1], step[2], number(3), number(4), "channel", "name", grace].map(str::to_owned).to_vec()
+        [step[1], step[2], number(3), number(4), "channel", "name", grace, number(6)]
+            .map(str::to_owned)
+            .to_vec()
     };
     assert_decides(include_str!("../../cases/circuit.txt"), 5, &script, arguments).await;
     // There is no such clock in Rust.
@@ -135,6 +137,11 @@ case a_clock_that_is_set_back_delays_no_probe
 9000000 take_turn b 500000 100 = open 0 0 0
 9499999 take_turn b 500000 100 = open 0 0 0
 9500000 take_turn b 500000 100 = open 0 0 1
+case a_clock_that_is_set_back_keeps_no_circuit_closed
+50000000 close a = closed
+10000000 read a = closed
+10000000 reopen b 1000000 0 500 1 = closed
+11000000 reopen b 1000000 0 500 1000000 = open 1000000 0 0
 ";
     assert_decides(set_back, 1, &script, arguments).await;
 }

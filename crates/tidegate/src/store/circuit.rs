@@ -26,8 +26,8 @@ pub enum CircuitChange {
         /// As for [`TakeTurn`](Self::TakeTurn).
         grace: Duration,
     },
-    /// It has opened the circuit, which may not have reached the store. Its own turn ends. A circuit that is
-    /// closed opens; else this is as [`Restore`](Self::Restore).
+    /// It has opened the circuit, which may not have reached the store. Its own turn ends. A circuit that was
+    /// closed before that opens; else this is as [`Restore`](Self::Restore).
     Reopen {
         /// The rest of the time.
         wait: Duration,
@@ -35,6 +35,8 @@ pub enum CircuitChange {
         is_quota: bool,
         /// As for [`TakeTurn`](Self::TakeTurn).
         grace: Duration,
+        /// The time since it has opened the circuit.
+        age: Duration,
     },
     /// It has closed the circuit after its probes, which may not have reached the store. The circuit closes if
     /// it still has the turn.

@@ -17,7 +17,9 @@ pub struct CircuitRecord {
 enum RecordedState {
     #[default]
     Unknown,
-    Closed,
+    Closed {
+        since: Duration,
+    },
     Open {
         until: Duration,
         is_quota: bool,
@@ -41,15 +43,15 @@ impl CircuitRecord {
             CircuitChange::Read => {}
             CircuitChange::Open { wait, is_quota } => self.open(wait, is_quota, now),
             CircuitChange::Restore { wait, is_quota, grace } => self.restore(wait, is_quota, grace, now),
-            CircuitChange::Reopen { wait, is_quota, grace } => {
+            CircuitChange::Reopen { wait, is_quota, grace, age } => {
                 self.end_turn(process);
                 match self.state {
-                    RecordedState::Closed => self.open(wait, is_quota, now),
+                    RecordedState::Closed { since } if since + age <= now => self.open(wait, is_quota, now),
                     _ => self.restore(wait, is_quota, grace, now),
                 }
             }
-            CircuitChange::Close => self.close(),
-            CircuitChange::Reclose if self.has_turn(process) => self.close(),
+            CircuitChange::Close => self.close(now),
+            CircuitChange::Reclose if self.has_turn(process) => self.close(now),
             CircuitChange::Reclose => {}
             CircuitChange::TakeTurn { grace, .. } if self.state == RecordedState::Unknown => {
                 self.state = RecordedState::Open { until: now, is_quota: false };
@@ -67,8 +69,8 @@ impl CircuitRecord {
         self.turn = None;
     }
 
-    fn close(&mut self) {
-        (self.state, self.turn) = (RecordedState::Closed, None);
+    fn close(&mut self, now: Duration) {
+        (self.state, self.turn) = (RecordedState::Closed { since: now }, None);
     }
 
     fn has_turn(&self, process: &str) -> bool {
@@ -98,7 +100,7 @@ impl CircuitRecord {
                 self.turn = Some(ProbeTurn { process: None, until: now + grace });
             }
             RecordedState::Open { .. } if !is_probed => self.extend(wait, is_quota, now),
-            RecordedState::Open { .. } | RecordedState::Closed => {}
+            RecordedState::Open { .. } | RecordedState::Closed { .. } => {}
         }
     }
 
@@ -125,7 +127,7 @@ impl CircuitRecord {
     fn view(&self, process: &str, now: Duration) -> CircuitView {
         match self.state {
             RecordedState::Unknown => CircuitView::Unknown,
-            RecordedState::Closed => CircuitView::Closed,
+            RecordedState::Closed { .. } => CircuitView::Closed,
             RecordedState::Open { until, is_quota } => CircuitView::Open {
                 wait: until.saturating_sub(now),
                 is_quota,
@@ -157,7 +159,8 @@ mod tests {
                         CircuitChange::Restore { wait: time(3), is_quota: step[4] == "1", grace: time(5) }
                     }
                     "reopen" => {
-                        CircuitChange::Reopen { wait: time(3), is_quota: step[4] == "1", grace: time(5) }
+                        let (wait, is_quota) = (time(3), step[4] == "1");
+                        CircuitChange::Reopen { wait, is_quota, grace: time(5), age: time(6) }
                     }
                     "close" => CircuitChange::Close,
                     "reclose" => CircuitChange::Reclose,

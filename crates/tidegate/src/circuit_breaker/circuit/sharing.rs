@@ -11,10 +11,6 @@ use crate::circuit_breaker::shared::{LocalTurn, SentReport};
 use crate::clock;
 use crate::store::{CircuitChange, SharedWindow, WindowReport};
 
-/// How long an opening that did not reach the store opens a circuit that is closed there. After that, another
-/// process may have closed or reset it since.
-const REOPENS_FOR: Duration = Duration::from_secs(60);
-
 impl Circuit {
     /// Lets one of several processes probe at a time, and none before its turn has [begun](Self::begin_turn).
     pub(crate) fn share(&mut self) {
@@ -121,16 +117,13 @@ impl Circuit {
     pub(crate) fn next_unshared(&mut self, grace: Duration, now: Instant) -> Option<(u64, CircuitChange)> {
         let (wait, is_quota) = self.remaining_cooldown(now).unwrap_or_default();
         let UnsharedChange { generation, at, is_sent } = self.unshared.as_mut()?;
-        let is_old = now.saturating_duration_since(*at) > REOPENS_FOR;
+        let age = now.saturating_duration_since(*at);
         let change = match (&self.phase, mem::replace(is_sent, true)) {
             (Phase::Closed { .. }, false) => CircuitChange::Close,
             (Phase::Closed { .. }, true) => CircuitChange::Reclose,
             (Phase::Open { .. }, false) => CircuitChange::Open { wait, is_quota },
-            (Phase::Open { .. } | Phase::HalfOpen { .. }, true) if is_old => {
-                CircuitChange::Restore { wait, is_quota, grace }
-            }
             (Phase::Open { .. } | Phase::HalfOpen { .. }, _) => {
-                CircuitChange::Reopen { wait, is_quota, grace }
+                CircuitChange::Reopen { wait, is_quota, grace, age }
             }
             (Phase::Forced { .. }, _) => return None,
         };
@@ -142,10 +135,10 @@ impl Circuit {
         self.unshared.take_if(|change| change.generation == generation);
     }
 
-    /// The cooldown of the open circuit was extended, and the store has not replied to that.
-    pub(crate) fn on_wait_unshared(&mut self, now: Instant) {
+    /// The cooldown of the open circuit was extended at `at`, and the store has not replied to that.
+    pub(crate) fn on_wait_unshared(&mut self, at: Instant) {
         if let Phase::Open { .. } = self.phase {
-            self.unshared = Some(UnsharedChange { generation: self.generation, at: now, is_sent: true });
+            self.unshared = Some(UnsharedChange { generation: self.generation, at, is_sent: true });
         }
     }
 

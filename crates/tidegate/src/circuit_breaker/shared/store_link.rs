@@ -82,11 +82,12 @@ impl CircuitLink {
             sleep(WAIT_INTERVAL).await;
             // A wait that comes after this starts another task.
             drop(guard);
-            let remaining = circuit.with_circuit(|circuit| circuit.remaining_cooldown(clock::now()));
+            let now = clock::now();
+            let remaining = circuit.with_circuit(|circuit| circuit.remaining_cooldown(now));
             if let Some((wait, is_quota)) = remaining
                 && circuit.exchange(CircuitChange::Open { wait, is_quota }).await.is_err()
             {
-                circuit.with_circuit(|circuit| circuit.on_wait_unshared(clock::now()));
+                circuit.with_circuit(|circuit| circuit.on_wait_unshared(now));
                 circuit.share_until_received().await;
             }
         });

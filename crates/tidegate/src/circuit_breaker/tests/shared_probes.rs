@@ -548,6 +548,33 @@ async fn an_opening_that_is_sent_again_much_later_opens_no_circuit_that_was_clos
     assert!(layers.iter().all(|layer| layer.handle().state() == State::Closed));
 }
 
+/// Regression: as above, if the store did not reply for more than a minute.
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_did_not_reach_the_store_for_long_holds() {
+    for is_reconnected in [true, false] {
+        let server = Server::new();
+        let layers = three(&server, 600 * SECOND).await;
+        layers[0].handle().reset();
+        sleep(SECOND).await;
+        server.stop();
+        Provider::default().fail(&layers[0]).await;
+        sleep(120 * SECOND).await;
+        server.resume();
+        if is_reconnected {
+            server.reconnect();
+            sleep(SECOND).await;
+        } else {
+            sleep(600 * SECOND).await;
+            assert!(!Provider::default().call(&layers[0], MILLI).await, "it is not its turn");
+            sleep(100 * MILLI).await;
+        }
+        for layer in &layers {
+            assert_ne!(layer.handle().state(), State::Closed, "{is_reconnected}");
+            assert_eq!(layer.handle().state() == State::Open, is_reconnected);
+        }
+    }
+}
+
 /// As above, with a wait that came while the circuit was open.
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_did_not_reach_the_store_is_sent_again() {

@@ -281,7 +281,7 @@ impl SharedStore for ProcessStore {
                     Some(CircuitView::Open { wait, is_quota, has_turn: false })
                 }
                 CircuitChange::Reopen { wait, is_quota, .. }
-                    if matches!(before, CircuitView::Closed | CircuitView::Unknown) =>
+                    if matches!(before, CircuitView::Closed | CircuitView::Unknown) && view != before =>
                 {
                     Some(CircuitView::Open { wait, is_quota, has_turn: false })
                 }
