@@ -1,8 +1,9 @@
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::runtime;
+
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Whether a task runs, of which there is one at a time.
 #[derive(Debug, Default)]
@@ -12,6 +13,46 @@ pub(crate) struct TaskFlag(Arc<AtomicBool>);
 /// task while that is spawned, so that this takes no lock.
 #[derive(Debug)]
 pub(crate) struct TaskGuard(Arc<AtomicBool>);
+
+/// A task that runs once more if it was requested while it ran.
+#[derive(Debug, Default)]
+pub(crate) struct RepeatedTask(Arc<AtomicU8>);
+
+/// Held by the task that runs, and dropped with it, as a [`TaskGuard`] is.
+#[derive(Debug)]
+pub(crate) struct RunGuard(Option<Arc<AtomicU8>>);
+
+const IDLE: u8 = 0;
+const RUNS: u8 = 1;
+const REQUESTED: u8 = 2;
+
+impl RepeatedTask {
+    /// Requests a run. Returns the guard for the task, unless it runs.
+    pub(crate) fn request(&self) -> Option<RunGuard> {
+        let before = self.0.swap(REQUESTED, Ordering::AcqRel);
+        (before == IDLE).then(|| RunGuard(Some(Arc::clone(&self.0))))
+    }
+}
+
+impl RunGuard {
+    /// Begins a run, for everything that was requested before.
+    pub(crate) fn begin_run(&self) {
+        self.0.iter().for_each(|state| _ = state.swap(RUNS, Ordering::AcqRel));
+    }
+
+    /// Ends the task, unless another run was requested: then the guard is returned.
+    pub(crate) fn end(mut self) -> Option<Self> {
+        self.0
+            .take_if(|state| state.compare_exchange(RUNS, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok());
+        self.0.is_some().then_some(self)
+    }
+}
+
+impl Drop for RunGuard {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|state| state.store(IDLE, Ordering::Release));
+    }
+}
 
 impl TaskFlag {
     /// The guard for a task, unless one runs.
@@ -37,4 +78,44 @@ impl Drop for TaskGuard {
 /// Starts a task. Returns `false` without a runtime.
 pub(crate) fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> bool {
     runtime::Handle::try_current().map(|runtime| runtime.spawn(task)).is_ok()
+}
+
+#[cfg(all(test, tidegate_loom))]
+mod loom {
+    use ::loom::sync::{Arc, Mutex};
+    use ::loom::thread;
+
+    use super::{RepeatedTask, RunGuard};
+
+    /// The latest value, and the one that the task has sent.
+    type Sent = (RepeatedTask, Mutex<u32>, Mutex<u32>);
+
+    fn set((task, latest, _): &Sent) -> Option<RunGuard> {
+        *latest.lock().unwrap() += 1;
+        task.request()
+    }
+
+    fn run((_, latest, sent): &Sent, guard: RunGuard) {
+        let mut guard = Some(guard);
+        while let Some(runs) = guard.take() {
+            runs.begin_run();
+            let value = *latest.lock().unwrap();
+            *sent.lock().unwrap() = value;
+            guard = runs.end();
+        }
+    }
+
+    /// Regression: a value that was set in the moment in which the task ended was not sent.
+    #[test]
+    fn the_latest_value_is_sent() {
+        ::loom::model(|| {
+            let state = Arc::new(Sent::default());
+            let guard = set(&state).unwrap();
+            let other = Arc::clone(&state);
+            let other = thread::spawn(move || set(&other).into_iter().for_each(|guard| run(&other, guard)));
+            run(&state, guard);
+            other.join().unwrap();
+            assert_eq!(*state.2.lock().unwrap(), 2);
+        });
+    }
 }

@@ -48,7 +48,8 @@
 //! # Cooldowns
 //! A 429 closes the gate in every process: the latest time that any of them received holds. The others learn
 //! it from a message of the store, and with every lease. A limit without quotas takes no lease, and reads it at
-//! its first call. A reset opens the gate in every process.
+//! its first call. A time that does not reach the store is sent again for a minute. A reset opens the gate in
+//! every process.
 //!
 //! A member of a [`group`](crate::group) whose key is invalid, or whose quota is used up, is left out in
 //! every process, until the latest time that any of them has set: each process reads it at its first call,
@@ -62,10 +63,11 @@
 //! cooldown one process at a time probes, with up to
 //! [`half_open_max`](crate::circuit_breaker::Settings::half_open_max) calls; when its probes have succeeded,
 //! the circuit is closed in all. A change that may not have reached the store is sent again, until a later one
-//! replaces it: an opening for a minute against a circuit that is closed there, and a reset not at all. A process gets its turn from the store at its first call after the cooldown, which is rejected
-//! as if all probes were in flight; the next call is the probe. A turn expires after 1 s if no probe is sent,
-//! and after `probe_lease` + 2 s if its process has died. A process that cannot
-//! renew its turn begins no probe after 2 s.
+//! replaces it: an opening opens no circuit that was closed after it, and a reset is not sent again. A process
+//! gets its turn from the store at its first call after the cooldown, which is rejected as if all probes were
+//! in flight; the next call is the probe. A turn expires after 1 s if no probe is sent, and after
+//! `probe_lease` + 2 s if its process has died. A process that cannot renew its turn begins no probe after
+//! 2 s.
 //!
 //! A store that has lost its state gives no turn for the longer of the cooldown and 5 s, in which a process
 //! that probes publishes that again: the probes in flight in all processes are then no more than

@@ -1,6 +1,5 @@
 //! The exchange of requests and leases with the store. The gate decides on what it has got so far.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout_at};
@@ -10,11 +9,18 @@ use super::store_link::RateLink;
 use crate::clock;
 use crate::rate_limit::handle::Handle;
 use crate::rate_limit::queue::RateQueue;
-use crate::store::link_task::{TaskGuard, spawn};
+use crate::store::link_task::{RunGuard, TaskGuard, spawn};
 use crate::store::{LeaseGrant, LeaseRequest, SharedPart, StoreUnavailable};
 
 /// The time in which closing times are collected before the latest is sent to the store.
 const COOLDOWN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a closing time is sent again that may not have reached the store. After that every process gets
+/// its own 429.
+const COOLDOWN_RESENT_FOR: Duration = Duration::from_secs(60);
+
+/// The longest time until it is sent again.
+const MAX_RESEND_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Handle {
     /// Starts or wakes the exchange with the store, if there is a store and something to do.
@@ -63,25 +69,34 @@ impl Handle {
     #[cold]
     pub(crate) fn share_cooldown(&self) {
         let Some(link) = &self.0.store else { return };
-        link.has_unsent_cooldown.store(true, Ordering::Release);
-        let Some(guard) = link.cooldown_task.try_begin() else { return };
+        let Some(guard) = link.cooldown_task.request() else { return };
         let limit = Self(self.0.to_hold());
         spawn(async move { limit.send_cooldown(guard).await });
     }
 
-    async fn send_cooldown(&self, guard: TaskGuard) {
+    async fn send_cooldown(&self, guard: RunGuard) {
         let Some(link) = &self.0.store else { return };
-        link.has_unsent_cooldown.store(false, Ordering::Release);
-        let cooldown = self.lock().limits.cooldown(clock::now());
-        if let Some(cooldown) = cooldown {
-            if link.store.shared.close(&self.shared_name(link), cooldown).await.is_err() {
-                link.has_unsent_cooldown.store(true, Ordering::Release);
-            }
-            sleep(COOLDOWN_INTERVAL).await;
+        let mut guard = Some(guard);
+        while let Some(runs) = guard.take() {
+            self.send_until_received(link, &runs).await;
+            guard = runs.end();
         }
-        drop(guard);
-        if link.has_unsent_cooldown.load(Ordering::Acquire) {
-            self.share_cooldown();
+    }
+
+    /// Sends the closing time until the store replies, for a limited time: it would undo a later reset.
+    async fn send_until_received(&self, link: &RateLink, runs: &RunGuard) {
+        let end = clock::after(COOLDOWN_RESENT_FOR, clock::now());
+        let mut interval = COOLDOWN_INTERVAL;
+        loop {
+            runs.begin_run();
+            let cooldown = self.lock().limits.cooldown(clock::now());
+            let Some(cooldown) = cooldown else { return };
+            let reply = link.store.shared.close(&self.shared_name(link), cooldown).await;
+            sleep(interval).await;
+            if reply.is_ok() || clock::now() >= end {
+                return;
+            }
+            interval = interval.saturating_mul(2).min(MAX_RESEND_INTERVAL);
         }
     }
 

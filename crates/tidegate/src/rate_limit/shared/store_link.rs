@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use crate::layer_state::WeakLayerState;
 use crate::rate_limit::handle::{Handle, RateLimitState};
 use crate::rate_limit::settings::RateLimitSettings;
-use crate::store::link_task::TaskFlag;
+use crate::store::link_task::{RepeatedTask, TaskFlag};
 use crate::store::{Store, StoreListener};
 
 /// The store with which the quotas and the closing time of one state are shared.
@@ -18,10 +18,8 @@ pub(crate) struct RateLink {
     pub(super) exchange: TaskFlag,
     /// There is something to do for that task.
     pub(super) notify: Notify,
-    /// The closing time was sent a moment ago.
-    pub(super) cooldown_task: TaskFlag,
-    /// The closing time is later than when it was sent last.
-    pub(super) has_unsent_cooldown: AtomicBool,
+    /// The task that sends the closing time to the store.
+    pub(super) cooldown_task: RepeatedTask,
     listener: OnceLock<Arc<LimitListener>>,
 }
 
@@ -35,8 +33,7 @@ impl RateLink {
             has_joined: AtomicBool::new(false),
             exchange: TaskFlag::default(),
             notify: Notify::new(),
-            cooldown_task: TaskFlag::default(),
-            has_unsent_cooldown: AtomicBool::new(false),
+            cooldown_task: RepeatedTask::default(),
             listener: OnceLock::new(),
         }
     }

@@ -319,6 +319,34 @@ async fn a_reset_without_a_store_opens_the_gate_of_the_process() {
     complete(&mut one).await.unwrap();
 }
 
+/// Regression: it was sent until the gate opened, and undid a reset of another process.
+#[tokio::test(start_paused = true)]
+async fn a_closing_time_that_does_not_reach_the_store_is_sent_again_for_a_minute() {
+    for (down, is_sent) in [(10, true), (600, false)] {
+        let (layers, server) = two(RateLimitLayer::new, Settings::default());
+        let ([mut one, mut other], provider) = services(&layers);
+        let requests = Arc::<AtomicUsize>::default();
+        let counter = Arc::clone(&requests);
+        let request = move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            MILLI
+        };
+        server.set_delays(Delays { request: Box::new(request), ..Delays::default() });
+        server.stop();
+        provider.answer(429).header("retry-after", "3600");
+        complete(&mut one).await.unwrap();
+        tokio::time::sleep(down * SECOND).await;
+        server.resume();
+        tokio::time::sleep(2 * SECOND).await;
+        // It is read at the first call.
+        complete(&mut other).await.unwrap();
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(layers[1].handle().closed_for().is_some(), is_sent, "{down} s");
+        let requests = requests.load(Ordering::Relaxed);
+        assert!(requests <= 65, "{requests} requests");
+    }
+}
+
 /// Regression: each of them was sent and published on its own.
 #[tokio::test(start_paused = true)]
 async fn the_closing_times_of_many_attempts_are_shared_together() {
