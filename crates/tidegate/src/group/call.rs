@@ -163,10 +163,12 @@ impl<S: Clone> GroupCall<S> {
     where
         S: Service<Request<Payload>, Error: Into<BoxError> + 'static>,
     {
-        if let ready @ Poll::Ready(_) = service.poll_ready(cx) {
-            return ready.map_err(Error::new);
-        }
-        let mut rejection = ready!(self.deadline_timer.poll_passed(cx));
+        let mut rejection = match (service.poll_ready(cx), self.deadline_timer.passed(clock::now())) {
+            (Poll::Ready(Err(error)), _) => return Poll::Ready(Err(Error::new(error))),
+            (Poll::Ready(Ok(())), None) => return Poll::Ready(Ok(())),
+            (_, Some(rejection)) => rejection,
+            (Poll::Pending, None) => ready!(self.deadline_timer.poll_passed(cx)),
+        };
         if let (Some(current), Some(request)) = (&self.current, &self.request) {
             let member = &self.members.members[current.choice.chosen.index];
             rejection = trace_rejection(rejection, &member.name, None, request.extensions());

@@ -16,7 +16,7 @@ use super::errors::marked;
 use super::policy::RetryDecision;
 use super::shared::RetryShared;
 use crate::error_outcome::foreign_failure;
-use crate::rejected::{deadline_passed, record_rejection};
+use crate::rejected::{deadline_passed, record_rejection, trace_rejection};
 use crate::{BoxError, Deadline, Elapsed, ErrorCode, Failure, Outcome, Rejection, Trail, clock};
 
 impl RetryLayer {
@@ -68,7 +68,7 @@ impl RetryLayer {
     /// # Errors
     ///
     /// The last error of `operation`, unchanged; [`Elapsed`] if the deadline cut it off; a [`Rejection`] if
-    /// the deadline had passed before the first run.
+    /// the deadline had passed before the first run, or passed before the next one.
     pub async fn run_with<F, T, E>(
         &self,
         extensions: &Extensions,
@@ -114,6 +114,11 @@ impl RetryLayer {
                     // Dropped before the wait, since it may hold a resource.
                     drop(result);
                     tokio::time::sleep(wait).await;
+                    // This future may not have been polled for longer than the wait.
+                    if let Some(rejection) = call.deadline_timer.passed(clock::now()) {
+                        let rejection = trace_rejection(rejection, self.handle.0.target(), None, &extensions);
+                        return Err(call.fail_readiness(rejection.into()).into_boxed());
+                    }
                 }
             }
         }

@@ -102,6 +102,19 @@ async fn the_attempts_of_the_call_and_its_deadline_are_kept() {
     assert_eq!(calls(&handles).iter().sum::<usize>(), 2);
 }
 
+/// Regression: a member that became ready after the deadline was called, if the future was polled late.
+#[tokio::test(start_paused = true)]
+async fn no_member_is_called_after_the_deadline() {
+    let (mut group, handles) = group::<2>();
+    handles.iter().for_each(StrictHandle::block);
+    let mut call = tokio_test::task::spawn(send(&mut group, with_deadline(request(), SECOND)));
+    assert!(call.poll().is_pending());
+    tokio::time::sleep(2 * SECOND).await;
+    handles.iter().for_each(StrictHandle::unblock);
+    assert_eq!(rejection(call.await).gate(), Gate::Deadline);
+    assert_eq!(calls(&handles), [0, 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_fails_counts_against_its_member() {
     let (mut group, handles) = group::<2>();

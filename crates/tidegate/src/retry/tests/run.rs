@@ -152,3 +152,23 @@ async fn a_function_that_hangs_is_cut_off_at_the_deadline() {
     let late = retry().run_with(&call, hangs).await.unwrap_err();
     assert_eq!(Rejection::find(&*late).map(Rejection::gate), Some(Gate::Deadline));
 }
+
+/// Regression: a future that was not polled until its deadline had passed began another run.
+#[tokio::test(start_paused = true)]
+async fn no_run_begins_after_the_deadline() {
+    let (mut call, runs) = (Extensions::new(), Cell::new(0));
+    Deadline::after(10 * SECOND, clock::now()).tighten(&mut call);
+    let budget = AttemptBudget::new(3);
+    call.insert(budget.clone());
+    let retry = retry();
+    let run = retry.run_with(&call, async || {
+        runs.set(runs.get() + 1);
+        Err::<(), _>(RetryableError::new("busy"))
+    });
+    let mut run = tokio_test::task::spawn(run);
+    assert!(run.poll().is_pending(), "the back-off");
+    tokio::time::sleep(20 * SECOND).await;
+    let error = run.await.unwrap_err();
+    assert_eq!(error.downcast_ref::<Rejection>().map(Rejection::gate), Some(Gate::Deadline));
+    assert_eq!((runs.get(), budget.remaining()), (1, 2));
+}
