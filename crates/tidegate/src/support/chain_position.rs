@@ -19,7 +19,7 @@ pub(crate) struct ChainPosition {
     /// The number of outer chains and groups.
     depth: usize,
     index: usize,
-    /// A chain calls the target, itself or through a group: it waits if all its targets are cooling down.
+    /// A chain with other targets calls this one, itself or through a group: it waits if all are cooling down.
     pub(crate) is_in_chain: bool,
     /// No other target is tried after this one.
     pub(crate) is_last: bool,

@@ -67,7 +67,7 @@ impl ChainState {
     pub(super) fn position_at(&self, target_index: usize, is_last: bool) -> ChainPosition {
         let mut position = self.first_position.at(target_index);
         position.is_last &= is_last;
-        position.is_in_chain = true;
+        position.is_in_chain |= self.handle.has_fallbacks();
         position
     }
 

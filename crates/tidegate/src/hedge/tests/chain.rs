@@ -344,3 +344,17 @@ async fn every_response_to_a_hedged_call_names_the_hedge() {
         assert_eq!((hedge.target(), hedge.won()), ("b/m", false));
     }
 }
+
+/// Regression: a chain around another one waits in its place, and this one never waits.
+#[tokio::test(start_paused = true)]
+async fn a_chain_that_is_hedged_as_a_whole_waits_for_a_cooldown() {
+    let ((a, first), (b, second)) = (strict(), strict());
+    for provider in [&first, &second] {
+        provider.answer(429).header("retry-after", "1");
+    }
+    let chain = FallbackLayer::new().then("b/m", b).layer(a);
+    let mut service = HedgeLayer::new().layer(chain);
+    let start = clock::now();
+    let response = send(&mut service, with_deadline(request(), 10 * SECOND)).await.unwrap();
+    assert_eq!((response.status().as_u16(), (clock::now() - start).as_secs()), (200, 1));
+}
