@@ -81,8 +81,9 @@
 //!
 //! # Rejections
 //! The layer itself rejects a call only for its deadline: passed before a target was called, or while the
-//! request body arrives. When all targets have failed, the caller gets the response or error of the last
-//! target that received the caller's own request, unchanged. Less informative failures do not replace it:
+//! request body arrives. When all targets have failed, the caller gets the response or error of a target that
+//! received the caller's own request, unchanged: [which](#order-of-the-chain) depends on the failures. Less
+//! informative failures do not replace it:
 //! skipped targets, rejections by tidegate's gates, requests that cannot be translated into the dialect of
 //! the target, failures of a simplified prompt, and errors of a target that never became ready.
 //!
