@@ -86,15 +86,22 @@ impl KeyedHandle for Handle {
     }
 
     fn for_key(&self, key: Option<KeyId>, head: &RequestHead<'_>) -> Self {
-        let fresh = |limit: &Self| {
-            Self(limit.0.fresh_for_key(key, |settings| {
-                settings.key_by = None;
-                settings.hooks.is_of_key = true;
+        let template = self.0.settings();
+        let fresh = |name_of: &Self, settings: &RateLimitSettings| {
+            Self(name_of.0.fresh_for_key(key, |own| {
+                *own = settings.clone();
+                own.key_by = None;
+                own.hooks.is_of_key = true;
+                own.hooks.inherit(&template.hooks);
             }))
         };
-        let fresh = match &self.0.settings().hooks.per_key {
-            Some(per_key) => fresh(&per_key(head, RateLimitLayer::of_handle(fresh(self))).handle()),
-            None => fresh(self),
+        let fresh = match &template.hooks.per_key {
+            Some(per_key) => {
+                let layer = per_key(head, RateLimitLayer::of_handle(fresh(self, template)));
+                let own = layer.handle();
+                fresh(if own.0.target().is_empty() { self } else { &own }, own.0.settings())
+            }
+            None => fresh(self, template),
         };
         fresh.0.ignored.join(&self.0.ignored);
         if let Some(classifier) = self.0.classifier.get() {

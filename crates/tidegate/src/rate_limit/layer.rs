@@ -148,7 +148,7 @@ impl RateLimitLayer {
     /// counts tokens.
     #[must_use]
     pub fn estimate(self, estimate: impl Estimate) -> Self {
-        self.set(|settings| settings.hooks.estimate = Hook(Arc::new(estimate)))
+        self.set(|settings| settings.hooks.estimate = Some(Hook(Arc::new(estimate))))
     }
 }
 
@@ -226,7 +226,9 @@ impl RateLimitLayer {
     }
 
     /// Sets other settings for some keys. The closure runs at the first call with a key, again after the key
-    /// was dropped, and whenever a handle looks at a key without a state (`peek_for`). It gets the head of the request and this layer, and returns the layer for that key.
+    /// was dropped, and whenever a handle looks at a key without a state (`peek_for`). It gets the head of the
+    /// request and this layer, and returns the layer for that key. A new layer has the name, the store, the
+    /// classifier and the estimate of this one, unless it has its own.
     ///
     /// ```
     /// use tidegate::{KeyBy, RateLimitLayer};

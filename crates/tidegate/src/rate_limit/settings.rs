@@ -1,5 +1,4 @@
 use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -88,14 +87,32 @@ pub enum OnLimit {
 }
 
 /// What only a program can set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct RateLimitHooks {
-    pub(super) estimate: Hook<dyn Estimate>,
+    /// The [default](DefaultEstimate) if it is missing.
+    pub(super) estimate: Option<Hook<dyn Estimate>>,
     pub(super) classifier: Option<Hook<dyn Classifier>>,
     pub(super) per_key: Option<Hook<PerKey>>,
     pub(super) store: Option<Store>,
     /// The limit is that of a key.
     pub(super) is_of_key: bool,
+}
+
+impl RateLimitHooks {
+    /// Takes what is not set from `template`.
+    pub(super) fn inherit(&mut self, template: &Self) {
+        let Self { estimate, classifier, store, .. } = self;
+        *estimate = estimate.take().or_else(|| template.estimate.clone());
+        *classifier = classifier.take().or_else(|| template.classifier.clone());
+        *store = store.take().or_else(|| template.store.clone());
+    }
+
+    pub(super) fn estimate(&self) -> &dyn Estimate {
+        match &self.estimate {
+            Some(estimate) => &*estimate.0,
+            None => &DefaultEstimate,
+        }
+    }
 }
 
 pub(super) type RateLimitSettings = LayerSettings<Settings, RateLimitHooks>;
@@ -126,18 +143,6 @@ impl Default for Settings {
             on_limit: OnLimit::Wait,
             key_by: None,
             max_keys: DEFAULT_MAX_KEYS,
-        }
-    }
-}
-
-impl Default for RateLimitHooks {
-    fn default() -> Self {
-        Self {
-            estimate: Hook(Arc::new(DefaultEstimate)),
-            classifier: None,
-            per_key: None,
-            store: None,
-            is_of_key: false,
         }
     }
 }

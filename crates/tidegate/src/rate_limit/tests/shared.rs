@@ -9,7 +9,7 @@ use http::{Request, Response};
 use proptest::prelude::*;
 use tidegate_testkit::strict::{self, Strict};
 use tokio::task::JoinSet;
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 
 use crate::rate_limit::cost::CallCost;
 use crate::rate_limit::quota::Quota;
@@ -20,8 +20,8 @@ use crate::rate_limit::shared::WaitingCalls;
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, Settings};
 use crate::testing::store::{Buckets, Delays, Server};
-use crate::testing::{MILLI, SECOND, call, complete, paused, rejection, request, strict};
-use crate::{Error, LimitUnit, Payload, RejectionReason, clock};
+use crate::testing::{MILLI, SECOND, call, complete, of_tenant, paused, rejection, request, strict};
+use crate::{Error, KeyBy, LimitUnit, Payload, RejectionReason, StatusClassifier, Tenant, clock};
 
 /// Two processes with this limit, and the server that they share.
 fn two(limit: impl Fn() -> RateLimitLayer, settings: Settings) -> ([RateLimitLayer; 2], Server) {
@@ -718,4 +718,34 @@ async fn services_with_their_own_limit_share_it_with_those_of_other_processes() 
     }
     assert_eq!(admitted, [6, 0, 6, 0]);
     assert_eq!(memory.limit_names(), ["rate::a/b:service=1", "rate::a/b:service=2"]);
+}
+
+/// Regression: a key whose layer was made anew had neither the store nor the name of the layer, so that each
+/// process admitted its whole quota.
+#[tokio::test(start_paused = true)]
+async fn a_key_with_a_new_layer_is_shared_as_the_others_are() {
+    let limit = || {
+        RateLimitLayer::per_minute(6).key_by(KeyBy::tenant()).classifier(StatusClassifier).per_key(
+            |head, default| {
+                if head.extensions.get() == Some(&Tenant("premium".into())) {
+                    RateLimitLayer::per_minute(60).on_limit(OnLimit::Reject)
+                } else {
+                    default
+                }
+            },
+        )
+    };
+    let (layers, memory) = two(limit, Settings::default());
+    let ([one, other], _provider) = services(&layers);
+    let mut admitted = 0;
+    for mut service in [one, other] {
+        while service.ready().await.unwrap().call(of_tenant("premium")).await.is_ok() {
+            admitted += 1;
+        }
+    }
+    assert!((54..=60).contains(&admitted), "{admitted}");
+    let names = memory.limit_names();
+    assert!(names.len() == 1 && names[0].starts_with("rate::a/b:"), "{names:?}");
+    let premium = layers[0].handle().of(&of_tenant("premium")).unwrap();
+    assert!(premium.0.target() == "a/b" && premium.0.settings().hooks.classifier.is_some());
 }
