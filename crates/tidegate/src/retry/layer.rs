@@ -216,6 +216,11 @@ impl RetryLayer {
         Self { handle: self.share(), per_service: false, ..self }.name(name)
     }
 
+    /// The attempts of a whole call, which the stack limits.
+    pub(crate) fn call_attempts(&self) -> Option<u32> {
+        self.handle.0.settings().max_attempts
+    }
+
     /// Checks these gates before a wait.
     pub(crate) fn gates_below(self, gates: AttemptGates) -> Self {
         Self { gates_below: Some(gates), ..self }

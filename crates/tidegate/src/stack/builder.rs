@@ -185,6 +185,7 @@ impl ResilienceBuilder {
         let (retry, backpressure) = (self.retry.for_stack(name), self.backpressure.for_stack(name));
         let (rate_limit, circuit_breaker) =
             (self.rate_limit.for_stack(name).share(), self.circuit_breaker.for_stack(name));
+        let call_limits = self.call_limits.or_max_attempts(retry.call_attempts());
         let classify = self
             .classify
             .unwrap_or_else(|| ClassifyLayer::new(defaults::classifier(name)))
@@ -208,7 +209,7 @@ impl ResilienceBuilder {
             gates,
             attempt_timeout: self.attempt_timeout,
             classify,
-            call_limits: self.call_limits,
+            call_limits,
             signals,
             metrics: TargetMetrics::of(&self.name),
         }

@@ -33,6 +33,11 @@ impl CallLimits {
         Self { attempts: Some(attempts), ..self }
     }
 
+    /// The attempts, unless they are set.
+    pub(super) fn or_max_attempts(self, attempts: Option<u32>) -> Self {
+        Self { attempts: self.attempts.or(attempts), ..self }
+    }
+
     /// The caller may shorten the time with this header. A time of the caller that passes is no failure of
     /// the provider.
     pub fn timeout_header(self, header: TimeoutHeader) -> Self {

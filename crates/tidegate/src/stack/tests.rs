@@ -21,7 +21,7 @@ use crate::testing::{
 };
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Deadline, ErrorCode, FallbackLayer, Gate, Payload,
-    RateLimitLayer, RetryLayer, StatusClassifier, Trail, Verdict, clock,
+    RateLimitLayer, RetryLayer, StatusClassifier, Trail, Verdict, clock, retry,
 };
 
 /// All layers around a provider whose responses are classified by their status alone: most tests are not
@@ -604,4 +604,23 @@ async fn a_call_leaves_the_queue_of_the_rate_limit_when_there_is_no_time_for_its
     assert_eq!(rejection(answer(17 * SECOND / 2).await).gate(), Gate::Deadline);
     assert_eq!((start.elapsed().as_secs(), provider.log().calls()), (0, 2));
     assert!(answer(19 * SECOND / 2).await.is_ok());
+}
+
+/// Regression: only a configuration applied it.
+#[tokio::test(start_paused = true)]
+async fn the_attempts_of_the_retry_settings_are_those_of_a_call() {
+    let retry = || {
+        let settings = retry::Settings { max_attempts: Some(2), ..retry::Settings::default() };
+        RetryLayer::from_settings(settings).unwrap()
+    };
+    for (stack, attempts) in [
+        (ResilienceBuilder::new("a/m").retry(retry()), 2),
+        (ResilienceBuilder::new("a/m").retry(retry()).max_attempts(3), 3),
+        (ResilienceBuilder::new("a/m").max_attempts(1).retry(retry()), 1),
+    ] {
+        let (inner, provider) = strict();
+        provider.otherwise(Answer::status(503));
+        assert_eq!(call(&mut stack.service(inner)).await.unwrap().status(), 503);
+        assert_eq!(provider.calls(), attempts);
+    }
 }
