@@ -52,10 +52,6 @@ type Chain = Fallback<Group<AddressedTarget>>;
 #[derive(Clone, Debug, Default)]
 struct Admitted(Arc<AtomicBool>);
 
-/// A response extension: the outcome for the chain, while the limits of the caller see a neutral one.
-#[derive(Clone, Debug)]
-struct ChainOutcome(Outcome);
-
 /// A response extension: the provider has not counted.
 #[derive(Clone, Debug)]
 struct NotCounted;
@@ -77,7 +73,8 @@ impl CallerLimits {
         // The scopes of the store: another caller may have the name of the counts of this one.
         let rate_limit = |scope: &str, settings: Option<rate_limit::Settings>| {
             let layer = settings.and_then(|settings| RateLimitLayer::from_settings(settings).ok());
-            let layer = layer.unwrap_or_else(RateLimitLayer::disabled).follow_headers(false);
+            // A 429 of one provider must not close the limits of a caller.
+            let layer = layer.unwrap_or_else(RateLimitLayer::disabled).follow_responses(false);
             match store {
                 Some(store) => layer.store(store.scope(scope)),
                 None => layer,
@@ -197,11 +194,9 @@ impl CallerLimits {
     ) -> Result<Response<BoxedBody>, CallFailure> {
         let admitted = Admitted::default();
         request.extensions_mut().insert(admitted.clone());
-        // A 429 of one provider must not close the limits of a caller.
-        let chain = chain.map_request(admit).map_response(make_neutral);
-        let service = self.rate_limit.layer(self.backpressure.layer(chain));
+        let service = self.rate_limit.layer(self.backpressure.layer(chain.map_request(admit)));
         match service.oneshot(request).await {
-            Ok(response) => Ok(restore_outcome(response).map(BodyExt::boxed_unsync)),
+            Ok(response) => Ok(response.map(BodyExt::boxed_unsync)),
             Err(error) => match Rejection::find(&error) {
                 Some(rejection) if !admitted.0.load(Ordering::Relaxed) => {
                     Err(CallFailure::OfCaller(rejection.clone()))
@@ -233,20 +228,6 @@ fn admit(mut request: Request<Payload>) -> Request<Payload> {
         is_admitted.store(true, Ordering::Relaxed);
     }
     request
-}
-
-fn make_neutral<B>(mut response: Response<B>) -> Response<B> {
-    let outcome = ChainOutcome(Outcome::of(&response));
-    response.extensions_mut().insert(outcome);
-    response.extensions_mut().insert(Outcome::Neutral);
-    response
-}
-
-fn restore_outcome<B>(mut response: Response<B>) -> Response<B> {
-    if let Some(ChainOutcome(outcome)) = response.extensions_mut().remove() {
-        response.extensions_mut().insert(outcome);
-    }
-    response
 }
 
 /// The response to a call that a limit of its caller rejected: 429, whichever limit it was.

@@ -154,10 +154,22 @@ impl RateLimitLayer {
 
 /// The limits that the provider reports.
 impl RateLimitLayer {
-    /// Whether to read the limits in response headers. On by default. A 429 closes the gate in any case.
+    /// Whether to read the limits in response headers. On by default. A 429 closes the gate in any case, unless
+    /// [`follow_responses`](Self::follow_responses) is off.
     #[must_use]
     pub fn follow_headers(self, follow: bool) -> Self {
         self.set(|settings| settings.follow_headers = follow)
+    }
+
+    /// Whether responses change the limit: 429s and other waits of the provider, and the limits in headers. On
+    /// by default. Turn it off for a limit of callers in front of several targets, which counts requests and
+    /// tokens alone: what one of the providers reports is not a limit of the caller. It sets
+    /// [`follow_headers`](Self::follow_headers) as well.
+    #[must_use]
+    pub fn follow_responses(self, follow: bool) -> Self {
+        self.set(|settings| {
+            (settings.follow_headers, settings.hooks.ignores_failures) = (follow, !follow);
+        })
     }
 
     /// Whether a reported quota that is not configured is adopted. On by default. Otherwise a report only

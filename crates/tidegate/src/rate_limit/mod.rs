@@ -168,6 +168,9 @@
 //!   was generated.
 //! - Calls that are started and then not polled: the first in the queue holds its head, and those behind it
 //!   are rejected when their own time is up.
+//! - A limit of callers in front of several targets that follows their responses: a 429 of one provider then
+//!   closes it, although another target has room. Turn off
+//!   [`follow_responses`](RateLimitLayer::follow_responses).
 //! - One limit while callers bring their own keys: use [`key_by`](RateLimitLayer::key_by) with the
 //!   credential.
 //!

@@ -24,6 +24,9 @@ impl Handle {
     }
 
     pub(super) fn on_failure(&self, failure: &Failure) {
+        if self.0.settings().hooks.ignores_failures {
+            return;
+        }
         let is_momentary = failure.retry_hint.is_some_and(|hint| hint.scope == LimitScope::Momentary);
         let hinted = failure.wait().filter(|_| is_momentary);
         let wait = match failure.code {

@@ -96,6 +96,8 @@ pub(super) struct RateLimitHooks {
     pub(super) store: Option<Store>,
     /// The limit is that of a key.
     pub(super) is_of_key: bool,
+    /// Failures of responses do not close the gate.
+    pub(super) ignores_failures: bool,
 }
 
 impl RateLimitHooks {

@@ -13,13 +13,16 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use tidegate_testkit::contract;
+use tidegate_testkit::strict::Answer;
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 
 use super::cost::{CallCost, Reserved};
 use super::{OnLimit, RateLimitLayer};
 use crate::testing::{call, complete, rejection, request, request_with, secs, send, strict, strict_behind};
-use crate::{Deadline, ErrorCode, Gate, KeyBy, Priority, Rejection, RejectionReason, clock};
+use crate::{
+    Deadline, ErrorCode, Failure, Gate, KeyBy, Priority, Rejection, RejectionReason, ResilienceBuilder, clock,
+};
 
 #[tokio::test(start_paused = true)]
 async fn keeps_towers_contract() {
@@ -387,6 +390,29 @@ async fn each_key_has_its_own_limit_and_per_key_may_replace_it() {
     // A report for one key does not apply to another.
     provider.answer(429).header("retry-after", "30");
     assert!(send_as("d", true).await && !send_as("d", true).await && send_as("e", false).await);
+}
+
+/// A limit of callers is none of the provider that responds.
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_does_not_follow_responses_counts_requests_alone() {
+    for follows in [true, false] {
+        let (inner, provider) = strict();
+        let layer = RateLimitLayer::per_minute(60).follow_responses(follows);
+        let mut service = ResilienceBuilder::new("a/m").rate_limit(layer.clone()).service(inner);
+        let is_closed = || layer.handle().closed_for().is_some();
+        for response in [
+            Answer::status(429).header("retry-after", "30"),
+            Answer::status(200)
+                .header("x-ratelimit-remaining-requests", "0")
+                .header("x-ratelimit-reset-requests", "30s"),
+            Answer::error_with(|| Failure::new(ErrorCode::RateLimited).into()),
+        ] {
+            drop(provider.then(response));
+            let _ = call(&mut service).await;
+            assert_eq!(is_closed(), follows);
+            layer.handle().reset();
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
