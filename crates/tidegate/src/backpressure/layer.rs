@@ -145,7 +145,9 @@ impl BackpressureLayer {
 
     /// This layer for one stack of this name, all parts of which share one handle.
     pub(crate) fn for_stack(self, name: &str) -> Self {
-        Self { handle: self.share(), per_service: false }.name(name)
+        let handle = self.share();
+        handle.0.name_of_stack(name);
+        Self { handle, per_service: false }
     }
 
     fn set(self, change: impl FnOnce(&mut BackpressureSettings)) -> Self {

@@ -304,7 +304,9 @@ impl RateLimitLayer {
 
     /// This layer for one stack of this name, all parts of which share one handle.
     pub(crate) fn for_stack(self, name: &str) -> Self {
-        Self { handle: self.share_as(name), per_service: None }.name(name)
+        let handle = self.share_as(name);
+        handle.0.name_of_stack(name);
+        Self { handle, per_service: None }
     }
 
     /// The handle for one more service or stack, which gets this name if the layer has none.

@@ -213,7 +213,9 @@ impl RetryLayer {
 
     /// This layer for one stack of this name, all parts of which share one handle.
     pub(crate) fn for_stack(self, name: &str) -> Self {
-        Self { handle: self.share(), per_service: false, ..self }.name(name)
+        let handle = self.share();
+        handle.0.name_of_stack(name);
+        Self { handle, per_service: false, ..self }
     }
 
     /// The attempts of a whole call, which the stack limits.

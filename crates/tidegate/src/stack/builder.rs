@@ -118,7 +118,8 @@ impl ResilienceBuilder {
 
     /// Shares the quotas of the rate limit, the time for which the provider closed it, and the state of the
     /// circuit with the other processes that use this store, under the name of the stack; see
-    /// [`store`](crate::store).
+    /// [`store`](crate::store). It is set on the layers as by their own setters, so that the stack shares no
+    /// state with a clone of a layer that has no store: set the store of the layer before you clone it.
     pub fn store(self, store: Store) -> Self {
         Self {
             rate_limit: self.rate_limit.store(store.clone()),

@@ -12,12 +12,19 @@ pub(crate) struct LayerState<S, T>(Shared<LayerStateInner<S, T>>);
 
 #[derive(Debug)]
 struct LayerStateInner<S, T> {
-    name: OnceLock<Box<str>>,
+    name: OnceLock<LayerName>,
     /// The key, if this is the state of one.
     key: Option<KeyId>,
     metrics: TargetMetricsCell,
     settings: S,
     state: T,
+}
+
+#[derive(Clone, Debug)]
+struct LayerName {
+    text: Box<str>,
+    /// A stack has set it, and the layer has none.
+    is_of_stack: bool,
 }
 
 impl<S: Clone, T: for<'a> From<&'a S>> LayerState<S, T> {
@@ -37,14 +44,18 @@ impl<S: Clone, T: for<'a> From<&'a S>> LayerState<S, T> {
     }
 
     /// A new state of the same name in the place of this one, with changed settings: the
-    /// [handles](Self::to_hand_out) of the layer follow.
+    /// [handles](Self::to_hand_out) of the layer follow. The name of a stack is not that of the next one.
     pub(crate) fn replace(&self, change: impl FnOnce(&mut S)) -> Self {
-        Self(self.0.replace(self.0.changed(change)))
+        let mut changed = self.0.changed(change);
+        if self.0.name.get().is_some_and(|name| name.is_of_stack) {
+            changed.name = OnceLock::new();
+        }
+        Self(self.0.replace(changed))
     }
 }
 
 impl<S: Clone, T: for<'a> From<&'a S>> LayerStateInner<S, T> {
-    fn new(settings: S, name: OnceLock<Box<str>>, key: Option<KeyId>) -> Self {
+    fn new(settings: S, name: OnceLock<LayerName>, key: Option<KeyId>) -> Self {
         let state = T::from(&settings);
         Self { name, key, metrics: TargetMetricsCell::default(), settings, state }
     }
@@ -84,12 +95,17 @@ impl<S, T> LayerState<S, T> {
 
     /// Sets the name in events; the first name set is kept.
     pub(crate) fn name(&self, name: &str) {
-        let _ = self.0.name.set(name.into());
+        let _ = self.0.name.set(LayerName { text: name.into(), is_of_stack: false });
+    }
+
+    /// Sets the name of a stack, unless there is a name.
+    pub(crate) fn name_of_stack(&self, name: &str) {
+        let _ = self.0.name.set(LayerName { text: name.into(), is_of_stack: true });
     }
 
     /// The name in events, or an empty string.
     pub(crate) fn target(&self) -> &str {
-        self.0.name.get().map_or("", |name| name)
+        self.0.name.get().map_or("", |name| &name.text)
     }
 
     /// The key, if this is the state of one.

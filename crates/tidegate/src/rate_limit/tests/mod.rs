@@ -415,6 +415,20 @@ async fn a_limit_that_does_not_follow_responses_counts_requests_alone() {
     }
 }
 
+/// Regression: the name of a stack stayed with the layers that were made of its layer.
+#[test]
+fn a_changed_layer_has_not_the_name_of_a_stack() {
+    let plan = RateLimitLayer::per_minute(60);
+    let name_in = |stack: &str, layer: &RateLimitLayer| {
+        drop(ResilienceBuilder::new(stack).rate_limit(layer.clone()).build());
+        layer.handle().0.target().to_owned()
+    };
+    assert_eq!(name_in("a/m", &plan), "a/m");
+    assert_eq!(name_in("b/m", &plan.clone()), "a/m", "it is the same limit");
+    assert_eq!(name_in("b/m", &plan.clone().burst_size(5)), "b/m");
+    assert_eq!(name_in("b/m", &RateLimitLayer::new().name("own").burst_size(5)), "own");
+}
+
 #[tokio::test(start_paused = true)]
 async fn keys_are_bounded_and_idle_ones_are_dropped() {
     let (inner, _provider) = strict();
