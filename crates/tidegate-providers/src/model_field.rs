@@ -1,13 +1,13 @@
 //! The `model` field of a request body, and its position.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
+use serde::Deserializer as _;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::{Deserializer, Value};
 
 use crate::json::members::members;
 
@@ -155,9 +155,10 @@ impl ModelFieldError {
         Self::NotJson { line, column: text.len() - start + 1 }
     }
 
-    /// Why a body is not a JSON object.
+    /// Why a body is not a JSON object. Nothing is built: it may have millions of keys.
     fn of_invalid(body: &[u8]) -> Self {
-        match serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(body) {
+        let mut json = Deserializer::from_slice(body);
+        match json.deserialize_map(IgnoredAny).and_then(|_| json.end()) {
             Err(error) if !error.is_data() => Self::NotJson { line: error.line(), column: error.column() },
             _ => Self::NotAnObject,
         }
@@ -220,6 +221,7 @@ fn unescaped(key: &[u8]) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
+    use allocation_counter::measure;
     use proptest::prelude::*;
 
     use super::*;
@@ -294,6 +296,21 @@ mod tests {
             let body = [&br#"{"model":"a",""#[..], key, br#"":"b"}"#].concat();
             let error = ModelField::read(&body).unwrap_err();
             assert!(matches!(error, ModelFieldError::NotJson { .. }), "{key:?} {error}");
+        }
+    }
+
+    /// Regression: to report the place of the mistake, a map of all keys was built, nine times as large as the
+    /// body.
+    #[test]
+    fn the_place_of_a_mistake_is_found_without_memory() {
+        let fields: String = (0..1000).map(|key| format!("\"{key}\":0,")).collect();
+        for end in ["", "}", "\"\\ud800\":0}", "\"model\":\"m\"} x"] {
+            let body = format!("{{{fields}{end}");
+            let used = measure(|| {
+                let error = ModelField::read(body.as_bytes()).unwrap_err();
+                assert!(matches!(error, ModelFieldError::NotJson { line: 1, .. }), "{error}");
+            });
+            assert!(used.bytes_max < 1024, "{used:?}");
         }
     }
 

@@ -1,6 +1,10 @@
 //! Whether a request does more than produce an answer.
 
+use std::fmt;
+
 use http::Uri;
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
+use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
 use crate::json::members::members;
@@ -76,28 +80,51 @@ pub fn has_side_effects(uri: &Uri, body: &[u8]) -> bool {
     is_found || stores && is_read.is_some()
 }
 
-/// Whether the provider runs one of these tools. Those of a caller are functions, or have no type in
-/// Anthropic's and Google's API. Nothing is built of them but their type: they may be as long as a request.
+/// Whether the provider runs one of these tools.
 fn has_provider_tool(tools: &[u8]) -> bool {
-    let tools: Vec<&RawValue> = serde_json::from_slice(tools).unwrap_or_default();
-    tools.iter().any(|tool| {
-        let tool = tool.get().as_bytes();
-        let (mut kind, mut is_of_google) = (None, false);
-        let is_read = members(tool, |key, value| match key {
-            b"type" => kind = serde_json::from_slice::<String>(&tool[value]).ok(),
-            _ => is_of_google |= GOOGLE_TOOLS.contains(&key),
-        });
-        is_read.is_some()
-            && kind.map_or(is_of_google, |kind| {
-                // The name of a tool may end in its version: `bash_20250124`.
-                let name = kind.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
-                !CLIENT_TOOLS.contains(&name)
-            })
-    })
+    Deserializer::from_slice(tools).deserialize_seq(AnyOfProvider).unwrap_or_default()
+}
+
+/// Whether a tool of an array is one that the provider runs. Nothing is built of them but their type: they
+/// may be as long as a request.
+struct AnyOfProvider;
+
+impl<'de> Visitor<'de> for AnyOfProvider {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut tools: A) -> Result<bool, A::Error> {
+        let mut is_found = false;
+        while let Some(tool) = tools.next_element::<&RawValue>()? {
+            is_found = is_found || is_of_provider(tool.get().as_bytes());
+        }
+        Ok(is_found)
+    }
+}
+
+/// Whether the provider runs this tool. Those of a caller are functions, or have no type in Anthropic's and
+/// Google's API.
+fn is_of_provider(tool: &[u8]) -> bool {
+    let (mut kind, mut is_of_google) = (None, false);
+    let is_read = members(tool, |key, value| match key {
+        b"type" => kind = serde_json::from_slice::<String>(&tool[value]).ok(),
+        _ => is_of_google |= GOOGLE_TOOLS.contains(&key),
+    });
+    is_read.is_some()
+        && kind.map_or(is_of_google, |kind| {
+            // The name of a tool may end in its version: `bash_20250124`.
+            let name = kind.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+            !CLIENT_TOOLS.contains(&name)
+        })
 }
 
 #[cfg(test)]
 mod tests {
+    use allocation_counter::measure;
+
     use super::*;
 
     fn of(path: &str, body: &str) -> bool {
@@ -143,5 +170,14 @@ mod tests {
         ] {
             assert!(of(path, body), "{path} {body}");
         }
+    }
+
+    /// Regression: a list of the tools was built, eight times as large as they are.
+    #[test]
+    fn many_tools_take_no_memory() {
+        let body = format!(r#"{{"tools":[{}{{"type":"mcp"}}]}}"#, "0,".repeat(10_000));
+        let uri: Uri = "/v1/chat/completions".parse().unwrap();
+        let used = measure(|| assert!(has_side_effects(&uri, body.as_bytes())));
+        assert!(used.bytes_max < 1024, "{used:?}");
     }
 }
