@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::dialect::{DialectGuess, all_rules};
 use crate::event::{DONE, Event};
-use crate::json::{exact_numbers, has_too_many_nodes, nodes};
+use crate::json::{exact_numbers, has_more_nodes, has_too_many_nodes};
 use crate::stream::sse::SseFramer;
 
 /// The most events that are put together.
@@ -24,7 +24,7 @@ pub(crate) const MAX_CONVERTED: usize = 64 * 1024 * 1024;
 /// Puts the events of a complete stream together. `None` if no dialect can, if an event is unreadable, or if
 /// there are too many.
 pub(crate) fn events_to_document(events: &[u8]) -> Option<Bytes> {
-    if nodes(events) > MAX_EVENT_NODES {
+    if has_more_nodes(events, MAX_EVENT_NODES) {
         return None;
     }
     let (mut dialect, mut parsed, mut is_readable) = (None, Vec::new(), true);
