@@ -19,7 +19,7 @@ use crate::config::{ConnectionSettings, GatewayConfigError};
 use crate::connector::Connector;
 
 /// A client that sends a request again if the provider did not process it. It requests responses without
-/// compression, and unpacks those that are compressed anyway.
+/// compression, and unpacks those that are compressed with gzip or deflate anyway.
 pub(crate) type ProviderClient = TraceAttempts<SetRequestHeader<Unpacked, HeaderValue>>;
 
 /// Boxes the bodies, which are large where they may be compressed, since each layer above moves them.
@@ -56,9 +56,15 @@ pub(crate) fn client(settings: &ConnectionSettings) -> Result<ProviderClient, Ga
     let client = Reconnect::new(client, ClientPools::new(fresh, connector));
     let identity = HeaderValue::from_static("identity");
     let client = MapResponse::new(client, name_coding as fn(_) -> _);
-    let client = MapResponse::new(Decompression::new(client), boxed as fn(_) -> _);
+    let client = MapResponse::new(unpacking(client), boxed as fn(_) -> _);
     let client = SetRequestHeader::if_not_present(client, ACCEPT_ENCODING, identity);
     Ok(TraceAttempts::new(client))
+}
+
+/// Unpacks responses whose window is 32 KiB. Those of brotli and zstd have up to 1 GiB and 128 MiB, in no
+/// budget, and such a response is not read.
+fn unpacking<S>(client: S) -> Decompression<S> {
+    Decompression::new(client).no_br().no_zstd()
 }
 
 fn boxed(response: Response<PackedBody>) -> Response<UnpackedBody> {
@@ -91,7 +97,45 @@ fn name_coding<B>(mut response: Response<B>) -> Response<B> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+    use http::Request;
+    use http_body_util::{BodyExt, Full};
+    use tower::{ServiceExt, service_fn};
+
     use super::*;
+
+    /// Regression: a provider could take 1 GiB for each response that it sent in brotli.
+    #[tokio::test]
+    async fn codings_with_a_large_window_are_not_unpacked() {
+        let text = b"here".repeat(100);
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&text).unwrap();
+        let mut deflate = ZlibEncoder::new(Vec::new(), Compression::fast());
+        deflate.write_all(&text).unwrap();
+        let mut brotli = Vec::new();
+        brotli::BrotliCompress(&mut &*text, &mut brotli, &Default::default()).unwrap();
+        for (coding, packed, is_unpacked) in [
+            ("gzip", gzip.finish().unwrap(), true),
+            ("deflate", deflate.finish().unwrap(), true),
+            ("br", brotli, false),
+            ("zstd", zstd::encode_all(&*text, 1).unwrap(), false),
+        ] {
+            let body = Full::new(bytes::Bytes::from(packed.clone()));
+            let response = Response::builder().header(CONTENT_ENCODING, coding).body(body).unwrap();
+            let client = service_fn(move |_: Request<()>| {
+                let response = response.clone();
+                async { Ok::<_, Infallible>(response) }
+            });
+            let response = unpacking(client).oneshot(Request::new(())).await.unwrap();
+            assert_eq!(response.headers().contains_key(CONTENT_ENCODING), !is_unpacked, "{coding}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, if is_unpacked { text.clone() } else { packed }, "{coding}");
+        }
+    }
 
     #[test]
     fn a_coding_has_its_registered_name() {
