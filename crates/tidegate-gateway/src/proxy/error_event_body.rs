@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
@@ -6,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use memchr::memmem::Finder;
 use pin_project::pin_project;
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use tidegate::provider::{Elapsed, ErrorBody, FailureKind, StreamOutcome, UsageMeter};
 use tidegate::{Error, Outcome, Payload};
 
@@ -195,13 +197,31 @@ fn reports_error(events: &[u8], endpoint: Endpoint) -> bool {
     }
     let lines = events.split(|byte| matches!(byte, b'\n' | b'\r'));
     lines.filter_map(|line| line.strip_prefix(b"data:")).any(|data| {
-        let Ok(event) = serde_json::from_slice::<Value>(data) else { return false };
+        let Ok(event) = serde_json::from_slice::<ErrorFields<'_>>(data) else { return false };
+        let is_kind = |kinds: &[&str]| event.kind.as_deref().is_some_and(|kind| kinds.contains(&kind));
+        let begins_with = |first: &[char]| event.error.is_some_and(|error| error.get().starts_with(first));
         match endpoint {
-            Endpoint::Messages => event["type"] == "error" && event["error"].is_object(),
-            Endpoint::Responses => event["type"] == "error" || event["type"] == "response.failed",
-            _ => event["error"].is_object() || event["error"].is_string(),
+            Endpoint::Messages => is_kind(&["error"]) && begins_with(&['{']),
+            Endpoint::Responses => is_kind(&["error", "response.failed"]),
+            _ => begins_with(&['{', '"']),
         }
     })
+}
+
+/// The fields by which clients recognize an error event. Nothing is built of the others, nor of an error: an
+/// event may be as long as an answer.
+#[derive(Deserialize)]
+struct ErrorFields<'a> {
+    #[serde(borrow, default, rename = "type", deserialize_with = "text")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+/// A text, or `None` for any other value.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'de, str>>, D::Error> {
+    let value = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(value.get()).ok())
 }
 
 /// Whether the provider reported the error in the stream itself.
@@ -342,6 +362,41 @@ mod tests {
         let long: &'static str = "x".repeat(MAX_PARTIAL_EVENT).leak();
         let chunks = [Ok("data: "), Ok(long), Ok("\n"), Ok("\n")];
         assert_eq!(forwarded(&chunks, Endpoint::Messages).await, format!("data: {long}\n\n"));
+    }
+
+    #[test]
+    fn an_event_is_an_error_by_the_fields_that_the_clients_of_its_endpoint_read() {
+        use Endpoint::{ChatCompletions, Messages, Responses};
+        let all = [ChatCompletions, Messages, Responses];
+        for (event, endpoints) in [
+            (r#"{"error":{"message":"busy"}}"#, &[ChatCompletions][..]),
+            (r#"{"error":"busy","type":7}"#, &[ChatCompletions]),
+            (r#"{"type":"error","error":{"message":"busy"}}"#, &all),
+            (r#"{"type":"err\u006fr","error": {}}"#, &all),
+            (r#"{"type":"error","message":"busy"}"#, &[Responses]),
+            (r#"{"type":"response.failed","response":{"error":{}}}"#, &[Responses]),
+            (r#"{"type":"response.completed","response":{"error":null}}"#, &[]),
+            (r#"{"error":null,"choices":[{"delta":{"content":"error"}}]}"#, &[]),
+            (r#"{"error":["busy"]}"#, &[]),
+            (r#"{"choices":[{"error":{}}]}"#, &[]),
+            ("error", &[]),
+        ] {
+            let reporting = all.into_iter().filter(|endpoint| {
+                reports_error(format!("event: error\ndata: {event}\n\n").as_bytes(), *endpoint)
+            });
+            assert_eq!(reporting.collect::<Vec<_>>(), endpoints, "{event}");
+        }
+    }
+
+    /// Regression: the values of such an event were built, sixteen times as large as it is.
+    #[test]
+    fn an_event_of_numbers_is_read_without_memory() {
+        let event = format!("data: {{\"error\":null,\"x\":[{}0]}}\n\n", "0,".repeat(100_000));
+        reports_error(b"data: {\"error\":null}", Endpoint::ChatCompletions);
+        let used = allocation_counter::measure(|| {
+            assert!(!reports_error(event.as_bytes(), Endpoint::ChatCompletions));
+        });
+        assert!(used.bytes_max < 1024, "{used:?}");
     }
 
     /// In one frame or several, the end that pretends success is not forwarded.
