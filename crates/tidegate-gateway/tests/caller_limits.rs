@@ -403,6 +403,31 @@ async fn a_key_by_caller_keeps_a_limit_for_each_caller() {
     }
 }
 
+/// Regression: each name that a caller made up had a quota of its own.
+#[tokio::test]
+async fn a_key_by_model_keeps_one_limit_for_all_names_of_a_route_for_any_model() {
+    let limit = "rate_limiter = { requests_per_minute = 1, on_limit = \"reject\", key_by = \"model\" }\n";
+    let counting =
+        Provider::anthropic().otherwise(Reply::raw(r#"{"input_tokens":11}"#)).start().await.unwrap();
+    let (_server, file) = provider(Reply::ok()).await;
+    let file = file
+        + &format!("providers.c = {{ base_url = \"{}\", dialect = \"anthropic\" }}\n", counting.base_url())
+        + &route("*", &["p/m"])
+        + &route("own", &["p/m"])
+        + &route("*", &["c/m"]).replace(CHAT, MESSAGES);
+    for file in [file.clone() + &callers(limit), format!("policies.default.{limit}{file}{CALLERS}")] {
+        let gateway = gateway(&file).await;
+        for (model, status) in [("x1", 200), ("x2", 429), ("*", 429), ("own", 200), ("own", 429)] {
+            assert_eq!(post(&gateway, CHAT, ANN_KEY, model).await.status(), status, "{model}");
+        }
+    }
+    let gateway = gateway(&(file + &callers(limit))).await;
+    for (model, is_estimated) in [("x1", false), ("x2", true)] {
+        let response = post(&gateway, "/v1/messages/count_tokens", ANN_KEY, model).await;
+        assert_eq!(response.headers().contains_key("x-tidegate-estimated"), is_estimated, "{model}");
+    }
+}
+
 /// With one permit: of the waiting calls those that are interactive come first.
 #[tokio::test]
 async fn calls_of_a_batch_caller_wait_for_those_that_are_interactive() {

@@ -126,7 +126,8 @@
 //! callers anywhere, with a warning: everybody who reaches it can spend the keys of the providers.
 //!
 //! The caller is the tenant of its requests, in `key_by = "caller"` as well. Without `[[callers]]` the tenant
-//! is a digest of the credentials that a request has, and a request without credentials has no tenant.
+//! is a digest of the credentials that a request has, and a request without credentials has no tenant. In
+//! `key_by = "model"` the model is that of the route: the route `"*"` has one limit for all models.
 //!
 //! | key | default | |
 //! |---|---|---|

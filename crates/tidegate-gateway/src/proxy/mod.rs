@@ -38,7 +38,6 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, St
 use http_body_util::BodyExt;
 use tidegate::fallback::{FallbackInfo, FallbackKind, Uncached};
 use tidegate::hedge::HedgeInfo;
-use tidegate::key::Model;
 use tidegate::provider::{Category, ErrorBody, Estimate, FailureKind, UsageMeter};
 use tidegate::providers::{ModelField, PromptEstimate, ProviderClassifier};
 use tidegate::{Error, ErrorCode, Outcome, Payload, Rejection, Trail};
@@ -191,6 +190,7 @@ impl Proxy {
             let tenant = self.tenants.of(&head);
             *request.headers_mut() = headers::forwarded(head.headers, tenant.as_ref());
             request.extensions_mut().insert(model.span().clone());
+            request.extensions_mut().insert(chain.model());
             if let Some(traced) = record.traced(&UsageMeter::new(0)) {
                 request.extensions_mut().insert(traced);
             }
@@ -279,7 +279,7 @@ impl Proxy {
         let mut extensions = Extensions::new();
         extensions.insert(model.span().clone());
         extensions.insert(trail.clone());
-        extensions.insert(Model(model.model().into()));
+        extensions.insert(chain.model());
         let meter = UsageMeter::nested(0, &mut extensions);
         if let Some(traced) = record.traced(&meter) {
             extensions.insert(traced);

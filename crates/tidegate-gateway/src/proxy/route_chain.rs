@@ -5,6 +5,7 @@ use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 use tidegate::fallback::{Fallback, Handle};
 use tidegate::group::Group;
 use tidegate::hedge::HedgeLayer;
+use tidegate::key::Model;
 use tidegate::stack::CallLimits;
 use tidegate::{FallbackLayer, Payload, Rejection, Tenant, group};
 use tower::Layer;
@@ -61,6 +62,12 @@ impl RouteChain {
         let fallback =
             previous.into_iter().fold(fallback, |chain, previous| chain.statistics_of(&previous.handle()));
         Some(Self { settings, service: fallback.layer(first.clone()), groups })
+    }
+
+    /// The model for limits and circuits of each model: that of the route, since the names that a route for
+    /// any model receives are chosen by the callers.
+    pub(super) fn model(&self) -> Model {
+        Model(Arc::clone(&self.settings.model))
     }
 
     /// Whether the answer is cached for a caller, whose `headers` are those that the chain gets.
