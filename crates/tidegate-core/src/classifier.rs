@@ -14,11 +14,17 @@ use crate::{Failure, Outcome, ReportedLimits, Scan};
 pub trait Classifier: Send + Sync + 'static {
     /// Whether the head does not determine the outcome, so that a bounded part of the body has to be read
     /// first.
+    ///
+    /// Called for responses with a status of 400 or above. The body of any other is read where
+    /// [`probe_body`](Self::probe_body) or [`probe_answer`](Self::probe_answer) requests it.
     fn needs_body(&self, head: &Parts) -> bool;
 
     /// The outcome of the response. `body` is empty unless [`needs_body`](Self::needs_body) returned `true`,
     /// or [`probe_answer`](Self::probe_answer) or [`probe_body`](Self::probe_body) has shown that it is a
     /// failure in spite of its status. It may be cut off anywhere.
+    ///
+    /// A response that was shown to be a failure is one: if the result is not, it is a
+    /// [failure without an answer](Failure::no_answer), E3001.
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Outcome;
 
     /// Whether the caller requested a stream, so that timers for a stream can run before the response begins.
@@ -108,6 +114,8 @@ pub trait Classifier: Send + Sync + 'static {
     /// and grows with every call as long as the result is [`BodyProbe::Unclear`]. A result other than that
     /// must hold for every continuation of `beginning`. An error is then passed to
     /// [`classify`](Self::classify). By default every such response is a success.
+    ///
+    /// Called for a POST alone, and a body that is announced as longer than 64 KiB is not read for it.
     fn probe_body(&self, head: &Parts, beginning: &[u8]) -> BodyProbe {
         let _ = (head, beginning);
         BodyProbe::Success

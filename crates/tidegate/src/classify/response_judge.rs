@@ -19,7 +19,6 @@ use super::own_body::ConvertedAnswer;
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, StreamClocks};
 use crate::attempt::NextStage;
-use crate::error_outcome::outcome_of_error;
 use crate::metrics::AttemptMetrics;
 use crate::offload::DocumentWork;
 use crate::timeout::AttemptTimer;
@@ -104,8 +103,15 @@ impl ResponseJudge {
         let Some(answer) = self.expected_answer() else {
             return match self.config.classifier.scan(head) {
                 Some(scanner) => ControlFlow::Continue(self.hold(BufferedBody::new(body), scanner)),
-                None if self.needs_probe(head, &body) => self.start_probe(head, body, cx),
-                None => ControlFlow::Break(Ok(self.complete(head, WholeBody::untouched(body)))),
+                None => match self.probe_head(head, &body) {
+                    BodyProbe::Unclear => self.start_probe(head, body, cx),
+                    BodyProbe::Error => {
+                        ControlFlow::Continue(Stage::Reading(Box::new(BufferedBody::new(body))))
+                    }
+                    BodyProbe::Success | BodyProbe::Events => {
+                        ControlFlow::Break(Ok(self.complete(head, WholeBody::untouched(body))))
+                    }
+                },
             };
         };
         if !head.status.is_success() {
@@ -151,7 +157,7 @@ impl ResponseJudge {
     /// Records an attempt that ended in `error`.
     #[cold]
     pub(super) fn record_error(&mut self, error: &Error) {
-        let outcome = outcome_of_error(error);
+        let outcome = Outcome::of_error(error);
         let is_not_processed =
             outcome.failure().is_some_and(|failure| failure.kind == FailureKind::NotProcessed);
         // A stream has recorded its usage already. A request that an inner layer rejected was never sent.
@@ -214,14 +220,17 @@ impl ResponseJudge {
         }
     }
 
-    /// Whether the body must be probed before the response counts as a success. A body that is larger than
-    /// the part that would be read is not an error body.
-    fn needs_probe<B: Body>(&self, head: &Parts, body: &B) -> bool {
-        self.expected == Expected::Created
-            && head.status.is_success()
-            && self.config.classifier.probe_body(head, &[]) == BodyProbe::Unclear
-            && body.size_hint().lower() <= ERROR_BODY_LIMIT as u64
-            && !body.is_end_stream()
+    /// What the head of a response shows, and whether its body must be probed before it counts as a success. A
+    /// body that is larger than the part that would be read is not an error body.
+    fn probe_head<B: Body>(&self, head: &Parts, body: &B) -> BodyProbe {
+        if self.expected != Expected::Created || !head.status.is_success() {
+            return BodyProbe::Success;
+        }
+        let may_be_error = || body.size_hint().lower() <= ERROR_BODY_LIMIT as u64 && !body.is_end_stream();
+        match self.config.classifier.probe_body(head, &[]) {
+            BodyProbe::Unclear if !may_be_error() => BodyProbe::Success,
+            probe => probe,
+        }
     }
 
     /// The answer that the response has to show.

@@ -15,7 +15,9 @@ use tower::Layer;
 
 use super::{ClassifyLayer, ERROR_BODY_LIMIT};
 use crate::testing::{call, request_with, send, strict, verdicts};
-use crate::{Classifier, ErrorCode, Failure, Outcome, StatusClassifier, Trail, Verdict};
+use crate::{
+    BodyProbe, Classifier, ErrorCode, Failure, FailureKind, Outcome, StatusClassifier, Trail, Verdict,
+};
 
 /// Returns a failure with the length of the body as the provider code.
 struct LengthClassifier;
@@ -49,6 +51,49 @@ async fn a_successful_response_is_passed_on_unread() {
     provider.answer(200).frame("tok").stall();
     let response = call(&mut ClassifyLayer::new(LengthClassifier).layer(inner)).await.unwrap();
     assert!(response.extensions().is_empty());
+}
+
+/// Reports an error in a header of a successful response.
+struct HeaderClassifier;
+
+impl Classifier for HeaderClassifier {
+    fn needs_body(&self, _: &Parts) -> bool {
+        false
+    }
+
+    fn classify(&self, head: &Parts, body: &[u8], _: SystemTime) -> Outcome {
+        let code = head.headers.get("x-error").map(|_| ErrorCode::RateLimited);
+        let provider_code = Some(body.len().to_string().into());
+        code.map_or(Outcome::Success, |code| Failure { provider_code, ..Failure::new(code) }.into())
+    }
+
+    fn probe_body(&self, head: &Parts, _: &[u8]) -> BodyProbe {
+        if head.headers.contains_key("x-error") { BodyProbe::Error } else { BodyProbe::Success }
+    }
+}
+
+/// Regression: only a head that left the result open was more than a success.
+#[tokio::test(start_paused = true)]
+async fn an_error_that_the_head_of_a_success_reports_is_a_failure() {
+    let with_error = || Answer::status(200).header("x-error", "quota");
+    let long = Bytes::from(vec![b'x'; 2 * ERROR_BODY_LIMIT]);
+    for (answer, expected) in [
+        (with_error().frame("slow ").frame("down"), Some("9".to_owned())),
+        (with_error(), Some("0".to_owned())),
+        (with_error().frame(long.clone()), Some(ERROR_BODY_LIMIT.to_string())),
+        (Answer::status(200).frame("fine"), None),
+    ] {
+        let (inner, provider) = strict();
+        provider.then(answer);
+        let mut service = ClassifyLayer::new(HeaderClassifier).layer(inner);
+        let response = send(&mut service, request_with(Trail::new())).await.unwrap();
+        let failure = Outcome::of(&response).failure().cloned();
+        assert_eq!(
+            failure.as_ref().and_then(|failure| failure.provider_code.as_deref()),
+            expected.as_deref()
+        );
+        assert_eq!(failure.is_some_and(|failure| failure.kind == FailureKind::InBand), expected.is_some());
+    }
 }
 
 #[tokio::test(start_paused = true)]
