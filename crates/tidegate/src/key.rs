@@ -67,6 +67,30 @@ pub struct Tenant(pub Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Model(pub Arc<str>);
 
+impl From<&str> for Tenant {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<String> for Tenant {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<&str> for Model {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<String> for Model {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
 /// The headers with the credential of a caller, beside `authorization`.
 static API_KEYS: [HeaderName; 3] = [
     HeaderName::from_static("x-api-key"),
