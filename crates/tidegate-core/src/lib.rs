@@ -6,7 +6,8 @@
 //! time of a whole call, an [`AttemptBudget`] the number of its attempts. The decisions made during a call
 //! are recorded in its [`Trail`], the tokens that it used in its [`UsageMeter`].
 //!
-//! This crate depends on the `http` types only: it names no vendor, needs no runtime and runs no timers.
+//! This crate depends on the `http` types only: it names no vendor, needs no runtime and runs no timers. With
+//! the feature `tower` it depends on tower and tokio for the types of their errors.
 
 use std::error::Error as StdError;
 

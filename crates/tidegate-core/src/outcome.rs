@@ -114,7 +114,9 @@ impl Outcome {
     /// provider if the caller has set the time. An [`UploadError`] is attributed to the caller, E1001. A
     /// [`NotProcessed`] is E3001. An I/O error that reports that this process has run out of file
     /// descriptors, ports or memory is E3002 and neutral for the health of the provider, since the request
-    /// was not sent. All other errors, which are transport errors, are E3001.
+    /// was not sent. With the feature `tower`, which `tidegate` sets, a timeout of tower or tokio is E3003, and
+    /// a request that tower's `LoadShed` refused is E3002 and neutral. All other errors, which are transport
+    /// errors, are E3001.
     #[must_use]
     pub fn of_error(error: &(dyn Error + 'static)) -> Self {
         for error in chain(error) {
@@ -142,6 +144,10 @@ impl Outcome {
                     _ => FailureKind::Timeout,
                 };
                 return Failure { kind, ..Failure::new(ErrorCode::Timeout) }.into();
+            }
+            #[cfg(feature = "tower")]
+            if let Some(failure) = failure_of_tower(error) {
+                return failure.into();
             }
             if is_io_timeout(error) {
                 return Failure { kind: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
@@ -247,6 +253,20 @@ const OUT_OF_DESCRIPTORS: [i32; 2] = [23, 24];
 /// `WSAEMFILE` and `WSAENOBUFS`.
 #[cfg(windows)]
 const OUT_OF_DESCRIPTORS: [i32; 2] = [10_024, 10_055];
+
+/// The failure that a timeout of tokio or tower is, or a request that tower's `LoadShed` refused.
+#[cfg(feature = "tower")]
+fn failure_of_tower(error: &(dyn Error + 'static)) -> Option<Failure> {
+    let (kind, code) =
+        if error.is::<tokio::time::error::Elapsed>() || error.is::<tower::timeout::error::Elapsed>() {
+            (FailureKind::Timeout, ErrorCode::Timeout)
+        } else if error.is::<tower::load_shed::error::Overloaded>() {
+            (FailureKind::NotProcessed, ErrorCode::Overloaded)
+        } else {
+            return None;
+        };
+    Some(Failure { kind, ..Failure::new(code) })
+}
 
 fn is_io_timeout(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)

@@ -133,9 +133,8 @@ use provider::*;
 #[cfg(test)]
 use support::testing;
 use support::{
-    body, bucket, buffered_body, chain_position, clock, debug, defaults, durations, error_outcome, keyed,
-    layer_state, offload, priority_semaphore, rejected, send, shared, sync, thread_shard, timer,
-    unchanged_body,
+    body, bucket, buffered_body, chain_position, clock, debug, defaults, durations, keyed, layer_state,
+    offload, priority_semaphore, rejected, send, shared, sync, thread_shard, timer, unchanged_body,
 };
 
 #[cfg(feature = "providers")]

@@ -7,9 +7,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::BodyGuard;
-use crate::Error;
 use crate::body::has_ended;
-use crate::error_outcome::outcome_of_error;
+use crate::{Error, Outcome};
 
 /// A response body that holds the guard of its attempt until it ends: at its last frame, at an error, or when
 /// it is dropped.
@@ -59,7 +58,7 @@ impl<B: Body<Error = Error>, G: BodyGuard> Body for GuardedBody<B, G> {
         };
         if is_end && let Some(guard) = this.guard.take() {
             match &frame {
-                Some(Err(error)) => guard.on_end(Some(&outcome_of_error(error))),
+                Some(Err(error)) => guard.on_end(Some(&Outcome::of_error(error))),
                 Some(Ok(_)) | None => guard.on_end(None),
             }
         }

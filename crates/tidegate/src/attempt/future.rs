@@ -14,7 +14,6 @@ use super::body::GuardedBody;
 use super::gate::{AdmissionGate, AttemptGuard, BodyGuardOf, QueuedAttempt, ResponseHead};
 use super::service::Attempt;
 use super::wire::{StagePoll, Wire};
-use crate::error_outcome::outcome_of_error;
 use crate::rejected::RejectedCall;
 use crate::{BoxError, Error, HttpService, Outcome, Rejection};
 
@@ -191,7 +190,7 @@ impl<S, F, R: Body, G: AdmissionGate, W: Wire<R>, B> ResponseFutureProj<'_, S, F
         // What the inner future still holds is free before the guard is released.
         self.state.set(State::Done);
         if let Some(Started { guard, .. }) = self.attempt.take() {
-            guard.on_error(&error, &outcome_of_error(&error));
+            guard.on_error(&error, &Outcome::of_error(&error));
         }
         error
     }

@@ -1,6 +1,5 @@
 //! Decides, as plain code, whether another target may succeed.
 
-use crate::error_outcome::outcome_of_error;
 use crate::{Error, ErrorCode, FailureKind, Gate, Outcome, Rejection};
 
 /// The failures that cause a fallback.
@@ -25,7 +24,7 @@ impl FallbackPolicy {
     pub(crate) fn falls_back_from(self, error: &Error) -> bool {
         match error.rejection() {
             Some(rejection) => self.falls_back_from_rejection(rejection),
-            None => self.falls_back(&outcome_of_error(&**error)),
+            None => self.falls_back(&Outcome::of_error(&**error)),
         }
     }
 

@@ -9,7 +9,6 @@ use pin_project::pin_project;
 
 use super::call::record_failure;
 use super::member_state::InFlight;
-use crate::error_outcome::outcome_of_error;
 use crate::events::Decision;
 use crate::unchanged_body::UnchangedBody;
 use crate::{BoxError, Error, Outcome, StreamOutcome, UsageMeter, clock};
@@ -84,7 +83,7 @@ impl<B: Body> Body for ResponseBody<B> {
             && let Some(mut call) = this.call.take()
         {
             let error = frame.as_ref().and_then(|frame| frame.as_ref().err());
-            call.record_end(&error.map_or(Outcome::Success, |error| outcome_of_error(&**error)));
+            call.record_end(&error.map_or(Outcome::Success, |error| Outcome::of_error(&**error)));
         }
         Poll::Ready(frame)
     }

@@ -20,7 +20,6 @@ use super::other_members::POLICY;
 use super::rendezvous::AffinityKey;
 use crate::body::clone_request;
 use crate::chain_position::{ChainPosition, IDEMPOTENCY_KEY};
-use crate::error_outcome::outcome_of_error;
 use crate::events::Decision;
 use crate::key::has_credential;
 use crate::rejected::{record_rejection_of, trace_rejection};
@@ -217,7 +216,7 @@ impl<S: Clone> GroupCall<S> {
     ) -> ControlFlow<Result<Response<ResponseBody<B>>, Error>, S> {
         let outcome = match &result {
             Ok(response) => Outcome::of(response),
-            Err(error) => outcome_of_error(&**error),
+            Err(error) => Outcome::of_error(&**error),
         };
         let goes_on = match &result {
             Ok(_) => POLICY.falls_back(&outcome),

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::TargetMetrics;
 use super::target::code_of;
-use crate::error_outcome::outcome_of_error;
 use crate::{Error, ErrorCode, Outcome, Rejection, clock};
 use tidegate_core::Usage;
 
@@ -69,7 +68,7 @@ impl AttemptMetrics {
 
     /// The body of the response has failed. That of a failure was recorded at the head.
     pub(crate) fn on_body_error(&mut self, error: &Error) {
-        let outcome = outcome_of_error(&**error);
+        let outcome = Outcome::of_error(&**error);
         if let (Some(running), Some(failure)) = (&mut self.0, outcome.failure())
             && running.result == RecordedResult::Success
         {
@@ -120,7 +119,7 @@ impl CallMetrics {
             Err(error) => error
                 .rejection()
                 .map(Rejection::code)
-                .or_else(|| code_of(&outcome_of_error(&**error)))
+                .or_else(|| code_of(&Outcome::of_error(&**error)))
                 .or(Some(ErrorCode::Unknown)),
         });
     }

@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::error_outcome::outcome_of_error;
 use crate::{BoxError, Outcome};
 
 /// Marks an error as retryable, whatever the error inside is.
@@ -37,7 +36,7 @@ impl NonRetryableError {
 
 /// The outcome of an attempt that ended in `error`, with the mark of the error, if it has one.
 pub(super) fn outcome_of(error: &(dyn Error + 'static)) -> Outcome {
-    marked(outcome_of_error(error), error)
+    marked(Outcome::of_error(error), error)
 }
 
 /// The outcome with the mark of the error, which has the effect of the provider's own.

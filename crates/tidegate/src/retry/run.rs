@@ -15,9 +15,8 @@ use super::call::RetryCall;
 use super::errors::marked;
 use super::policy::RetryDecision;
 use super::shared::RetryShared;
-use crate::error_outcome::foreign_failure;
 use crate::rejected::{deadline_passed, record_rejection, trace_rejection};
-use crate::{BoxError, Deadline, Elapsed, ErrorCode, Failure, Outcome, Rejection, Trail, clock};
+use crate::{BoxError, Deadline, Elapsed, ErrorCode, Failure, FailureKind, Outcome, Rejection, Trail, clock};
 
 impl RetryLayer {
     /// Runs `operation` until it succeeds or may not be retried, by the policy, the retry budget and the
@@ -128,15 +127,13 @@ impl RetryLayer {
 /// The outcome of a run that ended in `error`, with the mark of the error, if it has one; `other` if no type
 /// in its chain is known.
 pub(crate) fn outcome_of_run(error: &(dyn Error + 'static), other: Outcome) -> Outcome {
-    let outcome = if tidegate_core::chain(error).any(is_classifiable) {
-        Outcome::of_error(error)
-    } else {
-        foreign_failure(error).map_or(other, Outcome::from)
-    };
-    marked(outcome, error)
+    let outcome = Outcome::of_error(error);
+    let may_be_unknown = outcome.failure().is_some_and(|failure| failure.kind == FailureKind::Transport);
+    let is_unknown = may_be_unknown && !tidegate_core::chain(error).any(is_classifiable);
+    marked(if is_unknown { other } else { outcome }, error)
 }
 
-/// Whether [`Outcome::of_error`] can classify this error.
+/// Whether [`Outcome::of_error`] can classify this error, which it takes for one of the transport.
 fn is_classifiable(error: &(dyn Error + 'static)) -> bool {
     use io::ErrorKind as Kind;
     let is_transport = |error: &io::Error| {

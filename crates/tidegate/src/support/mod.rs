@@ -12,7 +12,6 @@ pub(crate) mod chain_position;
 pub(crate) mod clock;
 pub(crate) mod defaults;
 pub(crate) mod durations;
-pub(crate) mod error_outcome;
 pub(crate) mod keyed;
 pub(crate) mod layer_state;
 pub(crate) mod offload;

@@ -7,7 +7,6 @@ use tidegate_core::StreamSplicer;
 
 use super::request::with_body;
 use super::{ChainState, code, outcome};
-use crate::error_outcome::outcome_of_error;
 use crate::events::Decision;
 use crate::fallback::body::ContinuationCause;
 use crate::fallback::info::FallbackInfo;
@@ -31,7 +30,7 @@ impl ChainState {
             return None;
         }
         self.visited += 1;
-        let because = code(&outcome_of_error(&**error), Some(error));
+        let because = code(&Outcome::of_error(&**error), Some(error));
         self.target_index = self.visited;
         target.counters.record_use();
         self.push_verdict(Verdict::Continued { by: Arc::clone(&target.name), because });

@@ -25,7 +25,6 @@ use self::disposition::{AttemptFacts, Disposition, PolicyVerdict, Reach, SentReq
 use self::hedging::CallHedge;
 use self::kept_failure::{FailureRank, KeptFailure};
 use crate::chain_position::{ChainPosition, Hedging};
-use crate::error_outcome::outcome_of_error;
 use crate::fallback::Handle;
 use crate::fallback::body_source::BodySource;
 use crate::fallback::deadline_guard::DeadlineGuard;
@@ -317,7 +316,7 @@ impl ChainState {
 fn outcome<B>(result: &Result<Response<B>, Error>) -> Outcome {
     match result {
         Ok(response) => Outcome::of(response),
-        Err(error) => outcome_of_error(&**error),
+        Err(error) => Outcome::of_error(&**error),
     }
 }
 
