@@ -43,9 +43,13 @@
 //! # When it acts
 //! The code is fallbackable (authentication, rate limited, quota exhausted, server error, overloaded,
 //! timeout: a broken connection is a server error), or one of tidegate's gates rejected the attempt. A
-//! malformed request (E1001) would be malformed for every target and is returned at once. Optionally also for
-//! prompts that do not fit the model ([`on_context_length`](FallbackLayer::on_context_length)) and for
-//! content filters ([`on_content_filter`](FallbackLayer::on_content_filter)).
+//! malformed request (E1001) would be malformed for every target and is returned at once; from a target after
+//! the first, which may not accept what the others do, only if no failure that
+//! [helps more](#order-of-the-chain) is at hand. A target after the first that has no such model (E1004), or
+//! does not permit it (E1003), is followed by the next one, since model and key are its own. Optionally the
+//! layer also acts on prompts that do not fit the model
+//! ([`on_context_length`](FallbackLayer::on_context_length)) and on content filters
+//! ([`on_content_filter`](FallbackLayer::on_content_filter)).
 //!
 //! # Order of the chain
 //! 1. The first target, and then each target that was added with [`then`](FallbackLayer::then).
@@ -142,7 +146,7 @@ pub use handle::Handle;
 pub use info::{FallbackInfo, FallbackKind};
 pub use last_resort::{AnswerCache, PromptKind, StaticAnswers, Uncached};
 pub use layer::FallbackLayer;
-pub(crate) use policy::FallbackPolicy;
+pub(crate) use policy::{FallbackPolicy, is_refusal};
 pub use service::Fallback;
 pub use settings::Settings;
 pub use statistics::TargetStatistics;

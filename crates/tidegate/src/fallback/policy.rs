@@ -34,6 +34,15 @@ impl FallbackPolicy {
     }
 }
 
+/// Whether the provider refused what the target adds to the request, its model and its key: it has no such
+/// model, or does not permit it. That decides nothing about other targets.
+pub(crate) fn is_refusal(outcome: &Outcome) -> bool {
+    outcome.failure().is_some_and(|failure| {
+        matches!(failure.code, ErrorCode::PermissionDenied | ErrorCode::NotFound)
+            && failure.kind != FailureKind::ContentFilter
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,8 @@ use crate::{Gate, Rejection};
 pub(super) enum Disposition {
     /// Returned to the caller: the call has succeeded, or no other target could do better.
     Return,
+    /// The failure that was kept is returned to the caller: it is more informative than this one.
+    ReturnKept,
     /// The chain goes on. Unless a later target does better, the caller gets this result.
     Keep,
     /// The chain goes on. Any failure that was kept is more informative than this one.
@@ -16,6 +18,8 @@ pub(super) enum Disposition {
 /// The facts about an attempt that decide what becomes of its result.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptFacts {
+    /// The first target of the chain made the attempt.
+    pub(super) is_first: bool,
     pub(super) verdict: PolicyVerdict,
     pub(super) request: SentRequest,
     pub(super) reach: Reach,
@@ -31,6 +35,8 @@ pub(super) enum PolicyVerdict {
     Success,
     /// A failure that another target would only repeat.
     Final,
+    /// The provider refused the model or the key of the target.
+    Refused,
     /// A failure that another target may avoid.
     FallBack,
 }
@@ -58,9 +64,13 @@ pub(super) enum Reach {
 impl AttemptFacts {
     pub(super) fn disposition(self) -> Disposition {
         match (self.verdict, self.request, self.reach) {
-            (PolicyVerdict::Success, ..) | (PolicyVerdict::Final, SentRequest::Original, _) => {
+            (PolicyVerdict::Success, ..) => Disposition::Return,
+            (PolicyVerdict::Final | PolicyVerdict::Refused, SentRequest::Original, _) if self.is_first => {
                 Disposition::Return
             }
+            // What only this target does not accept is less informative than how long to wait for another.
+            (PolicyVerdict::Final, SentRequest::Original, _) if self.is_outranked => Disposition::ReturnKept,
+            (PolicyVerdict::Final, SentRequest::Original, _) => Disposition::Return,
             // The failure of a simplified request does not concern the caller's own request.
             (_, SentRequest::Simplified, _) | (_, _, Reach::Untranslatable) => Disposition::Discard,
             (_, _, Reach::NotSent) if self.follows_sent_attempt => Disposition::Discard,
@@ -90,29 +100,46 @@ mod tests {
 
     #[test]
     fn every_case_has_a_disposition() {
-        use Disposition::{Discard, Keep, Return};
-        use PolicyVerdict::{FallBack, Final, Success};
+        use Disposition::{Discard, Keep, Return, ReturnKept};
+        use PolicyVerdict::{FallBack, Final, Refused, Success};
         use SentRequest::{Original, Simplified};
 
         const REACHES: [Reach; 3] = [Reach::NotSent, Reach::Untranslatable, Reach::Provider];
-        // For each reach: without and with an earlier attempt that reached a provider.
+        const FALLS_BACK: [[Disposition; 2]; 3] = [[Keep, Discard], [Discard, Discard], [Keep, Keep]];
+        // For each reach: without and with an earlier attempt that reached a provider. At the first target and
+        // at another one.
         let table = [
-            (Success, Original, [[Return, Return], [Return, Return], [Return, Return]]),
-            (Success, Simplified, [[Return, Return], [Return, Return], [Return, Return]]),
-            (Final, Original, [[Return, Return], [Return, Return], [Return, Return]]),
-            (Final, Simplified, [[Discard, Discard], [Discard, Discard], [Discard, Discard]]),
-            (FallBack, Original, [[Keep, Discard], [Discard, Discard], [Keep, Keep]]),
-            (FallBack, Simplified, [[Discard, Discard], [Discard, Discard], [Discard, Discard]]),
+            (Success, Original, [[[Return; 2]; 3]; 2]),
+            (Success, Simplified, [[[Return; 2]; 3]; 2]),
+            (Final, Original, [[[Return; 2]; 3]; 2]),
+            (Final, Simplified, [[[Discard; 2]; 3]; 2]),
+            (Refused, Original, [[[Return; 2]; 3], FALLS_BACK]),
+            (Refused, Simplified, [[[Discard; 2]; 3]; 2]),
+            (FallBack, Original, [FALLS_BACK; 2]),
+            (FallBack, Simplified, [[[Discard; 2]; 3]; 2]),
         ];
         for (verdict, request, expected) in table {
-            let got = REACHES.map(|reach| {
-                [false, true].map(|follows_sent_attempt| {
-                    let facts =
-                        AttemptFacts { verdict, request, reach, follows_sent_attempt, is_outranked: false };
-                    let outranked = AttemptFacts { is_outranked: true, ..facts }.disposition();
-                    let kept = facts.disposition();
-                    assert_eq!(outranked, if kept == Keep { Discard } else { kept });
-                    kept
+            let got = [true, false].map(|is_first| {
+                REACHES.map(|reach| {
+                    [false, true].map(|follows_sent_attempt| {
+                        let facts = AttemptFacts {
+                            is_first,
+                            verdict,
+                            request,
+                            reach,
+                            follows_sent_attempt,
+                            is_outranked: false,
+                        };
+                        let outranked = AttemptFacts { is_outranked: true, ..facts }.disposition();
+                        let disposition = facts.disposition();
+                        let expected = match disposition {
+                            Keep => Discard,
+                            Return if verdict == Final && !is_first => ReturnKept,
+                            other => other,
+                        };
+                        assert_eq!(outranked, expected, "{facts:?}");
+                        disposition
+                    })
                 })
             });
             assert_eq!(got, expected, "{verdict:?}, {request:?}");

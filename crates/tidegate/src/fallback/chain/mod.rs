@@ -29,6 +29,7 @@ use crate::fallback::Handle;
 use crate::fallback::body_source::BodySource;
 use crate::fallback::deadline_guard::DeadlineGuard;
 use crate::fallback::info::FallbackKind;
+use crate::fallback::is_refusal;
 use crate::fallback::last_resort::ParsedRequest;
 use crate::fallback::settings::FallbackSettings;
 use crate::fallback::target::{CapabilityFilter, TargetCooldowns, TargetService};
@@ -167,10 +168,16 @@ impl ChainState {
         let request = self.sent_request();
         let rank = FailureRank::of(&outcome);
         let is_outranked = self.kept_rank().is_some_and(|kept| kept > rank);
-        let facts = AttemptFacts { verdict, request, reach, follows_sent_attempt, is_outranked };
+        let is_first = self.target_index == 0;
+        let facts = AttemptFacts { is_first, verdict, request, reach, follows_sent_attempt, is_outranked };
         let disposition = facts.disposition();
         self.record_outcome(outcome == Outcome::Success);
-        if disposition == Disposition::Return {
+        if disposition == Disposition::ReturnKept
+            && let Some(kept) = self.take_kept_failure()
+        {
+            return ControlFlow::Continue(ChainStep::Respond(kept));
+        }
+        if matches!(disposition, Disposition::Return | Disposition::ReturnKept) {
             return ControlFlow::Break(self.mark_after_attempt(result));
         }
         let target = self.called_name();
@@ -207,6 +214,7 @@ impl ChainState {
         match outcome {
             _ if falls_back => PolicyVerdict::FallBack,
             Outcome::Success => PolicyVerdict::Success,
+            _ if is_refusal(outcome) => PolicyVerdict::Refused,
             Outcome::Failure(_) | Outcome::Neutral => PolicyVerdict::Final,
         }
     }

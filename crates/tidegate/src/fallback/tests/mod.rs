@@ -59,6 +59,7 @@ async fn calls_the_next_target_and_names_it() {
 #[tokio::test(start_paused = true)]
 async fn the_code_decides_in_every_position_of_the_chain() {
     for code in ErrorCode::ALL {
+        let is_refusal = matches!(code, ErrorCode::PermissionDenied | ErrorCode::NotFound);
         for position in 0..3 {
             let targets = [strict(), strict(), strict()];
             let [first, second, third] = targets.each_ref().map(|(service, _)| service.clone());
@@ -69,7 +70,7 @@ async fn the_code_decides_in_every_position_of_the_chain() {
             targets[position].1.answer(400).extension(Outcome::from(Failure::new(code)));
             let response = call(&mut chain.layer(first)).await.unwrap();
             let calls: Vec<_> = targets.iter().map(|(_, handle)| handle.calls()).collect();
-            let falls_back = code.is_fallbackable() && position < 2;
+            let falls_back = (code.is_fallbackable() || is_refusal && position > 0) && position < 2;
             let expected: Vec<_> =
                 (0..3).map(|at| usize::from(at <= position + usize::from(falls_back))).collect();
             assert_eq!(calls, expected, "{code} at {position}");
@@ -146,6 +147,35 @@ async fn when_all_targets_fail_the_failure_that_helps_the_caller_most_is_returne
                 assert_eq!(body, best, "{:?}", called.map(|(_, name, _)| name));
             }
         }
+    }
+}
+
+/// Regression: a mistake for one provider alone replaced the failure of the first target, with its wait, and a
+/// refusal of one target ended the chain.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_a_later_target_replaces_no_failure_that_helps_more() {
+    let wait = Answer::status(429).header("retry-after", "5");
+    for (first, second, third, expected) in [
+        (wait.clone(), 400, 200, ("first", 0)),
+        (wait.clone(), 403, 503, ("first", 1)),
+        (wait.clone(), 404, 503, ("first", 1)),
+        (Answer::status(503), 400, 200, ("second", 0)),
+        (Answer::status(503), 403, 500, ("third", 1)),
+        (Answer::status(503), 404, 400, ("third", 1)),
+        (Answer::status(503), 404, 200, ("third", 1)),
+        (Answer::status(404), 200, 200, ("first", 0)),
+    ] {
+        let targets = [strict(), strict(), strict()];
+        let answers = [first, Answer::status(second), Answer::status(third)];
+        for ((_, handle), (name, answer)) in
+            targets.iter().zip(["first", "second", "third"].into_iter().zip(answers))
+        {
+            handle.then(answer.body(name));
+        }
+        let [(a, _), (b, _), (c, third)] = targets;
+        let response = call(&mut FallbackLayer::new().then("b", b).then("c", c).layer(a)).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!((std::str::from_utf8(&body).unwrap(), third.calls()), expected, "{second}");
     }
 }
 
