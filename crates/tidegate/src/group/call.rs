@@ -12,11 +12,11 @@ use tower_service::Service;
 use super::body::{CallAtMember, ResponseBody};
 use super::choice::Standing;
 use super::cooldown::is_of_account;
+use super::disposition::Disposition;
 use super::info::{GroupMember, LateMember};
 use super::member_set::MemberSet;
 use super::member_state::{InFlight, MemberState};
 use super::members::{MemberChoice, Members};
-use super::other_members::POLICY;
 use super::rendezvous::AffinityKey;
 use crate::body::clone_request;
 use crate::chain_position::{ChainPosition, IDEMPOTENCY_KEY};
@@ -48,9 +48,18 @@ pub(super) struct GroupCall<S> {
     is_hedge: bool,
     /// The shortest wait that a failed member reported, and until when it lasts.
     soonest: Option<Instant>,
+    /// The refusals that count against their members if a later one takes the request.
+    refusals: Vec<Refusal>,
     attempts: Option<AttemptBudget>,
     trail: Option<Trail>,
     deadline_timer: DeadlineTimer,
+}
+
+/// A member that refused the request.
+struct Refusal {
+    index: usize,
+    failure: Failure,
+    began: Instant,
 }
 
 /// The member that has the call.
@@ -82,6 +91,7 @@ impl<S: Clone> GroupCall<S> {
             has_own_account: !members.have_own_accounts && has_credential(request.headers()),
             is_hedge: ChainPosition::is_of_hedge(extensions),
             soonest: None,
+            refusals: Vec::new(),
             attempts: AttemptBudget::of(extensions).cloned(),
             trail: Trail::of(extensions).cloned(),
             deadline_timer: DeadlineTimer::new(crate::Deadline::of(extensions)),
@@ -218,14 +228,17 @@ impl<S: Clone> GroupCall<S> {
             Ok(response) => Outcome::of(response),
             Err(error) => Outcome::of_error(&**error),
         };
-        let goes_on = match &result {
-            Ok(_) => POLICY.falls_back(&outcome),
-            Err(error) => POLICY.falls_back_from(error),
+        let rejection = result.as_ref().err().and_then(Error::rejection);
+        let disposition = match &self.request {
+            Some(request) => Disposition::of(&outcome, rejection, request),
+            None => Disposition::Return,
         };
         let stream: Option<&StreamOutcome> = result.as_ref().ok().and_then(|it| it.extensions().get());
         let unproven = stream.filter(|stream| stream.is_unproven()).cloned();
-        self.record(&outcome, result.as_ref().err(), unproven);
-        if goes_on && let Some(choice) = self.next_choice() {
+        self.record(&outcome, rejection, disposition, unproven);
+        if disposition.goes_on()
+            && let Some(choice) = self.next_choice()
+        {
             drop(result);
             return ControlFlow::Continue(self.enter(choice));
         }
@@ -233,14 +246,19 @@ impl<S: Clone> GroupCall<S> {
     }
 
     /// Records the result of the current member.
-    fn record(&mut self, outcome: &Outcome, error: Option<&Error>, unproven: Option<StreamOutcome>) {
+    fn record(
+        &mut self,
+        outcome: &Outcome,
+        rejection: Option<&Rejection>,
+        disposition: Disposition,
+        unproven: Option<StreamOutcome>,
+    ) {
         let Some(current) = &mut self.current else { return };
         current.has_result = true;
         let is_unproven = unproven.is_some();
         current.unproven = unproven;
         let member = &self.members.members[current.choice.chosen.index];
         let now = clock::now();
-        let rejection = error.and_then(Error::rejection);
         let wait = match (outcome, rejection) {
             (_, Some(rejection)) => rejection.retry_after(),
             (Outcome::Failure(failure), None) => failure.wait(),
@@ -263,6 +281,12 @@ impl<S: Clone> GroupCall<S> {
                 if member.state.record_success(began, first_token, now) {
                     Decision::MemberReturned.emit(&member.name, None);
                 }
+            }
+            Outcome::Failure(failure)
+                if disposition == Disposition::GoOnAfterRefusal && !self.has_own_account =>
+            {
+                let index = current.choice.chosen.index;
+                self.refusals.push(Refusal { index, failure: failure.clone(), began });
             }
             Outcome::Failure(failure) => {
                 record_failure(&member.state, &member.name, failure, self.has_own_account, began, now);
@@ -291,6 +315,8 @@ impl<S: Clone> GroupCall<S> {
         result: Result<Response<B>, Error>,
         outcome: Outcome,
     ) -> Result<Response<ResponseBody<B>>, Error> {
+        let is_unproven = self.current.as_ref().is_some_and(|current| current.unproven.is_some());
+        self.record_refusals(outcome == Outcome::Success && !is_unproven);
         let soonest = self.soonest.map(|soonest| soonest.saturating_duration_since(clock::now()));
         let mut response = match result {
             Ok(response) => response,
@@ -332,10 +358,27 @@ impl<S: Clone> GroupCall<S> {
     }
 }
 
+impl<S> GroupCall<S> {
+    /// Records the refusals. Unless another member has taken the request, the request is the cause, and no
+    /// member is left out.
+    fn record_refusals(&mut self, is_taken: bool) {
+        for Refusal { index, failure, began } in self.refusals.drain(..) {
+            let (member, now) = (&self.members.members[index], clock::now());
+            let begun = if is_taken {
+                member.state.record_refusal(&failure, began, now)
+            } else {
+                member.state.record_failure(&failure, began, now)
+            };
+            emit_left_out(begun, &member.name, &failure);
+        }
+    }
+}
+
 /// A call that is dropped before its response head, by a hedge or by its caller, shows the least time that
 /// its member takes. Without it, a member that hedges always overtake would not be known as slow.
 impl<S> Drop for GroupCall<S> {
     fn drop(&mut self) {
+        self.record_refusals(false);
         let Some(Current { choice, began, has_result: false, .. }) = &self.current else { return };
         let (now, state) = (clock::now(), &self.members.members[choice.chosen.index].state);
         state.record_no_result(*began, now);
@@ -363,7 +406,11 @@ pub(super) fn record_failure(
     if has_own_account && is_of_account(failure.code) {
         return state.record_no_result(Some(began), now);
     }
-    if let Some(cooldown) = state.record_failure(failure, began, now) {
+    emit_left_out(state.record_failure(failure, began, now), member, failure);
+}
+
+fn emit_left_out(begun: Option<Duration>, member: &str, failure: &Failure) {
+    if let Some(cooldown) = begun {
         Decision::MemberLeftOut { code: failure.code, cooldown }.emit(member, None);
     }
 }

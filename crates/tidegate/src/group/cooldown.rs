@@ -34,8 +34,8 @@ const FIRST: Duration = Duration::from_secs(1);
 /// The longest cooldown, unless the provider reported another time.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The first and the longest cooldown after a failure of the account: its key is invalid, or its quota is
-/// used up.
+/// The first and the longest cooldown after a failure of the account: its key is invalid, its quota is used
+/// up, or it has no access to what another one has.
 const OF_ACCOUNT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
 
 /// Whether a failure with this code is one of the account: of its key or its quota.
@@ -74,7 +74,27 @@ impl MemberCooldown {
         began: Instant,
         now: Instant,
     ) -> Option<Duration> {
-        let is_of_account = is_of_account(failure.code);
+        self.record(failure, is_of_account(failure.code), began, now)
+    }
+
+    /// Records a refusal of a request that another member has taken since: the account is the cause, whatever
+    /// the code.
+    pub(super) fn record_refusal(
+        &mut self,
+        failure: &Failure,
+        began: Instant,
+        now: Instant,
+    ) -> Option<Duration> {
+        self.record(failure, true, began, now)
+    }
+
+    fn record(
+        &mut self,
+        failure: &Failure,
+        is_of_account: bool,
+        began: Instant,
+        now: Instant,
+    ) -> Option<Duration> {
         let counts = failure.code.counts_against_health() || failure.code == ErrorCode::RateLimited;
         if failure.is_neutral() || (!counts && !is_of_account) {
             self.record_no_result(Some(began), now);

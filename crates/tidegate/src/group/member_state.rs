@@ -118,13 +118,26 @@ impl MemberState {
 
     /// Records a failure of an attempt that began at `began`. Returns the cooldown that begins, if one does.
     pub(super) fn record_failure(&self, failure: &Failure, began: Instant, now: Instant) -> Option<Duration> {
+        self.record(is_of_account(failure.code), |cooldown| cooldown.record_failure(failure, began, now))
+    }
+
+    /// The same for a refusal of a request that another member has taken since.
+    pub(super) fn record_refusal(&self, failure: &Failure, began: Instant, now: Instant) -> Option<Duration> {
+        self.record(true, |cooldown| cooldown.record_refusal(failure, began, now))
+    }
+
+    fn record(
+        &self,
+        is_of_account: bool,
+        begin: impl FnOnce(&mut MemberCooldown) -> Option<Duration>,
+    ) -> Option<Duration> {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let mut cooldown = self.lock_cooldown();
-        let begun = cooldown.record_failure(failure, began, now);
+        let begun = begin(&mut cooldown);
         self.has_failed.fetch_or(begun.is_some(), Ordering::Release);
         drop(cooldown);
         if let (Some(cooldown), Some(link)) = (begun, self.link.get())
-            && is_of_account(failure.code)
+            && is_of_account
         {
             link.share(cooldown);
         }

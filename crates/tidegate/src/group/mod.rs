@@ -34,8 +34,8 @@
 //! # The choice of a member
 //! 1. A member that has failed is left out for a while: for a second after the first failure, twice as long
 //!    after each further one up to a minute, or as long as the provider reported; for a minute, doubling up
-//!    to ten minutes, if the key is invalid or its quota is used up, unless the request carries a key of its
-//!    caller. After that one attempt is a test of the member: a success ends the cooldown, a failure begins
+//!    to ten minutes, if the key is invalid, its quota is used up, or it [has no access](#failures) to the
+//!    model, unless the request carries a key of its caller. After that one attempt is a test of the member: a success ends the cooldown, a failure begins
 //!    the next one, and an attempt that hangs is followed by another one after a minute. If all members are
 //!    left out, the call goes to the one whose cooldown ends first, and a failure begins that cooldown again
 //!    without doubling it. The cooldowns of a key are shared with other processes through the
@@ -63,6 +63,13 @@
 //! attempts](crate::provider::AttemptBudget) allow it and the code is fallbackable. So a member whose
 //! [retry](crate::RetryLayer) would repeat the attempt makes no retry if another member can take the call by
 //! then; only the last one has its retries.
+//!
+//! A member that refuses the request for its model or its key (E1003, E1004) is followed by another one as
+//! well, since both are those of the member. It is left out if a later member takes the request; if all refuse,
+//! the last response is returned, and none is left out. A refusal is returned at once if it may be about a
+//! resource of the caller: the request is no POST, or its body names a response, a conversation or a file. A
+//! response that only another account can have stored (`previous_response_not_found`), or encrypted
+//! (`invalid_encrypted_content`), is looked for at the other members, without a cooldown.
 //!
 //! # Rejections
 //! None of its own, but for the deadline: it passes while the body of a request arrives, or before a member
@@ -94,6 +101,7 @@ mod call;
 mod capabilities;
 mod choice;
 mod cooldown;
+mod disposition;
 mod first_token;
 mod future;
 mod gate_view;

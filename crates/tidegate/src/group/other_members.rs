@@ -5,11 +5,11 @@ use std::time::Instant;
 use http::Request;
 
 use super::choice::Standing;
+use super::disposition::Disposition;
 use super::gate_view::GateView;
 use super::member_set::MemberSet;
 use super::member_state::MemberState;
 use crate::attempt::AttemptGates;
-use crate::fallback::FallbackPolicy;
 use crate::{Outcome, Payload, Rejection, clock};
 
 /// What shows whether a member can take a call: its gates, and the state that its failures have left.
@@ -26,10 +26,6 @@ pub(crate) struct OtherMembers {
     pub(super) members: Arc<[MemberGates]>,
     pub(super) left: MemberSet,
 }
-
-/// The failures that another member may not have.
-pub(super) const POLICY: FallbackPolicy =
-    FallbackPolicy { on_context_length: false, on_content_filter: false };
 
 impl MemberGates {
     /// The view of the gates, or that of closed ones while the member is left out after a failure.
@@ -50,11 +46,7 @@ impl OtherMembers {
         rejection: Option<&Rejection>,
         request: &Request<Payload>,
     ) -> bool {
-        let goes_on = match rejection {
-            Some(rejection) => POLICY.falls_back_from_rejection(rejection),
-            None => POLICY.falls_back(outcome),
-        };
-        goes_on && self.can_take(request)
+        Disposition::of(outcome, rejection, request).goes_on() && self.can_take(request)
     }
 
     /// Whether one of them may take a further attempt: it is not left out, and its gates do not reject.

@@ -4,6 +4,7 @@ use http::{Extensions, Request, Response};
 use tower::{Service, service_fn};
 
 use super::*;
+use crate::body::clone_request;
 use crate::chain_position::{ChainPosition, Hedging};
 use crate::rejected::record_rejection;
 use crate::testing::with;
@@ -49,7 +50,78 @@ async fn what_no_member_can_help_is_returned_at_once() {
         }
         call(&mut group).await.unwrap();
         let sent: usize = calls(&handles).iter().sum();
-        assert_eq!(sent, if code.is_fallbackable() { 2 } else { 1 }, "{code}");
+        let is_refusal = matches!(code, ErrorCode::PermissionDenied | ErrorCode::NotFound);
+        assert_eq!(sent, if code.is_fallbackable() || is_refusal { 2 } else { 1 }, "{code}");
+    }
+}
+
+/// Regression: the model and the key are those of the member, and one without access to the model failed the
+/// calls of all. It even attracted them, since it ended them sooner than the others.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_refuses_what_another_takes_is_left_out() {
+    for status in [403, 404] {
+        let (mut group, handles) = group::<3>();
+        handles[0].otherwise(Answer::status(status));
+        for (attempts, cooldown) in [(1, 60), (2, 120), (3, 240)] {
+            for _ in 0..40 {
+                assert_eq!(call(&mut group).await.unwrap().status(), 200, "another member follows at once");
+            }
+            let snapshot = group.handle().snapshot();
+            let cooldowns = [0, 1, 2].map(|index| member(&snapshot, index).cooldown_remaining_ms);
+            assert_eq!(cooldowns, [Some(cooldown * 1_000), None, None], "{status}");
+            assert_eq!((handles[0].calls(), member(&snapshot, 0).failures), (attempts, attempts as u64));
+            tokio::time::advance(secs(cooldown)).await;
+        }
+        handles[0].otherwise(Answer::status(200));
+        for _ in 0..40 {
+            call(&mut group).await.unwrap();
+        }
+        assert!(
+            handles[0].calls() > 10 && member(&group.handle().snapshot(), 0).cooldown_remaining_ms.is_none()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_no_member_takes_leaves_none_out() {
+    for (status, other) in [(403, 403), (404, 404), (404, 400), (403, 503)] {
+        let (mut group, handles) = group::<2>();
+        handles[0].otherwise(Answer::status(status));
+        handles[1].otherwise(Answer::status(other));
+        while handles[0].calls() == 0 {
+            tokio::time::advance(secs(60)).await;
+            call(&mut group).await.unwrap();
+        }
+        let snapshot = group.handle().snapshot();
+        assert_eq!(member(&snapshot, 0).cooldown_remaining_ms, None, "{status} {other}");
+        assert_eq!(member(&snapshot, 0).failures, 1);
+    }
+}
+
+/// A resource that one account has, and a key of a caller, prove nothing about the member.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_is_not_of_the_account_of_a_member_leaves_none_out() {
+    let with_body = |body: &'static str| request().map(|_| Payload::from(body));
+    let mut keyed = with_body("{}");
+    keyed.headers_mut().insert("authorization", HeaderValue::from_static("Bearer of-the-caller"));
+    let stored = with_body(r#"{"previous_response_id":"resp_1"}"#);
+    let not_stored = crate::Failure {
+        provider_code: Some("previous_response_not_found".into()),
+        ..crate::Failure::new(ErrorCode::InvalidRequest)
+    };
+    for (request, answer, goes_on) in [
+        (keyed, Answer::status(403), true),
+        (stored, Answer::status(404), false),
+        (with_body("{}"), Answer::status(400).extension(Outcome::from(not_stored)), true),
+    ] {
+        let (mut group, handles) = group::<2>();
+        handles[0].otherwise(answer);
+        while handles[0].calls() == 0 {
+            let request = clone_request(&request).unwrap();
+            let is_taken = send(&mut group, request).await.unwrap().status() == 200;
+            assert_eq!(is_taken, goes_on || handles[0].calls() == 0);
+        }
+        assert_eq!(member(&group.handle().snapshot(), 0).cooldown_remaining_ms, None);
     }
 }
 
@@ -157,7 +229,10 @@ async fn only_later_members_get_another_idempotency_key() {
 /// left.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_after_a_cooldown_without_a_result_begins_no_other_one() {
-    for answer in [Answer::status(400), Answer::hang()] {
+    let taken = Answer::status(200);
+    for (answer, other) in
+        [(Answer::status(400), taken.clone()), (Answer::hang(), taken), (Answer::status(404), Answer::hang())]
+    {
         let (mut group, handles) = group::<2>();
         handles[0].otherwise(Answer::status(401));
         for _ in 0..40 {
@@ -166,6 +241,7 @@ async fn an_attempt_after_a_cooldown_without_a_result_begins_no_other_one() {
         assert_eq!(member(&group.handle().snapshot(), 0).cooldown_remaining_ms, Some(60_000));
         tokio::time::advance(secs(60)).await;
         handles[0].otherwise(answer);
+        handles[1].otherwise(other);
         for _ in 0..100 {
             let _ = tokio::time::timeout(secs(1), call(&mut group)).await;
             if handles[0].calls() > 1 {

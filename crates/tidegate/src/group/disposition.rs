@@ -1,0 +1,126 @@
+//! Decides, as plain code, whether another member is called after a failure.
+
+use http::{Method, Request};
+
+use crate::fallback::{FallbackPolicy, is_refusal};
+use crate::{Failure, Outcome, Payload, Rejection};
+
+/// What follows the result of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Disposition {
+    /// It is the result of the call.
+    Return,
+    /// Another member is called, if one can take the request.
+    GoOn,
+    /// The same. The model and the key are those of the member, so that it is left out if another one takes
+    /// the request: its account has no access to the model, or its deployment is gone.
+    GoOnAfterRefusal,
+}
+
+/// The failures that another member may not have, whatever the request is.
+const POLICY: FallbackPolicy = FallbackPolicy { on_context_length: false, on_content_filter: false };
+
+/// The provider's codes for what one account has stored or encrypted, and another may have.
+const OF_ONE_ACCOUNT: [&str; 2] = ["previous_response_not_found", "invalid_encrypted_content"];
+
+/// The members of a body that name what one account has stored.
+const STORED: [&[u8]; 6] = [
+    b"previous_response_id",
+    b"conversation",
+    b"file_id",
+    b"file_ids",
+    b"vector_store_ids",
+    b"cachedContent",
+];
+
+impl Disposition {
+    /// The disposition of this outcome, or of the rejection that it is of.
+    pub(super) fn of(outcome: &Outcome, rejection: Option<&Rejection>, request: &Request<Payload>) -> Self {
+        match (rejection, outcome) {
+            (Some(rejection), _) if POLICY.falls_back_from_rejection(rejection) => Self::GoOn,
+            (None, outcome) if POLICY.falls_back(outcome) => Self::GoOn,
+            (None, Outcome::Failure(failure)) if is_of_one_account(failure) => Self::GoOn,
+            (None, outcome) if is_refusal(outcome) && !may_name_stored(request) => Self::GoOnAfterRefusal,
+            _ => Self::Return,
+        }
+    }
+
+    pub(super) fn goes_on(self) -> bool {
+        self != Self::Return
+    }
+}
+
+fn is_of_one_account(failure: &Failure) -> bool {
+    failure.provider_code.as_deref().is_some_and(|code| OF_ONE_ACCOUNT.contains(&code))
+}
+
+/// Whether what is missing or forbidden may be a resource of the caller: the request reads or deletes one, or
+/// its body names one. Quotes within a text are escaped, so that a text is taken for a name only if that is
+/// all of it.
+fn may_name_stored(request: &Request<Payload>) -> bool {
+    let names = |body: &[u8]| body.split(|byte| *byte == b'"').any(|part| STORED.contains(&part));
+    request.method() != Method::POST || request.body().bytes().is_none_or(|body| names(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErrorCode, FailureKind, Gate};
+
+    fn of(failure: Failure, method: Method, body: &'static str) -> Disposition {
+        let request = Request::builder().method(method).body(Payload::from(body)).unwrap();
+        Disposition::of(&failure.into(), None, &request)
+    }
+
+    #[test]
+    fn a_refusal_goes_on_unless_a_resource_of_the_caller_may_be_meant() {
+        use Disposition::{GoOn, GoOnAfterRefusal, Return};
+
+        for code in ErrorCode::ALL {
+            let is_refusal = matches!(code, ErrorCode::PermissionDenied | ErrorCode::NotFound);
+            for (method, body, refused) in [
+                (Method::POST, "{}", GoOnAfterRefusal),
+                (Method::POST, r#"{"input": "the \"previous_response_id\" of a body"}"#, GoOnAfterRefusal),
+                (Method::POST, r#"{"previous_response_id" : "resp_1"}"#, Return),
+                (Method::POST, r#"{"input": [{"content": [{"file_id": "file_1"}]}]}"#, Return),
+                (Method::GET, "{}", Return),
+                (Method::DELETE, "{}", Return),
+            ] {
+                let other = if is_refusal { refused } else { Return };
+                let expected = if code.is_fallbackable() { GoOn } else { other };
+                assert_eq!(of(Failure::new(code), method, body), expected, "{code} {body}");
+            }
+        }
+        let filtered =
+            Failure { kind: FailureKind::ContentFilter, ..Failure::new(ErrorCode::PermissionDenied) };
+        assert_eq!(of(filtered, Method::POST, "{}"), Return);
+    }
+
+    #[test]
+    fn what_another_account_may_have_stored_goes_on() {
+        for (provider_code, expected) in [
+            ("previous_response_not_found", Disposition::GoOn),
+            ("invalid_encrypted_content", Disposition::GoOn),
+            ("invalid_value", Disposition::Return),
+        ] {
+            for code in [ErrorCode::InvalidRequest, ErrorCode::NotFound] {
+                let failure = Failure { provider_code: Some(provider_code.into()), ..Failure::new(code) };
+                let body = r#"{"previous_response_id": "resp_1"}"#;
+                assert_eq!(of(failure, Method::POST, body), expected, "{code} {provider_code}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rejection_for_a_mistake_of_the_caller_is_returned() {
+        let request = Request::new(Payload::from("{}"));
+        for (gate, code, expected) in [
+            (Gate::RateLimit, ErrorCode::RateLimited, Disposition::GoOn),
+            (Gate::Translate, ErrorCode::InvalidRequest, Disposition::GoOn),
+            (Gate::RateLimit, ErrorCode::InvalidRequest, Disposition::Return),
+        ] {
+            let rejection = Rejection::new(gate, code);
+            assert_eq!(Disposition::of(&Outcome::Neutral, Some(&rejection), &request), expected, "{gate:?}");
+        }
+    }
+}
