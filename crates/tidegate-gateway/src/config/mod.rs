@@ -556,8 +556,9 @@ impl Config {
         if routes.len() == route_count && !removed.has("routes") {
             caller::check_routes(&callers, &routes, &mut checks);
         }
-        let warnings =
-            warnings::of_providers(&providers, &routes).chain(warnings::of_policies(&written, &routes));
+        let warnings = warnings::of_providers(&providers, &routes)
+            .chain(warnings::of_policies(&written, &routes))
+            .chain(warnings::of_times(&policies, &routes));
         let warnings = warnings.chain(short_keys).chain(short_admin_key.flatten()).collect();
         let max_connections = file.max_connections.map_or(DEFAULT_MAX_CONNECTIONS, NonZeroUsize::get);
         let models = file

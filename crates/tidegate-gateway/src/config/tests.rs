@@ -91,6 +91,42 @@ fn a_policy_that_no_route_uses_is_a_warning() {
     assert!(warnings("[policies.default]").is_empty() && warnings("").is_empty());
 }
 
+/// Regression: a chain was checked without a word, and its second target could never be called when the first
+/// did not respond.
+#[test]
+fn a_chain_whose_first_target_may_use_up_the_time_is_a_warning() {
+    let warnings = |policy: &str, chain: &str| {
+        let file = format!(
+            "[policies.default]\n{policy}\n[providers.p]\nbase_url = \"http://127.0.0.1/v1\"\n\
+             dialect = \"openai\"\n[[routes]]\npath = \"/v1/chat/completions\"\nchain = {chain}"
+        );
+        Config::parse(&file, env).unwrap().warnings().to_vec()
+    };
+    let chain = r#"["p/a", "p/b"]"#;
+    assert_eq!(
+        warnings("retry = {}\ntimeout = { total = \"300s\", attempt = \"120s\" }", chain),
+        ["line 3, column 21: policies.default.timeout.total: a target that does not respond may use up all \
+             of it, with 4 x timeout.attempt, and no other one is called; retry.reserve_for_fallback leaves \
+             time for it"]
+    );
+    for (policy, expected) in [
+        ("timeout = { total = \"300s\", attempt = \"100s\" }\nretry = { max_retries = 2 }", 1),
+        ("timeout = { total = \"300s\", attempt = \"99s\" }\nretry = { max_retries = 2 }", 0),
+        ("timeout = { total = \"300s\", attempt = \"300s\" }", 1),
+        ("timeout = { total = \"300s\", attempt = \"100s\" }\nretry = { enabled = false }", 0),
+        ("timeout = { total = \"300s\" }\nretry = { reserve_for_fallback = \"60s\" }", 0),
+        ("timeout = { total = \"300s\" }\nfallback = { enabled = false }", 0),
+        ("timeout = { attempt = \"300s\" }\nretry = {}", 0),
+        ("preset = \"lesson\"", 1),
+        ("preset = \"production\"", 0),
+    ] {
+        assert_eq!(warnings(policy, chain).len(), expected, "{policy}");
+        for one_place in [r#"["p/a"]"#, r#"["p/a", "@static"]"#, r#"[["p/a", "p/b"]]"#] {
+            assert_eq!(warnings(policy, one_place).len(), 0, "{policy} {one_place}");
+        }
+    }
+}
+
 /// Regression: a name was suggested as often as there were routes with it.
 #[test]
 fn a_name_is_suggested_once_however_many_routes_have_it() {
@@ -140,6 +176,8 @@ fn the_checks_of_routes_take_steps_in_proportion_to_their_number() {
     check_distinct(&indexed).unwrap();
     assert_eq!(warnings::of_policies(&names, &routes).count(), 0);
     assert_eq!(warnings::of_providers(&providers, &routes).count(), 0);
+    let policies = names.iter().map(|name| (name.clone(), ResilienceConfig::default())).collect();
+    assert_eq!(warnings::of_times(&policies, &routes).count(), 0);
     // Seconds for each of them without an index.
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     // The first and the last.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidegate::ResilienceConfig;
 use tidegate::chain::ProviderSettings;
 use tidegate::config::suggest;
 
@@ -20,6 +21,32 @@ pub(super) fn of_policies<'a>(
     written.iter().filter(move |name| !used.contains(name.as_str())).map(move |name| {
         let suggestion = suggest(name, missing.iter().copied());
         GatewayConfigError::new(key(name), format!("no route uses it{suggestion}"))
+    })
+}
+
+/// A warning for each policy of a chain under which a target that does not respond may use up the time of the
+/// whole call, so that the next one is not called.
+pub(super) fn of_times(
+    policies: &BTreeMap<String, ResilienceConfig>,
+    routes: &[Route],
+) -> impl Iterator<Item = GatewayConfigError> {
+    let in_chains: BTreeSet<_> =
+        routes.iter().filter(|route| route.chain.len() > 1).map(|route| &*route.policy).collect();
+    let policies = policies.iter().filter(move |(name, _)| in_chains.contains(name.as_str()));
+    policies.filter_map(|(name, ResilienceConfig { retry, timeout, fallback, .. })| {
+        let total = timeout.total.filter(|_| fallback.enabled)?;
+        let reserves = retry.as_ref().is_some_and(|retry| !retry.reserve_for_fallback.is_zero());
+        let retries = retry.as_ref().filter(|retry| retry.enabled).map_or(0, |retry| retry.max_retries);
+        let attempts = retries.saturating_add(1);
+        // An attempt bounds the time to the first token, too.
+        if reserves || timeout.attempt.saturating_mul(attempts) < total {
+            return None;
+        }
+        let problem = format!(
+            "a target that does not respond may use up all of it, with {attempts} x timeout.attempt, and no \
+             other one is called; retry.reserve_for_fallback leaves time for it"
+        );
+        Some(GatewayConfigError::new(format!("{}.timeout.total", key(name)), problem))
     })
 }
 

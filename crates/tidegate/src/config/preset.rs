@@ -42,12 +42,16 @@ impl ResilienceConfig {
     ///
     /// The rate limit has no quota of its own and follows the limits that the provider reports. The circuit
     /// also opens when half of the latest calls have failed, and stays open for longer each time, with some
-    /// jitter, so that many processes do not come back at once. A call as a whole has 600 s, and a prompt
-    /// that does not fit the model goes to the next target.
+    /// jitter, so that many processes do not come back at once. A call as a whole has 600 s, of which the last
+    /// 120 s are reserved for the next targets of a chain, and an attempt 480 s. A prompt that does not fit
+    /// the model goes to the next target.
     #[must_use]
     pub fn production() -> Self {
         Self {
-            retry: Some(retry::Settings::default()),
+            retry: Some(retry::Settings {
+                reserve_for_fallback: Duration::from_secs(120),
+                ..retry::Settings::default()
+            }),
             rate_limiter: Some(rate_limit::Settings::default()),
             circuit_breaker: Some(circuit_breaker::Settings {
                 failure_rate_threshold: Some(0.5),
@@ -58,6 +62,7 @@ impl ResilienceConfig {
             backpressure: Some(backpressure::Settings::default()),
             timeout: timeout::Settings {
                 total: Some(Duration::from_secs(600)),
+                attempt: Duration::from_secs(480),
                 ..timeout::Settings::default()
             },
             fallback: fallback::Settings { on_context_length: true, ..fallback::Settings::default() },

@@ -3,8 +3,10 @@ use std::time::Duration;
 
 use super::{ConfigError, Origin, PolicyFile, Preset, ResilienceConfig, field_names};
 use crate::retry::{Jitter, Strategy};
-use crate::testing::secs;
-use crate::{CircuitBreakerLayer, ResilienceBuilder, circuit_breaker, retry};
+use tidegate_testkit::strict::Answer;
+
+use crate::testing::{request, secs, strict};
+use crate::{CircuitBreakerLayer, FallbackLayer, ResilienceBuilder, circuit_breaker, clock, retry};
 
 fn read(text: &str) -> ResilienceConfig {
     toml::from_str(text).unwrap()
@@ -609,6 +611,20 @@ fn every_preset_builds_a_stack_and_survives_a_round_trip() {
     }
     assert_eq!(ResilienceConfig::minimal(), read("retry = {}"));
     assert!(ResilienceConfig::production().backpressure.is_some());
+}
+
+/// Regression: an attempt and the call had the same limit, so that no other target was called if the first did
+/// not respond.
+#[tokio::test(start_paused = true)]
+async fn the_production_preset_leaves_time_for_the_next_target() {
+    let ((first, hanging), (second, other)) = (strict(), strict());
+    hanging.otherwise(Answer::hang());
+    let stack = |name| ResilienceBuilder::from_config(&ResilienceConfig::production()).unwrap().name(name);
+    let next = FallbackLayer::new().then_addressed("b/m", stack("b/m").service(second));
+    let started = clock::now();
+    let response = stack("a/m").fallback(next).service(first).send(request()).await.unwrap();
+    assert_eq!((response.status().as_u16(), hanging.calls(), other.calls()), (200, 1, 1));
+    assert_eq!((clock::now() - started).as_secs(), 480);
 }
 
 #[test]
