@@ -53,7 +53,7 @@ impl CallGuard {
         now: Instant,
     ) -> Self {
         let AttemptNumber { number, sent } = AttemptNumber::of(extensions);
-        let is_probe = admission.probe.is_some();
+        let is_probe = admission.is_probe();
         let call = AdmittedCall {
             is_probe,
             ignores_failure: !is_probe && sent > circuit.settings().counted_attempts(),
@@ -95,17 +95,19 @@ impl CallGuard {
     }
 
     /// Handles the head of a successful response. It records the latency. For a probe it is the whole
-    /// success, unless it proves nothing. For other calls the body decides.
+    /// success, unless it proves nothing. For other calls the body decides; until it ends, the head separates
+    /// the failures before it from later ones.
     fn record_head(&mut self, head: ResponseHead<'_>) {
         let Some(call) = &mut self.call else { return };
         call.stream_outcome = head.stream_outcome.cloned();
         call.head = Some(call.now());
         let latency = call.judge(call.latency());
         call.added_attempts = call.circuit.add_open_attempts(latency);
+        let is_proven = !head.is_unproven();
         if let Some(admission) = call.admission
-            && !(call.is_probe && head.is_unproven())
+            && (is_proven || !call.is_probe)
         {
-            call.admission = call.circuit.record_head(admission, latency);
+            call.admission = call.circuit.record_head(admission, is_proven, latency);
         }
     }
 }

@@ -92,13 +92,37 @@ enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CircuitAdmission {
     pub(super) generation: u64,
-    /// The number of the probe, if the circuit is half-open.
-    pub(super) probe: Option<NonZeroU64>,
+    pub(super) kind: AdmissionKind,
+}
+
+/// What is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdmissionKind {
+    Call,
+    /// With its number. The circuit is half-open.
+    Probe(NonZeroU64),
+    /// The body of a response whose head separates this many failures from later ones, until it ends.
+    Body {
+        failures_before: u64,
+    },
 }
 
 impl CircuitAdmission {
     /// The admission of an attempt beside an open circuit, whose result does not change the state.
-    pub(super) const WHILE_OPEN: Self = Self { generation: u64::MAX, probe: None };
+    pub(super) const WHILE_OPEN: Self = Self::of_call(u64::MAX);
+
+    pub(super) const fn of_call(generation: u64) -> Self {
+        Self { generation, kind: AdmissionKind::Call }
+    }
+
+    pub(super) const fn is_probe(self) -> bool {
+        matches!(self.kind, AdmissionKind::Probe(_))
+    }
+
+    /// Whether the circuit keeps track of the attempt, so that even a neutral end changes it.
+    pub(super) const fn is_tracked(self) -> bool {
+        !matches!(self.kind, AdmissionKind::Call)
+    }
 }
 
 impl Circuit {
@@ -136,6 +160,11 @@ impl Circuit {
             Phase::Forced { open, .. } => !open,
             Phase::Closed { ramp_up: Some(_) } | Phase::Open { .. } | Phase::HalfOpen { .. } => false,
         }
+    }
+
+    /// Whether there are failures that the head of a response separates from later ones.
+    pub(super) fn has_streak(&self) -> bool {
+        matches!(self.phase, Phase::Closed { .. }) && self.windows.has_streak()
     }
 
     /// Whether a success of this generation can be [recorded](Self::record_successes) later than it ended.
@@ -212,26 +241,30 @@ impl Circuit {
         if matches!(self.phase, Phase::Open { .. }) {
             self.transition_to(Phase::HalfOpen { probes: Probes::default() }, Reason::CooldownPassed, now);
         }
-        let probe = match &mut self.phase {
-            Phase::HalfOpen { probes } => Some(probes.start(self.settings.probe_lease, now)),
+        let kind = match &mut self.phase {
+            Phase::HalfOpen { probes } => AdmissionKind::Probe(probes.start(self.settings.probe_lease, now)),
             Phase::Closed { ramp_up: ramp_up @ Some(_) } => {
                 ramp_up.take_if(|ramp_up| ramp_up.is_over(now));
                 if let Some(Err(wait)) = ramp_up.as_mut().map(|ramp_up| ramp_up.admit(now)) {
                     return Err(CircuitRejection { cause: RejectionCause::Ramping, retry_after: Some(wait) });
                 }
-                None
+                AdmissionKind::Call
             }
-            Phase::Closed { ramp_up: None } | Phase::Open { .. } | Phase::Forced { .. } => None,
+            Phase::Closed { ramp_up: None } | Phase::Open { .. } | Phase::Forced { .. } => {
+                AdmissionKind::Call
+            }
         };
-        Ok(CircuitAdmission { generation: self.generation, probe })
+        Ok(CircuitAdmission { generation: self.generation, kind })
     }
 
     /// Handles the head of a successful response, at which the latency is known. For a probe this is the
-    /// whole success. Returns the admission of the body, which belongs to the generation that follows.
-    /// Returns `None` if the attempt came too late to count, or opened the circuit by being too slow.
+    /// whole success. If it is proven, the head separates the failures before it from later ones. Returns the
+    /// admission of the body, which belongs to the generation that follows. Returns `None` if the attempt came
+    /// too late to count, or opened the circuit by being too slow.
     pub(super) fn record_head(
         &mut self,
         admission: CircuitAdmission,
+        is_proven: bool,
         latency: Latency,
         now: Instant,
         random: f64,
@@ -239,10 +272,16 @@ impl Circuit {
         if admission.generation != self.generation {
             return None;
         }
-        let result = if admission.probe.is_some() { AttemptResult::Success } else { AttemptResult::Neutral };
+        let result = if admission.is_probe() { AttemptResult::Success } else { AttemptResult::Neutral };
         self.record(admission, result, latency, now, random);
-        let open = matches!(self.phase, Phase::Open { .. });
-        (!open).then_some(CircuitAdmission { generation: self.generation, probe: None })
+        let failures_before = match self.phase {
+            Phase::Open { .. } => return None,
+            Phase::Closed { .. } if is_proven => self.windows.add_head(),
+            Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => None,
+        };
+        let kind = failures_before
+            .map_or(AdmissionKind::Call, |failures_before| AdmissionKind::Body { failures_before });
+        Some(CircuitAdmission { generation: self.generation, kind })
     }
 
     /// Records the result of an attempt. `random`, from 0 to 1, is for the jitter.
@@ -300,16 +339,25 @@ impl Circuit {
         now: Instant,
     ) -> Option<Reason> {
         match self.phase {
-            Phase::Closed { .. } => self.evaluate_closed(result, latency, now),
-            Phase::HalfOpen { .. } => self.evaluate_probe(admission.probe, result, latency, now),
+            Phase::Closed { .. } => self.evaluate_closed(admission.kind, result, latency, now),
+            Phase::HalfOpen { .. } => self.evaluate_probe(admission.kind, result, latency, now),
             Phase::Open { .. } | Phase::Forced { .. } => None,
         }
     }
 
     /// The reason to open the closed circuit, if the result is one.
-    fn evaluate_closed(&mut self, result: AttemptResult, latency: Latency, now: Instant) -> Option<Reason> {
+    fn evaluate_closed(
+        &mut self,
+        kind: AdmissionKind,
+        result: AttemptResult,
+        latency: Latency,
+        now: Instant,
+    ) -> Option<Reason> {
         self.last_result = Some(now);
         let Self { windows, settings, .. } = self;
+        if let AdmissionKind::Body { failures_before } = kind {
+            windows.remove_head(failures_before);
+        }
         let failed = match result {
             AttemptResult::Failure(code, _) => windows.record_failure(code, settings, now),
             AttemptResult::Success => {
@@ -330,12 +378,13 @@ impl Circuit {
     /// after enough successful probes. Without a probe it is the response body of a probe that had succeeded.
     fn evaluate_probe(
         &mut self,
-        probe: Option<NonZeroU64>,
+        kind: AdmissionKind,
         result: AttemptResult,
         latency: Latency,
         now: Instant,
     ) -> Option<Reason> {
         let Phase::HalfOpen { probes } = &mut self.phase else { return None };
+        let probe = if let AdmissionKind::Probe(number) = kind { Some(number) } else { None };
         // A probe with an expired lease has been replaced. If it was slow or failed, that adds no
         // information. If it succeeded after all, it counts; otherwise a provider slower than the lease would
         // never be admitted again.

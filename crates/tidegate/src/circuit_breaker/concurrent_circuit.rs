@@ -31,7 +31,7 @@ struct LockedCircuit {
 }
 
 /// A summary of the circuit in one atomic number: its generation, whether every call is admitted, whether a
-/// success would change nothing, and whether every call is rejected.
+/// success would change nothing, whether every call is rejected, and whether there are consecutive failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FastState(u64);
 
@@ -40,9 +40,10 @@ const ADMITS_ALL: u64 = 2;
 const REJECTS_FAILING: u64 = 4;
 const REJECTS_QUOTA: u64 = 8;
 const REJECTS_FORCED: u64 = REJECTS_FAILING | REJECTS_QUOTA;
+const HAS_STREAK: u64 = 16;
 
 /// The number of bits below the generation.
-const FLAGS: u32 = 4;
+const FLAGS: u32 = 5;
 
 /// The result of a change, and the change of state that it caused, to be emitted.
 pub(super) type WithTransition<T> = (T, Option<Transition>);
@@ -80,7 +81,7 @@ impl ConcurrentCircuit {
     ) -> WithTransition<Result<CircuitAdmission, CircuitRejection>> {
         let fast_state = self.fast_state();
         if fast_state.admits_all() {
-            return (Ok(CircuitAdmission { generation: fast_state.generation(), probe: None }), None);
+            return (Ok(CircuitAdmission::of_call(fast_state.generation())), None);
         }
         let now = now();
         match self.fast_rejection(fast_state, now) {
@@ -120,13 +121,15 @@ impl ConcurrentCircuit {
     pub(super) fn record_head(
         &self,
         admission: CircuitAdmission,
+        is_proven: bool,
         latency: Latency,
         now: impl FnOnce() -> Instant,
     ) -> WithTransition<Option<CircuitAdmission>> {
-        if admission.probe.is_none() && latency == Latency::Unknown {
+        let separates = || is_proven && self.fast_state().has_streak_of(admission.generation);
+        if !admission.is_probe() && latency == Latency::Unknown && !separates() {
             return (Some(admission), None);
         }
-        self.update(|circuit, random| circuit.record_head(admission, latency, now(), random))
+        self.update(|circuit, random| circuit.record_head(admission, is_proven, latency, now(), random))
     }
 
     /// Records the result of an attempt.
@@ -138,7 +141,7 @@ impl ConcurrentCircuit {
         now: impl FnOnce() -> Instant,
     ) -> WithTransition<()> {
         let needs_no_lock = match (result, latency) {
-            (AttemptResult::Neutral, Latency::Unknown) => admission.probe.is_none(),
+            (AttemptResult::Neutral, Latency::Unknown) => !admission.is_tracked(),
             (AttemptResult::Success, Latency::Unknown) => {
                 self.fast_state() == FastState::ignoring_success(admission.generation)
                     || self.successes.try_add(thread_shard(), admission.generation)
@@ -204,11 +207,17 @@ impl FastState {
             Some(_) => REJECTS_FAILING,
             None => 0,
         };
-        Self(circuit.generation() << FLAGS | rejects | admits_all | ignores_success)
+        let has_streak = if circuit.has_streak() { HAS_STREAK } else { 0 };
+        Self(circuit.generation() << FLAGS | has_streak | rejects | admits_all | ignores_success)
     }
 
     const fn ignoring_success(generation: u64) -> Self {
         Self(generation << FLAGS | ADMITS_ALL | IGNORES_SUCCESS)
+    }
+
+    /// Whether there are consecutive failures of this generation.
+    const fn has_streak_of(self, generation: u64) -> bool {
+        self.0 & HAS_STREAK != 0 && self.generation() == generation
     }
 
     /// Why all calls are rejected, if they are. The cooldown may have passed since.

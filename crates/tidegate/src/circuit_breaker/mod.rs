@@ -138,6 +138,12 @@
 //! its head, so that an hour-long response does not hold half-open. If that body breaks later, it is a
 //! separate failure.
 //!
+//! Failures are consecutive if there is no success between them, nor the head of a response in flight:
+//! otherwise five scattered failures would open the circuit of a provider with long responses before the
+//! first of these ends. As long as it is in flight, a response separates the failures before its head from
+//! those after it, and `failure_threshold` failures after the latest such head open the circuit. A body that
+//! breaks or is dropped separates none.
+//!
 //! # Observability
 //! [`Handle::state`] and [`Handle::snapshot`] return the state. [`Handle::subscribe`] returns every change of
 //! state with its reason (`5 consecutive E3002`, `failure rate 62 % of 40 calls`). The changes are also
@@ -153,7 +159,8 @@
 //! # Cost
 //! As long as the provider is healthy, a call takes no lock and writes to nothing that other threads read:
 //! every thread counts its calls for itself, and takes a short lock once for 64 successes; a failure finds
-//! all of them in the window. The same holds for a call that an open circuit rejects. With a window of time,
+//! all of them in the window. The same holds for a call that an open circuit rejects. After a failure, each
+//! head takes the lock until the next success is in the window. With a window of time,
 //! a slow-call rate, keys or a shared window, each call takes the lock to be counted, in the same time
 //! however large the window is. A call reads the clock twice. Nothing is allocated per call, and nothing for
 //! listeners that do not exist.
@@ -180,6 +187,7 @@ mod responses;
 mod settings;
 mod shared;
 mod snapshot;
+mod streak;
 mod success_counts;
 mod transition;
 mod window;

@@ -10,9 +10,11 @@ impl Handle {
     pub(super) fn record_head(
         &self,
         admission: CircuitAdmission,
+        is_proven: bool,
         latency: Latency,
     ) -> Option<CircuitAdmission> {
-        let admission = self.emit_transition(self.0.circuit.record_head(admission, latency, clock::now));
+        let recorded = self.0.circuit.record_head(admission, is_proven, latency, clock::now);
+        let admission = self.emit_transition(recorded);
         if latency != Latency::Unknown {
             self.report(latency == Latency::Slow);
         }

@@ -3,6 +3,7 @@ use std::time::Instant;
 use super::reason::Reason;
 use super::settings::Settings;
 use super::shared::{SentReport, SharedWindows};
+use super::streak::{Streak, StreakLength};
 use super::window::Window;
 use crate::ErrorCode;
 use crate::store::{SharedWindow, WindowReport, WindowTotals};
@@ -14,19 +15,11 @@ use crate::store::{SharedWindow, WindowReport, WindowTotals};
 /// the one that reaches the minimum number of calls.
 #[derive(Debug)]
 pub(super) struct CircuitWindows {
-    streak: Option<Streak>,
+    streak: Streak,
     outcomes: Option<Window>,
     latencies: Option<Window>,
     /// The window of all processes, if it is shared.
     shared: Option<Box<SharedWindows>>,
-}
-
-/// Consecutive failures without a success in between.
-#[derive(Clone, Copy, Debug)]
-struct Streak {
-    count: u32,
-    code: ErrorCode,
-    alike: bool,
 }
 
 impl CircuitWindows {
@@ -34,7 +27,7 @@ impl CircuitWindows {
         let window = Window::new(settings.window());
         let is_cheap = window.is_by_calls();
         Self {
-            streak: None,
+            streak: Streak::default(),
             // Without a threshold it is only shown. A window of time would take the lock for that with every
             // success.
             outcomes: (is_cheap || settings.failure_rate_threshold.is_some()).then_some(window),
@@ -54,7 +47,12 @@ impl CircuitWindows {
 
     /// Whether a success would change nothing.
     pub(super) fn ignores_success(&self) -> bool {
-        self.streak.is_none() && self.outcomes.is_none()
+        self.streak.is_empty() && self.outcomes.is_none()
+    }
+
+    /// Whether there are failures that the head of a response separates from later ones.
+    pub(super) fn has_streak(&self) -> bool {
+        !self.streak.is_empty()
     }
 
     /// Whether successes can be [recorded](Self::record_successes) later than they ended.
@@ -64,11 +62,21 @@ impl CircuitWindows {
 
     /// Whether no failure and no slow call is recorded.
     pub(super) fn is_clean(&mut self, now: Instant) -> bool {
-        self.streak.is_none() && self.local_failures(now).bad == 0 && self.local_slow_calls(now).bad == 0
+        self.streak.is_empty() && self.local_failures(now).bad == 0 && self.local_slow_calls(now).bad == 0
+    }
+
+    /// Records the head of a response. Returns the number of failures before it, if it has to be
+    /// [removed](Self::remove_head) when the response ends.
+    pub(super) fn add_head(&mut self) -> Option<u64> {
+        self.streak.add_head()
+    }
+
+    pub(super) fn remove_head(&mut self, failures_before: u64) {
+        self.streak.remove_head(failures_before);
     }
 
     pub(super) fn record_success(&mut self, now: Instant) {
-        self.streak = None;
+        self.streak.reset();
         if let Some(outcomes) = &mut self.outcomes {
             outcomes.push(false, now);
             self.shared.iter_mut().for_each(|shared| shared.record_result(false));
@@ -77,7 +85,7 @@ impl CircuitWindows {
 
     /// Records deferred successes.
     pub(super) fn record_successes(&mut self, calls: u64) {
-        self.streak = None;
+        self.streak.reset();
         if let Some(outcomes) = &mut self.outcomes {
             outcomes.push_good(calls);
         }
@@ -90,17 +98,11 @@ impl CircuitWindows {
         settings: &Settings,
         now: Instant,
     ) -> Option<Reason> {
-        let streak = self.streak.map_or(Streak { count: 1, code, alike: true }, |before| Streak {
-            count: before.count.saturating_add(1),
-            code,
-            alike: before.alike && before.code == code,
-        });
-        self.streak = Some(streak);
+        let StreakLength { count, alike } = self.streak.record_failure(code);
         let totals = self.outcomes.as_mut().map(|outcomes| {
             self.shared.iter_mut().for_each(|shared| shared.record_result(true));
             outcomes.push(true, now)
         });
-        let Streak { count, code, alike } = streak;
         if count >= settings.failure_threshold {
             return Some(Reason::Failures { count, code, alike });
         }
@@ -175,7 +177,7 @@ impl CircuitWindows {
     }
 
     pub(super) fn clear(&mut self, now: Instant) {
-        self.streak = None;
+        self.streak.reset();
         for window in [&mut self.outcomes, &mut self.latencies].into_iter().flatten() {
             window.clear();
         }

@@ -13,7 +13,7 @@ use ::loom::thread;
 use crate::ErrorCode;
 use crate::circuit_breaker::State;
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
-use crate::circuit_breaker::circuit::CircuitAdmission;
+use crate::circuit_breaker::circuit::{AdmissionKind, CircuitAdmission};
 use crate::circuit_breaker::concurrent_circuit::ConcurrentCircuit;
 use crate::circuit_breaker::rejections::RejectionCause;
 use crate::circuit_breaker::settings::{CircuitBreakerSettings, Settings};
@@ -75,7 +75,7 @@ fn no_more_probes_than_configured_are_in_flight() {
                 move |result| {
                     let Some(admission) = admit(&circuit, now) else { return };
                     // Calls admitted after the circuit has closed are not probes.
-                    let is_probe = admission.probe.is_some();
+                    let is_probe = admission.is_probe();
                     assert!(!is_probe || in_flight.fetch_add(1, Ordering::SeqCst) == 0);
                     if is_probe {
                         in_flight.fetch_sub(1, Ordering::SeqCst);
@@ -195,6 +195,36 @@ fn no_failure_is_lost() {
             threads.into_iter().for_each(|thread| thread.join().unwrap());
             assert_eq!(circuit.with_circuit(|circuit| circuit.window_totals(now)[0].bad), 2);
             fail(&circuit);
+            assert_eq!(state(&circuit, now), State::Open);
+        },
+    );
+}
+
+/// The head of a response in flight is between the failures, or came too late. When the body has ended, it
+/// separates none.
+#[test]
+fn a_head_separates_failures_until_its_body_ends() {
+    explore(
+        |settings| settings.failure_threshold = 2,
+        |circuit, now| {
+            let fail = move |circuit: &ConcurrentCircuit| {
+                record(circuit, admit(circuit, now).unwrap(), FAILURE, now);
+            };
+            let stream = admit(&circuit, now).unwrap();
+            fail(&circuit);
+            let other = {
+                let circuit = Arc::clone(&circuit);
+                thread::spawn(move || fail(&circuit))
+            };
+            let (body, _) = circuit.record_head(stream, true, Latency::Unknown, || now);
+            other.join().unwrap();
+            let is_between = body.filter(|body| body.kind == AdmissionKind::Body { failures_before: 1 });
+            assert_eq!(state(&circuit, now) == State::Closed, is_between.is_some());
+            if let Some(body) = is_between {
+                record(&circuit, body, AttemptResult::Neutral, now);
+                assert_eq!(state(&circuit, now), State::Closed);
+                fail(&circuit);
+            }
             assert_eq!(state(&circuit, now), State::Open);
         },
     );

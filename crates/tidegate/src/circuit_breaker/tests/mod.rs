@@ -1,6 +1,7 @@
 mod cooldown;
 mod handle;
 mod keyed;
+mod long_streams;
 #[cfg(tidegate_loom)]
 mod loom;
 mod open_budget;

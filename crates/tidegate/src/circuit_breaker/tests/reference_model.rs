@@ -34,6 +34,11 @@ enum LogEntry {
     Admitted {
         probe: bool,
     },
+    /// The head of a response has proven that the provider works.
+    Head,
+    BodyEnded {
+        head: usize,
+    },
     ProbeEnded {
         number: usize,
         succeeded: bool,
@@ -50,12 +55,13 @@ enum LogEntry {
     },
 }
 
-/// The admission of one attempt by the model: its generation, and its entry in the log of that generation if
-/// it is a probe.
+/// The admission of one attempt by the model: its generation, and in the log of that generation its entry if
+/// it is a probe, and that of its head.
 #[derive(Clone, Copy, Debug)]
 struct ModelAdmission {
     generation: usize,
     probe: Option<usize>,
+    head: Option<usize>,
 }
 
 struct Model {
@@ -162,12 +168,17 @@ impl Model {
         };
         self.append(now, LogEntry::Admitted { probe });
         let number = self.generation().len() - 1;
-        Ok(ModelAdmission { generation: self.generations.len() - 1, probe: probe.then_some(number) })
+        Ok(ModelAdmission {
+            generation: self.generations.len() - 1,
+            probe: probe.then_some(number),
+            head: None,
+        })
     }
 
     fn record_head(
         &mut self,
         admission: ModelAdmission,
+        is_proven: bool,
         latency: Latency,
         now: Instant,
     ) -> Option<ModelAdmission> {
@@ -176,8 +187,14 @@ impl Model {
             return None;
         }
         self.record(admission, result, latency, now);
-        let open = matches!(self.phase().1, LogEntry::Opened { .. });
-        (!open).then_some(ModelAdmission { generation: self.generations.len() - 1, probe: None })
+        if matches!(self.phase().1, LogEntry::Opened { .. }) {
+            return None;
+        }
+        if is_proven {
+            self.append(now, LogEntry::Head);
+        }
+        let head = is_proven.then(|| self.generation().len() - 1);
+        Some(ModelAdmission { generation: self.generations.len() - 1, probe: None, head })
     }
 
     fn record(&mut self, admission: ModelAdmission, result: AttemptResult, latency: Latency, now: Instant) {
@@ -206,6 +223,9 @@ impl Model {
         }
         if admission.generation != self.generations.len() - 1 {
             return;
+        }
+        if let Some(head) = admission.head {
+            self.append(now, LogEntry::BodyEnded { head });
         }
         match result {
             AttemptResult::Quota(_) => {
@@ -275,11 +295,15 @@ impl Model {
     }
 
     fn should_open(&self, result: AttemptResult, latency: Latency, now: Instant) -> bool {
-        let results = self.generation().iter().rev().filter_map(|(_, entry)| match entry {
-            LogEntry::Result { code } => Some(code),
-            _ => None,
-        });
-        let streak = results.take_while(|code| code.is_some()).count();
+        let has_ended = |head| self.generation().iter().any(|(_, e)| *e == LogEntry::BodyEnded { head });
+        let is_separator = |(number, entry)| match entry {
+            LogEntry::Result { code } => code.is_none(),
+            LogEntry::Head => !has_ended(number),
+            _ => false,
+        };
+        let entries = self.generation().iter().map(|(_, entry)| *entry).enumerate();
+        let since_separator = entries.rev().take_while(|entry| !is_separator(*entry));
+        let streak = since_separator.filter(|(_, e)| matches!(e, LogEntry::Result { .. })).count();
         let failed = matches!(result, AttemptResult::Failure(..));
         let too_many = |[bad, calls]: [u64; 2], threshold: f64, window| {
             let enough = match window {
@@ -374,7 +398,7 @@ impl Model {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Admit,
-    Commit(usize, Latency),
+    Commit(usize, bool, Latency),
     End(usize, AttemptResult, Latency),
     Wait(u32),
     Force(bool),
@@ -400,7 +424,8 @@ fn results() -> impl Strategy<Value = AttemptResult> {
 fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => Just(Step::Admit),
-        8 => (any::<usize>(), latencies()).prop_map(|(which, latency)| Step::Commit(which, latency)),
+        8 => (any::<usize>(), prop::bool::weighted(0.8), latencies())
+            .prop_map(|(which, is_proven, latency)| Step::Commit(which, is_proven, latency)),
         16 => (any::<usize>(), results(), latencies()).prop_map(|(which, result, latency)| Step::End(which, result, latency)),
         8 => (0u32..300).prop_map(Step::Wait),
         4 => (300u32..3_000).prop_map(Step::Wait),
@@ -457,15 +482,16 @@ proptest! {
                     });
                     match (real, model.admit(now)) {
                         (Ok(admission), Ok(expected)) => {
-                            prop_assert_eq!(admission.probe.is_some(), expected.probe.is_some());
+                            prop_assert_eq!(admission.is_probe(), expected.probe.is_some());
                             live.push((admission, expected));
                         }
                         (real, model) => prop_assert_eq!(real.err(), model.err()),
                     }
                 }
-                Step::Commit(which, latency) if !live.is_empty() => {
+                Step::Commit(which, is_proven, latency) if !live.is_empty() => {
                     let (admission, expected) = live.swap_remove(which % live.len());
-                    let (admission, expected) = (circuit.record_head(admission, latency, now, 0.5), model.record_head(expected, latency, now));
+                    let admission = circuit.record_head(admission, is_proven, latency, now, 0.5);
+                    let expected = model.record_head(expected, is_proven, latency, now);
                     prop_assert_eq!(admission.is_some(), expected.is_some());
                     live.extend(admission.zip(expected));
                 }

@@ -48,7 +48,7 @@ impl RecordExt for Circuit {
         let admission = self.admit(now).unwrap();
         match result {
             AttemptResult::Success => {
-                if let Some(body) = self.record_head(admission, latency, now, 0.0) {
+                if let Some(body) = self.record_head(admission, true, latency, now, 0.0) {
                     self.record_result(body, result, now);
                 }
             }
