@@ -91,7 +91,7 @@ mod tests {
     fn a_head_separates_failures_as_long_as_it_is_in_flight() {
         let mut streak = Streak::default();
         assert_eq!(streak.add_head(), None, "there is no failure to separate");
-        let mut fail = |streak: &mut Streak| streak.record_failure(CODE).count;
+        let fail = |streak: &mut Streak| streak.record_failure(CODE).count;
         assert_eq!((fail(&mut streak), fail(&mut streak)), (1, 2));
         let [first, second] = [(); 2].map(|()| streak.add_head().unwrap());
         assert_eq!((fail(&mut streak), fail(&mut streak)), (1, 2));
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_head_from_before_a_success_does_not_end_one_after_it() {
         let mut streak = Streak::default();
-        let mut fail = |streak: &mut Streak| streak.record_failure(CODE).count;
+        let fail = |streak: &mut Streak| streak.record_failure(CODE).count;
         fail(&mut streak);
         let early = streak.add_head().unwrap();
         streak.reset();
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn failures_are_alike_if_all_of_the_streak_are() {
         let mut streak = Streak::default();
-        let mut is_alike = |streak: &mut Streak, code| streak.record_failure(code).alike;
+        let is_alike = |streak: &mut Streak, code| streak.record_failure(code).alike;
         assert!(is_alike(&mut streak, CODE));
         assert!(!is_alike(&mut streak, ErrorCode::Timeout));
         streak.add_head().unwrap();
