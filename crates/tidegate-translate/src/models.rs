@@ -76,6 +76,17 @@ pub(crate) fn thinking_control(target: &str) -> ThinkingControl {
     }
 }
 
+/// Whether a model rejects a required tool call. `is_named`: of a certain tool, and not of any.
+///
+/// Claude from 5.1 on rejects both, except Haiku (Anthropic, "What's new in Claude Opus 5.5": "Forced tool use
+/// returns an error"). Kimi K2.7, which always thinks, rejects both, and K3 a certain tool
+/// (UKGovernmentBEIS/inspect_ai#5152).
+pub(crate) fn rejects_required_call(target: &str, is_named: bool) -> bool {
+    let is_claude = claude_version(target) >= Some((5, 1)) && !model(target).contains("haiku");
+    let kimi = kimi_version(target);
+    is_claude || kimi >= Some((2, 7)) && (is_named || kimi < Some((3, 0)))
+}
+
 /// The maximum output tokens of the model of `target`, if known. Larger values are rejected, so that
 /// translations lower them.
 #[must_use]

@@ -1,8 +1,10 @@
 //! The translated types of Anthropic's messages dialect.
 
 use serde::{Deserialize, Serialize};
+use tidegate_core::Untranslatable;
 
 use super::content::Content;
+use crate::models::rejects_required_call;
 use crate::request_fields::RawJson;
 
 #[derive(Deserialize, Serialize)]
@@ -118,6 +120,21 @@ pub(super) struct OutputFormat {
     #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) schema: Option<RawJson>,
+}
+
+impl ToolChoice {
+    /// Whether a tool has to be called.
+    pub(super) fn is_required(&self) -> bool {
+        matches!(&*self.kind, "any" | "tool")
+    }
+
+    /// Rejects a required call that the target does not accept.
+    pub(super) fn check(&self, target: &str) -> Result<(), Untranslatable> {
+        match self.is_required() && rejects_required_call(target, self.kind == "tool") {
+            true => Err(Untranslatable::new("tool_choice", "requires a call, which the target rejects")),
+            false => Ok(()),
+        }
+    }
 }
 
 impl ContentBlock {

@@ -22,6 +22,7 @@
 //! | several texts in one message | joined | DeepSeek: "invalid type: sequence, expected a string" |
 //! | images and files, for DeepSeek | rejected | DeepSeek takes only text |
 //! | a turn with calls of which the reasoning is missing (Kimi: a call), or a required call, for DeepSeek and Kimi | `thinking` is disabled | DeepSeek: "must be passed back to the API", "Thinking mode does not support this tool_choice"; Moonshot: the same (can1357/oh-my-pi#1077) |
+//! | a required call, for Kimi K2.7, or of a certain tool, for K3, and for a Claude from 5.1 on but Haiku | rejected | Moonshot: "tool_choice 'required' is incompatible with thinking enabled"; Anthropic: "not supported for this model" |
 //! | a call of which the reasoning is missing, for Kimi from K2.7 on, which always thinks | blank reasoning | Moonshot: "reasoning_content is missing" |
 //! | the calls of a message, for Gemini from 3 on | the first is marked as made by another model | Google: "Function call is missing a thought_signature" |
 //! | no message | rejected | OpenAI: "[] is too short" |
@@ -122,6 +123,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     }
     let choice: Option<ToolChoice> = fields.take("tool_choice")?;
     let choice = choice.filter(|_| !tools.is_empty());
+    choice.as_ref().map_or(Ok(()), |choice| choice.check(target))?;
     let config: OutputConfig = fields.take("output_config")?.unwrap_or_default();
     // The former name of `output_config.format`, which older clients still use.
     let format = config.format.or(fields.take("output_format")?);
@@ -142,7 +144,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
         if uses_max_completion_tokens(target) { (None, limit) } else { (limit, None) };
     let metadata: Option<Metadata> = fields.take("metadata")?;
     let is_single = choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
-    let is_forced = choice.as_ref().is_some_and(|choice| matches!(&*choice.kind, "any" | "tool"));
+    let is_forced = choice.as_ref().is_some_and(ToolChoice::is_required);
     let is_mistral = Provider::named(target) == Provider::Mistral;
     let user = metadata.and_then(|metadata| metadata.user_id);
     let messages = conversation(system, incoming, target, &mut tool_names)?;

@@ -15,6 +15,7 @@
 //! | `max_tokens` above the model's maximum | the maximum | "the maximum allowed number of output tokens" |
 //! | an effort, and a limit below 2048 tokens | no thinking | "Extended thinking": a budget of 1024 at least, below the limit |
 //! | an effort, and a required tool call, or tool results, or a prefill | no thinking | "Extended thinking": auto or none; thinking is sent back with its calls; no prefill |
+//! | a required tool call, for a Claude from 5.1 on but Haiku | rejected | "type \"tool\" and \"any\" are not supported for this model" |
 //! | only system messages; a last message of only white space | rejected | "at least one message is required"; "must contain non-whitespace text" |
 //! | calls of tools that are not declared | the tools are declared, with `tool_choice` none | "Requests which include `tool_use` or `tool_result` blocks must define tools" |
 //! | a call without a result, a result without a call | rejected, as by OpenAI | "`tool_use` ids were found without `tool_result` blocks immediately after" |
@@ -133,7 +134,7 @@ pub(super) fn request(
     let has_prefill = prefill(&mut messages, target)?;
     let accepts_schema = accepts_schema(target);
     let mut tools = tools(fields.take("tools")?.unwrap_or_default(), accepts_schema, &mut tool_names)?;
-    let mut tool_choice = tool_choice(&mut fields, !tools.is_empty(), &mut tool_names)?;
+    let mut tool_choice = tool_choice(&mut fields, !tools.is_empty(), target, &mut tool_names)?;
     if tools.is_empty() {
         tools = declare_called_tools(&messages);
         // The caller declared no tools, so it cannot handle a call.
@@ -147,7 +148,7 @@ pub(super) fn request(
         // With thinking on, a tool call must be sent back with its thinking, which the chat dialect does not
         // preserve.
         is_mid_turn: has_prefill || messages.last().is_some_and(AnthropicMessage::has_tool_results),
-        is_tool_forced: tool_choice.as_ref().is_some_and(|choice| matches!(&*choice.kind, "any" | "tool")),
+        is_tool_forced: tool_choice.as_ref().is_some_and(ToolChoice::is_required),
     };
     let (max_tokens, thinking, effort) = thinking_request.resolve(thinking_control(target));
     let sampling = sampling(&mut fields, supported_sampling(target), thinking.is_some())?;

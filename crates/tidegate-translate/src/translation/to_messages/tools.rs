@@ -59,6 +59,7 @@ pub(super) fn unnamed_choice(kind: &str) -> ToolChoice {
 pub(super) fn tool_choice(
     fields: &mut RequestFields,
     has_tools: bool,
+    target: &str,
     tool_names: &mut ToolNames,
 ) -> Result<Option<ToolChoice>, Untranslatable> {
     let wanted: Option<Value> = fields.take("tool_choice")?;
@@ -85,6 +86,7 @@ pub(super) fn tool_choice(
     if !has_tools {
         return Ok(None);
     }
+    choice.as_ref().map_or(Ok(()), |choice| choice.check(target))?;
     if is_parallel == Some(false) {
         let choice = choice.get_or_insert_with(|| unnamed_choice("auto"));
         choice.disable_parallel_tool_use = Some(true).filter(|_| choice.kind != "none");
