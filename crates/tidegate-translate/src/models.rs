@@ -12,6 +12,10 @@ pub(crate) enum ThinkingControl {
     Budget,
     /// By an effort; a number of tokens is rejected (Anthropic, "Adaptive thinking": from Claude 4.6 on).
     Effort,
+    /// By an effort. It is on by default, and turned off by this type of thinking.
+    OnUnless(&'static str),
+    /// By an effort. It is always on.
+    AlwaysOn,
 }
 
 /// The part after the first slash, or all of it.
@@ -67,12 +71,20 @@ pub(crate) fn sampling(target: &str) -> Sampling {
     }
 }
 
+/// From Claude 5 on thinking is on by default (Anthropic, migration guides of Opus 5, Sonnet 5, Haiku 5.5, Sonnet
+/// 5.5 and Opus 5.5). A model that is not known counts as one that always thinks, since an effort is accepted by
+/// all of them.
 pub(crate) fn thinking_control(target: &str) -> ThinkingControl {
-    match claude_version(target) {
-        None => ThinkingControl::None,
-        Some(version) if version < (3, 7) => ThinkingControl::None,
-        Some(version) if version < (4, 6) => ThinkingControl::Budget,
-        Some(_) => ThinkingControl::Effort,
+    let Some(version) = claude_version(target) else { return ThinkingControl::None };
+    let is = |family: &str| model(target).contains(family);
+    match version {
+        _ if version < (3, 7) => ThinkingControl::None,
+        _ if version < (4, 6) => ThinkingControl::Budget,
+        _ if version < (5, 0) => ThinkingControl::Effort,
+        _ if version < (5, 5) && (is("opus") || is("sonnet")) => ThinkingControl::OnUnless("disabled"),
+        _ if version <= (5, 5) && is("haiku") => ThinkingControl::OnUnless("disabled"),
+        (5, 5) if is("sonnet") => ThinkingControl::OnUnless("between_tools"),
+        _ => ThinkingControl::AlwaysOn,
     }
 }
 
@@ -287,10 +299,18 @@ mod tests {
             ("anthropic/claude-opus-4-20250514", ThinkingControl::Budget),
             ("anthropic/claude-sonnet-4-5", ThinkingControl::Budget),
             ("anthropic/claude-opus-4-6", ThinkingControl::Effort),
-            ("anthropic/claude-sonnet-5", ThinkingControl::Effort),
+            ("anthropic/claude-opus-4-8", ThinkingControl::Effort),
+            ("anthropic/claude-sonnet-5", ThinkingControl::OnUnless("disabled")),
+            ("anthropic/claude-opus-5-20260701", ThinkingControl::OnUnless("disabled")),
+            ("anthropic/claude-haiku-5-5", ThinkingControl::OnUnless("disabled")),
+            ("openrouter/anthropic/claude-sonnet-5.5", ThinkingControl::OnUnless("between_tools")),
+            ("bedrock/us.anthropic.claude-opus-5-5-v1:0", ThinkingControl::AlwaysOn),
+            ("anthropic/claude-fable-5", ThinkingControl::AlwaysOn),
+            ("anthropic/claude-mythos-5-1", ThinkingControl::AlwaysOn),
+            ("anthropic/claude-sonnet-6", ThinkingControl::AlwaysOn),
             ("bedrock/anthropic.claude-opus-4-5-20251101-v1:0", ThinkingControl::Budget),
             ("vertex/claude-opus-4-1@20250805", ThinkingControl::Budget),
-            ("anthropic/claude", ThinkingControl::Effort),
+            ("anthropic/claude", ThinkingControl::AlwaysOn),
             ("deepseek/deepseek-chat", ThinkingControl::None),
         ] {
             assert_eq!(thinking_control(target), expected, "{target}");

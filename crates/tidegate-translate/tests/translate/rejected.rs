@@ -66,7 +66,8 @@ fn only_the_sampling_parameters_that_the_model_accepts_are_sent() {
     let both = json!({"temperature": 0.2, "top_p": 0.5});
     let thinking = |fields: Value| with(json!({"reasoning_effort": "low"}), &fields);
     let thinks = json!({"max_tokens": 5120, "thinking": {"type": "enabled", "budget_tokens": 1024}});
-    let adapts = json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}});
+    let adapts =
+        json!({"max_tokens": 5120, "thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}});
     let top_k = json!({"top_k": 5});
     chat_becomes(&[
         (OLD, top_k.clone(), Ok(top_k.clone())),
@@ -138,6 +139,50 @@ fn the_token_limit_is_capped_at_the_maximum_of_the_model() {
     );
 }
 
+/// Regression: the models that think by default ignored the effort "none", and thinking took all of the tokens of a
+/// request without a limit: the response had no text.
+#[test]
+fn thinking_that_is_on_by_default_is_turned_off_or_has_room() {
+    let adaptive = json!({"type": "adaptive"});
+    let thinks = |limit: u64, effort: Value| {
+        let effort = Some(effort).filter(|effort| !effort.is_null()).map(|effort| json!({"effort": effort}));
+        Ok(with(
+            json!({"max_tokens": limit, "thinking": adaptive}),
+            &json!({"output_config": effort.unwrap_or_default()}),
+        ))
+    };
+    let off = |kind: &str| Ok(json!({"thinking": {"type": kind}}));
+    let limited = |limit: u64| json!({"max_tokens": limit});
+    let none = json!({"reasoning_effort": "none"});
+    for (target, off) in [
+        ("anthropic/claude-sonnet-5", off("disabled")),
+        ("anthropic/claude-opus-5", off("disabled")),
+        ("anthropic/claude-haiku-5-5", off("disabled")),
+        ("anthropic/claude-sonnet-5-5", off("between_tools")),
+        ("anthropic/claude-opus-5-5", thinks(5120, json!("low"))),
+        ("anthropic/claude-fable-5-1", thinks(5120, json!("low"))),
+    ] {
+        let effort = |effort: &str| json!({"reasoning_effort": effort});
+        let small = off.as_ref().map(|off| with(off.clone(), &limited(2047))).map_err(|error| *error);
+        chat_becomes(&[
+            (target, none.clone(), off),
+            (target, json!({}), thinks(20_480, Value::Null)),
+            (target, effort("low"), thinks(5120, json!("low"))),
+            (target, effort("medium"), thinks(8192, json!("medium"))),
+            (target, effort("high"), thinks(20_480, json!("high"))),
+            // As for a budget, the limit of a caller is kept.
+            (target, limited(2047), small),
+            (target, limited(2048), thinks(2048, Value::Null)),
+            (target, with(effort("high"), &limited(50)), thinks(50, json!("high"))),
+        ]);
+    }
+    chat_becomes(&[
+        (NEWEST, none, Ok(json!({}))),
+        (NEWEST, limited(50), Ok(limited(50))),
+        (NEWEST, json!({"reasoning_effort": "high"}), thinks(20_480, json!("high"))),
+    ]);
+}
+
 #[test]
 fn thinking_is_off_if_a_tool_call_is_required() {
     let tools = json!([{"type": "function", "function": {"name": "f"}}]);
@@ -153,7 +198,8 @@ fn thinking_is_off_if_a_tool_call_is_required() {
         (THINKS, ask(one.clone()), becomes(json!({"type": "tool", "name": "f"}), json!({}))),
         (THINKS, ask(json!("auto")), becomes(json!({"type": "auto"}), thinks.clone())),
         (THINKS, ask(json!("none")), becomes(json!({"type": "none"}), thinks)),
-        (ADAPTS, ask(one), becomes(json!({"type": "tool", "name": "f"}), effort)),
+        (ADAPTS, ask(one.clone()), becomes(json!({"type": "tool", "name": "f"}), effort.clone())),
+        ("anthropic/claude-opus-5", ask(one), becomes(json!({"type": "tool", "name": "f"}), effort)),
     ]);
 }
 

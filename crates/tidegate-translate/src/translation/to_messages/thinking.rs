@@ -28,45 +28,42 @@ impl ThinkingRequest {
     ) -> (u64, Option<ThinkingConfig>, Option<String>) {
         // A model rejects a limit above its maximum. The lower limit has the same effect.
         let capped = |tokens: u64| tokens.min(self.max_output_tokens.unwrap_or(u64::MAX));
-        let limit = capped(self.limit.unwrap_or(self.default_max_tokens));
-        let config =
-            |kind: &str, budget_tokens| Some(ThinkingConfig { kind: kind.to_owned(), budget_tokens });
-        let effort = match self.effort.as_deref() {
-            None | Some("none") => return (limit, None, None),
-            Some(_)
-                if thinking_control == ThinkingControl::Budget
-                    && (self.is_mid_turn || self.is_tool_forced) =>
-            {
-                return (limit, None, None);
-            }
-            Some("minimal" | "low") => "low",
-            Some("medium") => "medium",
-            Some(_) => "high",
+        // The limit covers thinking and text together.
+        let limit = |thinking: u64| {
+            capped(self.limit.unwrap_or_else(|| self.default_max_tokens.saturating_add(thinking)))
         };
-        match thinking_control {
-            ThinkingControl::None => (limit, None, None),
-            ThinkingControl::Effort => {
-                (limit, config("adaptive", None).filter(|_| !self.is_tool_forced), Some(effort.to_owned()))
+        let config = |kind: &str, budget_tokens| ThinkingConfig { kind: kind.to_owned(), budget_tokens };
+        let effort = match self.effort.as_deref() {
+            // In a limit that is too low for a budget, thinking by default would leave no room for text.
+            None if self.limit.is_some_and(|limit| limit < 2 * MIN_BUDGET) => Some("none"),
+            None => None,
+            Some(effort @ ("none" | "medium")) => Some(effort),
+            Some("minimal" | "low") => Some("low"),
+            Some(_) => Some("high"),
+        };
+        let (thinks, effort) = match (thinking_control, effort) {
+            (ThinkingControl::OnUnless(off), Some("none")) => {
+                return (limit(0), Some(config(off, None)), None);
             }
-            ThinkingControl::Budget => {
-                let budget = match effort {
-                    "low" => MIN_BUDGET,
-                    "medium" => 4 * MIN_BUDGET,
-                    _ => 16 * MIN_BUDGET,
-                };
-                // The limit covers thinking and text together. Half of a limit set by the caller is left for
-                // text.
-                let (limit, room) = match self.limit {
-                    None => (capped(budget.saturating_add(limit)), budget),
-                    Some(_) => (limit, limit / 2),
-                };
-                let budget = budget.min(room).min(limit.saturating_sub(1));
-                if budget < MIN_BUDGET {
-                    (limit, None, None)
-                } else {
-                    (limit, config("enabled", Some(budget)), None)
-                }
-            }
+            (ThinkingControl::AlwaysOn, Some("none")) => (true, Some("low")),
+            (ThinkingControl::OnUnless(_) | ThinkingControl::AlwaysOn, effort) => (true, effort),
+            (ThinkingControl::None, _) | (_, None | Some("none")) => (false, None),
+            (ThinkingControl::Budget, effort) => (!self.is_mid_turn, effort),
+            (ThinkingControl::Effort, effort) => (true, effort),
+        };
+        let thinks = thinks && !self.is_tool_forced;
+        let budget = match effort {
+            Some("low") => MIN_BUDGET,
+            Some("medium") => 4 * MIN_BUDGET,
+            _ => 16 * MIN_BUDGET,
+        };
+        let limit = limit(if thinks { budget } else { 0 });
+        if thinking_control != ThinkingControl::Budget {
+            return (limit, thinks.then(|| config("adaptive", None)), effort.map(str::to_owned));
         }
+        // Half of a limit set by the caller is left for text.
+        let room = if self.limit.is_some() { limit / 2 } else { limit.saturating_sub(1) };
+        let budget = budget.min(room);
+        (limit, (thinks && budget >= MIN_BUDGET).then(|| config("enabled", Some(budget))), None)
     }
 }
