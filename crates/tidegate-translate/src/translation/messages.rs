@@ -105,6 +105,15 @@ pub(super) struct ThinkingConfig {
     pub(super) kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) budget_tokens: Option<u64>,
+    /// Only sent: a caller's is dropped.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub(super) display: Option<&'static str>,
+}
+
+impl ThinkingConfig {
+    pub(super) fn of(kind: &str) -> Self {
+        Self { kind: kind.to_owned(), ..Self::default() }
+    }
 }
 
 #[derive(Default, Deserialize, Serialize)]

@@ -66,8 +66,7 @@ fn only_the_sampling_parameters_that_the_model_accepts_are_sent() {
     let both = json!({"temperature": 0.2, "top_p": 0.5});
     let thinking = |fields: Value| with(json!({"reasoning_effort": "low"}), &fields);
     let thinks = json!({"max_tokens": 5120, "thinking": {"type": "enabled", "budget_tokens": 1024}});
-    let adapts =
-        json!({"max_tokens": 5120, "thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}});
+    let adapts = json!({"max_tokens": 5120, "thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": "low"}});
     let top_k = json!({"top_k": 5});
     chat_becomes(&[
         (OLD, top_k.clone(), Ok(top_k.clone())),
@@ -143,7 +142,7 @@ fn the_token_limit_is_capped_at_the_maximum_of_the_model() {
 /// request without a limit: the response had no text.
 #[test]
 fn thinking_that_is_on_by_default_is_turned_off_or_has_room() {
-    let adaptive = json!({"type": "adaptive"});
+    let adaptive = json!({"type": "adaptive", "display": "summarized"});
     let thinks = |limit: u64, effort: Value| {
         let effort = Some(effort).filter(|effort| !effort.is_null()).map(|effort| json!({"effort": effort}));
         Ok(with(

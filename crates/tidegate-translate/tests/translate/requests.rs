@@ -452,7 +452,8 @@ fn thinking_is_requested_in_the_form_that_the_model_accepts() {
     let adaptive = ask("anthropic/claude-opus-4-7", &chat("low", json!(50)));
     assert_eq!(
         (&adaptive["thinking"], &adaptive["output_config"]),
-        (&json!({"type": "adaptive"}), &json!({"effort": "low"}))
+        (&json!({"type": "adaptive", "display": "summarized"}), &json!({"effort": "low"})),
+        "the reasoning is visible only on request"
     );
     for (target, effort) in [("anthropic/claude-3-5-haiku", "high"), ("anthropic/claude-opus-4-7", "none")] {
         let plain = ask(target, &chat(effort, Value::Null));

@@ -93,6 +93,14 @@ pub(super) fn messages(request: &Value) -> Checked {
             "output_config",
         ],
     )?;
+    let thinking = &request["thinking"];
+    match thinking["type"].as_str() {
+        None => ensure(thinking.is_null(), "thinking", thinking)?,
+        Some("enabled") => keys(thinking, &["type", "budget_tokens"])?,
+        Some("adaptive") => ensure(thinking["display"] == "summarized", "omitted thinking", thinking)?,
+        Some("disabled" | "between_tools") => keys(thinking, &["type"])?,
+        Some(_) => return Err(format!("thinking: {thinking}")),
+    }
     ensure(request["max_tokens"].as_u64().is_some_and(|limit| limit > 0), "max_tokens", request)?;
     for name in ["temperature", "top_p"] {
         let number = &request[name];

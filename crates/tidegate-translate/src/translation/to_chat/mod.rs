@@ -174,8 +174,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
         stream_options: (stream == Some(true) && needs_include_usage(target))
             .then_some(StreamOptions { include_usage: true }),
         reasoning_effort: effort,
-        thinking: disables_thinking
-            .then(|| ThinkingConfig { kind: "disabled".to_owned(), budget_tokens: None }),
+        thinking: disables_thinking.then(|| ThinkingConfig::of("disabled")),
         response_format: format.map(response_format).transpose()?,
     };
     let body = serde_json::to_vec(&request).map_err(|_| malformed("body"))?;
@@ -250,7 +249,7 @@ fn effort(effort: Option<String>, thinking: Option<ThinkingConfig>) -> Option<St
         (Some("low"), _) => "low",
         (Some("medium"), _) => "medium",
         (Some(_), _) => "high",
-        (None, Some(ThinkingConfig { kind, budget_tokens: Some(budget) })) if kind == "enabled" => {
+        (None, Some(ThinkingConfig { kind, budget_tokens: Some(budget), .. })) if kind == "enabled" => {
             match budget {
                 ..4096 => "low",
                 4096..16_384 => "medium",

@@ -15,6 +15,7 @@
 //! | `max_tokens` above the model's maximum | the maximum | "the maximum allowed number of output tokens" |
 //! | an effort, and a limit below 2048 tokens | no thinking, up to Claude 4.5 | "Extended thinking": a budget of 1024 at least, below the limit |
 //! | the effort "none", or no effort and a limit below 2048 tokens, for a Claude from 5 on | thinking is off, or the effort is low where it is always on | migration guides of Claude 5: "thinking on by default" |
+//! | an effort, or thinking by default, from Claude 4.6 on | `display: "summarized"` | "What's new in Claude 4.7": "thinking content omitted by default" |
 //! | no limit, for a model that thinks | the default, and 1024, 4096 or 16384 tokens for thinking, by the effort | the same: the limit is one "on thinking plus text" |
 //! | an effort, and a required tool call, or tool results, or a prefill | no thinking | "Extended thinking": auto or none; thinking is sent back with its calls; no prefill |
 //! | a required tool call, for a Claude from 5.1 on but Haiku | rejected | "type \"tool\" and \"any\" are not supported for this model" |

@@ -32,7 +32,6 @@ impl ThinkingRequest {
         let limit = |thinking: u64| {
             capped(self.limit.unwrap_or_else(|| self.default_max_tokens.saturating_add(thinking)))
         };
-        let config = |kind: &str, budget_tokens| ThinkingConfig { kind: kind.to_owned(), budget_tokens };
         let effort = match self.effort.as_deref() {
             // In a limit that is too low for a budget, thinking by default would leave no room for text.
             None if self.limit.is_some_and(|limit| limit < 2 * MIN_BUDGET) => Some("none"),
@@ -43,7 +42,7 @@ impl ThinkingRequest {
         };
         let (thinks, effort) = match (thinking_control, effort) {
             (ThinkingControl::OnUnless(off), Some("none")) => {
-                return (limit(0), Some(config(off, None)), None);
+                return (limit(0), Some(ThinkingConfig::of(off)), None);
             }
             (ThinkingControl::AlwaysOn, Some("none")) => (true, Some("low")),
             (ThinkingControl::OnUnless(_) | ThinkingControl::AlwaysOn, effort) => (true, effort),
@@ -59,11 +58,14 @@ impl ThinkingRequest {
         };
         let limit = limit(if thinks { budget } else { 0 });
         if thinking_control != ThinkingControl::Budget {
-            return (limit, thinks.then(|| config("adaptive", None)), effort.map(str::to_owned));
+            // From Claude 4.7 on, thinking comes without its text by default.
+            let adaptive = ThinkingConfig { display: Some("summarized"), ..ThinkingConfig::of("adaptive") };
+            return (limit, thinks.then_some(adaptive), effort.map(str::to_owned));
         }
         // Half of a limit set by the caller is left for text.
         let room = if self.limit.is_some() { limit / 2 } else { limit.saturating_sub(1) };
         let budget = budget.min(room);
-        (limit, (thinks && budget >= MIN_BUDGET).then(|| config("enabled", Some(budget))), None)
+        let enabled = ThinkingConfig { budget_tokens: Some(budget), ..ThinkingConfig::of("enabled") };
+        (limit, (thinks && budget >= MIN_BUDGET).then_some(enabled), None)
     }
 }
