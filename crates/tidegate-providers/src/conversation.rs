@@ -8,8 +8,9 @@ use crate::json::walk::{Leaf, walk};
 ///
 /// The dialects of OpenAI (chat completions and responses), Anthropic and Gemini are read. `None` if there is
 /// no text of a user, or the body is not JSON. The hash is 64-bit FNV-1a over the texts of the content as
-/// they are written, the same in every process. Types, roles, and marks for the cache of a prompt are left
-/// out, since clients move them from call to call. Nothing is allocated.
+/// they are written, the same in every process. Types, roles, marks for the cache of a prompt, and the line with
+/// which the system texts of Claude Code begin are left out, since clients change them from call to call. Nothing
+/// is allocated.
 #[must_use]
 pub fn first_messages_digest(body: &[u8]) -> Option<u64> {
     let mut system = Fnv::default();
@@ -24,7 +25,8 @@ pub fn first_messages_digest(body: &[u8]) -> Option<u64> {
             messages.add(text);
         }
         (path, Leaf::Text(text)) if is_content(path) => match path[0] {
-            "system" | "instructions" | "systemInstruction" | "system_instruction" => system.write(text),
+            "system" => system.write(without_billing_line(text)),
+            "instructions" | "systemInstruction" | "system_instruction" => system.write(text),
             "messages" | "input" | "contents" => messages.add(text),
             _ => {}
         },
@@ -38,6 +40,15 @@ pub fn first_messages_digest(body: &[u8]) -> Option<u64> {
 fn is_content(path: &[&str]) -> bool {
     let is_cache_mark = |field: &&str| matches!(*field, "cache_control" | "cachePoint");
     !matches!(path, [] | [.., "type"] | [_, "id" | "status"]) && !path.iter().any(is_cache_mark)
+}
+
+/// The system text without the line that Claude Code writes before its instructions. The line has other
+/// characters in each request (anthropics/claude-code#68900).
+fn without_billing_line(text: &str) -> &str {
+    match text.starts_with("x-anthropic-billing-header:") {
+        true => text.split_once("\\n").map_or("", |(_, rest)| rest),
+        false => text,
+    }
 }
 
 /// The messages up to the first one of the user.
@@ -148,6 +159,16 @@ mod tests {
                 r#"{"system":"be brief","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"x"}]}"#,
             ),
             (
+                r#"{"system":[{"type":"text","text":"x-anthropic-billing-header: cc_entrypoint=cli; cch=71fea;"},{"type":"text","text":"be brief"}],
+                    "messages":[{"role":"user","content":"hi"}]}"#,
+                r#"{"system":[{"type":"text","text":"x-anthropic-billing-header: cc_entrypoint=cli; cch=0a1b2;"},{"type":"text","text":"be brief"}],
+                    "messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"x"}]}"#,
+            ),
+            (
+                r#"{"system":"x-anthropic-billing-header: cch=71fea;\nbe brief","messages":[{"role":"user","content":"hi"}]}"#,
+                r#"{"system":"x-anthropic-billing-header: cch=0a1b2;\nbe brief","messages":[{"role":"user","content":"hi"}]}"#,
+            ),
+            (
                 r#"{"system":[{"text":"be brief"}],"messages":[{"role":"user","content":[{"text":"hi"},{"cachePoint":{"type":"default"}}]}]}"#,
                 r#"{"system":[{"text":"be brief"},{"cachePoint":{"type":"default"}}],"messages":[{"role":"user","content":[{"text":"hi"}]}]}"#,
             ),
@@ -164,6 +185,11 @@ mod tests {
             assert!(digest(first).is_some(), "{first}");
             assert_eq!(digest(first), digest(later), "{first}");
         }
+        let [brief, long] = ["be brief", "be long"].map(|system| {
+            let system = format!("x-anthropic-billing-header: cch=1;\n{system}");
+            digest(&json!({"system": system, "messages": [{"role": "user", "content": "hi"}]}).to_string())
+        });
+        assert_ne!(brief, long);
         let other_models = r#"{"contents":[{"role":"model","parts":[{"text":"hi"}]}]}"#;
         assert_eq!(digest(other_models), None);
     }

@@ -28,7 +28,7 @@
 //!
 //! | chat | messages | |
 //! |--|--|--|
-//! | `system`, `developer` messages | `system` | collected from all positions; after a final assistant message they become a user message; back: the leading blocks are one message, and later ones are the user's unless the target is known to accept them |
+//! | `system`, `developer` messages | `system` | collected from all positions; after a final assistant message they become a user message; back: the leading blocks are one message, without the `x-anthropic-billing-header` line of Claude Code, and later ones are the user's unless the target is known to accept them |
 //! | text, `image_url` (URL, data URL), PDF `file` | `text`, `image`, `document` | blank text is dropped, in responses as well; back: the title of a document of text becomes its heading |
 //! | consecutive messages of one role | one message | back: unchanged, but the texts of a message are joined |
 //! | `tool_calls` of an assistant | `tool_use` | ids are kept where the target accepts them; the text of arguments is unchanged; in responses, ids of fewer than 20 characters are prefixed with the response id |

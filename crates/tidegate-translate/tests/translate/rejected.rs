@@ -535,6 +535,18 @@ fn messages_fields_are_adjusted_to_the_model_of_the_chat() {
             json!({"messages": hello(), "system": [text("a"), text(""), text("b")]}),
             Ok(json!({"messages": [message("system", "a\n\nb"), message("user", "Ebb?")]})),
         ),
+        // Regression: a line that is new in each request was before all else, and no cache had the prompt.
+        (
+            "openai/gpt-4o",
+            json!({"system": [text("x-anthropic-billing-header: cc_entrypoint=cli; cch=71fea;"), text("a")]}),
+            Ok(json!({"messages": [message("system", "a"), message("user", "Ebb?")]})),
+        ),
+        (
+            "openai/gpt-4o",
+            json!({"system": "x-anthropic-billing-header: cch=71fea;\na\nb"}),
+            Ok(json!({"messages": [message("system", "a\nb"), message("user", "Ebb?")]})),
+        ),
+        ("openai/gpt-4o", json!({"system": "x-anthropic-billing-header: cch=71fea;"}), Ok(json!({}))),
     ]);
 }
 

@@ -33,6 +33,8 @@ pub(super) fn conversation(
     while let Some(message) = incoming.next_if(|message| message.role == "system") {
         leading.extend(texts(Some(message.content), "messages[].content[].type")?);
     }
+    leading.iter_mut().for_each(drop_billing_line);
+    leading.retain(|text| !text.is_empty());
     if !leading.is_empty() {
         messages.push(text_message("system", join(&leading)));
     }
@@ -113,6 +115,14 @@ fn texts(system: Option<Content<ContentBlock>>, field: &'static str) -> Result<V
         |block: ContentBlock| block.text.filter(|_| block.kind == "text").ok_or_else(|| unsupported(field));
     let texts = blocks.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
     Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
+}
+
+/// Removes the line that Claude Code writes before its instructions, for Anthropic only. The line has other
+/// characters in each request, so that no cache of prompts would have the beginning (anthropics/claude-code#68900).
+fn drop_billing_line(text: &mut String) {
+    if text.starts_with("x-anthropic-billing-header:") {
+        text.drain(..text.find('\n').map_or(text.len(), |end| end + 1));
+    }
 }
 
 /// Joins the texts of one message.
