@@ -210,13 +210,19 @@ pub(crate) fn accepts_later_system(target: &str) -> bool {
 
 /// Whether the reasoning of earlier responses has to be sent back as `reasoning_content` (DeepSeek, "Thinking
 /// mode": required in turns with tool calls; Moonshot: "reasoning_content is missing in assistant tool call
-/// message"). For Kimi at the providers with an API of their own this is unknown.
+/// message"; Xiaomi MiMo, "Deep thinking": the same as DeepSeek). For Kimi and MiMo at the providers with an API of
+/// their own this is unknown.
 pub(crate) fn wants_reasoning(target: &str) -> bool {
     match Provider::named(target) {
         Provider::DeepSeek => true,
-        Provider::Other => bare_name(target).starts_with("kimi"),
+        Provider::Other => bare_name(target).starts_with("kimi") || is_mimo(target),
         _ => false,
     }
+}
+
+/// Whether the model is a Xiaomi MiMo that is not at a provider with an API of its own.
+fn is_mimo(target: &str) -> bool {
+    Provider::named(target) == Provider::Other && bare_name(target).starts_with("mimo-v")
 }
 
 /// The major and minor version of a Kimi model, unless it is at a provider with an API of its own.
@@ -245,7 +251,9 @@ pub(crate) fn requires_reasoned_calls(target: &str) -> bool {
 /// tool call is required (DeepSeek: "Thinking mode does not support this tool_choice"; Moonshot: "tool_choice
 /// 'required' is incompatible with thinking enabled").
 pub(crate) fn can_disable_thinking(target: &str) -> bool {
-    Provider::named(target) == Provider::DeepSeek || matches!(kimi_version(target), Some((2, 5 | 6)))
+    Provider::named(target) == Provider::DeepSeek
+        || matches!(kimi_version(target), Some((2, 5 | 6)))
+        || is_mimo(target)
 }
 
 /// Whether the model rejects a call without the signature of its reasoning (Google, "Thought signatures": from

@@ -34,7 +34,7 @@
 //! | `tool_calls` of an assistant | `tool_use` | ids are kept where the target accepts them; the text of arguments is unchanged; in responses, ids of fewer than 20 characters are prefixed with the response id |
 //! | `tool` messages | `tool_result`s, first in the turn | back: one message each, first in the turn; their images go into a user message after all of them; for Mistral, the text after them is added to the last one |
 //! | `tools`, `parameters`, `strict` | `tools`, `input_schema`, `strict` | schemas are adapted at every depth, and `strict` is sent only where the target accepts it; names that the target rejects are shortened, and restored in the response; tools that were called but not declared are declared, with `tool_choice` none |
-//! | `tool_choice` auto, none, required, one | auto, none, any, tool | back: with a required call, DeepSeek and Kimi do not think |
+//! | `tool_choice` auto, none, required, one | auto, none, any, tool | back: with a required call, DeepSeek, Kimi and MiMo do not think |
 //! | `parallel_tool_calls: false` | `disable_parallel_tool_use` | back: dropped for OpenAI's o-series, which calls one tool at a time |
 //! | `max_completion_tokens`, `max_tokens` | `max_tokens` | [4096](ChatToMessages::DEFAULT_MAX_TOKENS) and up to 16384 for thinking when absent; capped at the model's maximum |
 //! | `stop` | `stop_sequences` | Anthropic: more than white space; chat: at most four |
@@ -47,7 +47,7 @@
 //! | `reasoning_effort` | `thinking`, `output_config.effort` | in the form that the target's model accepts, else dropped |
 //! | `finish_reason` stop, length, tool_calls, content_filter | end_turn, max_tokens, tool_use, refusal | |
 //! | `prompt_tokens`, of which `cached_tokens` | `input_tokens` + cache tokens | |
-//! | `reasoning_content` | `thinking` blocks | in responses; in requests, thinking without a signature is sent back to DeepSeek and Kimi, which do not think where it is missing; all else is dropped, because thinking is signed |
+//! | `reasoning_content` | `thinking` blocks | in responses; in requests, thinking without a signature is sent back to DeepSeek, Kimi and MiMo, which do not think where it is missing; all else is dropped, because thinking is signed |
 //! | a comment | `ping` | |
 //! | error `type` and `code` | error `type` | by the meaning of the error; status and message are kept |
 //!
@@ -192,8 +192,8 @@ impl MessagesToChat {
     /// Omits the model's reasoning from responses; streams carry pings instead. Off by default.
     ///
     /// This is for a chain that also calls Anthropic natively: the caller sends thinking back with its next
-    /// request, and Anthropic rejects thinking that it has not signed. DeepSeek and Kimi, which need their
-    /// reasoning back, do not think after the first call of a turn; Kimi from K2.7 on, which always thinks,
+    /// request, and Anthropic rejects thinking that it has not signed. DeepSeek, Kimi and MiMo, which need
+    /// their reasoning back, do not think after the first call of a turn; Kimi from K2.7 on, which always thinks,
     /// receives blank reasoning.
     #[must_use]
     pub fn omit_reasoning(self, omit: bool) -> Self {

@@ -677,6 +677,10 @@ fn unsigned_thinking_is_sent_back_to_targets_that_want_it() {
         ("deepseek/deepseek-chat", json!("c2ln"), Value::Null),
         ("moonshot/kimi-k2.6", json!(""), json!("hm")),
         ("moonshot/kimi-k2.6", json!("c2ln"), Value::Null),
+        // Regression: the second request of a tool loop was answered with a 400.
+        ("mimo/mimo-v2.5-pro", json!(""), json!("hm")),
+        ("mimo/xiaomi/mimo-v2-flash", json!("c2ln"), Value::Null),
+        ("openrouter/xiaomi/mimo-v2.5", json!(""), Value::Null),
         ("moonshot/kimi-k3", json!(""), json!("hm")),
         // Regression: the second request of a tool loop was answered with a 400.
         ("moonshot/kimi-k3", json!("c2ln"), json!(" ")),
@@ -718,21 +722,21 @@ fn thinking_is_disabled_where_reasoning_is_missing_or_a_tool_call_is_required() 
     let mut then_calls = talk.clone();
     let later = [turn("assistant", &[thinking(""), tool_use("a")]), turn("user", &[tool_result("a")])];
     then_calls["messages"].as_array_mut().unwrap().extend(later);
-    let deepseek = ["deepseek/deepseek-v4-flash", "deepseek/deepseek-reasoner"];
-    let kimi = ["moonshot/kimi-k2.6", "ollama/kimi-k2.5:cloud"];
-    let others = ["openai/gpt-4o", "groq/moonshotai/kimi-k2.5"];
-    let always = ["moonshot/kimi-k3", "moonshot/kimi-k2.7-code"];
+    let deepseek = &["deepseek/deepseek-v4-flash", "deepseek/deepseek-reasoner"][..];
+    let kimi = &["moonshot/kimi-k2.6", "ollama/kimi-k2.5:cloud", "mimo/mimo-v2.5-pro"][..];
+    let others = &["openai/gpt-4o", "groq/moonshotai/kimi-k2.5"][..];
+    let always = &["moonshot/kimi-k3", "moonshot/kimi-k2.7-code"][..];
     let is_rejected = |target: &str, fields: &Value| match fields["tool_choice"]["type"].as_str() {
         Some("any") => target == always[1],
         Some("tool") => always.contains(&target),
         _ => false,
     };
-    let unknown = ["my/kimi-k2-0905-preview", UNKNOWN_TARGET];
+    let unknown = &["my/kimi-k2-0905-preview", UNKNOWN_TARGET][..];
     for (fields, is_of_deepseek, is_of_kimi) in [
         (after(&[tool_use("a")]), true, true),
         (after(&[text("I call."), tool_use("a")]), true, true),
         (after(&[thinking("c2ln"), tool_use("a")]), true, true),
-        // Kimi requires the reasoning of calls only.
+        // Kimi and MiMo require the reasoning of calls only.
         (answered(vec![]), true, false),
         (chosen("any"), true, true),
         (chosen("tool"), true, true),
@@ -751,7 +755,7 @@ fn thinking_is_disabled_where_reasoning_is_missing_or_a_tool_call_is_required() 
             (always, false),
             (unknown, false),
         ] {
-            for target in targets.into_iter().filter(|target| !is_rejected(target, &fields)) {
+            for target in targets.iter().filter(|target| !is_rejected(target, &fields)) {
                 let request = with(json!({"max_tokens": 9, "messages": hello()}), &fields);
                 let chat = translate_to_json(&MessagesToChat::new(target), &request).unwrap();
                 assert_eq!(accepted_by(target, &chat), Ok(()), "{fields}");

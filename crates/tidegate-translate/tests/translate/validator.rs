@@ -223,6 +223,14 @@ pub(super) fn accepted_by(target: &str, request: &Value) -> Checked {
                 ensure(!thinks || !lacks_reasoning, "a call without reasoning for Kimi", message)
             })
         }
+        Some("mimo") => {
+            let thinks = request["thinking"]["type"] != "disabled";
+            messages.iter().try_for_each(|message| {
+                let lacks_reasoning =
+                    message["tool_calls"].is_array() && !message["reasoning_content"].is_string();
+                ensure(!thinks || !lacks_reasoning, "a call without reasoning for MiMo", message)
+            })
+        }
         Some("gemini") if target.starts_with("gemini/gemini-3") => {
             let mut calls = messages.iter().filter_map(|message| message["tool_calls"].get(0));
             calls.try_for_each(|call| {
