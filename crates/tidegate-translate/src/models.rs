@@ -106,9 +106,42 @@ pub fn max_output_tokens(target: &str) -> Option<u64> {
     ModelTable::new().capabilities(target)?.max_output_tokens
 }
 
-/// Whether a model accepts `reasoning_effort` in OpenAI's dialect; the others reject it.
-pub(crate) fn accepts_reasoning_effort(target: &str) -> bool {
-    bare_name(target).starts_with("gpt-oss") || is_reasoning_model(target)
+/// The values of `reasoning_effort` that a model accepts in OpenAI's dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Efforts {
+    /// None: the field is rejected, or has no effect.
+    None,
+    /// `low`, `medium` and `high`.
+    UpToHigh,
+    /// `low`, `high` and `max`.
+    UpToMax,
+}
+
+/// Besides OpenAI's models, those of DeepSeek that think (DeepSeek, "Thinking mode"), Kimi from K3 on (Moonshot,
+/// "Reasoning effort") and Gemini from 2.5 on (Google, "OpenAI compatibility") accept an effort.
+pub(crate) fn efforts(target: &str) -> Efforts {
+    let name = bare_name(target);
+    let is_deepseek = Provider::named(target) == Provider::DeepSeek && name != "deepseek-chat";
+    if is_deepseek || kimi_version(target) >= Some((3, 0)) {
+        return Efforts::UpToMax;
+    }
+    let is_gemini =
+        gemini_version(target) >= Some((2, 5)) && !name.contains("image") && !name.contains("tts");
+    match is_gemini || name.starts_with("gpt-oss") || is_reasoning_model(target) {
+        true => Efforts::UpToHigh,
+        false => Efforts::None,
+    }
+}
+
+/// The effort for a caller that disables thinking, of models that think by default and have no other field for it:
+/// "none" or, where thinking is always on, the lowest.
+pub(crate) fn effort_without_thinking(target: &str) -> Option<&'static str> {
+    let gemini = gemini_version(target);
+    let is_thinking = kimi_version(target) >= Some((3, 0)) || gemini >= Some((2, 5));
+    let can_disable = gemini == Some((2, 5)) && !bare_name(target).contains("pro");
+    is_thinking
+        .then_some(if can_disable { "none" } else { "low" })
+        .filter(|_| efforts(target) != Efforts::None)
 }
 
 /// Whether a model is one of OpenAI's own reasoning models. They reject `stop`, and any `temperature` or
@@ -227,13 +260,7 @@ fn is_mimo(target: &str) -> bool {
 
 /// The major and minor version of a Kimi model, unless it is at a provider with an API of its own.
 fn kimi_version(target: &str) -> Option<(u32, u32)> {
-    let version = bare_name(target).strip_prefix("kimi-k").filter(|_| wants_reasoning(target))?;
-    let mut numbers = version
-        .split(|letter: char| !matches!(letter, '0'..='9' | '.'))
-        .next()?
-        .split('.')
-        .map(|number| number.parse().ok());
-    Some((numbers.next()??, numbers.next().flatten().unwrap_or(0)))
+    leading_version(bare_name(target).strip_prefix("kimi-k").filter(|_| wants_reasoning(target))?)
 }
 
 /// Whether every message of a turn with tool calls has to have its reasoning, and not only those with calls.
@@ -259,11 +286,21 @@ pub(crate) fn can_disable_thinking(target: &str) -> bool {
 /// Whether the model rejects a call without the signature of its reasoning (Google, "Thought signatures": from
 /// Gemini 3 on). A Gemini model without a number counts as the newest.
 pub(crate) fn requires_signed_calls(target: &str) -> bool {
-    let generation = bare_name(target).strip_prefix("gemini-").map(|version| {
-        let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-        digits.parse().unwrap_or(u32::MAX)
-    });
-    matches!(Provider::named(target), Provider::Gemini | Provider::Vertex) && generation >= Some(3)
+    gemini_version(target) >= Some((3, 0))
+}
+
+/// The major and minor version of a Gemini model at Google.
+fn gemini_version(target: &str) -> Option<(u32, u32)> {
+    let is_google = matches!(Provider::named(target), Provider::Gemini | Provider::Vertex);
+    let name = bare_name(target).strip_prefix("gemini-").filter(|_| is_google)?;
+    Some(leading_version(name).unwrap_or((u32::MAX, 0)))
+}
+
+/// The version with which a name begins, such as `2.5`.
+fn leading_version(name: &str) -> Option<(u32, u32)> {
+    let version = name.split(|letter: char| !matches!(letter, '0'..='9' | '.')).next()?;
+    let mut numbers = version.split('.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next().flatten().unwrap_or(0)))
 }
 
 /// Whether a stream reports its usage only on request. Mistral reports it always, and rejects unknown fields.
@@ -345,16 +382,41 @@ mod tests {
     }
 
     #[test]
-    fn an_effort_is_accepted_by_reasoning_models_only() {
-        for target in ["openai/o3-mini", "openai/gpt-5", "groq/openai/gpt-oss-120b", "azure/gpt-5.1-mini"] {
-            assert!(accepts_reasoning_effort(target), "{target}");
+    fn efforts_and_the_way_to_disable_thinking_depend_on_the_model() {
+        use Efforts::{None as No, UpToHigh, UpToMax};
+        // The efforts, whether `thinking` is disabled, and the effort for a caller that disables thinking.
+        for (target, accepted, field, lowest) in [
+            ("openai/o3-mini", UpToHigh, false, None),
+            ("openai/gpt-5", UpToHigh, false, None),
+            ("groq/openai/gpt-oss-120b", UpToHigh, false, None),
+            ("azure/gpt-5.1-mini", UpToHigh, false, None),
+            ("openai/gpt-5-chat-latest", No, false, None),
+            ("openai/gpt-4o", No, false, None),
+            ("openai/gpt-3.5-turbo", No, false, None),
+            ("x/olmo", No, false, None),
+            ("", No, false, None),
+            ("deepseek/deepseek-chat", No, true, None),
+            ("deepseek/deepseek-flash", UpToMax, true, None),
+            ("deepseek/deepseek-v4-pro", UpToMax, true, None),
+            ("moonshot/kimi-k2-thinking", No, false, None),
+            ("moonshot/kimi-k2.6", No, true, None),
+            ("moonshot/kimi-k2.7-code", No, false, None),
+            ("moonshot/kimi-k3", UpToMax, false, Some("low")),
+            ("moonshot/kimi-k3.1-pro", UpToMax, false, Some("low")),
+            ("groq/moonshotai/kimi-k3", No, false, None),
+            ("mimo/mimo-v2.5", No, true, None),
+            ("gemini/gemini-2.0-flash", No, false, None),
+            ("gemini/gemini-2.5-flash", UpToHigh, false, Some("none")),
+            ("vertex/google/gemini-2.5-flash-lite", UpToHigh, false, Some("none")),
+            ("gemini/gemini-2.5-pro", UpToHigh, false, Some("low")),
+            ("gemini/gemini-2.5-flash-image", No, false, None),
+            ("gemini/gemini-3-pro-preview", UpToHigh, false, Some("low")),
+            ("gemini/gemini-flash-latest", UpToHigh, false, Some("low")),
+            ("openrouter/google/gemini-2.5-flash", No, false, None),
+        ] {
+            let actual = (efforts(target), can_disable_thinking(target), effort_without_thinking(target));
+            assert_eq!(actual, (accepted, field, lowest), "{target}");
         }
-        for target in ["openai/gpt-4o", "openai/gpt-3.5-turbo", "deepseek/deepseek-chat", "x/olmo", ""] {
-            assert!(!accepts_reasoning_effort(target), "{target}");
-        }
-        assert!(
-            !is_reasoning_model("groq/openai/gpt-oss-120b")
-                && !accepts_reasoning_effort("openai/gpt-5-chat-latest")
-        );
+        assert!(!is_reasoning_model("groq/openai/gpt-oss-120b"));
     }
 }

@@ -766,6 +766,67 @@ fn thinking_is_disabled_where_reasoning_is_missing_or_a_tool_call_is_required() 
     }
 }
 
+/// Regression: these were lost, so that the target thought by its default: with a small limit, there was no text.
+#[test]
+fn disabled_thinking_and_the_effort_are_sent_in_the_form_of_the_target() {
+    let thinking = |kind: &str| json!({"thinking": {"type": kind}});
+    let effort = |effort: &str| json!({"output_config": {"effort": effort}});
+    let budget = |tokens: u64| json!({"thinking": {"type": "enabled", "budget_tokens": tokens}});
+    let becomes = |effort: &str| Ok(json!({"reasoning_effort": effort}));
+    let off = Ok(thinking("disabled"));
+    for target in ["deepseek/deepseek-flash", "deepseek/deepseek-v4-pro", "moonshot/kimi-k3"] {
+        messages_become(&[
+            (target, effort("low"), becomes("low")),
+            (target, effort("medium"), becomes("high")),
+            (target, effort("high"), becomes("high")),
+            (target, effort("xhigh"), becomes("high")),
+            (target, effort("max"), becomes("max")),
+            (target, budget(1024), becomes("low")),
+            (target, budget(5000), becomes("high")),
+            (target, thinking("adaptive"), Ok(json!({}))),
+        ]);
+    }
+    for target in ["gemini/gemini-2.5-flash", "vertex/google/gemini-3-pro", "openai/gpt-5"] {
+        messages_become(&[
+            (target, effort("low"), becomes("low")),
+            (target, effort("medium"), becomes("medium")),
+            (target, effort("max"), becomes("high")),
+            (target, budget(5000), becomes("medium")),
+        ]);
+    }
+    for target in ["moonshot/kimi-k2.6", "mimo/mimo-v2.5-pro", "deepseek/deepseek-chat", UNKNOWN_TARGET] {
+        messages_become(&[(target, effort("low"), Ok(json!({})))]);
+    }
+    for (target, expected) in [
+        ("deepseek/deepseek-flash", off.clone()),
+        ("deepseek/deepseek-chat", off.clone()),
+        ("moonshot/kimi-k2.6", off.clone()),
+        ("mimo/mimo-v2.5-pro", off.clone()),
+        ("moonshot/kimi-k3", becomes("low")),
+        ("gemini/gemini-2.5-flash", becomes("none")),
+        ("gemini/gemini-2.5-pro", becomes("low")),
+        ("gemini/gemini-3-flash", becomes("low")),
+        ("moonshot/kimi-k2.7-code", Ok(json!({}))),
+        ("gemini/gemini-2.0-flash", Ok(json!({}))),
+        ("openai/gpt-5", Ok(json!({}))),
+        (UNKNOWN_TARGET, Ok(json!({}))),
+    ] {
+        messages_become(&[
+            (target, thinking("disabled"), expected.clone()),
+            (target, thinking("between_tools"), expected),
+        ]);
+    }
+    let both = with(thinking("disabled"), &effort("high"));
+    let forced = with(effort("high"), &json!({"tools": [{"name": "f"}], "tool_choice": {"type": "any"}}));
+    messages_become(&[("deepseek/deepseek-flash", both, off)]);
+    let chat = translate_to_json(
+        &MessagesToChat::new("deepseek/deepseek-flash"),
+        &with(json!({"max_tokens": 9, "messages": hello()}), &forced),
+    );
+    let chat = chat.unwrap();
+    assert_eq!((&chat["thinking"]["type"], chat.get("reasoning_effort")), (&json!("disabled"), None));
+}
+
 /// Regression: the parameters were sent, and answered with a 400 ("invalid temperature: only 0.6 is allowed
 /// for this model"). The value that is allowed depends on whether the model thinks.
 #[test]

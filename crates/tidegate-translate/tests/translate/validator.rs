@@ -199,6 +199,13 @@ fn strict_for_openai(schema: &Value) -> Checked {
 pub(super) fn accepted_by(target: &str, request: &Value) -> Checked {
     let messages = list(&request["messages"], "messages")?;
     let provider = target.split('/').next();
+    if let Some(effort) = request["reasoning_effort"].as_str() {
+        let accepted = match provider {
+            Some("deepseek" | "moonshot") => &["low", "high", "max"][..],
+            _ => &["none", "low", "medium", "high"],
+        };
+        ensure(accepted.contains(&effort) && request["thinking"].is_null(), "effort", request)?;
+    }
     match provider {
         Some("deepseek") => {
             let is_forced = request["tool_choice"] == "required" || request["tool_choice"].is_object();

@@ -11,6 +11,9 @@
 //! | `disable_parallel_tool_use`, for OpenAI's o-series | dropped: they call one tool at a time | OpenAI: "not supported with this model" |
 //! | more than 128 `tools`, for OpenAI and Groq, or 350, for xAI | rejected | OpenAI: "array too long"; Groq: "maximum number of items is 128"; xAI: "Maximum tools limit reached" |
 //! | `output_config.format`, for DeepSeek | rejected | DeepSeek: "This response_format type is unavailable now" |
+//! | thinking that is disabled, for DeepSeek, Kimi K2.5 and K2.6, and MiMo | `thinking` is disabled | DeepSeek, "Thinking mode": "enabled by default"; Moonshot, MiMo: the same |
+//! | the same, for Kimi from K3 on and Gemini from 2.5 on | the effort "none", or "low" for those that always think | Moonshot, "Reasoning effort"; Google, "OpenAI compatibility" |
+//! | an effort or a budget that is none of the target's | the next higher effort, or its highest | DeepSeek, Kimi: low, high, max; OpenAI, Gemini: low, medium, high |
 //! | an effort together with tools, for GPT from 5.2 on | dropped, or "none" | OpenAI: "Function tools with reasoning_effort are not supported" |
 //! | more than 4 `stop_sequences` (DeepSeek: 16) | rejected | OpenAI, DeepSeek, "Chat completions" |
 //! | `metadata.user_id` above 64 characters, or for Mistral | dropped | OpenAI: "string too long" (maximhq/bifrost#1000); Mistral: "Extra inputs are not permitted" |
@@ -43,9 +46,9 @@ use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig
 use super::schema::{self, SchemaObject};
 use super::tool_names::ToolNames;
 use crate::models::{
-    EffortWithTools, accepts_parts, accepts_reasoning_effort, accepts_response_schema, accepts_sampling,
-    accepts_stop, can_disable_thinking, effort_with_tools, is_o_series, max_output_tokens,
-    max_stop_sequences, max_tools, may_continue_assistant_message, needs_include_usage,
+    EffortWithTools, Efforts, accepts_parts, accepts_response_schema, accepts_sampling, accepts_stop,
+    can_disable_thinking, effort_with_tools, effort_without_thinking, efforts, is_o_series,
+    max_output_tokens, max_stop_sequences, max_tools, may_continue_assistant_message, needs_include_usage,
     uses_max_completion_tokens, wants_reasoning_of_turn,
 };
 use crate::request_fields::RawJson;
@@ -131,7 +134,12 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
         return Err(unsupported("output_config.format"));
     }
     let thinking: Option<ThinkingConfig> = fields.take("thinking")?;
-    let effort = effort(config.effort, thinking).filter(|_| accepts_reasoning_effort(target));
+    let is_disabled =
+        thinking.as_ref().is_some_and(|thinking| matches!(&*thinking.kind, "disabled" | "between_tools"));
+    let effort = match effort_without_thinking(target).filter(|_| is_disabled) {
+        Some(lowest) => Some(lowest.to_owned()),
+        None => effort(config.effort, thinking, efforts(target)),
+    };
     let effort = match effort_with_tools(target) {
         EffortWithTools::Refused if !tools.is_empty() => None,
         EffortWithTools::None if !tools.is_empty() => Some("none".to_owned()),
@@ -156,7 +164,8 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     if !accepts_parts(target) && messages.iter().any(has_parts) {
         return Err(Untranslatable::new("messages[].content", "has to be text for the target"));
     }
-    let disables_thinking = can_disable_thinking(target) && (is_forced || lacks_reasoning(&messages, target));
+    let disables_thinking =
+        can_disable_thinking(target) && (is_disabled || is_forced || lacks_reasoning(&messages, target));
     let request = ChatRequestBody {
         model: fields.take_raw("model"),
         max_tokens,
@@ -173,7 +182,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
         // Anthropic streams always report usage, so it is requested here.
         stream_options: (stream == Some(true) && needs_include_usage(target))
             .then_some(StreamOptions { include_usage: true }),
-        reasoning_effort: effort,
+        reasoning_effort: effort.filter(|_| !disables_thinking),
         thinking: disables_thinking.then(|| ThinkingConfig::of("disabled")),
         response_format: format.map(response_format).transpose()?,
     };
@@ -243,11 +252,11 @@ fn tool_choice(choice: ToolChoice, tool_names: &mut ToolNames) -> Result<Value, 
     })
 }
 
-/// The reasoning effort, derived from the thinking budget if no effort is set.
-fn effort(effort: Option<String>, thinking: Option<ThinkingConfig>) -> Option<String> {
+/// The reasoning effort, derived from the thinking budget if no effort is set: the next higher one that the target
+/// accepts, or its highest.
+fn effort(effort: Option<String>, thinking: Option<ThinkingConfig>, accepted: Efforts) -> Option<String> {
     let effort = match (effort.as_deref(), thinking) {
-        (Some("low"), _) => "low",
-        (Some("medium"), _) => "medium",
+        (Some(effort @ ("low" | "medium" | "max")), _) => effort,
         (Some(_), _) => "high",
         (None, Some(ThinkingConfig { kind, budget_tokens: Some(budget), .. })) if kind == "enabled" => {
             match budget {
@@ -257,6 +266,11 @@ fn effort(effort: Option<String>, thinking: Option<ThinkingConfig>) -> Option<St
             }
         }
         (None, _) => return None,
+    };
+    let effort = match (accepted, effort) {
+        (Efforts::None, _) => return None,
+        (Efforts::UpToHigh, "max") | (Efforts::UpToMax, "medium") => "high",
+        (_, effort) => effort,
     };
     Some(effort.to_owned())
 }
