@@ -229,10 +229,12 @@ pub(crate) fn accepts_user_after_tool(target: &str) -> bool {
     Provider::named(target) != Provider::Mistral
 }
 
-/// Whether the content of a message may have parts. DeepSeek takes only text ("invalid type: sequence,
-/// expected a string").
-pub(crate) fn accepts_parts(target: &str) -> bool {
+/// Whether the content of a message may have a part of this type. DeepSeek takes no files, and images by its
+/// flash models only (DeepSeek, "Vision"; the others: "invalid type: sequence, expected a string").
+pub(crate) fn accepts_part(target: &str, kind: &str) -> bool {
     Provider::named(target) != Provider::DeepSeek
+        || kind == "text"
+        || kind == "image_url" && bare_name(target).contains("flash")
 }
 
 /// Whether system messages are accepted after others. OpenAI documents it; chat templates of open models

@@ -640,12 +640,39 @@ fn the_texts_of_a_message_become_one() {
             (target, conversation(json!([])), becomes("", &more)),
         ]);
     }
+}
+
+/// Regression: the flash models take images, and every request with one was rejected.
+#[test]
+fn an_image_is_left_to_targets_that_take_images() {
+    const REJECTED: &str = "`messages[].content` has an image or a file, which the target rejects";
     let image = json!({"type": "image", "source": {"type": "url", "url": "https://a"}});
-    messages_become(&[(
-        "deepseek/deepseek-chat",
-        json!({"messages": [turn("user", &[text("a"), image])]}),
-        Err("`messages[].content` has to be text for the target"),
-    )]);
+    let file = json!({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AA"}});
+    for (target, takes_image, takes_file) in [
+        ("deepseek/deepseek-flash", true, false),
+        ("deepseek/deepseek-v4-flash", true, false),
+        ("deepseek/deepseek-v4-pro", false, false),
+        ("deepseek/deepseek-chat", false, false),
+        ("deepseek/deepseek-reasoner", false, false),
+        ("openrouter/deepseek/deepseek-chat", true, true),
+        (UNKNOWN_TARGET, true, true),
+    ] {
+        for (block, part, is_taken) in [
+            (&image, json!({"type": "image_url", "image_url": {"url": "https://a"}}), takes_image),
+            (
+                &file,
+                json!({"type": "file", "file": {"filename": "document.pdf", "file_data": "data:application/pdf;base64,AA"}}),
+                takes_file,
+            ),
+        ] {
+            let becomes = json!({"messages": [turn("user", &[text("a"), part])]});
+            messages_become(&[(
+                target,
+                json!({"messages": [turn("user", &[text("a"), block.clone()])]}),
+                if is_taken { Ok(becomes) } else { Err(REJECTED) },
+            )]);
+        }
+    }
 }
 
 /// Chat templates of open models reject a system message after others.

@@ -213,7 +213,8 @@ pub(super) fn accepted_by(target: &str, request: &Value) -> Checked {
             ensure(!thinks || !is_forced, "a required call of DeepSeek in thinking mode", request)?;
             ensure(request["response_format"].is_null(), "a schema for DeepSeek", request)?;
             messages.iter().try_for_each(|message| {
-                ensure(!message["content"].is_array(), "a list for DeepSeek", message)?;
+                let has_images = target.contains("flash") && message["role"] == "user";
+                ensure(!message["content"].is_array() || has_images, "a list for DeepSeek", message)?;
                 let has_reasoning = message["reasoning_content"].is_string();
                 let lacks_reasoning = message["tool_calls"].is_array() && !has_reasoning;
                 ensure(!thinks || !lacks_reasoning, "a call without reasoning for DeepSeek", message)

@@ -23,7 +23,7 @@
 //! | a user message after tool results, for Mistral | its text is added to the last result | Mistral: "Unexpected role 'user' after role 'tool'" |
 //! | an image in such a message | rejected | a tool message can hold only text |
 //! | several texts in one message | joined | DeepSeek: "invalid type: sequence, expected a string" |
-//! | images and files, for DeepSeek | rejected | DeepSeek takes only text |
+//! | files, and images but for the flash models, for DeepSeek | rejected | DeepSeek, "Vision" |
 //! | a turn with calls of which the reasoning is missing (Kimi, MiMo: a call), or a required call, for DeepSeek, Kimi and MiMo | `thinking` is disabled | DeepSeek: "must be passed back to the API", "Thinking mode does not support this tool_choice"; Moonshot: the same (can1357/oh-my-pi#1077); MiMo: "must be passed back to the API" |
 //! | a required call, for Kimi K2.7, or of a certain tool, for K3, and for a Claude from 5.1 on but Haiku | rejected | Moonshot: "tool_choice 'required' is incompatible with thinking enabled"; Anthropic: "not supported for this model" |
 //! | a call of which the reasoning is missing, for Kimi from K2.7 on, which always thinks | blank reasoning | Moonshot: "reasoning_content is missing" |
@@ -46,7 +46,7 @@ use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig
 use super::schema::{self, SchemaObject};
 use super::tool_names::ToolNames;
 use crate::models::{
-    EffortWithTools, Efforts, accepts_parts, accepts_response_schema, accepts_sampling, accepts_stop,
+    EffortWithTools, Efforts, accepts_part, accepts_response_schema, accepts_sampling, accepts_stop,
     can_disable_thinking, effort_with_tools, effort_without_thinking, efforts, is_o_series,
     max_output_tokens, max_stop_sequences, max_tools, may_continue_assistant_message, needs_include_usage,
     uses_max_completion_tokens, wants_reasoning_of_turn,
@@ -160,9 +160,15 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     if has_prefill && !may_continue_assistant_message(target) {
         return Err(Untranslatable::new("messages", "has to end with the user for the target"));
     }
-    let has_parts = |message: &ChatMessage| matches!(message.content, Some(Content::Parts(_)));
-    if !accepts_parts(target) && messages.iter().any(has_parts) {
-        return Err(Untranslatable::new("messages[].content", "has to be text for the target"));
+    let mut parts = messages.iter().flat_map(|message| match &message.content {
+        Some(Content::Parts(parts)) => &parts[..],
+        _ => &[],
+    });
+    if parts.any(|part| !accepts_part(target, &part.kind)) {
+        return Err(Untranslatable::new(
+            "messages[].content",
+            "has an image or a file, which the target rejects",
+        ));
     }
     let disables_thinking =
         can_disable_thinking(target) && (is_disabled || is_forced || lacks_reasoning(&messages, target));
