@@ -122,6 +122,35 @@ fn enforced_objects_are_closed_and_limits_are_described() {
     );
 }
 
+/// Regression: this is how Pydantic before 2.9 writes a nested model with a description, and Anthropic answered it
+/// with a 400.
+#[test]
+fn an_all_of_with_one_element_becomes_the_element() {
+    let becomes = |field: Value| {
+        let schema = |field: &Value| {
+            json!({"type": "object", "properties": {"a": field},
+            "$defs": {"d": {"type": "null"}}, "additionalProperties": false})
+        };
+        enforced(&schema(&field)).map(|schema| schema["properties"]["a"].clone())
+    };
+    let (reference, described) =
+        (json!({"$ref": "#/$defs/d"}), json!({"$ref": "#/$defs/d", "description": "inner"}));
+    let string = json!({"type": "string"});
+    for (field, expected) in [
+        (json!({"allOf": [reference]}), reference.clone()),
+        (json!({"allOf": [reference], "description": "x"}), json!({"$ref": "#/$defs/d", "description": "x"})),
+        (json!({"allOf": [described], "description": "x"}), json!({"$ref": "#/$defs/d", "description": "x"})),
+        (json!({"allOf": [{"allOf": [described]}]}), described.clone()),
+        (json!({"items": {"allOf": [reference]}}), json!({"items": reference})),
+        (json!({"allOf": [string], "type": "string"}), json!({"allOf": [string], "type": "string"})),
+        (json!({"allOf": [string, {"const": "x"}]}), json!({"allOf": [string, {"const": "x"}]})),
+        (json!({"enum": ["a", null, 1]}), json!({"enum": ["a", null, 1]})),
+        (json!({"enum": [{"b": 1}]}), json!({"description": "{enum: [{\"b\":1}]}"})),
+    ] {
+        assert_eq!(becomes(field.clone()), Ok(expected), "{field}");
+    }
+}
+
 /// A strict tool is adapted in the same way, and one that is not strict is unchanged.
 #[test]
 fn only_strict_tools_are_adapted() {
@@ -225,6 +254,9 @@ fn a_response_schema_that_cannot_be_enforced_is_rejected_by_name() {
         (items(json!({"type": "object", "minProperties": 1})), "has an object with arbitrary keys"),
         (tree, "contains itself"),
         (own, "contains itself"),
+        (items(json!({"allOf": [{"$ref": "#/$defs/a"}, {"type": "string"}]})), "has a reference"),
+        (items(json!({"allOf": [{"$ref": "#/$defs/a"}], "$ref": "#/$defs/b"})), "has a reference"),
+        (items(json!({"$ref": "https://a/b.json"})), "has a reference"),
         (json!(true), "is not in the form of its dialect"),
     ] {
         let error = enforced(&schema).unwrap_err();

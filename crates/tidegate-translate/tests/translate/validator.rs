@@ -69,6 +69,8 @@ const LIMITS: [&str; 8] =
 
 fn enforced_by_anthropic(schema: &Value) -> Checked {
     ensure(!is_type(schema, "object") || schema["additionalProperties"] == false, "open object", schema)?;
+    let mut all = schema["allOf"].as_array().into_iter().flatten();
+    ensure(all.all(|element| element.get("$ref").is_none()), "a reference in allOf", schema)?;
     LIMITS.iter().try_for_each(|name| ensure(schema.get(name).is_none(), name, schema))
 }
 

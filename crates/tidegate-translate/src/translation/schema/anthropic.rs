@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -31,6 +31,10 @@ const ENFORCED_FORMATS: [&str; 10] =
 
 /// Keywords that may declare the properties of an object.
 const DECLARING: [&str; 7] = ["properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"];
+
+/// Keywords that a schema may have beside a reference. If a schema with one element in its `allOf` has them as
+/// well, its own count.
+const ANNOTATIONS: [&str; 3] = ["title", "description", "default"];
 
 /// Keywords about the schema and not about the value.
 const REMARKS: [&str; 3] = ["$schema", "$id", "$comment"];
@@ -72,6 +76,10 @@ pub(in super::super) fn accepts_names(schema: &SchemaObject) -> bool {
 
 /// Adapts a schema for Anthropic to enforce, or returns why it cannot be enforced.
 pub(in super::super) fn enforced(mut schema: SchemaObject) -> Result<SchemaObject, &'static str> {
+    schema.for_each(&mut merge_single_all_of);
+    if !schema.all(&mut has_accepted_references) {
+        return Err("has a reference to elsewhere or in `allOf`, which the target cannot enforce");
+    }
     if !schema.all(&mut |schema| !has_arbitrary_keys(schema)) {
         return Err("has an object with arbitrary keys, which the target cannot enforce");
     }
@@ -89,6 +97,28 @@ pub(in super::super) fn enforced(mut schema: SchemaObject) -> Result<SchemaObjec
     Ok(schema)
 }
 
+/// Replaces an `allOf` of one element by the element, as schemas of Pydantic before 2.9 have for a nested model
+/// with a description.
+fn merge_single_all_of(schema: &mut SchemaObject) {
+    let Some(Keyword::Several(elements)) = schema.get("allOf") else { return };
+    let [Schema::Object(only)] = &elements[..] else { return };
+    let own: HashSet<&str> = schema.names().collect();
+    if only.names().any(|name| own.contains(name) && !ANNOTATIONS.contains(&name)) {
+        return;
+    }
+    for (_, mut keyword) in schema.split_off(|name, _| name != "allOf") {
+        keyword.schemas_mut(|only| schema.add_missing(std::mem::take(only)));
+    }
+}
+
+/// Whether all references of the schema are to its own definitions, and none is an element of `allOf`.
+fn has_accepted_references(schema: &SchemaObject) -> bool {
+    let is_reference = |element: &Schema| matches!(element, Schema::Object(object) if object.has("$ref"));
+    let is_own =
+        schema.data("$ref").is_none_or(|target| target.as_str().is_some_and(|it| it.starts_with('#')));
+    is_own && !matches!(schema.get("allOf"), Some(Keyword::Several(all)) if all.iter().any(is_reference))
+}
+
 /// Whether the object is a map: other keys than the declared ones have values of a certain form, or none is
 /// declared. Without such keys, a map is always empty.
 fn has_arbitrary_keys(schema: &SchemaObject) -> bool {
@@ -104,6 +134,10 @@ fn is_enforced(name: &str, keyword: &Keyword) -> bool {
         ("format", Keyword::Data(raw)) => {
             let format: Option<String> = serde_json::from_str(raw.get()).ok();
             format.is_some_and(|format| ENFORCED_FORMATS.contains(&&*format))
+        }
+        ("enum", Keyword::Data(raw)) => {
+            let values: Vec<Value> = serde_json::from_str(raw.get()).unwrap_or_default();
+            !values.iter().any(|value| value.is_object() || value.is_array())
         }
         ("minItems", Keyword::Data(raw)) => matches!(raw.get(), "0" | "1"),
         // A list with a schema for each element.

@@ -12,7 +12,9 @@
 //! | Anthropic, strict tools and response formats | an open object | closed: `additionalProperties: false` | Anthropic, "Structured outputs": JSON Schema limitations |
 //! | | limits and other keywords | a part of the description | the same |
 //! | | `oneOf` | `anyOf` | the same |
-//! | | an object with arbitrary keys, or that contains itself | a tool that is not strict; a response format is rejected | the same |
+//! | | `allOf` of one element | the element | the same |
+//! | | an `enum` of objects or lists | a part of the description | the same |
+//! | | an object with arbitrary keys, or that contains itself; `$ref` in `allOf`, or to elsewhere | a tool that is not strict; a response format is rejected | the same |
 //!
 //! Names, values and the order of the fields are kept.
 

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -86,6 +87,12 @@ impl SchemaObject {
             Some((_, value)) => *value = keyword,
             None => self.0.push((name.to_owned(), keyword)),
         }
+    }
+
+    /// Adds the keywords of another schema that this one does not have.
+    pub(super) fn add_missing(&mut self, other: Self) {
+        let own: HashSet<String> = self.names().map(str::to_owned).collect();
+        self.0.extend(other.0.into_iter().filter(|(name, _)| !own.contains(name)));
     }
 
     /// Adds a description, unless the schema has one.
@@ -205,7 +212,7 @@ impl Keyword {
         one.into_iter().chain(several).chain(named.iter().map(|(_, schema)| schema))
     }
 
-    fn schemas_mut(&mut self, mut change: impl FnMut(&mut SchemaObject)) {
+    pub(super) fn schemas_mut(&mut self, mut change: impl FnMut(&mut SchemaObject)) {
         let mut change = |schema: &mut Schema| {
             if let Schema::Object(object) = schema {
                 change(object);
