@@ -485,6 +485,19 @@ fn only_accepted_image_types_are_sent() {
     };
     assert_eq!(ask("data:image/jpg;base64,AA"), Ok(json!("image/jpeg")));
     assert_eq!(ask("data:image/webp;charset=x;base64,AA"), Ok(json!("image/webp")));
+    // Regression: Anthropic answered another type than that of the bytes with a 400.
+    for (data, found) in [
+        ("/9j/4AAQSkZJRg", "image/jpeg"),
+        ("iVBORw0KGgoAAAANSUhEUg", "image/png"),
+        ("R0lGODlhAQAB", "image/gif"),
+        ("UklGRiQAAABXRUJQVlA4", "image/webp"),
+        ("UklGRiQAAABXQVZFZm10", "image/png"),
+        ("UklGRé", "image/png"),
+        ("", "image/png"),
+    ] {
+        assert_eq!(ask(&format!("data:image/png;base64,{data}")), Ok(json!(found)), "{data}");
+    }
+    assert_eq!(ask("data:application/octet-stream;base64,/9j/4AAQ"), Ok(json!("image/jpeg")));
     let refused = "`messages[].content[].image_url.url` has no counterpart in the dialect of the target";
     assert_eq!(ask("data:image/bmp;base64,AA"), Err(refused.to_owned()));
     for url in ["https://a/b.png", "HTTPS://a"] {

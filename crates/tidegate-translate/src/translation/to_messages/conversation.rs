@@ -104,17 +104,33 @@ fn data_url(url: &str) -> Option<MediaSource> {
     Some(MediaSource { kind: "base64".to_owned(), media_type, data, url: None })
 }
 
-/// Anthropic fetches images by https only.
+/// The type of an image by its first bytes, in base64.
+fn image_type(data: &str) -> Option<&'static str> {
+    match data {
+        _ if data.starts_with("/9j/") => Some("image/jpeg"),
+        _ if data.starts_with("iVBORw0KGgo") => Some("image/png"),
+        _ if data.starts_with("R0lGOD") => Some("image/gif"),
+        // RIFF, the length, and WEBP.
+        _ if data.starts_with("UklGR") && data.get(11..16) == Some("XRUJQ") => Some("image/webp"),
+        _ => None,
+    }
+}
+
+/// Anthropic fetches images by https only. It rejects data of another type than the declared one, while others
+/// look at the bytes.
 fn image(url: &str) -> Result<ContentBlock, Untranslatable> {
     const FIELD: &str = "messages[].content[].image_url.url";
     let is_https = url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-    let source = match url.starts_with("data:") {
+    let mut source = match url.starts_with("data:") {
         true => data_url(url).ok_or_else(|| malformed(FIELD))?,
         false if !is_https => {
             return Err(Untranslatable::new(FIELD, "has to be an https URL for the target"));
         }
         false => MediaSource { kind: "url".to_owned(), url: Some(url.to_owned()), ..MediaSource::default() },
     };
+    if let Some(found) = source.data.as_deref().and_then(image_type) {
+        source.media_type = Some(found.to_owned());
+    }
     if source.media_type.as_deref().is_some_and(|media| !IMAGE_TYPES.contains(&media)) {
         return Err(unsupported(FIELD));
     }

@@ -10,6 +10,7 @@
 //! | `temperature` and `top_p` | the temperature; none from Claude 4.7 on | "cannot both be specified for this model"; "is deprecated for this model" |
 //! | either, with thinking | neither | "may only be set to 1 when thinking is enabled or in adaptive mode" |
 //! | `top_k` that is no positive integer | dropped | "Messages": a positive integer |
+//! | a data URL with another type than that of the image | the type of the image | "the image appears to be a image/jpeg image" |
 //! | an image at a URL other than https | rejected | "Vision": https only |
 //! | `stop` of only white space | dropped | "each stop sequence must contain non-whitespace" |
 //! | `max_tokens` above the model's maximum | the maximum | "the maximum allowed number of output tokens" |
