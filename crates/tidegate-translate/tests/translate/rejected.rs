@@ -290,6 +290,46 @@ fn above_the_limit_of_strict_tools_none_is_strict() {
     }
 }
 
+/// Regression: strict mode of OpenAI makes each optional field one of several types, and Anthropic answered more than
+/// 16 of them with a 400.
+#[test]
+fn above_the_limits_of_enforced_schemas_no_tool_is_strict_and_a_format_is_rejected() {
+    const REJECTED: &str = "`response_format.json_schema.schema` has more optional properties or unions than the target can enforce";
+    let schema = |count: usize, kind: &Value, are_required: bool| {
+        let names: Vec<_> = (0..count).map(|at| format!("p{at}")).collect();
+        let properties: serde_json::Map<_, _> =
+            names.iter().map(|name| (name.clone(), kind.clone())).collect();
+        let required = if are_required { names } else { Vec::new() };
+        json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+    };
+    let tool = |name: &str, schema: &Value| json!({"type": "function", "function": {"name": name, "parameters": schema, "strict": true}});
+    let format =
+        |schema: &Value| json!({"type": "json_schema", "json_schema": {"name": "a", "schema": schema}});
+    let ask = |fields: Value| {
+        let request = with(json!({"messages": hello()}), &fields);
+        translate_to_json(&ChatToMessages::new(ONE_OF_BOTH), &request)
+            .map(|sent| (sent["tools"][0]["strict"] == true, sent["output_config"]["format"].is_object()))
+    };
+    let (string, list) = (json!({"type": "string"}), json!({"type": ["string", "null"]}));
+    let any = json!({"anyOf": [{"type": "string"}, {"type": "null"}]});
+    for (limit, kind, are_required) in [(24, &string, false), (16, &list, true), (16, &any, true)] {
+        let schema = |count: usize| schema(count, kind, are_required);
+        let strict = |counts: &[usize]| {
+            let tools = counts.iter().enumerate().map(|(at, count)| tool(&format!("f{at}"), &schema(*count)));
+            json!({"tools": tools.collect::<Vec<_>>()})
+        };
+        let formatted = |count: usize| json!({"response_format": format(&schema(count))});
+        assert_eq!(ask(strict(&[limit])), Ok((true, false)), "{kind}");
+        assert_eq!(ask(strict(&[limit + 1])), Ok((false, false)), "{kind}");
+        assert_eq!(ask(strict(&[limit / 2, limit / 2])), Ok((true, false)), "{kind}");
+        assert_eq!(ask(strict(&[limit / 2, limit / 2 + 1])), Ok((false, false)), "{kind}");
+        assert_eq!(ask(formatted(limit)), Ok((false, true)), "{kind}");
+        assert_eq!(ask(formatted(limit + 1)), Err(REJECTED.to_owned()), "{kind}");
+        assert_eq!(ask(with(strict(&[1]), &formatted(limit - 1))), Ok((true, true)), "{kind}");
+        assert_eq!(ask(with(strict(&[1]), &formatted(limit))), Ok((false, true)), "{kind}");
+    }
+}
+
 #[test]
 fn a_user_id_is_sent_unless_it_is_an_email_address_or_a_phone_number() {
     let translated = |user: &str| Ok(json!({"metadata": {"user_id": user}}));

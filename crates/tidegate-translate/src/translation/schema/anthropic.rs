@@ -97,6 +97,33 @@ pub(in super::super) fn enforced(mut schema: SchemaObject) -> Result<SchemaObjec
     Ok(schema)
 }
 
+/// The most optional properties, and the most schemas of several types, in all the enforced schemas of a request:
+/// more are rejected ("too many optional parameters", "too many parameters with union types",
+/// camel-ai/camel#4171).
+const MAX_OPTIONAL: usize = 24;
+const MAX_UNIONS: usize = 16;
+
+/// Whether Anthropic can enforce all of these schemas in one request.
+pub(in super::super) fn are_within_limits<'a>(schemas: impl IntoIterator<Item = &'a SchemaObject>) -> bool {
+    let (mut optional, mut unions) = (0, 0);
+    schemas.into_iter().all(|schema| {
+        schema.all(&mut |schema| {
+            optional += optional_properties(schema);
+            unions +=
+                usize::from(schema.has("anyOf") || matches!(schema.data("type"), Some(Value::Array(_))));
+            optional <= MAX_OPTIONAL && unions <= MAX_UNIONS
+        })
+    })
+}
+
+fn optional_properties(schema: &SchemaObject) -> usize {
+    let Some(Keyword::Named(properties)) = schema.get("properties") else { return 0 };
+    let required = schema.data("required").unwrap_or_default();
+    let required: HashSet<&str> =
+        required.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    properties.iter().filter(|(name, _)| !required.contains(&**name)).count()
+}
+
 /// Replaces an `allOf` of one element by the element, as schemas of Pydantic before 2.9 have for a nested model
 /// with a description.
 fn merge_single_all_of(schema: &mut SchemaObject) {

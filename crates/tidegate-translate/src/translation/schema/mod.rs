@@ -12,6 +12,7 @@
 //! | Anthropic, strict tools and response formats | an open object | closed: `additionalProperties: false` | Anthropic, "Structured outputs": JSON Schema limitations |
 //! | | limits and other keywords | a part of the description | the same |
 //! | | `oneOf` | `anyOf` | the same |
+//! | | more than 24 optional properties or 16 schemas of several types, in all of them | tools that are not strict; a response format alone is rejected | the same, "Schema complexity limits" |
 //! | | `allOf` of one element | the element | the same |
 //! | | an `enum` of objects or lists | a part of the description | the same |
 //! | | an object with arbitrary keys, or that contains itself; `$ref` in `allOf`, or to elsewhere | a tool that is not strict; a response format is rejected | the same |
@@ -22,7 +23,9 @@ mod anthropic;
 mod openai;
 mod tree;
 
-pub(super) use self::anthropic::{accepts_names, describe_combinations, enforced, input_schema};
+pub(super) use self::anthropic::{
+    accepts_names, are_within_limits, describe_combinations, enforced, input_schema,
+};
 pub(super) use self::openai::{accepts_strict, complete, parameters};
 pub(super) use self::tree::SchemaObject;
 

@@ -26,7 +26,7 @@
 //! | ids with other characters, or not unique | numbered | "should match pattern '^[a-zA-Z0-9_-]+$'"; "`tool_use` ids must be unique" |
 //! | a final assistant message | trailing white space is removed; rejected from Claude 4.6 on | "final assistant content cannot end with trailing whitespace"; "does not support assistant message prefill" |
 //! | a schema, for a Claude before 4.1 | rejected; for a tool, `strict` is dropped | "Structured outputs" |
-//! | more than 20 `strict` tools | `strict` is dropped from all | "Too many strict tools" |
+//! | more than 20 `strict` tools, or more optional properties or unions than can be enforced | `strict` is dropped from all; a response format alone is rejected | "Too many strict tools"; "too many optional parameters" |
 //! | `user` that is an email address or a phone number, or too long | dropped | "Messages": an opaque identifier, up to 256 characters (BerriAI/litellm#10102) |
 
 mod conversation;
@@ -137,7 +137,17 @@ pub(super) fn request(
     let (mut system, mut messages) = conversation(incoming, &mut tool_names)?;
     let has_prefill = prefill(&mut messages, target)?;
     let accepts_schema = accepts_schema(target);
-    let mut tools = tools(fields.take("tools")?.unwrap_or_default(), accepts_schema, &mut tool_names)?;
+    let response_format: Option<ResponseFormat> = fields.take("response_format")?;
+    let wants_json = response_format.as_ref().is_some_and(|format| format.kind == "json_object");
+    if wants_json {
+        system.push(ContentBlock::text(JSON_INSTRUCTION.to_owned()));
+    }
+    let format = response_schema(response_format)?;
+    if format.is_some() && !accepts_schema {
+        return Err(unsupported("response_format"));
+    }
+    let tools_field = fields.take("tools")?.unwrap_or_default();
+    let mut tools = tools(tools_field, accepts_schema, format.as_ref(), &mut tool_names)?;
     let mut tool_choice = tool_choice(&mut fields, !tools.is_empty(), target, &mut tool_names)?;
     if tools.is_empty() {
         tools = declare_called_tools(&messages);
@@ -156,15 +166,7 @@ pub(super) fn request(
     };
     let (max_tokens, thinking, effort) = thinking_request.resolve(thinking_control(target));
     let sampling = sampling(&mut fields, supported_sampling(target), thinking.is_some())?;
-    let response_format: Option<ResponseFormat> = fields.take("response_format")?;
-    let wants_json = response_format.as_ref().is_some_and(|format| format.kind == "json_object");
-    if wants_json {
-        system.push(ContentBlock::text(JSON_INSTRUCTION.to_owned()));
-    }
-    let format = format(response_format)?;
-    if format.is_some() && !accepts_schema {
-        return Err(unsupported("response_format"));
-    }
+    let format = format.map(|schema| OutputFormat { kind: "json_schema".to_owned(), schema: schema.write() });
     let has_config = effort.is_some() || format.is_some();
     let user: Option<String> = match fields.take("safety_identifier")? {
         Some(user) => Some(user),
@@ -242,7 +244,8 @@ fn is_opaque(user: &str) -> bool {
     (1..=256).contains(&user.chars().count()) && !user.contains('@') && !is_phone_number
 }
 
-fn format(format: Option<ResponseFormat>) -> Result<Option<OutputFormat>, Untranslatable> {
+/// The schema that the response has to follow.
+fn response_schema(format: Option<ResponseFormat>) -> Result<Option<SchemaObject>, Untranslatable> {
     let Some(format) = format else { return Ok(None) };
     match (&*format.kind, format.json_schema) {
         // Requested by an instruction.
@@ -255,7 +258,12 @@ fn format(format: Option<ResponseFormat>) -> Result<Option<OutputFormat>, Untran
             }
             let unenforced = |problem| Untranslatable::new("response_format.json_schema.schema", problem);
             let schema = schema::enforced(schema).map_err(unenforced)?;
-            Ok(Some(OutputFormat { kind: "json_schema".to_owned(), schema: schema.write() }))
+            match schema::are_within_limits([&schema]) {
+                true => Ok(Some(schema)),
+                false => {
+                    Err(unenforced("has more optional properties or unions than the target can enforce"))
+                }
+            }
         }
         _ => Err(unsupported("response_format")),
     }

@@ -8,7 +8,7 @@ use tidegate_core::Untranslatable;
 use super::super::chat;
 use super::super::content::raw;
 use super::super::messages::{AnthropicMessage, AnthropicTool, ToolChoice};
-use super::super::schema;
+use super::super::schema::{self, SchemaObject};
 use super::super::tool_names::ToolNames;
 use crate::request_fields::RequestFields;
 use crate::untranslatable::{malformed, unsupported};
@@ -17,14 +17,13 @@ use crate::untranslatable::{malformed, unsupported};
 /// OpenAI has no such limit, and its agents SDK makes every tool strict.
 const MAX_STRICT: usize = 20;
 
+/// `format` is the schema of the response, which counts against the limits of strict tools.
 pub(super) fn tools(
     tools: Vec<chat::FunctionTool>,
     accepts_schema: bool,
+    format: Option<&SchemaObject>,
     tool_names: &mut ToolNames,
 ) -> Result<Vec<AnthropicTool>, Untranslatable> {
-    let is_strict =
-        |tool: &&chat::FunctionTool| tool.function.as_ref().is_some_and(|it| it.strict == Some(true));
-    let takes_strict = accepts_schema && tools.iter().filter(is_strict).count() <= MAX_STRICT;
     let tool = |tool: chat::FunctionTool| {
         let function = tool.function.filter(|_| tool.kind == "function");
         let function = function.ok_or_else(|| unsupported("tools[].type"))?;
@@ -37,18 +36,28 @@ pub(super) fn tools(
             return Err(Untranslatable::new("tools[].function.parameters", problem));
         }
         let has_combinations = schema::describe_combinations(&mut schema);
-        let is_strict = function.strict == Some(true) && takes_strict && !has_combinations;
+        let is_strict = function.strict == Some(true) && accepts_schema && !has_combinations;
         // A schema that cannot be enforced is sent as it is.
         let enforced = is_strict.then(|| schema::enforced(schema.clone())).and_then(Result::ok);
-        Ok(AnthropicTool {
+        let tool = AnthropicTool {
             kind: None,
             name: tool_names.assign(function.name)?,
             description: function.description,
-            strict: enforced.is_some().then_some(true),
-            input_schema: enforced.unwrap_or(schema).write(),
-        })
+            strict: None,
+            input_schema: None,
+        };
+        Ok((tool, schema, enforced))
     };
-    tools.into_iter().map(tool).collect()
+    let tools = tools.into_iter().map(tool).collect::<Result<Vec<_>, Untranslatable>>()?;
+    let enforced = || tools.iter().filter_map(|(.., enforced)| enforced.as_ref());
+    let takes_strict =
+        enforced().count() <= MAX_STRICT && schema::are_within_limits(enforced().chain(format));
+    let tool = |(tool, schema, enforced): (AnthropicTool, SchemaObject, Option<SchemaObject>)| {
+        let enforced = enforced.filter(|_| takes_strict);
+        let strict = enforced.is_some().then_some(true);
+        AnthropicTool { strict, input_schema: enforced.unwrap_or(schema).write(), ..tool }
+    };
+    Ok(tools.into_iter().map(tool).collect())
 }
 
 /// A tool choice without the name of a tool.
