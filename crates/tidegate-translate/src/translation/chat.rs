@@ -25,6 +25,9 @@ pub(super) struct ChatMessage {
     pub(super) function_call: Option<RawJson>,
     #[serde(skip_serializing)]
     pub(super) audio: Option<RawJson>,
+    /// Not OpenAI's, but accepted by many hosts and SDKs for Anthropic's models.
+    #[serde(skip_serializing)]
+    pub(super) cache_control: Option<Value>,
 }
 
 /// A part of a message content.
@@ -40,6 +43,8 @@ pub(super) struct ContentPart {
     pub(super) image_url: Option<ImageUrl>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<FilePart>,
+    #[serde(skip_serializing)]
+    pub(super) cache_control: Option<Value>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -79,6 +84,8 @@ pub(super) struct FunctionTool {
     #[serde(rename = "type", default = "function")]
     pub(super) kind: String,
     pub(super) function: Option<Function>,
+    #[serde(skip_serializing)]
+    pub(super) cache_control: Option<Value>,
 }
 
 #[derive(Deserialize, Serialize)]

@@ -13,6 +13,16 @@ pub(super) struct AnthropicMessage {
     pub(super) content: Content<ContentBlock>,
 }
 
+/// A mark up to which the prompt is cached.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct CacheMark {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    /// Five minutes if it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ttl: Option<&'static str>,
+}
+
 /// A content block of any type. Each type uses some of the fields.
 #[derive(Default, Deserialize, Serialize)]
 pub(super) struct ContentBlock {
@@ -45,6 +55,9 @@ pub(super) struct ContentBlock {
     /// The content of a tool result. It has a type of its own, so that nesting is bounded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) content: Option<Content<ToolResultContent>>,
+    /// Only sent: a caller's is dropped.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub(super) cache_control: Option<CacheMark>,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -81,6 +94,9 @@ pub(super) struct AnthropicTool {
     pub(super) input_schema: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) strict: Option<bool>,
+    /// Only sent: a caller's is dropped.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub(super) cache_control: Option<CacheMark>,
 }
 
 #[derive(Default, Deserialize, Serialize)]

@@ -48,6 +48,7 @@
 //! | `finish_reason` stop, length, tool_calls, content_filter | end_turn, max_tokens, tool_use, refusal | |
 //! | `prompt_tokens`, of which `cached_tokens` | `input_tokens` + cache tokens | |
 //! | `reasoning_content` | `thinking` blocks | in responses; in requests, thinking without a signature is sent back to DeepSeek, Kimi and MiMo, which do not think where it is missing; all else is dropped, because thinking is signed |
+//! | `cache_control` | the same | of messages, their parts, and tools; the last four; back: dropped |
 //! | a comment | `ping` | |
 //! | error `type` and `code` | error `type` | by the meaning of the error; status and message are kept |
 //!
@@ -68,7 +69,7 @@
 //! Anthropic parameters with unusual names and images that are not at an https URL.
 //!
 //! Fields that are only advisory or for records (`seed`, `store`, `metadata`, `service_tier`, `verbosity`,
-//! `cache_control`, `is_error`, `top_k`, names of participants) are dropped. They are listed one by one; any
+//! `cache_control` for a chat, `is_error`, `top_k`, names of participants) are dropped. They are listed one by one; any
 //! other field is rejected by name, in every object of a request, because nothing is known about its effect.
 //!
 //! # Streams

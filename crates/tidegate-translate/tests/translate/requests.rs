@@ -391,6 +391,58 @@ fn fields_without_an_effect_are_dropped() {
     assert_eq!(to_messages(&json!({"messages": messages}))["messages"][1]["content"][0]["text"], "a");
 }
 
+/// Regression: the marks were dropped, and each turn of a tool loop was paid in full.
+#[test]
+fn marks_of_the_cache_are_kept_in_a_form_that_the_target_accepts() {
+    let (short, long) = (json!({"type": "ephemeral"}), json!({"type": "ephemeral", "ttl": "1h"}));
+    let part = |mark: &Value| json!({"type": "text", "text": "a", "cache_control": mark});
+    let message = |role: &str, mark: &Value| json!({"role": role, "content": [part(mark)]});
+    let call = json!([{"id": "c", "function": {"name": "f", "arguments": "{}"}}]);
+    let tools =
+        |mark: &Value| json!([{"type": "function", "function": {"name": "f"}, "cache_control": mark}]);
+    let none = Value::Null;
+    let marks = |tool: &Value, system: &Value, question: &Value, result: &Value, last: &Value| {
+        let sent = to_messages(&json!({"tools": tools(tool), "messages": [
+            message("system", system),
+            message("user", question),
+            {"role": "assistant", "tool_calls": call},
+            {"role": "tool", "tool_call_id": "c", "content": [part(result)]},
+            {"role": "user", "content": "and?", "cache_control": last},
+        ]}));
+        let messages = &sent["messages"];
+        [
+            &sent["tools"][0],
+            &sent["system"][0],
+            &messages[0]["content"][0],
+            &messages[2]["content"][0],
+            &messages[2]["content"][1],
+        ]
+        .map(|block| block["cache_control"].clone())
+    };
+    let all = |marks: [&Value; 5]| marks.map(Clone::clone);
+    assert_eq!(marks(&short, &short, &none, &short, &short), all([&short, &short, &none, &short, &short]));
+    assert_eq!(marks(&long, &long, &none, &none, &short), all([&long, &long, &none, &none, &short]));
+    // Of more than four, the last ones count. One for an hour has to be before the others.
+    assert_eq!(marks(&short, &short, &short, &short, &short), all([&none, &short, &short, &short, &short]));
+    assert_eq!(marks(&short, &long, &none, &none, &none), all([&short, &short, &none, &none, &none]));
+    for odd in [json!({"type": "persistent"}), json!("ephemeral"), json!([1]), json!({})] {
+        assert_eq!(marks(&odd, &odd, &odd, &odd, &odd), all([&none; 5]), "{odd}");
+    }
+    let five_minutes = json!({"type": "ephemeral", "ttl": "5m"});
+    assert_eq!(marks(&five_minutes, &none, &none, &none, &none), all([&short, &none, &none, &none, &none]));
+    let image = json!({"type": "image_url", "image_url": {"url": "https://a"}, "cache_control": short});
+    let sent = to_messages(&json!({"messages": [
+        {"role": "user", "content": [image]},
+        {"role": "assistant", "content": null, "tool_calls": call, "cache_control": short},
+        {"role": "tool", "tool_call_id": "c", "content": "7", "cache_control": short},
+    ]}));
+    for turn in 0..3 {
+        assert_eq!(sent["messages"][turn]["content"][0]["cache_control"], short);
+    }
+    // A chat has none.
+    assert_eq!(to_chat(&sent).to_string().matches("cache_control").count(), 0);
+}
+
 /// Unknown fields are found behind text that was repaired.
 #[test]
 fn a_lone_surrogate_does_not_hide_an_unknown_field() {

@@ -74,6 +74,18 @@ fn enforced_by_anthropic(schema: &Value) -> Checked {
     LIMITS.iter().try_for_each(|name| ensure(schema.get(name).is_none(), name, schema))
 }
 
+/// Up to four marks, with those for an hour before the others.
+fn cache_marks(request: &Value) -> Checked {
+    let blocks = request["messages"].as_array().into_iter().flatten();
+    let blocks = blocks.flat_map(|turn| turn["content"].as_array().into_iter().flatten());
+    let outer =
+        ["tools", "system"].into_iter().flat_map(|name| request[name].as_array().into_iter().flatten());
+    let marks: Vec<_> = outer.chain(blocks).filter_map(|block| block.get("cache_control")).collect();
+    let are_ephemeral = marks.iter().all(|mark| mark["type"] == "ephemeral");
+    let are_sorted = marks.is_sorted_by_key(|mark| mark["ttl"] != "1h");
+    ensure(marks.len() <= 4 && are_ephemeral && are_sorted, "cache_control", request)
+}
+
 /// A request for Anthropic's messages.
 pub(super) fn messages(request: &Value) -> Checked {
     keys(
@@ -114,12 +126,12 @@ pub(super) fn messages(request: &Value) -> Checked {
         ensure(stop.as_str().is_some_and(|stop| !stop.trim().is_empty()), "stop sequence", stop)?;
     }
     for block in list(&request["system"], "system")? {
-        keys(block, &["type", "text"])?;
+        keys(block, &["type", "text", "cache_control"])?;
         ensure(block["text"].as_str().is_some_and(|text| !text.trim().is_empty()), "blank system", block)?;
     }
     let mut names = BTreeSet::new();
     for tool in list(&request["tools"], "tools")? {
-        keys(tool, &["name", "description", "input_schema", "strict"])?;
+        keys(tool, &["name", "description", "input_schema", "strict", "cache_control"])?;
         ensure(is_name(&tool["name"], 128) && names.insert(tool["name"].to_string()), "tool name", tool)?;
         let schema = &tool["input_schema"];
         ensure(schema["type"] == "object", "input_schema", tool)?;
@@ -133,6 +145,7 @@ pub(super) fn messages(request: &Value) -> Checked {
     }
     ensure(request.get("tool_choice").is_none() || !names.is_empty(), "choice without tools", request)?;
     each_schema(&request["output_config"]["format"]["schema"], &enforced_by_anthropic)?;
+    cache_marks(request)?;
     let turns = list(&request["messages"], "messages")?;
     ensure(!turns.is_empty(), "no messages", request)?;
     let (mut open, mut ids) = (Vec::new(), BTreeSet::new());
@@ -145,7 +158,7 @@ pub(super) fn messages(request: &Value) -> Checked {
         for block in blocks {
             match block["type"].as_str() {
                 Some("text") => {
-                    keys(block, &["type", "text"])?;
+                    keys(block, &["type", "text", "cache_control"])?;
                     ensure(
                         block["text"].as_str().is_some_and(|text| !text.trim().is_empty()),
                         "blank",
@@ -153,20 +166,20 @@ pub(super) fn messages(request: &Value) -> Checked {
                     )?;
                 }
                 Some("image" | "document") => {
-                    keys(block, &["type", "source", "title"])?;
+                    keys(block, &["type", "source", "title", "cache_control"])?;
                     let is_https = |url: &Value| {
                         url.as_str().is_some_and(|url| url.to_lowercase().starts_with("https://"))
                     };
                     ensure(block["source"].get("url").is_none_or(is_https), "URL", block)?;
                 }
                 Some("tool_use") => {
-                    keys(block, &["type", "id", "name", "input"])?;
+                    keys(block, &["type", "id", "name", "input", "cache_control"])?;
                     ensure(is_name(&block["id"], 64) && ids.insert(block["id"].to_string()), "id", block)?;
                     ensure(is_name(&block["name"], 128) && block["input"].is_object(), "call", block)?;
                     called.push(block["id"].to_string());
                 }
                 Some("tool_result") => {
-                    keys(block, &["type", "tool_use_id", "content"])?;
+                    keys(block, &["type", "tool_use_id", "content", "cache_control"])?;
                     answered.push(block["tool_use_id"].to_string());
                 }
                 _ => return Err(format!("block: {block}")),

@@ -91,7 +91,7 @@ static MESSAGE: Shape = Shape {
         ("audio", Read),
         ("name", Dropped("the target has no field for names of participants")),
         ("annotations", DroppedIf(is_empty)),
-        ("cache_control", Dropped(CACHE)),
+        ("cache_control", Read),
         ("parsed", Dropped(REPEATED)),
         ("reasoning", Dropped(SIGNED)),
         ("reasoning_content", Dropped(SIGNED)),
@@ -109,7 +109,7 @@ static PART: Shape = Shape {
         ("refusal", Read),
         ("image_url", Within(&IMAGE_URL)),
         ("file", Within(&FILE)),
-        ("cache_control", Dropped(CACHE)),
+        ("cache_control", Read),
     ],
 };
 
@@ -141,7 +141,7 @@ static CALLED_FUNCTION: Shape = Shape {
 
 static TOOL: Shape = Shape {
     path: "tools[].",
-    fields: &[("type", Read), ("function", Within(&FUNCTION)), ("cache_control", Dropped(CACHE))],
+    fields: &[("type", Read), ("function", Within(&FUNCTION)), ("cache_control", Read)],
 };
 
 static FUNCTION: Shape = Shape {

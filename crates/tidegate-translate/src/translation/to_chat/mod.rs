@@ -240,7 +240,7 @@ fn tools(
                 .strict
                 .filter(|strict| *strict && schema.as_ref().is_some_and(schema::accepts_strict)),
         };
-        Ok(FunctionTool { kind: "function".to_owned(), function: Some(function) })
+        Ok(FunctionTool { kind: "function".to_owned(), function: Some(function), cache_control: None })
     };
     tools.into_iter().map(tool).collect()
 }

@@ -4,8 +4,9 @@ use tidegate_core::Untranslatable;
 
 use super::super::chat::{self, ContentPart};
 use super::super::content::{Content, raw};
-use super::super::messages::{AnthropicMessage, ContentBlock, MediaSource, ToolResultContent};
+use super::super::messages::{AnthropicMessage, CacheMark, ContentBlock, MediaSource, ToolResultContent};
 use super::super::tool_names::ToolNames;
+use super::cache_marks::mark_last;
 use super::turns::Turns;
 use crate::untranslatable::{malformed, unsupported};
 
@@ -30,16 +31,17 @@ pub(super) fn conversation(
     tool_names: &mut ToolNames,
 ) -> Result<(Vec<ContentBlock>, Vec<AnthropicMessage>), Untranslatable> {
     let (mut system, mut trailing, mut turns) = (Vec::new(), Vec::new(), Turns::new());
-    for message in incoming {
+    for mut message in incoming {
+        let mark = CacheMark::read(message.cache_control.take());
         if let "system" | "developer" = &*message.role {
-            trailing.extend(texts(message.content)?.into_iter().map(ContentBlock::text));
+            trailing.extend(mark_last(texts(message.content)?, mark));
             continue;
         }
         system.append(&mut trailing);
         match &*message.role {
-            "user" => turns.push_user(user(message.content)?),
-            "assistant" => turns.push_assistant(assistant(message, tool_names)?)?,
-            "tool" => turns.push_tool_result(tool_result(message)?)?,
+            "user" => turns.push_user(mark_last(user(message.content)?, mark)),
+            "assistant" => turns.push_assistant(mark_last(assistant(message, tool_names)?, mark))?,
+            "tool" => turns.push_tool_result(tool_result(message, mark)?)?,
             _ => return Err(unsupported("messages[].role")),
         }
     }
@@ -53,39 +55,42 @@ pub(super) fn conversation(
 
 /// The texts of a content that can hold only text. Blank texts are dropped: Anthropic rejects them ("text
 /// content blocks must contain non-whitespace text").
-fn texts(content: Option<Content<ContentPart>>) -> Result<Vec<String>, Untranslatable> {
-    let texts = match content {
-        None => Vec::new(),
-        Some(Content::Text(text)) => vec![text],
-        Some(Content::Parts(parts)) => parts
-            .into_iter()
-            .map(|part| match &*part.kind {
-                "text" => part.text.ok_or_else(|| malformed("messages[].content[].text")),
-                "refusal" => part.refusal.ok_or_else(|| malformed("messages[].content[].refusal")),
-                _ => Err(unsupported("messages[].content[].type")),
-            })
-            .collect::<Result<_, _>>()?,
+fn texts(content: Option<Content<ContentPart>>) -> Result<Vec<ContentBlock>, Untranslatable> {
+    let block = |part: ContentPart| {
+        let text = match &*part.kind {
+            "text" => part.text.ok_or_else(|| malformed("messages[].content[].text"))?,
+            "refusal" => part.refusal.ok_or_else(|| malformed("messages[].content[].refusal"))?,
+            _ => return Err(unsupported("messages[].content[].type")),
+        };
+        Ok(ContentBlock { cache_control: CacheMark::read(part.cache_control), ..ContentBlock::text(text) })
     };
-    Ok(texts.into_iter().filter(|text| !text.trim().is_empty()).collect())
+    let mut blocks = match content {
+        None => Vec::new(),
+        Some(Content::Text(text)) => vec![ContentBlock::text(text)],
+        Some(Content::Parts(parts)) => parts.into_iter().map(block).collect::<Result<_, _>>()?,
+    };
+    blocks.retain(|block| block.text.as_ref().is_some_and(|text| !text.trim().is_empty()));
+    Ok(blocks)
 }
 
 fn user(content: Option<Content<ContentPart>>) -> Result<Vec<ContentBlock>, Untranslatable> {
     let parts = match content {
         Some(Content::Parts(parts)) => parts,
-        other => return Ok(texts(other)?.into_iter().map(ContentBlock::text).collect()),
+        other => return texts(other),
     };
     let mut blocks = Vec::with_capacity(parts.len());
     for part in parts {
-        blocks.push(match &*part.kind {
+        let block = match &*part.kind {
             "image_url" => {
                 image(&part.image_url.ok_or_else(|| malformed("messages[].content[].image_url"))?.url)?
             }
             "file" => document(part.file.ok_or_else(|| malformed("messages[].content[].file"))?)?,
             _ => {
-                blocks.extend(texts(Some(Content::Parts(vec![part])))?.into_iter().map(ContentBlock::text));
+                blocks.append(&mut texts(Some(Content::Parts(vec![part])))?);
                 continue;
             }
-        });
+        };
+        blocks.push(ContentBlock { cache_control: CacheMark::read(part.cache_control), ..block });
     }
     Ok(blocks)
 }
@@ -156,8 +161,8 @@ fn assistant(
         return Err(unsupported("messages[].audio"));
     }
     let refusal = message.refusal.into_iter().filter(|text| !text.trim().is_empty());
-    let mut blocks: Vec<ContentBlock> =
-        texts(message.content)?.into_iter().chain(refusal).map(ContentBlock::text).collect();
+    let mut blocks = texts(message.content)?;
+    blocks.extend(refusal.map(ContentBlock::text));
     for call in message.tool_calls.unwrap_or_default() {
         let function = call.function.filter(|_| call.kind == "function");
         let function = function.ok_or_else(|| unsupported("messages[].tool_calls[].type"))?;
@@ -176,18 +181,23 @@ fn assistant(
     Ok(blocks)
 }
 
-fn tool_result(message: chat::ChatMessage) -> Result<ContentBlock, Untranslatable> {
+fn tool_result(
+    message: chat::ChatMessage,
+    mut mark: Option<CacheMark>,
+) -> Result<ContentBlock, Untranslatable> {
     let content = match message.content {
         // A tool may return no text.
         Some(Content::Text(text)) => Some(text).filter(|text| !text.trim().is_empty()).map(Content::Text),
         other => {
+            let texts = texts(other)?;
+            mark = texts.iter().rev().find_map(|block| block.cache_control).or(mark);
             let text_content =
-                |text| ToolResultContent { kind: "text".to_owned(), text: Some(text), source: None };
-            Some(texts(other)?.into_iter().map(text_content).collect())
+                |block: ContentBlock| ToolResultContent { kind: block.kind, text: block.text, source: None };
+            Some(texts.into_iter().map(text_content).collect())
                 .filter(|contents: &Vec<ToolResultContent>| !contents.is_empty())
                 .map(Content::Parts)
         }
     };
     let tool_use_id = Some(message.tool_call_id.ok_or_else(|| malformed("messages[].tool_call_id"))?);
-    Ok(ContentBlock { tool_use_id, content, ..ContentBlock::of("tool_result") })
+    Ok(ContentBlock { tool_use_id, content, cache_control: mark, ..ContentBlock::of("tool_result") })
 }

@@ -27,8 +27,10 @@
 //! | a final assistant message | trailing white space is removed; rejected from Claude 4.6 on | "final assistant content cannot end with trailing whitespace"; "does not support assistant message prefill" |
 //! | a schema, for a Claude before 4.1 | rejected; for a tool, `strict` is dropped | "Structured outputs" |
 //! | more than 20 `strict` tools, or more optional properties or unions than can be enforced | `strict` is dropped from all; a response format alone is rejected | "Too many strict tools"; "too many optional parameters" |
+//! | more than four marks of `cache_control`, or some of another form | the last four; others are dropped | "Prompt caching": up to four, with the longer ones first |
 //! | `user` that is an email address or a phone number, or too long | dropped | "Messages": an opaque identifier, up to 256 characters (BerriAI/litellm#10102) |
 
+mod cache_marks;
 mod conversation;
 mod sampling;
 mod thinking;
@@ -40,6 +42,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tidegate_core::Untranslatable;
 
+use self::cache_marks::limit_marks;
 use self::conversation::conversation;
 use self::sampling::sampling;
 use self::thinking::ThinkingRequest;
@@ -173,6 +176,7 @@ pub(super) fn request(
         None => fields.take("user")?,
     };
     let options: Option<StreamOptions> = fields.take("stream_options")?;
+    limit_marks(&mut tools, &mut system, &mut messages);
     let request = MessagesRequestBody {
         model: fields.take_raw("model"),
         max_tokens,

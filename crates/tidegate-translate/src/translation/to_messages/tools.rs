@@ -7,7 +7,7 @@ use tidegate_core::Untranslatable;
 
 use super::super::chat;
 use super::super::content::raw;
-use super::super::messages::{AnthropicMessage, AnthropicTool, ToolChoice};
+use super::super::messages::{AnthropicMessage, AnthropicTool, CacheMark, ToolChoice};
 use super::super::schema::{self, SchemaObject};
 use super::super::tool_names::ToolNames;
 use crate::request_fields::RequestFields;
@@ -45,6 +45,7 @@ pub(super) fn tools(
             description: function.description,
             strict: None,
             input_schema: None,
+            cache_control: CacheMark::read(tool.cache_control),
         };
         Ok((tool, schema, enforced))
     };
@@ -112,6 +113,7 @@ pub(super) fn declare_called_tools(messages: &[AnthropicMessage]) -> Vec<Anthrop
         description: None,
         input_schema: raw(r#"{"type":"object"}"#),
         strict: None,
+        cache_control: None,
     };
     messages
         .iter()
