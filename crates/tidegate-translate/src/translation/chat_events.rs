@@ -34,6 +34,8 @@ pub(super) struct ChatEvents {
     stop_reason: Option<String>,
     text_half: HeldHalf,
     thinking_half: HeldHalf,
+    /// Whether a stream without a terminator is truncated.
+    needs_terminator: bool,
 }
 
 /// The fields with content of a delta, by its type. Some hosts omit the type.
@@ -44,8 +46,14 @@ const DELTAS: [(&str, &str); 3] =
 const MAX_NAME: usize = 256;
 
 impl ChatEvents {
-    pub(super) fn new(wants_usage: bool, wants_json: bool, tool_names: ToolNames) -> Self {
+    pub(super) fn new(
+        wants_usage: bool,
+        wants_json: bool,
+        tool_names: ToolNames,
+        needs_terminator: bool,
+    ) -> Self {
         Self {
+            needs_terminator,
             wants_usage,
             wants_json,
             created: 0,
@@ -240,9 +248,8 @@ impl EncodeEvents for ChatEvents {
         Ok(())
     }
 
-    /// Anthropic's dialect has a terminator, so a stream without one is truncated and is not completed here.
-    fn end_of_stream(&mut self, _: &mut BytesMut) -> Result<(), Failure> {
-        Ok(())
+    fn end_of_stream(&mut self, out: &mut BytesMut) -> Result<(), Failure> {
+        if self.stop_reason.is_some() && !self.needs_terminator { self.finish(out) } else { Ok(()) }
     }
 }
 

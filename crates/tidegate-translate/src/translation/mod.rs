@@ -210,15 +210,15 @@ impl Translator for ChatToMessages {
         strip_dialect_headers("openai-", &mut head.headers);
         let version = HeaderName::from_static("anthropic-version");
         head.headers.entry(version).or_insert(HeaderValue::from_static("2023-06-01"));
+        let provider = Provider::named(&self.target);
         let encoder = ResponseEncoder::Chat(ChatEvents::new(
             request.wants_usage,
             request.wants_json,
             request.tool_names,
+            // Some servers with the dialect omit it.
+            provider != Provider::Other,
         ));
-        Ok(Translation {
-            body: request.body,
-            response: Box::new(ResponseConverter::new(encoder, Provider::named(&self.target))),
-        })
+        Ok(Translation { body: request.body, response: Box::new(ResponseConverter::new(encoder, provider)) })
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_core::{ResponseTranslator, Scan, StopReason, StreamState};
 use tidegate_providers::Provider;
 use tidegate_providers::stream::Scanner;
-use tidegate_translate::MessagesToChat;
+use tidegate_translate::{ChatToMessages, MessagesToChat};
 
 use super::{
     fixture, for_chat, for_messages, for_messages_from, hello, json_events, stream, translate, try_stream,
@@ -243,6 +243,20 @@ fn a_truncated_stream_gets_no_end() {
                 case.name
             );
         }
+    }
+}
+
+/// Some servers with Anthropic's dialect end a stream with the stop reason, as many with OpenAI's do.
+#[test]
+fn a_stream_of_an_unknown_provider_may_end_with_a_stop_reason() {
+    let whole = String::from_utf8(fixture("streams/anthropic_plain.sse")).unwrap();
+    let bytes = &whole.as_bytes()[..whole.find("event: message_stop").unwrap()];
+    let request = json!({"messages": hello(), "stream": true, "stream_options": {"include_usage": true}});
+    for (target, is_complete) in [("other/claude", true), ("anthropic/claude", false)] {
+        let translation = translate(&ChatToMessages::new(target), &request).unwrap();
+        let text = stream(translation.response, bytes, &[]);
+        assert_eq!(text.ends_with("data: [DONE]\n\n"), is_complete, "{target}: {text}");
+        assert_eq!(text.contains("\"completion_tokens\""), is_complete, "{target}: {text}");
     }
 }
 
