@@ -18,10 +18,11 @@ const STRATEGIES: [Waits; 6] = [
 ];
 
 /// Every code, with every strategy, at the first, the middle and the last of three targets: it is retried and
-/// falls back by its flags, and the last error is returned.
+/// falls back by its flags, a refusal of a target after the first as well, and the last error is returned.
 #[tokio::test(start_paused = true)]
 async fn every_code_is_retried_and_falls_back_by_its_flags() {
     for code in ErrorCode::ALL {
+        let is_refusal = matches!(code, ErrorCode::PermissionDenied | ErrorCode::NotFound);
         for strategy in STRATEGIES {
             for position in 0..3 {
                 let targets = [strict(), strict(), strict()];
@@ -41,7 +42,7 @@ async fn every_code_is_retried_and_falls_back_by_its_flags() {
                 let case = format!("{code}, {strategy:?}, target {position}");
                 let mut calls = [a.calls(), b.calls(), c.calls(), 0];
                 assert_eq!(calls[position], if code.is_retryable() { 3 } else { 1 }, "{case}");
-                let falls_back = code.is_fallbackable() && position < 2;
+                let falls_back = (code.is_fallbackable() || is_refusal && position > 0) && position < 2;
                 assert_eq!(calls[position + 1], usize::from(falls_back), "{case}");
                 match result {
                     Ok(status) => assert!(falls_back && status == 200, "{case}"),
