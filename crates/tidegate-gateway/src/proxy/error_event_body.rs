@@ -36,8 +36,8 @@ pub(super) struct ErrorEventBody<B> {
     responses: ResponsesProgress,
     /// The beginning of an incomplete event.
     partial_event: BytesMut,
-    /// The events of the last frame. An error that the provider reported in the stream is among them.
-    last_events: Bytes,
+    /// Whether clients read an error among the events of the last frame.
+    has_reported: bool,
     /// The outcome of the stream, which is known before the error is: the provider may take its time to end
     /// the body.
     outcome: Option<StreamOutcome>,
@@ -57,7 +57,7 @@ impl<B> ErrorEventBody<B> {
             redactor,
             responses: ResponsesProgress::default(),
             partial_event: BytesMut::new(),
-            last_events: Bytes::new(),
+            has_reported: false,
             outcome: None,
             has_ended: false,
         }
@@ -85,9 +85,9 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
                     // Trailers have no meaning for readers of events.
                     let Ok(data) = frame.into_data() else { continue };
                     let Some(mut events) = whole_events(this.partial_event, data) else { continue };
-                    this.last_events.clone_from(&events);
+                    *this.has_reported = reports_error(&events, *this.endpoint);
                     let has_failed = this.outcome.as_ref().is_some_and(has_failed);
-                    if has_failed || reports_error(&events, *this.endpoint) {
+                    if has_failed || *this.has_reported {
                         events = this.redactor.redact(events);
                     }
                     if has_failed && let Some(end) = terminator(&events, *this.endpoint) {
@@ -104,10 +104,10 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
                 Some(Err(error)) => {
                     let body = broken_stream(&error, this.meter.read().output);
                     let responses = (*this.endpoint == Endpoint::Responses).then_some(this.responses);
-                    let is_reported = |events: &[u8]| reports_error(events, *this.endpoint);
-                    Some(if is_in_band(&error) && is_reported(this.partial_event) {
+                    let is_in_band = is_in_band(&error);
+                    Some(if is_in_band && reports_error(this.partial_event, *this.endpoint) {
                         end_of_error_event(this.partial_event, responses, &body)
-                    } else if is_in_band(&error) && is_reported(this.last_events) {
+                    } else if is_in_band && *this.has_reported {
                         this.partial_event.clear();
                         end_of_error_event(this.partial_event, responses, &body)
                     } else {
