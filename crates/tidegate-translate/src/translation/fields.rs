@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 use tidegate_core::Untranslatable;
-use tidegate_providers::has_too_many_nodes;
 
 use super::repair;
 use crate::request_fields::RequestFields;
@@ -10,11 +9,8 @@ use crate::request_fields::RequestFields;
 /// A field without a counterpart, and the check whether a value of it has no effect.
 pub(super) type RejectedField = (&'static str, fn(&Value) -> bool);
 
-/// Reads the fields of a request. Most of its values are built to be translated.
+/// Reads the fields of a request.
 pub(super) fn read_fields(body: &[u8]) -> Result<RequestFields, Untranslatable> {
-    if has_too_many_nodes(body) {
-        return Err(Untranslatable::new("body", "has too many values"));
-    }
     let fields = std::str::from_utf8(body)
         .ok()
         .and_then(|body| RequestFields::read(repair::replace_lone_surrogates(body).as_bytes()));

@@ -4,14 +4,12 @@ use bytes::BytesMut;
 use http::StatusCode;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidegate_core::{FailureKind, ResponseTranslator, Scan, Translator};
+use tidegate_core::{FailureKind, ResponseTranslator, Scan};
 use tidegate_providers::Provider;
 use tidegate_providers::stream::Scanner;
-use tidegate_translate::{ChatToMessages, MessagesToChat};
 
 use super::{
-    UNKNOWN_TARGET, for_chat, for_messages, for_messages_from, hello, json_events, stream, to_chat,
-    to_messages, try_stream,
+    for_chat, for_messages, for_messages_from, hello, json_events, stream, to_chat, to_messages, try_stream,
 };
 
 fn sse(events: &[Value]) -> Vec<u8> {
@@ -224,24 +222,6 @@ fn more_values_than_the_limit_are_a_failure_of_a_document_and_of_an_event() {
                 let code = failure.as_ref().and_then(|failure| failure.provider_code.as_deref());
                 assert_eq!(code, (!is_translated).then_some("too_many_objects"), "{count} {body:.40}");
             }
-        }
-    }
-}
-
-/// The text of a request may have any characters.
-#[test]
-fn a_request_with_more_values_than_the_limit_is_rejected() {
-    let translators: [&dyn Translator; 2] =
-        [&ChatToMessages::new(UNKNOWN_TARGET), &MessagesToChat::new(UNKNOWN_TARGET)];
-    for translator in translators {
-        for (content, error) in [
-            (format!("[{}0]", "0,".repeat(600_000)), Some("`body` has too many values")),
-            (format!("[{}0]", "{},".repeat(70_000)), Some("`body` has too many values")),
-            (format!("\"{}\"", "{},".repeat(600_000)), None),
-        ] {
-            let body = format!(r#"{{"max_tokens":9,"messages":[{{"role":"user","content":{content}}}]}}"#);
-            let translated = translator.request(&mut http::Request::new(()).into_parts().0, body.as_bytes());
-            assert_eq!(translated.err().map(|error| error.to_string()).as_deref(), error);
         }
     }
 }
