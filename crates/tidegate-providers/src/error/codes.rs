@@ -112,11 +112,11 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "server_error", "api_error", "internal", "internal_error", "internal_server_error", "unknown",
         "InternalServerException",
     ]),
-    // The model has failed, or what it generated could not be parsed: another attempt may succeed. Sent with
-    // status 424 or 400, which alone would be an error of the caller.
+    // The model has failed, or its tool call could not be parsed: another attempt may succeed. Sent with status
+    // 424 or 400, which alone would be an error of the caller. Groq's `json_validate_failed` and
+    // `output_parse_failed` are not listed: the cause may be a limit or a schema of the caller.
     (Specificity::Exact, SERVER, &[
         "ModelStreamErrorException", "generation", "incomplete_generation", "tool_use_failed",
-        "json_validate_failed", "output_parse_failed",
     ]),
 ];
 
