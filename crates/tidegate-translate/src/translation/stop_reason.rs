@@ -1,15 +1,15 @@
 //! Stop reasons in both dialects.
 
+use tidegate_core::StopReason;
+use tidegate_providers::stream::Dialect;
+
 /// Anthropic's `stop_reason` for OpenAI's `finish_reason`. Some providers send "stop" for a response with
 /// tool calls, and Google's endpoint for this dialect its own reasons.
 pub(super) fn stop_reason(finish_reason: &str, has_tool_calls: bool) -> &'static str {
-    match finish_reason {
-        "length" | "model_length" | "model_context_window_exceeded" | "MAX_TOKENS" => "max_tokens",
-        "content_filter" | "sensitive" => "refusal",
-        "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "MODEL_ARMOR" => "refusal",
-        reason if reason.starts_with("content_filter: ") => "refusal",
-        "tool_calls" | "function_call" => "tool_use",
-        _ if has_tool_calls => "tool_use",
+    match Dialect::Chat.stop_reason(finish_reason) {
+        Some(StopReason::Length) => "max_tokens",
+        Some(StopReason::ContentFilter) => "refusal",
+        _ if has_tool_calls || matches!(finish_reason, "tool_calls" | "function_call") => "tool_use",
         _ => "end_turn",
     }
 }

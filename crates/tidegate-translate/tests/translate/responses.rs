@@ -87,6 +87,9 @@ fn every_stop_reason_has_a_counterpart() {
         ("MAX_TOKENS", "max_tokens"),
         ("sensitive", "refusal"),
         ("SAFETY", "refusal"),
+        ("IMAGE_SAFETY", "refusal"),
+        ("IMAGE_PROHIBITED_CONTENT", "refusal"),
+        ("IMAGE_RECITATION", "refusal"),
         ("content_filter: PROHIBITED_CONTENT", "refusal"),
     ] {
         let answer = whole(
