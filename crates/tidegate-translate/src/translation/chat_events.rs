@@ -36,6 +36,8 @@ pub(super) struct ChatEvents {
     thinking_half: HeldHalf,
     /// Whether a stream without a terminator is truncated.
     needs_terminator: bool,
+    /// Whether there was a stop reason, and no content since.
+    has_stopped: bool,
 }
 
 /// The fields with content of a delta, by its type. Some hosts omit the type.
@@ -54,6 +56,7 @@ impl ChatEvents {
     ) -> Self {
         Self {
             needs_terminator,
+            has_stopped: false,
             wants_usage,
             wants_json,
             created: 0,
@@ -196,6 +199,7 @@ impl EncodeEvents for ChatEvents {
         else {
             return if is_token { Err(unreadable()) } else { Ok(()) };
         };
+        self.has_stopped &= !is_token;
         let is_encoded = match data["type"].as_str().unwrap_or(event.name) {
             "ping" => {
                 self.ping(out);
@@ -215,8 +219,10 @@ impl EncodeEvents for ChatEvents {
             }
             "message_delta" => {
                 self.token_usage.update_from_messages(&data["usage"]);
-                if let Some(reason) = data["delta"]["stop_reason"].as_str() {
+                let reason = data["delta"]["stop_reason"].as_str();
+                if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
                     self.write_stop(reason, out)?;
+                    self.has_stopped = true;
                 }
                 false
             }
@@ -249,7 +255,7 @@ impl EncodeEvents for ChatEvents {
     }
 
     fn end_of_stream(&mut self, out: &mut BytesMut) -> Result<(), Failure> {
-        if self.stop_reason.is_some() && !self.needs_terminator { self.finish(out) } else { Ok(()) }
+        if self.has_stopped && !self.needs_terminator { self.finish(out) } else { Ok(()) }
     }
 }
 

@@ -258,6 +258,22 @@ fn a_stream_of_an_unknown_provider_may_end_with_a_stop_reason() {
         assert_eq!(text.ends_with("data: [DONE]\n\n"), is_complete, "{target}: {text}");
         assert_eq!(text.contains("\"completion_tokens\""), is_complete, "{target}: {text}");
     }
+    // It is the end only with a reason, and after all of the content.
+    let text =
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Ebb"}});
+    let stop = |reason: &str| json!({"type": "message_delta", "delta": {"stop_reason": reason}});
+    let usage = json!({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 3}});
+    for (events, is_complete) in [
+        (vec![text.clone(), stop("")], false),
+        (vec![text.clone(), stop("end_turn"), text.clone()], false),
+        (vec![text.clone(), stop("end_turn"), text.clone(), stop("end_turn")], true),
+        (vec![text, stop("end_turn"), usage], true),
+    ] {
+        let bytes: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        let translation = translate(&ChatToMessages::new("other/claude"), &request).unwrap();
+        let text = stream(translation.response, bytes.as_bytes(), &[]);
+        assert_eq!(text.ends_with("data: [DONE]\n\n"), is_complete, "{text}");
+    }
 }
 
 /// Regression: a call with incomplete arguments was followed by no end and no error if the empty line after
