@@ -34,13 +34,17 @@ pub(crate) enum Sampling {
     None,
 }
 
+/// The version of a Claude model whose name has no number. It may be any: it is sent what the newest accepts, no
+/// thinking unless an effort is set, and required tool calls.
+const UNNUMBERED: (u32, u32) = (u32::MAX, 0);
+
 /// The major and minor version of an Anthropic model: the first two numbers in its name that are not a date.
-/// `None` for all other models. A Claude model without a number counts as the newest.
+/// `None` for all other models, and [`UNNUMBERED`] for a Claude without a number.
 fn claude_version(target: &str) -> Option<(u32, u32)> {
     let (_, name) = model(target).split_once("claude")?;
     let mut parts = name.split(|c: char| !c.is_ascii_alphanumeric());
     let number = |part: &str| part.parse::<u32>().ok().filter(|_| part.len() <= 2);
-    let Some(generation) = parts.by_ref().find_map(number) else { return Some((u32::MAX, 0)) };
+    let Some(generation) = parts.by_ref().find_map(number) else { return Some(UNNUMBERED) };
     Some((generation, parts.next().and_then(number).unwrap_or(0)))
 }
 
@@ -72,15 +76,15 @@ pub(crate) fn sampling(target: &str) -> Sampling {
 }
 
 /// From Claude 5 on thinking is on by default (Anthropic, migration guides of Opus 5, Sonnet 5, Haiku 5.5, Sonnet
-/// 5.5 and Opus 5.5). A model that is not known counts as one that always thinks, since an effort is accepted by
-/// all of them.
+/// 5.5 and Opus 5.5). A later version that is not known counts as one that always thinks, since an effort is
+/// accepted by all of them.
 pub(crate) fn thinking_control(target: &str) -> ThinkingControl {
     let Some(version) = claude_version(target) else { return ThinkingControl::None };
     let is = |family: &str| model(target).contains(family);
     match version {
         _ if version < (3, 7) => ThinkingControl::None,
         _ if version < (4, 6) => ThinkingControl::Budget,
-        _ if version < (5, 0) => ThinkingControl::Effort,
+        _ if version < (5, 0) || version == UNNUMBERED => ThinkingControl::Effort,
         _ if version < (5, 5) && (is("opus") || is("sonnet")) => ThinkingControl::OnUnless("disabled"),
         _ if version <= (5, 5) && is("haiku") => ThinkingControl::OnUnless("disabled"),
         (5, 5) if is("sonnet") => ThinkingControl::OnUnless("between_tools"),
@@ -94,7 +98,8 @@ pub(crate) fn thinking_control(target: &str) -> ThinkingControl {
 /// returns an error"). Kimi K2.7, which always thinks, rejects both, and K3 a certain tool
 /// (UKGovernmentBEIS/inspect_ai#5152).
 pub(crate) fn rejects_required_call(target: &str, is_named: bool) -> bool {
-    let is_claude = claude_version(target) >= Some((5, 1)) && !model(target).contains("haiku");
+    let is_claude = claude_version(target).is_some_and(|version| version >= (5, 1) && version != UNNUMBERED)
+        && !model(target).contains("haiku");
     let kimi = kimi_version(target);
     is_claude || kimi >= Some((2, 7)) && (is_named || kimi < Some((3, 0)))
 }
@@ -357,7 +362,9 @@ mod tests {
             ("anthropic/claude-sonnet-6", ThinkingControl::AlwaysOn),
             ("bedrock/anthropic.claude-opus-4-5-20251101-v1:0", ThinkingControl::Budget),
             ("vertex/claude-opus-4-1@20250805", ThinkingControl::Budget),
-            ("anthropic/claude", ThinkingControl::AlwaysOn),
+            ("anthropic/claude", ThinkingControl::Effort),
+            ("litellm/claude-sonnet", ThinkingControl::Effort),
+            ("litellm/claude-opus-latest", ThinkingControl::Effort),
             ("deepseek/deepseek-chat", ThinkingControl::None),
         ] {
             assert_eq!(thinking_control(target), expected, "{target}");

@@ -177,13 +177,16 @@ fn thinking_that_is_on_by_default_is_turned_off_or_has_room() {
     }
     chat_becomes(&[
         (NEWEST, none, Ok(json!({}))),
+        // A name without a version may be that of an older model.
+        ("litellm/claude-sonnet", json!({}), Ok(json!({}))),
+        ("litellm/claude-haiku", limited(50), Ok(limited(50))),
         (NEWEST, limited(50), Ok(limited(50))),
         (NEWEST, json!({"reasoning_effort": "high"}), thinks(20_480, json!("high"))),
     ]);
 }
 
 #[test]
-fn thinking_is_off_if_a_tool_call_is_required() {
+fn thinking_is_off_or_has_room_if_a_tool_call_is_required() {
     let tools = json!([{"type": "function", "function": {"name": "f"}}]);
     let translated = json!([{"name": "f", "input_schema": {"type": "object", "properties": {}}}]);
     let ask = |choice: Value| json!({"tools": tools, "tool_choice": choice, "reasoning_effort": "low"});
@@ -198,7 +201,24 @@ fn thinking_is_off_if_a_tool_call_is_required() {
         (THINKS, ask(json!("auto")), becomes(json!({"type": "auto"}), thinks.clone())),
         (THINKS, ask(json!("none")), becomes(json!({"type": "none"}), thinks)),
         (ADAPTS, ask(one.clone()), becomes(json!({"type": "tool", "name": "f"}), effort.clone())),
-        ("anthropic/claude-opus-5", ask(one), becomes(json!({"type": "tool", "name": "f"}), effort)),
+        ("anthropic/claude", ask(one.clone()), becomes(json!({"type": "tool", "name": "f"}), effort.clone())),
+    ]);
+    // Where it is on by default, it is off only if the request says so.
+    let off = json!({"thinking": {"type": "disabled"}});
+    let unasked = json!({"tools": tools, "tool_choice": "required"});
+    for target in ["anthropic/claude-opus-5", "anthropic/claude-sonnet-5", "anthropic/claude-haiku-5-5"] {
+        let with_effort = with(off.clone(), &effort);
+        chat_becomes(&[
+            (target, ask(one.clone()), becomes(json!({"type": "tool", "name": "f"}), with_effort)),
+            (target, unasked.clone(), becomes(json!({"type": "any"}), off.clone())),
+        ]);
+    }
+    let adaptive = json!({"type": "adaptive", "display": "summarized"});
+    let room = |limit: u64| json!({"max_tokens": limit, "thinking": adaptive});
+    let low = with(room(5120), &effort);
+    chat_becomes(&[
+        ("anthropic/claude-fable-5", ask(one), becomes(json!({"type": "tool", "name": "f"}), low)),
+        ("anthropic/claude-fable-5", unasked, becomes(json!({"type": "any"}), room(20_480))),
     ]);
 }
 
@@ -215,6 +235,8 @@ fn a_required_call_is_left_to_targets_that_accept_it() {
         ("bedrock/us.anthropic.claude-opus-5-5-v1:0", false, false),
         ("openrouter/anthropic/claude-opus-5.5", false, false),
         ("anthropic/claude-haiku-5-5", true, true),
+        ("litellm/claude-sonnet", true, true),
+        ("ollama/qwen3-claude-distill", true, true),
         ("anthropic/claude-fable-5", true, true),
         ("anthropic/claude-sonnet-5", true, true),
         (NEWEST, true, true),

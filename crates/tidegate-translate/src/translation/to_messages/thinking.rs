@@ -13,7 +13,7 @@ pub(super) struct ThinkingRequest {
     /// The response continues a turn that started without thinking: the request ends with tool results or
     /// with a prefill.
     pub(super) is_mid_turn: bool,
-    /// A tool call is required, which excludes thinking.
+    /// A tool call is required. It excludes thinking, unless that is always on.
     pub(super) is_tool_forced: bool,
 }
 
@@ -44,13 +44,15 @@ impl ThinkingRequest {
             (ThinkingControl::OnUnless(off), Some("none")) => {
                 return (limit(0), Some(ThinkingConfig::of(off)), None);
             }
+            (ThinkingControl::OnUnless("disabled"), effort) if self.is_tool_forced => {
+                return (limit(0), Some(ThinkingConfig::of("disabled")), effort.map(str::to_owned));
+            }
             (ThinkingControl::AlwaysOn, Some("none")) => (true, Some("low")),
             (ThinkingControl::OnUnless(_) | ThinkingControl::AlwaysOn, effort) => (true, effort),
             (ThinkingControl::None, _) | (_, None | Some("none")) => (false, None),
-            (ThinkingControl::Budget, effort) => (!self.is_mid_turn, effort),
-            (ThinkingControl::Effort, effort) => (true, effort),
+            (ThinkingControl::Budget, effort) => (!self.is_mid_turn && !self.is_tool_forced, effort),
+            (ThinkingControl::Effort, effort) => (!self.is_tool_forced, effort),
         };
-        let thinks = thinks && !self.is_tool_forced;
         let budget = match effort {
             Some("low") => MIN_BUDGET,
             Some("medium") => 4 * MIN_BUDGET,
