@@ -101,8 +101,10 @@ pub(super) enum AdmissionKind {
     Call,
     /// With its number. The circuit is half-open.
     Probe(NonZeroU64),
-    /// The body of a response whose head separates this many failures from later ones, until it ends.
-    Body {
+    /// The body of a response that has begun with a token.
+    Body,
+    /// The same. Until it ends, its head separates this many failures from later ones.
+    SeparatingBody {
         failures_before: u64,
     },
 }
@@ -121,7 +123,13 @@ impl CircuitAdmission {
 
     /// Whether the circuit keeps track of the attempt, so that even a neutral end changes it.
     pub(super) const fn is_tracked(self) -> bool {
-        !matches!(self.kind, AdmissionKind::Call)
+        matches!(self.kind, AdmissionKind::Probe(_) | AdmissionKind::SeparatingBody { .. })
+    }
+
+    /// The admission of the body, if its head separates no failures.
+    pub(super) const fn of_body(self, is_proven: bool) -> Self {
+        let kind = if is_proven { AdmissionKind::Body } else { AdmissionKind::Call };
+        Self { kind, ..self }
     }
 }
 
@@ -279,9 +287,11 @@ impl Circuit {
             Phase::Closed { .. } if is_proven => self.windows.add_head(),
             Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => None,
         };
-        let kind = failures_before
-            .map_or(AdmissionKind::Call, |failures_before| AdmissionKind::Body { failures_before });
-        Some(CircuitAdmission { generation: self.generation, kind })
+        let body = CircuitAdmission::of_call(self.generation).of_body(is_proven);
+        Some(failures_before.map_or(body, |failures_before| CircuitAdmission {
+            kind: AdmissionKind::SeparatingBody { failures_before },
+            ..body
+        }))
     }
 
     /// Records the result of an attempt. `random`, from 0 to 1, is for the jitter.
@@ -355,11 +365,12 @@ impl Circuit {
     ) -> Option<Reason> {
         self.last_result = Some(now);
         let Self { windows, settings, .. } = self;
-        if let AdmissionKind::Body { failures_before } = kind {
+        if let AdmissionKind::SeparatingBody { failures_before } = kind {
             windows.remove_head(failures_before);
         }
+        let is_of_body = matches!(kind, AdmissionKind::Body | AdmissionKind::SeparatingBody { .. });
         let failed = match result {
-            AttemptResult::Failure(code, _) => windows.record_failure(code, settings, now),
+            AttemptResult::Failure(code, _) => windows.record_failure(code, is_of_body, settings, now),
             AttemptResult::Success => {
                 windows.record_success(now);
                 self.reported_end = None;

@@ -127,7 +127,7 @@ impl ConcurrentCircuit {
     ) -> WithTransition<Option<CircuitAdmission>> {
         let separates = || is_proven && self.fast_state().has_streak_of(admission.generation);
         if !admission.is_probe() && latency == Latency::Unknown && !separates() {
-            return (Some(admission), None);
+            return (Some(admission.of_body(is_proven)), None);
         }
         self.update(|circuit, random| circuit.record_head(admission, is_proven, latency, now(), random))
     }

@@ -142,7 +142,8 @@
 //! otherwise five scattered failures would open the circuit of a provider with long responses before the
 //! first of these ends. As long as it is in flight, a response separates the failures before its head from
 //! those after it, and `failure_threshold` failures after the latest such head open the circuit. A body that
-//! breaks or is dropped separates none.
+//! breaks or is dropped separates none, and so many bodies that break without a success between them open the
+//! circuit whatever else is in flight.
 //!
 //! # Observability
 //! [`Handle::state`] and [`Handle::snapshot`] return the state. [`Handle::subscribe`] returns every change of

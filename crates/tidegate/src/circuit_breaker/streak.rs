@@ -5,12 +5,17 @@ use crate::ErrorCode;
 /// Consecutive failures: those since the latest success, and since the latest head of a response that is still
 /// in flight. A response whose body breaks or is dropped separates no failures any more.
 ///
+/// Bodies that break are counted for themselves as well, from success to success: a head in flight is no
+/// evidence that its body will not break.
+///
 /// The failures are never counted anew, so that a head of an earlier streak is not taken for one of this.
 #[derive(Debug, Default)]
 pub(super) struct Streak {
     failures: u64,
     /// The number of failures at the latest success.
     at_success: u64,
+    /// The bodies that have broken since then.
+    broken: u32,
     /// The heads in flight since the latest success, by the number of failures before them, in ascending order.
     heads: VecDeque<Heads>,
     /// The code of the latest failure.
@@ -40,19 +45,24 @@ impl Streak {
 
     pub(super) fn reset(&mut self) {
         self.at_success = self.failures;
+        self.broken = 0;
         self.heads.clear();
     }
 
-    pub(super) fn record_failure(&mut self, code: ErrorCode) -> StreakLength {
+    pub(super) fn record_failure(&mut self, code: ErrorCode, is_of_body: bool) -> StreakLength {
         if self.code.replace(code) != Some(code) {
             self.alike_since = self.failures;
         }
         self.failures += 1;
         let since = self.heads.back().map_or(self.at_success, |heads| heads.failures_before);
-        StreakLength {
-            count: u32::try_from(self.failures - since).unwrap_or(u32::MAX),
-            alike: self.alike_since <= since,
+        let count = u32::try_from(self.failures - since).unwrap_or(u32::MAX);
+        if is_of_body {
+            self.broken = self.broken.saturating_add(1);
+            if self.broken > count {
+                return StreakLength { count: self.broken, alike: self.alike_since <= self.at_success };
+            }
         }
+        StreakLength { count, alike: self.alike_since <= since }
     }
 
     /// Adds the head of a response. Returns the number of failures before it, unless there is none to separate
@@ -91,7 +101,7 @@ mod tests {
     fn a_head_separates_failures_as_long_as_it_is_in_flight() {
         let mut streak = Streak::default();
         assert_eq!(streak.add_head(), None, "there is no failure to separate");
-        let fail = |streak: &mut Streak| streak.record_failure(CODE).count;
+        let fail = |streak: &mut Streak| streak.record_failure(CODE, false).count;
         assert_eq!((fail(&mut streak), fail(&mut streak)), (1, 2));
         let [first, second] = [(); 2].map(|()| streak.add_head().unwrap());
         assert_eq!((fail(&mut streak), fail(&mut streak)), (1, 2));
@@ -107,7 +117,7 @@ mod tests {
     #[test]
     fn a_head_from_before_a_success_does_not_end_one_after_it() {
         let mut streak = Streak::default();
-        let fail = |streak: &mut Streak| streak.record_failure(CODE).count;
+        let fail = |streak: &mut Streak| streak.record_failure(CODE, false).count;
         fail(&mut streak);
         let early = streak.add_head().unwrap();
         streak.reset();
@@ -119,9 +129,22 @@ mod tests {
     }
 
     #[test]
+    fn bodies_that_break_are_consecutive_whatever_heads_are_in_flight() {
+        let mut streak = Streak::default();
+        for broken in 1..=3 {
+            streak.add_head();
+            streak.record_failure(CODE, false);
+            streak.add_head().unwrap();
+            assert_eq!(streak.record_failure(CODE, true), StreakLength { count: broken, alike: true });
+        }
+        streak.reset();
+        assert_eq!(streak.record_failure(CODE, true).count, 1);
+    }
+
+    #[test]
     fn failures_are_alike_if_all_of_the_streak_are() {
         let mut streak = Streak::default();
-        let is_alike = |streak: &mut Streak, code| streak.record_failure(code).alike;
+        let is_alike = |streak: &mut Streak, code| streak.record_failure(code, false).alike;
         assert!(is_alike(&mut streak, CODE));
         assert!(!is_alike(&mut streak, ErrorCode::Timeout));
         streak.add_head().unwrap();

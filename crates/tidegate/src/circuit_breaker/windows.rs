@@ -95,10 +95,11 @@ impl CircuitWindows {
     pub(super) fn record_failure(
         &mut self,
         code: ErrorCode,
+        is_of_body: bool,
         settings: &Settings,
         now: Instant,
     ) -> Option<Reason> {
-        let StreakLength { count, alike } = self.streak.record_failure(code);
+        let StreakLength { count, alike } = self.streak.record_failure(code, is_of_body);
         let totals = self.outcomes.as_mut().map(|outcomes| {
             self.shared.iter_mut().for_each(|shared| shared.record_result(true));
             outcomes.push(true, now)

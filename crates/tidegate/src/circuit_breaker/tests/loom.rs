@@ -218,7 +218,8 @@ fn a_head_separates_failures_until_its_body_ends() {
             };
             let (body, _) = circuit.record_head(stream, true, Latency::Unknown, || now);
             other.join().unwrap();
-            let is_between = body.filter(|body| body.kind == AdmissionKind::Body { failures_before: 1 });
+            let is_between =
+                body.filter(|body| body.kind == AdmissionKind::SeparatingBody { failures_before: 1 });
             assert_eq!(state(&circuit, now) == State::Closed, is_between.is_some());
             if let Some(body) = is_between {
                 record(&circuit, body, AttemptResult::Neutral, now);

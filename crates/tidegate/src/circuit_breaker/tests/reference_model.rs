@@ -304,6 +304,18 @@ impl Model {
         let entries = self.generation().iter().map(|(_, entry)| *entry).enumerate();
         let since_separator = entries.rev().take_while(|entry| !is_separator(*entry));
         let streak = since_separator.filter(|(_, e)| matches!(e, LogEntry::Result { .. })).count();
+        let entries: Vec<_> = self.generation().iter().map(|(_, entry)| *entry).collect();
+        let is_success = |pair: &&[LogEntry]| pair[1] == LogEntry::Result { code: None };
+        let since_success = entries.windows(2).rev().take_while(|pair| !is_success(pair));
+        let broken = since_success
+            .filter(|pair| matches!(pair, [LogEntry::BodyEnded { .. }, LogEntry::Result { .. }]))
+            .count();
+        // A failure at the head opens for itself, whatever bodies have broken.
+        let is_of_body = matches!(
+            entries[..entries.len() - usize::from(latency != Latency::Unknown)],
+            [.., LogEntry::BodyEnded { .. }, LogEntry::Result { .. }]
+        );
+        let streak = if is_of_body { streak.max(broken) } else { streak };
         let failed = matches!(result, AttemptResult::Failure(..));
         let too_many = |[bad, calls]: [u64; 2], threshold: f64, window| {
             let enough = match window {
