@@ -12,8 +12,8 @@ pub(super) enum Disposition {
     Return,
     /// Another member is called, if one can take the request.
     GoOn,
-    /// The same. The model and the key are those of the member, so that it is left out if another one takes
-    /// the request: its account has no access to the model, or its deployment is gone.
+    /// The same. The member is left out if another one takes the request: its account has no access to the
+    /// model, or its deployment is gone.
     GoOnAfterRefusal,
 }
 
@@ -22,6 +22,10 @@ const POLICY: FallbackPolicy = FallbackPolicy { on_context_length: false, on_con
 
 /// The provider's codes for what one account has stored or encrypted, and another may have.
 const OF_ONE_ACCOUNT: [&str; 2] = ["previous_response_not_found", "invalid_encrypted_content"];
+
+/// The provider's codes for a model or a deployment that a member does not have. Any other refusal may be for
+/// what is in the request.
+const WITHOUT_MODEL: [&str; 2] = ["model_not_found", "DeploymentNotFound"];
 
 /// The members of a body that name what one account has stored.
 const STORED: [&[u8]; 6] = [
@@ -39,8 +43,14 @@ impl Disposition {
         match (rejection, outcome) {
             (Some(rejection), _) if POLICY.falls_back_from_rejection(rejection) => Self::GoOn,
             (None, outcome) if POLICY.falls_back(outcome) => Self::GoOn,
-            (None, Outcome::Failure(failure)) if is_of_one_account(failure) => Self::GoOn,
-            (None, outcome) if is_refusal(outcome) && !may_name_stored(request) => Self::GoOnAfterRefusal,
+            (None, Outcome::Failure(failure)) if has_code(failure, &OF_ONE_ACCOUNT) => Self::GoOn,
+            (None, Outcome::Failure(failure)) if is_refusal(outcome) && !may_name_stored(request) => {
+                if has_code(failure, &WITHOUT_MODEL) {
+                    Self::GoOnAfterRefusal
+                } else {
+                    Self::GoOn
+                }
+            }
             _ => Self::Return,
         }
     }
@@ -50,8 +60,8 @@ impl Disposition {
     }
 }
 
-fn is_of_one_account(failure: &Failure) -> bool {
-    failure.provider_code.as_deref().is_some_and(|code| OF_ONE_ACCOUNT.contains(&code))
+fn has_code(failure: &Failure, codes: &[&str]) -> bool {
+    failure.provider_code.as_deref().is_some_and(|code| codes.contains(&code))
 }
 
 /// Whether what is missing or forbidden may be a resource of the caller: the request reads or deletes one, or
@@ -76,11 +86,15 @@ mod tests {
     fn a_refusal_goes_on_unless_a_resource_of_the_caller_may_be_meant() {
         use Disposition::{GoOn, GoOnAfterRefusal, Return};
 
+        let missing =
+            Failure { provider_code: Some("model_not_found".into()), ..Failure::new(ErrorCode::NotFound) };
+        assert_eq!(of(missing.clone(), Method::POST, "{}"), GoOnAfterRefusal);
+        assert_eq!(of(missing, Method::GET, "{}"), Return);
         for code in ErrorCode::ALL {
             let is_refusal = matches!(code, ErrorCode::PermissionDenied | ErrorCode::NotFound);
             for (method, body, refused) in [
-                (Method::POST, "{}", GoOnAfterRefusal),
-                (Method::POST, r#"{"input": "the \"previous_response_id\" of a body"}"#, GoOnAfterRefusal),
+                (Method::POST, "{}", GoOn),
+                (Method::POST, r#"{"input": "the \"previous_response_id\" of a body"}"#, GoOn),
                 (Method::POST, r#"{"previous_response_id" : "resp_1"}"#, Return),
                 (Method::POST, r#"{"input": [{"content": [{"file_id": "file_1"}]}]}"#, Return),
                 (Method::GET, "{}", Return),

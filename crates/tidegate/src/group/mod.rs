@@ -64,8 +64,9 @@
 //! [retry](crate::RetryLayer) would repeat the attempt makes no retry if another member can take the call by
 //! then; only the last one has its retries.
 //!
-//! A member that refuses the request for its model or its key (E1003, E1004) is followed by another one as
-//! well, since both are those of the member. It is left out if a later member takes the request; if all refuse,
+//! A member that refuses the request (E1003, E1004) is followed by another one as well, since the model and the
+//! key are those of the member. If the provider's code is `model_not_found` or `DeploymentNotFound`, and a later
+//! member takes the request, it is left out; any other refusal may be for what is in one request. If all refuse,
 //! the last response is returned, and none is left out. A refusal is returned at once if it may be about a
 //! resource of the caller: the request is no POST, or its body names a response, a conversation or a file. A
 //! response that only another account can have stored (`previous_response_not_found`), or encrypted

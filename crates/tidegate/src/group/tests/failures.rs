@@ -55,13 +55,15 @@ async fn what_no_member_can_help_is_returned_at_once() {
     }
 }
 
-/// Regression: the model and the key are those of the member, and one without access to the model failed the
-/// calls of all. It even attracted them, since it ended them sooner than the others.
+/// Regression: the model is that of the member, and one without access to it failed the calls of all. It even
+/// attracted them, since it ended them sooner than the others.
 #[tokio::test(start_paused = true)]
-async fn a_member_that_refuses_what_another_takes_is_left_out() {
-    for status in [403, 404] {
+async fn a_member_without_the_model_that_another_has_is_left_out() {
+    for (status, code) in [(403, ErrorCode::PermissionDenied), (404, ErrorCode::NotFound)] {
         let (mut group, handles) = group::<3>();
-        handles[0].otherwise(Answer::status(status));
+        let without_model =
+            crate::Failure { provider_code: Some("model_not_found".into()), ..crate::Failure::new(code) };
+        handles[0].otherwise(Answer::status(status).extension(Outcome::from(without_model)));
         for (attempts, cooldown) in [(1, 60), (2, 120), (3, 240)] {
             for _ in 0..40 {
                 assert_eq!(call(&mut group).await.unwrap().status(), 200, "another member follows at once");
@@ -111,6 +113,8 @@ async fn a_refusal_that_is_not_of_the_account_of_a_member_leaves_none_out() {
     };
     for (request, answer, goes_on) in [
         (keyed, Answer::status(403), true),
+        // A firewall that refuses what is in one request.
+        (with_body("{}"), Answer::status(403), true),
         (stored, Answer::status(404), false),
         (with_body("{}"), Answer::status(400).extension(Outcome::from(not_stored)), true),
     ] {

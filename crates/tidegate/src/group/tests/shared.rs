@@ -48,7 +48,7 @@ async fn make_calls(process: &mut Process) {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_fails_in_one_process_is_left_out_in_all() {
-    for status in [401, 402, 403] {
+    for status in [401, 402] {
         let ([mut one, mut other], server) = two_processes();
         for process in [&mut one, &mut other] {
             make_calls(process).await;
