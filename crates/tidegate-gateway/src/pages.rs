@@ -9,7 +9,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::header::{CONTENT_TYPE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use tidegate::ErrorCode;
@@ -287,6 +287,7 @@ async fn wrong_method(method: Method, uri: Uri, headers: HeaderMap) -> Response<
         // A client that tries a WebSocket first changes to HTTP at once upon this status.
         GatewayError::new(ErrorCode::InvalidRequest, "no WebSocket is served at this path, send a POST")
             .status(StatusCode::UPGRADE_REQUIRED)
+            .header(CONNECTION, HeaderValue::from_static("upgrade"))
             .header(UPGRADE, HeaderValue::from_static("HTTP/1.1"))
     } else {
         GatewayError::new(ErrorCode::InvalidRequest, "wrong method for this path, see /")

@@ -82,15 +82,19 @@ async fn answer(request: http::Request<Incoming>) -> Result<http::Response<Body>
     if !String::from_utf8_lossy(&request).contains("\"stream\":true") {
         return Ok(http::Response::new(Body::from(COMPLETION)));
     }
+    if String::from_utf8_lossy(&request).contains("stop here") {
+        let body = stream::iter([Ok::<_, Infallible>(CHUNK.clone())]).chain(stream::pending());
+        return Ok(event_stream(Body::from_stream(body)));
+    }
     let chunk = || {
         CHUNKS.fetch_add(1, Ordering::SeqCst);
         Ok::<_, Infallible>(CHUNK.clone())
     };
-    let stops = String::from_utf8_lossy(&request).contains("stop here");
-    let parts = if stops { 1 } else { usize::MAX };
-    let body = stream::repeat_with(chunk).take(parts).chain(stream::pending());
-    let body = Body::from_stream(body);
-    Ok(http::Response::builder().header("content-type", "text/event-stream").body(body).unwrap())
+    Ok(event_stream(Body::from_stream(stream::repeat_with(chunk))))
+}
+
+fn event_stream(body: Body) -> http::Response<Body> {
+    http::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
 }
 
 /// A provider that answers every request, over TLS and HTTP/2.
@@ -228,7 +232,7 @@ async fn no_call_follows_on_an_http2_connection_after_a_timeout() {
 /// Regression: all calls of a connection stopped with the first that was not read.
 #[tokio::test]
 async fn a_stream_that_its_caller_does_not_read_stops_no_other_call_on_its_http2_connection() {
-    let (gateway, relay) = gateway_behind_relay("unread", "").await;
+    let (gateway, relay) = gateway_behind_relay("unread", "connections.idle_timeout = \"1h\"\n").await;
     let socket = TcpStream::connect(gateway.addr()).await.unwrap();
     let mut caller = h2::client::Builder::new();
     let (caller, connection) = caller.initial_window_size(0).handshake(socket).await.unwrap();
@@ -257,7 +261,7 @@ async fn a_stream_that_its_caller_does_not_read_stops_no_other_call_on_its_http2
 /// Regression: all calls shared one connection, and those beyond its streams waited without being sent.
 #[tokio::test]
 async fn more_calls_than_an_http2_connection_allows_have_a_second_one() {
-    let (gateway, relay) = gateway_behind_relay("streams", "").await;
+    let (gateway, relay) = gateway_behind_relay("streams", "connections.idle_timeout = \"1h\"\n").await;
     let request = REQUEST.replacen('{', "{\"stream\":true,", 1).replace("hello", "stop here");
     let client = client();
     let mut streams = Vec::new();

@@ -305,6 +305,23 @@ async fn an_error_in_a_success_keeps_its_status_its_code_and_its_message() {
     }
 }
 
+/// Regression: an error in a coding that is not unpacked was forwarded as it was, with whatever key is in it.
+#[tokio::test]
+async fn a_packed_error_is_replaced() {
+    for coding in ["br", "zstd", "gzip, br", "unknown"] {
+        let reply = Reply::status(401).header("content-encoding", coding);
+        let provider = Provider::openai().otherwise(reply).start().await.unwrap();
+        let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
+        let response = chat(&gateway, REQUEST.to_owned()).send().await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), header(&response, "content-encoding")),
+            (401, None),
+            "{coding}"
+        );
+        assert_eq!(json(response).await["error"]["standard_code"], "E1002", "{coding}");
+    }
+}
+
 /// Regression: the page of a network in front of the last provider was an error of the caller's key, which
 /// its client does not repeat.
 #[tokio::test]

@@ -416,6 +416,14 @@ fn forward(
                 .status(StatusCode::BAD_GATEWAY)
                 .into_response(endpoint.dialect())
         }
+        // Packed although that was not requested: it could not be searched for keys.
+        _ if let Some(failure) = outcome.failure()
+            && head.headers.contains_key(CONTENT_ENCODING) =>
+        {
+            GatewayError::from_body(ErrorBody::of_error(failure))
+                .status(head.status)
+                .into_response(endpoint.dialect())
+        }
         _ => {
             let body = if is_readable_stream(&head.headers) && head.status.is_success() {
                 let outcome = head.extensions.get().cloned();

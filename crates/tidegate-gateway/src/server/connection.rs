@@ -33,7 +33,7 @@ use crate::shared_stream::SharedStream;
 use crate::slow_reader::WriteTimeout;
 use crate::woken_body::WokenBody;
 
-/// The time for the first bytes of a connection, for the preface of HTTP/2, and between two of its pings.
+/// The time from the first byte of a connection to the version of HTTP, for the preface of HTTP/2, and between two of its pings.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A caller that has vanished without closing its connection is noticed after a minute, and a network in
@@ -106,7 +106,7 @@ pub(super) async fn serve(
     let transfers = connection.transfers().clone();
     let stream = WriteTimeout::new(SharedStream(Arc::clone(&socket)), WRITE_TIMEOUT, transfers);
     let begun = tokio::select! {
-        begun = begin(stream, tls) => begun,
+        begun = begin(stream, tls, idle_timeout) => begun,
         // Nothing was received, so nothing is lost.
         () = stopped(stopping.clone()) => return,
         () = connection.evicted() => return,
@@ -208,6 +208,7 @@ fn is_reset_when_dropped(socket: &TcpStream) -> bool {
 async fn begin(
     stream: WriteTimeout<SharedStream>,
     tls: Option<ServerTls>,
+    idle_timeout: Duration,
 ) -> io::Result<(ByteStream, HttpVersion)> {
     match tls {
         Some(tls) => {
@@ -216,7 +217,10 @@ async fn begin(
             Ok((Box::new(stream), version))
         }
         None => {
-            let version = timeout(HEAD_TIMEOUT, http_version::detect(&stream.get_ref().0)).await??;
+            let socket = &stream.get_ref().0;
+            // Load balancers open connections before they need them.
+            timeout(idle_timeout, socket.readable()).await??;
+            let version = timeout(HEAD_TIMEOUT, http_version::detect(socket)).await??;
             Ok((Box::new(stream), version))
         }
     }
