@@ -313,11 +313,8 @@ async fn a_packed_error_is_replaced() {
         let provider = Provider::openai().otherwise(reply).start().await.unwrap();
         let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
         let response = chat(&gateway, REQUEST.to_owned()).send().await.unwrap();
-        assert_eq!(
-            (response.status().as_u16(), header(&response, "content-encoding")),
-            (401, None),
-            "{coding}"
-        );
+        assert_eq!(response.status(), 401, "{coding}");
+        assert!(!response.headers().contains_key("content-encoding"), "{coding}");
         assert_eq!(json(response).await["error"]["standard_code"], "E1002", "{coding}");
     }
 }
