@@ -139,3 +139,28 @@ impl Body for CountedBody {
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper_util::rt::TokioExecutor;
+
+    use super::*;
+    use crate::config::ConnectionSettings;
+
+    #[test]
+    fn a_call_goes_to_the_first_pool_with_room_and_makes_room_when_it_ends() {
+        let connector = Connector::new(&ConnectionSettings::default()).unwrap();
+        let client = ClientPools::new(Client::builder(TokioExecutor::new()), connector);
+        let begin = |count: usize| -> Vec<Call> { (0..count).map(|_| client.begin_call()).collect() };
+        let indices = |calls: &[Call]| calls.iter().map(|call| call.index).collect::<Vec<_>>();
+        let (first, second) = (begin(MAX_CALLS), begin(2));
+        assert_eq!((indices(&first), indices(&second)), (vec![0; MAX_CALLS], vec![1; 2]));
+        drop(first);
+        assert_eq!(indices(&begin(1)), [0]);
+        // Beyond all pools, calls go to the one with the fewest.
+        let _all = begin(MAX_CALLS * MAX_POOLS - second.len());
+        drop(second);
+        let _fill = begin(2);
+        assert_eq!(indices(&begin(2)), [0, 1]);
+    }
+}

@@ -273,10 +273,6 @@ async fn more_calls_than_an_http2_connection_allows_have_a_second_one() {
         streams.push(response);
     }
     assert_eq!(relay.accepted(), 2);
-    // Those that have ended make room on the first one.
-    streams.clear();
-    sleep(Duration::from_millis(500)).await;
-    assert_eq!((status(&gateway).await, relay.accepted()), (200, 2));
 }
 
 /// Attack L11 of the field: calls met the moment in which a server closed their idle connection.
