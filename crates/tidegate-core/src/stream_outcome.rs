@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use http::Extensions;
+
 use crate::Outcome;
 
 /// The outcome of a stream, available as soon as the provider has sent its last event. It is a handle in the
@@ -22,6 +24,12 @@ impl StreamOutcome {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The handle of a response with these extensions; a new one if it has none.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Self {
+        extensions.get().cloned().unwrap_or_default()
     }
 
     /// Sets the outcome. Only the first call has an effect.

@@ -105,6 +105,23 @@ async fn attempts_after_the_head_are_those_of_the_record() {
     assert_eq!((&trail["attempts"], &trail["target"]), (&json!(2), &json!("q/m")));
 }
 
+/// Regression: the outcome of the first stream removed the end of the one that continues it.
+#[tokio::test]
+async fn a_stream_that_is_continued_after_an_error_event_ends_like_any_other() {
+    let broken = scripted(Reply::text("one two three").error_event_at(3, "server_error")).await;
+    let other = scripted(Reply::text(" three")).await;
+    let file = "policies.default.fallback.continue_streams = true\n".to_owned()
+        + &openai("p", &broken.base_url())
+        + &openai("q", &other.base_url())
+        + &route("*", &["p/m", "q/m"]);
+    let gateway = gateway(&file).await;
+    let response = chat(&gateway, STREAM_REQUEST).send().await.unwrap();
+    let id = id(&response);
+    let text = response.text().await.unwrap();
+    assert!(!text.contains("error") && text.contains("three") && text.ends_with("[DONE]\n\n"), "{text}");
+    assert_eq!(ended(&gateway, &id).await["end"], "finished");
+}
+
 /// Regression: a prompt without a count was shown with 0 tokens.
 #[tokio::test]
 async fn tokens_of_the_prompt_that_no_provider_has_reported_are_null() {

@@ -5,6 +5,7 @@ use axum::body::Body as ResponseBody;
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 
 use super::call_end::CallEnd;
 use super::ongoing_call::OngoingCall;
@@ -27,7 +28,8 @@ impl RecordedBody {
             let left = inner.size_hint().exact();
             let body = Self { inner, call, left };
             body.end_if_complete();
-            ResponseBody::new(body)
+            // Boxed as it is: its errors need no conversion.
+            ResponseBody::new(body.boxed_unsync())
         })
     }
 

@@ -85,8 +85,11 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
                     // Trailers have no meaning for readers of events.
                     let Ok(data) = frame.into_data() else { continue };
                     let Some(mut events) = whole_events(this.partial_event, data) else { continue };
-                    *this.has_reported = reports_error(&events, *this.endpoint);
-                    let has_failed = this.outcome.as_ref().is_some_and(has_failed);
+                    let outcome = this.outcome.as_ref().map(StreamOutcome::outcome);
+                    // An event that reports an error has decided the outcome.
+                    let is_decided = outcome.is_none_or(|outcome| outcome.is_some());
+                    *this.has_reported = is_decided && reports_error(&events, *this.endpoint);
+                    let has_failed = outcome.flatten().is_some_and(|outcome| outcome.failure().is_some());
                     if has_failed || *this.has_reported {
                         events = this.redactor.redact(events);
                     }
@@ -166,10 +169,6 @@ fn end_of_events(bytes: &[u8], from: usize) -> usize {
         }
     }
     0
-}
-
-fn has_failed(outcome: &StreamOutcome) -> bool {
-    outcome.outcome().is_some_and(|outcome| outcome.failure().is_some())
 }
 
 /// The position of the event that ends the stream, if it is the last one of `events`.

@@ -2,7 +2,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{Extensions, HeaderMap, Request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project::pin_project;
@@ -16,7 +16,7 @@ use super::deadline_guard::DeadlineGuard;
 use super::last_resort::Recording;
 use super::target::{TargetBody, TargetFuture, TargetService};
 use crate::body::has_ended;
-use crate::{BoxError, Error, ErrorCode, Failure, Payload};
+use crate::{BoxError, Error, ErrorCode, Failure, Outcome, Payload, StreamOutcome};
 
 /// The body of a response: of the first target, of another target, or of a stream that another target
 /// continues.
@@ -48,6 +48,10 @@ pub(super) struct ContinuedStream {
     chain: ChainState,
     splicer: Box<dyn StreamSplicer>,
     state: SpliceState,
+    /// The outcome of the whole stream, which the response has in the place of that of its first target.
+    outcome: StreamOutcome,
+    /// The outcome of the current target's stream.
+    target_outcome: StreamOutcome,
     /// The error that broke the stream, while other targets are called to continue it.
     break_error: Option<Error>,
     /// Trailers, or an error, to deliver after all data.
@@ -102,15 +106,29 @@ impl<B: Body> ResponseBody<B> {
 }
 
 impl ContinuedStream {
-    pub(super) fn new(chain: ChainState, splicer: Box<dyn StreamSplicer>) -> Self {
-        Self { chain, splicer, state: SpliceState::Passing, break_error: None, final_frame: None }
+    /// The stream of a response with these extensions.
+    pub(super) fn new(
+        chain: ChainState,
+        splicer: Box<dyn StreamSplicer>,
+        extensions: &mut Extensions,
+    ) -> Self {
+        let (outcome, target_outcome) = (StreamOutcome::new(), StreamOutcome::of(extensions));
+        if target_outcome.is_unproven() {
+            outcome.set_unproven();
+        }
+        extensions.insert(outcome.clone());
+        let state = SpliceState::Passing;
+        Self { chain, splicer, state, outcome, target_outcome, break_error: None, final_frame: None }
     }
 
     /// Processes the next frame of the source, and returns the bytes to deliver.
     fn on_frame(&mut self, frame: Option<Result<Frame<Bytes>, Error>>) -> Bytes {
         let error = match frame.map(|frame| frame.map(Frame::into_data)) {
             Some(Ok(Ok(data))) => match self.splicer.push(&data) {
-                Ok(bytes) => return bytes,
+                Ok(bytes) => {
+                    self.publish_success();
+                    return bytes;
+                }
                 Err(NotContinuable) => Failure::new(ErrorCode::ServerError).into(),
             },
             // Trailers are delivered at the end, and the end is not decided yet.
@@ -120,6 +138,7 @@ impl ContinuedStream {
             }
             None => {
                 self.state = SpliceState::Ended;
+                self.publish_success();
                 return self.splicer.finish();
             }
             Some(Err(error)) => error,
@@ -144,8 +163,17 @@ impl ContinuedStream {
         };
     }
 
+    /// Sets the outcome once the current target has completed the stream. Its failure is one of the call only
+    /// if no other target continues.
+    fn publish_success(&self) {
+        if let Some(Outcome::Success) = self.target_outcome.outcome() {
+            self.outcome.set(Outcome::Success);
+        }
+    }
+
     /// Ends the stream with `error`, and returns the bytes that were held back.
     fn abandon(&mut self, error: Error) -> Bytes {
+        self.outcome.set(Outcome::of_error(&*error));
         self.final_frame = Some(Err(error));
         self.splicer.abandon()
     }
@@ -168,9 +196,10 @@ impl ContinuedStream {
                 }
             };
             match self.chain.accept_continuation(result) {
-                Ok(body) => {
+                Ok(response) => {
                     (self.state, self.break_error) = (SpliceState::Passing, None);
-                    return Poll::Ready(Some(body));
+                    self.target_outcome = StreamOutcome::of(response.extensions());
+                    return Poll::Ready(Some(response.into_body()));
                 }
                 Err(error) => self.request_continuation(&error, ContinuationCause::Declined),
             }

@@ -39,20 +39,19 @@ impl ChainState {
         Some((target.service, with_body(self.request(), body)))
     }
 
-    /// The stream of the target that was called for the continuation, or why there is none.
+    /// The response of the target that was called for the continuation, or why there is none.
     pub(crate) fn accept_continuation(
         &mut self,
         result: Result<Response<TargetBody>, Error>,
-    ) -> Result<TargetBody, Error> {
+    ) -> Result<Response<TargetBody>, Error> {
         self.end_measuring(&outcome(&result));
         self.finish_attempt(result.as_ref().err());
-        let stream = self.continuation_body(result);
-        self.record_outcome(stream.is_ok());
-        stream
+        let response = result.and_then(|response| self.check_continuation(response));
+        self.record_outcome(response.is_ok());
+        response
     }
 
-    fn continuation_body(&self, result: Result<Response<TargetBody>, Error>) -> Result<TargetBody, Error> {
-        let response = result?;
+    fn check_continuation(&self, response: Response<TargetBody>) -> Result<Response<TargetBody>, Error> {
         if let Outcome::Failure(failure) = Outcome::of(&response) {
             return Err(failure.into());
         }
@@ -62,7 +61,7 @@ impl ChainState {
         }
         let (head, body) = response.into_parts();
         match &self.settings.hooks.continuator {
-            Some(continuator) if continuator.splicer(&head).is_some() => Ok(body),
+            Some(continuator) if continuator.splicer(&head).is_some() => Ok(Response::from_parts(head, body)),
             _ => Err(Failure::new(ErrorCode::ServerError).into()),
         }
     }

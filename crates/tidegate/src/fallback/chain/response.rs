@@ -50,7 +50,7 @@ impl ChainState {
             if let Some(failures) = &mut self.failures {
                 failures.kept = None;
             }
-            ContinuedStream::new(self, splicer)
+            ContinuedStream::new(self, splicer, &mut head.extensions)
         });
         let chain = ChainBody { continued, recording, deadline_guard };
         Response::from_parts(head, ResponseBody::of_chain(body, chain))
