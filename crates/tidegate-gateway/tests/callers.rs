@@ -104,6 +104,7 @@ async fn errors_of_the_gateway_have_the_format_of_the_callers_api() {
     let upgrade = client().get(url(&gateway, "/v1/responses")).header("upgrade", "websocket");
     let response = upgrade.send().await.unwrap();
     assert_eq!((response.status().as_u16(), header(&response, "upgrade")), (426, Some("HTTP/1.1".into())));
+    assert_eq!(header(&response, "connection").as_deref(), Some("upgrade"));
     let (status, body) = get(&gateway, "/v1/files", false).await;
     assert_eq!(
         (status, &body["error"]["type"], &body["error"]["code"]),

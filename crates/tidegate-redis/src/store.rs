@@ -50,6 +50,9 @@ struct CurrentConnection {
 /// How long a connection may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The name of the circuit that a check changes.
+const CHECKED: &str = "check";
+
 /// How long a connection may be without a sign of the other side until it is closed, and how long a new one
 /// has to be opened and to reply.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -97,16 +100,17 @@ impl RedisStore {
             let _ = aws_lc_rs::default_provider().install_default();
         }
         let salt = format!("{}:{}", settings.prefix, info.redis_settings().password().unwrap_or_default());
+        let channel = channel(&settings.prefix, info.redis_settings().db());
         let client = Client::open(info.set_tcp_settings(tcp_settings()));
         let client = client.map_err(|_| RedisStoreError::InvalidUrl)?;
         let connection = CurrentConnection::new(&client).map_err(|_| RedisStoreError::InvalidUrl)?;
-        let (process, channel) =
-            (format!("{:016x}", fastrand::u64(..)), format!("{}:events", settings.prefix));
+        let process = format!("{:016x}", fastrand::u64(..));
         let listeners = Arc::new(Listeners::default());
         let events = {
             let (channel, process, listeners) = (channel.clone(), process.clone(), Arc::clone(&listeners));
-            let client = client.clone();
-            runtime.spawn(async move { events::listen(client, channel, process, &listeners).await })
+            let (client, server) = (client.clone(), server.clone());
+            runtime
+                .spawn(async move { events::listen(client, &server, &channel, &process, &listeners).await })
         };
         Ok(Self(Arc::new(Inner {
             breaker: Mutex::default(),
@@ -123,27 +127,18 @@ impl RedisStore {
         })))
     }
 
-    /// Whether the server can be reached, and has all keys.
+    /// Whether the server can be reached, has all keys, and permits what the store does: it changes a circuit
+    /// that no layer has, and subscribes to the channel.
     ///
     /// # Errors
     ///
-    /// [`RedisStoreError::Unavailable`], with what is wrong: no reply within 5 s, an error, or a cluster of
-    /// several nodes.
+    /// [`RedisStoreError::Unavailable`], with what is wrong: no reply within 5 s, an error, a cluster of
+    /// several nodes, a replica, or a user who lacks a permission.
     pub async fn check(&self) -> Result<(), RedisStoreError> {
-        let mut connection = self.0.connection().manager.clone();
-        let nodes = async {
-            redis::cmd("PING").query_async::<()>(&mut connection).await?;
-            // An error: the server is no node of a cluster, or the user is not permitted to send this.
-            let info = redis::cmd("CLUSTER").arg("INFO").query_async::<String>(&mut connection).await;
-            Ok::<_, RedisError>(cluster_size(&info.unwrap_or_default()))
-        };
-        let problem = match timeout(CONNECT_TIMEOUT, nodes).await {
-            Ok(Ok(..=1)) => return Ok(()),
-            Ok(Ok(nodes)) => format!("it is one of {nodes} nodes of a cluster, which need a proxy"),
-            Ok(Err(error)) => problem_of(&error),
-            Err(_) => "no reply in time".to_owned(),
-        };
-        Err(RedisStoreError::Unavailable { server: self.0.server.clone(), problem })
+        let checked = timeout(CONNECT_TIMEOUT, self.0.check()).await;
+        checked
+            .unwrap_or_else(|_| Err("no reply in time".to_owned()))
+            .map_err(|problem| RedisStoreError::Unavailable { server: self.0.server.clone(), problem })
     }
 
     /// Whether the latest operation had a reply in time.
@@ -160,6 +155,26 @@ impl RedisStore {
 }
 
 impl Inner {
+    async fn check(&self) -> Result<(), String> {
+        let mut connection = self.connection().manager.clone();
+        let ping = redis::cmd("PING").query_async::<()>(&mut connection).await;
+        ping.map_err(|error| problem_of(&error))?;
+        // An error: the server is no node of a cluster, or the user is not permitted to send this.
+        let info = redis::cmd("CLUSTER").arg("INFO").query_async::<String>(&mut connection).await;
+        let nodes = cluster_size(&info.unwrap_or_default());
+        if nodes > 1 {
+            return Err(format!("it is one of {nodes} nodes of a cluster, which need a proxy"));
+        }
+        // A script that writes a key and publishes the change.
+        let keys = self.keys(CHECKED);
+        let script = self.scripts.circuit(&keys, &self.sender(CHECKED), CircuitChange::Close);
+        let written = script.invoke_async::<Vec<i64>>(&mut connection).await;
+        written.map_err(|error| format!("{} to a script that writes and publishes", problem_of(&error)))?;
+        let subscribed = events::subscribe(&self.client, &self.channel).await;
+        subscribed.map_err(|error| format!("{} to a subscription", problem_of(&error)))?;
+        Ok(())
+    }
+
     fn keys(&self, name: &str) -> Keys {
         Keys::new(&self.settings.prefix, name)
     }
@@ -326,6 +341,14 @@ fn tcp_settings() -> TcpSettings {
     settings
 }
 
+/// The channel of a database. A server delivers what is published in one to the subscribers in all.
+fn channel(prefix: &str, database: i64) -> String {
+    match database {
+        0 => format!("{prefix}:events"),
+        _ => format!("{prefix}:events:{database}"),
+    }
+}
+
 /// The number of nodes that have keys, in the reply to `CLUSTER INFO`; 0 if it is no such reply.
 fn cluster_size(info: &str) -> u32 {
     let size = info.lines().find_map(|line| line.trim_end().strip_prefix("cluster_size:"));
@@ -333,7 +356,7 @@ fn cluster_size(info: &str) -> u32 {
 }
 
 /// What is wrong, without the URL or what the server was sent.
-fn problem_of(error: &RedisError) -> String {
+pub(crate) fn problem_of(error: &RedisError) -> String {
     match error.code() {
         Some(code) => format!("the server replied {code}"),
         None => error.category().to_owned(),

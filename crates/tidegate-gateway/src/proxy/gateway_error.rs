@@ -1,7 +1,7 @@
 use std::fmt;
 
 use axum::body::Body;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tidegate::provider::{Category, ErrorBody};
 use tidegate::{Error, ErrorCode};
 
@@ -17,7 +17,7 @@ pub(crate) struct GatewayError {
     status: StatusCode,
     body: ErrorBody,
     api_code: Option<&'static str>,
-    header: Option<(HeaderName, HeaderValue)>,
+    headers: HeaderMap,
     logged: Option<String>,
 }
 
@@ -28,14 +28,14 @@ impl GatewayError {
             status: code.http_status(),
             body: ErrorBody::new(code, message.to_string()),
             api_code: None,
-            header: None,
+            headers: HeaderMap::new(),
             logged: None,
         }
     }
 
     /// An error with this body.
     pub(crate) fn from_body(body: ErrorBody) -> Self {
-        Self { status: body.status(), body, api_code: None, header: None, logged: None }
+        Self { status: body.status(), body, api_code: None, headers: HeaderMap::new(), logged: None }
     }
 
     /// A 404 for a model that is not served.
@@ -74,8 +74,9 @@ impl GatewayError {
     }
 
     /// Adds a header to the response.
-    pub(crate) fn header(self, name: HeaderName, value: HeaderValue) -> Self {
-        Self { header: Some((name, value)), ..self }
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
     }
 
     /// The response for callers of `dialect`.
@@ -85,7 +86,7 @@ impl GatewayError {
         // The head has the headers of the protocol, such as `Retry-After`.
         let mut response = self.body.into_response::<String>(self.status).map(|_| Body::from(text));
         response.headers_mut().insert(CODE, code);
-        response.headers_mut().extend(self.header);
+        response.headers_mut().extend(self.headers);
         response
     }
 }

@@ -210,6 +210,9 @@ async fn begin(
     tls: Option<ServerTls>,
     idle_timeout: Duration,
 ) -> io::Result<(ByteStream, HttpVersion)> {
+    // Load balancers open connections before they need them. A socket may be reported as readable before
+    // anything has arrived.
+    timeout(idle_timeout, stream.get_ref().0.peek(&mut [0])).await??;
     match tls {
         Some(tls) => {
             let stream = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
@@ -217,10 +220,7 @@ async fn begin(
             Ok((Box::new(stream), version))
         }
         None => {
-            let socket = &stream.get_ref().0;
-            // Load balancers open connections before they need them.
-            timeout(idle_timeout, socket.readable()).await??;
-            let version = timeout(HEAD_TIMEOUT, http_version::detect(socket)).await??;
+            let version = timeout(HEAD_TIMEOUT, http_version::detect(&stream.get_ref().0)).await??;
             Ok((Box::new(stream), version))
         }
     }

@@ -132,3 +132,67 @@ async fn a_connection_that_is_lost_without_a_sign_is_replaced() {
     works(&behind_router).await;
     timeout(BOUND, receives()).await.expect("the subscription has a new connection");
 }
+
+/// Regression: such a server was accepted, and each change of a limit failed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_or_user_that_permits_no_changes_is_an_error_of_the_check() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let Some(replica) = RedisServer::start().await.unwrap() else { return };
+    command(&replica, &format!("REPLICAOF {}", address(&server).replace(':', " "))).await;
+    command(
+        &server,
+        "ACL SETUSER fleet on >secret ~tidegate:* &tidegate:events* +@all -@admin -@dangerous +cluster|info",
+    )
+    .await;
+    command(&server, "ACL SETUSER keys on >secret ~tidegate:* resetchannels +@all").await;
+    command(&server, "ACL SETUSER channels on >secret ~other:* &* +@all").await;
+    command(&server, "ACL SETUSER silent on >secret ~* &* +@all -subscribe").await;
+    for (user, problem) in [
+        ("fleet", None),
+        ("keys", Some("to a script that writes and publishes")),
+        ("channels", Some("to a script that writes and publishes")),
+        ("silent", Some("the server replied NOPERM to a subscription")),
+    ] {
+        let checked = store(&format!("redis://{user}:secret@{}", address(&server))).check().await;
+        let message = checked.err().map(|error| error.to_string());
+        assert_eq!(message.is_some(), problem.is_some(), "{user}: {message:?}");
+        assert!(message.is_none_or(|message| message.contains(problem.unwrap())), "{user}");
+    }
+    let message = store(&replica.url()).check().await.unwrap_err().to_string();
+    assert!(message.contains("READONLY"), "{message}");
+}
+
+/// Regression: what was published in one database closed the gates of all others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn databases_of_one_server_have_channels_of_their_own() {
+    let Some(server) = RedisServer::start().await.unwrap() else { return };
+    let stores = [0, 1].map(|database| store(&format!("{}/{database}", server.url())));
+    let received = stores.each_ref().map(|store| {
+        let received = Arc::new(Received::default());
+        let listener: Weak<dyn StoreListener> = Arc::downgrade(&received) as _;
+        store.listen("name", listener);
+        received
+    });
+    // Until the subscription of each is there.
+    for (database, received) in received.iter().enumerate() {
+        let beside = store(&format!("{}/{database}", server.url()));
+        let receives = async {
+            while !received.0.load(Ordering::SeqCst) {
+                beside.circuit("name", CircuitChange::Close).await.unwrap();
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(BOUND, receives).await.expect("the subscription is there");
+    }
+    received.iter().for_each(|received| received.0.store(false, Ordering::SeqCst));
+    let beside = store(&format!("{}/1", server.url()));
+    beside.circuit("name", CircuitChange::Close).await.unwrap();
+    let receives = async {
+        while !received[1].0.load(Ordering::SeqCst) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(BOUND, receives).await.expect("a change in its database");
+    sleep(Duration::from_millis(50)).await;
+    assert!(!received[0].0.load(Ordering::SeqCst), "no change in another");
+}
