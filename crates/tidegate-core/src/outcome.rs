@@ -64,6 +64,9 @@ pub enum FailureKind {
     InBand,
     /// The status was a success, but the body contains no answer: it is empty, a web page, or lacks a choice.
     NoAnswer,
+    /// The model has generated what its provider could not parse, such as a malformed call of a tool. Another
+    /// attempt may succeed. Neutral for the health of the provider, since the request may be the cause.
+    ModelOutput,
 }
 
 impl Outcome {
@@ -181,10 +184,10 @@ impl Failure {
     }
 
     /// Whether the failure shows nothing about the provider, whatever its code: it did not process the
-    /// request, or the caller has set the time that passed.
+    /// request, the caller has set the time that passed, or the output of the model could not be parsed.
     #[must_use]
     pub const fn is_neutral(&self) -> bool {
-        matches!(self.kind, FailureKind::NotProcessed | FailureKind::CallerTimeout)
+        matches!(self.kind, FailureKind::NotProcessed | FailureKind::CallerTimeout | FailureKind::ModelOutput)
     }
 
     /// The failure of a response that has the status of a success and contains no answer.
@@ -227,6 +230,7 @@ impl fmt::Display for Failure {
             FailureKind::Truncated => write!(f, "answer broke off: {}", self.code),
             FailureKind::InBand => write!(f, "provider failed in the middle of its answer: {}", self.code),
             FailureKind::NoAnswer => write!(f, "provider sent a success without an answer: {}", self.code),
+            FailureKind::ModelOutput => write!(f, "output of the model could not be parsed: {}", self.code),
         }
     }
 }

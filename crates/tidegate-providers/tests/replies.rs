@@ -137,7 +137,7 @@ const REPLIES: &[Row] = &[
     ("groq_context_length", 400, &[], "E1005", ContextLength, Momentary, None, Some("context_length_exceeded")),
     ("groq_failed_dependency", 424, &[], "E1001", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
     ("groq_cancelled", 499, &[], "E4002", FailureKind::Response, Momentary, None, Some("request_cancelled")),
-    ("groq_tool_use_failed", 400, &[], "E3001", FailureKind::Response, Momentary, None, Some("tool_use_failed")),
+    ("groq_tool_use_failed", 400, &[], "E3001", FailureKind::ModelOutput, Momentary, None, Some("tool_use_failed")),
     ("groq_json_validate_failed", 400, &[], "E1001", FailureKind::Response, Momentary, None, Some("json_validate_failed")),
     ("groq_json_cut_off", 400, &[], "E1001", FailureKind::Response, Momentary, None, Some("json_validate_failed")),
     ("groq_output_parse_failed", 400, &[], "E1001", FailureKind::Response, Momentary, None, Some("output_parse_failed")),

@@ -53,7 +53,7 @@ impl CallEnd {
 
     pub(super) fn of_failure(failure: &Failure) -> Self {
         match failure.kind {
-            FailureKind::InBand => Self::Failed,
+            FailureKind::InBand | FailureKind::ModelOutput => Self::Failed,
             FailureKind::Timeout | FailureKind::CallerTimeout => Self::Stalled,
             _ => Self::Cut,
         }

@@ -226,7 +226,9 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'de, st
 /// Whether the provider reported the error in the stream itself.
 fn is_in_band(error: &Error) -> bool {
     let outcome = Outcome::of_error(&**error);
-    outcome.failure().is_some_and(|failure| failure.kind == FailureKind::InBand)
+    outcome
+        .failure()
+        .is_some_and(|failure| matches!(failure.kind, FailureKind::InBand | FailureKind::ModelOutput))
 }
 
 /// The rest of the provider's own error event, and the empty line that ends it. Without that line clients

@@ -1,4 +1,4 @@
-use tidegate_core::{ErrorCode, StopReason, Usage};
+use tidegate_core::{ErrorCode, Failure, FailureKind, StopReason, Usage};
 
 /// The content of one event, independent of its dialect.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,21 @@ pub enum StreamError {
     Event,
     /// The stop reason, given here, reports the failure.
     StopReason(&'static str, ErrorCode),
+    /// The stop reason, given here, reports that the output of the model could not be parsed.
+    Output(&'static str),
+}
+
+impl StreamError {
+    /// The failure that the stop reason reports; `None` for an event, whose body has it.
+    #[must_use]
+    pub fn failure(self) -> Option<Failure> {
+        let (reason, code, kind) = match self {
+            Self::Event => return None,
+            Self::StopReason(reason, code) => (reason, code, FailureKind::Response),
+            Self::Output(reason) => (reason, ErrorCode::ServerError, FailureKind::ModelOutput),
+        };
+        Some(Failure { kind, provider_code: Some(reason.into()), ..Failure::new(code) })
+    }
 }
 
 impl ParsedEvent {

@@ -23,7 +23,6 @@ impl FailureClass {
     /// Rejected by a content filter.
     pub(crate) const FILTER: Self =
         Self { kind: FailureKind::ContentFilter, ..Self::of(ErrorCode::InvalidRequest) };
-
     /// A class with the code and no further details.
     pub(crate) const fn of(code: ErrorCode) -> Self {
         Self { code, kind: FailureKind::Response, scope: LimitScope::Momentary }

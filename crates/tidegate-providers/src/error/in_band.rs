@@ -55,11 +55,9 @@ pub(crate) fn failure_of_body(
     now: SystemTime,
 ) -> Failure {
     let response = ErrorResponse::read(provider, None, headers, body, now);
-    match error {
-        StreamError::StopReason(reason, code) if response.is_unknown() => {
-            Failure { provider_code: Some(reason.into()), ..Failure::new(code) }
-        }
-        StreamError::StopReason(..) | StreamError::Event => response.failure(now),
+    match error.failure() {
+        Some(failure) if response.is_unknown() => failure,
+        _ => response.failure(now),
     }
 }
 

@@ -350,23 +350,18 @@ impl StreamReader {
         if self.state.has_finished {
             return;
         }
-        self.state.failure = Some(match error {
-            StreamError::Event => {
-                // Server-sent events name an error just `error`; Amazon names the exception.
-                let name = Some(event.name).filter(|&name| event.is_error && !matches!(name, "" | "error"));
-                let failure = in_band::failure_of_event(self.provider, name, event.data);
-                // A server that accepted the request, and then reports an error outside of the dialect, has
-                // failed whatever the error is: another one may answer the same request.
-                if event.is_error && event.name.is_empty() && !failure.code.is_fallbackable() {
-                    Failure { provider_code: failure.provider_code, ..Failure::new(ErrorCode::ServerError) }
-                } else {
-                    failure
-                }
+        self.state.failure = Some(error.failure().unwrap_or_else(|| {
+            // Server-sent events name an error just `error`; Amazon names the exception.
+            let name = Some(event.name).filter(|&name| event.is_error && !matches!(name, "" | "error"));
+            let failure = in_band::failure_of_event(self.provider, name, event.data);
+            // A server that accepted the request, and then reports an error outside of the dialect, has
+            // failed whatever the error is: another one may answer the same request.
+            if event.is_error && event.name.is_empty() && !failure.code.is_fallbackable() {
+                Failure { provider_code: failure.provider_code, ..Failure::new(ErrorCode::ServerError) }
+            } else {
+                failure
             }
-            StreamError::StopReason(reason, code) => {
-                Failure { provider_code: Some(reason.into()), ..Failure::new(code) }
-            }
-        });
+        }));
     }
 }
 

@@ -207,9 +207,9 @@ impl ResponseConverter {
         let parsed = self.encoder.source_dialect().read(event);
         let stream_error = parsed.error.or(event.is_error.then_some(StreamError::Event));
         if let Some(stream_error) = stream_error {
-            let error = match stream_error {
-                StreamError::Event => TranslatedError::read(self.provider, None, event.data),
-                StreamError::StopReason(_, code) => TranslatedError::from_failure(Failure::new(code)),
+            let error = match stream_error.failure() {
+                None => TranslatedError::read(self.provider, None, event.data),
+                Some(failure) => TranslatedError::from_failure(Failure::new(failure.code)),
             };
             let error = self.encoder.error(&error);
             self.encoder.events().fail(error, out);

@@ -280,10 +280,11 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
     }
 }
 
-/// The failure of a stream that had begun. An end without an answer was not reported by the provider.
+/// The failure of a stream that had begun. An end without an answer was not reported by the provider, and
+/// output that cannot be parsed does not count against it.
 fn in_band(failure: &Failure) -> Failure {
     let kind = match failure.kind {
-        FailureKind::NoAnswer => FailureKind::NoAnswer,
+        kind @ (FailureKind::NoAnswer | FailureKind::ModelOutput) => kind,
         _ => FailureKind::InBand,
     };
     Failure { kind, ..failure.clone() }

@@ -260,6 +260,7 @@ const fn failure_kind(kind: FailureKind) -> &'static str {
         FailureKind::Truncated => "truncated",
         FailureKind::InBand => "in_band",
         FailureKind::NoAnswer => "no_answer",
+        FailureKind::ModelOutput => "model_output",
     }
 }
 

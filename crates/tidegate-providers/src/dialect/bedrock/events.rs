@@ -1,6 +1,6 @@
 //! Bedrock's Converse API. The frame names the type of an event, and the exception of a failure.
 
-use tidegate_core::{ErrorCode, StopReason};
+use tidegate_core::StopReason;
 
 use super::response::usage_field;
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
@@ -47,7 +47,7 @@ pub(super) fn stop_reason(reason: &str) -> Option<StopReason> {
 pub(super) fn failure_reason(reason: &str) -> Option<StreamError> {
     const FAILURES: [&str; 2] = ["malformed_model_output", "malformed_tool_use"];
     let name = FAILURES.into_iter().find(|name| *name == reason)?;
-    Some(StreamError::StopReason(name, ErrorCode::ServerError))
+    Some(StreamError::Output(name))
 }
 
 /// Whether events of this type exist in this dialect only.

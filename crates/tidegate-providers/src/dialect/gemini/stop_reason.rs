@@ -1,4 +1,4 @@
-use tidegate_core::{ErrorCode, StopReason};
+use tidegate_core::StopReason;
 
 use crate::dialect::parsed_event::StreamError;
 
@@ -24,5 +24,5 @@ pub(crate) fn stop_reason(reason: &str) -> Option<StopReason> {
 pub(crate) fn failure_reason(reason: &str) -> Option<StreamError> {
     const FAILURES: [&str; 3] = ["MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL"];
     let name = FAILURES.into_iter().find(|name| *name == reason)?;
-    Some(StreamError::StopReason(name, ErrorCode::ServerError))
+    Some(StreamError::Output(name))
 }

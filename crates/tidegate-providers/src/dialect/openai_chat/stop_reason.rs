@@ -26,7 +26,7 @@ pub(super) fn failure_reason(reason: &str) -> Option<StreamError> {
         "network_error" | "network-error" => ("network_error", ErrorCode::ServerError),
         "insufficient_system_resource" => ("insufficient_system_resource", ErrorCode::Overloaded),
         // LiteLLM's name for Google's.
-        "malformed_function_call" => ("malformed_function_call", ErrorCode::ServerError),
+        "malformed_function_call" => return Some(StreamError::Output("malformed_function_call")),
         reason => {
             let of_google = reason.strip_prefix("function_call_filter: ").unwrap_or(reason);
             return gemini::stop_reason::failure_reason(of_google);

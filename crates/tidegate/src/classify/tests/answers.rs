@@ -321,6 +321,38 @@ async fn it_is_counted_retried_and_failed_over() {
     }
 }
 
+/// Regression: the requests of one caller opened the circuit for all.
+#[tokio::test(start_paused = true)]
+async fn output_that_cannot_be_parsed_is_retried_and_does_not_count_against_the_provider() {
+    let groq = r#"{"error":{"message":"x","type":"invalid_request_error","code":"tool_use_failed"}}"#;
+    let document = CHAT_ANSWER.replace("stop", "malformed_function_call");
+    let ending = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"MALFORMED_FUNCTION_CALL\"}]}\n\n";
+    let begun = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n".to_owned() + ending;
+    let rejection = || Answer::status(400).frame(groq.to_owned());
+    let output = |text: &str| pieces(None, &[text], false);
+    for (is_stream, answer, is_retried) in [
+        (false, rejection(), true),
+        (false, output(&document), true),
+        (true, output(ending), true),
+        (true, output(&begun), false),
+    ] {
+        let good = if is_stream { CHAT_EVENTS } else { CHAT_ANSWER };
+        let (inner, provider) = strict();
+        provider.then(answer);
+        provider.then(output(good));
+        let circuit = CircuitBreakerLayer::new().failure_threshold(1);
+        let wire = ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
+        let mut service = RetryLayer::exponential().layer(circuit.layer(wire));
+        let response = send(&mut service, asked(CHAT, is_stream)).await.unwrap();
+        let body = response.into_body().collect().await.ok().map(|body| body.to_bytes());
+        assert_eq!(body.is_some_and(|body| body == good), is_retried);
+        assert_eq!(
+            (circuit.handle().state(), provider.calls()),
+            (State::Closed, 1 + usize::from(is_retried))
+        );
+    }
+}
+
 /// The label is wrong, or missing.
 #[tokio::test(start_paused = true)]
 async fn a_good_answer_is_passed_on_byte_for_byte_under_every_label() {
