@@ -193,22 +193,38 @@ pub(crate) enum EffortWithTools {
     Refused,
     /// It has to be "none": any other value is rejected, and so is its absence (BerriAI/litellm#34569).
     None,
+    /// It would have to be "none", which the model rejects as well: tools are not accepted.
+    NoTools,
 }
 
 /// What OpenAI's own reasoning models accept in a chat completion with tools. They expect the Responses API
 /// there.
 pub(crate) fn effort_with_tools(target: &str) -> EffortWithTools {
-    let is_theirs = uses_max_completion_tokens(target) && is_reasoning_model(target);
-    let version = bare_name(target).strip_prefix("gpt-").filter(|_| is_theirs).and_then(|rest| {
-        let (generation, minor) = rest.split('-').next()?.split_once('.')?;
-        Some((generation.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
-    });
-    match version {
+    match gpt_version(target).filter(|_| is_at_openai(target)) {
         None => EffortWithTools::Taken,
         Some(version) if version < (5, 2) => EffortWithTools::Taken,
         Some(version) if version < (5, 6) => EffortWithTools::Refused,
+        Some(_) if always_reasons(target) => EffortWithTools::NoTools,
         Some(_) => EffortWithTools::None,
     }
+}
+
+/// The major and minor version of one of OpenAI's GPT models that reason.
+fn gpt_version(target: &str) -> Option<(u32, u32)> {
+    leading_version(bare_name(target).strip_prefix("gpt-").filter(|_| is_reasoning_model(target))?)
+}
+
+/// Whether a GPT model has no effort "none": those before 5.1, and of the later ones GPT-6 Astra and, from 6.1 on, Sol
+/// (OpenAI: "Supported values are: 'low', 'medium', 'high', and 'xhigh'", genkit-ai/genkit#6303).
+fn always_reasons(target: &str) -> bool {
+    let version = gpt_version(target);
+    let is = |family: &str| bare_name(target).contains(family);
+    version < Some((5, 1)) || is("astra") || is("sol") && version >= Some((6, 1))
+}
+
+/// Whether the target is at OpenAI or at Azure, which have the same API.
+fn is_at_openai(target: &str) -> bool {
+    matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
 }
 
 /// The name of the model without the prefixes of hosts.
@@ -219,14 +235,14 @@ fn bare_name(target: &str) -> &str {
 /// Whether the token limit is called `max_completion_tokens`. OpenAI's newer models reject `max_tokens`, and
 /// many providers with its dialect support nothing else.
 pub(crate) fn uses_max_completion_tokens(target: &str) -> bool {
-    matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
+    is_at_openai(target)
 }
 
 /// Whether a final assistant message may be the beginning of the response. The caller would receive the
 /// beginning twice from OpenAI's models, which respond to it as to a finished message, and from Mistral's,
 /// which repeat it. For other providers this is unknown.
 pub(crate) fn may_continue_assistant_message(target: &str) -> bool {
-    !matches!(Provider::named(target), Provider::OpenAi | Provider::Azure | Provider::Mistral)
+    !is_at_openai(target) && Provider::named(target) != Provider::Mistral
 }
 
 /// Whether a user message may follow a tool result (Mistral: "Unexpected role 'user' after role 'tool'").
@@ -245,7 +261,7 @@ pub(crate) fn accepts_part(target: &str, kind: &str) -> bool {
 /// Whether system messages are accepted after others. OpenAI documents it; chat templates of open models
 /// reject it.
 pub(crate) fn accepts_later_system(target: &str) -> bool {
-    matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
+    is_at_openai(target)
 }
 
 /// Whether the reasoning of earlier responses has to be sent back as `reasoning_content` (DeepSeek, "Thinking

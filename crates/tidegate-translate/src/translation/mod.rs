@@ -66,7 +66,7 @@
 //! A request that the target would reject, although the caller's provider may accept it, is an error as
 //! well: no user message, a call without its result, a prefill for a Claude from 4.6 on or for OpenAI, stop
 //! sequences for a reasoning model, a required tool call for a Claude from 5.1 on or for Kimi from K2.7 on,
-//! more than 128 tools for OpenAI, a response schema or a file for DeepSeek, and for Anthropic parameters
+//! more than 128 tools for OpenAI and any for GPT-6 Astra, a response schema or a file for DeepSeek, and for Anthropic parameters
 //! with unusual names and images that are not at an https URL.
 //!
 //! Fields that are only advisory or for records (`seed`, `store`, `metadata`, `service_tier`, `verbosity`,

@@ -1071,6 +1071,7 @@ fn former_and_newer_forms_of_messages_are_supported() {
 /// Regression: the newest models rejected requests with both tools and an effort.
 #[test]
 fn an_effort_together_with_tools_is_sent_only_to_models_that_accept_both() {
+    const NO_TOOLS: &str = "`tools` are rejected by the target in a chat completion";
     let tools = json!([{"name": "f", "input_schema": {}}]);
     let translated = json!([{"type": "function", "function":
         {"name": "f", "parameters": {"type": "object", "properties": {}}}}]);
@@ -1083,8 +1084,19 @@ fn an_effort_together_with_tools_is_sent_only_to_models_that_accept_both() {
         ("openai/gpt-5.1", both.clone(), becomes(json!("medium"))),
         ("openai/o3", both.clone(), becomes(json!("medium"))),
         ("openai/gpt-5.4-mini", both.clone(), becomes(Value::Null)),
-        ("openai/gpt-5.6-terra", both, becomes(json!("none"))),
+        ("openai/gpt-5.6-terra", both.clone(), becomes(json!("none"))),
         ("openai/gpt-5.6-terra", json!({"tools": tools}), becomes(json!("none"))),
+        ("openai/gpt-5.6-sol", both.clone(), becomes(json!("none"))),
+        // Regression: a version without a minor one was not read.
+        ("openai/gpt-6-sol", both.clone(), becomes(json!("none"))),
+        ("openai/gpt-6-luna", json!({"tools": tools}), becomes(json!("none"))),
+        ("openai/gpt-6.1-terra", both.clone(), becomes(json!("none"))),
+        ("openai/gpt-7", both.clone(), becomes(json!("none"))),
+        // Regression: these have no effort with which they accept tools.
+        ("openai/gpt-6-astra", both.clone(), Err(NO_TOOLS)),
+        ("openai/gpt-6-astra-2026-09-03", json!({"tools": tools}), Err(NO_TOOLS)),
+        ("openai/gpt-6.1-sol", both, Err(NO_TOOLS)),
+        ("openai/gpt-6-astra", thinks.clone(), Ok(json!({"reasoning_effort": "medium"}))),
         ("openai/gpt-5.4", thinks.clone(), Ok(json!({"reasoning_effort": "medium"}))),
         ("openai/gpt-5.6", thinks, Ok(json!({"reasoning_effort": "medium"}))),
         ("openai/gpt-5.6", json!({}), Ok(json!({}))),

@@ -14,7 +14,8 @@
 //! | thinking that is disabled, for DeepSeek, Kimi K2.5 and K2.6, and MiMo | `thinking` is disabled | DeepSeek, "Thinking mode": "enabled by default"; Moonshot, MiMo: the same |
 //! | the same, for Kimi from K3 on and Gemini from 2.5 on | the effort "none", or "low" for those that always think | Moonshot, "Reasoning effort"; Google, "OpenAI compatibility" |
 //! | an effort or a budget that is none of the target's | the next higher effort, or its highest | DeepSeek, Kimi: low, high, max; OpenAI, Gemini: low, medium, high |
-//! | an effort together with tools, for GPT from 5.2 on | dropped, or "none" | OpenAI: "Function tools with reasoning_effort are not supported" |
+//! | an effort together with tools, for GPT from 5.2 on | dropped, or "none" from 5.6 on | OpenAI: "Function tools with reasoning_effort are not supported" |
+//! | `tools`, for those of them without "none": GPT-6 Astra, and Sol from 6.1 on | rejected | the same, "at every accepted `reasoning_effort`" (genkit-ai/genkit-dart#423) |
 //! | more than 4 `stop_sequences` (DeepSeek: 16) | rejected | OpenAI, DeepSeek, "Chat completions" |
 //! | `metadata.user_id` above 64 characters, or for Mistral | dropped | OpenAI: "string too long" (maximhq/bifrost#1000); Mistral: "Extra inputs are not permitted" |
 //! | call ids above 40 characters; with Mistral, other than 9 letters and digits | numbered | OpenAI: "maximum length 40"; Mistral: "with a length of 9" |
@@ -141,9 +142,13 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
         None => effort(config.effort, thinking, efforts(target)),
     };
     let effort = match effort_with_tools(target) {
-        EffortWithTools::Refused if !tools.is_empty() => None,
-        EffortWithTools::None if !tools.is_empty() => Some("none".to_owned()),
-        _ => effort,
+        _ if tools.is_empty() => effort,
+        EffortWithTools::Taken => effort,
+        EffortWithTools::Refused => None,
+        EffortWithTools::None => Some("none".to_owned()),
+        EffortWithTools::NoTools => {
+            return Err(Untranslatable::new("tools", "are rejected by the target in a chat completion"));
+        }
     };
     let stream: Option<bool> = fields.take("stream")?;
     let limit: Option<u64> = fields.take("max_tokens")?;
