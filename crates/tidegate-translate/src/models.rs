@@ -232,10 +232,10 @@ fn bare_name(target: &str) -> &str {
     model(target).rsplit('/').next().unwrap_or_default()
 }
 
-/// Whether the token limit is called `max_completion_tokens`. OpenAI's newer models reject `max_tokens`, and
-/// many providers with its dialect support nothing else.
+/// Whether the token limit is called `max_completion_tokens`. OpenAI's newer models reject `max_tokens`, at other
+/// hosts as well (ericc-ch/copilot-api#222), and many providers with its dialect support nothing else.
 pub(crate) fn uses_max_completion_tokens(target: &str) -> bool {
-    is_at_openai(target)
+    is_at_openai(target) || is_reasoning_model(target)
 }
 
 /// Whether a final assistant message may be the beginning of the response. The caller would receive the

@@ -625,6 +625,29 @@ fn messages_fields_are_adjusted_to_the_model_of_the_chat() {
     ]);
 }
 
+/// Regression: OpenAI's reasoning models at an unknown host were sent the older name, and answered with a 400.
+#[test]
+fn the_limit_has_the_name_that_the_model_accepts() {
+    for (target, is_newer) in [
+        ("openai/gpt-4o", true),
+        ("azure/my-deployment", true),
+        ("copilot/gpt-5.4", true),
+        ("copilot/gpt-6-sol", true),
+        ("my-proxy/openai/o3", true),
+        ("openrouter/openai/gpt-5", true),
+        ("copilot/gpt-4o", false),
+        ("groq/openai/gpt-oss-120b", false),
+        ("mistral/mistral-large", false),
+        (UNKNOWN_TARGET, false),
+    ] {
+        let request = json!({"max_tokens": 9, "messages": hello()});
+        let chat = translate_to_json(&MessagesToChat::new(target), &request).unwrap();
+        let limits = (&chat["max_completion_tokens"], &chat["max_tokens"]);
+        let (limit, none) = (json!(9), Value::Null);
+        assert_eq!(limits, if is_newer { (&limit, &none) } else { (&none, &limit) }, "{target}");
+    }
+}
+
 /// Regression: these were answered with a 400, which ends a chain, although another target takes them.
 #[test]
 fn what_the_target_rejects_is_left_to_other_targets() {

@@ -6,6 +6,7 @@
 //! | in messages | here | source |
 //! |--|--|--|
 //! | `max_tokens` above the model's maximum | the maximum | OpenAI: "max_tokens is too large" |
+//! | `max_tokens`, for OpenAI, and for its reasoning models elsewhere | `max_completion_tokens` | OpenAI: "'max_tokens' is not supported with this model" |
 //! | `temperature`, `top_p` for OpenAI's reasoning models, and for Kimi from K2.5 on | dropped | OpenAI: "Only the default (1) value is supported"; Moonshot: "only 0.6 is allowed for this model" |
 //! | `stop_sequences` for these, and for xAI's | rejected | OpenAI, "Chat completions", and xAI, "Reasoning": not with reasoning models |
 //! | `disable_parallel_tool_use`, for OpenAI's o-series | dropped: they call one tool at a time | OpenAI: "not supported with this model" |
