@@ -111,42 +111,61 @@ pub fn max_output_tokens(target: &str) -> Option<u64> {
     ModelTable::new().capabilities(target)?.max_output_tokens
 }
 
-/// The values of `reasoning_effort` that a model accepts in OpenAI's dialect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Efforts {
-    /// None: the field is rejected, or has no effect.
-    None,
-    /// `low`, `medium` and `high`.
-    UpToHigh,
-    /// `low`, `high` and `max`.
-    UpToMax,
+/// The efforts that most models accept, from the lowest. Without "none", thinking is always on.
+static LEVELS: [&str; 5] = ["none", "low", "medium", "high", "xhigh"];
+
+/// Those of [`LEVELS`] from "low" to "high", and of the ends the ones that are accepted.
+fn levels(has_none: bool, has_xhigh: bool) -> &'static [&'static str] {
+    &LEVELS[usize::from(!has_none)..4 + usize::from(has_xhigh)]
 }
 
-/// Besides OpenAI's models, those of DeepSeek that think (DeepSeek, "Thinking mode"), Kimi from K3 on (Moonshot,
-/// "Reasoning effort") and Gemini from 2.5 on (Google, "OpenAI compatibility") accept an effort.
-pub(crate) fn efforts(target: &str) -> Efforts {
+/// The values of `reasoning_effort` that a model accepts in OpenAI's dialect, from the lowest. There are none if the
+/// field is rejected, or has no effect.
+///
+/// Sources: OpenAI, the pages of its models; DeepSeek, "Thinking mode"; Moonshot, "Reasoning effort"; Google, "OpenAI
+/// compatibility"; xAI, "Reasoning".
+pub(crate) fn efforts(target: &str) -> &'static [&'static str] {
     let name = bare_name(target);
-    let is_deepseek = Provider::named(target) == Provider::DeepSeek && name != "deepseek-chat";
-    if is_deepseek || kimi_version(target) >= Some((3, 0)) {
-        return Efforts::UpToMax;
-    }
-    let is_gemini =
-        gemini_version(target) >= Some((2, 5)) && !name.contains("image") && !name.contains("tts");
-    match is_gemini || name.starts_with("gpt-oss") || is_reasoning_model(target) {
-        true => Efforts::UpToHigh,
-        false => Efforts::None,
+    let (gemini, grok) = (gemini_version(target), grok_version(target));
+    if Provider::named(target) == Provider::DeepSeek && name != "deepseek-chat"
+        || kimi_version(target) >= Some((3, 0))
+    {
+        &["low", "high", "max"]
+    } else if is_reasoning_model(target) {
+        levels(!always_reasons(target), gpt_version(target) >= Some((5, 2)))
+    } else if gemini >= Some((2, 5)) && !name.contains("image") && !name.contains("tts") {
+        levels(gemini == Some((2, 5)) && !name.contains("pro"), false)
+    } else if grok >= Some(4.3) && !name.contains("non-reasoning") {
+        levels(grok == Some(4.3), grok >= Some(4.7))
+    } else if name.starts_with("gpt-oss") {
+        levels(false, false)
+    } else {
+        &[]
     }
 }
 
-/// The effort for a caller that disables thinking, of models that think by default and have no other field for it:
-/// "none" or, where thinking is always on, the lowest.
+/// The effort for a caller that disables thinking: "none" or, where thinking is always on, the lowest. Whether another
+/// host accepts "none" for OpenAI's models is unknown.
 pub(crate) fn effort_without_thinking(target: &str) -> Option<&'static str> {
-    let gemini = gemini_version(target);
-    let is_thinking = kimi_version(target) >= Some((3, 0)) || gemini >= Some((2, 5));
-    let can_disable = gemini == Some((2, 5)) && !bare_name(target).contains("pro");
-    is_thinking
-        .then_some(if can_disable { "none" } else { "low" })
-        .filter(|_| efforts(target) != Efforts::None)
+    let lowest = efforts(target).first().copied();
+    lowest.filter(|_| !is_reasoning_model(target) || is_at_openai(target))
+}
+
+/// The efforts that a Claude accepts, from the lowest (Anthropic, "Effort"). Before 4.6 they become a budget.
+pub(crate) fn claude_efforts(target: &str) -> &'static [&'static str] {
+    match claude_version(target) {
+        Some(version) if version >= (4, 7) && version != UNNUMBERED => {
+            &["low", "medium", "high", "xhigh", "max"]
+        }
+        Some((4, 6)) => &["low", "medium", "high", "max"],
+        _ => levels(false, false),
+    }
+}
+
+/// The effort itself if it is accepted, or else "high"; for "max" the highest.
+pub(crate) fn nearest_effort(effort: &str, accepted: &[&'static str]) -> Option<&'static str> {
+    let named = |name: &str| accepted.iter().find(|known| **known == name);
+    named(effort).or_else(|| if effort == "max" { accepted.last() } else { named("high") }).copied()
 }
 
 /// Whether a model is one of OpenAI's own reasoning models. They reject `stop`, and any `temperature` or
@@ -306,6 +325,13 @@ pub(crate) fn can_disable_thinking(target: &str) -> bool {
         || is_mimo(target)
 }
 
+/// The version of a Grok at xAI. It is a decimal number: 4.20 was before 4.3.
+fn grok_version(target: &str) -> Option<f32> {
+    let name =
+        bare_name(target).strip_prefix("grok-").filter(|_| Provider::named(target) == Provider::XAi)?;
+    name.split('-').next()?.parse().ok()
+}
+
 /// Whether the model rejects a call without the signature of its reasoning (Google, "Thought signatures": from
 /// Gemini 3 on). A Gemini model without a number counts as the newest.
 pub(crate) fn requires_signed_calls(target: &str) -> bool {
@@ -408,38 +434,62 @@ mod tests {
 
     #[test]
     fn efforts_and_the_way_to_disable_thinking_depend_on_the_model() {
-        use Efforts::{None as No, UpToHigh, UpToMax};
-        // The efforts, whether `thinking` is disabled, and the effort for a caller that disables thinking.
+        let (no, to_high, to_max) = (&[][..], &["low", "medium", "high"][..], &["low", "high", "max"][..]);
+        let to_xhigh = &["low", "medium", "high", "xhigh"][..];
+        // The efforts besides "none", whether `thinking` is disabled, and the effort for a caller that disables
+        // thinking.
         for (target, accepted, field, lowest) in [
-            ("openai/o3-mini", UpToHigh, false, None),
-            ("openai/gpt-5", UpToHigh, false, None),
-            ("groq/openai/gpt-oss-120b", UpToHigh, false, None),
-            ("azure/gpt-5.1-mini", UpToHigh, false, None),
-            ("openai/gpt-5-chat-latest", No, false, None),
-            ("openai/gpt-4o", No, false, None),
-            ("openai/gpt-3.5-turbo", No, false, None),
-            ("x/olmo", No, false, None),
-            ("", No, false, None),
-            ("deepseek/deepseek-chat", No, true, None),
-            ("deepseek/deepseek-flash", UpToMax, true, None),
-            ("deepseek/deepseek-v4-pro", UpToMax, true, None),
-            ("moonshot/kimi-k2-thinking", No, false, None),
-            ("moonshot/kimi-k2.6", No, true, None),
-            ("moonshot/kimi-k2.7-code", No, false, None),
-            ("moonshot/kimi-k3", UpToMax, false, Some("low")),
-            ("moonshot/kimi-k3.1-pro", UpToMax, false, Some("low")),
-            ("groq/moonshotai/kimi-k3", No, false, None),
-            ("mimo/mimo-v2.5", No, true, None),
-            ("gemini/gemini-2.0-flash", No, false, None),
-            ("gemini/gemini-2.5-flash", UpToHigh, false, Some("none")),
-            ("vertex/google/gemini-2.5-flash-lite", UpToHigh, false, Some("none")),
-            ("gemini/gemini-2.5-pro", UpToHigh, false, Some("low")),
-            ("gemini/gemini-2.5-flash-image", No, false, None),
-            ("gemini/gemini-3-pro-preview", UpToHigh, false, Some("low")),
-            ("gemini/gemini-flash-latest", UpToHigh, false, Some("low")),
-            ("openrouter/google/gemini-2.5-flash", No, false, None),
+            ("openai/o3-mini", to_high, false, Some("low")),
+            ("openai/gpt-5", to_high, false, Some("low")),
+            ("groq/openai/gpt-oss-120b", to_high, false, Some("low")),
+            ("azure/gpt-5.1-mini", to_high, false, Some("none")),
+            ("openai/gpt-5.2", to_xhigh, false, Some("none")),
+            ("azure/gpt-5.4-mini", to_xhigh, false, Some("none")),
+            ("copilot/gpt-5.4", to_xhigh, false, None),
+            ("openai/gpt-6-luna", to_xhigh, false, Some("none")),
+            ("openai/gpt-6-astra", to_xhigh, false, Some("low")),
+            ("openai/gpt-6-sol", to_xhigh, false, Some("none")),
+            ("openai/gpt-6.1-sol", to_xhigh, false, Some("low")),
+            ("openai/gpt-7.2", to_xhigh, false, Some("none")),
+            ("openai/gpt-5-chat-latest", no, false, None),
+            ("openai/gpt-4o", no, false, None),
+            ("openai/gpt-3.5-turbo", no, false, None),
+            ("x/olmo", no, false, None),
+            ("", no, false, None),
+            ("deepseek/deepseek-chat", no, true, None),
+            ("deepseek/deepseek-flash", to_max, true, Some("low")),
+            ("deepseek/deepseek-v4-pro", to_max, true, Some("low")),
+            ("moonshot/kimi-k2-thinking", no, false, None),
+            ("moonshot/kimi-k2.6", no, true, None),
+            ("moonshot/kimi-k2.7-code", no, false, None),
+            ("moonshot/kimi-k3", to_max, false, Some("low")),
+            ("moonshot/kimi-k3.1-pro", to_max, false, Some("low")),
+            ("groq/moonshotai/kimi-k3", no, false, None),
+            ("mimo/mimo-v2.5", no, true, None),
+            ("gemini/gemini-2.0-flash", no, false, None),
+            ("gemini/gemini-2.5-flash", to_high, false, Some("none")),
+            ("vertex/google/gemini-2.5-flash-lite", to_high, false, Some("none")),
+            ("gemini/gemini-2.5-pro", to_high, false, Some("low")),
+            ("gemini/gemini-2.5-flash-image", no, false, None),
+            ("gemini/gemini-3-pro-preview", to_high, false, Some("low")),
+            ("gemini/gemini-flash-latest", to_high, false, Some("low")),
+            ("openrouter/google/gemini-2.5-flash", no, false, None),
+            ("xai/grok-3", no, false, None),
+            ("xai/grok-4-fast-reasoning", no, false, None),
+            ("xai/grok-4.20-0309-reasoning", no, false, None),
+            ("xai/grok-4.3", to_high, false, Some("none")),
+            ("xai/grok-4.5", to_high, false, Some("low")),
+            ("xai/grok-4.6", to_high, false, Some("low")),
+            ("xai/grok-4.7", to_xhigh, false, Some("low")),
+            ("xai/grok-5-latest", to_xhigh, false, Some("low")),
+            ("xai/grok-5-non-reasoning", no, false, None),
+            ("xai/grok-code-fast-1", no, false, None),
+            ("xai/grok-latest", no, false, None),
+            ("openrouter/x-ai/grok-4.5", no, false, None),
         ] {
-            let actual = (efforts(target), can_disable_thinking(target), effort_without_thinking(target));
+            let all = efforts(target);
+            let thinking = all.strip_prefix(&["none"]).unwrap_or(all);
+            let actual = (thinking, can_disable_thinking(target), effort_without_thinking(target));
             assert_eq!(actual, (accepted, field, lowest), "{target}");
         }
         assert!(!is_reasoning_model("groq/openai/gpt-oss-120b"));

@@ -36,7 +36,7 @@
 //! | `tools`, `parameters`, `strict` | `tools`, `input_schema`, `strict` | schemas are adapted at every depth, and `strict` is sent only where the target accepts it; names that the target rejects are shortened, and restored in the response; tools that were called but not declared are declared, with `tool_choice` none |
 //! | `tool_choice` auto, none, required, one | auto, none, any, tool | back: with a required call, DeepSeek, Kimi and MiMo do not think |
 //! | `parallel_tool_calls: false` | `disable_parallel_tool_use` | back: dropped for OpenAI's o-series, which calls one tool at a time |
-//! | `max_completion_tokens`, `max_tokens` | `max_tokens` | [4096](ChatToMessages::DEFAULT_MAX_TOKENS) and up to 16384 for thinking when absent; capped at the model's maximum |
+//! | `max_completion_tokens`, `max_tokens` | `max_tokens` | [4096](ChatToMessages::DEFAULT_MAX_TOKENS) and up to 32768 for thinking when absent; capped at the model's maximum |
 //! | `stop` | `stop_sequences` | Anthropic: more than white space; chat: at most four |
 //! | `temperature`, `top_p`, `top_k` | the same; `top_k` is dropped for a chat | Anthropic: 0 to 1; dropped where the model does not accept them |
 //! | `stream`, `model` | the same | |
@@ -162,7 +162,7 @@ pub struct MessagesToChat {
 
 impl ChatToMessages {
     /// The token limit for requests without one: the maximum that every model since Claude 3 supports. For a
-    /// model that thinks, up to 16384 tokens are added for its thinking.
+    /// model that thinks, up to 32768 tokens are added for its thinking.
     ///
     /// Chat completions need no limit, but messages do. A higher limit than needed has a cost: Anthropic
     /// counts it against the limit of output tokens per minute until the response has ended.

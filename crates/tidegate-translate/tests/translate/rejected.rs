@@ -138,6 +138,46 @@ fn the_token_limit_is_capped_at_the_maximum_of_the_model() {
     );
 }
 
+/// Regression: efforts above "high" became "high", which is the default of most models.
+#[test]
+fn an_effort_above_high_is_sent_to_models_that_accept_it() {
+    let adapts = |effort: &str| {
+        let limit = if effort == "high" { 20_480 } else { 36_864 };
+        let adaptive = json!({"type": "adaptive", "display": "summarized"});
+        json!({"max_tokens": limit, "thinking": adaptive, "output_config": {"effort": effort}})
+    };
+    let budget = json!({"max_tokens": 20_480, "thinking": {"type": "enabled", "budget_tokens": 16_384}});
+    for (target, xhigh, max) in [
+        (OLD, json!({}), json!({})),
+        (THINKS, budget.clone(), budget),
+        (ADAPTS, adapts("high"), adapts("max")),
+        ("openrouter/anthropic/claude-sonnet-4.6", adapts("high"), adapts("max")),
+        (NEWEST, adapts("xhigh"), adapts("max")),
+        ("anthropic/claude-sonnet-5", adapts("xhigh"), adapts("max")),
+        ("anthropic/claude-haiku-5-5", adapts("xhigh"), adapts("max")),
+        ("anthropic/claude-opus-6-1", adapts("xhigh"), adapts("max")),
+        // A name without a version may be that of an older model.
+        ("litellm/claude-sonnet", adapts("high"), adapts("high")),
+    ] {
+        chat_becomes(&[
+            (target, json!({"reasoning_effort": "xhigh"}), Ok(xhigh)),
+            (target, json!({"reasoning_effort": "max"}), Ok(max)),
+        ]);
+    }
+    // With a required call thinking is off, as it can be up to "high".
+    let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+    for effort in ["high", "xhigh", "max"] {
+        let forced = json!({"tools": tools, "tool_choice": "required", "reasoning_effort": effort});
+        let becomes = json!({
+            "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}],
+            "tool_choice": {"type": "any"},
+            "thinking": {"type": "disabled"},
+            "output_config": {"effort": "high"},
+        });
+        chat_becomes(&[("anthropic/claude-opus-5", forced, Ok(becomes))]);
+    }
+}
+
 /// Regression: the models that think by default ignored the effort "none", and thinking took all of the tokens of a
 /// request without a limit: the response had no text.
 #[test]
@@ -919,8 +959,22 @@ fn disabled_thinking_and_the_effort_are_sent_in_the_form_of_the_target() {
             (target, budget(5000), becomes("medium")),
         ]);
     }
-    for target in ["moonshot/kimi-k2.6", "mimo/mimo-v2.5-pro", "deepseek/deepseek-chat", UNKNOWN_TARGET] {
-        messages_become(&[(target, effort("low"), Ok(json!({})))]);
+    for target in ["openai/gpt-5.2", "openai/gpt-6-astra", "xai/grok-4.7"] {
+        messages_become(&[
+            (target, effort("medium"), becomes("medium")),
+            (target, effort("xhigh"), becomes("xhigh")),
+            (target, effort("max"), becomes("xhigh")),
+        ]);
+    }
+    messages_become(&[
+        ("xai/grok-4.3", effort("xhigh"), becomes("high")),
+        ("openai/gpt-5.1", effort("max"), becomes("high")),
+        ("openai/gpt-oss-120b", effort("xhigh"), becomes("high")),
+    ]);
+    let without =
+        ["moonshot/kimi-k2.6", "mimo/mimo-v2.5-pro", "deepseek/deepseek-chat", "xai/grok-4", UNKNOWN_TARGET];
+    for target in without {
+        messages_become(&[(target, effort("low"), Ok(json!({}))), (target, effort("max"), Ok(json!({})))]);
     }
     for (target, expected) in [
         ("deepseek/deepseek-flash", off.clone()),
@@ -933,7 +987,14 @@ fn disabled_thinking_and_the_effort_are_sent_in_the_form_of_the_target() {
         ("gemini/gemini-3-flash", becomes("low")),
         ("moonshot/kimi-k2.7-code", Ok(json!({}))),
         ("gemini/gemini-2.0-flash", Ok(json!({}))),
-        ("openai/gpt-5", Ok(json!({}))),
+        ("openai/gpt-5", becomes("low")),
+        ("openai/gpt-5.4", becomes("none")),
+        ("openai/gpt-6-astra", becomes("low")),
+        ("groq/openai/gpt-oss-120b", becomes("low")),
+        ("xai/grok-4.3", becomes("none")),
+        ("xai/grok-4.5", becomes("low")),
+        ("xai/grok-4", Ok(json!({}))),
+        ("openai/gpt-4o", Ok(json!({}))),
         (UNKNOWN_TARGET, Ok(json!({}))),
     ] {
         messages_become(&[

@@ -115,6 +115,12 @@ pub(super) fn messages(request: &Value) -> Checked {
         Some("disabled" | "between_tools") => keys(thinking, &["type"])?,
         Some(_) => return Err(format!("thinking: {thinking}")),
     }
+    let effort = &request["output_config"]["effort"];
+    let accepted: &[_] = match thinking["type"].as_str() {
+        Some("disabled") => &["low", "medium", "high"],
+        _ => &["low", "medium", "high", "xhigh", "max"],
+    };
+    ensure(effort.is_null() || accepted.iter().any(|known| effort == known), "effort", effort)?;
     ensure(request["max_tokens"].as_u64().is_some_and(|limit| limit > 0), "max_tokens", request)?;
     for name in ["temperature", "top_p"] {
         let number = &request[name];
@@ -217,6 +223,7 @@ pub(super) fn accepted_by(target: &str, request: &Value) -> Checked {
     if let Some(effort) = request["reasoning_effort"].as_str() {
         let accepted = match provider {
             Some("deepseek" | "moonshot") => &["low", "high", "max"][..],
+            Some("openai" | "xai") => &["none", "low", "medium", "high", "xhigh"],
             _ => &["none", "low", "medium", "high"],
         };
         ensure(accepted.contains(&effort) && request["thinking"].is_null(), "effort", request)?;

@@ -13,8 +13,8 @@
 //! | more than 128 `tools`, for OpenAI and Groq, or 350, for xAI | rejected | OpenAI: "array too long"; Groq: "maximum number of items is 128"; xAI: "Maximum tools limit reached" |
 //! | `output_config.format`, for DeepSeek | rejected | DeepSeek: "This response_format type is unavailable now" |
 //! | thinking that is disabled, for DeepSeek, Kimi K2.5 and K2.6, and MiMo | `thinking` is disabled | DeepSeek, "Thinking mode": "enabled by default"; Moonshot, MiMo: the same |
-//! | the same, for Kimi from K3 on and Gemini from 2.5 on | the effort "none", or "low" for those that always think | Moonshot, "Reasoning effort"; Google, "OpenAI compatibility" |
-//! | an effort or a budget that is none of the target's | the next higher effort, or its highest | DeepSeek, Kimi: low, high, max; OpenAI, Gemini: low, medium, high |
+//! | the same, for OpenAI's reasoning models, gpt-oss, Kimi from K3 on, Gemini from 2.5 on and Grok from 4.3 on | the effort "none", or "low" for those that always think | OpenAI, the pages of its models; Moonshot, "Reasoning effort"; Google, "OpenAI compatibility"; xAI, "Reasoning" |
+//! | an effort or a budget that is none of the target's | "high", or for "max" its highest effort | DeepSeek, Kimi: low, high, max; OpenAI, Gemini, Grok: low, medium, high; xhigh, for GPT from 5.2 on and Grok from 4.7 on |
 //! | an effort together with tools, for GPT from 5.2 on | dropped, or "none" from 5.6 on | OpenAI: "Function tools with reasoning_effort are not supported" |
 //! | `tools`, for those of them without "none": GPT-6 Astra, and Sol from 6.1 on | rejected | the same, "at every accepted `reasoning_effort`" (genkit-ai/genkit-dart#423) |
 //! | more than 4 `stop_sequences` (DeepSeek: 16) | rejected | OpenAI, DeepSeek, "Chat completions" |
@@ -48,10 +48,10 @@ use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig
 use super::schema::{self, SchemaObject};
 use super::tool_names::ToolNames;
 use crate::models::{
-    EffortWithTools, Efforts, accepts_part, accepts_response_schema, accepts_sampling, accepts_stop,
+    EffortWithTools, accepts_part, accepts_response_schema, accepts_sampling, accepts_stop,
     can_disable_thinking, effort_with_tools, effort_without_thinking, efforts, is_o_series,
-    max_output_tokens, max_stop_sequences, max_tools, may_continue_assistant_message, needs_include_usage,
-    uses_max_completion_tokens, wants_reasoning_of_turn,
+    max_output_tokens, max_stop_sequences, max_tools, may_continue_assistant_message, nearest_effort,
+    needs_include_usage, uses_max_completion_tokens, wants_reasoning_of_turn,
 };
 use crate::request_fields::RawJson;
 use crate::untranslatable::{malformed, unsupported};
@@ -84,7 +84,7 @@ struct ChatRequestBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning_effort: Option<String>,
+    reasoning_effort: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<ThinkingConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,14 +139,14 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     let is_disabled =
         thinking.as_ref().is_some_and(|thinking| matches!(&*thinking.kind, "disabled" | "between_tools"));
     let effort = match effort_without_thinking(target).filter(|_| is_disabled) {
-        Some(lowest) => Some(lowest.to_owned()),
+        Some(lowest) => Some(lowest),
         None => effort(config.effort, thinking, efforts(target)),
     };
     let effort = match effort_with_tools(target) {
         _ if tools.is_empty() => effort,
         EffortWithTools::Taken => effort,
         EffortWithTools::Refused => None,
-        EffortWithTools::None => Some("none".to_owned()),
+        EffortWithTools::None => Some("none"),
         EffortWithTools::NoTools => {
             return Err(Untranslatable::new("tools", "are rejected by the target in a chat completion"));
         }
@@ -264,12 +264,15 @@ fn tool_choice(choice: ToolChoice, tool_names: &mut ToolNames) -> Result<Value, 
     })
 }
 
-/// The reasoning effort, derived from the thinking budget if no effort is set: the next higher one that the target
-/// accepts, or its highest.
-fn effort(effort: Option<String>, thinking: Option<ThinkingConfig>, accepted: Efforts) -> Option<String> {
+/// The reasoning effort, derived from the thinking budget if no effort is set, in the nearest form that the target
+/// accepts.
+fn effort(
+    effort: Option<String>,
+    thinking: Option<ThinkingConfig>,
+    accepted: &[&'static str],
+) -> Option<&'static str> {
     let effort = match (effort.as_deref(), thinking) {
-        (Some(effort @ ("low" | "medium" | "max")), _) => effort,
-        (Some(_), _) => "high",
+        (Some(effort), _) => effort,
         (None, Some(ThinkingConfig { kind, budget_tokens: Some(budget), .. })) if kind == "enabled" => {
             match budget {
                 ..4096 => "low",
@@ -279,12 +282,7 @@ fn effort(effort: Option<String>, thinking: Option<ThinkingConfig>, accepted: Ef
         }
         (None, _) => return None,
     };
-    let effort = match (accepted, effort) {
-        (Efforts::None, _) => return None,
-        (Efforts::UpToHigh, "max") | (Efforts::UpToMax, "medium") => "high",
-        (_, effort) => effort,
-    };
-    Some(effort.to_owned())
+    nearest_effort(effort, accepted)
 }
 
 fn response_format(format: messages::OutputFormat) -> Result<ResponseFormat, Untranslatable> {

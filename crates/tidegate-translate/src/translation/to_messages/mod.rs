@@ -14,10 +14,12 @@
 //! | an image at a URL other than https | rejected | "Vision": https only |
 //! | `stop` of only white space | dropped | "each stop sequence must contain non-whitespace" |
 //! | `max_tokens` above the model's maximum | the maximum | "the maximum allowed number of output tokens" |
+//! | the effort "xhigh", up to Claude 4.6, or "max", up to 4.5 | "high" | "Effort": the levels of each model |
+//! | either, with thinking off | "high" | the same: off only up to "high" |
 //! | an effort, and a limit below 2048 tokens | no thinking, up to Claude 4.5 | "Extended thinking": a budget of 1024 at least, below the limit |
 //! | the effort "none", or no effort and a limit below 2048 tokens, for a Claude from 5 on | thinking is off, or the effort is low where it is always on | migration guides of Claude 5: "thinking on by default" |
 //! | an effort, or thinking by default, from Claude 4.6 on | `display: "summarized"` | "What's new in Claude 4.7": "thinking content omitted by default" |
-//! | no limit, for a model that thinks | the default, and 1024, 4096 or 16384 tokens for thinking, by the effort | the same: the limit is one "on thinking plus text" |
+//! | no limit, for a model that thinks | the default, and 1024, 4096, 16384 or 32768 tokens for thinking, by the effort | the same: the limit is one "on thinking plus text" |
 //! | an effort, and a required tool call, or tool results, or a prefill, for a Claude before 5 | no thinking | "Extended thinking": auto or none; thinking is sent back with its calls; no prefill |
 //! | a required tool call, for a Claude that thinks by default | thinking is off, or has room where it is always on | migration guides of Claude 5: "thinking on by default" |
 //! | a required tool call, for a Claude from 5.1 on but Haiku | rejected | "type \"tool\" and \"any\" are not supported for this model" |
@@ -58,7 +60,8 @@ use super::messages::{
 use super::schema::{self, SchemaObject};
 use super::tool_names::ToolNames;
 use crate::models::{
-    accepts_prefill, accepts_schema, max_output_tokens, sampling as supported_sampling, thinking_control,
+    accepts_prefill, accepts_schema, claude_efforts, max_output_tokens, sampling as supported_sampling,
+    thinking_control,
 };
 use crate::request_fields::{RawJson, RequestFields};
 use crate::untranslatable::{malformed, unsupported};
@@ -160,6 +163,7 @@ pub(super) fn request(
     }
     let thinking_request = ThinkingRequest {
         effort: fields.take("reasoning_effort")?,
+        efforts: claude_efforts(target),
         limit: limit(&mut fields)?,
         default_max_tokens,
         max_output_tokens: max_output_tokens(target),

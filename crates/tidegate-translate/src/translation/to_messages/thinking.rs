@@ -1,11 +1,13 @@
 //! Thinking and the token limit.
 
 use super::super::messages::ThinkingConfig;
-use crate::models::ThinkingControl;
+use crate::models::{ThinkingControl, nearest_effort};
 
 /// The inputs that determine the token limit and the thinking of a request.
 pub(super) struct ThinkingRequest {
     pub(super) effort: Option<String>,
+    /// The efforts that the model accepts.
+    pub(super) efforts: &'static [&'static str],
     pub(super) limit: Option<u64>,
     pub(super) default_max_tokens: u64,
     /// The maximum number of output tokens of the model, if known.
@@ -36,15 +38,18 @@ impl ThinkingRequest {
             // In a limit that is too low for a budget, thinking by default would leave no room for text.
             None if self.limit.is_some_and(|limit| limit < 2 * MIN_BUDGET) => Some("none"),
             None => None,
-            Some(effort @ ("none" | "medium")) => Some(effort),
-            Some("minimal" | "low") => Some("low"),
-            Some(_) => Some("high"),
+            Some("none") => Some("none"),
+            Some("minimal") => Some("low"),
+            Some(effort) => nearest_effort(effort, self.efforts),
         };
         let (thinks, effort) = match (thinking_control, effort) {
             (ThinkingControl::OnUnless(off), Some("none")) => {
                 return (limit(0), Some(ThinkingConfig::of(off)), None);
             }
             (ThinkingControl::OnUnless("disabled"), effort) if self.is_tool_forced => {
+                // Above "high", thinking cannot be disabled (Anthropic, "Effort").
+                let effort =
+                    effort.map(|effort| if matches!(effort, "xhigh" | "max") { "high" } else { effort });
                 return (limit(0), Some(ThinkingConfig::of("disabled")), effort.map(str::to_owned));
             }
             (ThinkingControl::AlwaysOn, Some("none")) => (true, Some("low")),
@@ -56,6 +61,7 @@ impl ThinkingRequest {
         let budget = match effort {
             Some("low") => MIN_BUDGET,
             Some("medium") => 4 * MIN_BUDGET,
+            Some("xhigh" | "max") => 32 * MIN_BUDGET,
             _ => 16 * MIN_BUDGET,
         };
         let limit = limit(if thinks { budget } else { 0 });
