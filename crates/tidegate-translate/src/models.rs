@@ -332,16 +332,35 @@ fn grok_version(target: &str) -> Option<f32> {
     name.split('-').next()?.parse().ok()
 }
 
-/// Whether the model rejects a call without the signature of its reasoning (Google, "Thought signatures": from
-/// Gemini 3 on). A Gemini model without a number counts as the newest.
-pub(crate) fn requires_signed_calls(target: &str) -> bool {
-    gemini_version(target) >= Some((3, 0))
+/// Where the signature of a call's reasoning is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallSignature {
+    /// In the first call of a message (Google, "Thought signatures").
+    InFirstCall,
+    /// In the `reasoning_details` of the message, for each call (OpenRouter, "Reasoning tokens").
+    InReasoningDetails,
+}
+
+/// The signature without which the model rejects a call (Google, "Thought signatures": from Gemini 3 on). A Gemini
+/// model without a number counts as the newest.
+pub(crate) fn required_call_signature(target: &str) -> Option<CallSignature> {
+    let signature = match Provider::named(target) {
+        Provider::Gemini | Provider::Vertex => CallSignature::InFirstCall,
+        Provider::OpenRouter => CallSignature::InReasoningDetails,
+        _ => return None,
+    };
+    (gemini_name_version(target) >= Some((3, 0))).then_some(signature)
 }
 
 /// The major and minor version of a Gemini model at Google.
 fn gemini_version(target: &str) -> Option<(u32, u32)> {
     let is_google = matches!(Provider::named(target), Provider::Gemini | Provider::Vertex);
-    let name = bare_name(target).strip_prefix("gemini-").filter(|_| is_google)?;
+    gemini_name_version(target).filter(|_| is_google)
+}
+
+/// The same, for a Gemini model at any host.
+fn gemini_name_version(target: &str) -> Option<(u32, u32)> {
+    let name = bare_name(target).strip_prefix("gemini-")?;
     Some(leading_version(name).unwrap_or((u32::MAX, 0)))
 }
 

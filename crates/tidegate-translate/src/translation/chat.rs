@@ -17,6 +17,9 @@ pub(super) struct ChatMessage {
     /// Only sent: the reasoning in a caller's request is dropped.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub(super) reasoning_content: Option<String>,
+    /// Not OpenAI's, but OpenRouter's. Only sent.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub(super) reasoning_details: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tool_calls: Option<Vec<ToolCall>>,
     #[serde(skip_serializing_if = "Option::is_none")]

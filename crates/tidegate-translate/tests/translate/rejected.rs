@@ -1073,6 +1073,38 @@ fn calls_for_gemini_are_marked_as_of_another_model() {
     }
 }
 
+/// Regression: OpenRouter answered the second request of every tool loop with a 400 ("Gemini models require OpenRouter
+/// reasoning details to be preserved").
+#[test]
+fn calls_for_gemini_at_openrouter_are_marked_in_the_details_of_the_message() {
+    let request = json!({"max_tokens": 9, "messages": [
+        message("user", "hi"),
+        turn("assistant", &[tool_use("a"), tool_use("b")]),
+        turn("user", &[tool_result("a"), tool_result("b")]),
+        turn("assistant", &[text("done")]),
+        message("user", "so?"),
+    ]});
+    let detail = |id: &str, index: u64| {
+        json!({"type": "reasoning.encrypted", "id": id, "format": "google-gemini-v1", "index": index,
+            "data": "skip_thought_signature_validator"})
+    };
+    for (target, is_marked) in [
+        ("openrouter/google/gemini-3-flash-preview", true),
+        ("openrouter/google/gemini-3.1-pro", true),
+        ("openrouter/~google/gemini-flash-latest", true),
+        ("openrouter/google/gemini-2.5-pro", false),
+        ("openrouter/anthropic/claude-opus-5", false),
+        ("gemini/gemini-3-flash", false),
+        ("my/google/gemini-3-flash", false),
+    ] {
+        let chat = translate_to_json(&MessagesToChat::new(target), &request).unwrap();
+        assert_eq!(accepted_by(target, &chat), Ok(()), "{target}");
+        let expected = if is_marked { json!([detail("a", 0), detail("b", 1)]) } else { Value::Null };
+        assert_eq!(chat["messages"][1]["reasoning_details"], expected, "{target}");
+        assert_eq!(chat["messages"][4].get("reasoning_details"), None, "{target}");
+    }
+}
+
 /// Regression: a caller that appends the response to its prefill got the prefill twice.
 #[test]
 fn a_prefill_is_sent_only_to_providers_that_continue_it() {

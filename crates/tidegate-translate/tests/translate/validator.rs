@@ -268,6 +268,14 @@ pub(super) fn accepted_by(target: &str, request: &Value) -> Checked {
                 ensure(signature.is_string(), "a call without signature for Gemini", call)
             })
         }
+        Some("openrouter") if target.starts_with("openrouter/google/gemini-3") => {
+            messages.iter().try_for_each(|message| {
+                let calls = list(&message["tool_calls"], "tool_calls")?.iter().map(|call| &call["id"]);
+                let details = list(&message["reasoning_details"], "reasoning_details")?;
+                let signed = details.iter().map(|detail| &detail["id"]);
+                ensure(calls.eq(signed), "a call without signature for OpenRouter", message)
+            })
+        }
         Some("xai") => ensure(request.get("stop").is_none(), "a stop sequence for xAI", request),
         Some("openai") => ensure(
             !target.starts_with("openai/o") || request.get("parallel_tool_calls").is_none(),
@@ -336,8 +344,16 @@ pub(super) fn chat(request: &Value) -> Checked {
     let messages = list(&request["messages"], "messages")?;
     ensure(!messages.is_empty(), "no messages", request)?;
     for message in messages {
-        let allowed =
-            ["role", "content", "refusal", "tool_calls", "tool_call_id", "reasoning_content", "prefix"];
+        let allowed = [
+            "role",
+            "content",
+            "refusal",
+            "tool_calls",
+            "tool_call_id",
+            "reasoning_content",
+            "reasoning_details",
+            "prefix",
+        ];
         keys(message, &allowed)?;
         let role = message["role"].as_str().unwrap_or_default();
         let content = &message["content"];

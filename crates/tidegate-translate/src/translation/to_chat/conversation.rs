@@ -11,8 +11,8 @@ use super::super::content::Content;
 use super::super::messages::{self, ContentBlock, MediaSource};
 use super::super::tool_names::ToolNames;
 use crate::models::{
-    accepts_later_system, accepts_user_after_tool, requires_reasoned_calls, requires_signed_calls,
-    wants_reasoning,
+    CallSignature, accepts_later_system, accepts_user_after_tool, required_call_signature,
+    requires_reasoned_calls, wants_reasoning,
 };
 use crate::untranslatable::{malformed, unsupported};
 
@@ -44,7 +44,7 @@ pub(super) fn conversation(
         tool_names,
         wants_reasoning: wants_reasoning(target),
         requires_reasoned_calls: requires_reasoned_calls(target),
-        requires_signed_calls: requires_signed_calls(target),
+        call_signature: required_call_signature(target),
     };
     let before = messages.len();
     // The user messages of the current turn. The tool results of the whole turn are placed before them.
@@ -265,7 +265,7 @@ struct AssistantMessages<'a> {
     tool_names: &'a mut ToolNames,
     wants_reasoning: bool,
     requires_reasoned_calls: bool,
-    requires_signed_calls: bool,
+    call_signature: Option<CallSignature>,
 }
 
 /// In place of the reasoning of a call that another model has made, or of which it was omitted. An empty text
@@ -312,15 +312,32 @@ impl AssistantMessages<'_> {
         if content.is_none() && calls.is_empty() {
             return Ok(None);
         }
-        // As in Google's own responses, the first of parallel calls has the signature.
-        if let Some(call) = calls.first_mut().filter(|_| self.requires_signed_calls) {
-            call.extra_content = Some(json!({"google": {"thought_signature": UNSIGNED_CALL}}));
+        let mut reasoning_details = None;
+        match (self.call_signature, calls.first_mut()) {
+            (None, _) | (_, None) => {}
+            // As in Google's own responses, the first of parallel calls has the signature.
+            (Some(CallSignature::InFirstCall), Some(call)) => {
+                call.extra_content = Some(json!({"google": {"thought_signature": UNSIGNED_CALL}}));
+            }
+            (Some(CallSignature::InReasoningDetails), Some(_)) => {
+                let details = calls.iter().enumerate().map(|(index, call)| {
+                    json!({"type": "reasoning.encrypted", "id": call.id, "format": "google-gemini-v1",
+                        "index": index, "data": UNSIGNED_CALL})
+                });
+                reasoning_details = Some(details.collect());
+            }
         }
         let tool_calls = Some(calls).filter(|calls| !calls.is_empty());
         let mut reasoning_content = Some(reasoning).filter(|text| self.wants_reasoning && !text.is_empty());
         if self.requires_reasoned_calls && tool_calls.is_some() {
             reasoning_content.get_or_insert_with(|| BLANK_REASONING.to_owned());
         }
-        Ok(Some(ChatMessage { content, tool_calls, reasoning_content, ..ChatMessage::of("assistant") }))
+        Ok(Some(ChatMessage {
+            content,
+            tool_calls,
+            reasoning_content,
+            reasoning_details,
+            ..ChatMessage::of("assistant")
+        }))
     }
 }

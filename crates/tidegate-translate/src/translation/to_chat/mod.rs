@@ -29,7 +29,7 @@
 //! | a turn with calls of which the reasoning is missing (Kimi, MiMo: a call), or a required call, for DeepSeek, Kimi and MiMo | `thinking` is disabled | DeepSeek: "must be passed back to the API", "Thinking mode does not support this tool_choice"; Moonshot: the same (can1357/oh-my-pi#1077); MiMo: "must be passed back to the API" |
 //! | a required call, for Kimi K2.7, or of a certain tool, for K3, and for a Claude from 5.1 on but Haiku | rejected | Moonshot: "tool_choice 'required' is incompatible with thinking enabled"; Anthropic: "not supported for this model" |
 //! | a call of which the reasoning is missing, for Kimi from K2.7 on, which always thinks | blank reasoning | Moonshot: "reasoning_content is missing" |
-//! | the calls of a message, for Gemini from 3 on | the first is marked as made by another model | Google: "Function call is missing a thought_signature" |
+//! | the calls of a message, for Gemini from 3 on | the first is marked as made by another model; at OpenRouter each, in `reasoning_details` | Google: "Function call is missing a thought_signature"; OpenRouter: "Gemini models require OpenRouter reasoning details to be preserved" |
 //! | no message | rejected | OpenAI: "[] is too short" |
 
 mod conversation;
