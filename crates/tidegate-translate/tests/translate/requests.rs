@@ -200,6 +200,20 @@ fn schemas_and_arguments_pass_unchanged() {
     assert!(back.contains(r#""parameters":{"type":"object","b":1e2,"properties":{},"a":0}"#), "{back}");
 }
 
+/// Regression: "null", which some hosts write for a call without arguments, kept such a conversation from Anthropic.
+#[test]
+fn a_call_without_arguments_has_an_empty_input() {
+    for arguments in ["", " ", "{}", "null", " null\n"] {
+        let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}});
+        let messages = to_messages(&json!({"messages": [
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": "7"},
+        ]}));
+        assert_eq!(messages["messages"][1]["content"][0]["input"], json!({}), "{arguments:?}");
+    }
+}
+
 #[test]
 fn each_tool_choice_has_a_counterpart_in_both_directions() {
     let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}});

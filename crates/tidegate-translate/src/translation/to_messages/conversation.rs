@@ -167,7 +167,7 @@ fn assistant(
         let function = call.function.filter(|_| call.kind == "function");
         let function = function.ok_or_else(|| unsupported("messages[].tool_calls[].type"))?;
         let input = match function.arguments.trim() {
-            "" => "{}",
+            "" | "null" => "{}",
             arguments => arguments,
         };
         let input = raw(input).filter(|input| input.get().starts_with('{'));
