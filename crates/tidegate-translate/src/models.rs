@@ -122,13 +122,14 @@ fn levels(has_none: bool, has_xhigh: bool) -> &'static [&'static str] {
 /// The values of `reasoning_effort` that a model accepts in OpenAI's dialect, from the lowest. There are none if the
 /// field is rejected, or has no effect.
 ///
-/// Sources: OpenAI, the pages of its models; DeepSeek, "Thinking mode"; Moonshot, "Reasoning effort"; Google, "OpenAI
-/// compatibility"; xAI, "Reasoning".
+/// Sources: OpenAI, the pages of its models; DeepSeek, "Thinking mode"; Moonshot, "Reasoning effort"; Z.ai, "Deep
+/// Thinking"; Google, "OpenAI compatibility"; xAI, "Reasoning".
 pub(crate) fn efforts(target: &str) -> &'static [&'static str] {
     let name = bare_name(target);
     let (gemini, grok) = (gemini_version(target), grok_version(target));
     if Provider::named(target) == Provider::DeepSeek && name != "deepseek-chat"
         || kimi_version(target) >= Some((3, 0))
+        || glm_version(target) >= Some((5, 3))
     {
         &["low", "high", "max"]
     } else if is_reasoning_model(target) {
@@ -316,13 +317,21 @@ pub(crate) fn requires_reasoned_calls(target: &str) -> bool {
     kimi_version(target) >= Some((2, 7))
 }
 
-/// Whether thinking is on by default and can be disabled, as it has to be if the reasoning is missing or a
-/// tool call is required (DeepSeek: "Thinking mode does not support this tool_choice"; Moonshot: "tool_choice
-/// 'required' is incompatible with thinking enabled").
+/// Whether thinking is on by default and can be disabled by `thinking`. Where the reasoning of a call
+/// [is wanted](wants_reasoning), it has to be if that is missing or a tool call is required (DeepSeek: "Thinking mode
+/// does not support this tool_choice"; Moonshot: "tool_choice 'required' is incompatible with thinking enabled").
 pub(crate) fn can_disable_thinking(target: &str) -> bool {
     Provider::named(target) == Provider::DeepSeek
         || matches!(kimi_version(target), Some((2, 5 | 6)))
         || is_mimo(target)
+        || glm_version(target).is_some_and(|version| ((4, 5)..(5, 3)).contains(&version))
+}
+
+/// The major and minor version of a GLM, unless it is at a provider with an API of its own. Some hosts write `5p3`.
+/// Before 4.5 it does not think, and from 5.3 on always (Z.ai, "Deep Thinking").
+fn glm_version(target: &str) -> Option<(u32, u32)> {
+    let is_other = Provider::named(target) == Provider::Other;
+    leading_version(&bare_name(target).strip_prefix("glm-").filter(|_| is_other)?.replace('p', "."))
 }
 
 /// The version of a Grok at xAI. It is a decimal number: 4.20 was before 4.3.
@@ -485,6 +494,16 @@ mod tests {
             ("moonshot/kimi-k3.1-pro", to_max, false, Some("low")),
             ("groq/moonshotai/kimi-k3", no, false, None),
             ("mimo/mimo-v2.5", no, true, None),
+            ("zai/glm-4-plus", no, false, None),
+            ("zai/glm-4.5-air", no, true, None),
+            ("zai/glm-4.6v", no, true, None),
+            ("zai/glm-5-turbo", no, true, None),
+            ("my/zai-org/glm-5.2", no, true, None),
+            ("zai/glm-5.3-flash", to_max, false, Some("low")),
+            ("my/accounts/fireworks/models/glm-5p3", to_max, false, Some("low")),
+            ("zai/glm-6", to_max, false, Some("low")),
+            ("zai/glm-latest", no, false, None),
+            ("together/zai-org/glm-4.6", no, false, None),
             ("gemini/gemini-2.0-flash", no, false, None),
             ("gemini/gemini-2.5-flash", to_high, false, Some("none")),
             ("vertex/google/gemini-2.5-flash-lite", to_high, false, Some("none")),

@@ -889,7 +889,8 @@ fn thinking_is_disabled_where_reasoning_is_missing_or_a_tool_call_is_required() 
     then_calls["messages"].as_array_mut().unwrap().extend(later);
     let deepseek = &["deepseek/deepseek-v4-flash", "deepseek/deepseek-reasoner"][..];
     let kimi = &["moonshot/kimi-k2.6", "ollama/kimi-k2.5:cloud", "mimo/mimo-v2.5-pro"][..];
-    let others = &["openai/gpt-4o", "groq/moonshotai/kimi-k2.5"][..];
+    // The last one takes calls without their reasoning, and a required call.
+    let others = &["openai/gpt-4o", "groq/moonshotai/kimi-k2.5", "zai/glm-4.6"][..];
     let always = &["moonshot/kimi-k3", "moonshot/kimi-k2.7-code"][..];
     let is_rejected = |target: &str, fields: &Value| match fields["tool_choice"]["type"].as_str() {
         Some("any") => target == always[1],
@@ -939,7 +940,7 @@ fn disabled_thinking_and_the_effort_are_sent_in_the_form_of_the_target() {
     let budget = |tokens: u64| json!({"thinking": {"type": "enabled", "budget_tokens": tokens}});
     let becomes = |effort: &str| Ok(json!({"reasoning_effort": effort}));
     let off = Ok(thinking("disabled"));
-    for target in ["deepseek/deepseek-flash", "deepseek/deepseek-v4-pro", "moonshot/kimi-k3"] {
+    for target in ["deepseek/deepseek-flash", "deepseek/deepseek-v4-pro", "moonshot/kimi-k3", "zai/glm-5.3"] {
         messages_become(&[
             (target, effort("low"), becomes("low")),
             (target, effort("medium"), becomes("high")),
@@ -981,6 +982,10 @@ fn disabled_thinking_and_the_effort_are_sent_in_the_form_of_the_target() {
         ("deepseek/deepseek-chat", off.clone()),
         ("moonshot/kimi-k2.6", off.clone()),
         ("mimo/mimo-v2.5-pro", off.clone()),
+        ("zai/glm-4.6", off.clone()),
+        ("zai/glm-5.2", off.clone()),
+        ("zai/glm-5.3", becomes("low")),
+        ("zai/glm-4-plus", Ok(json!({}))),
         ("moonshot/kimi-k3", becomes("low")),
         ("gemini/gemini-2.5-flash", becomes("none")),
         ("gemini/gemini-2.5-pro", becomes("low")),

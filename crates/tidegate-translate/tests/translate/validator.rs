@@ -222,7 +222,7 @@ pub(super) fn accepted_by(target: &str, request: &Value) -> Checked {
     let provider = target.split('/').next();
     if let Some(effort) = request["reasoning_effort"].as_str() {
         let accepted = match provider {
-            Some("deepseek" | "moonshot") => &["low", "high", "max"][..],
+            Some("deepseek" | "moonshot" | "zai") => &["low", "high", "max"][..],
             Some("openai" | "xai") => &["none", "low", "medium", "high", "xhigh"],
             _ => &["none", "low", "medium", "high"],
         };

@@ -12,9 +12,9 @@
 //! | `disable_parallel_tool_use`, for OpenAI's o-series | dropped: they call one tool at a time | OpenAI: "not supported with this model" |
 //! | more than 128 `tools`, for OpenAI and Groq, or 350, for xAI | rejected | OpenAI: "array too long"; Groq: "maximum number of items is 128"; xAI: "Maximum tools limit reached" |
 //! | `output_config.format`, for DeepSeek | rejected | DeepSeek: "This response_format type is unavailable now" |
-//! | thinking that is disabled, for DeepSeek, Kimi K2.5 and K2.6, and MiMo | `thinking` is disabled | DeepSeek, "Thinking mode": "enabled by default"; Moonshot, MiMo: the same |
-//! | the same, for OpenAI's reasoning models, gpt-oss, Kimi from K3 on, Gemini from 2.5 on and Grok from 4.3 on | the effort "none", or "low" for those that always think | OpenAI, the pages of its models; Moonshot, "Reasoning effort"; Google, "OpenAI compatibility"; xAI, "Reasoning" |
-//! | an effort or a budget that is none of the target's | "high", or for "max" its highest effort | DeepSeek, Kimi: low, high, max; OpenAI, Gemini, Grok: low, medium, high; xhigh, for GPT from 5.2 on and Grok from 4.7 on |
+//! | thinking that is disabled, for DeepSeek, Kimi K2.5 and K2.6, MiMo, and GLM from 4.5 to 5.2 | `thinking` is disabled | DeepSeek, "Thinking mode": "enabled by default"; Moonshot, MiMo, Z.ai: the same |
+//! | the same, for OpenAI's reasoning models, gpt-oss, Kimi from K3 on, GLM from 5.3 on, Gemini from 2.5 on and Grok from 4.3 on | the effort "none", or "low" for those that always think | OpenAI, the pages of its models; Moonshot, "Reasoning effort"; Z.ai: "always engages in thinking and cannot be disabled"; Google, "OpenAI compatibility"; xAI, "Reasoning" |
+//! | an effort or a budget that is none of the target's | "high", or for "max" its highest effort | DeepSeek, Kimi, GLM: low, high, max; OpenAI, Gemini, Grok: low, medium, high; xhigh, for GPT from 5.2 on and Grok from 4.7 on |
 //! | an effort together with tools, for GPT from 5.2 on | dropped, or "none" from 5.6 on | OpenAI: "Function tools with reasoning_effort are not supported" |
 //! | `tools`, for those of them without "none": GPT-6 Astra, and Sol from 6.1 on | rejected | the same, "at every accepted `reasoning_effort`" (genkit-ai/genkit-dart#423) |
 //! | more than 4 `stop_sequences` (DeepSeek: 16) | rejected | OpenAI, DeepSeek, "Chat completions" |
@@ -51,7 +51,7 @@ use crate::models::{
     EffortWithTools, accepts_part, accepts_response_schema, accepts_sampling, accepts_stop,
     can_disable_thinking, effort_with_tools, effort_without_thinking, efforts, is_o_series,
     max_output_tokens, max_stop_sequences, max_tools, may_continue_assistant_message, nearest_effort,
-    needs_include_usage, uses_max_completion_tokens, wants_reasoning_of_turn,
+    needs_include_usage, uses_max_completion_tokens, wants_reasoning, wants_reasoning_of_turn,
 };
 use crate::request_fields::RawJson;
 use crate::untranslatable::{malformed, unsupported};
@@ -176,8 +176,8 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
             "has an image or a file, which the target rejects",
         ));
     }
-    let disables_thinking =
-        can_disable_thinking(target) && (is_disabled || is_forced || lacks_reasoning(&messages, target));
+    let cannot_think = || wants_reasoning(target) && (is_forced || lacks_reasoning(&messages, target));
+    let disables_thinking = can_disable_thinking(target) && (is_disabled || cannot_think());
     let request = ChatRequestBody {
         model: fields.take_raw("model"),
         max_tokens,
