@@ -132,7 +132,7 @@ pub(crate) fn efforts(target: &str) -> &'static [&'static str] {
         || glm_version(target) >= Some((5, 3))
     {
         &["low", "high", "max"]
-    } else if is_reasoning_model(target) {
+    } else if is_reasoning_model(target) && !is_of_chatgpt(target) {
         levels(!always_reasons(target), gpt_version(target) >= Some((5, 2)))
     } else if gemini >= Some((2, 5)) && !name.contains("image") && !name.contains("tts") {
         levels(gemini == Some((2, 5)) && !name.contains("pro"), false)
@@ -170,11 +170,19 @@ pub(crate) fn nearest_effort(effort: &str, accepted: &[&'static str]) -> Option<
 }
 
 /// Whether a model is one of OpenAI's own reasoning models. They reject `stop`, and any `temperature` or
-/// `top_p` but the default (OpenAI, "Reasoning models" and "Chat completions").
+/// `top_p` but the default (OpenAI, "Reasoning models" and "Chat completions"). Of the models of ChatGPT only that of
+/// GPT-5 does not reason.
 pub(crate) fn is_reasoning_model(target: &str) -> bool {
+    let name = bare_name(target);
     let is_gpt =
-        |rest: &str| starts_with_digit(rest) && !rest.starts_with(['3', '4']) && !rest.contains("-chat");
-    is_o_series(target) || bare_name(target).strip_prefix("gpt-").is_some_and(is_gpt)
+        |rest: &str| starts_with_digit(rest) && !rest.starts_with(['3', '4']) && !rest.starts_with("5-chat");
+    is_o_series(target) || name == "chat-latest" || name.strip_prefix("gpt-").is_some_and(is_gpt)
+}
+
+/// Whether a reasoning model is one of ChatGPT. Its effort is always medium (OpenAI: "Supported values are:
+/// 'medium'", chatgpt-web-dev/chatgpt-web#696).
+fn is_of_chatgpt(target: &str) -> bool {
+    bare_name(target).split('-').any(|part| part == "chat")
 }
 
 /// Whether a model is one of OpenAI's o-series, which calls one tool at a time and rejects
@@ -220,7 +228,7 @@ pub(crate) enum EffortWithTools {
 /// What OpenAI's own reasoning models accept in a chat completion with tools. They expect the Responses API
 /// there.
 pub(crate) fn effort_with_tools(target: &str) -> EffortWithTools {
-    match gpt_version(target).filter(|_| is_at_openai(target)) {
+    match gpt_version(target).filter(|_| is_at_openai(target) && !is_of_chatgpt(target)) {
         None => EffortWithTools::Taken,
         Some(version) if version < (5, 2) => EffortWithTools::Taken,
         Some(version) if version < (5, 6) => EffortWithTools::Refused,
@@ -480,6 +488,8 @@ mod tests {
             ("openai/gpt-6.1-sol", to_xhigh, false, Some("low")),
             ("openai/gpt-7.2", to_xhigh, false, Some("none")),
             ("openai/gpt-5-chat-latest", no, false, None),
+            ("openai/gpt-5.2-chat-latest", no, false, None),
+            ("openai/chat-latest", no, false, None),
             ("openai/gpt-4o", no, false, None),
             ("openai/gpt-3.5-turbo", no, false, None),
             ("x/olmo", no, false, None),

@@ -629,6 +629,10 @@ fn messages_fields_are_adjusted_to_the_model_of_the_chat() {
         ),
         ("openai/gpt-5", json!({"temperature": 0.2, "top_p": 0.5}), Ok(json!({}))),
         ("openai/gpt-5-chat-latest", json!({"temperature": 0.2}), Ok(json!({"temperature": 0.2}))),
+        // Regression: the later models of ChatGPT reason, and answered it with a 400.
+        ("openai/gpt-5.2-chat-latest", json!({"temperature": 0.2, "top_p": 0.5}), Ok(json!({}))),
+        ("openai/chat-latest", json!({"temperature": 0.2}), Ok(json!({}))),
+        ("openai/gpt-6-chat", json!({"output_config": {"effort": "low"}}), Ok(json!({}))),
         ("openai/gpt-4o", stops(4), stop(4)),
         ("openai/gpt-4o", stops(5), Err(TOO_MANY)),
         ("openai/gpt-4o", stops(0), Ok(json!({}))),
@@ -1222,6 +1226,7 @@ fn an_effort_together_with_tools_is_sent_only_to_models_that_accept_both() {
         ("openai/gpt-5.6", thinks, Ok(json!({"reasoning_effort": "medium"}))),
         ("openai/gpt-5.6", json!({}), Ok(json!({}))),
         ("openai/gpt-4o", json!({"tools": tools}), Ok(json!({"tools": translated}))),
+        ("openai/gpt-5.6-chat-latest", json!({"tools": tools}), Ok(json!({"tools": translated}))),
     ]);
 }
 
