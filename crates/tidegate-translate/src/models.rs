@@ -206,8 +206,8 @@ pub(crate) fn accepts_sampling(target: &str) -> bool {
 /// "Argument not supported on this model: stop").
 pub(crate) fn accepts_stop(target: &str) -> bool {
     let name = bare_name(target);
-    let models = ["grok-4", "grok-3-mini", "grok-code-fast", "grok-build"];
-    let reasons = models.iter().any(|model| name.starts_with(model));
+    let models = ["grok-3-mini", "grok-code-fast", "grok-build"];
+    let reasons = grok_version(target) >= Some(4.0) || models.iter().any(|model| name.starts_with(model));
     let is_of_xai = Provider::named(target) == Provider::XAi && reasons && !name.contains("non-reasoning");
     !(is_of_xai || is_reasoning_model(target))
 }
@@ -217,7 +217,7 @@ pub(crate) fn accepts_stop(target: &str) -> bool {
 pub(crate) enum EffortWithTools {
     /// It is accepted, as in any other request.
     Taken,
-    /// It is rejected (openai/openai-openapi#541).
+    /// Any other value than "none" is rejected (openai/openai-openapi#541).
     Refused,
     /// It has to be "none": any other value is rejected, and so is its absence (BerriAI/litellm#34569).
     None,

@@ -15,7 +15,7 @@
 //! | thinking that is disabled, for DeepSeek, Kimi K2.5 and K2.6, MiMo, and GLM from 4.5 to 5.2 | `thinking` is disabled | DeepSeek, "Thinking mode": "enabled by default"; Moonshot, MiMo, Z.ai: the same |
 //! | the same, for OpenAI's reasoning models, gpt-oss, Kimi from K3 on, GLM from 5.3 on, Gemini from 2.5 on and Grok from 4.3 on | the effort "none", or "low" for those that always think | OpenAI, the pages of its models; Moonshot, "Reasoning effort"; Z.ai: "always engages in thinking and cannot be disabled"; Google, "OpenAI compatibility"; xAI, "Reasoning" |
 //! | an effort or a budget that is none of the target's | "high", or for "max" its highest effort | DeepSeek, Kimi, GLM: low, high, max; OpenAI, Gemini, Grok: low, medium, high; xhigh, for GPT from 5.2 on and Grok from 4.7 on |
-//! | an effort together with tools, for GPT from 5.2 on | dropped, or "none" from 5.6 on | OpenAI: "Function tools with reasoning_effort are not supported" |
+//! | an effort together with tools, for GPT from 5.2 on | dropped unless it is "none"; "none" from 5.6 on | OpenAI: "Function tools with reasoning_effort are not supported" |
 //! | `tools`, for those of them without "none": GPT-6 Astra, and Sol from 6.1 on | rejected | the same, "at every accepted `reasoning_effort`" (genkit-ai/genkit-dart#423) |
 //! | more than 4 `stop_sequences` (DeepSeek: 16) | rejected | OpenAI, DeepSeek, "Chat completions" |
 //! | `metadata.user_id` above 64 characters, or for Mistral | dropped | OpenAI: "string too long" (maximhq/bifrost#1000); Mistral: "Extra inputs are not permitted" |
@@ -145,7 +145,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     let effort = match effort_with_tools(target) {
         _ if tools.is_empty() => effort,
         EffortWithTools::Taken => effort,
-        EffortWithTools::Refused => None,
+        EffortWithTools::Refused => effort.filter(|effort| *effort == "none"),
         EffortWithTools::None => Some("none"),
         EffortWithTools::NoTools => {
             return Err(Untranslatable::new("tools", "are rejected by the target in a chat completion"));
