@@ -7,8 +7,8 @@ pub struct Event<'a> {
     pub name: &'a str,
     /// The data. Empty for a comment.
     pub data: &'a [u8],
-    /// Whether the frame marks the event as an error: `event: error`, a field `error`, or Amazon's
-    /// `:exception-type`. An error in a field has no name.
+    /// Whether the frame marks the event as an error: `event: error`, a field `error`, a bare JSON document,
+    /// or Amazon's `:exception-type`. An error in a field or a document has no name.
     pub is_error: bool,
     /// Whether the event is larger than its framer keeps, so that the data is its beginning and its end.
     pub is_cut: bool,

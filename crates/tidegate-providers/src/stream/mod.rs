@@ -51,6 +51,8 @@
 //! except where Google streams a JSON array, which looks like any JSON response until its [first
 //! byte](Scanner::json).
 //!
+//! A bare JSON document with an error, between the events, is an error event: Google ends streams with one.
+//!
 //! Events are scanned, not parsed. After the first token, an event that contains only content is recognised
 //! by a search for a few keys, in place and without an allocation. Every other event is visited leaf by leaf,
 //! and only an error is parsed. Memory is bounded: of an event larger than 256 KiB only the beginning

@@ -367,6 +367,8 @@ impl StreamReader {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_core::StopReason;
+
     use super::*;
     use crate::event::MAX_EVENT;
 
@@ -425,6 +427,60 @@ mod tests {
             scanner.push(format!("error: {error}\n\ndata: [DONE]\n\n").as_bytes());
             scanner.finish();
             assert_eq!(scanner.state().failure.as_ref().map(|failure| failure.code), Some(code), "{error}");
+        }
+    }
+
+    /// Regression: Google ends a stream with a document outside of any event, which was a truncation and was
+    /// counted against the provider.
+    #[test]
+    fn an_error_outside_of_the_events_is_the_failure_of_the_stream() {
+        const COMPACT: &str =
+            r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"retryDelay":"38s"}]}}"#;
+        const PRETTY: &str = "{\n  \"error\": {\n    \"code\": 429,\n    \"status\": \"RESOURCE_EXHAUSTED\",\n    \"details\": \
+                              [\n      {\n        \"retryDelay\": \"38s\"\n      }\n    ]\n  }\n}";
+        let array = format!("[{PRETTY}\n]");
+        let token = format!("data: {}\n\n", std::str::from_utf8(TOKEN).unwrap());
+        for error in [COMPACT, PRETTY, &array] {
+            for before in ["", ": ping\n\n", "id: 7\n\n", "\u{feff}", &token] {
+                for after in ["", "\n", "\n\n", "\ndata: [DONE]\n\n", "\nevent: x\ndata: {}\n\n", error] {
+                    let stream = format!("{before}{error}{after}");
+                    let mut scanner = Scanner::sse(Provider::Gemini).for_answer();
+                    let mut progress = scanner.push(stream.as_bytes());
+                    progress.events += scanner.finish().events;
+                    let state = scanner.state();
+                    let failure = state.failure.clone().expect(&stream);
+                    assert_eq!(failure.code, ErrorCode::RateLimited, "{stream}");
+                    assert_eq!(failure.wait(), Some(std::time::Duration::from_secs(38)), "{stream}");
+                    assert!(!state.has_finished && progress.events > 0, "{stream}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_other_text_outside_of_the_events_is_ignored() {
+        const END: &str = "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n";
+        let token = format!("data: {}\n\n", std::str::from_utf8(TOKEN).unwrap());
+        for text in [
+            r#"{"a":1}"#,
+            "{",
+            "[]",
+            r#"{"error":null}"#,
+            r#"{"error":{"code":4"#,
+            "{ not JSON",
+            r#"x{"error":{"code":429}}"#,
+            r#"id: {"error":{"code":429}}"#,
+            // A line of data that is continued without the name of its field.
+            "data: {}\n{\"error\":{\"code\":429}}\n",
+        ] {
+            for end in ["\n", "\n\n"] {
+                let mut scanner = Scanner::sse(Provider::Gemini).for_answer();
+                let progress = scanner.push(format!("{token}{text}{end}{END}").as_bytes());
+                scanner.finish();
+                let state = scanner.state();
+                assert!(state.failure.is_none() && state.has_finished, "{text}");
+                assert_eq!((progress.tokens, state.stop), (1, Some(StopReason::Natural)), "{text}");
+            }
         }
     }
 
@@ -714,19 +770,24 @@ mod tests {
     fn no_framer_buffers_more_than_the_limit() {
         let (mut sse, mut array, mut amazon) =
             (SseFramer::new(), ArrayFramer::default(), AmazonFramer::default());
+        let mut bare = SseFramer::new();
+        bare.push(b"{\n", |_| {});
         sse.push(b"event: x\n", |_| {});
         array.push(b"[{\"a\":\"", |_| {});
         amazon.push(b"\x02\0\0\0\0\0\0\0\0\0\0\0", |_| {});
         for _ in 0..64 {
             for _ in 0..16 {
                 sse.push(&[b'x'; 16 * 1024], |_| {});
+                bare.push(&[b'x'; 16 * 1024], |_| {});
                 array.push(&[b'x'; 16 * 1024], |_| {});
                 amazon.push(&[b'x'; 16 * 1024], |_| {});
             }
             sse.push(b"\ndata: ", |_| {});
+            bare.push(b"\n", |_| {});
         }
         // A buffer grows by doubling.
         assert!(sse.buffered() <= 5 * MAX_EVENT, "{}", sse.buffered());
+        assert!(bare.buffered() <= 5 * MAX_EVENT, "{}", bare.buffered());
         assert!(array.buffered() <= 3 * MAX_EVENT, "{}", array.buffered());
         assert!(amazon.buffered() <= 2 * MAX_EVENT, "{}", amazon.buffered());
     }

@@ -4,13 +4,16 @@
 //! place. Only events that span chunks are copied, into buffers that are reused.
 
 use memchr::{memchr, memchr2};
+use serde::de::IgnoredAny;
 
+use crate::error::body::ParsedErrorBody;
 use crate::event::{CappedBuffer, Event, MAX_EVENT, prefix};
 
 /// Splits bytes into server-sent events.
 ///
 /// Lines end with LF, CR or CRLF. A byte order mark is skipped. The fields `id` and `retry` are ignored; a
-/// field `error`, as llama.cpp sends it, is read as the data of an error event. A comment is emitted as an
+/// field `error`, as llama.cpp sends it, is read as the data of an error event. So is a bare JSON document
+/// with an error, without a field before it, by which Google ends a stream. A comment is emitted as an
 /// event of its own, because it shows that the connection is alive. Memory is bounded: of an event larger
 /// than 256 KiB only the beginning and the end are kept. A reader that needs whole events sets another
 /// [cap](Self::with_cap).
@@ -28,11 +31,21 @@ pub struct SseFramer {
     is_cut: bool,
     /// The open event has a line, of whatever field.
     has_lines: bool,
-    /// The open event has the field `error`.
-    is_error_field: bool,
+    source: DataSource,
     /// The last line ended with a CR, so an LF right after it is part of the same line end.
     is_after_cr: bool,
     is_past_first_line: bool,
+}
+
+/// Where the data of the open event is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DataSource {
+    /// The field `data`.
+    Data,
+    /// The field `error`.
+    Error,
+    /// A bare JSON document: lines without a field.
+    Document,
 }
 
 /// What ends at the end of a line.
@@ -68,7 +81,7 @@ impl SseFramer {
             has_data: false,
             is_cut: false,
             has_lines: false,
-            is_error_field: false,
+            source: DataSource::Data,
             is_after_cr: false,
             is_past_first_line: false,
         }
@@ -186,6 +199,12 @@ impl SseFramer {
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
             b"data" if self.has_data => {
+                if self.source == DataSource::Document {
+                    self.end_document(end, each);
+                    self.has_data = true;
+                    *here = Some(value);
+                    return;
+                }
                 if let Some(first) = here.take() {
                     self.data.push(first);
                 }
@@ -198,7 +217,7 @@ impl SseFramer {
             }
             // Some servers report a failure in a field of its own.
             b"error" if !self.has_data => {
-                self.is_error_field = true;
+                self.source = DataSource::Error;
                 self.has_data = true;
                 *here = Some(value);
             }
@@ -206,17 +225,28 @@ impl SseFramer {
                 self.name.clear();
                 self.name.extend_from_slice(prefix(value, MAX_NAME));
             }
+            _ if self.source == DataSource::Document => {
+                self.data.push(b"\n");
+                self.data.push(line);
+            }
+            _ if !self.has_data && matches!(line.trim_ascii_start().first(), Some(b'{' | b'[')) => {
+                self.source = DataSource::Document;
+                self.has_data = true;
+                self.data.push(line);
+            }
             _ => {}
         }
     }
 
     /// Ends the open event, if there is one, at an empty line.
     fn dispatch(&mut self, here: Option<&[u8]>, end: usize, each: &mut impl FnMut(SsePart<'_>, usize)) {
-        if self.has_data || !self.name.is_empty() {
+        if self.source == DataSource::Document && self.end_document(end, each) {
+            // Its error is the event.
+        } else if self.has_data || !self.name.is_empty() {
             let name = std::str::from_utf8(&self.name).unwrap_or_default();
             let is_cut = self.is_cut || self.data.is_cut();
             let data = here.unwrap_or_else(|| self.data.finish());
-            let is_error = name == "error" || self.is_error_field;
+            let is_error = name == "error" || self.source == DataSource::Error;
             each(SsePart::Event(Event { name, data, is_error, is_cut }), end);
         } else {
             each(SsePart::Nothing, end);
@@ -224,7 +254,23 @@ impl SseFramer {
         self.name.clear();
         self.data.clear();
         (self.has_data, self.has_lines, self.is_cut) = (false, false, false);
-        self.is_error_field = false;
+        self.source = DataSource::Data;
+    }
+
+    /// Ends a bare document. Returns whether it is an error, and passes it on if it is: any other document is
+    /// ignored, as all lines without a known field are.
+    #[cold]
+    fn end_document(&mut self, end: usize, each: &mut impl FnMut(SsePart<'_>, usize)) -> bool {
+        let is_cut = self.is_cut || self.data.is_cut();
+        let error = first_error(self.data.finish());
+        if let Some(data) = error {
+            each(SsePart::Event(Event { name: "", data, is_error: true, is_cut }), end);
+        }
+        let is_error = error.is_some();
+        self.data.clear();
+        (self.has_data, self.is_cut) = (false, false);
+        self.source = DataSource::Data;
+        is_error
     }
 
     /// The capacity of the buffers.
@@ -232,6 +278,14 @@ impl SseFramer {
     pub(crate) fn buffered(&self) -> usize {
         self.line.capacity() + self.name.capacity() + self.data.capacity()
     }
+}
+
+/// The first JSON document in `data`, if it is complete and an error. Google sends some errors twice.
+fn first_error(data: &[u8]) -> Option<&[u8]> {
+    let mut documents = serde_json::Deserializer::from_slice(data).into_iter::<IgnoredAny>();
+    documents.next()?.ok()?;
+    let first = &data[..documents.byte_offset()];
+    ParsedErrorBody::read(first).is_error.then_some(first)
 }
 
 impl Default for SseFramer {

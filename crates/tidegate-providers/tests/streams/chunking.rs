@@ -132,7 +132,7 @@ proptest! {
 
     #[test]
     fn any_lines_are_framed_alike_in_any_chunks(
-        (text, cuts) in "(data|event|id|x)?(:| |:: |a|\u{feff}|\r|\n|\r\n|\n\n){0,40}"
+        (text, cuts) in "(data|event|id|x|[{]\"error\":1[}]|[{])?(:| |:: |a|\u{feff}|\r|\n|\r\n|\n\n){0,40}"
             .prop_flat_map(|text| { let length = text.len(); (Just(text), cuts(length)) }),
     ) {
         prop_assert_eq!(events(text.as_bytes(), &cuts), events(text.as_bytes(), &[]));

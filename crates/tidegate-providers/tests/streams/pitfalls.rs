@@ -215,6 +215,7 @@ fn a_failure_carries_the_code_of_the_provider() {
         ("anthropic_error_first.sse", "overloaded_error"),
         ("openai_responses_failed_first.sse", "rate_limit_exceeded"),
         ("gemini_error_midway.sse", "RESOURCE_EXHAUSTED"),
+        ("gemini_error_outside_of_events.sse", "RESOURCE_EXHAUSTED"),
         ("deepseek_no_resource.sse", "insufficient_system_resource"),
         ("bedrock_error_midway.events", "modelStreamErrorException"),
         ("cohere_error_midway.sse", "TIMEOUT"),

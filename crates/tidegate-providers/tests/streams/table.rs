@@ -96,6 +96,7 @@ pub(crate) const STREAMS: &[Row] = &[
     ("gemini_blocked_prompt.sse", false, true, None, Some(ContentFilter), (Some(7), None), (1, 0)),
     ("gemini_error_first.sse", false, false, Some("E3002"), None, NONE, (1, 0)),
     ("gemini_error_midway.sse", true, false, Some("E2001"), None, usage(7, 1), (2, 1)),
+    ("gemini_error_outside_of_events.sse", true, false, Some("E2001"), None, usage(7, 1), (2, 1)),
     ("gemini_length.sse", true, true, None, Some(Length), usage(7, 2), (2, 2)),
     ("gemini_plain.sse", true, true, None, Some(Natural), usage(7, 4), (3, 2)),
     ("gemini_safety.sse", true, true, None, Some(ContentFilter), usage(7, 1), (2, 1)),
