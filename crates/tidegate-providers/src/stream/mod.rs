@@ -34,7 +34,7 @@
 //!
 //! | dialect | content | end | usage |
 //! |--|--|--|--|
-//! | [`Chat`](Dialect::Chat) | a delta with text, reasoning, a refusal or a tool call | `[DONE]` | any chunk; `x_groq` |
+//! | [`Chat`](Dialect::Chat) | a delta with text, reasoning, a refusal or a tool call | `[DONE]` | any chunk, or its choice; `x_groq` |
 //! | [`Responses`](Dialect::Responses) | `*.delta`, the name of a tool | `response.completed`, `.incomplete`, `.done` | the last event |
 //! | [`Anthropic`](Dialect::Anthropic) | a delta of text, thinking or JSON, the name of a tool | `message_stop` | `message_start`, `message_delta` |
 //! | [`Gemini`](Dialect::Gemini) | a part that is not empty | the end of the body after a `finishReason` | every chunk |

@@ -139,6 +139,7 @@ pub(crate) const STREAMS: &[Row] = &[
     ("other_empty_reasons.sse", true, true, None, Some(Length), NONE, (5, 1)),
     ("other_error_as_text.sse", false, false, Some("E3001"), None, NONE, (1, 0)),
     ("other_error_object.sse", false, false, Some("E3002"), None, NONE, (2, 0)),
+    ("other_usage_in_a_choice.sse", true, true, None, Some(Natural), usage(2989, 2), (5, 2)),
     ("other_unknown_dialect.sse", true, true, None, None, NONE, (3, 3)),
     ("other_unknown_dialect_error.sse", true, false, Some("E3001"), None, NONE, (2, 1)),
 ];

@@ -40,6 +40,11 @@ pub(super) fn document(chunks: &[Value]) -> Option<Value> {
     Some(completion)
 }
 
+/// Whether a value is that of a field that a chunk has for its form alone.
+fn is_blank(value: &Value) -> bool {
+    matches!(value.as_str(), Some("")) || *value == 0
+}
+
 /// Adds a choice of a chunk to that of the completion.
 fn add_part(choice: &mut Value, calls: &mut KnownCalls, part: &Value) -> Option<()> {
     if let Some(choice) = choice.as_object_mut() {

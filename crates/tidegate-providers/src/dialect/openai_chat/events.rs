@@ -28,7 +28,8 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         (["choices", "finish_reason"], Leaf::Text(reason)) if !reason.is_empty() => {
             parsed.apply_stop(stop_reason(reason), failure_reason(reason));
         }
-        (["usage", count @ ..] | ["x_groq", "usage", count @ ..], Leaf::Number(number)) => {
+        // Kimi's is in the choice.
+        (["usage", count @ ..] | ["x_groq" | "choices", "usage", count @ ..], Leaf::Number(number)) => {
             if let Some(field) = usage_field(count) {
                 usage.set(field, number);
             }
