@@ -281,6 +281,22 @@ mod tests {
         }
     }
 
+    /// Regression: the last of Azure's reports on its content filter took the id and the model away.
+    #[test]
+    fn a_chunk_without_an_id_leaves_that_of_the_answer() {
+        let mut end = chunk(json!({}), Some("stop"));
+        end["choices"][0]["usage"] = json!({"prompt_tokens": 9, "completion_tokens": 2});
+        let report = json!({"id": "", "object": "", "created": 0, "model": "", "choices": [
+            {"index": 0, "finish_reason": null, "content_filter_results": {}}]});
+        let mut first = chunk(json!({"content": "a"}), None);
+        (first["created"], first["model"]) = (7.into(), "m".into());
+        let document = document_of(&[report.clone(), first, end, report]);
+        let fields = ["id", "created", "model"].map(|field| &document[field]);
+        assert_eq!(fields, [&json!("c"), &json!(7), &json!("m")], "{document}");
+        // The usage of a choice is that of the answer.
+        assert_eq!(document["usage"]["completion_tokens"], 2, "{document}");
+    }
+
     #[test]
     fn an_event_of_any_length_is_whole_in_the_document() {
         let text = "é".repeat(MAX_EVENT);

@@ -199,6 +199,15 @@ fn only_a_complete_text_response_is_recorded() {
     }
 }
 
+/// Regression: no stream with Azure's reports on its content filter was recorded.
+#[test]
+fn a_stream_with_reports_of_a_content_filter_is_recorded() {
+    let stream = include_bytes!("../../tidegate-providers/fixtures/streams/azure_plain.sse");
+    let response = Response::builder().header("content-type", "text/event-stream");
+    let response = response.body(Bytes::from_static(stream)).unwrap();
+    assert_eq!(recorded(&response, &[100]).as_deref(), Some("The tide"));
+}
+
 #[test]
 fn a_composed_stream_passes_the_scanner() {
     for path in [CHAT, MESSAGES] {

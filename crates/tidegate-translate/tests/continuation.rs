@@ -102,6 +102,35 @@ fn a_continued_chat_keeps_its_first_id_and_is_marked_once() {
 }
 
 #[test]
+fn an_error_outside_of_the_events_is_withheld() {
+    let (begun, error) = (chat("a", json!({"content": "Once "})), "{\n  \"error\": {\"code\": 429}\n}\n\n");
+    let mut splicer = splicer();
+    assert_eq!(pass(&mut *splicer, &format!("{begun}{error}")), begun);
+    assert_eq!(splicer.abandon(), error);
+}
+
+/// Regression: Azure's reports on its content filter between the chunks made a stream one that cannot be
+/// continued.
+#[test]
+fn a_choice_without_content_does_not_prevent_a_continuation() {
+    let stream = include_str!("../../tidegate-providers/fixtures/streams/azure_plain.sse");
+    let end = stream[..stream.find(" tide").unwrap()].rfind("data:").unwrap();
+    let mut splicer = splicer();
+    assert!(stream[..end].contains("content_filter_offsets"));
+    assert_eq!(pass(&mut *splicer, &stream[..end]), stream[..end]);
+    let request = request(&*splicer, "openai/gpt-4o").expect("a continuation");
+    assert!(request.to_string().contains(r#"{"content":"The","role":"assistant"}"#), "{request}");
+    // Content in another place than the delta is not continued.
+    let whole = json!({"role": "assistant", "content": "The"});
+    for choice in [json!({"text": "The"}), json!({"message": whole}), json!({"delta": "The"})] {
+        let mut splicer = self::splicer();
+        pass(&mut *splicer, &chat("a", json!({"content": "The"})));
+        pass(&mut *splicer, &format!("data: {}\n\n", json!({"choices": [choice]})));
+        assert!(splicer.continuation_request("openai/gpt-4o", REQUEST.as_bytes()).is_none(), "{choice}");
+    }
+}
+
+#[test]
 fn messages_continue_in_the_open_block_and_later_blocks_are_renumbered() {
     let mut splicer = splicer();
     let begun = start("a") + &block(0, "thinking") + &stop(0) + &block(1, "text") + &text(1, "Once ");

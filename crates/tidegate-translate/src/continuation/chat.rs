@@ -50,7 +50,12 @@ impl ChatState {
             self.delivered.stop = stop(&choice["finish_reason"]).or(self.delivered.stop);
             match choice["delta"].as_object() {
                 Some(delta) => self.observe_delta(delta),
-                None => self.delivered.blocks_continuation = true,
+                // Azure reports on its content filter in choices without content.
+                None => {
+                    self.delivered.blocks_continuation |= !choice["delta"].is_null()
+                        || choice["message"].is_object()
+                        || choice["text"].is_string();
+                }
             }
         }
         // The first chunk may lack these fields: Azure's first chunk reports on the prompt.

@@ -20,12 +20,18 @@ pub(super) fn document(chunks: &[Value]) -> Option<Value> {
                 ("choices", _) | (_, Value::Null) => {}
                 ("object", object) if object == "text_completion" => completion["object"] = object.clone(),
                 ("object", _) => completion["object"] = "chat.completion".into(),
+                // Azure's reports on its content filter have an empty id and model.
+                (key, value) if is_blank(value) && !completion[key].is_null() => {}
                 (key, value) => completion[key] = value.clone(),
             }
         }
         for part in objects(&chunk["choices"])? {
             let index = index_of(part).unwrap_or_default();
             add_part(item_at(&mut choices, &index.into())?, calls.entry(index).or_default(), part)?;
+            // Kimi's usage is in the choice.
+            if part["usage"].is_object() && chunk["usage"].is_null() {
+                completion["usage"] = part["usage"].clone();
+            }
         }
     }
     for choice in &mut choices {
