@@ -40,6 +40,8 @@ pub(super) struct MessagesEvents {
     has_call_deltas: bool,
     pub(super) blocks: BlockQueue,
     reason: Option<String>,
+    /// Whether there was a stop reason, and no content since.
+    has_stopped: bool,
     token_usage: TokenUsage,
 }
 
@@ -55,6 +57,7 @@ impl MessagesEvents {
             has_call_deltas: false,
             blocks: BlockQueue::new(tool_names),
             reason: None,
+            has_stopped: false,
             token_usage: TokenUsage::default(),
         }
     }
@@ -159,6 +162,8 @@ impl EncodeEvents for MessagesEvents {
         self.token_usage.update_from_chat(&chunk["x_groq"]["usage"]);
         // Azure's first chunk reports on the prompt and has no choices.
         let Some(choice) = choice(&chunk, self.choice) else { return Ok(()) };
+        // Kimi's usage is in the choice.
+        self.token_usage.update_from_chat(&choice["usage"]);
         self.begin_message(&chunk, out);
         let mut has_content = self.push_delta(&choice["delta"], out)?;
         has_content |= self.push_message(&choice["message"], out)?;
@@ -172,6 +177,7 @@ impl EncodeEvents for MessagesEvents {
             return Err(unreadable());
         }
         let reason = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty());
+        self.has_stopped = reason.is_some() || self.has_stopped && !has_content;
         if let Some(reason) = reason {
             self.reason = Some(reason.to_owned());
         }
@@ -200,6 +206,6 @@ impl EncodeEvents for MessagesEvents {
     }
 
     fn end_of_stream(&mut self, out: &mut BytesMut) -> Result<(), Failure> {
-        if self.reason.is_some() && !self.sends_done_marker { self.finish(out) } else { Ok(()) }
+        if self.has_stopped && !self.sends_done_marker { self.finish(out) } else { Ok(()) }
     }
 }

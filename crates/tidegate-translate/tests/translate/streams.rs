@@ -274,6 +274,37 @@ fn a_stream_of_an_unknown_provider_may_end_with_a_stop_reason() {
         let text = stream(translation.response, bytes.as_bytes(), &[]);
         assert_eq!(text.ends_with("data: [DONE]\n\n"), is_complete, "{text}");
     }
+    let chunk = |delta: Value, reason: &str| json!({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]});
+    let text = chunk(json!({"content": "Ebb"}), "");
+    let stop = |reason: &str| chunk(json!({}), reason);
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 3}});
+    for (events, is_complete) in [
+        (vec![text.clone(), stop("")], false),
+        (vec![text.clone(), stop("stop"), text.clone()], false),
+        (vec![text.clone(), stop("stop"), text.clone(), stop("stop")], true),
+        (vec![text.clone(), stop("stop"), usage, stop("")], true),
+    ] {
+        let bytes: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        let text = stream(for_messages_from("other"), bytes.as_bytes(), &[]);
+        assert_eq!(text.contains("message_stop"), is_complete, "{text}");
+        assert_eq!(scan(Provider::Other, bytes.as_bytes()).has_finished, is_complete, "{bytes}");
+    }
+}
+
+#[test]
+fn an_error_outside_of_the_events_is_translated() {
+    let begun = format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"content": "Ebb"}}]}));
+    let bytes = begun + "{\n  \"error\": {\"code\": 429, \"status\": \"RESOURCE_EXHAUSTED\"}\n}\n";
+    let events = json_events(&stream(for_messages_from("gemini"), bytes.as_bytes(), &[]));
+    assert_eq!(events.last().unwrap()["error"]["type"], "rate_limit_error", "{events:?}");
+}
+
+#[test]
+fn a_usage_within_a_choice_is_translated() {
+    let text = stream(for_messages_from("moonshot"), &fixture("streams/other_usage_in_a_choice.sse"), &[]);
+    let usage = json!({"input_tokens": 100, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 2889, "output_tokens": 2});
+    let events = json_events(&text);
+    assert_eq!(events[events.len() - 2]["usage"], usage, "{text}");
 }
 
 /// Regression: a call with incomplete arguments was followed by no end and no error if the empty line after

@@ -20,7 +20,8 @@
 //! | the effort "none", or no effort and a limit below 2048 tokens, for a Claude from 5 on | thinking is off, or the effort is low where it is always on | migration guides of Claude 5: "thinking on by default" |
 //! | an effort, or thinking by default, from Claude 4.6 on | `display: "summarized"` | "What's new in Claude 4.7": "thinking content omitted by default" |
 //! | no limit, for a model that thinks | the default, and 1024, 4096, 16384 or 32768 tokens for thinking, by the effort | the same: the limit is one "on thinking plus text" |
-//! | an effort, and a required tool call, or tool results, or a prefill, for a Claude before 5 | no thinking | "Extended thinking": auto or none; thinking is sent back with its calls; no prefill |
+//! | an effort, and a required tool call, for a Claude before 5 | no thinking | "Extended thinking": auto or none |
+//! | an effort, and tool results or a prefill, for a Claude before 4.6 | no thinking | "Extended thinking": thinking is sent back with its calls; no prefill |
 //! | a required tool call, for a Claude that thinks by default | thinking is off, or has room where it is always on | migration guides of Claude 5: "thinking on by default" |
 //! | a required tool call, for a Claude from 5.1 on but Haiku | rejected | "type \"tool\" and \"any\" are not supported for this model" |
 //! | only system messages; a last message of only white space | rejected | "at least one message is required"; "must contain non-whitespace text" |
