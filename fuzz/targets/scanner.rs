@@ -60,6 +60,7 @@ fn outcome(mut scanner: Scanner, mut bytes: &[u8], lengths: &[u8]) -> (StreamSta
     let mut add = |progress: ScanProgress| {
         sum.events += progress.events;
         sum.tokens += progress.tokens;
+        sum.comments += progress.comments;
     };
     for &length in lengths.iter().cycle() {
         if bytes.is_empty() {

@@ -237,7 +237,11 @@ impl StreamReader {
 
     fn handle_event(&mut self, event: Event<'_>) {
         self.progress.events = self.progress.events.saturating_add(1);
-        if self.state.failure.is_some() || (event.data.is_empty() && !event.is_error) {
+        if event.data.is_empty() && !event.is_error {
+            self.progress.comments = self.progress.comments.saturating_add(1);
+            return;
+        }
+        if self.state.failure.is_some() {
             return;
         }
         if event.is_error {
@@ -692,7 +696,7 @@ mod tests {
         for plain in plain {
             let (first, rest) = plain.split_at(plain.len() / 2 + 1);
             let (scanner, progress) = play(&[first, rest]);
-            assert_eq!(progress[0], ScanProgress { events: 1, tokens: 1 }, "{plain:?}");
+            assert_eq!(progress[0], ScanProgress { events: 1, tokens: 1, comments: 0 }, "{plain:?}");
             assert!(scanner.state().has_started && scanner.state().has_finished);
             assert!(scanner.state().failure.is_none() && scanner.dialect().is_none());
         }

@@ -34,6 +34,7 @@ pub(crate) fn sum(progress: impl IntoIterator<Item = ScanProgress>) -> ScanProgr
     progress.into_iter().fold(ScanProgress::default(), |sum, progress| ScanProgress {
         events: sum.events + progress.events,
         tokens: sum.tokens + progress.tokens,
+        comments: sum.comments + progress.comments,
     })
 }
 

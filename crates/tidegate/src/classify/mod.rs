@@ -29,8 +29,8 @@
 //! # Defaults
 //! The body of a failed response is read to its end, up to 64 KiB, or for 5 s, whichever comes first. A
 //! successful JSON response is held back until its first bytes identify it as one, up to 64 KiB. Each idle
-//! timer of a stream ([`StreamClocks`]) is 120 s, and a stream is held back for at most 64 events, 256 KiB or
-//! 4096 frames.
+//! timer of a stream ([`StreamClocks`]) is 120 s, and a stream is held back for at most 64 events with data,
+//! 256 KiB or 4096 frames.
 //!
 //! # Rejections
 //! None. The layer inserts its [`Outcome`](crate::Outcome) into the extensions of a failed response, and

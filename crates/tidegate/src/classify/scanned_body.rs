@@ -16,7 +16,8 @@ use crate::buffered_body::compact;
 use crate::timeout::AttemptTimer;
 use crate::{AttemptUsage, Error, ErrorCode, Failure, FailureKind, Outcome, StreamOutcome};
 
-/// The most events and bytes without a token for which a stream is held back.
+/// The most events with data, and the most bytes, without a token for which a stream is held back. Comments
+/// are not counted as events: the more often a server sends that it is busy, the longer it has not begun.
 const MAX_HELD_EVENTS: u32 = 64;
 const MAX_HELD_BYTES: usize = 256 * 1024;
 
@@ -126,7 +127,8 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
                 return Poll::Ready(hold_result);
             }
             let (next, progress) = ready!(self.poll_next(cx));
-            self.held_events = self.held_events.saturating_add(progress.events);
+            self.held_events =
+                self.held_events.saturating_add(progress.events.saturating_sub(progress.comments));
             match next {
                 // Empty frames are dropped, so that the limit in bytes also limits the number of frames.
                 Ok(frame) if frame.data_ref().is_some_and(Bytes::is_empty) => {}

@@ -52,6 +52,7 @@ impl Scan for WordScanner {
         for word in std::str::from_utf8(bytes).unwrap().split_whitespace() {
             progress.events += 1;
             match word {
+                ":" => progress.comments += 1,
                 "tok" => {
                     progress.tokens += 1;
                     self.0.has_started = true;
@@ -258,6 +259,20 @@ async fn a_stream_is_not_held_beyond_the_limits() {
     // Regression: frames of one byte were held without a limit of their number.
     provider.then((0..5_000).fold(Answer::status(200), |answer, _| answer.frame(" ")).stall());
     call(&mut wire(inner, StreamClocks::new())).await.unwrap();
+}
+
+/// Regression: a provider that sent many comments while it was busy was committed to before it had begun, so
+/// that its failure reached the caller.
+#[tokio::test(start_paused = true)]
+async fn comments_do_not_commit_a_stream() {
+    let (inner, provider) = strict();
+    let comments = || (0..1_000).fold(Answer::status(200), |answer, _| answer.frame(":"));
+    provider.then(comments().frame("err done"));
+    let response = call(&mut wire(inner.clone(), StreamClocks::new())).await.unwrap();
+    assert_eq!(Outcome::of(&response).failure().unwrap().code, ErrorCode::Overloaded);
+    provider.then(comments().stall());
+    let error = call(&mut wire(inner, StreamClocks::new())).await.unwrap_err();
+    assert!(error.is::<Elapsed>(), "{error}");
 }
 
 /// Regression: every frame kept the read buffer of its connection, 128 times the limit in bytes.
