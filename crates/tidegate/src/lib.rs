@@ -134,7 +134,7 @@ use provider::*;
 use support::testing;
 use support::{
     body, bucket, buffered_body, chain_position, clock, debug, defaults, durations, keyed, layer_state,
-    offload, priority_semaphore, rejected, send, shared, sync, thread_shard, timer, unchanged_body,
+    offload, priority_semaphore, rejected, send, shared, sync, thread_shard, timer,
 };
 
 #[cfg(feature = "providers")]

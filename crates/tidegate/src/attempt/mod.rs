@@ -19,8 +19,8 @@ mod queued_at_gates;
 mod service;
 mod wire;
 
+pub use crate::body::UnchangedBody;
 pub use crate::thread_shard::ByThread;
-pub use crate::unchanged_body::UnchangedBody;
 pub use body::GuardedBody;
 pub use future::ResponseFuture;
 pub(crate) use gate::swap_in_clone;

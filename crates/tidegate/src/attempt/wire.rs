@@ -6,7 +6,7 @@ use http::Request;
 use http::response::Parts;
 use http_body::Body;
 
-use crate::unchanged_body::UnchangedBody;
+use crate::body::UnchangedBody;
 use crate::{BoxError, Error};
 
 /// What happens to the response of an attempt before its guard gets it: nothing, a time limit, or

@@ -6,14 +6,13 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use tidegate_core::Usage;
+use tidegate_core::{Scan, Usage};
 
-use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ScannedBody};
+use crate::body::UnchangedBody;
 use crate::metrics::AttemptMetrics;
 use crate::timeout::{AttemptTimer, TimedBody};
-use crate::unchanged_body::UnchangedBody;
-use crate::{BoxError, Error};
+use crate::{AttemptUsage, BoxError, Error};
 
 /// A response body that can be classified.
 pub trait ClassifiableBody: Body<Data = Bytes, Error: Into<BoxError>> {}
@@ -181,3 +180,42 @@ impl<B: Body> fmt::Debug for ResponseBody<B> {
         f.debug_struct("ResponseBody").field("kind", &kind).finish_non_exhaustive()
     }
 }
+
+/// Scans a whole response body as it passes, for the usage that the provider reports.
+pub(super) struct UsageScanner {
+    scanner: Box<dyn Scan>,
+    attempt_usage: AttemptUsage,
+}
+
+impl UsageScanner {
+    pub(super) fn new(scanner: Box<dyn Scan>, attempt_usage: AttemptUsage) -> Self {
+        Self { scanner, attempt_usage }
+    }
+
+    /// The usage that the provider has reported so far.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.scanner.state().usage
+    }
+
+    /// Scans a frame, or the end of the body. A server may not poll the body again once it has read the
+    /// announced length, so the last frame is treated as the end, too.
+    pub(super) fn on_frame(&mut self, frame: Option<&Result<Frame<Bytes>, Error>>, is_last: bool) {
+        match frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.scanner.push(data);
+                }
+            }
+            Some(Err(_)) => return,
+            None => drop(self.scanner.finish()),
+        }
+        if is_last {
+            self.scanner.finish();
+        }
+        if let Some(usage) = self.scanner.state().usage {
+            self.attempt_usage.set_usage(usage, true);
+        }
+    }
+}
+
+partial_debug!([] UsageScanner, "UsageScanner", attempt_usage);

@@ -105,7 +105,6 @@
 //! A document is read as it passes, up to its answer; it is held until then, in two allocations. An event of
 //! a stream takes some 800 instructions, and nothing is allocated. An error response is read whole.
 
-mod attempt_trail;
 mod body;
 mod clocks;
 mod layer;
@@ -113,7 +112,6 @@ mod own_body;
 mod response_judge;
 mod scanned_body;
 mod stages;
-mod usage_scanner;
 mod wire;
 
 pub use body::ClassifiableBody;

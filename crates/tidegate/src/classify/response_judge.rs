@@ -12,16 +12,14 @@ use http::response::Parts;
 use http_body::{Body, Frame};
 use tidegate_core::{AnswerForm, ExpectedAnswer};
 
-use super::attempt_trail::AttemptTrail;
-use super::body::{ResponseBody, WholeBody};
+use super::body::{ResponseBody, UsageScanner, WholeBody};
 use super::clocks::IdleTimers;
 use super::own_body::ConvertedAnswer;
-use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, StreamClocks};
 use crate::attempt::NextStage;
 use crate::metrics::AttemptMetrics;
 use crate::offload::DocumentWork;
-use crate::timeout::AttemptTimer;
+use crate::timeout::{AttemptTimer, AttemptTrail};
 use crate::{AttemptUsage, BodyProbe, Classifier, Error, Failure, FailureKind, Outcome, clock};
 
 /// The settings shared by a service and its clones. Each thread has a copy, whose references it counts.

@@ -9,7 +9,6 @@ use http_body::Body;
 use tidegate_core::AnswerForm;
 
 use super::StreamClocks;
-use super::attempt_trail::AttemptTrail;
 use super::body::ResponseBody;
 use super::clocks::IdleTimers;
 use super::response_judge::{ClassifyConfig, Expected, JudgeStage, ResponseJudge, Stage};
@@ -17,7 +16,7 @@ use crate::attempt::{StagePoll, Wire};
 use crate::body::bytes_of;
 use crate::metrics::{AttemptMetrics, TargetMetrics};
 use crate::thread_shard::ByThread;
-use crate::timeout::AttemptTimer;
+use crate::timeout::{AttemptTimer, AttemptTrail};
 use crate::{BoxError, Classifier, Error, UsageMeter, clock};
 
 /// The wire that classifies responses.

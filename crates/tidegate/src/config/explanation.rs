@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::env::VARIABLES;
-use super::fields::field_names;
+use super::names::field_names;
 use super::{PolicyFile, ResilienceConfig};
 use crate::{KeyBy, backpressure, circuit_breaker, hedge, rate_limit, retry};
 

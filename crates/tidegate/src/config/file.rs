@@ -4,8 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::fields::field_names;
-use super::names::{PARTS, own_name, part_named, setting_named, unknown_setting};
+use super::names::{PARTS, field_names, own_name, part_named, setting_named, unknown_setting};
 use super::{ConfigError, Preset, ResilienceConfig, recover};
 use crate::settings::{Checks, Mistake};
 

@@ -105,7 +105,6 @@
 
 mod env;
 mod explanation;
-mod fields;
 mod file;
 mod names;
 mod policy;
@@ -120,9 +119,9 @@ mod toml_text;
 
 pub use self::env::unread_variables;
 pub use self::explanation::{ExplainedLayer, ExplainedSetting, Explanation, Origin};
-#[cfg(test)]
-pub(crate) use self::fields::field_names;
 pub use self::file::PolicyFile;
+#[cfg(test)]
+pub(crate) use self::names::field_names;
 pub use self::policy::ResilienceConfig;
 pub use self::preset::Preset;
 pub use self::recover::{Recovered, Removed, recover};

@@ -6,7 +6,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::target::TargetBody;
-use crate::unchanged_body::UnchangedBody;
+use crate::body::UnchangedBody;
 use crate::{BoxError, Error};
 
 /// The body that the frames come from.

@@ -5,15 +5,18 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use pin_project::pin_project;
 use sync_wrapper::SyncWrapper;
+use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::body_source::BodySource;
-use super::call_state::{State, StateProj};
 use super::chain::{ChainState, NextTarget, TargetResult, is_unsent};
 use super::hedge_future::HedgeFuture;
+use super::target::{TargetFuture, TargetService};
+use crate::body::CollectRequest;
 use crate::rejected::deadline_passed;
-use crate::{Error, HttpService, Payload, Trail};
+use crate::{Error, HttpService, Payload, Rejection, Trail};
 
 /// The state of one call that may fall back.
 pub(super) struct FallbackCall<S, F> {
@@ -25,6 +28,36 @@ pub(super) struct FallbackCall<S, F> {
     first_retry: Option<S>,
     /// The attempt beside the one in progress.
     pub(super) hedge: Option<HedgeFuture<F>>,
+}
+
+/// The step of a call in its chain.
+#[pin_project(project = StateProj)]
+pub(super) enum State<S, F, B> {
+    /// The request body is read, so that it can be sent to several targets. Boxed: rare and large.
+    Collecting(Box<Collecting<S, B>>),
+    /// The first target is called.
+    CallingFirst(#[pin] F),
+    /// The deadline passed before any target was called.
+    PastDeadline(Option<Rejection>),
+    /// The first target is made ready for another call.
+    ReadyingFirst,
+    /// The next target is made ready.
+    Readying(TargetService),
+    /// The next target is called.
+    CallingNext(TargetFuture),
+    /// The target of the hedge is called, and no other.
+    CallingHedge(HedgeFuture<F>),
+    /// The response was returned.
+    Done,
+    /// All targets are cooling down, and the call waits until one of them is available.
+    Waiting(Pin<Box<Sleep>>),
+}
+
+/// A request while its body is being read.
+pub(super) struct Collecting<S, B> {
+    pub(super) request: CollectRequest<B>,
+    /// The first target: the instance that the caller made ready.
+    pub(super) first: S,
 }
 
 impl<S, F> FallbackCall<S, F> {

@@ -10,8 +10,7 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::call::FallbackCall;
-use super::call_state::{Collecting, State, StateProj};
+use super::call::{Collecting, FallbackCall, State, StateProj};
 use super::chain::{ChainState, ChainStep};
 use super::settings::FallbackSettings;
 use super::{FallbackOverride, Handle, ResponseBody};

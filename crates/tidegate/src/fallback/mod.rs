@@ -123,7 +123,6 @@
 mod body;
 mod body_source;
 mod call;
-mod call_state;
 mod chain;
 mod deadline_guard;
 mod fallback_override;

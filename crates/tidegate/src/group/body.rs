@@ -9,8 +9,8 @@ use pin_project::pin_project;
 
 use super::call::record_failure;
 use super::member_state::InFlight;
+use crate::body::UnchangedBody;
 use crate::events::Decision;
-use crate::unchanged_body::UnchangedBody;
 use crate::{BoxError, Error, Outcome, StreamOutcome, UsageMeter, clock};
 
 /// The body of a response. Until it ends it counts as a call in flight at its member.

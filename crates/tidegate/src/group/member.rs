@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use super::choice::MemberLoad;
+use super::first_token::Ticks;
 use super::member_state::MemberState;
 use super::other_members::MemberGates;
-use super::ticks::Ticks;
 use crate::Resilience;
 use crate::attempt::AttemptGates;
 use crate::fallback::{OutputCap, TargetModel};

@@ -3,11 +3,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::cooldown::{MemberCooldown, is_of_account};
-use super::first_token::FirstTokenEstimate;
+use super::first_token::{FirstTokenEstimate, Ticks};
 use super::rendezvous::DecayingCount;
 use super::snapshot::{ChoiceReason, PromptTokens};
 use super::store_link::MemberLink;
-use super::ticks::Ticks;
 use crate::rate_limit::MAX_TOKENS;
 use crate::store::Store;
 use crate::sync::unpoisoned;

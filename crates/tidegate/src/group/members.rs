@@ -8,12 +8,12 @@ use tidegate_core::ModelCatalog;
 
 use super::capabilities::MemberCapabilities;
 use super::choice::{Chosen, Drawn, MemberView, Standing, choose_by_load, choose_by_view};
+use super::first_token::Ticks;
 use super::gate_view::GateView;
 use super::member_set::MemberSet;
 use super::other_members::{MemberGates, OtherMembers};
 use super::rendezvous::{AffinityKey, is_within_share, ranked};
 use super::snapshot::{ChoiceReason, Choices, GroupSnapshot, MemberSnapshot};
-use super::ticks::Ticks;
 use super::weights::Weights;
 use super::{Affinity, Member};
 use crate::clock::{self, Now};

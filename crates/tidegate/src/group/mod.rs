@@ -116,7 +116,6 @@ mod rendezvous;
 mod service;
 mod snapshot;
 mod store_link;
-mod ticks;
 mod weights;
 
 pub use affinity::Affinity;

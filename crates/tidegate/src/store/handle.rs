@@ -1,10 +1,13 @@
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use super::{SeenProcesses, SharedStore};
+use super::SharedStore;
 use crate::key::shared_hasher;
+use crate::sync::unpoisoned;
 
 /// A store as layers hold it, and the scope of its names. Clones share the store.
 #[derive(Clone, Debug)]
@@ -111,6 +114,46 @@ impl PartialEq for Store {
     }
 }
 
+/// Numbers the services of a layer that gives each of them its own state. The states of the same number are
+/// shared with other processes, which make their services in the same order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServiceNumbers(Arc<Mutex<HashMap<Box<str>, NonZeroU32>>>);
+
+impl ServiceNumbers {
+    /// Makes the store, if there is one, that of the next service of this name.
+    pub(crate) fn assign(&self, name: &str, store: &mut Option<Store>) {
+        let Some(store) = store else { return };
+        let mut numbers = unpoisoned(self.0.lock());
+        let next = numbers.get(name).map_or(NonZeroU32::MIN, |number| number.saturating_add(1));
+        numbers.insert(name.into(), next);
+        *store = store.service(next);
+    }
+}
+
+/// The largest number of processes that were seen to share a limit of a store. A new limit has as many, until
+/// its own number is known.
+#[derive(Debug, Default)]
+pub(crate) struct SeenProcesses(Mutex<Option<(u32, Instant)>>);
+
+/// The time after which a smaller number replaces the largest one, unless that was seen again.
+const VALIDITY: Duration = Duration::from_secs(60);
+
+impl SeenProcesses {
+    /// Records the number of processes that share one limit.
+    pub(crate) fn record(&self, processes: u32, now: Instant) {
+        let mut largest = unpoisoned(self.0.lock());
+        let is_smaller = |(largest, at)| processes < largest && now.saturating_duration_since(at) < VALIDITY;
+        if !largest.is_some_and(is_smaller) {
+            *largest = Some((processes, now));
+        }
+    }
+
+    /// The largest number; 0 if none was seen.
+    pub(crate) fn largest(&self) -> u32 {
+        unpoisoned(self.0.lock()).map_or(0, |(largest, _)| largest)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -147,5 +190,17 @@ mod tests {
         assert_eq!(plain, "rate:default:openai/gpt-4o#1:000000000000000a");
         let encoded = shared_name(SharedPart::Circuit, "", "ollama/llama3:8b", Some(11), None);
         assert_eq!(encoded, "circuit::ollama/llama3%3A8b:account=000000000000000b");
+    }
+
+    /// Regression: a limit that one process alone used made every new limit take whole quotas.
+    #[test]
+    fn a_smaller_number_replaces_the_largest_one_after_a_minute() {
+        let (seen, start) = (SeenProcesses::default(), Instant::now());
+        for (seconds, processes, largest) in
+            [(0, 3, 3), (1, 1, 3), (59, 1, 3), (60, 1, 1), (61, 2, 2), (90, 2, 2), (130, 1, 2)]
+        {
+            seen.record(processes, start + Duration::from_secs(seconds));
+            assert_eq!(seen.largest(), largest, "after {seconds} s");
+        }
     }
 }

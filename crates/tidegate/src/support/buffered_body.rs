@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use tidegate_core::JsonDepth;
 use tokio::time::Sleep;
 
-use crate::unchanged_body::UnchangedBody;
+use crate::body::UnchangedBody;
 use crate::{BodyProbe, BoxError, Error, ErrorCode, Failure, FailureKind};
 
 /// The most bytes of an error body that are read before it is classified.

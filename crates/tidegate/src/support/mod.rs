@@ -23,4 +23,3 @@ pub(crate) mod sync;
 pub(crate) mod testing;
 pub(crate) mod thread_shard;
 pub(crate) mod timer;
-pub(crate) mod unchanged_body;

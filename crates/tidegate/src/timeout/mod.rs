@@ -57,16 +57,16 @@
 //! An attempt that is pending, or that has a deadline, has one timer, in one allocation, which its body takes
 //! over. One with a trail has another allocation, so that it is recorded once.
 
+mod attempt_trail;
 mod body;
 mod layer;
-mod recorded_timeout;
 mod settings;
 mod timer;
 mod wire;
 
+pub(crate) use attempt_trail::AttemptTrail;
 pub(crate) use body::TimedBody;
 pub use layer::TimeoutLayer;
-pub(crate) use recorded_timeout::RecordedTimeout;
 pub use settings::Settings;
 pub(crate) use timer::AttemptTimer;
 

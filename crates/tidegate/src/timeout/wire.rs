@@ -7,8 +7,8 @@ use http::Request;
 use http::response::Parts;
 use http_body::Body;
 
+use super::attempt_trail::RecordedTimeout;
 use super::body::TimedBody;
-use super::recorded_timeout::RecordedTimeout;
 use super::timer::AttemptTimer;
 use crate::attempt::{NextStage, StagePoll, UnchangedBody, Wire};
 use crate::{BoxError, Error, Outcome, Trail};

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use pin_project::pin_project;
 use tidegate_core::ResponseTranslator;
 
-use crate::unchanged_body::UnchangedBody;
+use crate::body::UnchangedBody;
 use crate::{BoxError, Error};
 
 /// The body of a response: untouched, translated as a whole, or translated event by event.

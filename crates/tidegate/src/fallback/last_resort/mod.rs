@@ -1,10 +1,8 @@
 mod cache;
-mod recording;
 mod simplified;
 mod static_answers;
 
 pub use cache::AnswerCache;
-pub(super) use recording::Recording;
 pub use static_answers::{PromptKind, StaticAnswers};
 
 use std::hash::Hash;
@@ -14,7 +12,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::header::AGE;
 use http::{Request, Response, Uri};
-use tidegate_core::{AnswerSynthesizer, ChatQuestion};
+use tidegate_core::{AnswerRecorder, AnswerSynthesizer, ChatQuestion};
 
 use self::cache::CacheKey;
 use super::info::{FallbackInfo, FallbackKind};
@@ -148,6 +146,47 @@ impl ParsedRequest {
         };
         info.mark(&mut response);
         Some(response)
+    }
+}
+
+/// Records an answer as it passes, and stores it in the cache when it ended successfully.
+pub(super) struct Recording {
+    cache: AnswerCache,
+    request: RawRequest,
+    recorder: Box<dyn AnswerRecorder>,
+}
+
+/// The longest request for which the answer is cached: 512 KiB. Parsing a longer one for its prompt would
+/// occupy a thread for longer than the cached answer is worth. Most such requests hold images, or a
+/// conversation that is not repeated word by word.
+const MAX_REQUEST: usize = 512 * 1024;
+
+impl Recording {
+    /// `None` if the request is too long for the answer to be cached, or nothing is cached for its caller.
+    pub(super) fn new(
+        cache: AnswerCache,
+        request: RawRequest,
+        recorder: Box<dyn AnswerRecorder>,
+    ) -> Option<Self> {
+        (request.is_cached() && request.body.len() <= MAX_REQUEST).then_some(Self {
+            cache,
+            request,
+            recorder,
+        })
+    }
+
+    pub(super) fn push(&mut self, bytes: &Bytes) {
+        self.recorder.push(bytes);
+    }
+
+    /// The request is parsed here, and not before its answer is complete.
+    pub(super) fn finish(mut self) {
+        if let Some(text) = self.recorder.finish()
+            && let Some(parsed) = self.request.parse()
+            && let Some(key) = parsed.key()
+        {
+            self.cache.insert(key, &text, clock::now());
+        }
     }
 }
 
