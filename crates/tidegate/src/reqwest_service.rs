@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use pin_project::pin_project;
 use reqwest::{Client, ClientBuilder};
 use tower_service::Service;
@@ -137,13 +137,7 @@ impl Body for ResponseBody {
         self.project().0.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(convert_error)))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
+    forward_end!(0);
 }
 
 /// Waits for the response head.

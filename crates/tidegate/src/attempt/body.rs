@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use pin_project::pin_project;
 
 use super::BodyGuard;
@@ -65,13 +65,7 @@ impl<B: Body<Error = Error>, G: BodyGuard> Body for GuardedBody<B, G> {
         Poll::Ready(frame)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
+    forward_end!(inner);
 }
 
 partial_debug!([B: fmt::Debug, G: fmt::Debug] GuardedBody<B, G>, "GuardedBody", inner, guard);

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use pin_project::pin_project;
@@ -154,13 +154,7 @@ impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
         self.project().0.poll_frame(cx)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
+    forward_end!(0);
 }
 
 partial_debug!([R: Body<Data = Bytes>] ResponseBody<R>, "ResponseBody");

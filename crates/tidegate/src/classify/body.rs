@@ -98,13 +98,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         Poll::Ready(frame)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.kind.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.kind.size_hint()
-    }
+    forward_end!(kind);
 }
 
 impl<B: Body<Data = Bytes>> Body for BodyKind<B> {

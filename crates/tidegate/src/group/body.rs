@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use pin_project::pin_project;
 
 use super::call::record_failure;
@@ -88,13 +88,7 @@ impl<B: Body> Body for ResponseBody<B> {
         Poll::Ready(frame)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
+    forward_end!(inner);
 }
 
 partial_debug!([B: Body + fmt::Debug] ResponseBody<B>, "ResponseBody", inner);

@@ -9,12 +9,25 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, Request};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use pin_project::pin_project;
 use tidegate_core::Collect;
 
 use crate::timer::DeadlineTimer;
 use crate::{BoxError, Deadline, Error, Payload, Rejection};
+
+/// The methods of a [`Body`] whose end and size are those of this field.
+macro_rules! forward_end {
+    ($field:tt) => {
+        fn is_end_stream(&self) -> bool {
+            self.$field.is_end_stream()
+        }
+
+        fn size_hint(&self) -> http_body::SizeHint {
+            self.$field.size_hint()
+        }
+    };
+}
 
 /// A request while its body is being buffered, which fails when the deadline of the call passes.
 pub(crate) struct CollectRequest<B> {
@@ -121,13 +134,7 @@ impl<B: Body> Body for UnchangedBody<B> {
         this.inner.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(*this.into_error)))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
+    forward_end!(inner);
 }
 
 impl<B: Body + fmt::Debug> fmt::Debug for UnchangedBody<B> {

@@ -1,11 +1,12 @@
 //! What several layers are made of.
 
 #[macro_use]
+pub(crate) mod body;
+#[macro_use]
 pub(crate) mod debug;
 #[macro_use]
 pub(crate) mod send;
 
-pub(crate) mod body;
 pub(crate) mod bucket;
 pub(crate) mod buffered_body;
 pub(crate) mod chain_position;
