@@ -1,10 +1,8 @@
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::runtime;
-
 use super::member_state::MemberState;
+use crate::store::link::{JoinedListener, spawn};
 use crate::store::{LeaseRequest, SharedCooldown, SharedPart, Store, StoreListener};
 
 /// The store through which a member shares the cooldowns that follow failures of its account.
@@ -15,8 +13,7 @@ use crate::store::{LeaseRequest, SharedCooldown, SharedPart, Store, StoreListene
 pub(super) struct MemberLink {
     store: Store,
     name: Arc<str>,
-    has_joined: AtomicBool,
-    listener: OnceLock<Arc<CooldownListener>>,
+    listener: JoinedListener,
 }
 
 /// Leaves the member out when another process does.
@@ -31,35 +28,26 @@ impl MemberLink {
         Self {
             name: store.name_of(SharedPart::Member, member, None).into(),
             store: store.clone(),
-            has_joined: AtomicBool::new(false),
-            listener: OnceLock::new(),
+            listener: JoinedListener::default(),
         }
     }
 
     /// Reads the cooldown at the first call, and listens to its changes from then on.
     #[inline]
     pub(super) fn join(&self, member: &Arc<MemberState>) {
-        if !self.has_joined.load(Ordering::Relaxed) && !self.has_joined.swap(true, Ordering::Relaxed) {
-            self.listen(member);
-        }
-    }
-
-    #[cold]
-    fn listen(&self, member: &Arc<MemberState>) {
-        let (store, name) = (self.store.clone(), Arc::clone(&self.name));
-        let listener = CooldownListener { member: Arc::downgrade(member), store, name };
-        let listener: Arc<dyn StoreListener> = Arc::clone(self.listener.get_or_init(|| listener.into())) as _;
-        self.store.shared.listen(&self.name, Arc::downgrade(&listener));
-        listener.on_reconnected();
+        self.listener.join(&self.store, || {
+            let (store, name) = (self.store.clone(), Arc::clone(&self.name));
+            (name.to_string(), CooldownListener { member: Arc::downgrade(member), store, name })
+        });
     }
 
     /// Leaves the member out in the other processes.
     #[cold]
     pub(super) fn share(&self, cooldown: Duration) {
-        let (Ok(runtime), store) = (runtime::Handle::try_current(), self.store.clone()) else { return };
-        let (name, cooldown) = (Arc::clone(&self.name), SharedCooldown { wait: cooldown, pacing: None });
+        let (store, name) = (self.store.clone(), Arc::clone(&self.name));
+        let cooldown = SharedCooldown { wait: cooldown, pacing: None };
         // If the store cannot be reached, every process gets its own failure.
-        runtime.spawn(async move { store.shared.close(&name, cooldown).await });
+        spawn(async move { store.shared.close(&name, cooldown).await });
     }
 }
 
@@ -72,9 +60,8 @@ impl StoreListener for CooldownListener {
 
     /// Reads the cooldown in the store: a lease of no quota has nothing else. An error changes nothing.
     fn on_reconnected(&self) {
-        let Ok(runtime) = runtime::Handle::try_current() else { return };
         let (member, store, name) = (Weak::clone(&self.member), self.store.clone(), Arc::clone(&self.name));
-        runtime.spawn(async move {
+        spawn(async move {
             if let Ok(grant) = store.shared.take_lease(&name, LeaseRequest::of_no_quota()).await
                 && let Some(member) = member.upgrade()
             {

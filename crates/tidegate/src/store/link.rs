@@ -1,9 +1,16 @@
+//! What the links of a gate or member to its store have in common.
+
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime;
 
+use super::{Store, StoreListener};
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+/// The listener of a link, which is empty before the first call.
+#[derive(Default)]
+pub(crate) struct JoinedListener(OnceLock<Arc<dyn StoreListener>>);
 
 /// Whether a task runs, of which there is one at a time.
 #[derive(Debug, Default)]
@@ -72,6 +79,32 @@ impl TaskFlag {
 impl Drop for TaskGuard {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
+    }
+}
+
+impl JoinedListener {
+    /// At the first call, listens to what other processes change at the name that `listener` returns, and
+    /// reads the state in the store.
+    #[inline]
+    pub(crate) fn join<L: StoreListener + 'static>(
+        &self,
+        store: &Store,
+        listener: impl FnOnce() -> (String, L),
+    ) {
+        if self.0.get().is_none() {
+            self.listen(store, listener);
+        }
+    }
+
+    #[cold]
+    fn listen<L: StoreListener + 'static>(&self, store: &Store, listener: impl FnOnce() -> (String, L)) {
+        let (name, listener) = listener();
+        let listener: Arc<dyn StoreListener> = Arc::new(listener);
+        // Otherwise another call was the first.
+        if self.0.set(Arc::clone(&listener)).is_ok() {
+            store.shared.listen(&name, Arc::downgrade(&listener));
+            listener.on_reconnected();
+        }
     }
 }
 

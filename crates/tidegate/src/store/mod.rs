@@ -111,7 +111,7 @@ mod circuit;
 mod circuit_record;
 mod handle;
 mod lease;
-pub(crate) mod link_task;
+pub(crate) mod link;
 mod settings;
 mod shared_window;
 mod window_record;

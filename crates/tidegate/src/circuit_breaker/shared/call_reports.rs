@@ -7,7 +7,7 @@ use super::shared_windows::SentReport;
 use crate::circuit_breaker::circuit::Circuit;
 use crate::circuit_breaker::handle::Handle;
 use crate::clock;
-use crate::store::link_task::{TaskFlag, TaskGuard, spawn};
+use crate::store::link::{TaskFlag, TaskGuard, spawn};
 use crate::store::{SharedWindow, WindowReport};
 
 /// When the calls of a circuit with a shared window are reported to the store: by a task that runs while

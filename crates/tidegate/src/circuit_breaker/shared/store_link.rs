@@ -1,5 +1,3 @@
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
@@ -13,13 +11,12 @@ use crate::circuit_breaker::settings::CircuitBreakerSettings;
 use crate::circuit_breaker::{State, Transition};
 use crate::clock;
 use crate::layer_state::WeakLayerState;
-use crate::store::link_task::{TaskFlag, spawn};
+use crate::store::link::{JoinedListener, TaskFlag, spawn};
 use crate::store::{CircuitChange, CircuitView, SharedPart, Store, StoreListener, StoreUnavailable};
 
 /// The store through which one circuit is shared.
 pub(crate) struct CircuitLink {
     pub(super) store: Store,
-    has_joined: AtomicBool,
     /// A request for the turn to probe is under way, or was refused a moment ago.
     pub(super) turn_request: TaskFlag,
     /// The turn is kept.
@@ -29,7 +26,7 @@ pub(crate) struct CircuitLink {
     /// Held while a change of state is sent: one at a time, in their order.
     sharing: Mutex<()>,
     pub(crate) reports: CallReports,
-    listener: OnceLock<Arc<CircuitListener>>,
+    listener: JoinedListener,
 }
 
 /// Applies changes of the circuit that other processes publish.
@@ -42,25 +39,19 @@ impl CircuitLink {
     pub(crate) fn new(store: Store) -> Self {
         Self {
             store,
-            has_joined: AtomicBool::new(false),
             turn_request: TaskFlag::default(),
             turn_keeper: TaskFlag::default(),
             wait_task: TaskFlag::default(),
             sharing: Mutex::default(),
             reports: CallReports::default(),
-            listener: OnceLock::new(),
+            listener: JoinedListener::default(),
         }
     }
 
     /// Reads the state at the first call, and subscribes to its changes.
     #[inline]
     pub(crate) fn join(&self, circuit: &Handle) {
-        if !self.has_joined.load(Ordering::Relaxed) && !self.has_joined.swap(true, Ordering::Relaxed) {
-            let listener = self.listener.get_or_init(|| Arc::new(CircuitListener(circuit.0.downgrade())));
-            let listener: Arc<dyn StoreListener> = Arc::clone(listener) as _;
-            self.store.shared.listen(&self.name(circuit), Arc::downgrade(&listener));
-            synchronize(circuit);
-        }
+        self.listener.join(&self.store, || (self.name(circuit), CircuitListener(circuit.0.downgrade())));
     }
 
     /// Sends a change of state to the store, if other processes share it.
@@ -192,7 +183,7 @@ impl StoreListener for CircuitListener {
 
     fn on_reconnected(&self) {
         if let Some(state) = self.0.upgrade() {
-            synchronize(&Handle(state));
+            spawn(async move { Handle(state).synchronize().await });
         }
     }
 }
@@ -207,12 +198,6 @@ pub(super) fn apply_view(circuit: &mut Circuit, view: CircuitView, now: Instant)
         CircuitView::Closed => circuit.close_elsewhere(now),
         CircuitView::Unknown => {}
     }
-}
-
-/// [Synchronizes](Handle::synchronize) the circuit in a task.
-fn synchronize(circuit: &Handle) {
-    let circuit = circuit.clone();
-    spawn(async move { circuit.synchronize().await });
 }
 
 partial_debug!([] CircuitLink, "CircuitLink", store);

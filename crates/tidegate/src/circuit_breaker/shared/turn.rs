@@ -8,7 +8,7 @@ use super::store_link::{CircuitLink, apply_view};
 use crate::circuit_breaker::circuit::Circuit;
 use crate::circuit_breaker::handle::Handle;
 use crate::clock;
-use crate::store::link_task::spawn;
+use crate::store::link::spawn;
 use crate::store::{CircuitChange, CircuitView, OnUnavailable, StoreUnavailable};
 
 /// When a request was sent to the store, and the [revision](Circuit::turn_revision) of the turn then.

@@ -9,7 +9,7 @@ use super::store_link::RateLink;
 use crate::clock;
 use crate::rate_limit::handle::Handle;
 use crate::rate_limit::queue::RateQueue;
-use crate::store::link_task::{RunGuard, TaskGuard, spawn};
+use crate::store::link::{RunGuard, TaskGuard, spawn};
 use crate::store::{LeaseGrant, LeaseRequest, SharedPart, StoreUnavailable};
 
 /// The time in which closing times are collected before the latest is sent to the store.

@@ -1,5 +1,3 @@
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -7,20 +5,19 @@ use tokio::sync::Notify;
 use crate::layer_state::WeakLayerState;
 use crate::rate_limit::handle::{Handle, RateLimitState};
 use crate::rate_limit::settings::RateLimitSettings;
-use crate::store::link_task::{RepeatedTask, TaskFlag};
+use crate::store::link::{JoinedListener, RepeatedTask, TaskFlag};
 use crate::store::{Store, StoreListener};
 
 /// The store with which the quotas and the closing time of one state are shared.
 pub(crate) struct RateLink {
     pub(super) store: Store,
-    has_joined: AtomicBool,
     /// The task that exchanges requests with the store.
     pub(super) exchange: TaskFlag,
     /// There is something to do for that task.
     pub(super) notify: Notify,
     /// The task that sends the closing time to the store.
     pub(super) cooldown_task: RepeatedTask,
-    listener: OnceLock<Arc<LimitListener>>,
+    listener: JoinedListener,
 }
 
 /// Closes or opens the gate when another process does.
@@ -30,28 +27,18 @@ impl RateLink {
     pub(crate) fn new(store: Store) -> Self {
         Self {
             store,
-            has_joined: AtomicBool::new(false),
             exchange: TaskFlag::default(),
             notify: Notify::new(),
             cooldown_task: RepeatedTask::default(),
-            listener: OnceLock::new(),
+            listener: JoinedListener::default(),
         }
     }
 
     /// Listens to what other processes change from the first call on, and reads the closing time then.
     #[inline]
     pub(crate) fn join(&self, limit: &Handle) {
-        if !self.has_joined.load(Ordering::Relaxed) && !self.has_joined.swap(true, Ordering::Relaxed) {
-            self.listen(limit);
-        }
-    }
-
-    #[cold]
-    fn listen(&self, limit: &Handle) {
-        let listener = self.listener.get_or_init(|| Arc::new(LimitListener(limit.0.downgrade())));
-        let listener: Arc<dyn StoreListener> = Arc::clone(listener) as _;
-        self.store.shared.listen(&limit.shared_name(self), Arc::downgrade(&listener));
-        limit.read_cooldown();
+        let listener = || (limit.shared_name(self), LimitListener(limit.0.downgrade()));
+        self.listener.join(&self.store, listener);
     }
 }
 
