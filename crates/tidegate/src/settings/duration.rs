@@ -40,7 +40,7 @@ impl DurationText {
     ///
     /// It is not a duration, or too long.
     pub fn deserialize<'de, D: Deserializer<'de>, T: From<Duration>>(deserializer: D) -> Result<T, D::Error> {
-        deserializer.deserialize_any(Seconds).map(T::from)
+        deserializer.deserialize_any(Seconds { none: None })
     }
 
     /// Serializes a duration as text with units.
@@ -81,31 +81,48 @@ fn parse_units(mut text: &str) -> Option<Duration> {
     sum
 }
 
-struct Seconds;
+/// Deserializes a duration, or the value that stands for none if there is one.
+struct Seconds<T> {
+    none: Option<T>,
+}
 
-impl Visitor<'_> for Seconds {
-    type Value = Duration;
+impl<T: From<Duration>> Visitor<'_> for Seconds<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(DurationText::EXPECTED)
+        let or_none = if self.none.is_some() { ", or \"none\"" } else { "" };
+        write!(f, "{}{or_none}", DurationText::EXPECTED)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-        DurationText::parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        match self.none {
+            Some(none) if text == "none" => Ok(none),
+            _ => DurationText::parse(text)
+                .map(T::from)
+                .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self)),
+        }
     }
 
-    fn visit_f64<E: Error>(self, seconds: f64) -> Result<Duration, E> {
-        Duration::try_from_secs_f64(seconds).map_err(|_| E::invalid_value(Unexpected::Float(seconds), &self))
+    fn visit_f64<E: Error>(self, seconds: f64) -> Result<T, E> {
+        let time = Duration::try_from_secs_f64(seconds);
+        time.map(T::from).map_err(|_| E::invalid_value(Unexpected::Float(seconds), &self))
     }
 
-    fn visit_u64<E: Error>(self, seconds: u64) -> Result<Duration, E> {
-        Ok(Duration::from_secs(seconds))
+    fn visit_u64<E: Error>(self, seconds: u64) -> Result<T, E> {
+        Ok(Duration::from_secs(seconds).into())
     }
 
-    fn visit_i64<E: Error>(self, seconds: i64) -> Result<Duration, E> {
+    fn visit_i64<E: Error>(self, seconds: i64) -> Result<T, E> {
         let whole =
             u64::try_from(seconds).map_err(|_| E::invalid_value(Unexpected::Signed(seconds), &self))?;
         self.visit_u64(whole)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<T, E> {
+        match self.none {
+            Some(none) => Ok(none),
+            None => Err(E::invalid_type(Unexpected::Unit, &self)),
+        }
     }
 }
 
@@ -116,7 +133,7 @@ impl OptionalDurationText {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
-        deserializer.deserialize_any(SecondsOrNone)
+        deserializer.deserialize_any(Seconds { none: Some(None) })
     }
 
     pub(crate) fn serialize<S: Serializer>(
@@ -127,36 +144,6 @@ impl OptionalDurationText {
             Some(duration) => DurationText::serialize(duration, serializer),
             None => serializer.serialize_none(),
         }
-    }
-}
-
-struct SecondsOrNone;
-
-impl Visitor<'_> for SecondsOrNone {
-    type Value = Option<Duration>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, or \"none\"", DurationText::EXPECTED)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        if text == "none" { Ok(None) } else { Seconds.visit_str(text).map(Some) }
-    }
-
-    fn visit_f64<E: Error>(self, seconds: f64) -> Result<Self::Value, E> {
-        Seconds.visit_f64(seconds).map(Some)
-    }
-
-    fn visit_u64<E: Error>(self, seconds: u64) -> Result<Self::Value, E> {
-        Seconds.visit_u64(seconds).map(Some)
-    }
-
-    fn visit_i64<E: Error>(self, seconds: i64) -> Result<Self::Value, E> {
-        Seconds.visit_i64(seconds).map(Some)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(None)
     }
 }
 
@@ -193,6 +180,7 @@ pub(crate) const DURATION_TEXTS: [(&str, Option<f64>); 25] = [
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -201,6 +189,19 @@ mod tests {
         for (text, seconds) in DURATION_TEXTS {
             assert_eq!(DurationText::parse(text).map(|it| it.as_secs_f64()), seconds, "{text}");
         }
+    }
+
+    #[test]
+    fn only_an_optional_duration_can_be_none() {
+        for (none, found) in
+            [(json!("none"), r#"invalid value: string "none""#), (json!(null), "invalid type: null")]
+        {
+            assert_eq!(OptionalDurationText::deserialize(&none).unwrap(), None);
+            let error = DurationText::deserialize::<_, Duration>(&none).unwrap_err();
+            assert_eq!(error.to_string(), format!("{found}, expected {}", DurationText::EXPECTED));
+        }
+        let error = OptionalDurationText::deserialize(json!("soon")).unwrap_err().to_string();
+        assert!(error.ends_with(r#"or a number of seconds, or "none""#), "{error}");
     }
 
     proptest! {
