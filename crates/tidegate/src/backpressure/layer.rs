@@ -43,7 +43,8 @@ impl BackpressureLayer {
         Ok(Self::of(settings))
     }
 
-    fn of(settings: Settings) -> Self {
+    /// A layer with these settings, which are valid.
+    pub(crate) fn of(settings: Settings) -> Self {
         Self { handle: Handle(LayerState::new(settings.into())), per_service: false }
     }
 

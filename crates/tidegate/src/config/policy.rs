@@ -129,18 +129,16 @@ impl ResilienceBuilder {
             .attempt_timeout(config.timeout.attempt)
             .stream_clocks(config.timeout.stream_clocks());
         if let Some(hedge) = &config.hedge {
-            builder = builder.hedge(HedgeLayer::from_settings(hedge.clone()).map_err(within("hedge"))?);
+            builder = builder.hedge(HedgeLayer::of(hedge.clone()));
         }
         if let Some(retry) = &config.retry {
-            builder = builder.retry(RetryLayer::from_settings(retry.clone()).map_err(within("retry"))?);
+            builder = builder.retry(RetryLayer::of(retry.clone()));
         }
-        if let Some(settings) = &config.backpressure {
-            let layer = BackpressureLayer::from_settings(settings.clone());
-            builder = builder.backpressure(layer.map_err(within("backpressure"))?);
+        if let Some(backpressure) = &config.backpressure {
+            builder = builder.backpressure(BackpressureLayer::of(backpressure.clone()));
         }
-        if let Some(settings) = &config.rate_limiter {
-            let layer = RateLimitLayer::from_settings(settings.clone());
-            builder = builder.rate_limit(layer.map_err(within("rate_limiter"))?);
+        if let Some(rate_limit) = &config.rate_limiter {
+            builder = builder.rate_limit(RateLimitLayer::of(rate_limit.clone()));
         }
         if let Some(settings) = &config.circuit_breaker {
             let settings = settings.clone();

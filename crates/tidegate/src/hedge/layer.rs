@@ -40,7 +40,8 @@ impl HedgeLayer {
         Ok(Self::of(settings))
     }
 
-    fn of(settings: Settings) -> Self {
+    /// A layer with these settings, which are valid.
+    pub(crate) fn of(settings: Settings) -> Self {
         Self { handle: Handle(LayerState::new(settings)), per_service: false }
     }
 

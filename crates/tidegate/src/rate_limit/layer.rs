@@ -49,7 +49,8 @@ impl RateLimitLayer {
         Ok(Self::of(settings))
     }
 
-    fn of(settings: Settings) -> Self {
+    /// A layer with these settings, which are valid.
+    pub(crate) fn of(settings: Settings) -> Self {
         Self::of_handle(Handle(LayerState::new(settings.into())))
     }
 

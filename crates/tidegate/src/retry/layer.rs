@@ -52,7 +52,8 @@ impl RetryLayer {
         Ok(Self::of(settings))
     }
 
-    fn of(settings: Settings) -> Self {
+    /// A layer with these settings, which are valid.
+    pub(crate) fn of(settings: Settings) -> Self {
         Self { handle: Handle(LayerState::new(settings.into())), per_service: false, gates_below: None }
     }
 
