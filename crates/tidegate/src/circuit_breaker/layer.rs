@@ -3,7 +3,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::settings::{CircuitBreakerSettings, MIN_LEASE, Settings, share};
-use super::window::{MAX_CALLS, MIN_SPAN};
+use super::window::MAX_CALLS;
 use super::{CircuitBreaker, Handle, OpenBudget};
 use crate::KeyBy;
 use crate::layer_state::LayerState;
@@ -30,15 +30,6 @@ impl Default for CircuitBreakerLayer {
 }
 
 impl CircuitBreakerLayer {
-    /// The largest window by count: a bit for each call, 128 KiB.
-    pub const MAX_WINDOW_SIZE: u32 = MAX_CALLS;
-
-    /// The shortest lease of a probe. With a lease of zero each probe would be given up before the next call.
-    pub const MIN_LEASE: Duration = MIN_LEASE;
-
-    /// The shortest window by time: 10 ms.
-    pub const MIN_WINDOW: Duration = MIN_SPAN;
-
     /// Creates a layer that opens after 5 consecutive failures for 30 s, and closes after one successful
     /// probe.
     #[must_use]
@@ -153,28 +144,27 @@ impl CircuitBreakerLayer {
 
 /// The windows.
 impl CircuitBreakerLayer {
-    /// Computes the rates over this number of calls. The default is 100; at least one, at most
-    /// [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE).
+    /// Computes the rates over this number of calls, a bit for each. The default is 100; at least one, at
+    /// most 1 048 576.
     #[must_use]
     pub fn sliding_window_size(self, calls: u32) -> Self {
-        self.set(|settings| settings.set_window(WindowSpan::Calls(calls.clamp(1, Self::MAX_WINDOW_SIZE))))
+        self.set(|settings| settings.set_window(WindowSpan::Calls(calls.clamp(1, MAX_CALLS))))
     }
 
-    /// Computes the rates over this time instead of a number of calls; at least
-    /// [`MIN_WINDOW`](Self::MIN_WINDOW). The window advances in tenths, so that its cost does not depend on
-    /// the number of calls.
+    /// Computes the rates over this time instead of a number of calls; at least 10 ms. The window advances in
+    /// tenths, so that its cost does not depend on the number of calls.
     #[must_use]
     pub fn sliding_window(self, time: Duration) -> Self {
         self.set(|settings| settings.set_window(WindowSpan::Time(time)))
     }
 
     /// Computes the slow-call rate over this number of latest calls, instead of the window of the failure
-    /// rate; at least one, at most [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE). With as many as
+    /// rate; at least one, at most 1 048 576. With as many as
     /// [`minimum_throughput`](Self::minimum_throughput) slowness opens the circuit sooner; the whole window
     /// is steadier.
     #[must_use]
     pub fn slow_call_window_size(self, calls: u32) -> Self {
-        let calls = calls.clamp(1, Self::MAX_WINDOW_SIZE);
+        let calls = calls.clamp(1, MAX_CALLS);
         self.set(|settings| settings.slow_call_window_size = Some(calls))
     }
 
@@ -243,10 +233,11 @@ impl CircuitBreakerLayer {
     }
 
     /// The time after which a probe without a response is given up, so that another may take its slot. The
-    /// default is 60 s, and the minimum is [`MIN_LEASE`](Self::MIN_LEASE).
+    /// default is 60 s, and the minimum is 1 ms: with a lease of zero each probe would be given up before the
+    /// next call.
     #[must_use]
     pub fn probe_lease(self, lease: Duration) -> Self {
-        self.set(|settings| settings.probe_lease = lease.max(Self::MIN_LEASE))
+        self.set(|settings| settings.probe_lease = lease.max(MIN_LEASE))
     }
 
     /// The number of consecutive successful probes that closes the circuit. The default is 1. Zero is raised

@@ -320,5 +320,5 @@ fn the_rates_are_evaluated_with_absurd_settings() {
     let layer = CircuitBreakerLayer::new().failure_threshold(u32::MAX).failure_rate_threshold(0.5);
     let layer = layer.sliding_window_size(u32::MAX).minimum_throughput(u32::MAX);
     let debug = format!("{layer:?}");
-    assert!(debug.contains(&CircuitBreakerLayer::MAX_WINDOW_SIZE.to_string()), "{debug}");
+    assert!(debug.contains("1048576"), "{debug}");
 }
