@@ -23,17 +23,10 @@ use crate::{BoxError, Classifier, Error, UsageMeter, clock};
 #[derive(Clone)]
 pub struct ClassifyWire {
     config: ByThread<Arc<ClassifyConfig>>,
-    attempt_limit: AttemptLimit,
+    /// In a stack an attempt ends after this time, and with the deadlines of its request. `None` if the layer
+    /// is used alone: [`TimeoutLayer`](crate::TimeoutLayer) bounds the time.
+    attempt_limit: Option<Duration>,
     metrics: TargetMetrics,
-}
-
-/// Whether the wire bounds the time of an attempt, too.
-#[derive(Clone, Copy, Debug)]
-enum AttemptLimit {
-    /// The layer is used alone: [`TimeoutLayer`](crate::TimeoutLayer) bounds the time.
-    None,
-    /// The wire of a stack: the attempt ends with the deadlines of its request, and after this time.
-    Within(Option<Duration>),
 }
 
 impl ClassifyWire {
@@ -41,15 +34,15 @@ impl ClassifyWire {
         let config = Arc::new(ClassifyConfig { classifier, clocks });
         Self {
             config: ByThread::new(config, |config| Arc::new((**config).clone())),
-            attempt_limit: AttemptLimit::None,
+            attempt_limit: None,
             metrics: TargetMetrics::of(""),
         }
     }
 
     /// The wire of a stack: each attempt is bounded as well, as by [`TimeoutLayer`](crate::TimeoutLayer). One
     /// timer is armed for an attempt, and one body holds its response.
-    pub(crate) fn within(self, limit: Option<Duration>) -> Self {
-        Self { attempt_limit: AttemptLimit::Within(limit), ..self }
+    pub(crate) fn within(self, limit: Duration) -> Self {
+        Self { attempt_limit: Some(limit), ..self }
     }
 
     /// Records the metrics of this target.
@@ -82,8 +75,8 @@ impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
         ResponseJudge {
             config: self.config.of_thread(),
             attempt_timer: match self.attempt_limit {
-                AttemptLimit::None => AttemptTimer::default(),
-                AttemptLimit::Within(limit) => AttemptTimer::new(limit, request.extensions()),
+                None => AttemptTimer::default(),
+                limit => AttemptTimer::new(limit, request.extensions()),
             },
             expected,
             is_counted: false,

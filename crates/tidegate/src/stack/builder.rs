@@ -233,7 +233,7 @@ impl ResilienceLayer {
     /// Protocol order, outermost first.
     fn stack<S>(&self, inner: S) -> Stack<S> {
         // Per attempt: clocks and classification, which arm one timer.
-        let wire = self.classify.wire().within(Some(self.attempt_timeout)).metrics(self.metrics);
+        let wire = self.classify.wire().within(self.attempt_timeout).metrics(self.metrics);
         // Per attempt: a permit first, so that the number of waits for the rate is bounded too; then a
         // request and its tokens, refunded if the circuit rejects; the circuit last, so that it counts
         // exactly the attempts that are sent.

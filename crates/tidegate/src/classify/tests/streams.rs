@@ -328,7 +328,7 @@ async fn a_stream_that_is_never_pending_yields_and_ends_with_its_attempt() {
         let inner = tower::service_fn(move |_: Request<Payload>| {
             ready(Ok::<_, BoxError>(Response::new(NeverPending(word, 0))))
         });
-        let wire = ClassifyLayer::new(WordClassifier).wire().within(Some(3 * SECOND));
+        let wire = ClassifyLayer::new(WordClassifier).wire().within(3 * SECOND);
         Classify::with_wire(inner, NoGate, wire).call(request())
     };
     let mut held = tokio_test::task::spawn(send(""));
