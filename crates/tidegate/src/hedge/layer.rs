@@ -125,11 +125,6 @@ impl HedgeLayer {
         if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
-    /// This layer for one service, all parts of which share one handle.
-    pub(super) fn for_service(&self) -> Self {
-        Self { handle: self.share(), per_service: false }
-    }
-
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
         Self { handle: Handle(self.handle.0.replace(change)), ..self }
     }

@@ -152,7 +152,10 @@ async fn a_service_that_is_not_ready_gets_no_hedge() {
     provider.block();
     assert_eq!(late.await.unwrap().status(), 200);
     provider.unblock();
-    assert_eq!((provider.calls(), service.handle().statistics().unavailable), (USUAL_CALLS as usize + 1, 1));
+    assert_eq!(
+        (provider.calls(), service.handle().hedges().unwrap().unavailable),
+        (USUAL_CALLS as usize + 1, 1)
+    );
 }
 
 /// What was not sent is not paid: the budget has two hedges at this point.
@@ -171,6 +174,6 @@ async fn a_hedge_that_no_target_could_take_costs_no_budget() {
     provider.answer(200).after(100 * SECOND);
     provider.answer(200);
     call(&mut service).await.unwrap();
-    let statistics = service.handle().statistics();
+    let statistics = service.handle().hedges().unwrap();
     assert_eq!((statistics.unavailable, statistics.out_of_budget, statistics.won), (4, 0, 1));
 }
