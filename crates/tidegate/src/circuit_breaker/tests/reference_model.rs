@@ -45,6 +45,7 @@ enum LogEntry {
     },
     Result {
         code: Option<ErrorCode>,
+        is_of_body: bool,
     },
     Measured {
         slow: bool,
@@ -241,8 +242,9 @@ impl Model {
             AttemptResult::Success | AttemptResult::Uncounted(_) | AttemptResult::Neutral => {}
         }
         let opens = if is_closed {
-            self.append_result(result, latency, now);
-            self.should_open(result, latency, now)
+            let is_of_body = admission.head.is_some();
+            self.append_result(result, is_of_body, latency, now);
+            self.should_open(result, is_of_body, latency, now)
         } else {
             let in_time = admission.probe.is_some_and(|number| self.holds_probe_slot(number));
             let is_slow = latency == Latency::Slow;
@@ -274,19 +276,24 @@ impl Model {
 
     /// Returns the latest end of the waits since the latest success of this generation.
     fn end_of_waits(&self, now: Instant) -> Instant {
-        let since_success = self.generation().iter().rev().map(|(_, entry)| *entry);
-        let since_success = since_success.take_while(|entry| *entry != LogEntry::Result { code: None });
-        let ends = since_success.filter_map(|entry| match entry {
+        let ends = self.since_success().filter_map(|entry| match entry {
             LogEntry::Waits { until } => Some(until),
             _ => None,
         });
         ends.max().unwrap_or(now)
     }
 
-    fn append_result(&mut self, result: AttemptResult, latency: Latency, now: Instant) {
+    /// Returns the entries since the latest success of this generation, from the latest one back.
+    fn since_success(&self) -> impl Iterator<Item = LogEntry> {
+        let entries = self.generation().iter().rev().map(|(_, entry)| *entry);
+        entries.take_while(|entry| !matches!(entry, LogEntry::Result { code: None, .. }))
+    }
+
+    fn append_result(&mut self, result: AttemptResult, is_of_body: bool, latency: Latency, now: Instant) {
+        let entry = |code| LogEntry::Result { code, is_of_body };
         match result {
-            AttemptResult::Failure(code, _) => self.append(now, LogEntry::Result { code: Some(code) }),
-            AttemptResult::Success => self.append(now, LogEntry::Result { code: None }),
+            AttemptResult::Failure(code, _) => self.append(now, entry(Some(code))),
+            AttemptResult::Success => self.append(now, entry(None)),
             AttemptResult::Neutral | AttemptResult::Uncounted(_) | AttemptResult::Quota(_) => {}
         }
         if latency != Latency::Unknown {
@@ -294,27 +301,19 @@ impl Model {
         }
     }
 
-    fn should_open(&self, result: AttemptResult, latency: Latency, now: Instant) -> bool {
+    fn should_open(&self, result: AttemptResult, is_of_body: bool, latency: Latency, now: Instant) -> bool {
         let has_ended = |head| self.generation().iter().any(|(_, e)| *e == LogEntry::BodyEnded { head });
         let is_separator = |(number, entry)| match entry {
-            LogEntry::Result { code } => code.is_none(),
+            LogEntry::Result { code, .. } => code.is_none(),
             LogEntry::Head => !has_ended(number),
             _ => false,
         };
         let entries = self.generation().iter().map(|(_, entry)| *entry).enumerate();
         let since_separator = entries.rev().take_while(|entry| !is_separator(*entry));
         let streak = since_separator.filter(|(_, e)| matches!(e, LogEntry::Result { .. })).count();
-        let entries: Vec<_> = self.generation().iter().map(|(_, entry)| *entry).collect();
-        let is_success = |pair: &&[LogEntry]| pair[1] == LogEntry::Result { code: None };
-        let since_success = entries.windows(2).rev().take_while(|pair| !is_success(pair));
-        let broken = since_success
-            .filter(|pair| matches!(pair, [LogEntry::BodyEnded { .. }, LogEntry::Result { .. }]))
-            .count();
+        let is_broken = |entry: &LogEntry| matches!(entry, LogEntry::Result { is_of_body: true, .. });
+        let broken = self.since_success().filter(is_broken).count();
         // A failure at the head opens for itself, whatever bodies have broken.
-        let is_of_body = matches!(
-            entries[..entries.len() - usize::from(latency != Latency::Unknown)],
-            [.., LogEntry::BodyEnded { .. }, LogEntry::Result { .. }]
-        );
         let streak = if is_of_body { streak.max(broken) } else { streak };
         let failed = matches!(result, AttemptResult::Failure(..));
         let too_many = |[bad, calls]: [u64; 2], threshold: f64, window| {
@@ -349,7 +348,7 @@ impl Model {
             [seen.iter().filter(|(_, bad)| *bad).count() as u64, seen.len() as u64]
         };
         let results = generation.iter().filter_map(|(at, entry)| match entry {
-            LogEntry::Result { code } => Some((*at, code.is_some())),
+            LogEntry::Result { code, .. } => Some((*at, code.is_some())),
             _ => None,
         });
         let latencies = generation.iter().filter_map(|(at, entry)| match entry {
