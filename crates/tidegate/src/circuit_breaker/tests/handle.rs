@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate_testkit::strict::Answer;
 use tower::Layer;
 
-use super::{SECOND, opened};
+use super::{SECOND, fail, opened};
 use crate::circuit_breaker::{CircuitBreakerLayer, LastFailure, Reason, State};
 use crate::testing::{call, complete, rejection, strict, strict_behind};
 use crate::{ErrorCode, Gate, RateLimitLayer, ResilienceBuilder};
@@ -24,14 +24,11 @@ async fn forced_open_rejects_all_and_forced_closed_rejects_none_until_reset() {
     assert_eq!((circuit.state(), circuit.cooldown_remaining()), (State::Open, None));
 
     circuit.force_closed();
-    provider.otherwise(Answer::status(503));
-    for _ in 0..100 {
-        assert_eq!(complete(&mut service).await.unwrap(), 503);
-    }
+    fail(&mut service, &provider, 100).await;
     assert_eq!((circuit.state(), circuit.peek()), (State::Closed, None));
 
     circuit.reset();
-    assert_eq!(complete(&mut service).await.unwrap(), 503);
+    fail(&mut service, &provider, 1).await;
     assert!(opened(&circuit), "it counts again");
     assert_eq!(provider.calls(), 101);
 }
@@ -69,10 +66,7 @@ async fn in_shadow_all_calls_pass_and_would_be_rejections_are_counted() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(2).shadow(true);
     let (circuit, mut service) = (layer.handle(), layer.layer(inner));
-    provider.otherwise(Answer::status(503));
-    for _ in 0..10 {
-        assert_eq!(complete(&mut service).await.unwrap(), 503);
-    }
+    fail(&mut service, &provider, 10).await;
     let snapshot = circuit.snapshot();
     assert_eq!((snapshot.state, snapshot.would_have_rejected), (State::Open, 8));
     assert_eq!(snapshot.cooldown_remaining_ms, Some(30_000));
@@ -305,8 +299,7 @@ async fn a_listener_may_read_the_state_while_it_is_woken() {
 async fn a_lease_of_zero_still_admits_one_probe() {
     let layer = CircuitBreakerLayer::new().failure_threshold(1).cooldown(SECOND).probe_lease(Duration::ZERO);
     let (mut service, provider) = strict_behind(&layer);
-    provider.answer(500);
-    complete(&mut service).await.unwrap();
+    fail(&mut service, &provider, 1).await;
     tokio::time::advance(SECOND).await;
     provider.otherwise(Answer::hang());
     let mut services: Vec<_> = (0..100).map(|_| service.clone()).collect();

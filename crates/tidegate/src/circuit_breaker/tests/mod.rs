@@ -16,16 +16,27 @@ mod state;
 mod window;
 
 use http_body_util::BodyExt;
-use tidegate_testkit::{contract, strict::Answer};
+use tidegate_testkit::contract;
+use tidegate_testkit::strict::{self, Answer, Strict};
 use tower::{Layer, ServiceExt};
 
-use super::{CircuitBreakerLayer, Handle, State};
+use super::{CircuitBreaker, CircuitBreakerLayer, Handle, State};
 use crate::chain_position::AttemptNumber;
 use crate::testing::{SECOND, call, complete, rejection, request, request_with, send, strict, strict_behind};
-use crate::{ErrorCode, Failure, Gate, HintSource, Outcome, RejectionReason, RetryHint, TimeoutLayer, clock};
+use crate::{
+    ErrorCode, Failure, Gate, HintSource, Outcome, Payload, RejectionReason, RetryHint, TimeoutLayer, clock,
+};
 
 fn opened(handle: &Handle) -> bool {
     handle.state() == State::Open
+}
+
+/// Makes calls to which the provider responds with status 503.
+async fn fail(service: &mut CircuitBreaker<Strict<Payload>>, provider: &strict::Handle, calls: usize) {
+    for _ in 0..calls {
+        provider.answer(503);
+        assert_eq!(complete(service).await.unwrap(), 503);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,10 +51,7 @@ async fn keeps_towers_contract() {
 async fn reads_the_response_status_and_does_not_call_the_inner_service_once_open() {
     let layer = CircuitBreakerLayer::new().failure_threshold(3).cooldown(30 * SECOND);
     let (mut service, provider) = strict_behind(&layer);
-    provider.otherwise(Answer::status(503));
-    for _ in 0..3 {
-        assert_eq!(complete(&mut service).await.unwrap(), 503);
-    }
+    fail(&mut service, &provider, 3).await;
     let rejected = rejection(call(&mut service).await);
     assert_eq!((rejected.gate(), rejected.retry_after()), (Gate::CircuitBreaker, Some(30 * SECOND)));
     assert_eq!(provider.calls(), 3);
@@ -71,8 +79,7 @@ async fn the_end_of_the_body_is_the_outcome() {
 async fn dropped_calls_are_neutral() {
     let layer = CircuitBreakerLayer::new().failure_threshold(2);
     let (mut service, provider) = strict_behind(&layer);
-    provider.answer(503);
-    complete(&mut service).await.unwrap();
+    fail(&mut service, &provider, 1).await;
     provider.otherwise(Answer::status(200).frame("tok").stall());
     for _ in 0..50 {
         let mut response = call(&mut service).await.unwrap();
@@ -89,8 +96,7 @@ async fn dropped_calls_are_neutral() {
 async fn a_dropped_probe_releases_its_slot() {
     let layer = CircuitBreakerLayer::new().failure_threshold(1).success_threshold(3).cooldown(SECOND);
     let (mut service, provider) = strict_behind(&layer);
-    provider.answer(503);
-    complete(&mut service).await.unwrap();
+    fail(&mut service, &provider, 1).await;
     tokio::time::advance(SECOND).await;
 
     provider.hang();
@@ -118,8 +124,7 @@ async fn the_body_of_a_successful_probe_that_breaks_off_is_a_failure() {
             .success_threshold(success_threshold)
             .cooldown(SECOND);
         let (mut service, provider) = strict_behind(&layer);
-        provider.answer(503);
-        complete(&mut service).await.unwrap();
+        fail(&mut service, &provider, 1).await;
         tokio::time::advance(SECOND).await;
         provider.answer(200).frame("tok").break_off("connection reset");
         let probe = call(&mut service).await.unwrap();
@@ -135,8 +140,7 @@ async fn the_body_of_a_successful_probe_that_breaks_off_is_a_failure() {
 async fn half_open_admits_only_its_probes_of_a_thousand_callers() {
     let layer = CircuitBreakerLayer::new().failure_threshold(1).cooldown(SECOND).half_open_max(3);
     let (mut service, provider) = strict_behind(&layer);
-    provider.answer(503);
-    complete(&mut service).await.unwrap();
+    fail(&mut service, &provider, 1).await;
     tokio::time::advance(SECOND).await;
     provider.otherwise(Answer::hang());
     let mut calls: Vec<_> =
@@ -275,8 +279,7 @@ async fn reset_closes_the_circuit_and_clears_its_statistics() {
 #[tokio::test(start_paused = true)]
 async fn a_rejection_takes_no_time() {
     let (mut service, provider) = strict_behind(&CircuitBreakerLayer::new().failure_threshold(1));
-    provider.answer(500);
-    complete(&mut service).await.unwrap();
+    fail(&mut service, &provider, 1).await;
     let start = clock::now();
     assert!(tokio_test::task::spawn(service.oneshot(request())).poll().is_ready());
     assert_eq!(clock::now(), start);
@@ -335,11 +338,7 @@ async fn a_later_attempt_counts_if_it_alone_opens_the_circuit_or_is_a_probe() {
     layer.handle().reset();
     let layer = CircuitBreakerLayer::new().failure_threshold(2).success_threshold(2).cooldown(30 * SECOND);
     let (mut service, provider) = strict_behind(&layer);
-    provider.then(Answer::status(503));
-    provider.then(Answer::status(503));
-    for _ in 0..2 {
-        let _ = complete(&mut service).await;
-    }
+    fail(&mut service, &provider, 2).await;
     assert!(opened(&layer.handle()));
     tokio::time::advance(30 * SECOND).await;
     provider.then(Answer::status(200).frame("a").break_off("reset"));

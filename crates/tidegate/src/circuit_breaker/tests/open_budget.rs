@@ -4,7 +4,7 @@ use http_body_util::BodyExt;
 use tidegate_testkit::strict::{self, Answer, Strict};
 use tower::{Layer, ServiceExt};
 
-use super::{SECOND, opened};
+use super::{SECOND, fail, opened};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, Handle, OpenBudget, State};
 use crate::testing::{call, complete, rejection, request, send, strict as provider};
 use crate::{
@@ -155,10 +155,7 @@ async fn a_circuit_opens_with_an_empty_budget() {
     tokio::time::advance(29 * SECOND).await;
     complete(&mut service).await.unwrap();
     assert_eq!(circuit.state(), State::Closed);
-    provider.otherwise(Answer::status(503));
-    for _ in 0..2 {
-        complete(&mut service).await.unwrap();
-    }
+    fail(&mut service, &provider, 2).await;
     assert!(opened(&circuit) && call(&mut service).await.is_err());
 }
 
@@ -191,10 +188,7 @@ async fn a_slow_head_adds_no_attempts() {
     let (inner, provider) = provider();
     let layer = layer().slow_call_threshold(SECOND / 2).slow_call_rate_threshold(1.0);
     let (circuit, mut service) = (layer.handle(), layer.layer(inner));
-    provider.otherwise(Answer::status(503));
-    for _ in 0..2 {
-        complete(&mut service).await.unwrap();
-    }
+    fail(&mut service, &provider, 2).await;
     provider.otherwise(Answer::status(200).after(SECOND * 6 / 10));
     for _ in 0..10 {
         tokio::time::advance(SECOND).await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -44,12 +44,43 @@ impl Provider {
         service.oneshot(Request::new(Payload::empty())).await.is_ok()
     }
 
+    /// Makes a call in a task of its own.
+    fn start(&self, layer: &CircuitBreakerLayer, time: Duration) -> JoinHandle<bool> {
+        let (layer, provider) = (layer.clone(), self.clone());
+        tokio::spawn(async move { provider.call(&layer, time).await })
+    }
+
+    /// The first call of a process without the turn to probe is rejected, and requests the turn.
+    async fn take_turn(&self, layer: &CircuitBreakerLayer) {
+        assert!(!self.call(layer, MILLI).await);
+        sleep(10 * MILLI).await;
+    }
+
     async fn fail(&self, layer: &CircuitBreakerLayer) {
         let service = layer.layer(service_fn(async |_: Request<Payload>| {
             Ok::<_, Infallible>(Response::builder().status(503).body(Payload::empty()).unwrap())
         }));
         let _ = service.oneshot(Request::new(Payload::empty())).await;
     }
+}
+
+/// An attempt that fails after a while, with a wait of the provider.
+fn late_failure(
+    layer: &CircuitBreakerLayer,
+    code: ErrorCode,
+    wait: Duration,
+    after: Duration,
+) -> impl Future<Output = ()> + use<> {
+    let retry_hint = Some(RetryHint::after(wait, HintSource::Body));
+    let outcome = Outcome::from(Failure { retry_hint, ..Failure::new(code) });
+    let service = layer.layer(service_fn(move |_: Request<Payload>| {
+        let response = Response::builder().status(503).extension(outcome.clone());
+        async move {
+            sleep(after).await;
+            Ok::<_, Infallible>(response.body(Payload::empty()).unwrap())
+        }
+    }));
+    async { drop(service.oneshot(Request::new(Payload::empty())).await.unwrap()) }
 }
 
 /// Three processes with one circuit, which each of them has joined.
@@ -73,15 +104,20 @@ async fn half_open(layers: &[CircuitBreakerLayer], cooldown: Duration) {
     assert!(layers.iter().all(|layer| layer.handle().state() == State::HalfOpen));
 }
 
+/// Three processes whose circuit is half-open.
+async fn three_half_open(server: &Server, cooldown: Duration) -> ([CircuitBreakerLayer; 3], Provider) {
+    let layers = three(server, cooldown).await;
+    half_open(&layers, cooldown).await;
+    (layers, Provider::default())
+}
+
 /// A process was suspended while its turn was granted. The store has given the turn to another one since.
 #[tokio::test(start_paused = true)]
 async fn a_turn_whose_grant_is_late_lets_no_probe_begin() {
     let server = Server::new();
-    let (layers, provider) = (three(&server, SECOND).await, Provider::default());
-    half_open(&layers, SECOND).await;
+    let (layers, provider) = three_half_open(&server, SECOND).await;
     server.set_delays(Delays { reply: Box::new(|| 8 * SECOND), ..Delays::default() });
-    assert!(!provider.call(&layers[0], MILLI).await);
-    sleep(10 * MILLI).await;
+    provider.take_turn(&layers[0]).await;
     server.set_delays(Delays::default());
     server.restart();
     // The time in which the restarted store gives no turn.
@@ -89,12 +125,7 @@ async fn a_turn_whose_grant_is_late_lets_no_probe_begin() {
     sleep(5 * SECOND + 100 * MILLI).await;
     assert!(!provider.call(&layers[1], MILLI).await);
     sleep(100 * MILLI).await;
-    let probes: Vec<_> = (0..2)
-        .map(|_| {
-            let (layer, provider) = (layers[1].clone(), provider.clone());
-            tokio::spawn(async move { provider.call(&layer, 9 * SECOND).await })
-        })
-        .collect();
+    let probes = [(); 2].map(|()| provider.start(&layers[1], 9 * SECOND));
     sleep(MILLI).await;
     assert_eq!(provider.in_flight(), 2);
     for _ in 0..40 {
@@ -114,13 +145,10 @@ fn a_turn_that_is_not_kept_is_requested_again() {
         let (first, second) = (paused(), paused());
         let (server, layers) = first.block_on(async {
             let server = Server::new();
-            let layers = three(&server, SECOND).await;
-            half_open(&layers, SECOND).await;
-            assert!(!Provider::default().call(&layers[0], MILLI).await);
-            sleep(10 * MILLI).await;
+            let (layers, provider) = three_half_open(&server, SECOND).await;
+            provider.take_turn(&layers[0]).await;
             if has_probe {
-                let layer = layers[0].clone();
-                tokio::spawn(async move { Provider::default().call(&layer, 60 * SECOND).await });
+                drop(provider.start(&layers[0], 60 * SECOND));
                 sleep(MILLI).await;
             }
             (server, layers)
@@ -136,8 +164,7 @@ fn a_turn_that_is_not_kept_is_requested_again() {
                 assert!(Provider::default().call(&layers[0], SECOND).await, "it is kept");
             }
             sleep(10 * SECOND).await;
-            assert!(!Provider::default().call(&layers[1], MILLI).await);
-            sleep(10 * MILLI).await;
+            Provider::default().take_turn(&layers[1]).await;
             assert!(Provider::default().call(&layers[1], MILLI).await, "it has ended");
         });
     }
@@ -148,11 +175,9 @@ fn a_turn_that_is_not_kept_is_requested_again() {
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_ended_before_its_grant_arrived_lets_no_probe_begin() {
     let server = Server::new();
-    let (layers, provider) = (three(&server, SECOND).await, Provider::default());
-    half_open(&layers, SECOND).await;
+    let (layers, provider) = three_half_open(&server, SECOND).await;
     server.set_delays(Delays { reply: Box::new(|| 500 * MILLI), ..Delays::default() });
-    assert!(!provider.call(&layers[0], MILLI).await);
-    sleep(10 * MILLI).await;
+    provider.take_turn(&layers[0]).await;
     server.set_delays(Delays::default());
     // Another process, whose circuit is closed, opens it for a moment.
     layers[1].handle().reset();
@@ -174,8 +199,7 @@ async fn an_opening_elsewhere_ends_an_idle_turn() {
     provider.fail(&layers[0]).await;
     sleep(cooldown + 100 * MILLI).await;
     server.set_delays(Delays::default());
-    assert!(!provider.call(&layers[0], MILLI).await);
-    sleep(10 * MILLI).await;
+    provider.take_turn(&layers[0]).await;
     assert_eq!(layers[1].handle().state(), State::Closed);
     provider.fail(&layers[1]).await;
     sleep(cooldown + 50 * MILLI).await;
@@ -193,19 +217,10 @@ async fn a_wait_that_comes_while_the_circuit_is_open_holds_in_every_process() {
     ] {
         let server = Server::new();
         let layers = three(&server, cooldown * SECOND).await;
-        let retry_hint = Some(RetryHint::after(wait * SECOND, HintSource::Body));
-        let outcome = Outcome::from(Failure { retry_hint, ..Failure::new(code) });
-        let late = layers[0].layer(service_fn(move |_: Request<Payload>| {
-            let response = Response::builder().status(503).extension(outcome.clone());
-            async move {
-                sleep(100 * MILLI).await;
-                Ok::<_, Infallible>(response.body(Payload::empty()).unwrap())
-            }
-        }));
-        let late = tokio::spawn(late.oneshot(Request::new(Payload::empty())));
+        let late = tokio::spawn(late_failure(&layers[0], code, wait * SECOND, 100 * MILLI));
         sleep(MILLI).await;
         Provider::default().fail(&layers[0]).await;
-        late.await.unwrap().unwrap();
+        late.await.unwrap();
         sleep(200 * MILLI).await;
         for layer in &layers {
             let rejection = layer.handle().peek().expect("an open circuit");
@@ -238,19 +253,9 @@ async fn the_waits_of_many_attempts_are_shared_together() {
         MILLI
     };
     server.set_delays(Delays { message: Box::new(message), ..Delays::default() });
-    let retry_hint = Some(RetryHint::after(60 * SECOND, HintSource::Body));
-    let outcome = Outcome::from(Failure { retry_hint, ..Failure::new(ErrorCode::Overloaded) });
     let mut attempts = JoinSet::new();
     for number in 1..=200 {
-        let outcome = outcome.clone();
-        let service = layers[0].layer(service_fn(move |_: Request<Payload>| {
-            let response = Response::builder().status(503).extension(outcome.clone());
-            async move {
-                sleep(number * MILLI).await;
-                Ok::<_, Infallible>(response.body(Payload::empty()).unwrap())
-            }
-        }));
-        attempts.spawn(service.oneshot(Request::new(Payload::empty())));
+        attempts.spawn(late_failure(&layers[0], ErrorCode::Overloaded, 60 * SECOND, number * MILLI));
     }
     attempts.join_all().await;
     sleep(SECOND).await;
@@ -271,13 +276,8 @@ async fn a_cooldown_that_is_published_again_does_not_end_the_turn_of_a_process_t
     provider.fail(&layers[0]).await;
     sleep(SECOND + 10 * MILLI).await;
     server.set_delays(Delays::default());
-    assert!(!provider.call(&layers[0], MILLI).await);
-    sleep(10 * MILLI).await;
-    let mut probes = JoinSet::new();
-    for _ in 0..2 {
-        let (layer, provider) = (layers[0].clone(), provider.clone());
-        probes.spawn(async move { provider.call(&layer, 9 * SECOND).await });
-    }
+    provider.take_turn(&layers[0]).await;
+    let probes = [(); 2].map(|()| provider.start(&layers[0], 9 * SECOND));
     sleep(MILLI).await;
     assert_eq!((provider.in_flight(), layers[1].handle().state()), (2, State::Open));
     // The later process is connected again before the one that probes has published its turn.
@@ -288,7 +288,9 @@ async fn a_cooldown_that_is_published_again_does_not_end_the_turn_of_a_process_t
         sleep(10 * MILLI).await;
         assert!(!provider.call(&layers[1], SECOND).await);
     }
-    assert!(probes.join_all().await.into_iter().all(|is_admitted| is_admitted));
+    for probe in probes {
+        assert!(probe.await.unwrap());
+    }
     assert_eq!(provider.most(), 2);
 }
 
@@ -392,14 +394,11 @@ async fn a_circuit_in_shadow_mode_is_shared_with_others_in_shadow_mode() {
 async fn a_circuit_that_is_forced_ends_its_turn() {
     for force in [Handle::force_open, Handle::force_closed] {
         let server = Server::new();
-        let (layers, provider) = (three(&server, SECOND).await, Provider::default());
-        half_open(&layers, SECOND).await;
-        assert!(!provider.call(&layers[0], MILLI).await);
-        sleep(10 * MILLI).await;
+        let (layers, provider) = three_half_open(&server, SECOND).await;
+        provider.take_turn(&layers[0]).await;
         force(&layers[0].handle());
         sleep(SECOND).await;
-        assert!(!provider.call(&layers[1], MILLI).await);
-        sleep(10 * MILLI).await;
+        provider.take_turn(&layers[1]).await;
         assert!(provider.call(&layers[1], MILLI).await);
     }
 }
@@ -407,12 +406,9 @@ async fn a_circuit_that_is_forced_ends_its_turn() {
 #[tokio::test(start_paused = true)]
 async fn a_circuit_that_is_forced_while_it_probes_keeps_its_turn() {
     let server = Server::new();
-    let (layers, provider) = (three(&server, SECOND).await, Provider::default());
-    half_open(&layers, SECOND).await;
-    assert!(!provider.call(&layers[0], MILLI).await);
-    sleep(10 * MILLI).await;
-    let probe = (layers[0].clone(), provider.clone());
-    let probe = tokio::spawn(async move { probe.1.call(&probe.0, 10 * SECOND).await });
+    let (layers, provider) = three_half_open(&server, SECOND).await;
+    provider.take_turn(&layers[0]).await;
+    let probe = provider.start(&layers[0], 10 * SECOND);
     sleep(MILLI).await;
     layers[0].handle().force_open();
     layers[0].handle().force_open();
@@ -435,10 +431,8 @@ async fn a_process_that_reads_the_state_after_the_cooldown_probes_in_its_turn() 
     sleep(SECOND + 100 * MILLI).await;
     assert_eq!(layers[1].handle().state(), State::Closed);
     server.set_delays(Delays::default());
-    assert!(!provider.call(&layers[0], MILLI).await);
-    sleep(10 * MILLI).await;
-    let probe = (layers[0].clone(), provider.clone());
-    let probe = tokio::spawn(async move { probe.1.call(&probe.0, 10 * SECOND).await });
+    provider.take_turn(&layers[0]).await;
+    let probe = provider.start(&layers[0], 10 * SECOND);
     sleep(MILLI).await;
     assert_eq!(provider.in_flight(), 1);
     let settings = Settings { mode: OnUnavailable::Closed, ..Settings::default() };
@@ -459,8 +453,7 @@ async fn a_process_that_reads_the_state_after_the_cooldown_probes_in_its_turn() 
 async fn a_circuit_that_was_idle_for_long_is_probed_soon() {
     for (idle, grace) in [(600 * SECOND, 60 * SECOND), (7_200 * SECOND, 5 * SECOND)] {
         let server = Server::new();
-        let (layers, provider) = (three(&server, 60 * SECOND).await, Provider::default());
-        half_open(&layers, 60 * SECOND).await;
+        let (layers, provider) = three_half_open(&server, 60 * SECOND).await;
         sleep(idle).await;
         server.restart();
         sleep(10 * MILLI).await;
@@ -580,21 +573,12 @@ async fn an_opening_that_did_not_reach_the_store_for_long_holds() {
 async fn a_wait_that_did_not_reach_the_store_is_sent_again() {
     let server = Server::new();
     let layers = three(&server, SECOND).await;
-    let retry_hint = Some(RetryHint::after(60 * SECOND, HintSource::Body));
-    let outcome = Outcome::from(Failure { retry_hint, ..Failure::new(ErrorCode::Overloaded) });
-    let late = layers[0].layer(service_fn(move |_: Request<Payload>| {
-        let response = Response::builder().status(503).extension(outcome.clone());
-        async move {
-            sleep(100 * MILLI).await;
-            Ok::<_, Infallible>(response.body(Payload::empty()).unwrap())
-        }
-    }));
-    let late = tokio::spawn(late.oneshot(request()));
+    let late = tokio::spawn(late_failure(&layers[0], ErrorCode::Overloaded, 60 * SECOND, 100 * MILLI));
     sleep(MILLI).await;
     Provider::default().fail(&layers[0]).await;
     sleep(50 * MILLI).await;
     server.stop();
-    late.await.unwrap().unwrap();
+    late.await.unwrap();
     sleep(200 * MILLI).await;
     server.resume();
     sleep(2 * SECOND).await;
@@ -617,10 +601,8 @@ async fn a_closing_that_did_not_reach_the_store_is_sent_again() {
         assert!(provider.call(layer, MILLI).await);
     }
     half_open(&layers, SECOND).await;
-    assert!(!provider.call(&layers[0], MILLI).await);
-    sleep(10 * MILLI).await;
-    let probe = (layers[0].clone(), provider.clone());
-    let probe = tokio::spawn(async move { probe.1.call(&probe.0, 20 * MILLI).await });
+    provider.take_turn(&layers[0]).await;
+    let probe = provider.start(&layers[0], 20 * MILLI);
     sleep(MILLI).await;
     server.stop();
     assert!(probe.await.unwrap());
@@ -635,12 +617,9 @@ async fn a_closing_that_did_not_reach_the_store_is_sent_again() {
 #[tokio::test(start_paused = true)]
 async fn a_new_circuit_of_a_process_that_probes_is_not_closed() {
     let server = Server::new();
-    let (layers, provider) = (three(&server, SECOND).await, Provider::default());
-    half_open(&layers, SECOND).await;
-    assert!(!provider.call(&layers[0], MILLI).await);
-    sleep(10 * MILLI).await;
-    let probe = (layers[0].clone(), provider.clone());
-    let probe = tokio::spawn(async move { probe.1.call(&probe.0, 10 * SECOND).await });
+    let (layers, provider) = three_half_open(&server, SECOND).await;
+    provider.take_turn(&layers[0]).await;
+    let probe = provider.start(&layers[0], 10 * SECOND);
     sleep(MILLI).await;
     let new = CircuitBreakerLayer::new().name("a/b").store(server.store(0, &Settings::default()));
     assert!(Provider::default().call(&new, MILLI).await, "the first call does not wait for the store");

@@ -39,6 +39,12 @@ async fn calls(layer: &CircuitBreakerLayer, status: u16, count: usize) {
     }
 }
 
+/// Makes the calls, and waits until they are reported to the store.
+async fn reported(layer: &CircuitBreakerLayer, status: u16, count: usize) {
+    calls(layer, status, count).await;
+    sleep(200 * MILLI).await;
+}
+
 fn states(layers: &[CircuitBreakerLayer]) -> Vec<State> {
     layers.iter().map(|layer| layer.handle().state()).collect()
 }
@@ -50,16 +56,14 @@ async fn the_circuit_opens_by_the_calls_of_all_processes() {
     let layers = two(&server, by_rate);
     for _ in 0..2 {
         for layer in &layers {
-            calls(layer, 503, 2).await;
-            sleep(200 * MILLI).await;
+            reported(layer, 503, 2).await;
         }
     }
     let snapshot = layers[0].handle().snapshot();
     assert_eq!((snapshot.calls_in_window, snapshot.window_shared), (6, Some(true)));
     assert_eq!(states(&layers), [State::Closed; 2]);
     calls(&layers[1], 200, 1).await;
-    calls(&layers[0], 503, 1).await;
-    sleep(200 * MILLI).await;
+    reported(&layers[0], 503, 1).await;
     assert_eq!(states(&layers), [State::Open; 2]);
     let reason = layers[0].handle().snapshot().reason;
     assert_eq!(reason, Some(Reason::FailureRate { failures: 9, calls: 10 }));
@@ -71,10 +75,8 @@ async fn the_calls_of_other_processes_keep_the_circuit_closed() {
     let server = Server::new();
     let layers = two(&server, || by_rate().sliding_window_size(1000));
     calls(&layers[0], 200, 500).await;
-    calls(&layers[1], 200, 1).await;
-    sleep(200 * MILLI).await;
-    calls(&layers[1], 503, 100).await;
-    sleep(200 * MILLI).await;
+    reported(&layers[1], 200, 1).await;
+    reported(&layers[1], 503, 100).await;
     assert_eq!(states(&layers), [State::Closed; 2]);
     assert_eq!(layers[1].handle().snapshot().failure_rate, Some(100.0 / 601.0));
 }
@@ -136,8 +138,7 @@ async fn reports_are_few_and_no_call_waits_for_one() {
 async fn without_the_store_the_local_window_decides_in_time() {
     let server = Server::new();
     let layers = two(&server, by_rate);
-    calls(&layers[0], 200, 4).await;
-    sleep(200 * MILLI).await;
+    reported(&layers[0], 200, 4).await;
     assert_eq!(layers[0].handle().snapshot().window_shared, Some(true));
     server.stop();
     calls(&layers[0], 503, 6).await;
@@ -159,15 +160,12 @@ async fn a_store_that_is_restarted_empty_leaves_the_decision_to_the_local_window
     let server = Server::new();
     let layers = two(&server, by_rate);
     calls(&layers[0], 200, 4).await;
-    calls(&layers[0], 503, 3).await;
-    sleep(200 * MILLI).await;
+    reported(&layers[0], 503, 3).await;
     server.restart();
     sleep(10 * MILLI).await;
     // The store has these three calls at most, and the process has ten.
-    calls(&layers[0], 503, 1).await;
-    sleep(200 * MILLI).await;
-    calls(&layers[0], 503, 2).await;
-    sleep(200 * MILLI).await;
+    reported(&layers[0], 503, 1).await;
+    reported(&layers[0], 503, 2).await;
     assert_eq!(layers[0].handle().state(), State::Open);
     assert_eq!(layers[0].handle().snapshot().reason, Some(Reason::FailureRate { failures: 6, calls: 10 }));
 }
@@ -179,11 +177,9 @@ async fn a_circuit_that_closes_begins_a_new_window_in_all_processes() {
         let server = Server::new();
         let layers = two(&server, by_rate);
         for layer in &layers {
-            calls(layer, 503, 4).await;
-            sleep(200 * MILLI).await;
+            reported(layer, 503, 4).await;
         }
-        calls(&layers[0], 503, 2).await;
-        sleep(200 * MILLI).await;
+        reported(&layers[0], 503, 2).await;
         assert_eq!(states(&layers), [State::Open; 2]);
         sleep(2 * SECOND).await;
         while !call(&layers[0], 200, Duration::ZERO).await {
@@ -192,14 +188,12 @@ async fn a_circuit_that_closes_begins_a_new_window_in_all_processes() {
         sleep(10 * MILLI).await;
         assert_eq!(states(&layers), [State::Closed; 2]);
         for layer in [&layers[first], &layers[1 - first]] {
-            calls(layer, 503, 4).await;
-            sleep(200 * MILLI).await;
+            reported(layer, 503, 4).await;
         }
         assert_eq!(states(&layers), [State::Closed; 2]);
         // The body of the probe has ended well.
         assert_eq!(layers[1 - first].handle().snapshot().calls_in_window, 9);
-        calls(&layers[0], 503, 2).await;
-        sleep(200 * MILLI).await;
+        reported(&layers[0], 503, 2).await;
         assert_eq!(states(&layers), [State::Open; 2]);
     }
 }
@@ -209,8 +203,7 @@ async fn a_circuit_that_closes_begins_a_new_window_in_all_processes() {
 async fn a_reply_that_is_late_leaves_the_decision_to_the_local_window() {
     let server = Server::new();
     let layers = two(&server, by_rate);
-    calls(&layers[1], 503, 9).await;
-    sleep(200 * MILLI).await;
+    reported(&layers[1], 503, 9).await;
     server.set_delays(Delays { reply: Box::new(|| 10 * SECOND), ..Delays::default() });
     calls(&layers[0], 503, 1).await;
     sleep(20 * SECOND).await;
@@ -223,8 +216,7 @@ async fn a_reply_that_is_late_leaves_the_decision_to_the_local_window() {
 async fn a_reply_from_before_the_circuit_closed_changes_nothing() {
     let server = Server::new();
     let layers = two(&server, by_rate);
-    calls(&layers[1], 503, 9).await;
-    sleep(200 * MILLI).await;
+    reported(&layers[1], 503, 9).await;
     server.set_delays(Delays { reply: Box::new(|| 50 * MILLI), ..Delays::default() });
     calls(&layers[0], 503, 1).await;
     sleep(10 * MILLI).await;
@@ -256,8 +248,7 @@ async fn a_process_without_a_reply_reports_when_its_circuit_closed() {
 async fn the_longest_wait_that_the_provider_sent_is_kept() {
     let server = Server::new();
     let layers = two(&server, by_rate);
-    calls(&layers[1], 503, 8).await;
-    sleep(200 * MILLI).await;
+    reported(&layers[1], 503, 8).await;
     let service = layers[0].layer(service_fn(async |request: Request<Payload>| {
         let wait = request.headers()["wait"].clone();
         let response = Response::builder().status(503).header("retry-after", wait);
@@ -300,8 +291,7 @@ async fn each_key_has_a_shared_window() {
 async fn a_window_of_time_is_reported_and_shown_by_its_time() {
     let server = Server::new();
     let layers = two(&server, || by_rate().sliding_window(10 * SECOND));
-    calls(&layers[0], 503, 3).await;
-    sleep(200 * MILLI).await;
+    reported(&layers[0], 503, 3).await;
     let added = server.reports()[0].results.unwrap();
     assert_eq!(added.span, WindowSpan::Time(10 * SECOND));
     assert_eq!(added.added, WindowTotals { bad: 3, calls: 3 });
