@@ -7,6 +7,13 @@ use crate::testing::SECOND;
 
 const LONG: u64 = 100_000;
 
+/// The name of an algorithm, and how to build it.
+type Algorithm = (&'static str, fn() -> Box<dyn Limit>);
+
+const AIMD: Algorithm = ("aimd", || Box::new(Aimd::new()));
+const VEGAS: Algorithm = ("vegas", || Box::new(Vegas::new()));
+const GRADIENT: Algorithm = ("gradient", || Box::new(Gradient::new()));
+
 /// A provider with a fixed number of workers and an unbounded queue, under callers that always have another
 /// call ready. A discrete-event simulation: no clock, no runtime.
 struct Simulation {
@@ -41,16 +48,16 @@ struct SimulatedCall {
 }
 
 impl Simulation {
-    fn new(algorithm: impl Limit, capacity: usize) -> Self {
+    fn new(algorithm: Box<dyn Limit>, capacity: usize) -> Self {
         Self::seeded(algorithm, capacity, 7)
     }
 
-    fn seeded(algorithm: impl Limit, capacity: usize, seed: u64) -> Self {
+    fn seeded(algorithm: Box<dyn Limit>, capacity: usize, seed: u64) -> Self {
         let start = Instant::now();
         let bounds = LimitRange { min: 1, max: 1_000, initial: 20 };
         Self {
             now: start,
-            limit: AdaptiveLimit::new(Box::new(algorithm), bounds),
+            limit: AdaptiveLimit::new(algorithm, bounds),
             workers: (0..capacity).map(|_| Reverse(start)).collect(),
             calls: BinaryHeap::new(),
             service_time: SECOND,
@@ -121,9 +128,9 @@ fn assert_near(name: &str, found: f64, capacity: usize) {
     assert!((0.8..=1.2).contains(&ratio), "{name} found {found:.1} where the capacity is {capacity}");
 }
 
-fn finds_the_capacity_and_follows_it<L: Limit + Clone>(name: &str, algorithm: L) {
+fn finds_the_capacity_and_follows_it((name, algorithm): Algorithm) {
     for seed in 1..=5 {
-        let mut simulation = Simulation::seeded(algorithm.clone(), 40, seed);
+        let mut simulation = Simulation::seeded(algorithm(), 40, seed);
         for capacity in [40, 20, 60, 30] {
             simulation.capacity(capacity);
             simulation.run(200 * SECOND);
@@ -134,27 +141,27 @@ fn finds_the_capacity_and_follows_it<L: Limit + Clone>(name: &str, algorithm: L)
 
 #[test]
 fn aimd_finds_the_capacity_and_follows_it_down_and_up() {
-    finds_the_capacity_and_follows_it("aimd", Aimd::new());
+    finds_the_capacity_and_follows_it(AIMD);
 }
 
 #[test]
 fn vegas_finds_the_capacity_and_follows_it_down_and_up() {
-    finds_the_capacity_and_follows_it("vegas", Vegas::new());
+    finds_the_capacity_and_follows_it(VEGAS);
 }
 
 #[test]
 fn gradient_finds_the_capacity_and_follows_it_down_and_up() {
-    finds_the_capacity_and_follows_it("gradient", Gradient::new());
+    finds_the_capacity_and_follows_it(GRADIENT);
 }
 
 /// Times to the first token vary widely; the variance must neither look like an overloaded provider nor hide
 /// one.
 #[test]
 fn noise_neither_collapses_the_limit_nor_lets_it_grow_without_bound() {
-    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
+    for (name, algorithm) in [AIMD, VEGAS, GRADIENT] {
         for noise in [0.3, 0.6, 0.9] {
             let of_seed = |seed| {
-                let mut simulation = Simulation::seeded(algorithm.clone(), 40, seed);
+                let mut simulation = Simulation::seeded(algorithm(), 40, seed);
                 simulation.noise = noise;
                 simulation.run(300 * SECOND);
                 simulation.run(600 * SECOND) / 40.0
@@ -167,15 +174,12 @@ fn noise_neither_collapses_the_limit_nor_lets_it_grow_without_bound() {
             );
         }
     }
-    check("aimd", Aimd::new());
-    check("vegas", Vegas::new());
-    check("gradient", Gradient::new());
 }
 
 #[test]
 fn longer_prompts_do_not_look_like_a_slower_provider() {
-    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
-        let mut simulation = Simulation::new(algorithm, 40);
+    for (name, algorithm) in [AIMD, VEGAS, GRADIENT] {
+        let mut simulation = Simulation::new(algorithm(), 40);
         simulation.prompts = 0..=LONG / 10;
         simulation.run(400 * SECOND);
         assert_near(name, simulation.run(200 * SECOND), 40);
@@ -186,54 +190,43 @@ fn longer_prompts_do_not_look_like_a_slower_provider() {
             assert!((0.7..1.3).contains(&found), "{name} found {found:.2} of the capacity");
         }
     }
-    check("aimd", Aimd::new());
-    check("vegas", Vegas::new());
-    check("gradient", Gradient::new());
 }
 
 #[test]
 fn losses_alone_are_enough_for_a_provider_that_rejects() {
-    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
-        let mut simulation = Simulation::new(algorithm, 40);
+    let aimd: Algorithm = ("aimd", || Box::new(Aimd::new().tolerance(f64::INFINITY)));
+    for (name, algorithm) in [aimd, VEGAS, GRADIENT] {
+        let mut simulation = Simulation::new(algorithm(), 40);
         simulation.max_queue = Some(4);
         simulation.run(200 * SECOND);
         assert_near(name, simulation.run(100 * SECOND), 40);
     }
-    check("aimd", Aimd::new().tolerance(f64::INFINITY));
-    check("vegas", Vegas::new());
-    check("gradient", Gradient::new());
 }
 
 #[test]
 fn a_provider_that_becomes_permanently_slower_is_not_treated_as_overloaded() {
-    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
-        let mut simulation = Simulation::new(algorithm, 40);
+    for (name, algorithm) in [AIMD, VEGAS, GRADIENT] {
+        let mut simulation = Simulation::new(algorithm(), 40);
         simulation.run(200 * SECOND);
         simulation.service_time = 4 * SECOND;
         simulation.run(1_000 * SECOND);
         assert_near(name, simulation.run(400 * SECOND), 40);
     }
-    check("aimd", Aimd::new());
-    check("vegas", Vegas::new());
-    check("gradient", Gradient::new());
 }
 
 #[test]
 fn an_initial_limit_far_above_the_capacity_is_corrected() {
-    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
-        let mut simulation = Simulation::new(algorithm, 4);
+    for (name, algorithm) in [AIMD, VEGAS, GRADIENT] {
+        let mut simulation = Simulation::new(algorithm(), 4);
         simulation.run(1_000 * SECOND);
         let found = simulation.run(400 * SECOND);
         assert!((3.0..=7.0).contains(&found), "{name} found {found:.1} where the capacity is 4");
     }
-    check("aimd", Aimd::new());
-    check("vegas", Vegas::new());
-    check("gradient", Gradient::new());
 }
 
 #[test]
 fn an_unused_limit_is_not_raised() {
-    let mut simulation = Simulation::new(Aimd::new(), 40);
+    let mut simulation = Simulation::new(Box::new(Aimd::new()), 40);
     simulation.callers = 5;
     simulation.run(200 * SECOND);
     assert_eq!(simulation.limit.limit, 20.0);
@@ -284,7 +277,7 @@ fn the_result_of_an_algorithm_is_clamped_to_the_bounds() {
 /// The limit grew by one for sixteen responses after an outage had lowered it to one.
 #[test]
 fn an_outage_lowers_the_limit_only_while_it_lasts() {
-    let mut simulation = Simulation::new(Aimd::new(), 40);
+    let mut simulation = Simulation::new(Box::new(Aimd::new()), 40);
     simulation.run(200 * SECOND);
     let before = simulation.limit.limit;
     for _ in 0..60 {
@@ -303,7 +296,7 @@ fn an_outage_lowers_the_limit_only_while_it_lasts() {
 /// A provider that rejected half of the requests whatever the load had a limit of one.
 #[test]
 fn losses_whatever_the_load_leave_room_for_what_is_served() {
-    let mut simulation = Simulation::new(Aimd::new(), 1_000);
+    let mut simulation = Simulation::new(Box::new(Aimd::new()), 1_000);
     simulation.callers = 12;
     simulation.failing = 0.5;
     simulation.run(300 * SECOND);
@@ -314,9 +307,9 @@ fn losses_whatever_the_load_leave_room_for_what_is_served() {
 /// After a loss the limit grew with each success: every queued call is served in the end.
 #[test]
 fn losses_do_not_hide_a_queue_at_the_provider() {
-    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
+    for (name, algorithm) in [AIMD, VEGAS, GRADIENT] {
         for failing in [0.0, 0.02] {
-            let mut simulation = Simulation::new(algorithm.clone(), 10);
+            let mut simulation = Simulation::new(algorithm(), 10);
             simulation.run(200 * SECOND);
             let started = simulation.now - SECOND / 100;
             let loss = Sample { started, in_flight: 10, outcome: SampleOutcome::Loss };
@@ -327,16 +320,13 @@ fn losses_do_not_hide_a_queue_at_the_provider() {
             assert!((6.0..=15.0).contains(&found), "{name} found {found:.1} of 10 with {failing} lost");
         }
     }
-    check("aimd", Aimd::new());
-    check("vegas", Vegas::new());
-    check("gradient", Gradient::new());
 }
 
 /// The limit grew from its initial value by one in a round, so that a burst waited for minutes.
 #[test]
 fn aimd_raises_the_limit_by_a_quarter_in_each_round_until_the_first_loss() {
     for seed in 1..=5 {
-        let mut simulation = Simulation::seeded(Aimd::new().tolerance(f64::INFINITY), 1_000, seed);
+        let mut simulation = Simulation::seeded(Box::new(Aimd::new().tolerance(f64::INFINITY)), 1_000, seed);
         simulation.noise = 0.6;
         simulation.run(10 * SECOND);
         let found = simulation.limit.limit;
