@@ -93,6 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing::check_cases;
 
     fn span(text: &str) -> WindowSpan {
         match text.split_once(':').unwrap() {
@@ -109,13 +110,11 @@ mod tests {
     /// The table is that of the script that decides in a store as well.
     #[test]
     fn the_record_decides_by_the_table_of_the_script() {
-        let mut cases = 0;
-        for case in include_str!("../../../tidegate-redis/cases/window.txt").split("\ncase ").skip(1) {
-            let mut lines = case.lines().filter(|line| !line.is_empty());
-            let (name, mut record) = (lines.next().unwrap(), WindowRecord::default());
-            for line in lines {
-                let (step, expected) = line.split_once(" = ").unwrap();
-                let step: Vec<_> = step.split(' ').collect();
+        let table = include_str!("../../../tidegate-redis/cases/window.txt");
+        check_cases(
+            table,
+            |_| WindowRecord::default(),
+            |record, step| {
                 let report = WindowReport {
                     number: step[1].parse().unwrap(),
                     closed_for: match step[2] {
@@ -126,16 +125,11 @@ mod tests {
                     latencies: step.get(6..9).map(reported),
                 };
                 let view = record.apply(&report, Duration::from_micros(step[0].parse().unwrap()));
-                let (results, latencies) = (view.results, view.latencies);
-                let view = format!(
-                    "{} {} {} {} {}",
-                    view.number, results.bad, results.calls, latencies.bad, latencies.calls
-                );
-                assert_eq!(view, expected, "{name}: {line}");
-            }
-            cases += 1;
-        }
-        assert!(cases >= 8, "{cases}");
+                let [results, latencies] =
+                    [view.results, view.latencies].map(|totals| format!("{} {}", totals.bad, totals.calls));
+                format!("{} {results} {latencies}", view.number)
+            },
+        );
     }
 
     fn report(span: WindowSpan, added: WindowTotals) -> WindowReport {

@@ -90,6 +90,27 @@ pub(crate) fn verdicts(trail: &Trail) -> Vec<Verdict> {
     trail.steps().into_iter().map(|step| step.verdict).collect()
 }
 
+/// Checks the cases of a table that the scripts of a store are tested with as well. `begin` has the words of
+/// the head of a case, and `decide` those of each step.
+pub(crate) fn check_cases<T>(
+    table: &str,
+    begin: impl Fn(&[&str]) -> T,
+    decide: impl Fn(&mut T, &[&str]) -> String,
+) {
+    let cases: Vec<_> = table.split("\ncase ").skip(1).collect();
+    assert!(cases.len() >= 5, "{}", cases.len());
+    for case in cases {
+        let mut lines = case.lines().filter(|line| !line.is_empty());
+        let head: Vec<_> = lines.next().unwrap().split(' ').collect();
+        let mut state = begin(&head);
+        for line in lines {
+            let (step, expected) = line.split_once(" = ").unwrap();
+            let step: Vec<_> = step.split(' ').collect();
+            assert_eq!(decide(&mut state, &step), expected, "{}: {line}", head[0]);
+        }
+    }
+}
+
 /// A request body without a frame and without an end.
 pub(crate) struct StuckUpload;
 

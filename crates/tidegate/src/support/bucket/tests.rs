@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::SECOND;
+use crate::testing::{SECOND, check_cases};
 
 fn rate(count: u64, period: Duration, burst: u64) -> Rate {
     Rate::new(NonZeroU64::new(count).unwrap(), period, NonZeroU64::new(burst).unwrap())
@@ -214,35 +214,24 @@ proptest! {
 #[test]
 fn the_bucket_decides_by_the_table_of_the_script() {
     let start = Instant::now();
-    let mut cases = 0;
-    for case in include_str!("../../../../tidegate-redis/cases/bucket.txt").split("\ncase ").skip(1) {
-        let mut lines = case.lines().filter(|line| !line.is_empty());
-        let head: Vec<_> = lines.next().unwrap().split(' ').collect();
-        let number = |text: &str| text.parse::<u64>().unwrap();
-        let count = |text: &str| NonZeroU64::new(number(text)).unwrap();
-        let rate = Rate::new(count(head[1]), Duration::from_micros(number(head[2])), count(head[3]));
-        let mut bucket = Bucket::new(rate, start);
-        for line in lines {
-            let (step, expected) = line.split_once(" = ").unwrap();
-            let step: Vec<_> = step.split(' ').collect();
-            let at = |micros: &str| start + Duration::from_micros(number(micros));
-            let (now, amount) = (at(step[0]), number(step[2]));
-            let wait = match step[1] {
-                "spend" => bucket.spend(amount, now).err().unwrap_or_default(),
-                "take" => {
-                    bucket.take(amount, now);
-                    Duration::ZERO
-                }
-                "refund" => {
-                    bucket.refund(amount, at(step[3]), now);
-                    Duration::ZERO
-                }
-                other => panic!("{other}"),
-            };
-            let debt = bucket.debt(now) / u128::from(rate.count) / 1000;
-            assert_eq!(format!("{} {debt}", wait.as_micros()), expected, "{}: {line}", head[0]);
-        }
-        cases += 1;
-    }
-    assert!(cases >= 10, "{cases}");
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    let micros = |text: &str| Duration::from_micros(number(text));
+    let begin = |head: &[&str]| Bucket::new(rate(number(head[1]), micros(head[2]), number(head[3])), start);
+    check_cases(include_str!("../../../../tidegate-redis/cases/bucket.txt"), begin, |bucket, step| {
+        let (now, amount) = (start + micros(step[0]), number(step[2]));
+        let wait = match step[1] {
+            "spend" => bucket.spend(amount, now).err().unwrap_or_default(),
+            "take" => {
+                bucket.take(amount, now);
+                Duration::ZERO
+            }
+            "refund" => {
+                bucket.refund(amount, start + micros(step[3]), now);
+                Duration::ZERO
+            }
+            other => panic!("{other}"),
+        };
+        let debt = bucket.debt(now) / u128::from(bucket.rate.count) / 1000;
+        format!("{} {debt}", wait.as_micros())
+    });
 }
