@@ -466,6 +466,16 @@ async fn a_circuit_that_was_idle_for_long_is_probed_soon() {
     }
 }
 
+/// The first process opens its circuit, which the store has a record of, and the store is down for so long.
+async fn open_without_store(server: &Server, layers: &[CircuitBreakerLayer], down: Duration) {
+    layers[0].handle().reset();
+    sleep(SECOND).await;
+    server.stop();
+    Provider::default().fail(&layers[0]).await;
+    sleep(down).await;
+    server.resume();
+}
+
 /// Regression: one `closed` of the store that was older closed the circuit in the middle of its cooldown, or
 /// without a probe after that.
 #[tokio::test(start_paused = true)]
@@ -474,12 +484,7 @@ async fn an_opening_that_did_not_reach_the_store_holds() {
     for (down, is_reconnected) in [(60, false), (60, true), (3_000, false), (3_000, true)] {
         let server = Server::new();
         let (layers, provider) = (three(&server, 2 * SECOND).await, Provider::default());
-        layers[0].handle().reset();
-        sleep(SECOND).await;
-        server.stop();
-        provider.fail(&layers[0]).await;
-        sleep(down * MILLI).await;
-        server.resume();
+        open_without_store(&server, &layers, down * MILLI).await;
         if is_reconnected {
             server.reconnect();
         }
@@ -525,12 +530,7 @@ async fn an_opening_that_is_sent_again_reaches_every_process() {
 async fn an_opening_that_is_sent_again_much_later_opens_no_circuit_that_was_closed() {
     let server = Server::new();
     let layers = three(&server, 600 * SECOND).await;
-    layers[0].handle().reset();
-    sleep(SECOND).await;
-    server.stop();
-    Provider::default().fail(&layers[0]).await;
-    sleep(120 * SECOND).await;
-    server.resume();
+    open_without_store(&server, &layers, 120 * SECOND).await;
     // The message is lost.
     server.set_delays(Delays { message: Box::new(|| 600 * SECOND), ..Delays::default() });
     layers[1].handle().reset();
@@ -547,12 +547,7 @@ async fn an_opening_that_did_not_reach_the_store_for_long_holds() {
     for is_reconnected in [true, false] {
         let server = Server::new();
         let layers = three(&server, 600 * SECOND).await;
-        layers[0].handle().reset();
-        sleep(SECOND).await;
-        server.stop();
-        Provider::default().fail(&layers[0]).await;
-        sleep(120 * SECOND).await;
-        server.resume();
+        open_without_store(&server, &layers, 120 * SECOND).await;
         if is_reconnected {
             server.reconnect();
             sleep(SECOND).await;

@@ -34,6 +34,16 @@ fn services(layers: &[RateLimitLayer; 2]) -> ([RateLimit<Strict<Payload>>; 2], s
     ([layers[0].layer(inner.clone()), layers[1].layer(inner)], provider)
 }
 
+/// A response closes the gate for so many seconds.
+async fn close(service: &mut RateLimit<Strict<Payload>>, provider: &strict::Handle, seconds: u32) {
+    provider.answer(429).header("retry-after", &seconds.to_string());
+    complete(service).await.unwrap();
+}
+
+fn are_closed(layers: &[RateLimitLayer; 2]) -> [bool; 2] {
+    layers.each_ref().map(|layer| layer.handle().closed_for().is_some())
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_processes_have_one_quota_and_a_busy_one_asks_seldom() {
     let limit = || RateLimitLayer::per_second(1000).burst_size(1000);
@@ -195,8 +205,7 @@ async fn the_later_of_two_closing_times_holds_in_both_processes() {
     let ([mut one, mut other], provider) = services(&layers);
     complete(&mut one).await.unwrap();
     complete(&mut other).await.unwrap();
-    provider.answer(429).header("retry-after", "30");
-    complete(&mut one).await.unwrap();
+    close(&mut one, &provider, 30).await;
     tokio::time::sleep(Duration::from_millis(10)).await;
     let closed = |layer: &RateLimitLayer| layer.handle().closed_for().unwrap_or_default().as_secs();
     assert_eq!((closed(&layers[0]), closed(&layers[1])), (29, 29));
@@ -212,8 +221,7 @@ async fn a_429_closes_a_limit_without_quotas_in_every_process() {
     let [mut one, mut listening, mut late] = layers.each_ref().map(|layer| layer.layer(inner.clone()));
     let closed = |process: usize| layers[process].handle().closed_for().unwrap_or_default().as_secs();
     complete(&mut listening).await.unwrap();
-    provider.answer(429).header("retry-after", "60");
-    complete(&mut one).await.unwrap();
+    close(&mut one, &provider, 60).await;
     tokio::time::sleep(10 * MILLI).await;
     assert_eq!((closed(0), closed(1)), (59, 59));
     complete(&mut late).await.unwrap();
@@ -222,8 +230,7 @@ async fn a_429_closes_a_limit_without_quotas_in_every_process() {
     // The message of a longer time is lost with the connection.
     layers.iter().for_each(|layer| layer.handle().reset());
     server.set_delays(Delays { message: Box::new(|| 3600 * Duration::from_secs(1)), ..Delays::default() });
-    provider.answer(429).header("retry-after", "120");
-    complete(&mut one).await.unwrap();
+    close(&mut one, &provider, 120).await;
     tokio::time::sleep(200 * MILLI).await;
     assert_ne!(closed(1), 119);
     server.set_delays(Delays::default());
@@ -233,30 +240,36 @@ async fn a_429_closes_a_limit_without_quotas_in_every_process() {
     assert!(server.lease_requests() < 10, "{} requests", server.lease_requests());
 }
 
+/// The gates of both processes are closed for long, and reset when what is left of the leases is reported.
+async fn closed_and_reset(
+    limit: impl Fn() -> RateLimitLayer,
+) -> ([RateLimitLayer; 2], [RateLimit<Strict<Payload>>; 2]) {
+    let (layers, _server) = two(limit, Settings::default());
+    let (mut services, provider) = services(&layers);
+    for service in &mut services {
+        complete(service).await.unwrap();
+    }
+    close(&mut services[0], &provider, 20_000).await;
+    tokio::time::sleep(500 * MILLI).await;
+    assert_eq!(are_closed(&layers), [true; 2]);
+    layers[0].handle().reset();
+    tokio::time::sleep(500 * MILLI).await;
+    assert_eq!(are_closed(&layers), [false; 2]);
+    (layers, services)
+}
+
 /// Regression: the next lease closed the gate again, and those of other processes stayed closed.
 #[tokio::test(start_paused = true)]
 async fn a_reset_opens_the_gate_in_every_process() {
     for limit in [RateLimitLayer::new, || RateLimitLayer::per_minute(60)] {
-        let (layers, _server) = two(limit, Settings::default());
-        let ([mut one, mut other], provider) = services(&layers);
-        for service in [&mut one, &mut other] {
-            complete(service).await.unwrap();
-        }
-        provider.answer(429).header("retry-after", "20000");
-        complete(&mut one).await.unwrap();
-        tokio::time::sleep(500 * MILLI).await;
-        let are_closed = || layers.each_ref().map(|layer| layer.handle().closed_for().is_some());
-        assert_eq!(are_closed(), [true; 2]);
-        layers[0].handle().reset();
-        tokio::time::sleep(500 * MILLI).await;
-        assert_eq!(are_closed(), [false; 2]);
-        for service in [&mut one, &mut other] {
+        let (layers, mut services) = closed_and_reset(limit).await;
+        for service in &mut services {
             let start = clock::now();
             complete(service).await.unwrap();
             assert!(clock::now() - start < Duration::from_secs(1));
             tokio::time::sleep(500 * MILLI).await;
         }
-        assert_eq!(are_closed(), [false; 2]);
+        assert_eq!(are_closed(&layers), [false; 2]);
     }
 }
 
@@ -269,18 +282,8 @@ async fn after_a_reset_no_process_expects_the_end_of_the_closed_time() {
         || RateLimitLayer::per_minute(10).max_wait(SECOND * 10),
     ];
     for limit in limits {
-        let (layers, _server) = two(limit, Settings::default());
-        let ([mut one, mut other], provider) = services(&layers);
-        for service in [&mut one, &mut other] {
-            complete(service).await.unwrap();
-        }
-        provider.answer(429).header("retry-after", "20000");
-        complete(&mut one).await.unwrap();
-        // A report of what is left of the leases.
-        tokio::time::sleep(500 * MILLI).await;
-        layers[0].handle().reset();
-        tokio::time::sleep(500 * MILLI).await;
-        for service in [&mut one, &mut other] {
+        let (_layers, mut services) = closed_and_reset(limit).await;
+        for service in &mut services {
             complete(service).await.unwrap();
             tokio::time::sleep(10 * SECOND).await;
         }
@@ -293,8 +296,7 @@ async fn a_call_that_waits_for_the_end_of_the_closed_time_is_admitted_after_a_re
     let (layers, _server) = two(|| RateLimitLayer::per_second(100), Settings::default());
     let ([mut one, mut other], provider) = services(&layers);
     complete(&mut other).await.unwrap();
-    provider.answer(429).header("retry-after", "5");
-    complete(&mut one).await.unwrap();
+    close(&mut one, &provider, 5).await;
     let calls = [one, other].map(|service| tokio::spawn(service.oneshot(request())));
     tokio::time::sleep(500 * MILLI).await;
     let start = clock::now();
@@ -312,8 +314,7 @@ async fn a_reset_without_a_store_opens_the_gate_of_the_process() {
     let (layers, server) = two(limit, Settings { processes: Some(2), ..Settings::default() });
     let ([mut one, _], provider) = services(&layers);
     server.stop();
-    provider.answer(429).header("retry-after", "3600");
-    complete(&mut one).await.unwrap();
+    close(&mut one, &provider, 3600).await;
     assert!(call(&mut one).await.is_err());
     layers[0].handle().reset();
     complete(&mut one).await.unwrap();
@@ -333,8 +334,7 @@ async fn a_closing_time_that_does_not_reach_the_store_is_sent_again_for_a_minute
         };
         server.set_delays(Delays { request: Box::new(request), ..Delays::default() });
         server.stop();
-        provider.answer(429).header("retry-after", "3600");
-        complete(&mut one).await.unwrap();
+        close(&mut one, &provider, 3600).await;
         tokio::time::sleep(down * SECOND).await;
         server.resume();
         tokio::time::sleep(2 * SECOND).await;
@@ -388,16 +388,15 @@ async fn a_partial_overload_closes_the_gates_of_all_processes_once() {
     for service in [&mut one, &mut other] {
         complete(service).await.unwrap();
     }
-    let are_closed = || layers.each_ref().map(|layer| layer.handle().closed_for().is_some());
     provider.answer(529).header("retry-after", "2");
     complete(&mut one).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(are_closed(), [true; 2]);
+    assert_eq!(are_closed(&layers), [true; 2]);
     complete(&mut other).await.unwrap();
     provider.answer(529).header("retry-after", "2");
     complete(&mut other).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(are_closed(), [false; 2]);
+    assert_eq!(are_closed(&layers), [false; 2]);
 }
 
 /// A dropped call leaves nothing leased behind: its lease is returned when it expires.
