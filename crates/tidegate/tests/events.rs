@@ -248,10 +248,17 @@ async fn a_circuit_with_keys_has_the_key_in_its_events_its_results_and_its_trans
         .key_by(KeyBy::tenant())
         .name("a/circuit");
     let (circuit, service) = (layer.handle(), layer.layer(inner));
-    let mut events = events::subscribe_to("a/circuit");
+    let (mut events, mut texts) = (events::subscribe_to("a/circuit"), events::subscribe_to("a/circuit"));
     let (mut calls, mut changes) = (circuit.subscribe_to_calls(), circuit.subscribe());
     provider.answer(503).body("four").after(SECOND);
     assert_eq!(call(&service, chat(false, false)).await.unwrap(), 503);
+    for fields in [
+        r#""decision":"attempt_ended","layer":"circuit_breaker","attempt":1,"success":false,"slow":true,"code":"E3002","bytes":0,"head_ms":1000}"#,
+        r#""decision":"circuit_changed","layer":"circuit_breaker","reason":"1 consecutive E3002","from":"closed","state":"open","cooldown_ms":30000}"#,
+    ] {
+        let text = serde_json::to_string(&texts.try_next().unwrap()).unwrap();
+        assert!(text.ends_with(fields), "{text}");
+    }
     let (result, change) = (calls.try_next().unwrap(), changes.try_next().unwrap());
     let key = result.key.expect("a key");
     assert_eq!((change.key, result.attempt, result.slow), (Some(key), 1, true));
