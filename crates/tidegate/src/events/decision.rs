@@ -6,7 +6,6 @@ use tidegate_core::{MissingCapability, NotProcessedReason};
 use crate::circuit_breaker::Transition;
 use crate::durations::millis;
 use crate::fallback::FallbackKind;
-use crate::metrics::{CONTINUATION, TargetMetrics};
 use crate::{ErrorCode, Rejection};
 
 /// A decision of a layer, or the result of an attempt.
@@ -199,35 +198,6 @@ impl Decision {
             | Self::AttemptEnded(_)
             | Self::CircuitChanged(_) => "circuit_breaker",
             Self::LimitMoved { .. } => "backpressure",
-        }
-    }
-
-    /// Counts the decision in the metrics of `target`.
-    #[inline(always)]
-    pub(super) fn count(&self, target: &str) {
-        let metrics = || TargetMetrics::of(target);
-        match self {
-            // `emit_rejected` has counted it.
-            Self::Rejected { .. } => {}
-            Self::Retried { code, .. } => metrics().record_retry(*code),
-            Self::RetryDenied => metrics().record_retry_denied(),
-            Self::SentAgain(reason) => metrics().record_resend(*reason),
-            Self::FellBack { kind, .. } => metrics().record_fallback(kind.name()),
-            Self::Hedged { .. } => metrics().record_hedge("sent"),
-            Self::HedgeEnded { won: true } => metrics().record_hedge("won"),
-            Self::HedgeEnded { won: false } => metrics().record_hedge("lost"),
-            Self::HedgeDenied => metrics().record_hedge("denied"),
-            Self::Continued { .. } => metrics().record_fallback(CONTINUATION),
-            Self::CircuitChanged(transition) => metrics().record_transition(transition.to),
-            // The attempts are counted at the wire, with those of stacks without a circuit.
-            Self::AttemptEnded(_) => {}
-            Self::MemberLeftOut { code, .. } => metrics().record_left_out(*code),
-            Self::AdmittedInShadow(_)
-            | Self::AdmittedWhileOpen(_)
-            | Self::Skipped(_)
-            | Self::Waiting { .. }
-            | Self::MemberReturned
-            | Self::LimitMoved { .. } => {}
         }
     }
 

@@ -59,7 +59,7 @@ impl Decision {
     #[inline(always)]
     pub(crate) fn emit(&self, target: &str, key: Option<KeyId>) {
         self.log(target, key);
-        self.count(target);
+        TargetMetrics::record(self, target);
         if let Some(listeners) = listeners() {
             self.clone().publish(listeners, target, key);
         }

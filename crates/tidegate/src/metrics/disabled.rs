@@ -1,10 +1,10 @@
 //! The same types without the feature: they are empty, and nothing is recorded.
 
-use tidegate_core::{NotProcessedReason, Usage};
+use tidegate_core::Usage;
 
 use super::CallTokens;
-use crate::circuit_breaker::State;
-use crate::{Error, ErrorCode, Outcome, Rejection};
+use crate::events::Decision;
+use crate::{Error, Outcome, Rejection};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TargetMetrics;
@@ -14,16 +14,10 @@ impl TargetMetrics {
         Self
     }
 
+    pub(crate) fn record(_: &Decision, _: &str) {}
     pub(crate) fn record_rejection(self, _: &Rejection) {}
-    pub(crate) fn record_retry(self, _: Option<ErrorCode>) {}
     pub(crate) fn record_retried_call(self, _: bool) {}
-    pub(crate) fn record_retry_denied(self) {}
-    pub(crate) fn record_fallback(self, _: &'static str) {}
-    pub(crate) fn record_hedge(self, _: &'static str) {}
     pub(crate) fn record_cache_lookup(self, _: bool) {}
-    pub(crate) fn record_resend(self, _: NotProcessedReason) {}
-    pub(crate) fn record_left_out(self, _: ErrorCode) {}
-    pub(crate) fn record_transition(self, _: State) {}
     pub(crate) fn record_tokens(self, _: CallTokens) {}
 }
 

@@ -46,6 +46,3 @@ pub(crate) struct TokenAmounts {
     pub(crate) input: u64,
     pub(crate) output: u64,
 }
-
-/// The value of the label `kind` of the fallback metric that is no `FallbackKind`.
-pub(crate) const CONTINUATION: &str = "continuation";

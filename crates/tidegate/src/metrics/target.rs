@@ -7,7 +7,8 @@ use tidegate_core::NotProcessedReason;
 use super::names::Metric;
 use super::series::{ByCode, ByKey, OK};
 use super::{CallTokens, TokenAmounts, names};
-use crate::circuit_breaker::State;
+use crate::circuit_breaker::{State, Transition};
+use crate::events::Decision;
 use crate::rate_limit::MAX_TOKENS;
 use crate::sync::unpoisoned;
 use crate::{ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, RejectionReason};
@@ -81,6 +82,45 @@ impl TargetMetrics {
         metrics
     }
 
+    /// Counts the decision in the metrics of `target`.
+    #[inline(always)]
+    pub(crate) fn record(decision: &Decision, target: &str) {
+        let metrics = || Self::of(target);
+        let fallback = |kind| metrics().count(|of| &of.fallbacks, kind, names::FALLBACKS, "kind", kind);
+        let hedge = |kind| metrics().count(|of| &of.hedges, kind, names::HEDGES, "kind", kind);
+        match *decision {
+            // `emit_rejected` has counted it.
+            Decision::Rejected { .. } => {}
+            // The attempts are counted at the wire, with those of stacks without a circuit.
+            Decision::AttemptEnded(_) => {}
+            Decision::Retried { code, .. } => {
+                metrics().count(|of| &of.retries, code, names::RETRIES, "code", label(code));
+            }
+            Decision::RetryDenied => metrics().record_retry_denied(),
+            Decision::SentAgain(reason) => {
+                metrics().count(|of| &of.resends, reason, names::RESENDS, "reason", reason.to_string());
+            }
+            Decision::FellBack { kind, .. } => fallback(kind.name()),
+            Decision::Continued { .. } => fallback("continuation"),
+            Decision::Hedged { .. } => hedge("sent"),
+            Decision::HedgeEnded { won: true } => hedge("won"),
+            Decision::HedgeEnded { won: false } => hedge("lost"),
+            Decision::HedgeDenied => hedge("denied"),
+            Decision::MemberLeftOut { code, .. } => {
+                metrics().count(|of| &of.left_out, code, names::GROUP_LEFT_OUT, "code", code.code());
+            }
+            Decision::CircuitChanged(Transition { to, .. }) => {
+                metrics().count(|of| &of.transitions, to, names::TRANSITIONS, "kind", to.name());
+            }
+            Decision::AdmittedInShadow(_)
+            | Decision::AdmittedWhileOpen(_)
+            | Decision::Skipped(_)
+            | Decision::Waiting { .. }
+            | Decision::MemberReturned
+            | Decision::LimitMoved { .. } => {}
+        }
+    }
+
     /// A call has ended. `None` is success.
     pub(super) fn record_call(self, code: Option<ErrorCode>) {
         let register = || counter!(names::CALLS.name, "target" => self.target(), "code" => label(code));
@@ -127,7 +167,7 @@ impl TargetMetrics {
 
     /// The body of a successful response has failed.
     pub(super) fn record_broken(self, code: ErrorCode) {
-        self.count(&self.0.broken, code, names::BROKEN, "code", code.code());
+        self.count(|of| &of.broken, code, names::BROKEN, "code", code.code());
     }
 
     pub(crate) fn record_rejection(self, rejection: &Rejection) {
@@ -138,50 +178,21 @@ impl TargetMetrics {
         });
     }
 
-    /// A call will be retried after an attempt with this result.
-    pub(crate) fn record_retry(self, code: Option<ErrorCode>) {
-        self.count(&self.0.retries, code, names::RETRIES, "code", label(code));
-    }
-
     /// A call with at least one retry has ended.
     pub(crate) fn record_retried_call(self, is_success: bool) {
         let kind = if is_success { "success" } else { "failure" };
-        self.count(&self.0.retried_calls, kind, names::RETRIED_CALLS, "kind", kind);
+        self.count(|of| &of.retried_calls, kind, names::RETRIED_CALLS, "kind", kind);
     }
 
     /// The budget does not cover a retry.
-    pub(crate) fn record_retry_denied(self) {
+    fn record_retry_denied(self) {
         let register = || counter!(names::RETRIES_DENIED.name, "target" => self.target());
         self.0.retries_denied.get_or_init(register).increment(1);
     }
 
-    /// A call goes on to this target, in the way of `kind`.
-    pub(crate) fn record_fallback(self, kind: &'static str) {
-        self.count(&self.0.fallbacks, kind, names::FALLBACKS, "kind", kind);
-    }
-
-    /// A hedge at this target, or one that was denied there: `kind`.
-    pub(crate) fn record_hedge(self, kind: &'static str) {
-        self.count(&self.0.hedges, kind, names::HEDGES, "kind", kind);
-    }
-
-    /// The target is left out by its group after a failure with this code.
-    pub(crate) fn record_left_out(self, code: ErrorCode) {
-        self.count(&self.0.left_out, code, names::GROUP_LEFT_OUT, "code", code.code());
-    }
-
     pub(crate) fn record_cache_lookup(self, is_hit: bool) {
         let kind = if is_hit { "hit" } else { "miss" };
-        self.count(&self.0.cache_lookups, kind, names::CACHE_LOOKUPS, "kind", kind);
-    }
-
-    /// A request is sent again.
-    pub(crate) fn record_resend(self, reason: NotProcessedReason) {
-        self.count(&self.0.resends, reason, names::RESENDS, "reason", reason.to_string());
-    }
-
-    pub(crate) fn record_transition(self, to: State) {
-        self.count(&self.0.transitions, to, names::TRANSITIONS, "kind", to.name());
+        self.count(|of| &of.cache_lookups, kind, names::CACHE_LOOKUPS, "kind", kind);
     }
 
     /// A call has ended whose rate limit counts tokens.
@@ -199,13 +210,13 @@ impl TargetMetrics {
     /// Counts in a series that has one label besides the target.
     fn count<K: Copy + Eq>(
         self,
-        series: &ByKey<K>,
+        series: impl FnOnce(&TargetSeries) -> &ByKey<K>,
         key: K,
         metric: Metric,
         label: &'static str,
         value: impl Into<SharedString>,
     ) {
-        series.increment(key, || counter!(metric.name, "target" => self.target(), label => value));
+        series(self.0).increment(key, || counter!(metric.name, "target" => self.target(), label => value));
     }
 
     fn target(self) -> &'static str {
