@@ -7,7 +7,7 @@ use super::monitor::Monitor;
 use super::{Alert, AlertEnd, AlertKind, AlertState, ChainSignals, Settings};
 use crate::circuit_breaker::{EvaluatedRates, State};
 use crate::stack::{CircuitForAlerts, SignalsSnapshot};
-use crate::testing::{SECOND, of_tenant, request, send, strict};
+use crate::testing::{SECOND, of_tenant, request, send, strict, strict_behind};
 use crate::{CircuitBreakerLayer, KeyBy, Payload, RateLimitLayer, ResilienceBuilder, clock};
 use tidegate_testkit::strict::Answer;
 
@@ -390,8 +390,7 @@ async fn a_target_admits_calls_as_long_as_one_of_its_keys_does_or_its_circuit_is
     .into_iter()
     .enumerate()
     {
-        let (inner, provider) = strict();
-        let mut stack = builder.service(inner);
+        let (mut stack, provider) = strict_behind(&builder.build());
         for (status, tenant) in responses {
             // Without a wait the rate limit stays open.
             let wait = if *status == 500 { "0" } else { "900" };

@@ -17,7 +17,7 @@ use crate::circuit_breaker::State;
 use crate::rate_limit::OnLimit;
 use crate::testing::{
     SECOND, call, chat_request, complete, paused, rejection, request, request_with, send, strict,
-    with_deadline,
+    strict_behind, with_deadline,
 };
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Deadline, ErrorCode, FallbackLayer, Gate, Payload,
@@ -138,9 +138,8 @@ async fn a_time_that_the_caller_has_set_is_neutral_for_the_provider() {
 /// Pitfall P32 (docs/pitfalls.md).
 #[tokio::test(start_paused = true)]
 async fn an_invalid_timeout_header_is_rejected_before_any_attempt() {
-    let (inner, provider) = strict();
     let timeout = TimeoutHeader::millis("x-request-timeout-ms".parse().unwrap());
-    let mut service = full("").timeout_header(timeout).service(inner);
+    let (mut service, provider) = strict_behind(&full("").timeout_header(timeout).build());
     let mut request = request();
     request.headers_mut().insert("x-request-timeout-ms", "30s".parse().unwrap());
     let rejected = rejection(send(&mut service, request).await);
@@ -289,10 +288,9 @@ async fn the_name_selects_the_classification_rules() {
 /// the target.
 #[tokio::test(start_paused = true)]
 async fn an_exhausted_quota_is_not_retried_and_closes_the_target() {
-    let (inner, provider) = strict();
+    let (mut service, provider) = strict_behind(&of_provider("openai/gpt-4o").build());
     let body = r#"{"error":{"type":"insufficient_quota","message":"add credit"}}"#;
     provider.otherwise(Answer::status(429).body(body));
-    let mut service = of_provider("openai/gpt-4o").service(inner);
     assert_eq!(complete(&mut service).await.unwrap(), 429);
     let rejected = rejection(call(&mut service).await);
     assert_eq!((rejected.code(), rejected.gate()), (ErrorCode::QuotaExhausted, Gate::CircuitBreaker));
@@ -425,9 +423,8 @@ async fn health_score_is_between_zero_and_one() {
 #[tokio::test(start_paused = true)]
 async fn no_retry_waits_for_an_open_circuit_of_the_same_key() {
     use crate::{KeyBy, Tenant};
-    let (inner, provider) = strict();
     let breaker = CircuitBreakerLayer::new().failure_threshold(1).key_by(KeyBy::tenant());
-    let mut service = full("").circuit_breaker(breaker).service(inner);
+    let (mut service, provider) = strict_behind(&full("").circuit_breaker(breaker).build());
     let request = request_with(Tenant("a".into()));
     provider.otherwise(Answer::status(503));
     let start = clock::now();

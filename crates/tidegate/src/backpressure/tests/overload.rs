@@ -12,7 +12,9 @@ use tower::{Layer, ServiceExt};
 
 use super::super::{Aimd, BackpressureLayer, Order};
 use crate::circuit_breaker::State;
-use crate::testing::{SECOND, of_tenant, rejection, request, request_with, strict, with_deadline};
+use crate::testing::{
+    SECOND, of_tenant, rejection, request, request_with, strict, strict_behind, with_deadline,
+};
 use crate::{
     CircuitBreakerLayer, Error, FallbackLayer, Payload, Rejection, RejectionReason, ResilienceBuilder,
     RetryLayer,
@@ -176,10 +178,9 @@ async fn a_deadline_that_leaves_less_time_than_answers_take_is_neutral() {
 /// Such a deadline is no sign of overload either.
 #[tokio::test(start_paused = true)]
 async fn a_deadline_that_leaves_less_time_than_answers_take_lowers_no_limit() {
-    let (inner, provider) = strict();
     let limit = BackpressureLayer::max_inflight(20).adaptive(Aimd::new());
     let handle = limit.handle();
-    let service = ResilienceBuilder::new("p/m").backpressure(limit).service(inner);
+    let (service, provider) = strict_behind(&ResilienceBuilder::new("p/m").backpressure(limit).build());
     let send = async |time: Duration| {
         let request = with_deadline(request(), time);
         service.clone().oneshot(request).await?.into_body().collect().await.map_err(Error::boxed)

@@ -320,9 +320,8 @@ async fn one_call_does_not_open_the_circuit_by_its_retries_unless_configured() {
 /// the broken body of a probe that was a later attempt.
 #[tokio::test(start_paused = true)]
 async fn a_later_attempt_counts_if_it_alone_opens_the_circuit_or_is_a_probe() {
-    let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1).success_threshold(2).cooldown(30 * SECOND);
-    let mut service = layer.layer(inner);
+    let (mut service, provider) = strict_behind(&layer);
     let later = || request_with(AttemptNumber::nth(2));
     provider.then(Answer::status(503));
     let _ = send(&mut service, later()).await;

@@ -12,7 +12,7 @@ use tower::Layer;
 
 use crate::circuit_breaker::State;
 use crate::classify::ERROR_BODY_LIMIT;
-use crate::testing::{paused, send, strict, with};
+use crate::testing::{paused, send, strict, strict_behind, with};
 use crate::{
     CircuitBreakerLayer, ClassifyLayer, ErrorCode, FailureKind, FallbackLayer, Outcome, Payload, RetryLayer,
     TimeoutLayer, UsageMeter,
@@ -264,9 +264,8 @@ async fn a_packed_answer_counts_only_if_it_was_asked_for() {
         let failed = Seen::Failed(ErrorCode::ServerError, FailureKind::NoAnswer);
         assert_eq!(seen(asked(path, is_stream), packed("x\u{1}\u{2}")).await, failed, "{path}");
         // The label is wrong, and is removed.
-        let (inner, provider) = strict();
+        let (mut service, provider) = strict_behind(&ClassifyLayer::new(ProviderClassifier::default()));
         provider.then(packed(body));
-        let mut service = ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
         let response = send(&mut service, asked(path, is_stream)).await.unwrap();
         assert_eq!(response.headers().get("content-encoding"), None, "{path}");
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body, "{path}");
@@ -283,11 +282,10 @@ async fn a_packed_answer_counts_only_if_it_was_asked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_of_protocol_is_not_passed_on() {
-    let (inner, provider) = strict();
+    let (mut service, provider) = strict_behind(&ClassifyLayer::new(ProviderClassifier::default()));
     provider.then(Answer::status(101));
     let request = Request::builder().method(Method::GET).uri("http://provider/v1/models");
     let request = request.body(Payload::empty()).unwrap();
-    let mut service = ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
     let error = send(&mut service, request).await.expect_err("no response");
     assert_eq!(Outcome::of_error(&error).failure().unwrap().code, ErrorCode::ServerError);
 }
@@ -387,10 +385,9 @@ async fn an_answer_in_the_other_form_is_converted() {
 
 #[tokio::test(start_paused = true)]
 async fn the_label_and_the_length_of_a_converted_answer_are_its_own() {
-    let (inner, provider) = strict();
+    let (mut service, provider) = strict_behind(&ClassifyLayer::new(ProviderClassifier::default()));
     let wrong = Answer::status(200).header("content-type", "text/event-stream").header("content-length", "7");
     provider.then(wrong.frame(CHAT_EVENTS));
-    let mut service = ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
     let response = send(&mut service, asked(CHAT, false)).await.unwrap();
     assert_eq!(response.headers()["content-type"], "application/json");
     assert!(!response.headers().contains_key("content-length"));
@@ -478,10 +475,9 @@ async fn an_error_body_that_is_cut_at_any_byte_yields_its_status() {
         r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota","message":"add credit"}}"#;
     for cut in 0..error.len() {
         for is_reset in [false, true] {
-            let (inner, provider) = strict();
+            let (mut service, provider) = strict_behind(&ClassifyLayer::new(ProviderClassifier::default()));
             let answer = Answer::status(429).header("content-length", "99").frame(&error[..cut]);
             provider.then(if is_reset { answer.break_off("reset") } else { answer });
-            let mut service = ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
             let response = send(&mut service, asked(CHAT, false)).await.unwrap();
             let code = Outcome::of(&response).failure().unwrap().code;
             assert_eq!(

@@ -14,7 +14,7 @@ use tidegate_testkit::{contract, strict::Answer};
 use tower::Layer;
 
 use super::{ClassifyLayer, ERROR_BODY_LIMIT};
-use crate::testing::{call, request_with, send, strict, verdicts};
+use crate::testing::{call, request_with, send, strict, strict_behind, verdicts};
 use crate::{
     BodyProbe, Classifier, ErrorCode, Failure, FailureKind, Outcome, StatusClassifier, Trail, Verdict,
 };
@@ -83,9 +83,8 @@ async fn an_error_that_the_head_of_a_success_reports_is_a_failure() {
         (with_error().frame(long.clone()), Some(ERROR_BODY_LIMIT.to_string())),
         (Answer::status(200).frame("fine"), None),
     ] {
-        let (inner, provider) = strict();
+        let (mut service, provider) = strict_behind(&ClassifyLayer::new(HeaderClassifier));
         provider.then(answer);
-        let mut service = ClassifyLayer::new(HeaderClassifier).layer(inner);
         let response = send(&mut service, request_with(Trail::new())).await.unwrap();
         let failure = Outcome::of(&response).failure().cloned();
         assert_eq!(
@@ -132,11 +131,10 @@ async fn an_error_body_that_breaks_off_is_classified_by_the_bytes_received_and_r
 
 #[tokio::test(start_paused = true)]
 async fn every_attempt_is_recorded_in_the_trail_if_there_is_one() {
-    let (inner, provider) = strict();
+    let (mut service, provider) = strict_behind(&ClassifyLayer::new(StatusClassifier));
     provider.answer(200);
     provider.answer(503);
     provider.fail("connection refused");
-    let mut service = ClassifyLayer::new(StatusClassifier).layer(inner);
     let trail = Trail::new();
     for _ in 0..3 {
         let request = request_with(trail.clone());

@@ -6,8 +6,7 @@ use crate::{ErrorCode, RetryLayer};
 #[tokio::test(start_paused = true)]
 async fn when_one_fails_the_other_is_waited_for() {
     for is_hedge in [true, false] {
-        let (inner, provider) = strict();
-        let mut service = stack("a/m").service(inner);
+        let (mut service, provider) = strict_behind(&stack("a/m").build());
         warm_up(&mut service, &provider).await;
         let (failing, succeeding) =
             (Answer::status(503).after(2 * SECOND), Answer::status(200).after(4 * SECOND));
@@ -28,8 +27,7 @@ async fn when_one_fails_the_other_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn when_both_fail_the_failure_is_returned() {
-    let (inner, provider) = strict();
-    let mut service = stack("a/m").service(inner);
+    let (mut service, provider) = strict_behind(&stack("a/m").build());
     warm_up(&mut service, &provider).await;
     provider.answer(503).after(2 * SECOND);
     provider.answer(500).after(2 * SECOND);
@@ -40,8 +38,7 @@ async fn when_both_fail_the_failure_is_returned() {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_of_the_hedge_is_a_failure_like_any_other() {
-    let (inner, provider) = strict();
-    let mut service = stack("a/m").service(inner);
+    let (mut service, provider) = strict_behind(&stack("a/m").build());
     warm_up(&mut service, &provider).await;
     provider.answer(200).after(3 * SECOND).body("first");
     provider.fail("connection reset");
@@ -52,8 +49,7 @@ async fn an_error_of_the_hedge_is_a_failure_like_any_other() {
 /// The caller would get the same response from the other attempt.
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_would_only_be_repeated_ends_the_call() {
-    let (inner, provider) = strict();
-    let mut service = stack("a/m").service(inner);
+    let (mut service, provider) = strict_behind(&stack("a/m").build());
     warm_up(&mut service, &provider).await;
     provider.answer(400).after(2 * SECOND);
     provider.hang();
@@ -63,10 +59,9 @@ async fn a_failure_that_would_only_be_repeated_ends_the_call() {
 
 #[tokio::test(start_paused = true)]
 async fn retries_of_the_first_attempt_go_on_beside_the_hedge() {
-    let (inner, provider) = strict();
     let retry =
         RetryLayer::exponential().max_retries(3).initial_delay(SECOND).jitter(crate::retry::Jitter::None);
-    let mut service = stack("a/m").retry(retry).service(inner);
+    let (mut service, provider) = strict_behind(&stack("a/m").retry(retry).build());
     warm_up(&mut service, &provider).await;
     provider.answer(503).after(SECOND / 2);
     provider.hang();

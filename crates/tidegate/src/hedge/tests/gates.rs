@@ -15,8 +15,7 @@ fn gated(name: &str) -> ResilienceBuilder {
 
 /// The calls of a stack that is late, with one more call in flight.
 async fn late_calls(builder: ResilienceBuilder, prepare: impl FnOnce(&Resilience<Strict<Payload>>)) -> usize {
-    let (inner, provider) = strict();
-    let mut service = builder.service(inner);
+    let (mut service, provider) = strict_behind(&builder.build());
     warm_up(&mut service, &provider).await;
     prepare(&service);
     provider.otherwise(Answer::status(200).after(20 * SECOND));
@@ -48,9 +47,8 @@ async fn a_hedge_does_not_wait_for_a_permit_or_a_quota() {
 /// There is room within the `max_wait` of the rate limit, and not now.
 #[tokio::test(start_paused = true)]
 async fn a_hedge_does_not_wait_for_a_quota_that_has_room_soon() {
-    let (inner, provider) = strict();
     let rate_limit = RateLimitLayer::new().quota(1, 8 * SECOND).burst_size(USUAL_CALLS);
-    let mut service = gated("a/m").rate_limit(rate_limit).service(inner);
+    let (mut service, provider) = strict_behind(&gated("a/m").rate_limit(rate_limit).build());
     warm_up(&mut service, &provider).await;
     while service.signals().snapshot().rate_remaining > Some(1) {
         call(&mut service).await.unwrap();
@@ -127,9 +125,8 @@ async fn the_attempt_that_loses_returns_what_it_holds_and_is_neutral() {
 /// The tenant has a rate of its own, which the first attempt has used up.
 #[tokio::test(start_paused = true)]
 async fn the_state_of_its_key_decides() {
-    let (inner, provider) = strict();
     let rate_limit = RateLimitLayer::new().quota(1, 1_000 * SECOND).key_by(KeyBy::tenant());
-    let mut service = gated("a/m").rate_limit(rate_limit).service(inner);
+    let (mut service, provider) = strict_behind(&gated("a/m").rate_limit(rate_limit).build());
     for number in 0..USUAL_CALLS {
         provider.answer(200).after(SECOND);
         send(&mut service, of_tenant(&number.to_string())).await.unwrap();

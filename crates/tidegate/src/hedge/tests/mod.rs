@@ -130,8 +130,7 @@ async fn nothing_is_hedged_or_measured_when_off() {
     for builder in
         [ResilienceBuilder::new("a/m").classify(StatusClassifier), stack("a/m").hedge(HedgeLayer::disabled())]
     {
-        let (inner, provider) = strict();
-        let mut service = builder.service(inner);
+        let (mut service, provider) = strict_behind(&builder.build());
         warm_up(&mut service, &provider).await;
         provider.answer(200).after(100 * SECOND);
         call(&mut service).await.unwrap();
@@ -200,8 +199,7 @@ async fn attempts_that_are_given_up_make_hedges_later() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hedge_is_in_the_trail_and_in_the_events() {
-    let (inner, provider) = strict();
-    let mut service = stack("hedged/events").service(inner);
+    let (mut service, provider) = strict_behind(&stack("hedged/events").build());
     warm_up(&mut service, &provider).await;
     let mut events = subscribe_to("hedged/events");
     provider.hang();

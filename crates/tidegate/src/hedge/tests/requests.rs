@@ -7,8 +7,7 @@ use crate::retry::RetryOverride;
 use crate::{AttemptBudget, RetryLayer};
 
 async fn calls_when_late(request: Request<Payload>) -> usize {
-    let (inner, provider) = strict();
-    let mut service = stack("a/m").service(inner);
+    let (mut service, provider) = strict_behind(&stack("a/m").build());
     warm_up(&mut service, &provider).await;
     provider.otherwise(Answer::status(200).after(30 * SECOND));
     let before = provider.calls();
@@ -75,9 +74,8 @@ async fn a_body_that_is_too_long_to_be_kept_is_not_hedged() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hedge_has_one_attempt_and_a_key_of_its_own() {
-    let (inner, provider) = strict();
     let retry = RetryLayer::exponential().max_retries(3).idempotency_key(true).seed(1);
-    let mut service = stack("a/m").retry(retry).service(inner);
+    let (mut service, provider) = strict_behind(&stack("a/m").retry(retry).build());
     warm_up(&mut service, &provider).await;
     provider.answer(200).after(10 * SECOND);
     provider.answer(503);

@@ -287,9 +287,8 @@ async fn the_request_is_not_cloned_for_the_last_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_past_the_cap_is_sent_once_and_not_retried() {
-    let (inner, provider) = strict();
+    let (service, provider) = strict_behind(&RetryLayer::exponential().body_cap(3));
     provider.answer(503);
-    let service = RetryLayer::exponential().body_cap(3).layer(inner);
     let request = request().map(|_| Full::new(Bytes::from_static(b"long")));
     let response = service.oneshot(request).await.unwrap();
     assert_eq!((response.status().as_u16(), provider.calls()), (503, 1));
