@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tidegate_core::{MissingCapability, NotProcessedReason};
 
@@ -115,43 +116,6 @@ pub struct AttemptSummary {
     pub response_size: u64,
 }
 
-/// A decision as it is serialised: the fields of its `tracing` event, and the same names.
-#[derive(Default, Serialize)]
-struct Fields {
-    decision: &'static str,
-    layer: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attempt: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    success: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    slow: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lack: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    wait_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    head_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cooldown_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recovery_ms: Option<u64>,
-}
-
 impl Decision {
     /// The name of the decision, in `snake_case`.
     #[must_use]
@@ -200,61 +164,70 @@ impl Decision {
             Self::LimitMoved { .. } => "backpressure",
         }
     }
+}
 
-    fn fields(&self) -> Fields {
-        let of = Fields { decision: self.name(), layer: self.layer(), ..Fields::default() };
-        let code = |code: &Option<ErrorCode>| code.map(ErrorCode::code);
-        let rejected = |rejection: &Rejection, attempt: Option<u32>, of: Fields| Fields {
-            attempt,
-            code: Some(rejection.code().code()),
-            reason: Some(rejection.reason().to_string()),
-            wait_ms: rejection.retry_after().map(millis),
-            ..of
-        };
+/// The fields of the `tracing` event of the decision, with the same names.
+impl Serialize for Decision {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("decision", self.name())?;
+        fields.serialize_entry("layer", self.layer())?;
         match self {
-            Self::Rejected { rejection, attempt } => rejected(rejection, Some(*attempt), of),
+            Self::Rejected { rejection, attempt } => {
+                fields.serialize_entry("attempt", attempt)?;
+                put_rejection(&mut fields, rejection)?;
+            }
             Self::AdmittedInShadow(rejection) | Self::AdmittedWhileOpen(rejection) => {
-                rejected(rejection, None, of)
+                put_rejection(&mut fields, rejection)?;
             }
-            Self::Retried { attempt, code: failure, wait } => {
-                Fields { attempt: Some(*attempt), code: code(failure), wait_ms: Some(millis(*wait)), ..of }
+            Self::Retried { attempt, code, wait } => {
+                fields.serialize_entry("attempt", attempt)?;
+                put(&mut fields, "code", code.map(ErrorCode::code))?;
+                fields.serialize_entry("wait_ms", &millis(*wait))?;
             }
-            Self::RetryDenied | Self::HedgeEnded { .. } | Self::HedgeDenied => of,
-            Self::SentAgain(reason) => Fields { reason: Some(reason.to_string()), ..of },
-            Self::FellBack { kind, code: failure } => {
-                Fields { kind: Some(kind.name()), code: code(failure), ..of }
+            Self::RetryDenied | Self::HedgeEnded { .. } | Self::HedgeDenied | Self::MemberReturned => {}
+            Self::SentAgain(reason) => fields.serialize_entry("reason", &reason.to_string())?,
+            Self::FellBack { kind, code } => {
+                put(&mut fields, "code", code.map(ErrorCode::code))?;
+                fields.serialize_entry("kind", kind.name())?;
             }
-            Self::Continued { code: failure } => Fields { code: code(failure), ..of },
-            Self::Skipped(missing) => Fields { lack: Some(missing.to_string()), ..of },
+            Self::Continued { code } => put(&mut fields, "code", code.map(ErrorCode::code))?,
+            Self::Skipped(missing) => fields.serialize_entry("lack", &missing.to_string())?,
             Self::MemberLeftOut { code, cooldown } => {
-                Fields { code: Some(code.code()), cooldown_ms: Some(millis(*cooldown)), ..of }
+                fields.serialize_entry("code", code.code())?;
+                fields.serialize_entry("cooldown_ms", &millis(*cooldown))?;
             }
-            Self::MemberReturned => of,
-            Self::Waiting { wait } | Self::Hedged { wait } => Fields { wait_ms: Some(millis(*wait)), ..of },
-            Self::AttemptEnded(end) => Fields {
-                attempt: Some(end.attempt),
-                success: Some(end.success),
-                slow: Some(end.slow),
-                code: code(&end.code),
-                bytes: Some(end.response_size),
-                head_ms: end.duration.map(millis),
-                ..of
-            },
-            Self::CircuitChanged(transition) => Fields {
-                from: Some(transition.from.name()),
-                state: Some(transition.to.name()),
-                reason: Some(transition.reason.to_string()),
-                cooldown_ms: transition.cooldown.map(millis),
-                recovery_ms: transition.recovery.map(millis),
-                ..of
-            },
-            Self::LimitMoved { limit } => Fields { limit: Some(*limit), ..of },
+            Self::Waiting { wait } | Self::Hedged { wait } => {
+                fields.serialize_entry("wait_ms", &millis(*wait))?
+            }
+            Self::AttemptEnded(end) => {
+                fields.serialize_entry("attempt", &end.attempt)?;
+                fields.serialize_entry("success", &end.success)?;
+                fields.serialize_entry("slow", &end.slow)?;
+                put(&mut fields, "code", end.code.map(ErrorCode::code))?;
+                fields.serialize_entry("bytes", &end.response_size)?;
+                put(&mut fields, "head_ms", end.duration.map(millis))?;
+            }
+            Self::CircuitChanged(transition) => {
+                fields.serialize_entry("reason", &transition.reason.to_string())?;
+                fields.serialize_entry("from", transition.from.name())?;
+                fields.serialize_entry("state", transition.to.name())?;
+                put(&mut fields, "cooldown_ms", transition.cooldown.map(millis))?;
+                put(&mut fields, "recovery_ms", transition.recovery.map(millis))?;
+            }
+            Self::LimitMoved { limit } => fields.serialize_entry("limit", limit)?,
         }
+        fields.end()
     }
 }
 
-impl Serialize for Decision {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.fields().serialize(serializer)
-    }
+/// Serialises a field that has a value.
+fn put<M: SerializeMap>(fields: &mut M, name: &str, value: Option<impl Serialize>) -> Result<(), M::Error> {
+    value.map_or(Ok(()), |value| fields.serialize_entry(name, &value))
+}
+
+fn put_rejection<M: SerializeMap>(fields: &mut M, rejection: &Rejection) -> Result<(), M::Error> {
+    fields.serialize_entry("code", rejection.code().code())?;
+    fields.serialize_entry("reason", &rejection.reason().to_string())?;
+    put(fields, "wait_ms", rejection.retry_after().map(millis))
 }
