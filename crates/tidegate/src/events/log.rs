@@ -87,25 +87,15 @@ fn log_transition(transition: &Transition, target: &str, key: Option<KeyId>) {
 
 #[inline]
 pub(super) fn log_rejection(rejection: &Rejection, target: &str, key: Option<KeyId>) {
-    let (layer, reason) = (rejection.gate().name(), rejection.reason());
-    match rejection.gate() {
-        Gate::CircuitBreaker => tracing::warn!(
-            layer,
-            target,
-            key = key.map(display),
-            code = rejection.code().code(),
-            wait_ms = rejection.retry_after().map(millis),
-            %reason,
-            "circuit rejected an attempt",
-        ),
-        _ => tracing::debug!(
-            layer,
-            target,
-            key = key.map(display),
-            code = rejection.code().code(),
-            wait_ms = rejection.retry_after().map(millis),
-            "{reason}",
-        ),
+    let (layer, key, reason) = (rejection.gate().name(), key.map(display), rejection.reason());
+    let code = || rejection.code().code();
+    let wait_ms = || rejection.retry_after().map(millis);
+    if let Gate::CircuitBreaker = rejection.gate() {
+        tracing::warn!(
+            layer, target, key, code = code(), wait_ms = wait_ms(), %reason, "circuit rejected an attempt",
+        );
+    } else {
+        tracing::debug!(layer, target, key, code = code(), wait_ms = wait_ms(), "{reason}");
     }
 }
 
@@ -113,36 +103,15 @@ impl AttemptSummary {
     #[inline]
     fn log(&self, target: &str, key: Option<KeyId>) {
         let Self { attempt, success, code, slow, duration, .. } = *self;
-        let layer = CIRCUIT_BREAKER;
-        match code {
-            _ if success => tracing::debug!(
-                layer,
-                target,
-                key = key.map(display),
-                attempt,
-                head_ms = duration.map(millis),
-                "attempt succeeded",
-            ),
-            None => {}
-            Some(code) => tracing::warn!(
-                layer,
-                target,
-                key = key.map(display),
-                attempt,
-                code = code.code(),
-                head_ms = duration.map(millis),
-                "attempt failed",
-            ),
+        let (layer, key) = (CIRCUIT_BREAKER, key.map(display));
+        let head_ms = || duration.map(millis);
+        if success {
+            tracing::debug!(layer, target, key, attempt, head_ms = head_ms(), "attempt succeeded");
+        } else if let Some(code) = code.map(ErrorCode::code) {
+            tracing::warn!(layer, target, key, attempt, code, head_ms = head_ms(), "attempt failed");
         }
         if slow {
-            tracing::warn!(
-                layer,
-                target,
-                key = key.map(display),
-                attempt,
-                head_ms = duration.map(millis),
-                "attempt was slow",
-            );
+            tracing::warn!(layer, target, key, attempt, head_ms = head_ms(), "attempt was slow");
         }
     }
 }
