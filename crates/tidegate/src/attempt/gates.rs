@@ -179,7 +179,7 @@ impl AttemptGates {
                 return Admission::Rejected(self.or_open(rejection, request));
             }
         }
-        match self.0.circuit_breaker.admit_at(request, &mut now) {
+        match self.0.circuit_breaker.admit_at(request, &mut now, !waits.has_awaited_turn) {
             Admission::Admitted(circuit_breaker) => {
                 let reservation = match mem::take(&mut admitted.rate) {
                     AdmittedRate::Reserved(reservation) => reservation,
@@ -188,7 +188,7 @@ impl AttemptGates {
                 let permit = admitted.permit.take().expect("admitted above");
                 Admission::Admitted(AttemptGuards { circuit_breaker, reservation, permit })
             }
-            Admission::Queued(queued) => queued.never(),
+            Admission::Queued(turn) => self.queue(Waiting::Turn(turn), admitted, *waits, request),
             Admission::Rejected(rejection) => Admission::Rejected(rejection),
         }
     }
@@ -282,7 +282,7 @@ impl AttemptGates {
     ) -> Admission<AttemptGuards, QueuedAtGates> {
         let later = match (&waiting, &admitted.rate) {
             (Waiting::Permit(_), AdmittedRate::Nothing) => self.0.rate_limit.peek_for(request),
-            (Waiting::Permit(_), _) => None,
+            (Waiting::Permit(_) | Waiting::Turn(_), _) => None,
             (Waiting::Reservation(_), _) if admitted.permit.is_some() => None,
             // It was admitted by both before.
             (Waiting::Reservation(_), _) if waits.arrival == Arrival::Returning => None,

@@ -11,6 +11,7 @@ use super::gate::{Admission, QueuedAttempt};
 use super::gates::{AttemptGates, AttemptGuards};
 use crate::Rejection;
 use crate::backpressure::{PendingPermit, Permit};
+use crate::circuit_breaker::PendingTurn;
 use crate::priority_semaphore::Arrival;
 use crate::rate_limit::{PendingReservation, Reservation, UnsentReservation};
 
@@ -27,6 +28,7 @@ pub struct QueuedAtGates {
 pub(super) enum Waiting {
     Permit(PendingPermit),
     Reservation(Box<PendingReservation>),
+    Turn(PendingTurn),
 }
 
 /// What the gates have admitted so far. Dropped before the attempt starts, it is returned in full.
@@ -45,6 +47,8 @@ pub(super) struct Waits {
     pub(super) max_wait: Option<Duration>,
     /// What its waits for a permit have left of `queue_timeout`.
     pub(super) queue_timeout: Option<Duration>,
+    /// Whether it has waited for the turn of this process to probe.
+    pub(super) has_awaited_turn: bool,
 }
 
 /// What the rate limit has admitted.
@@ -68,6 +72,12 @@ impl Admitted {
                 .map_or(AdmittedRate::Nothing, |unsent| AdmittedRate::Unsent(Box::new(unsent))),
             other => other,
         };
+    }
+
+    /// The attempt begins now.
+    #[cold]
+    fn restart(&mut self) {
+        self.permit.iter_mut().for_each(Permit::restart);
     }
 
     /// The attempt has got its permit.
@@ -110,9 +120,12 @@ impl QueuedAttempt for QueuedAtGates {
                 Waiting::Reservation(queued) => {
                     self.admitted.rate = AdmittedRate::Reserved(ready!(queued.poll_admitted(request, cx))?);
                     self.waits.max_wait = Some(queued.left());
-                    if let Some(permit) = &mut self.admitted.permit {
-                        permit.restart();
-                    }
+                    self.admitted.restart();
+                }
+                Waiting::Turn(turn) => {
+                    ready!(turn.poll(cx));
+                    self.waits.has_awaited_turn = true;
+                    self.admitted.restart();
                 }
             }
             let admitted = mem::take(&mut self.admitted);

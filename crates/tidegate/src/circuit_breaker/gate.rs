@@ -5,8 +5,8 @@ use http_body::Body;
 
 use super::circuit::CircuitAdmission;
 use super::rejections::{CircuitRejection, RejectionCause};
+use super::shared::PendingTurn;
 use super::{CallGuard, Handle};
-use crate::Rejection;
 use crate::attempt::{Admission, AdmissionGate, NoQueue, TakeReady};
 use crate::chain_position::ChainPosition;
 use crate::clock::Now;
@@ -14,6 +14,7 @@ use crate::events::Decision;
 use crate::keyed::KeyedHandle;
 use crate::rejected::record_rejection;
 use crate::thread_shard::ByThread;
+use crate::{Deadline, Rejection};
 
 impl AdmissionGate for ByThread<Handle> {
     type Guard = CallGuard;
@@ -21,7 +22,11 @@ impl AdmissionGate for ByThread<Handle> {
 
     #[inline]
     fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<CallGuard, Self::Queued> {
-        self.admit_at(request, &mut Now::default())
+        match self.admit_at(request, &mut Now::default(), false) {
+            Admission::Admitted(guard) => Admission::Admitted(guard),
+            Admission::Rejected(rejection) => Admission::Rejected(rejection),
+            Admission::Queued(_) => unreachable!("the call does not await its turn"),
+        }
     }
 
     #[cold]
@@ -37,45 +42,54 @@ impl<S> TakeReady<S> for ByThread<Handle> {
 }
 
 impl ByThread<Handle> {
-    /// Admits or rejects the call. The gates of one attempt read the clock at most once, into `now`.
+    /// Admits or rejects the call. A call that needs the turn to probe waits for it if it `awaits_turn`, and
+    /// is then admitted again, without another wait. The gates of one attempt read the clock at most once,
+    /// into `now`.
     #[inline]
     pub(crate) fn admit_at<B: 'static>(
         &self,
         request: &Request<B>,
         now: &mut Now,
-    ) -> Admission<CallGuard, NoQueue<CallGuard>> {
-        match self.guard(request, now) {
-            Ok(guard) => Admission::Admitted(guard),
-            Err(rejection) => Admission::Rejected(rejection),
-        }
-    }
-
-    #[inline]
-    fn guard<B: 'static>(&self, request: &Request<B>, now: &mut Now) -> Result<CallGuard, Rejection> {
-        let of_key = self.get_or_insert(request)?;
+        awaits_turn: bool,
+    ) -> Admission<CallGuard, PendingTurn> {
+        let of_key = match self.get_or_insert(request) {
+            Ok(of_key) => of_key,
+            Err(rejection) => return Admission::Rejected(rejection),
+        };
         let circuit = of_key.as_ref().unwrap_or(self);
         if !circuit.admits_all() && ChainPosition::is_of_hedge(request.extensions()) {
-            return Err(circuit.rejection_of_hedge());
+            return Admission::Rejected(circuit.rejection_of_hedge());
         }
-        let Some(admission) = circuit.admit(request.extensions(), now)? else {
-            return Ok(CallGuard::unrecorded());
-        };
-        let circuit = of_key.unwrap_or_else(|| self.of_thread());
-        Ok(CallGuard::new(circuit, admission, request.extensions(), now.get()))
+        circuit.admit(request.extensions(), now, awaits_turn).map(|admission| match admission {
+            Some(admission) => {
+                let circuit = of_key.unwrap_or_else(|| self.of_thread());
+                CallGuard::new(circuit, admission, request.extensions(), now.get())
+            }
+            None => CallGuard::unrecorded(),
+        })
     }
 }
 
 impl Handle {
     /// Admits an attempt or rejects it. The admission is `None` if the result of the attempt is not recorded.
-    fn admit(&self, extensions: &Extensions, now: &mut Now) -> Result<Option<CircuitAdmission>, Rejection> {
+    fn admit(
+        &self,
+        extensions: &Extensions,
+        now: &mut Now,
+        awaits_turn: bool,
+    ) -> Admission<Option<CircuitAdmission>, PendingTurn> {
         if !self.is_enabled() && self.admits_all() {
-            return Ok(None);
+            return Admission::Admitted(None);
         }
         if let Some(link) = &self.0.store {
             link.join(self);
         }
         let admitted = self.emit_transition(self.0.circuit.admit(|| now.get()));
-        let admitted = admitted.inspect_err(|rejection| self.request_turn_after(rejection));
+        if let Err(CircuitRejection { cause: RejectionCause::Probing, .. }) = admitted
+            && let Some(turn) = self.request_turn(extensions, awaits_turn)
+        {
+            return Admission::Queued(turn);
+        }
         let admitted = match admitted {
             Err(rejection) if self.0.open_attempts.is_some() => {
                 self.admit_while_open(rejection, extensions, now.get())
@@ -83,14 +97,14 @@ impl Handle {
             admitted => admitted,
         };
         match admitted {
-            Ok(admission) => Ok(Some(admission)),
+            Ok(admission) => Admission::Admitted(Some(admission)),
             Err(rejection) if self.is_shadowed(&rejection) => {
                 self.admit_in_shadow(rejection);
-                Ok(None)
+                Admission::Admitted(None)
             }
             Err(rejection) => {
                 self.0.totals.record_rejected();
-                Err(rejection.into())
+                Admission::Rejected(rejection.into())
             }
         }
     }
@@ -110,11 +124,12 @@ impl Handle {
         self.peek_call(None).unwrap_or(probing).into()
     }
 
-    /// Requests the turn to probe, if the call would have been a probe and the circuit is shared.
+    /// Requests the turn to probe for a call that would be a probe, if the circuit is shared. Returns it if
+    /// the call `awaits_turn`. In shadow mode no call waits.
     #[cold]
-    fn request_turn_after(&self, rejection: &CircuitRejection) {
-        if let (RejectionCause::Probing, Some(link)) = (rejection.cause, &self.0.store) {
-            link.request_turn(self);
-        }
+    fn request_turn(&self, extensions: &Extensions, awaits_turn: bool) -> Option<PendingTurn> {
+        let awaits_turn = awaits_turn && !self.settings().shadow;
+        let turn = self.0.store.as_ref()?.request_turn(self, awaits_turn)?;
+        awaits_turn.then(|| PendingTurn::new(turn, Deadline::of(extensions)))
     }
 }

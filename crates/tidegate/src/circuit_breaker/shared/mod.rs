@@ -2,10 +2,12 @@
 
 mod call_reports;
 mod local_turn;
+mod pending_turn;
 mod shared_windows;
 mod store_link;
 mod turn;
 
 pub(super) use local_turn::LocalTurn;
+pub(crate) use pending_turn::PendingTurn;
 pub(super) use shared_windows::{SentReport, SharedWindows};
 pub(super) use store_link::CircuitLink;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::store_link::{CircuitLink, apply_view};
@@ -18,7 +19,7 @@ pub(super) struct Sent {
     turn_revision: u64,
 }
 
-/// The time after which a turn without a probe ends, and the time between two renewals of a turn with one.
+/// The shortest time after which a turn without a probe ends, and the time between two renewals of a turn.
 pub(super) const TURN: Duration = Duration::from_secs(1);
 
 /// The time from the request of a turn in which probes may begin, and after which a reply is out of date. The
@@ -42,25 +43,32 @@ const TURN_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 impl CircuitLink {
     /// Requests the turn to probe in a task, unless a request is under way. Also if this process had the turn
-    /// and could not keep it in time: the runtime of the task that did may have ended.
+    /// and could not keep it in time: the runtime of the task that did may have ended. What is returned is
+    /// ready when the store has replied.
+    ///
+    /// If no call awaits the turn, one that comes later is the probe, and the turn is kept for at least a
+    /// cooldown: calls may be rare.
     #[cold]
-    pub(crate) fn request_turn(&self, circuit: &Handle) {
+    pub(crate) fn request_turn(&self, circuit: &Handle, is_awaited: bool) -> Option<oneshot::Receiver<()>> {
         if self.turn_keeper.is_running() && circuit.may_probe() {
-            return;
+            return None;
         }
-        let Some(guard) = self.turn_request.try_begin() else { return };
+        let guard = self.turn_request.try_begin()?;
+        let kept_for = if is_awaited { TURN } else { circuit.settings().cooldown };
+        let (replied, reply) = oneshot::channel();
         let circuit = circuit.clone();
         spawn(async move {
-            circuit.take_turn().await;
+            circuit.take_turn(replied).await;
             let may_probe = circuit.may_probe();
             if !may_probe {
                 sleep(TURN_RETRY_INTERVAL).await;
             }
             drop(guard);
             if may_probe {
-                circuit.keep_turn().await;
+                circuit.keep_turn(clock::after(kept_for, clock::now())).await;
             }
         });
+        Some(reply)
     }
 }
 
@@ -81,8 +89,8 @@ impl Handle {
     }
 
     /// Requests the turn to probe, or renews it if probes of this process are in flight. A turn whose grant
-    /// is out of date ends at once.
-    async fn take_turn(&self) {
+    /// is out of date ends at once. The reply is applied when `replied` is dropped.
+    async fn take_turn(&self, replied: oneshot::Sender<()>) {
         if !self.may_probe() {
             self.with_circuit(Circuit::end_idle_turn);
         }
@@ -91,6 +99,7 @@ impl Handle {
         let change = self.renewal().unwrap_or_else(request);
         let view = self.exchange_in_order(change).await;
         self.apply(view, sent);
+        drop(replied);
         if matches!(view, Ok(CircuitView::Open { has_turn: true, .. })) {
             self.end_unused_turn().await;
         }
@@ -163,11 +172,11 @@ impl Handle {
         }
     }
 
-    /// Keeps the turn as long as probes are in flight, in one task.
-    async fn keep_turn(&self) {
+    /// Keeps the turn until `end`, and as long as probes are in flight, in one task.
+    async fn keep_turn(&self, end: Instant) {
         let Some(link) = &self.0.store else { return };
         while let Some(guard) = link.turn_keeper.try_begin() {
-            self.renew_turn().await;
+            self.renew_turn(end).await;
             drop(guard);
             // A turn that began before this is not kept by another task.
             if !self.has_turn() {
@@ -176,12 +185,12 @@ impl Handle {
         }
     }
 
-    /// Renews the turn as long as probes are in flight, and ends it if there are none.
-    async fn renew_turn(&self) {
+    /// Renews the turn until `end`, and as long as probes are in flight. Then ends it.
+    async fn renew_turn(&self, end: Instant) {
         let mut interval = TURN;
         loop {
             sleep(interval).await;
-            if self.end_idle_turn().await {
+            if clock::now() >= end && self.end_idle_turn().await {
                 return;
             }
             // The turn has ended: the circuit has opened or closed, or another process has the turn.

@@ -6,6 +6,7 @@ mod long_streams;
 mod loom;
 mod open_budget;
 mod ramp_up;
+mod rare_calls;
 mod rates;
 mod reference_model;
 mod shared;
