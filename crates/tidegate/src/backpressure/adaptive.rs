@@ -18,6 +18,8 @@ pub(super) struct AdaptiveLimit {
     unloaded: Option<Duration>,
     /// The number of rounds until the next min-RTT probe.
     rounds_until_probe: u32,
+    /// The limit at the latest min-RTT probe.
+    limit_at_probe: f64,
     last_loss: Option<Instant>,
     lost_in_probe: u32,
     /// Below it the limit grows by one with each success: TCP's slow start threshold. It is the limit after
@@ -96,6 +98,7 @@ impl AdaptiveLimit {
             unloaded: None,
             // The first round is a probe: before it there is no unloaded round trip to compare with.
             rounds_until_probe: 0,
+            limit_at_probe: 0.0,
             last_loss: None,
             lost_in_probe: 0,
             has_succeeded_since_loss: true,
@@ -200,6 +203,7 @@ impl AdaptiveLimit {
                 _ => round.mean,
             });
             (self.lost_in_probe, self.rounds_until_probe) = (0, PROBE_EVERY);
+            self.limit_at_probe = self.limit;
             if !self.prompt_sizes.has_reference() {
                 self.prompt_sizes.fix_reference();
             }
@@ -208,13 +212,17 @@ impl AdaptiveLimit {
         let unloaded = self.unloaded.map_or(round.high, |unloaded| unloaded.min(round.high));
         self.unloaded = Some(unloaded);
         let limit = self.next_limit(&Round::new(round.low, unloaded, in_flight, false));
+        self.rounds_until_probe -= 1;
         if limit < self.limit {
             self.threshold = limit;
+            // The latest probe has shown that there is no queue at this limit: the provider has become slower.
+            if limit <= self.limit_at_probe * PROBE_FRACTION {
+                self.rounds_until_probe = 0;
+            }
         }
         if limit <= self.limit || in_flight as f64 >= self.limit.floor() * MIN_UTILIZATION {
             self.limit = limit;
         }
-        self.rounds_until_probe -= 1;
         if self.is_probing() {
             self.prompt_sizes.fix_reference();
         }

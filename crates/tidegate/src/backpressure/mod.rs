@@ -102,7 +102,9 @@
 //! - A round is summarized by its trimmed mean, less a margin for chance, because times to the first token
 //!   vary widely.
 //! - One round in 33 runs with half of the limit, to measure the unloaded provider (min-RTT probe). Without
-//!   it, a provider that is always busy would be taken for an unloaded one.
+//!   it, a provider that is always busy would be taken for an unloaded one. If a slower provider has lowered
+//!   the limit to half of that at the latest probe, another one follows at once: at this limit there was no
+//!   queue.
 //! - The limit is raised only while it is used.
 //!
 //! # Bulkheads

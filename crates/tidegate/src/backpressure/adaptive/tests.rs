@@ -209,9 +209,29 @@ fn a_provider_that_becomes_permanently_slower_is_not_treated_as_overloaded() {
         let mut simulation = Simulation::new(algorithm(), 40);
         simulation.run(200 * SECOND);
         simulation.service_time = 4 * SECOND;
-        simulation.run(1_000 * SECOND);
+        simulation.run(300 * SECOND);
         assert_near(name, simulation.run(400 * SECOND), 40);
     }
+}
+
+/// Regression: the lower the limit, the later a probe showed that there was no queue. A limit of one or two
+/// calls lasted for a quarter of an hour.
+#[test]
+fn longer_answers_of_an_idle_provider_lower_the_limit_for_some_round_trips() {
+    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
+        for (seed, slower) in [(1, 2), (2, 2), (3, 2), (1, 4), (2, 4), (3, 4)] {
+            let mut simulation = Simulation::seeded(algorithm.clone(), 10_000, seed);
+            (simulation.callers, simulation.noise) = (30, 0.2);
+            simulation.run(200 * SECOND);
+            simulation.service_time *= slower;
+            simulation.run(40 * slower * SECOND);
+            let found = simulation.run(20 * slower * SECOND);
+            assert!(found >= 15.0, "{name} found {found:.1} for 30 calls, {slower} times as long");
+        }
+    }
+    check("aimd", Aimd::new());
+    check("vegas", Vegas::new());
+    check("gradient", Gradient::new());
 }
 
 #[test]
