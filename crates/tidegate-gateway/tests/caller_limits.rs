@@ -468,3 +468,16 @@ async fn calls_of_a_batch_caller_wait_for_those_that_are_interactive() {
     });
     assert_eq!(prompts.collect::<Vec<_>>(), ["first", "interactive", "batch"]);
 }
+
+/// Regression: it followed the times and the failures of each provider.
+#[tokio::test]
+async fn an_adaptive_limit_of_a_caller_is_its_upper_bound() {
+    let (_server, file) = provider(Reply::ok().tokens(5).stall_after(1)).await;
+    let limit = "backpressure = { max_inflight = 2, max_queued = 0, adaptive = \"aimd\" }";
+    let gateway = gateway(&(file + &route("*", &["p/m"]) + &callers(limit))).await;
+    let body = r#"{"model":"any","stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
+    let stream = async || chat(&gateway, body).bearer_auth(ANN_KEY).send().await.unwrap();
+    let open = [stream().await, stream().await];
+    assert_eq!(open.each_ref().map(|response| response.status().as_u16()), [200; 2]);
+    assert_eq!(stream().await.status(), 429);
+}

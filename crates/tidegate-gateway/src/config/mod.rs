@@ -134,7 +134,7 @@
 //! | `routes` | all | the routes that the caller may use, by their `model` (`"gpt-4o"`, `"*"`) or their `path`; any other request is rejected with 403, as is one that names further models (`models`, `fallbacks`, `route`, the `model` of a tool and the like), and `/v1/models` lists no other model |
 //! | `priority` | `"interactive"` | or `"batch"`: its calls are queued as such at every gate |
 //! | `rate_limiter` | none | a limit for the calls of this caller over all routes, with the settings of that part of a policy |
-//! | `backpressure` | none | the same for its calls in flight |
+//! | `backpressure` | none | the same for its calls in flight; an adaptive limit is fixed at `max_inflight` |
 //!
 //! These limits come before the gates of the targets. A call that does not fit is rejected with 429, E2001
 //! and `retry-after`, is sent to no target and counts against none. Responses of providers do not change

@@ -73,7 +73,7 @@ impl CallerLimits {
         // The scopes of the store: another caller may have the name of the counts of this one.
         let rate_limit = |scope: &str, settings: Option<rate_limit::Settings>| {
             let layer = settings.and_then(|settings| RateLimitLayer::from_settings(settings).ok());
-            // A 429 of one provider must not close the limits of a caller.
+            // A 429 of one provider must change no limit of a caller.
             let layer = layer.unwrap_or_else(RateLimitLayer::disabled).follow_responses(false);
             match store {
                 Some(store) => layer.store(store.scope(scope)),
@@ -82,7 +82,7 @@ impl CallerLimits {
         };
         let in_flight = |settings: Option<backpressure::Settings>| {
             let layer = settings.and_then(|settings| BackpressureLayer::from_settings(settings).ok());
-            layer.unwrap_or_else(BackpressureLayer::disabled)
+            layer.unwrap_or_else(BackpressureLayer::disabled).follow_responses(false)
         };
         let without_queue = |settings| backpressure::Settings { max_queued: 0, ..settings };
         let of_refusals = |settings| rate_limit::Settings { key_by: None, ..requests_alone(settings) };

@@ -82,6 +82,15 @@ impl BackpressureLayer {
         self.set(|settings| settings.min_inflight = calls)
     }
 
+    /// Whether responses change the limit: by their times and losses, if it is adaptive, and by the times of
+    /// answers, for which a queued call is rejected sooner. On by default. Turn it off for a limit of callers in
+    /// front of several targets: what one of the providers does is no measure of the caller. An adaptive limit
+    /// is then fixed at its upper bound.
+    #[must_use]
+    pub fn follow_responses(self, follow: bool) -> Self {
+        self.set(|settings| settings.hooks.ignores_responses = !follow)
+    }
+
     /// At most `calls` of each [`Priority`](crate::Priority) are queued for a permit; 64 by default. If the
     /// queue is full, the last call in it or the new one is rejected at once: the new one, unless its
     /// [tenant](crate::backpressure#tenants) has fewer of them, or it comes back after a wait for its own

@@ -123,6 +123,8 @@
 //! - A long queue with a long timeout: under overload every call waits for nearly all of it and is then
 //!   rejected. A short queue rejects early, while a fallback still has time.
 //! - An adaptive limit for five calls an hour: it needs rounds of sixteen responses or more.
+//! - A limit of callers in front of several targets that follows their responses: turn off
+//!   [`follow_responses`](BackpressureLayer::follow_responses).
 //! - Marking every call as interactive: the priority then has no effect.
 //!
 //! # Cost

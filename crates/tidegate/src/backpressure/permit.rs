@@ -47,6 +47,9 @@ impl Permit {
 
     /// Wraps the permit of a call that was queued, and starts its measurement, also under a fixed limit.
     pub(super) fn start_queued(limit: Handle, body: &impl Body) -> Self {
+        if limit.0.settings().hooks.ignores_responses {
+            return Self { limit: Some(limit), call: None };
+        }
         let (bytes, in_flight) = (body.size_hint().exact(), limit.0.semaphore.in_use());
         let call = Box::new(MeasuredCall { started: clock::now(), bytes, in_flight, answered: None });
         Self { limit: Some(limit), call: Some(call) }

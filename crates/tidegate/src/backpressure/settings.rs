@@ -59,6 +59,8 @@ pub(super) struct BackpressureHooks {
     pub(super) adaptive: Option<Hook<LimitFactory>>,
     /// The limit is that of a key.
     pub(super) is_of_key: bool,
+    /// Responses change nothing, and are not measured.
+    pub(super) ignores_responses: bool,
 }
 
 pub(super) type BackpressureSettings = LayerSettings<Settings, BackpressureHooks>;
@@ -105,6 +107,9 @@ impl Settings {
 impl BackpressureSettings {
     /// A new algorithm without history; `None` if the limit is fixed.
     pub(super) fn algorithm(&self) -> Option<Box<dyn Limit>> {
+        if self.hooks.ignores_responses {
+            return None;
+        }
         match (&self.hooks.adaptive, self.adaptive) {
             (Some(factory), _) => Some(factory()),
             (None, Some(Algorithm::Aimd)) => Some(Box::new(Aimd::new())),

@@ -155,8 +155,8 @@ impl RateLimitLayer {
 
 /// The limits that the provider reports.
 impl RateLimitLayer {
-    /// Whether to read the limits in response headers. On by default. A 429 closes the gate in any case, unless
-    /// [`follow_responses`](Self::follow_responses) is off.
+    /// Whether to read the limits in response headers. On by default. A 429 closes the gate in any case. Neither
+    /// has an effect if [`follow_responses`](Self::follow_responses) is off.
     #[must_use]
     pub fn follow_headers(self, follow: bool) -> Self {
         self.set(|settings| settings.follow_headers = follow)
@@ -164,13 +164,10 @@ impl RateLimitLayer {
 
     /// Whether responses change the limit: 429s and other waits of the provider, and the limits in headers. On
     /// by default. Turn it off for a limit of callers in front of several targets, which counts requests and
-    /// tokens alone: what one of the providers reports is not a limit of the caller. It sets
-    /// [`follow_headers`](Self::follow_headers) as well.
+    /// tokens alone: what one of the providers reports is not a limit of the caller.
     #[must_use]
     pub fn follow_responses(self, follow: bool) -> Self {
-        self.set(|settings| {
-            (settings.follow_headers, settings.hooks.ignores_failures) = (follow, !follow);
-        })
+        self.set(|settings| settings.hooks.ignores_responses = !follow)
     }
 
     /// Whether a reported quota that is not configured is adopted. On by default. Otherwise a report only
@@ -241,7 +238,8 @@ impl RateLimitLayer {
     /// Sets other settings for some keys. The closure runs at the first call with a key, again after the key
     /// was dropped, and whenever a handle looks at a key without a state (`peek_for`). It gets the head of the
     /// request and this layer, and returns the layer for that key. A new layer has the name, the store, the
-    /// classifier and the estimate of this one, unless it has its own.
+    /// classifier and the estimate of this one, unless it has its own, and follows no responses if this one does
+    /// not.
     ///
     /// ```
     /// use tidegate::{KeyBy, RateLimitLayer};

@@ -24,7 +24,7 @@ impl Handle {
     }
 
     pub(super) fn on_failure(&self, failure: &Failure) {
-        if self.0.settings().hooks.ignores_failures {
+        if self.0.settings().hooks.ignores_responses {
             return;
         }
         let is_momentary = failure.retry_hint.is_some_and(|hint| hint.scope == LimitScope::Momentary);
@@ -46,7 +46,8 @@ impl Handle {
     pub(super) fn on_headers(&self, headers: &HeaderMap, is_success: bool, reserved: &Reserved) {
         let settings = self.0.settings();
         let has_reported_quotas = is_success && self.0.has_reported_quotas.load(Ordering::Relaxed);
-        if !settings.follow_headers || (headers.is_empty() && !has_reported_quotas) {
+        let follows = settings.follow_headers && !settings.hooks.ignores_responses;
+        if !follows || (headers.is_empty() && !has_reported_quotas) {
             return;
         }
         let report = match settings.hooks.classifier.as_ref().or_else(|| self.0.classifier.get()) {

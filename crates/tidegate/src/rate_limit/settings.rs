@@ -96,14 +96,15 @@ pub(super) struct RateLimitHooks {
     pub(super) store: Option<Store>,
     /// The limit is that of a key.
     pub(super) is_of_key: bool,
-    /// Failures of responses do not close the gate.
-    pub(super) ignores_failures: bool,
+    /// Responses do not change the limit.
+    pub(super) ignores_responses: bool,
 }
 
 impl RateLimitHooks {
     /// Takes what is not set from `template`.
     pub(super) fn inherit(&mut self, template: &Self) {
-        let Self { estimate, classifier, store, .. } = self;
+        let Self { estimate, classifier, store, ignores_responses, .. } = self;
+        *ignores_responses |= template.ignores_responses;
         *estimate = estimate.take().or_else(|| template.estimate.clone());
         *classifier = classifier.take().or_else(|| template.classifier.clone());
         *store = store.take().or_else(|| template.store.clone());

@@ -501,3 +501,27 @@ async fn an_adaptive_limit_settles_near_the_capacity_of_the_provider() {
         assert_eq!((gate.in_flight(), gate.queued()), (0, 0));
     }
 }
+
+/// Regression: a limit of callers followed the failures and the times of each target behind it.
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_does_not_follow_responses_is_fixed_and_measures_none() {
+    let layer = BackpressureLayer::max_inflight(16).adaptive(HalveOnLoss).follow_responses(false);
+    let (mut service, provider) = strict_behind(&layer);
+    for _ in 0..20 {
+        provider.answer(429);
+        complete(&mut service).await.unwrap();
+        assert_eq!(layer.handle().limit(), Some(16));
+    }
+    for follows in [true, false] {
+        let layer = BackpressureLayer::max_inflight(1).follow_responses(follows);
+        let (service, provider) = strict_behind(&layer);
+        drop(provider.otherwise(Answer::status(200).after(Duration::from_secs(1))));
+        let mut calls = JoinSet::new();
+        for _ in 0..9 {
+            let mut service = service.clone();
+            calls.spawn(async move { complete(&mut service).await });
+        }
+        assert!(calls.join_all().await.into_iter().all(|status| status.is_ok()));
+        assert_eq!(layer.handle().0.answer_time(clock::now()).is_zero(), !follows);
+    }
+}

@@ -19,7 +19,9 @@ use tower::{Layer, ServiceExt};
 
 use super::cost::{CallCost, Reserved};
 use super::{OnLimit, RateLimitLayer};
-use crate::testing::{call, complete, rejection, request, request_with, secs, send, strict, strict_behind};
+use crate::testing::{
+    call, complete, of_tenant, rejection, request, request_with, secs, send, strict, strict_behind,
+};
 use crate::{
     Deadline, ErrorCode, Failure, Gate, KeyBy, Priority, Rejection, RejectionReason, ResilienceBuilder, clock,
 };
@@ -413,6 +415,27 @@ async fn a_limit_that_does_not_follow_responses_counts_requests_alone() {
             layer.handle().reset();
         }
     }
+}
+
+/// Regression: a new layer for a key followed the responses that its layer does not follow.
+#[tokio::test(start_paused = true)]
+async fn a_new_layer_for_a_key_follows_no_responses_if_its_layer_does_not() {
+    let layer = RateLimitLayer::per_minute(60).follow_responses(false).key_by(KeyBy::tenant());
+    let layer = layer.per_key(|_, _| RateLimitLayer::per_minute(600));
+    let (mut service, provider) = strict_behind(&layer);
+    drop(
+        provider.otherwise(
+            Answer::status(429)
+                .header("retry-after", "30")
+                .header("x-ratelimit-remaining-requests", "0")
+                .header("x-ratelimit-reset-requests", "30s"),
+        ),
+    );
+    for _ in 0..2 {
+        send(&mut service, of_tenant("premium")).await.unwrap();
+    }
+    let limit = layer.handle().of(&of_tenant("premium")).unwrap();
+    assert_eq!((limit.closed_for(), limit.remaining()), (None, Some(598)));
 }
 
 /// Regression: the name of a stack stayed with the layers that were made of its layer.
