@@ -424,6 +424,7 @@ impl QuotaSet {
             shared.on_grant(request, grant, sent, now);
         }
         if self.is_taken_back(sent) {
+            self.shared.iter_mut().for_each(|shared| shared.advance(grant.closed_for, now));
             self.forget_drained(now);
         }
     }

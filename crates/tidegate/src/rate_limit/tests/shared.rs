@@ -581,7 +581,8 @@ fn a_lease_does_not_shorten_the_ramp_of_a_gate_that_reopens() {
     assert_eq!(limits.shortfall(&CallCost::default(), &CallCost::ONE_CALL, first).wait, next);
 }
 
-/// The reply of a request that was sent before a reset has what was drained until the gate opens.
+/// The reply of a request that was sent before a reset has what was drained until the gate opens. Regression: a
+/// lease of such a reply began at the end of the closed time, and no other was requested before.
 #[test]
 fn a_reply_from_before_a_reset_holds_no_call_back() {
     let (start, call) = (Instant::now(), CallCost::ONE_CALL);
@@ -596,8 +597,12 @@ fn a_reply_from_before_a_reset_holds_no_call_back() {
     limits.open(reset, reset);
     let hour = Duration::from_secs(3600);
     let grant = LeaseGrant { wait: hour, debts: vec![hour], closed_for: hour, ..LeaseGrant::default() };
-    limits.on_grant(&request, &grant, start, reset + MILLI);
-    assert!(limits.shortfall(&CallCost::default(), &call, reset + MILLI).is_pending);
+    let replied = reset + MILLI;
+    let mut refused = limits.clone();
+    refused.on_grant(&request, &grant, start, replied);
+    assert!(refused.shortfall(&CallCost::default(), &call, replied).is_pending);
+    limits.on_grant(&request, &LeaseGrant { is_granted: true, ..grant }, start, replied);
+    assert!(limits.try_reserve(&call, 0, replied).is_ok());
 }
 
 /// One process of the property: its quotas, and the calls that wait.
