@@ -23,9 +23,16 @@ const POLICY: FallbackPolicy = FallbackPolicy { on_context_length: false, on_con
 /// The provider's codes for what one account has stored or encrypted, and another may have.
 const OF_ONE_ACCOUNT: [&str; 2] = ["previous_response_not_found", "invalid_encrypted_content"];
 
-/// The provider's codes for a model or a deployment that a member does not have. Any other refusal may be for
+/// The providers' codes for a model or a deployment that a member does not have. Any other refusal may be for
 /// what is in the request.
-const WITHOUT_MODEL: [&str; 2] = ["model_not_found", "DeploymentNotFound"];
+const WITHOUT_MODEL: [&str; 6] = [
+    "model_not_found",
+    "DeploymentNotFound",
+    "not_found_error",
+    "not_found",
+    "model_decommissioned",
+    "ResourceNotFoundException",
+];
 
 /// The members of a body that name what one account has stored.
 const STORED: [&[u8]; 6] = [
@@ -61,7 +68,8 @@ impl Disposition {
 }
 
 fn has_code(failure: &Failure, codes: &[&str]) -> bool {
-    failure.provider_code.as_deref().is_some_and(|code| codes.contains(&code))
+    let code = failure.provider_code.as_deref();
+    code.is_some_and(|code| codes.iter().any(|known| code.eq_ignore_ascii_case(known)))
 }
 
 /// Whether what is missing or forbidden may be a resource of the caller: the request reads or deletes one, or
@@ -86,10 +94,20 @@ mod tests {
     fn a_refusal_goes_on_unless_a_resource_of_the_caller_may_be_meant() {
         use Disposition::{GoOn, GoOnAfterRefusal, Return};
 
-        let missing =
-            Failure { provider_code: Some("model_not_found".into()), ..Failure::new(ErrorCode::NotFound) };
-        assert_eq!(of(missing.clone(), Method::POST, "{}"), GoOnAfterRefusal);
-        assert_eq!(of(missing, Method::GET, "{}"), Return);
+        // Those of OpenAI, Azure, Anthropic, Google, Groq and Bedrock.
+        for provider_code in [
+            "model_not_found",
+            "DeploymentNotFound",
+            "not_found_error",
+            "NOT_FOUND",
+            "model_decommissioned",
+            "ResourceNotFoundException",
+        ] {
+            let missing =
+                Failure { provider_code: Some(provider_code.into()), ..Failure::new(ErrorCode::NotFound) };
+            assert_eq!(of(missing.clone(), Method::POST, "{}"), GoOnAfterRefusal, "{provider_code}");
+            assert_eq!(of(missing, Method::GET, "{}"), Return);
+        }
         for code in ErrorCode::ALL {
             let is_refusal = matches!(code, ErrorCode::PermissionDenied | ErrorCode::NotFound);
             for (method, body, refused) in [

@@ -65,8 +65,9 @@
 //! then; only the last one has its retries.
 //!
 //! A member that refuses the request (E1003, E1004) is followed by another one as well, since the model and the
-//! key are those of the member. If the provider's code is `model_not_found` or `DeploymentNotFound`, and a later
-//! member takes the request, it is left out; any other refusal may be for what is in one request. If all refuse,
+//! key are those of the member. If the provider's code is that of a missing model or deployment (as `model_not_found`
+//! or `not_found_error`), and a later member takes the request, it is left out; any other refusal may be for
+//! what is in one request. If all refuse,
 //! the last response is returned, and none is left out. A refusal is returned at once if it may be about a
 //! resource of the caller: the request is no POST, or its body names a response, a conversation or a file. A
 //! response that only another account can have stored (`previous_response_not_found`), or encrypted
