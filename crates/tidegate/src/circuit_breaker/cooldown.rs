@@ -27,10 +27,22 @@ impl Cooldown {
         }
         let growth =
             settings.cooldown_growth.powi(i32::try_from(self.consecutive_openings).unwrap_or(i32::MAX));
-        self.last_base = scaled(settings.cooldown, growth).min(settings.longest_cooldown());
+        self.record_opening(scaled(settings.cooldown, growth).min(settings.longest_cooldown()));
+        jittered(self.last_base, settings, random)
+    }
+
+    /// Another process has opened the circuit for `wait`, which counts as an opening of this one.
+    pub(super) fn on_opening_elsewhere(&mut self, wait: Duration, settings: &Settings, now: Instant) {
+        if self.has_decayed(now) {
+            self.consecutive_openings = 0;
+        }
+        self.record_opening(wait.clamp(settings.cooldown, settings.longest_cooldown()));
+    }
+
+    fn record_opening(&mut self, base: Duration) {
+        self.last_base = base;
         self.consecutive_openings = self.consecutive_openings.saturating_add(1);
         self.closed_at = None;
-        jittered(self.last_base, settings, random)
     }
 
     /// The circuit opens for a reason that carries no information about the provider's health. This open time

@@ -59,7 +59,8 @@
 //!
 //! # Circuits
 //! Each process counts the failures of its own calls, unless the [window is shared](#shared-windows). When
-//! one opens the circuit, it is open in all, until the latest time that any of them has set. After the
+//! one opens the circuit, it is open in all, until the latest time that any of them has set, and each opening
+//! counts for the [growth](crate::circuit_breaker::Settings::cooldown_growth) of the next cooldown. After the
 //! cooldown one process at a time probes, with up to
 //! [`half_open_max`](crate::circuit_breaker::Settings::half_open_max) calls; when its probes have succeeded,
 //! the circuit is closed in all. A change that may not have reached the store is sent again, until a later one

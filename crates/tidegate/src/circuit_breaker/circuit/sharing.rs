@@ -156,6 +156,16 @@ impl Circuit {
         // A circuit that opens ends every turn.
         self.end_turn();
         let cause = if is_quota { RejectionCause::Quota } else { RejectionCause::Failing };
+        let is_opening = match self.phase {
+            Phase::Forced { .. } => false,
+            Phase::Open { until, .. } => until <= now,
+            Phase::Closed { .. } | Phase::HalfOpen { .. } => true,
+        };
+        if is_opening && is_quota {
+            self.cooldown.on_quota_opening(now);
+        } else if is_opening {
+            self.cooldown.on_opening_elsewhere(wait, &self.settings, now);
+        }
         match &mut self.phase {
             Phase::Forced { .. } => {}
             Phase::Open { until, cause: own } => {

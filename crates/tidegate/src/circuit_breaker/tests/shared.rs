@@ -109,3 +109,32 @@ fn the_later_time_holds_and_a_forced_state_stays() {
     circuit.close_elsewhere(start);
     assert_eq!(circuit.state(start), State::Open);
 }
+
+/// Regression: each process counted its own openings alone, so that in a fleet the cooldown hardly grew.
+#[test]
+fn an_opening_elsewhere_lets_the_cooldown_grow() {
+    let mut circuit = circuit(|settings| {
+        (settings.cooldown, settings.cooldown_growth) = (10 * SECOND, 2.0);
+    });
+    circuit.share();
+    let start = Instant::now();
+    // Each of two processes probes in turn. A message that is sent again is no other opening.
+    let mut now = start;
+    for (wait, next) in [(10, 20), (40, 80)] {
+        circuit.open_elsewhere(wait * SECOND, false, now);
+        circuit.open_elsewhere(wait * SECOND, false, now);
+        now += wait * SECOND;
+        circuit.begin_turn(now + SECOND);
+        circuit.call(FAILURE, Latency::Unknown, now);
+        assert_eq!(circuit.remaining_cooldown(now), Some((next * SECOND, false)));
+        now += next * SECOND;
+    }
+    // One that has been closed for as long begins anew.
+    circuit.close_elsewhere(now);
+    now += 80 * SECOND;
+    circuit.open_elsewhere(10 * SECOND, false, now);
+    now += 10 * SECOND;
+    circuit.begin_turn(now + SECOND);
+    circuit.call(FAILURE, Latency::Unknown, now);
+    assert_eq!(circuit.remaining_cooldown(now), Some((20 * SECOND, false)));
+}
