@@ -1,14 +1,15 @@
 //! What other processes publish.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use redis::aio::{PubSub, PubSubSink};
 use redis::{Client, RedisResult, Value};
 use tidegate::store::{CircuitView, StoreListener};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::store::{CONNECT_TIMEOUT, problem_of};
 
@@ -44,6 +45,13 @@ enum Change {
 
 /// The shortest and the longest time between two attempts to subscribe.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// The longest time between a reconnection and the first reads that follow it.
+const READ_DELAY: Duration = Duration::from_secs(1);
+
+/// So many states are read in each interval: all of ten thousand take some seconds.
+const READS: usize = 32;
+const READ_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How often the connection is tried, and how long the reply may take.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
@@ -86,9 +94,15 @@ impl Listeners {
         }
     }
 
-    fn on_reconnected(&self) {
-        let all: Vec<_> = self.lock().by_name.values().flatten().filter_map(Weak::upgrade).collect();
-        all.iter().for_each(|listener| listener.on_reconnected());
+    /// Lets the listeners read what they have missed, after `wait` and a few at a time: all processes may have
+    /// lost their connections at one moment, and what is late counts as unavailable.
+    async fn on_reconnected(&self, wait: Duration) {
+        sleep(wait).await;
+        let all: Vec<_> = self.lock().by_name.values().flatten().cloned().collect();
+        for some in all.chunks(READS) {
+            some.iter().filter_map(Weak::upgrade).for_each(|listener| listener.on_reconnected());
+            sleep(READ_INTERVAL).await;
+        }
     }
 }
 
@@ -115,8 +129,8 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Passes on what is published, until it is dropped. What is missed while the connection is lost comes with
-/// the next lease.
+/// Passes on what is published, until it is dropped. What is missed while the connection is lost is read when it
+/// is back.
 pub(crate) async fn listen(
     client: Client,
     server: &str,
@@ -124,7 +138,7 @@ pub(crate) async fn listen(
     process: &str,
     listeners: &Listeners,
 ) {
-    let (mut wait, mut is_rejected) = (RETRY.0, false);
+    let (mut wait, mut is_rejected, mut read_delay) = (RETRY.0, false, Duration::ZERO);
     loop {
         let subscribed = timeout(CONNECT_TIMEOUT, subscribe(&client, channel)).await;
         // A server that does not reply fails the other operations as well, which is logged there.
@@ -140,7 +154,8 @@ pub(crate) async fn listen(
                 tracing::info!(layer = "store", server, "changes of other processes are received again");
             }
             wait = RETRY.0;
-            listeners.on_reconnected();
+            let read = listeners.on_reconnected(read_delay.mul_f64(fastrand::f64()));
+            read_delay = READ_DELAY;
             let (mut sink, mut messages) = connection.split();
             let pass_on = async {
                 while let Some(message) = messages.next().await {
@@ -152,9 +167,10 @@ pub(crate) async fn listen(
             tokio::select! {
                 () = pass_on => {}
                 () = ping(&mut sink) => {}
+                () = read.then(|()| pending()) => {}
             }
         }
-        tokio::time::sleep(wait).await;
+        sleep(wait).await;
         wait = (wait * 2).min(RETRY.1);
     }
 }
@@ -168,7 +184,7 @@ pub(crate) async fn subscribe(client: &Client, channel: &str) -> RedisResult<Pub
 /// Sends pings until one has no reply. A connection that is read alone may be lost without a sign.
 async fn ping(sink: &mut PubSubSink) {
     loop {
-        tokio::time::sleep(PING_INTERVAL).await;
+        sleep(PING_INTERVAL).await;
         match timeout(PING_TIMEOUT, sink.ping::<Value>()).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) | Err(_) => return,
@@ -178,7 +194,9 @@ async fn ping(sink: &mut PubSubSink) {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Instant;
 
     use super::*;
@@ -217,6 +235,30 @@ mod tests {
         assert!(guard.by_name["0"].len() <= 2);
         drop(guard);
         assert_eq!(listeners.of("0").len(), 1);
+    }
+
+    #[derive(Default)]
+    struct Reads(AtomicUsize);
+
+    impl StoreListener for Reads {
+        fn on_reconnected(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Regression: all states of all processes were read at one moment, and most of the replies were late.
+    #[tokio::test(start_paused = true)]
+    async fn after_a_reconnection_the_states_are_read_a_few_at_a_time() {
+        let (listeners, counter) = (Listeners::default(), Arc::<Reads>::default());
+        for name in 0..100 {
+            let listener: Weak<dyn StoreListener> = Arc::downgrade(&counter) as _;
+            listeners.add(&name.to_string(), listener);
+        }
+        let mut read = pin!(listeners.on_reconnected(READ_DELAY));
+        for (time, expected) in [(995, 0), (10, 32), (10, 64), (10, 96), (20, 100)] {
+            let _ = timeout(Duration::from_millis(time), &mut read).await;
+            assert_eq!(counter.0.load(Ordering::Relaxed), expected);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::member_state::MemberState;
 use crate::store::link::{JoinedListener, spawn};
-use crate::store::{LeaseRequest, SharedCooldown, SharedPart, Store, StoreListener};
+use crate::store::{LeaseRequest, SharedCooldown, SharedPart, Store, StoreListener, StoreUnavailable};
 
 /// The store through which a member shares the cooldowns that follow failures of its account.
 ///
@@ -13,7 +13,7 @@ use crate::store::{LeaseRequest, SharedCooldown, SharedPart, Store, StoreListene
 pub(super) struct MemberLink {
     store: Store,
     name: Arc<str>,
-    listener: JoinedListener,
+    listener: Arc<JoinedListener>,
 }
 
 /// Leaves the member out when another process does.
@@ -21,6 +21,7 @@ struct CooldownListener {
     member: Weak<MemberState>,
     store: Store,
     name: Arc<str>,
+    joined: Weak<JoinedListener>,
 }
 
 impl MemberLink {
@@ -28,7 +29,7 @@ impl MemberLink {
         Self {
             name: store.name_of(SharedPart::Member, member, None).into(),
             store: store.clone(),
-            listener: JoinedListener::default(),
+            listener: Arc::default(),
         }
     }
 
@@ -37,7 +38,8 @@ impl MemberLink {
     pub(super) fn join(&self, member: &Arc<MemberState>) {
         self.listener.join(&self.store, || {
             let (store, name) = (self.store.clone(), Arc::clone(&self.name));
-            (name.to_string(), CooldownListener { member: Arc::downgrade(member), store, name })
+            let (member, joined) = (Arc::downgrade(member), Arc::downgrade(&self.listener));
+            (name.to_string(), CooldownListener { member, store, name, joined })
         });
     }
 
@@ -58,14 +60,21 @@ impl StoreListener for CooldownListener {
         }
     }
 
-    /// Reads the cooldown in the store: a lease of no quota has nothing else. An error changes nothing.
+    /// Reads the cooldown in the store: a lease of no quota has nothing else. An error changes nothing; the
+    /// read is repeated.
     fn on_reconnected(&self) {
         let (member, store, name) = (Weak::clone(&self.member), self.store.clone(), Arc::clone(&self.name));
+        let joined = Weak::clone(&self.joined);
         spawn(async move {
-            if let Ok(grant) = store.shared.take_lease(&name, LeaseRequest::of_no_quota()).await
-                && let Some(member) = member.upgrade()
-            {
-                member.leave_out_as_stored(grant.closed_for);
+            match store.shared.take_lease(&name, LeaseRequest::of_no_quota()).await {
+                Ok(grant) => {
+                    member.upgrade().iter().for_each(|member| member.leave_out_as_stored(grant.closed_for));
+                }
+                Err(StoreUnavailable) => {
+                    if let Some(joined) = joined.upgrade() {
+                        joined.repeat_read().await;
+                    }
+                }
             }
         });
     }

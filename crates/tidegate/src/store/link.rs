@@ -2,15 +2,24 @@
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::runtime;
+use tokio::time::sleep;
 
 use super::{Store, StoreListener};
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// The listener of a link, which is empty before the first call.
 #[derive(Default)]
-pub(crate) struct JoinedListener(OnceLock<Arc<dyn StoreListener>>);
+pub(crate) struct JoinedListener {
+    listener: OnceLock<Arc<dyn StoreListener>>,
+    /// The state was read, or is being read.
+    is_read: AtomicBool,
+}
+
+/// The shortest time between a read that failed and the next one.
+const READ_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whether a task runs, of which there is one at a time.
 #[derive(Debug, Default)]
@@ -91,20 +100,29 @@ impl JoinedListener {
         store: &Store,
         listener: impl FnOnce() -> (String, L),
     ) {
-        if self.0.get().is_none() {
-            self.listen(store, listener);
+        if !self.is_read.load(Ordering::Relaxed) {
+            self.read(store, listener);
         }
     }
 
     #[cold]
-    fn listen<L: StoreListener + 'static>(&self, store: &Store, listener: impl FnOnce() -> (String, L)) {
-        let (name, listener) = listener();
-        let listener: Arc<dyn StoreListener> = Arc::new(listener);
-        // Otherwise another call was the first.
-        if self.0.set(Arc::clone(&listener)).is_ok() {
-            store.shared.listen(&name, Arc::downgrade(&listener));
-            listener.on_reconnected();
+    fn read<L: StoreListener + 'static>(&self, store: &Store, listener: impl FnOnce() -> (String, L)) {
+        if self.is_read.swap(true, Ordering::Relaxed) {
+            return;
         }
+        let listener = self.listener.get_or_init(|| {
+            let (name, listener) = listener();
+            let listener: Arc<dyn StoreListener> = Arc::new(listener);
+            store.shared.listen(&name, Arc::downgrade(&listener));
+            listener
+        });
+        listener.on_reconnected();
+    }
+
+    /// The read has failed: after a pause, the next call reads. Messages are sent for changes alone.
+    pub(crate) async fn repeat_read(&self) {
+        sleep(READ_RETRY_INTERVAL).await;
+        self.is_read.store(false, Ordering::Relaxed);
     }
 }
 

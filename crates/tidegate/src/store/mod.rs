@@ -55,7 +55,7 @@
 //! every process, until the latest time that any of them has set: each process reads it at its first call,
 //! and gets later ones as messages. The stack of the member has the store. A process in which the key works
 //! again ends its own cooldown by its next success, and not those of the others. Other cooldowns of members
-//! are those of one process.
+//! are those of one process. What cannot be read at the first call is read at a later one.
 //!
 //! # Circuits
 //! Each process counts the failures of its own calls, unless the [window is shared](#shared-windows). When

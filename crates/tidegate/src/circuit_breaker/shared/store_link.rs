@@ -137,7 +137,7 @@ impl Handle {
     }
 
     /// Renews the turn of this process, or reads the state in the store without one, and applies the reply.
-    /// An error changes nothing.
+    /// An error changes nothing; the read is repeated.
     async fn synchronize(&self) {
         let sent = self.sent();
         let Some(renewal) = self.renewal() else { return self.read().await };
@@ -169,7 +169,11 @@ impl Handle {
                 }
             }),
             Ok(_) => self.apply(view, sent),
-            Err(StoreUnavailable) => {}
+            Err(StoreUnavailable) => {
+                if let Some(link) = &self.0.store {
+                    link.listener.repeat_read().await;
+                }
+            }
         }
     }
 }

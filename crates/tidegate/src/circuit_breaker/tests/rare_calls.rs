@@ -10,7 +10,7 @@ use super::{SECOND, State};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use crate::store::{OnUnavailable, Settings};
 use crate::testing::store::{Delays, Server};
-use crate::testing::{MILLI, call, request, send, strict, with_deadline};
+use crate::testing::{MILLI, call, request, send, strict, strict_behind, with_deadline};
 use crate::{Payload, Resilience, ResilienceBuilder, clock};
 
 /// One of the processes: with a stack and without, with the same circuit.
@@ -136,4 +136,28 @@ async fn in_shadow_mode_no_call_awaits_the_turn() {
     sleep(COOLDOWN - SECOND).await;
     assert!(call(&mut one.stack).await.is_ok());
     assert_eq!(one.state(), State::Closed);
+}
+
+/// Regression: a state that could not be read at the first call was not read later.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_failed_is_repeated() {
+    let server = Server::new();
+    let [mut one, mut other] = server.processes(&Settings::default(), |store| {
+        let layer = CircuitBreakerLayer::new().failure_threshold(1).name("a/b").store(store);
+        strict_behind(&layer)
+    });
+    one.1.answer(503);
+    assert!(call(&mut one.0).await.is_ok());
+    sleep(SECOND).await;
+    server.stop();
+    other.1.otherwise(Answer::status(200));
+    assert!(call(&mut other.0).await.is_ok());
+    sleep(100 * MILLI).await;
+    server.resume();
+    assert!(call(&mut other.0).await.is_ok());
+    sleep(SECOND).await;
+    assert_eq!(other.0.handle().state(), State::Closed, "it is read at a call");
+    assert!(call(&mut other.0).await.is_ok());
+    sleep(100 * MILLI).await;
+    assert_eq!(other.0.handle().state(), State::Open);
 }

@@ -135,3 +135,18 @@ async fn while_the_store_is_down_the_cooldowns_are_local_and_no_call_waits() {
     assert_eq!(clock::now(), start, "no call has waited for the store");
     assert_eq!((cooldown(&one), cooldown(&other), one.1[0].calls()), (Some(60), None, 1));
 }
+
+/// Regression: a cooldown that could not be read at the first call was not read later.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_failed_is_repeated() {
+    let ([mut one, mut other], server) = two_processes();
+    fail(&one.1[0], 401, None);
+    make_calls(&mut one).await;
+    server.stop();
+    make_calls(&mut other).await;
+    tokio::time::sleep(secs(2)).await;
+    server.resume();
+    assert_eq!(cooldown(&other), None);
+    make_calls(&mut other).await;
+    assert!(cooldown(&other).is_some());
+}

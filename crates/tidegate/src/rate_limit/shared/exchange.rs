@@ -117,7 +117,7 @@ impl Handle {
     }
 
     /// Reads the closing time in the store, unless it comes with the leases of quotas. An error changes
-    /// nothing.
+    /// nothing; the read is repeated.
     pub(super) fn read_cooldown(&self) {
         if self.lock().limits.is_shared() {
             return;
@@ -127,8 +127,9 @@ impl Handle {
             let Some(link) = &limit.0.store else { return };
             let (name, sent) = (limit.shared_name(link), clock::now());
             let reply = link.store.shared.take_lease(&name, LeaseRequest::of_no_quota()).await;
-            if let Ok(LeaseGrant { closed_for, .. }) = reply {
-                limit.close_as_stored(closed_for, sent);
+            match reply {
+                Ok(LeaseGrant { closed_for, .. }) => limit.close_as_stored(closed_for, sent),
+                Err(StoreUnavailable) => link.listener.repeat_read().await,
             }
         });
     }

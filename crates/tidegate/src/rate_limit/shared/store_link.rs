@@ -17,7 +17,7 @@ pub(crate) struct RateLink {
     pub(super) notify: Notify,
     /// The task that sends the closing time to the store.
     pub(super) cooldown_task: RepeatedTask,
-    listener: JoinedListener,
+    pub(super) listener: JoinedListener,
 }
 
 /// Closes or opens the gate when another process does.

@@ -753,3 +753,20 @@ async fn a_key_with_a_new_layer_is_shared_as_the_others_are() {
     let premium = layers[0].handle().of(&of_tenant("premium")).unwrap();
     assert!(premium.0.target() == "a/b" && premium.0.settings().hooks.classifier.is_some());
 }
+
+/// Regression: a closing time that could not be read at the first call was not read later.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_failed_is_repeated() {
+    let (layers, server) = two(RateLimitLayer::new, Settings::default());
+    let ([mut one, mut other], provider) = services(&layers);
+    provider.answer(429).header("retry-after", "60");
+    complete(&mut one).await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    server.stop();
+    complete(&mut other).await.unwrap();
+    tokio::time::sleep(2 * SECOND).await;
+    server.resume();
+    complete(&mut other).await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    assert!(layers[1].handle().closed_for().is_some());
+}
