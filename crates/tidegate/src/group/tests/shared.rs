@@ -1,5 +1,7 @@
 //! Cooldowns that processes share through a store.
 
+mod without_model;
+
 use super::*;
 use crate::Resilience;
 use crate::store::{Settings, Store};
