@@ -467,10 +467,10 @@ async fn a_stream_dropped_after_its_last_event_counts_as_finished() {
     assert_eq!(breaker.handle().state(), State::Open);
 }
 
-/// Regression: a stream of 64 comments closed the circuit.
+/// Regression: a stream of 64 events without content closed the circuit.
 #[tokio::test(start_paused = true)]
 async fn a_stream_without_content_is_no_success_of_a_probe_before_its_end() {
-    let comments = ": processing\n\n".repeat(64);
+    let empty = "data: {\"choices\":[]}\n\n".repeat(64);
     let rest = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: [DONE]\n\n";
     for (ends, state) in [(Some(true), State::Closed), (Some(false), State::Open), (None, State::HalfOpen)] {
         let (inner, provider) = strict();
@@ -482,7 +482,7 @@ async fn a_stream_without_content_is_no_success_of_a_probe_before_its_end() {
         provider.answer(503);
         complete(&mut service).await.unwrap();
         tokio::time::advance(2 * SECOND).await;
-        let stream = provider.answer(200).header("content-type", "text/event-stream").frame(comments.clone());
+        let stream = provider.answer(200).header("content-type", "text/event-stream").frame(empty.clone());
         if let Some(is_complete) = ends {
             stream.frame(if is_complete {
                 rest
