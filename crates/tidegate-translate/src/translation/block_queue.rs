@@ -10,7 +10,8 @@
 //! content, and every block with the stream. A call starts with its first arguments, because its name is
 //! complete then; if the name comes later, the call starts at the end of the stream. A text starts with its
 //! first character other than white space, and is dropped if it has none: the caller would send it back, and
-//! Anthropic rejects it ("text content blocks must contain non-whitespace text").
+//! Anthropic rejects it ("text content blocks must contain non-whitespace text"). After a stop sequence no block
+//! begins.
 
 use std::collections::VecDeque;
 
@@ -22,6 +23,7 @@ use super::call_ids::ResponseCallIds;
 use super::call_pieces::{CallPiece, ReceivedCalls};
 use super::encode_events::{DEFAULT_EVENT_CAP, too_many, unreadable};
 use super::split_surrogates::HeldHalf;
+use super::stop_sequences::StopSequences;
 use super::text_digest::TextDigest;
 use super::tool_names::ToolNames;
 use crate::sse::write_event;
@@ -40,6 +42,7 @@ pub(super) struct BlockQueue {
     calls: ReceivedCalls,
     call_ids: ResponseCallIds,
     tool_names: ToolNames,
+    stops: StopSequences,
     /// The bytes that wait.
     waiting: usize,
     max_waiting: usize,
@@ -66,7 +69,7 @@ pub(super) enum BlockKind {
 const BLOCK_SIZE: usize = 64;
 
 impl BlockQueue {
-    pub(super) fn new(tool_names: ToolNames) -> Self {
+    pub(super) fn new(tool_names: ToolNames, stops: StopSequences) -> Self {
         Self {
             blocks: VecDeque::new(),
             has_started: false,
@@ -77,6 +80,7 @@ impl BlockQueue {
             calls: ReceivedCalls::default(),
             call_ids: ResponseCallIds::default(),
             tool_names,
+            stops,
             waiting: 0,
             max_waiting: DEFAULT_EVENT_CAP,
         }
@@ -94,6 +98,10 @@ impl BlockQueue {
         &self.tool_names
     }
 
+    pub(super) fn stops(&self) -> &StopSequences {
+        &self.stops
+    }
+
     /// Whether a call was written.
     pub(super) fn has_calls(&self) -> bool {
         self.written_calls > 0
@@ -104,31 +112,40 @@ impl BlockQueue {
         self.has_cut_call
     }
 
-    /// Adds text or thinking.
+    /// Adds text or thinking, unless a stop sequence was found.
     pub(super) fn push_text(
         &mut self,
         kind: BlockKind,
         text: &str,
         out: &mut BytesMut,
     ) -> Result<(), Failure> {
-        match self.blocks.back_mut() {
-            Some(last) if last.kind == kind => self.waiting += last.push(text),
-            _ => {
-                let mut block = Block::new(kind);
-                self.waiting += block.push(text);
-                self.push_block(block);
-            }
+        if self.stops.found().is_some() {
+            return Ok(());
+        }
+        if self.blocks.back().is_none_or(|last| last.kind != kind) {
+            self.push_block(Block::new(kind));
+        }
+        if let Some(last) = self.blocks.back_mut() {
+            let text = last.half.join(text);
+            let text = if kind == BlockKind::Text { self.stops.push(text) } else { text };
+            self.waiting += last.push(&text);
         }
         self.advance(out)
     }
 
-    /// Adds a piece of a tool call.
+    /// Adds a piece of a tool call. A call that begins after a stop sequence is ignored.
     pub(super) fn push_call(&mut self, piece: &CallPiece<'_>, out: &mut BytesMut) -> Result<(), Failure> {
-        let (number, is_new) = self.calls.add(piece, self.first + self.blocks.len() as u64)?;
-        if is_new {
+        let next = self.first + self.blocks.len() as u64;
+        let (number, is_new) = self.calls.add(piece, next)?;
+        let has_stopped = self.stops.found().is_some();
+        if is_new && !has_stopped {
             self.push_block(Block::new(BlockKind::Call(number)));
         }
         let call = self.calls.get_mut(number);
+        // It has no block.
+        if has_stopped && call.block == next {
+            return Ok(());
+        }
         // A delta must not follow the stop of its block.
         if call.block < self.first {
             let is_repeated =
@@ -152,12 +169,24 @@ impl BlockQueue {
     ///
     /// A call has no name, or arguments that are not an object.
     pub(super) fn finish(&mut self, out: &mut BytesMut) -> Result<(), Failure> {
+        self.end_text();
         self.write_blocks(true, out)
     }
 
     fn push_block(&mut self, block: Block) {
+        self.end_text();
         self.waiting += BLOCK_SIZE;
         self.blocks.push_back(block);
+    }
+
+    /// Adds what was held back at the end of the last block.
+    fn end_text(&mut self) {
+        if let Some(last) = self.blocks.back_mut() {
+            self.waiting += last.push(self.stops.take_held());
+            if let Some(half) = last.half.take().filter(|_| self.stops.found().is_none()) {
+                self.waiting += last.push(half.encode_utf8(&mut [0; 4]));
+            }
+        }
     }
 
     /// Writes all that does not have to wait. What waits is bounded.
@@ -209,10 +238,8 @@ impl BlockQueue {
     /// The content that can be written; all of it if the block ends.
     fn take_content(&mut self, kind: BlockKind, ends: bool) -> Result<String, Failure> {
         let BlockKind::Call(number) = kind else {
-            let block = &mut self.blocks[0];
-            let mut content = std::mem::take(&mut block.waiting);
+            let content = std::mem::take(&mut self.blocks[0].waiting);
             self.waiting -= content.len();
-            content.extend(if ends { block.half.take() } else { None });
             return Ok(content);
         };
         let arguments = &mut self.calls.get_mut(number).arguments;
@@ -276,8 +303,7 @@ impl Block {
     /// Adds text, and returns the number of bytes by which the waiting text has grown.
     fn push(&mut self, text: &str) -> usize {
         self.is_visible |= !text.trim().is_empty();
-        let text = self.half.join(text);
-        self.waiting += &text;
+        self.waiting += text;
         text.len()
     }
 }

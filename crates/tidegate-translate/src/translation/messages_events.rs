@@ -20,6 +20,7 @@ use super::exact_arguments::with_argument_text;
 use super::messages_response::message_start;
 use super::repair;
 use super::stop_reason::{is_cut_off, is_of_calls, stop_reason};
+use super::stop_sequences::StopSequences;
 use super::text_digest::DeliveredText;
 use super::tool_names::ToolNames;
 use super::usage::TokenUsage;
@@ -46,7 +47,12 @@ pub(super) struct MessagesEvents {
 }
 
 impl MessagesEvents {
-    pub(super) fn new(sends_done_marker: bool, omits_reasoning: bool, tool_names: ToolNames) -> Self {
+    pub(super) fn new(
+        sends_done_marker: bool,
+        omits_reasoning: bool,
+        tool_names: ToolNames,
+        stops: StopSequences,
+    ) -> Self {
         Self {
             sends_done_marker,
             omits_reasoning,
@@ -55,7 +61,7 @@ impl MessagesEvents {
             text: DeliveredText::default(),
             thinking: DeliveredText::default(),
             has_call_deltas: false,
-            blocks: BlockQueue::new(tool_names),
+            blocks: BlockQueue::new(tool_names, stops),
             reason: None,
             has_stopped: false,
             token_usage: TokenUsage::default(),
@@ -191,12 +197,16 @@ impl EncodeEvents for MessagesEvents {
         self.begin_message(&Value::Null, out);
         self.blocks.finish(out)?;
         let reason = self.reason.as_deref().unwrap_or_default();
-        let is_missing = is_of_calls(reason) && !self.blocks.has_calls();
+        let stop_sequence = self.blocks.stops().found();
+        let is_missing = is_of_calls(reason) && !self.blocks.has_calls() && stop_sequence.is_none();
         if is_missing || self.blocks.has_cut_call() && !is_cut_off(reason) {
             return Err(unreadable());
         }
-        let reason = stop_reason(reason, self.blocks.has_calls());
-        let delta = json!({"stop_reason": reason, "stop_sequence": null});
+        let reason = match stop_sequence {
+            Some(_) => "stop_sequence",
+            None => stop_reason(reason, self.blocks.has_calls()),
+        };
+        let delta = json!({"stop_reason": reason, "stop_sequence": stop_sequence});
         write_event(
             &json!({"type": "message_delta", "delta": delta, "usage": self.token_usage.as_messages()}),
             out,

@@ -13,6 +13,7 @@ use super::exact_arguments::with_argument_text;
 use super::messages::ContentBlock;
 use super::repair;
 use super::stop_reason::{is_of_calls, stop_reason};
+use super::stop_sequences::StopSequences;
 use super::tool_names::ToolNames;
 use super::usage::TokenUsage;
 
@@ -25,14 +26,19 @@ struct OutgoingMessage<'a> {
     model: &'a Value,
     content: Vec<ContentBlock>,
     stop_reason: &'static str,
-    stop_sequence: Option<&'static str>,
+    stop_sequence: Option<&'a str>,
     usage: Value,
 }
 
 /// Returns `None` if `body` is not a completion, if it reports an error, or if not all of its content can be
 /// translated: a call that is missing, or is incomplete although the response was not cut off, or content in
 /// an unknown form.
-pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -> Option<Vec<u8>> {
+pub(super) fn read(
+    body: &[u8],
+    omits_reasoning: bool,
+    tool_names: &ToolNames,
+    mut stops: StopSequences,
+) -> Option<Vec<u8>> {
     let completion: Value = serde_json::from_str(&with_argument_text(repair::decode(body))).ok()?;
     let choice = choice(&completion, None)?;
     let reason = choice["finish_reason"].as_str().unwrap_or_default();
@@ -49,45 +55,49 @@ pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -
     }
     let has_content = !pieces.is_empty();
     let mut content: Vec<ContentBlock> = Vec::new();
-    let mut call_ids = ResponseCallIds::for_response(&completion);
-    let mut has_calls = false;
-    for piece in pieces {
+    for piece in &pieces {
         // Adjacent pieces are one block, as in a stream.
         let before = content.last_mut().and_then(|last| match piece {
             ChatPiece::Thinking(_) => last.thinking.as_mut(),
             ChatPiece::Text(_) => last.text.as_mut(),
             ChatPiece::Call(_) | ChatPiece::Encrypted => None,
         });
-        let block = match (piece, before) {
-            (ChatPiece::Thinking(_), _) if omits_reasoning => continue,
-            (ChatPiece::Encrypted, _) => continue,
-            (ChatPiece::Thinking(text) | ChatPiece::Text(text), Some(before)) => {
-                before.push_str(text);
-                continue;
-            }
+        match (*piece, before) {
+            (ChatPiece::Thinking(_), _) if omits_reasoning => {}
+            (ChatPiece::Thinking(text) | ChatPiece::Text(text), Some(before)) => before.push_str(text),
             (ChatPiece::Thinking(text), None) => {
                 let (thinking, signature) = (Some(text.to_owned()), Some(String::new()));
-                ContentBlock { thinking, signature, ..ContentBlock::of("thinking") }
+                content.push(ContentBlock { thinking, signature, ..ContentBlock::of("thinking") });
             }
-            (ChatPiece::Text(text), None) => ContentBlock::text(text.to_owned()),
-            (ChatPiece::Call(call), _) => {
-                let call = CallPiece::read(call).ok().filter(|call| !call.name.is_empty())?;
-                let arguments = CallArguments::unless_cut_off(&call.arguments, reason).ok()?;
-                let Some(arguments) = arguments else { continue };
-                has_calls = true;
-                ContentBlock {
-                    id: Some(call_ids.assign(call.id())),
-                    name: Some(tool_names.original(&call.name).to_owned()),
-                    input: Some(raw(arguments.trim())?),
-                    ..ContentBlock::of("tool_use")
-                }
-            }
-        };
-        content.push(block);
+            (ChatPiece::Text(text), None) => content.push(ContentBlock::text(text.to_owned())),
+            (ChatPiece::Call(_) | ChatPiece::Encrypted, _) => {}
+        }
+    }
+    let is_cut = |block: &mut ContentBlock| block.text.as_mut().is_some_and(|text| stops.cut(text));
+    if let Some(last) = content.iter_mut().position(is_cut) {
+        content.truncate(last + 1);
+    }
+    let stop_sequence = stops.found();
+    let mut call_ids = ResponseCallIds::for_response(&completion);
+    let mut has_calls = false;
+    // The calls come after all text, and a stop sequence before all calls.
+    for piece in pieces.iter().filter(|_| stop_sequence.is_none()) {
+        let ChatPiece::Call(call) = *piece else { continue };
+        let call = CallPiece::read(call).ok().filter(|call| !call.name.is_empty())?;
+        let arguments = CallArguments::unless_cut_off(&call.arguments, reason).ok()?;
+        let Some(arguments) = arguments else { continue };
+        has_calls = true;
+        content.push(ContentBlock {
+            id: Some(call_ids.assign(call.id())),
+            name: Some(tool_names.original(&call.name).to_owned()),
+            input: Some(raw(arguments.trim())?),
+            ..ContentBlock::of("tool_use")
+        });
     }
     // The caller would send such a block back, and Anthropic rejects blank text.
     content.retain(|block| block.text.as_ref().is_none_or(|text| !text.trim().is_empty()));
-    if is_of_calls(reason) && !has_calls || parsed.is_token && !has_content {
+    let is_missing = is_of_calls(reason) && !has_calls && stop_sequence.is_none();
+    if is_missing || parsed.is_token && !has_content {
         return None;
     }
     let mut token_usage = TokenUsage::default();
@@ -98,8 +108,8 @@ pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -
         role: "assistant",
         model: &completion["model"],
         content,
-        stop_reason: stop_reason(reason, has_calls),
-        stop_sequence: None,
+        stop_reason: if stop_sequence.is_some() { "stop_sequence" } else { stop_reason(reason, has_calls) },
+        stop_sequence,
         usage: token_usage.as_messages(),
     };
     serde_json::to_vec(&message).ok()

@@ -37,7 +37,7 @@
 //! | `tool_choice` auto, none, required, one | auto, none, any, tool | back: with a required call, DeepSeek, Kimi and MiMo do not think |
 //! | `parallel_tool_calls: false` | `disable_parallel_tool_use` | back: dropped for OpenAI's o-series, which calls one tool at a time |
 //! | `max_completion_tokens`, `max_tokens` | `max_tokens` | [4096](ChatToMessages::DEFAULT_MAX_TOKENS) and up to 32768 for thinking when absent; capped at the model's maximum |
-//! | `stop` | `stop_sequences` | Anthropic: more than white space; chat: at most four |
+//! | `stop` | `stop_sequences` | Anthropic: more than white space; chat: at most four; for a reasoning model that rejects them, the text of the response is cut before the first |
 //! | `temperature`, `top_p`, `top_k` | the same; `top_k` is dropped for a chat | Anthropic: 0 to 1; dropped where the model does not accept them |
 //! | `stream`, `model` | the same | |
 //! | `safety_identifier`, `user` | `metadata.user_id` | dropped if it is too long or contains personal data |
@@ -64,10 +64,10 @@
 //!   `citations`.
 //!
 //! A request that the target would reject, although the caller's provider may accept it, is an error as
-//! well: no user message, a call without its result, a prefill for a Claude from 4.6 on or for OpenAI, stop
-//! sequences for a reasoning model, a required tool call for a Claude from 5.1 on or for Kimi from K2.7 on,
-//! more than 128 tools for OpenAI and any for GPT-6 Astra, a response schema or a file for DeepSeek, and for Anthropic parameters
-//! with unusual names and images that are not at an https URL.
+//! well: no user message, a call without its result, a prefill for a Claude from 4.6 on or for OpenAI, a
+//! required tool call for a Claude from 5.1 on or for Kimi from K2.7 on, more than 128 tools for OpenAI and any
+//! for GPT-6 Astra, a response schema or a file for DeepSeek, and for Anthropic parameters with unusual names
+//! and images that are not at an https URL.
 //!
 //! Fields that are only advisory or for records (`seed`, `store`, `metadata`, `service_tier`, `verbosity`,
 //! `cache_control` for a chat, `is_error`, `top_k`, names of participants) are dropped. They are listed one by one; any
@@ -79,9 +79,10 @@
 //! An error event is the last one. An event above the response cap of the layer breaks the stream, since a
 //! part of it would be worse than nothing; more than 1024 tool calls break it as well. Content blocks of
 //! messages come one after the other: what belongs to a later one waits until those before have ended. A
-//! character that is split over two events is put together. Of several choices only the first is translated.
-//! The end of the stream is written once if the original stream was complete, and not at all if it was
-//! truncated.
+//! character that is split over two events is put together. Where the target rejects stop sequences, text that
+//! may begin one is held back, and content after one is ignored, while the usage and the end are still the
+//! target's. Of several choices only the first is translated. The end of the stream is written once if the
+//! original stream was complete, and not at all if it was truncated.
 //!
 //! # Responses in unusual forms
 //!
@@ -129,6 +130,7 @@ mod schema;
 mod shape;
 mod split_surrogates;
 mod stop_reason;
+mod stop_sequences;
 mod text_digest;
 mod to_chat;
 mod to_messages;
@@ -228,7 +230,12 @@ impl Translator for MessagesToChat {
         shape::check_messages(body)?;
         strip_dialect_headers("anthropic-", &mut head.headers);
         let provider = Provider::named(&self.target);
-        let events = MessagesEvents::new(provider.sends_done(), self.omits_reasoning, request.tool_names);
+        let events = MessagesEvents::new(
+            provider.sends_done(),
+            self.omits_reasoning,
+            request.tool_names,
+            request.stops,
+        );
         let response = Box::new(ResponseConverter::new(ResponseEncoder::Messages(events), provider));
         Ok(Translation { body: request.body, response })
     }

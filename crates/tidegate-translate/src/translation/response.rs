@@ -58,8 +58,8 @@ impl ResponseEncoder {
             Self::Chat(events) => chat_response::read(body, created, events.wants_json, events.tool_names())
                 .map(|completion| completion.to_string().into()),
             Self::Messages(events) => {
-                messages_response::read(body, events.omits_reasoning, events.blocks.tool_names())
-                    .map(Bytes::from)
+                let (tool_names, stops) = (events.blocks.tool_names(), events.blocks.stops().clone());
+                messages_response::read(body, events.omits_reasoning, tool_names, stops).map(Bytes::from)
             }
         }
     }

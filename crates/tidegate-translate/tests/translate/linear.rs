@@ -207,6 +207,26 @@ fn the_time_to_translate_a_stream_grows_with_its_size() {
     }
 }
 
+/// Most of the text is the beginning of a sequence, and one byte of it is released with each byte that follows.
+#[test]
+fn the_time_to_search_for_a_stop_sequence_grows_with_the_text() {
+    let chunks = |n: usize| {
+        let text = |text: String| json!({"choices": [{"delta": {"content": text}}]});
+        list(n, |at| text("a".repeat(if at == 0 { 250 * n } else { 1 })))
+    };
+    let run = |body: &[u8]| {
+        let events: Vec<Value> = serde_json::from_slice(body).unwrap();
+        let stops = ["a".repeat(100 * events.len()) + "b"];
+        let request = json!({"messages": hello(), "max_tokens": 9, "stop_sequences": stops});
+        let head = &mut http::Request::new(()).into_parts().0;
+        let translator = MessagesToChat::new("openai/gpt-5");
+        let mut response = translator.request(head, request.to_string().as_bytes()).unwrap().response;
+        let bytes: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        response.events(bytes.as_bytes(), &mut BytesMut::new()).unwrap();
+    };
+    assert!(is_linear(chunks, run));
+}
+
 /// Whether the time for `a` and `b` together is about that for each of them, and does not grow with their
 /// product.
 fn is_sum(a: usize, b: usize, body: impl Fn(usize, usize) -> Vec<u8>, run: impl Fn(&[u8])) -> bool {

@@ -15,6 +15,7 @@ mod responses;
 mod round_trip;
 mod schemas;
 mod split_surrogates;
+mod stop_sequences;
 mod streams;
 mod validator;
 

@@ -8,7 +8,7 @@
 //! | `max_tokens` above the model's maximum | the maximum | OpenAI: "max_tokens is too large" |
 //! | `max_tokens`, for OpenAI, and for its reasoning models elsewhere | `max_completion_tokens` | OpenAI: "'max_tokens' is not supported with this model" |
 //! | `temperature`, `top_p` for OpenAI's reasoning models, and for Kimi from K2.5 on | dropped | OpenAI: "Only the default (1) value is supported"; Moonshot: "only 0.6 is allowed for this model" |
-//! | `stop_sequences` for these, and for xAI's | rejected | OpenAI, "Chat completions", and xAI, "Reasoning": not with reasoning models |
+//! | `stop_sequences` for OpenAI's and xAI's reasoning models | carried out on the response | OpenAI, "Chat completions", and xAI, "Reasoning": not with reasoning models |
 //! | `disable_parallel_tool_use`, for OpenAI's o-series | dropped: they call one tool at a time | OpenAI: "not supported with this model" |
 //! | more than 128 `tools`, for OpenAI and Groq, or 350, for xAI | rejected | OpenAI: "array too long"; Groq: "maximum number of items is 128"; xAI: "Maximum tools limit reached" |
 //! | `output_config.format`, for DeepSeek | rejected | DeepSeek: "This response_format type is unavailable now" |
@@ -46,6 +46,7 @@ use super::content::Content;
 use super::fields::{RejectedField, read_fields};
 use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig, ToolChoice};
 use super::schema::{self, SchemaObject};
+use super::stop_sequences::StopSequences;
 use super::tool_names::ToolNames;
 use crate::models::{
     EffortWithTools, accepts_part, accepts_response_schema, accepts_sampling, accepts_stop,
@@ -111,6 +112,7 @@ fn only_clears_context(management: &Value) -> bool {
 pub(super) struct ChatRequest {
     pub(super) body: Bytes,
     pub(super) tool_names: ToolNames,
+    pub(super) stops: StopSequences,
 }
 
 pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untranslatable> {
@@ -178,6 +180,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     }
     let cannot_think = || wants_reasoning(target) && (is_forced || lacks_reasoning(&messages, target));
     let disables_thinking = can_disable_thinking(target) && (is_disabled || cannot_think());
+    let (stop, stops) = stop(fields.take("stop_sequences")?.unwrap_or_default(), target)?;
     let request = ChatRequestBody {
         model: fields.take_raw("model"),
         max_tokens,
@@ -186,7 +189,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
         tools,
         tool_choice: choice.map(|choice| tool_choice(choice, &mut tool_names)).transpose()?,
         parallel_tool_calls: (is_single && !is_o_series(target)).then_some(false),
-        stop: stop(fields.take("stop_sequences")?, target)?,
+        stop,
         temperature: fields.take_raw("temperature").filter(|_| accepts_sampling(target)),
         top_p: fields.take_raw("top_p").filter(|_| accepts_sampling(target)),
         user: user.filter(|user| !is_mistral && user.chars().count() <= 64),
@@ -199,7 +202,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
         response_format: format.map(response_format).transpose()?,
     };
     let body = serde_json::to_vec(&request).map_err(|_| malformed("body"))?;
-    Ok(ChatRequest { body: body.into(), tool_names })
+    Ok(ChatRequest { body: body.into(), tool_names, stops })
 }
 
 /// Whether the reasoning of a turn with calls is missing: it was signed by another provider, or omitted from
@@ -213,16 +216,15 @@ fn lacks_reasoning(messages: &[ChatMessage], target: &str) -> bool {
     })
 }
 
-fn stop(stops: Option<Vec<String>>, target: &str) -> Result<Option<Vec<String>>, Untranslatable> {
-    let stops = stops.unwrap_or_default();
-    match stops.len() {
-        0 => Ok(None),
-        _ if !accepts_stop(target) => Err(unsupported("stop_sequences")),
-        count if count > max_stop_sequences(target) => {
-            Err(Untranslatable::new("stop_sequences", "are more than the target takes"))
-        }
-        _ => Ok(Some(stops)),
+/// The sequences to send, and those to search the response for, because the target rejects them.
+fn stop(stops: Vec<String>, target: &str) -> Result<(Option<Vec<String>>, StopSequences), Untranslatable> {
+    if stops.len() > max_stop_sequences(target) {
+        return Err(Untranslatable::new("stop_sequences", "are more than the target takes"));
     }
+    Ok(match accepts_stop(target) {
+        true => (Some(stops).filter(|stops| !stops.is_empty()), StopSequences::default()),
+        false => (None, StopSequences::new(stops)),
+    })
 }
 
 fn tools(
