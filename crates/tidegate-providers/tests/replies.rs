@@ -278,7 +278,7 @@ fn errors_of_the_caller_do_not_count_against_health() {
         if cause != FailureKind::Response
             || matches!(failure.code, ErrorCode::RateLimited | ErrorCode::QuotaExhausted)
         {
-            assert!(!failure.code.counts_against_health(), "{fixture}");
+            assert!(!failure.counts_against_health(), "{fixture}");
         }
     }
 }

@@ -11,7 +11,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tidegate::circuit_breaker::State;
 use tidegate::providers::{Provider, stream::Scanner};
-use tidegate::{BackpressureLayer, CircuitBreakerLayer, Outcome, Payload, RateLimitLayer, ResilienceBuilder};
+use tidegate::{
+    BackpressureLayer, CircuitBreakerLayer, ErrorCode, Outcome, Payload, RateLimitLayer, ResilienceBuilder,
+};
 use tidegate_core::Scan;
 use tidegate_testkit::strict;
 
@@ -148,10 +150,9 @@ async fn play(name: &str, play: &Play) -> (End, Vec<u8>) {
 }
 
 fn is_ill(outcome: &Outcome) -> bool {
-    use tidegate::ErrorCode::{QuotaExhausted, ServerError};
-    outcome.failure().is_some_and(|failure| {
-        failure.code.counts_against_health() || matches!(failure.code, QuotaExhausted | ServerError)
-    })
+    outcome
+        .failure()
+        .is_some_and(|failure| failure.counts_against_health() || failure.code == ErrorCode::QuotaExhausted)
 }
 
 fn run(name: &str, the_play: &Play) -> (End, Vec<u8>) {
