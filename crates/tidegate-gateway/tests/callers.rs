@@ -325,6 +325,23 @@ async fn a_responses_stream_that_breaks_off_ends_in_an_error_with_the_next_numbe
     }
 }
 
+/// Regression: where streams are continued, another error followed that of a stream that cannot be.
+#[tokio::test]
+async fn the_error_of_a_stream_that_cannot_be_continued_is_not_repeated() {
+    let failing =
+        scripted(Provider::responses(), Reply::ok().tokens(9).failed_event_at(7, "server_error")).await;
+    let spare = scripted(Provider::responses(), Reply::ok()).await;
+    let file = openai("p", &failing.base_url())
+        + &openai("q", &spare.base_url())
+        + "policies.default.fallback.continue_streams = true\n"
+        + &route_at(RESPONSES, &["p/m", "q/m"]);
+    let gateway = gateway(&file).await;
+    let response = post(&gateway, RESPONSES, r#"{"model":"any","stream":true,"input":"hello"}"#).await;
+    let text = response.text().await.unwrap();
+    let events = text.lines().filter(|line| line.starts_with("event: "));
+    assert_eq!(events.skip_while(|event| *event != "event: response.failed").count(), 1, "{text}");
+}
+
 #[tokio::test]
 async fn an_error_event_of_a_broken_stream_names_the_tokens_before_it() {
     for (path, provider) in [(CHAT, Provider::openai()), (MESSAGES, Provider::anthropic())] {

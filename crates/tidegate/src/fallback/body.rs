@@ -126,7 +126,7 @@ impl ContinuedStream {
         let error = match frame.map(|frame| frame.map(Frame::into_data)) {
             Some(Ok(Ok(data))) => match self.splicer.push(&data) {
                 Ok(bytes) => {
-                    self.publish_success();
+                    self.publish_outcome();
                     return bytes;
                 }
                 Err(NotContinuable) => Failure::new(ErrorCode::ServerError).into(),
@@ -138,7 +138,7 @@ impl ContinuedStream {
             }
             None => {
                 self.state = SpliceState::Ended;
-                self.publish_success();
+                self.publish_outcome();
                 return self.splicer.finish();
             }
             Some(Err(error)) => error,
@@ -163,11 +163,13 @@ impl ContinuedStream {
         };
     }
 
-    /// Sets the outcome once the current target has completed the stream. Its failure is one of the call only
-    /// if no other target continues.
-    fn publish_success(&self) {
-        if let Some(Outcome::Success) = self.target_outcome.outcome() {
-            self.outcome.set(Outcome::Success);
+    /// Sets the outcome once that of the current target is known. A failure that another target may continue
+    /// is none of the call yet.
+    fn publish_outcome(&self) {
+        match self.target_outcome.outcome() {
+            Some(Outcome::Failure(_)) if self.chain.may_be_continued(&*self.splicer) => {}
+            Some(outcome) => self.outcome.set(outcome.clone()),
+            None => {}
         }
     }
 

@@ -35,13 +35,14 @@ const WITHOUT_MODEL: [&str; 6] = [
 ];
 
 /// The members of a body that name what one account has stored.
-const STORED: [&[u8]; 6] = [
+const STORED: [&[u8]; 7] = [
     b"previous_response_id",
     b"conversation",
     b"file_id",
     b"file_ids",
     b"vector_store_ids",
     b"cachedContent",
+    b"cached_content",
 ];
 
 impl Disposition {
@@ -52,7 +53,7 @@ impl Disposition {
             (None, outcome) if POLICY.falls_back(outcome) => Self::GoOn,
             (None, Outcome::Failure(failure)) if has_code(failure, &OF_ONE_ACCOUNT) => Self::GoOn,
             (None, Outcome::Failure(failure)) if is_refusal(outcome) && !may_name_stored(request) => {
-                if has_code(failure, &WITHOUT_MODEL) {
+                if has_code(failure, &WITHOUT_MODEL) && has_body(request) {
                     Self::GoOnAfterRefusal
                 } else {
                     Self::GoOn
@@ -70,6 +71,11 @@ impl Disposition {
 fn has_code(failure: &Failure, codes: &[&str]) -> bool {
     let code = failure.provider_code.as_deref();
     code.is_some_and(|code| codes.iter().any(|known| code.eq_ignore_ascii_case(known)))
+}
+
+/// Whether the request has a body. One without names what it means in its path, which is no model.
+fn has_body(request: &Request<Payload>) -> bool {
+    request.body().bytes().is_some_and(|body| !body.is_empty())
 }
 
 /// Whether what is missing or forbidden may be a resource of the caller: the request reads or deletes one, or
@@ -106,6 +112,7 @@ mod tests {
             let missing =
                 Failure { provider_code: Some(provider_code.into()), ..Failure::new(ErrorCode::NotFound) };
             assert_eq!(of(missing.clone(), Method::POST, "{}"), GoOnAfterRefusal, "{provider_code}");
+            assert_eq!(of(missing.clone(), Method::POST, ""), GoOn, "{provider_code}");
             assert_eq!(of(missing, Method::GET, "{}"), Return);
         }
         for code in ErrorCode::ALL {

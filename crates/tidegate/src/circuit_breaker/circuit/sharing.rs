@@ -158,7 +158,10 @@ impl Circuit {
         let cause = if is_quota { RejectionCause::Quota } else { RejectionCause::Failing };
         let is_opening = match self.phase {
             Phase::Forced { .. } => false,
-            Phase::Open { until, .. } => until <= now,
+            // The end of the same cooldown may be a moment later in the store. Another one takes its time.
+            Phase::Open { until, .. } => {
+                until <= now && end.saturating_duration_since(until) >= self.settings.cooldown / 2
+            }
             Phase::Closed { .. } | Phase::HalfOpen { .. } => true,
         };
         if is_opening && is_quota {

@@ -110,6 +110,23 @@ fn the_later_time_holds_and_a_forced_state_stays() {
     assert_eq!(circuit.state(start), State::Open);
 }
 
+/// Regression: a cooldown that the store ended a moment later counted as another opening.
+#[test]
+fn the_later_end_of_a_cooldown_is_no_further_opening() {
+    let mut circuit = circuit(|settings| {
+        (settings.cooldown, settings.cooldown_growth) = (10 * SECOND, 2.0);
+    });
+    circuit.share();
+    let start = Instant::now();
+    circuit.open_elsewhere(10 * SECOND, false, start);
+    let end = start + 10 * SECOND;
+    circuit.open_elsewhere(Duration::from_millis(1), false, end);
+    let now = end + SECOND;
+    circuit.begin_turn(now + SECOND);
+    circuit.call(FAILURE, Latency::Unknown, now);
+    assert_eq!(circuit.remaining_cooldown(now), Some((20 * SECOND, false)));
+}
+
 /// Regression: each process counted its own openings alone, so that in a fleet the cooldown hardly grew.
 #[test]
 fn an_opening_elsewhere_lets_the_cooldown_grow() {

@@ -39,6 +39,12 @@ impl ChainState {
         Some((target.service, with_body(self.request(), body)))
     }
 
+    /// Whether a target could continue the stream, as far as `splicer` has read it.
+    pub(crate) fn may_be_continued(&self, splicer: &dyn StreamSplicer) -> bool {
+        let prompt = self.template.as_ref().and_then(|template| template.body().bytes());
+        prompt.is_some_and(|prompt| splicer.continuation_request("", prompt).is_some())
+    }
+
     /// The response of the target that was called for the continuation, or why there is none.
     pub(crate) fn accept_continuation(
         &mut self,
