@@ -83,16 +83,20 @@ async fn a_call_is_kept_with_its_trail() {
     }
 }
 
+/// A gateway whose second provider continues the stream that the first one breaks off.
+async fn continuing(broken: Reply) -> (RunningGateway, [Server; 2]) {
+    let servers = [scripted(broken).await, scripted(Reply::text(" three")).await];
+    let file = "policies.default.fallback.continue_streams = true\n".to_owned()
+        + &openai("p", &servers[0].base_url())
+        + &openai("q", &servers[1].base_url())
+        + &route("*", &["p/m", "q/m"]);
+    (gateway(&file).await, servers)
+}
+
 /// Attack L13 of the field: the header is sent before a stream breaks and is continued.
 #[tokio::test]
 async fn attempts_after_the_head_are_those_of_the_record() {
-    let broken = scripted(Reply::text("one two three").cut_after(2)).await;
-    let other = scripted(Reply::text(" three")).await;
-    let file = "policies.default.fallback.continue_streams = true\n".to_owned()
-        + &openai("p", &broken.base_url())
-        + &openai("q", &other.base_url())
-        + &route("*", &["p/m", "q/m"]);
-    let gateway = gateway(&file).await;
+    let (gateway, _servers) = continuing(Reply::text("one two three").cut_after(2)).await;
     let response = chat(&gateway, STREAM_REQUEST).send().await.unwrap();
     assert_eq!(
         (&response.headers()["x-tidegate-attempts"], &response.headers()["x-tidegate-target"]),
@@ -108,13 +112,8 @@ async fn attempts_after_the_head_are_those_of_the_record() {
 /// Regression: the outcome of the first stream removed the end of the one that continues it.
 #[tokio::test]
 async fn a_stream_that_is_continued_after_an_error_event_ends_like_any_other() {
-    let broken = scripted(Reply::text("one two three").error_event_at(3, "server_error")).await;
-    let other = scripted(Reply::text(" three")).await;
-    let file = "policies.default.fallback.continue_streams = true\n".to_owned()
-        + &openai("p", &broken.base_url())
-        + &openai("q", &other.base_url())
-        + &route("*", &["p/m", "q/m"]);
-    let gateway = gateway(&file).await;
+    let (gateway, _servers) =
+        continuing(Reply::text("one two three").error_event_at(3, "server_error")).await;
     let response = chat(&gateway, STREAM_REQUEST).send().await.unwrap();
     let id = id(&response);
     let text = response.text().await.unwrap();

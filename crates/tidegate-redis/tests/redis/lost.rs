@@ -167,6 +167,9 @@ async fn a_server_or_user_that_permits_no_changes_is_an_error_of_the_check() {
 async fn databases_of_one_server_have_channels_of_their_own() {
     let Some(server) = RedisServer::start().await.unwrap() else { return };
     let stores = [0, 1].map(|database| store(&format!("{}/{database}", server.url())));
+    let later = Arc::new(Received::default());
+    let listener: Weak<dyn StoreListener> = Arc::downgrade(&later) as _;
+    stores[0].listen("later", listener);
     let received = stores.each_ref().map(|store| {
         let received = Arc::new(Received::default());
         let listener: Weak<dyn StoreListener> = Arc::downgrade(&received) as _;
@@ -187,12 +190,13 @@ async fn databases_of_one_server_have_channels_of_their_own() {
     received.iter().for_each(|received| received.0.store(false, Ordering::SeqCst));
     let beside = store(&format!("{}/1", server.url()));
     beside.circuit("name", CircuitChange::Close).await.unwrap();
+    // A subscription receives messages in the order in which they were published.
+    store(&server.url()).circuit("later", CircuitChange::Close).await.unwrap();
     let receives = async {
-        while !received[1].0.load(Ordering::SeqCst) {
+        while ![&received[1], &later].iter().all(|received| received.0.load(Ordering::SeqCst)) {
             sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(BOUND, receives).await.expect("a change in its database");
-    sleep(Duration::from_millis(50)).await;
     assert!(!received[0].0.load(Ordering::SeqCst), "no change in another");
 }

@@ -7,7 +7,8 @@ use tokio::time::{Timeout, timeout};
 
 use crate::{Deadline, clock};
 
-/// A call that waits for the reply to the request of the turn to probe.
+/// A call that waits for the reply to the request of the turn to probe. Boxed, since calls that do not wait move
+/// its size as well.
 #[derive(Debug)]
 pub(crate) struct PendingTurn(Pin<Box<Timeout<oneshot::Receiver<()>>>>);
 

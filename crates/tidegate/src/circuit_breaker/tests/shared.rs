@@ -110,13 +110,19 @@ fn the_later_time_holds_and_a_forced_state_stays() {
     assert_eq!(circuit.state(start), State::Open);
 }
 
-/// Regression: a cooldown that the store ended a moment later counted as another opening.
-#[test]
-fn the_later_end_of_a_cooldown_is_no_further_opening() {
+/// A shared circuit whose cooldown of 10 s doubles.
+fn growing() -> Circuit {
     let mut circuit = circuit(|settings| {
         (settings.cooldown, settings.cooldown_growth) = (10 * SECOND, 2.0);
     });
     circuit.share();
+    circuit
+}
+
+/// Regression: a cooldown that the store ended a moment later counted as another opening.
+#[test]
+fn the_later_end_of_a_cooldown_is_no_further_opening() {
+    let mut circuit = growing();
     let start = Instant::now();
     circuit.open_elsewhere(10 * SECOND, false, start);
     let end = start + 10 * SECOND;
@@ -130,10 +136,7 @@ fn the_later_end_of_a_cooldown_is_no_further_opening() {
 /// Regression: each process counted its own openings alone, so that in a fleet the cooldown hardly grew.
 #[test]
 fn an_opening_elsewhere_lets_the_cooldown_grow() {
-    let mut circuit = circuit(|settings| {
-        (settings.cooldown, settings.cooldown_growth) = (10 * SECOND, 2.0);
-    });
-    circuit.share();
+    let mut circuit = growing();
     let start = Instant::now();
     // Each of two processes probes in turn. A message that is sent again is no other opening.
     let mut now = start;
