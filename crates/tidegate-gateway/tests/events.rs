@@ -1,5 +1,5 @@
 //! The events of the gateway, through a subscriber that the process has one of. Each test looks for values of
-//! its own. Those of the program are in `log.rs`, `program.rs`, `reload.rs` and `signals.rs`.
+//! its own. Those of the program are in `gateway/`.
 
 mod support;
 

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub fn program(args: &[&str]) -> Command {
@@ -17,7 +18,10 @@ pub struct TempFile(PathBuf);
 
 impl TempFile {
     pub fn new(name: &str, text: &str) -> Self {
-        let name = format!("tidegate-{}-{name}.toml", std::process::id());
+        // Two tests of one program may choose the same name.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tidegate-{}-{number}-{name}.toml", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, text).unwrap();
         Self(path)

@@ -1,10 +1,8 @@
 //! The health of targets, and their changes by hand.
 
-mod support;
-
+use crate::support::*;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::*;
 use tidegate_gateway::RunningGateway;
 use tidegate_testkit::{Provider, Reply, Server};
 

@@ -1,12 +1,10 @@
 //! Request bodies that are many, slow or large.
 #![cfg(unix)]
 
-mod support;
-
 use std::time::{Duration, Instant};
 
-use support::process::GatewayProcess;
-use support::*;
+use crate::support::process::GatewayProcess;
+use crate::support::*;
 use tidegate_gateway::RunningGateway;
 use tidegate_testkit::{Provider, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

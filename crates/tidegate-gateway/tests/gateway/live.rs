@@ -1,13 +1,11 @@
 //! The live page: which clients get it, its files, and its events.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::*;
 use reqwest::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use support::*;
 use tidegate_gateway::{Config, RunningGateway};
 use tidegate_testkit::{Provider, Reply, Server};
 use tokio::time::timeout;

@@ -1,14 +1,12 @@
 //! Groups of targets in a chain, and providers with several keys.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
+use crate::support::*;
 use reqwest::Response;
 use serde_json::{Value, json};
-use support::*;
 use tidegate_gateway::{Config, Gateway, RunningGateway};
 use tidegate_testkit::{Provider, Reply, Server};
 

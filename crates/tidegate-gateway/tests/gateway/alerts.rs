@@ -1,13 +1,11 @@
 //! Seed item 83: alerts about degraded targets.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use axum::Router;
 use axum::routing::post;
 use serde_json::{Value, json};
-use support::*;
 use tidegate_testkit::{Provider, Reply};
 use tokio::sync::mpsc;
 use tokio::time::timeout;

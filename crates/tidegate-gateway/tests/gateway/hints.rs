@@ -1,8 +1,6 @@
 //! Waits that providers report as points in time, by a clock that is not ours.
 
-mod support;
-
-use support::*;
+use crate::support::*;
 
 const REQUEST: &str = r#"{"model":"any","messages":[{"role":"user","content":"hello"}]}"#;
 

@@ -1,10 +1,8 @@
 //! Calls in flight during the graceful shutdown of the gateway.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
-use support::*;
+use crate::support::*;
 use tidegate_testkit::{Provider, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

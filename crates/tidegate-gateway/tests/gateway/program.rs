@@ -1,15 +1,13 @@
 //! The executable: its exit codes, its output, and its shutdown.
 #![cfg(unix)]
 
-mod support;
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
-use support::client;
-use support::process::{ChildGuard, TempFile, program};
+use crate::support::client;
+use crate::support::process::{ChildGuard, TempFile, program};
 
 fn status_and_stderr(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr.clone()).unwrap())

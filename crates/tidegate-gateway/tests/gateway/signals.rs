@@ -1,12 +1,10 @@
 //! The signals of the process, and the calls in flight when it is stopped.
 #![cfg(unix)]
 
-mod support;
-
 use std::time::Duration;
 
-use support::process::GatewayProcess;
-use support::{client, openai, route};
+use crate::support::process::GatewayProcess;
+use crate::support::{self, client, openai, route};
 use tidegate_testkit::{Provider, Reply, Server};
 
 const STREAM_REQUEST: &str =

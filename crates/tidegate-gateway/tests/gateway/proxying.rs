@@ -1,12 +1,10 @@
 //! Forwarding of requests and responses, and the responses of the gateway itself.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::*;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use support::*;
 use tidegate_testkit::{Provider, Reply, closed_port};
 
 const REQUEST: &str = r#"{"model":"any","messages":[]}"#;

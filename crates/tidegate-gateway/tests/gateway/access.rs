@@ -1,14 +1,12 @@
 //! Who may use the gateway: web pages, callers with keys, other machines.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::*;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
-use support::*;
 use tidegate_gateway::{Config, Gateway, RunningGateway};
 use tidegate_testkit::{Provider, Reply, Server};
 use tokio::task::JoinSet;

@@ -1,13 +1,11 @@
 //! Callers that open too many connections, leave, or do not read.
 #![cfg(unix)]
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::process::GatewayProcess;
+use crate::support::*;
 use bytes::Bytes;
-use support::process::GatewayProcess;
-use support::*;
 use tidegate_gateway::RunningGateway;
 use tidegate_testkit::{Provider, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

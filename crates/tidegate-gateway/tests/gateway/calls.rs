@@ -1,11 +1,9 @@
 //! The record of recent calls: its pages, the id of a call, and the event at its end.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use serde_json::{Value, json};
-use support::*;
 use tidegate_gateway::{Config, Gateway, RunningGateway};
 use tidegate_testkit::{Provider, Reply, Server, closed_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,18 +1,16 @@
 //! TLS towards callers: the certificate, HTTP/2, callers that begin no handshake or leave.
 #![cfg(unix)]
 
-mod support;
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::{self, *};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use reqwest::Certificate;
-use support::*;
 use tidegate_gateway::{Config, RunningGateway};
 use tidegate_testkit::{Provider, Reply, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

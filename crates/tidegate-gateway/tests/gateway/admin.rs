@@ -1,11 +1,9 @@
 //! The pages for operators, and the key that they need.
 
-mod support;
-
+use crate::support::*;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use support::*;
 use tidegate_gateway::RunningGateway;
 use tidegate_testkit::{Provider, Reply};
 

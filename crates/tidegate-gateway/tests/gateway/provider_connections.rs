@@ -1,8 +1,6 @@
 //! Connections to providers that die silently, or are closed between two calls.
 #![cfg(target_os = "linux")]
 
-mod support;
-
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use crate::support::process::GatewayProcess;
+use crate::support::*;
 use axum::body::Body;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -21,8 +21,6 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use support::process::GatewayProcess;
-use support::*;
 use tidegate_testkit::{ConnectionServer, Reaction};
 use tokio::io::{AsyncReadExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};

@@ -1,11 +1,9 @@
 //! What each caller may use, and how much: routes, limits of its own, priority.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use serde_json::{Value, json};
-use support::*;
 use tidegate_gateway::RunningGateway;
 use tidegate_testkit::{Provider, Reply, Server};
 use tokio::time::timeout;

@@ -1,8 +1,6 @@
 //! The change of the configuration while calls are in flight.
 #![cfg(unix)]
 
-mod support;
-
 use std::cell::RefCell;
 use std::fs;
 use std::io;
@@ -11,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::process::TempFile;
+use crate::support::*;
 use serde_json::{Value, json};
-use support::process::TempFile;
-use support::*;
 use tidegate_gateway::{Config, ConfigSource, Gateway, RunningGateway};
 use tidegate_testkit::{Provider, Reply, Server};
 use tokio::sync::Notify;

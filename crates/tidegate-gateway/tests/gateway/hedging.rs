@@ -1,11 +1,9 @@
 //! Hedges through the gateway: a late request is sent to the next provider as well.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use reqwest::{Method, Response};
-use support::*;
 use tidegate_gateway::RunningGateway;
 use tidegate_testkit::{Provider, Reply, Server};
 

@@ -1,10 +1,8 @@
 //! What callers observe beside the response of a provider: the format of errors, retries, headers, paths,
 //! models, token counts, and half-closed connections.
 
-mod support;
-
+use crate::support::*;
 use serde_json::{Value, json};
-use support::*;
 use tidegate_gateway::RunningGateway;
 use tidegate_testkit::{Provider, Reply, Server, closed_port};
 

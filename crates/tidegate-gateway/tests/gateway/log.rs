@@ -1,16 +1,14 @@
 //! Calls while the log cannot be written.
 #![cfg(target_os = "linux")]
 
-mod support;
-
 use std::fs::File;
 use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::support::process::GatewayProcess;
+use crate::support::{self, client, openai, route};
 use serde_json::Value;
-use support::process::GatewayProcess;
-use support::{client, openai, route};
 use tidegate_testkit::{Provider, Reply, Server};
 
 const REQUEST: &str = r#"{"model":"any","messages":[{"role":"user","content":"hello"}]}"#;

@@ -1,13 +1,11 @@
 //! Gateways that share their limits through a Redis server.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 #[cfg(unix)]
-use support::process::GatewayProcess;
-use support::*;
+use crate::support::process::GatewayProcess;
+use crate::support::*;
+use serde_json::Value;
 use tidegate_gateway::{Config, Gateway, RunningGateway};
 use tidegate_testkit::{Provider, RedisServer, Reply};
 
