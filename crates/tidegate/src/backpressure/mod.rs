@@ -142,11 +142,8 @@ mod limit;
 mod peek;
 mod pending_permit;
 mod permit;
-mod prompt_size;
 mod rejections;
-mod served_calls;
 mod settings;
-mod trimmed_mean;
 mod wait_deadline;
 
 pub use handle::Handle;

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
+use super::circuit::window::MAX_CALLS;
 use super::settings::{CircuitBreakerSettings, MIN_LEASE, Settings, share};
-use super::window::MAX_CALLS;
 use super::{CircuitBreaker, Handle, OpenBudget};
 use crate::KeyBy;
 use crate::layer_state::LayerState;

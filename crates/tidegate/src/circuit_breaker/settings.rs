@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::window::{MAX_CALLS, MIN_SPAN};
+use super::circuit::window::{MAX_CALLS, MIN_SPAN};
 use super::{CallResult, OpenBudget, Transition};
 use crate::events::Listeners;
 use crate::key::KeyBy;

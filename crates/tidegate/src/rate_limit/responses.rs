@@ -8,7 +8,7 @@ use http::HeaderMap;
 use super::cost::{CallCost, Reserved};
 use super::handle::Handle;
 use super::queue::RateQueue;
-use super::reopen_ramp::ReopenRamp;
+use super::quota_set::ReopenRamp;
 use crate::{ErrorCode, Failure, LimitScope, Outcome, ReportedLimits, clock, server_time};
 
 impl Handle {

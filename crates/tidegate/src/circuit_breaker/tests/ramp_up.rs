@@ -9,7 +9,7 @@ use super::state::{FAILURE, RecordExt, circuit, half_open};
 use crate::circuit_breaker::State;
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::circuit::Circuit;
-use crate::circuit_breaker::ramp_up::RampUp;
+use crate::circuit_breaker::circuit::ramp_up::RampUp;
 use crate::circuit_breaker::rejections::RejectionCause;
 
 /// Returns a circuit that has just closed, and the time at which it closed.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use allocation_counter::measure;
 use proptest::prelude::*;
 
-use crate::circuit_breaker::window::{MAX_CALLS, Window};
+use crate::circuit_breaker::circuit::window::{MAX_CALLS, Window};
 use crate::store::{WindowSpan, WindowTotals};
 use crate::testing::MILLI;
 

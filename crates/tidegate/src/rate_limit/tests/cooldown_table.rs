@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::LimitUnit;
 use crate::rate_limit::quota::Quota;
-use crate::rate_limit::quota_set::QuotaSet;
-use crate::rate_limit::reopen_ramp::ReopenRamp;
+use crate::rate_limit::quota_set::{QuotaSet, ReopenRamp};
 use crate::testing::check_cases;
 
 #[test]

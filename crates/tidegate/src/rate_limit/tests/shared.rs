@@ -13,8 +13,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::rate_limit::cost::CallCost;
 use crate::rate_limit::quota::Quota;
-use crate::rate_limit::quota_set::QuotaSet;
-use crate::rate_limit::reopen_ramp::ReopenRamp;
+use crate::rate_limit::quota_set::{QuotaSet, ReopenRamp};
 use crate::rate_limit::shared::ExchangeStep;
 use crate::rate_limit::shared::WaitingCalls;
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};

@@ -8,8 +8,7 @@ use crate::priority_semaphore::{Flow, Ticket};
 use crate::rate_limit::cost::CallCost;
 use crate::rate_limit::queue::{RateCall, RateQueue, RateWaiterState};
 use crate::rate_limit::quota::{MINUTE, Quota};
-use crate::rate_limit::quota_set::QuotaSet;
-use crate::rate_limit::reopen_ramp::ReopenRamp;
+use crate::rate_limit::quota_set::{QuotaSet, ReopenRamp};
 use crate::{LimitUnit, Priority};
 
 /// One token in a millisecond.

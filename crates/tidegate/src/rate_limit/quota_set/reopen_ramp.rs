@@ -7,7 +7,7 @@ use crate::durations::spread;
 /// Other clients got the same `Retry-After` and wake at the same time. The first call is therefore delayed by
 /// a random time, and the waiting calls share the rest of the spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ReopenRamp {
+pub(crate) struct ReopenRamp {
     next: Instant,
     ends: Instant,
 }
@@ -19,7 +19,7 @@ const LEAST_SHARES: u32 = 8;
 impl ReopenRamp {
     /// Creates the ramp of a gate that is closed for `wait`, until `until`. The spread only adds to
     /// the wait, as jitter does for retries. `random` is in 0..1.
-    pub(super) fn new(wait: Duration, until: Instant, random: f64) -> Self {
+    pub(crate) fn new(wait: Duration, until: Instant, random: f64) -> Self {
         const MAX_SPREAD: Duration = Duration::from_secs(10);
         let spread = spread(wait).min(MAX_SPREAD);
         let later = |time| until.checked_add(time).unwrap_or(until);
@@ -28,18 +28,18 @@ impl ReopenRamp {
 
     /// The ramp in which each call passes at the later of two times. The rest of a closed time, as the store
     /// has it, is short at its end: the ramp that belongs to all of it stays.
-    pub(super) fn later(self, other: Self) -> Self {
+    pub(crate) fn later(self, other: Self) -> Self {
         Self { next: self.next.max(other.next), ends: self.ends.max(other.ends) }
     }
 
     /// How long until the next call may pass.
-    pub(super) fn wait(&self, now: Instant) -> Duration {
+    pub(crate) fn wait(&self, now: Instant) -> Duration {
         self.next.saturating_duration_since(now)
     }
 
     /// Advances the ramp by one call. The `behind` calls that wait share the rest of the spread with those
     /// that may still come.
-    pub(super) fn step(self, behind: usize, now: Instant) -> Option<Self> {
+    pub(crate) fn step(self, behind: usize, now: Instant) -> Option<Self> {
         let left = self.ends.checked_duration_since(now).filter(|left| !left.is_zero())?;
         let shares = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1).max(LEAST_SHARES);
         Some(Self { next: now + left / shares, ..self })

@@ -1,16 +1,21 @@
 //! The quotas of a gate as plain data: a cost and a `now` in, a reservation or a wait out.
 
+mod apply_report;
+mod reopen_ramp;
+mod reported_quotas;
+
 use std::mem;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(super) use self::reopen_ramp::ReopenRamp;
+
+use self::reported_quotas::ReportedQuotas;
 use super::cost::{CallCost, Reserved};
 use super::queue::UsedCredit;
 use super::quota::QuotaCounter;
 use super::quota::{MINUTE, Quota};
-use super::reopen_ramp::ReopenRamp;
-use super::reported_quotas::ReportedQuotas;
 use super::shared::{ExchangeStep, SharedQuotas, WaitingCalls};
 use crate::store::{LeaseGrant, LeaseRequest, QuotaRequest, SeenProcesses, SharedCooldown};
 use crate::{LimitUnit, store};
@@ -23,7 +28,7 @@ pub(super) struct QuotaSet {
     /// The index of the request quota that paces calls after the gate was closed, if one has a short enough
     /// period.
     pacing_quota: Option<usize>,
-    pub(super) reported: ReportedQuotas,
+    reported: ReportedQuotas,
     closed_until: Option<Instant>,
     /// A closing time that was requested from the store before this time may have been taken back.
     opened_until: Option<Instant>,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// caller for long. The share begins at a tenth and grows evenly, as in Envoy's slow start
 /// (`min_weight_percent` 10, aggression 1).
 #[derive(Debug)]
-pub(super) struct RampUp {
+pub(crate) struct RampUp {
     since: Instant,
     over: Duration,
     /// The part of the next admitted call that has accumulated.
@@ -21,16 +21,16 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl RampUp {
     /// Creates a ramp that begins at `now`. Its first call is admitted.
-    pub(super) fn new(over: Duration, now: Instant) -> Self {
+    pub(crate) fn new(over: Duration, now: Instant) -> Self {
         Self { since: now, over, credit: 1.0 }
     }
 
-    pub(super) fn is_over(&self, now: Instant) -> bool {
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
         self.remaining(now).is_zero()
     }
 
     /// Admits a call, or returns when to try again.
-    pub(super) fn admit(&mut self, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn admit(&mut self, now: Instant) -> Result<(), Duration> {
         self.credit += self.share(now);
         if self.credit < 1.0 {
             return Err(self.remaining(now).min(MAX_RETRY_AFTER));

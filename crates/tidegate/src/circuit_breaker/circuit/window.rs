@@ -11,14 +11,14 @@ use crate::store::{WindowSpan, WindowTotals};
 
 /// The recent calls, each either good or bad.
 #[derive(Debug)]
-pub(super) enum Window {
+pub(crate) enum Window {
     Calls(CallWindow),
     Time(TimeWindow),
 }
 
 /// A number of recent calls, one bit each.
 #[derive(Debug)]
-pub(super) struct CallWindow {
+pub(crate) struct CallWindow {
     bits: Box<[u64]>,
     size: u32,
     /// The position of the next call. Once the ring is full, it holds the oldest call.
@@ -28,7 +28,7 @@ pub(super) struct CallWindow {
 
 /// The calls of a recent time, with totals for each tenth of it.
 #[derive(Debug)]
-pub(super) struct TimeWindow {
+pub(crate) struct TimeWindow {
     slices: [WindowTotals; SLICES as usize],
     slice: u64,
     origin: Option<Instant>,
@@ -40,13 +40,13 @@ pub(super) struct TimeWindow {
 const SLICES: u64 = 10;
 
 /// The largest window by count: 128 KiB.
-pub(super) const MAX_CALLS: u32 = 1 << 20;
+pub(crate) const MAX_CALLS: u32 = 1 << 20;
 
 /// The shortest window by time.
-pub(super) const MIN_SPAN: Duration = Duration::from_millis(SLICES);
+pub(crate) const MIN_SPAN: Duration = Duration::from_millis(SLICES);
 
 impl Window {
-    pub(super) fn new(span: WindowSpan) -> Self {
+    pub(crate) fn new(span: WindowSpan) -> Self {
         match span {
             WindowSpan::Calls(size) => Self::Calls(CallWindow::new(size.clamp(1, MAX_CALLS))),
             WindowSpan::Time(span) => Self::Time(TimeWindow::new(span.max(MIN_SPAN))),
@@ -54,7 +54,7 @@ impl Window {
     }
 
     /// Adds a call, and returns the totals of the window with it.
-    pub(super) fn push(&mut self, bad: bool, now: Instant) -> WindowTotals {
+    pub(crate) fn push(&mut self, bad: bool, now: Instant) -> WindowTotals {
         match self {
             Self::Calls(window) => window.push(bad),
             Self::Time(window) => window.push(bad, now),
@@ -62,12 +62,12 @@ impl Window {
     }
 
     /// Whether good calls can be added later than they ended: the window does not depend on their time.
-    pub(super) fn is_by_calls(&self) -> bool {
+    pub(crate) fn is_by_calls(&self) -> bool {
         matches!(self, Self::Calls(_))
     }
 
     /// Adds good calls to a window by count.
-    pub(super) fn push_good(&mut self, calls: u64) {
+    pub(crate) fn push_good(&mut self, calls: u64) {
         if let Self::Calls(window) = self {
             // More good calls than the window holds leave nothing else in it.
             for _ in 0..calls.min(window.size.into()) {
@@ -77,7 +77,7 @@ impl Window {
     }
 
     /// The totals of the window at `now`.
-    pub(super) fn totals(&mut self, now: Instant) -> WindowTotals {
+    pub(crate) fn totals(&mut self, now: Instant) -> WindowTotals {
         match self {
             Self::Calls(window) => window.totals,
             Self::Time(window) => window.advance(now),
@@ -85,7 +85,7 @@ impl Window {
     }
 
     /// Removes all calls. The bits left in the ring are overwritten before they are read.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         match self {
             Self::Calls(window) => (window.next, window.totals) = (0, WindowTotals::default()),
             Self::Time(window) => {

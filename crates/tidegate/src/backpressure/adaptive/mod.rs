@@ -1,11 +1,15 @@
 //! The adaptive limit: gathers calls into rounds, and computes a limit from each round. Plain code.
 
+mod prompt_size;
+mod served_calls;
+mod trimmed_mean;
+
 use std::time::{Duration, Instant};
 
+use self::prompt_size::PromptSizeModel;
+use self::served_calls::ServedCalls;
+use self::trimmed_mean::TrimmedMean;
 use super::limit::{Limit, Round};
-use super::prompt_size::PromptSizeModel;
-use super::served_calls::ServedCalls;
-use super::trimmed_mean::TrimmedMean;
 
 /// Gathers responses into rounds, measures the round trip of the unloaded provider, runs the algorithm, and
 /// keeps the limit within its bounds.

@@ -19,22 +19,28 @@
 //! admitted. A result of an earlier generation changes nothing, but for the end of an open circuit: a wait
 //! that the provider sends is never shortened. Nothing counts while a state is forced.
 
+mod cooldown;
+mod probes;
+pub(super) mod ramp_up;
 mod sharing;
+mod streak;
+pub(super) mod window;
+mod windows;
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
+use self::cooldown::{Cooldown, jittered};
+use self::probes::Probes;
+use self::ramp_up::RampUp;
+use self::windows::CircuitWindows;
 use super::attempt_result::{AttemptResult, Latency};
-use super::cooldown::{Cooldown, jittered};
-use super::probes::Probes;
-use super::ramp_up::RampUp;
 use super::reason::Reason;
 use super::rejections::{CircuitRejection, RejectionCause};
 use super::settings::Settings;
 use super::shared::LocalTurn;
 use super::snapshot::{EvaluatedRates, RATES_LIFETIME};
 use super::transition::{State, Transition};
-use super::windows::CircuitWindows;
 use crate::ErrorCode;
 use crate::clock;
 use crate::store::WindowTotals;

@@ -3,9 +3,9 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use super::quota::QuotaCounter;
-use super::quota::{MINUTE, Quota};
 use crate::LimitUnit;
+use crate::rate_limit::quota::QuotaCounter;
+use crate::rate_limit::quota::{MINUTE, Quota};
 
 /// The limits that the provider reports. Each is counted on from the last report.
 ///

@@ -1,11 +1,11 @@
 use std::time::Instant;
 
-use super::reason::Reason;
-use super::settings::Settings;
-use super::shared::{SentReport, SharedWindows};
 use super::streak::{Streak, StreakLength};
 use super::window::Window;
 use crate::ErrorCode;
+use crate::circuit_breaker::reason::Reason;
+use crate::circuit_breaker::settings::Settings;
+use crate::circuit_breaker::shared::{SentReport, SharedWindows};
 use crate::store::{SharedWindow, WindowReport, WindowTotals};
 
 /// The results and latencies recorded while the circuit is closed. They are kept until it closes again, to

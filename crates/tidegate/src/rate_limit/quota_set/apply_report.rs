@@ -2,34 +2,34 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::cost::Reserved;
-use super::quota::Quota;
-use super::quota_set::QuotaSet;
+use super::QuotaSet;
+use crate::rate_limit::cost::Reserved;
+use crate::rate_limit::quota::Quota;
 use crate::{LimitStatus, LimitUnit, ReportedLimits};
 
 /// The effect of one report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct ReportEffect {
+pub(crate) struct ReportEffect {
     /// Nothing is left of a limit for this long.
-    pub(super) closed_for: Option<Duration>,
+    pub(crate) closed_for: Option<Duration>,
     /// The number of reported limits that were ignored: stale, contradictory or implausible.
-    pub(super) ignored: u64,
+    pub(crate) ignored: u64,
 }
 
 impl QuotaSet {
     /// Whether any reported quota is kept.
-    pub(super) fn has_reported_quotas(&self) -> bool {
+    pub(crate) fn has_reported_quotas(&self) -> bool {
         !self.reported.is_empty()
     }
 
     /// Drops the limits that successful responses no longer report.
-    pub(super) fn expire_unreported(&mut self, now: Instant) {
+    pub(crate) fn expire_unreported(&mut self, now: Instant) {
         self.reported.expire_unreported(now);
     }
 
     /// Applies what the response to the call `reserved` reports. `wall` is the local wall clock, used in
     /// place of the provider's.
-    pub(super) fn apply_report(
+    pub(crate) fn apply_report(
         &mut self,
         report: &ReportedLimits,
         reserved: &Reserved,

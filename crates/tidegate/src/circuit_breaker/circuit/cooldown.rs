@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::settings::Settings;
+use crate::circuit_breaker::settings::Settings;
 use crate::durations::scaled;
 
 /// Computes how long a circuit stays open. The cooldown may grow each time that the circuit opens again.
