@@ -1,7 +1,5 @@
-use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Request;
 use http_body::Body;
@@ -9,6 +7,7 @@ use http_body::Body;
 use super::gate::{
     Admission, AdmissionGate, AttemptGuard, BodyGuard, ResponseHead, TakeReady, swap_in_clone,
 };
+use super::peek::past_deadline;
 use super::queued_at_gates::{Admitted, AdmittedRate, QueuedAtGates, Waiting, Waits};
 use crate::backpressure::{self, Permit};
 use crate::circuit_breaker::{self, CallGuard};
@@ -17,10 +16,10 @@ use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::Arrival;
 use crate::rate_limit::{self, Reservation};
-use crate::rejected::{deadline_passed, record_rejection};
+use crate::rejected::record_rejection;
 use crate::store::Store;
 use crate::thread_shard::ByThread;
-use crate::{Deadline, Error, Gate, Outcome, Rejection, Trail, clock};
+use crate::{Deadline, Error, Gate, Outcome, Rejection, Trail};
 
 /// The gates of a stack, in their order: Backpressure, RateLimit, CircuitBreaker.
 ///
@@ -29,18 +28,18 @@ use crate::{Deadline, Error, Gate, Outcome, Rejection, Trail, clock};
 /// outlasts the reservation, the attempt reserves again. A returning attempt is queued ahead of later
 /// arrivals, and `max_wait` and `queue_timeout` bound the sum of its waits.
 #[derive(Clone, Debug)]
-pub struct AttemptGates(Arc<GateSet>);
+pub struct AttemptGates(pub(super) Arc<GateSet>);
 
 #[derive(Debug)]
-struct GateSet {
+pub(super) struct GateSet {
     target: Arc<str>,
-    backpressure: ByThread<backpressure::Handle>,
-    rate_limit: ByThread<rate_limit::Handle>,
+    pub(super) backpressure: ByThread<backpressure::Handle>,
+    pub(super) rate_limit: ByThread<rate_limit::Handle>,
     circuit_breaker: ByThread<circuit_breaker::Handle>,
     /// Whether any gate is on.
     is_on: bool,
     /// Whether any gate has a state per key.
-    has_keys: bool,
+    pub(super) has_keys: bool,
 }
 
 /// What an admitted attempt holds. The fields are dropped in this order, the reverse of admission.
@@ -108,51 +107,6 @@ impl AttemptGates {
 
     pub(crate) fn target(&self) -> &Arc<str> {
         &self.0.target
-    }
-
-    /// Whether the gates would certainly admit any attempt at once, and leave half of every quota. It costs a
-    /// few loads, and a closer look decides if it is `false`.
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "a call costs as much as the few loads")]
-    pub(crate) fn certainly_admit(&self) -> bool {
-        !self.0.has_keys
-            && self.circuit_breaker().admits_all()
-            && self.0.rate_limit.certainly_admits()
-            && self.0.backpressure.certainly_admits()
-    }
-
-    /// The rejection that an attempt with this request would get now, by the states of its own keys. Acquires
-    /// nothing.
-    pub(crate) fn peek<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
-        past_deadline(Deadline::of(request.extensions()))
-            .or_else(|| self.circuit_breaker().peek_for(request))
-            .or_else(|| self.0.rate_limit.peek_for(request))
-            .or_else(|| self.0.backpressure.peek_for(request))
-    }
-
-    /// The rejection that any attempt with this deadline would get now; with keys, one with a new key.
-    /// Acquires nothing.
-    pub(crate) fn peek_any(&self, deadline: Option<Deadline>) -> Option<Rejection> {
-        past_deadline(deadline)
-            .or_else(|| self.circuit_breaker().peek())
-            .or_else(|| self.0.rate_limit.peek(deadline))
-            .or_else(|| self.0.backpressure.peek())
-    }
-
-    /// Whether the circuit would reject an attempt with this request even after `wait`. The other gates can
-    /// be waited for. Acquires nothing.
-    pub(crate) fn stays_open<B: 'static>(&self, wait: Duration, request: Option<&Request<B>>) -> bool {
-        let all = self.circuit_breaker();
-        let circuit = request.map_or(Cow::Borrowed(all), |request| all.get_or_new(request));
-        circuit.stays_open(wait, request.map(Request::extensions))
-    }
-
-    /// The share of the in-flight limit that is in use, by the limit of the key of `request` if there are
-    /// keys, without `own` calls of the caller; `None` without a limit.
-    pub(crate) fn load<B: 'static>(&self, request: Option<&Request<B>>, own: usize) -> Option<f64> {
-        let all = self.backpressure();
-        let limit = request.map_or(Cow::Borrowed(all), |request| all.get_or_new(request));
-        Some(limit.in_flight().saturating_sub(own) as f64 / limit.limit()? as f64)
     }
 
     /// Passes the remaining gates.
@@ -294,12 +248,6 @@ impl AttemptGates {
             None => Admission::Queued(QueuedAtGates { waiting, admitted, waits, gates: self.clone() }),
         }
     }
-}
-
-/// The rejection of a call, if its deadline has passed.
-fn past_deadline(deadline: Option<Deadline>) -> Option<Rejection> {
-    let is_past = deadline.is_some_and(|deadline| deadline.is_past(clock::now()));
-    is_past.then(deadline_passed)
 }
 
 impl AdmissionGate for AttemptGates {

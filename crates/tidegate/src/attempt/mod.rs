@@ -15,6 +15,7 @@ mod body;
 mod future;
 mod gate;
 mod gates;
+mod peek;
 mod queued_at_gates;
 mod service;
 mod wire;
