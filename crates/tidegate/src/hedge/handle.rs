@@ -2,10 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde::Serialize;
-
 use super::budget::HedgeBudget;
 use super::settings::Settings;
+use super::statistics::{HedgeCounters, HedgeStatistics};
 use super::target_times::TargetTimes;
 use crate::layer_state::LayerState;
 use crate::sync::unpoisoned;
@@ -20,30 +19,6 @@ pub(super) struct SharedHedges {
     /// By the name of the target. Looked up when a chain is built, so there are as many as there are targets.
     targets: Mutex<BTreeMap<Arc<str>, Arc<TargetTimes>>>,
     counters: HedgeCounters,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct HedgeCounters {
-    pub(super) calls: AtomicU64,
-    pub(super) hedges: AtomicU64,
-    pub(super) won: AtomicU64,
-    pub(super) out_of_budget: AtomicU64,
-    pub(super) unavailable: AtomicU64,
-}
-
-/// The hedges since the start, in numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct HedgeStatistics {
-    /// Calls.
-    pub calls: u64,
-    /// Calls that were hedged: the request was sent once more.
-    pub hedges: u64,
-    /// Hedges whose response was returned.
-    pub won: u64,
-    /// Calls that were late, and that the budget did not cover.
-    pub out_of_budget: u64,
-    /// Calls that were late, and that no target could take at once.
-    pub unavailable: u64,
 }
 
 impl From<&Settings> for SharedHedges {
@@ -90,18 +65,5 @@ impl Handle {
 
     pub(super) fn budget(&self) -> MutexGuard<'_, HedgeBudget> {
         unpoisoned(self.0.budget.lock())
-    }
-}
-
-impl HedgeCounters {
-    fn read(&self) -> HedgeStatistics {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        HedgeStatistics {
-            calls: read(&self.calls),
-            hedges: read(&self.hedges),
-            won: read(&self.won),
-            out_of_budget: read(&self.out_of_budget),
-            unavailable: read(&self.unavailable),
-        }
     }
 }

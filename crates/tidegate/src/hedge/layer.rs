@@ -1,8 +1,11 @@
 use std::time::Duration;
 
-use super::Handle;
+use tower_layer::Layer;
+
 use super::response_times::HALF_WINDOW;
 use super::settings::Settings;
+use super::{Handle, Hedge};
+use crate::FallbackLayer;
 use crate::layer_state::LayerState;
 use crate::settings::ConfigError;
 
@@ -127,6 +130,14 @@ impl HedgeLayer {
 
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
         Self { handle: Handle(self.handle.0.replace(change)), ..self }
+    }
+}
+
+impl<S> Layer<S> for HedgeLayer {
+    type Service = Hedge<S>;
+
+    fn layer(&self, inner: S) -> Hedge<S> {
+        FallbackLayer::new().hedge(self.clone()).layer(inner)
     }
 }
 

@@ -121,32 +121,23 @@ mod layer;
 mod plan;
 mod response_times;
 mod settings;
+mod statistics;
 mod target_times;
 
-pub use handle::{Handle, HedgeStatistics};
+pub use handle::Handle;
 pub use info::{HedgeInfo, HedgeUsage};
 pub use layer::HedgeLayer;
 pub(crate) use plan::HedgePlan;
 pub use settings::Settings;
+pub use statistics::HedgeStatistics;
 pub(crate) use target_times::TargetTimes;
 
-use tower_layer::Layer;
-
-use crate::FallbackLayer;
 use crate::fallback::Fallback;
 
 /// Sends a request once more when its first token is late; see the [module page](self).
 ///
 /// The handle has the [statistics](crate::fallback::Handle::hedges).
 pub type Hedge<S> = Fallback<S>;
-
-impl<S> Layer<S> for HedgeLayer {
-    type Service = Hedge<S>;
-
-    fn layer(&self, inner: S) -> Hedge<S> {
-        FallbackLayer::new().hedge(self.clone()).layer(inner)
-    }
-}
 
 #[cfg(test)]
 mod tests;
