@@ -148,16 +148,16 @@ impl BackpressureLayer {
         Handle(self.handle.0.to_hand_out())
     }
 
-    /// The handle for one more service or stack.
-    pub(crate) fn share(&self) -> Handle {
-        if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
-    }
-
-    /// This layer for one stack of this name, all parts of which share one handle.
-    pub(crate) fn for_stack(self, name: &str) -> Self {
+    /// The handle for one stack of this name.
+    pub(crate) fn for_stack(&self, name: &str) -> Handle {
         let handle = self.share();
         handle.0.name_of_stack(name);
-        Self { handle, per_service: false }
+        handle
+    }
+
+    /// The handle for one more service or stack.
+    fn share(&self) -> Handle {
+        if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
     fn set(self, change: impl FnOnce(&mut BackpressureSettings)) -> Self {

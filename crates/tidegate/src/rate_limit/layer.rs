@@ -296,16 +296,11 @@ impl RateLimitLayer {
         Self { handle, per_service: None }
     }
 
-    /// The handle for one more service.
-    pub(crate) fn share(&self) -> Handle {
-        self.share_as("")
-    }
-
-    /// This layer for one stack of this name, all parts of which share one handle.
-    pub(crate) fn for_stack(self, name: &str) -> Self {
+    /// The handle for one stack of this name.
+    pub(crate) fn for_stack(&self, name: &str) -> Handle {
         let handle = self.share_as(name);
         handle.0.name_of_stack(name);
-        Self { handle, per_service: None }
+        handle
     }
 
     /// The handle for one more service or stack, which gets this name if the layer has none.
@@ -324,6 +319,6 @@ impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimit<S>;
 
     fn layer(&self, inner: S) -> RateLimit<S> {
-        RateLimit::new(inner, self.share().by_thread())
+        RateLimit::new(inner, self.share_as("").by_thread())
     }
 }

@@ -183,21 +183,17 @@ impl ResilienceBuilder {
     #[must_use]
     pub fn build(self) -> ResilienceLayer {
         let name = &*self.name;
-        let (retry, backpressure) = (self.retry.for_stack(name), self.backpressure.for_stack(name));
-        let (rate_limit, circuit_breaker) =
-            (self.rate_limit.for_stack(name).share(), self.circuit_breaker.for_stack(name));
+        let retry = self.retry.for_stack(name);
+        let backpressure = self.backpressure.for_stack(name);
+        let rate_limit = self.rate_limit.for_stack(name);
+        let circuit_breaker = self.circuit_breaker.for_stack(name);
         let call_limits = self.call_limits.or_max_attempts(retry.call_attempts());
         let classify = self
             .classify
             .unwrap_or_else(|| ClassifyLayer::new(defaults::classifier(name)))
             .clocks(self.stream_clocks);
         rate_limit.set_default_classifier(classify.classifier());
-        let gates = AttemptGates::new(
-            Arc::clone(&self.name),
-            backpressure.share(),
-            rate_limit,
-            circuit_breaker.share(),
-        );
+        let gates = AttemptGates::new(Arc::clone(&self.name), backpressure, rate_limit, circuit_breaker);
         let retry = retry.gates_below(gates.clone());
         let fallback = match self.hedge {
             Some(hedge) => self.fallback.hedge(hedge.name(name)),
