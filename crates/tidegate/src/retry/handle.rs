@@ -60,10 +60,8 @@ impl Handle {
     /// Whether the layer is off for a call with these extensions: it is not counted either.
     pub(super) fn is_idle(&self, extensions: &Extensions) -> bool {
         let settings = self.0.settings();
-        let is_off = settings.max_retries == 0
-            && !settings.attempt_header
-            && !settings.idempotency_key
-            && settings.reserve_for_fallback.is_zero();
+        let is_off =
+            !settings.attempt_header && !settings.idempotency_key && settings.reserve_for_fallback.is_zero();
         is_off && self.never_retries(extensions)
     }
 

@@ -61,7 +61,7 @@ impl RetryLayer {
     /// [`RetryOverride`](super::RetryOverride) with a number of retries.
     #[must_use]
     pub fn disabled() -> Self {
-        Self::exponential().max_retries(0)
+        Self::exponential().set(|settings| settings.enabled = false)
     }
 
     /// Attempts after the first, at most. 3 by default.
