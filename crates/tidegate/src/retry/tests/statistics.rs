@@ -5,7 +5,6 @@ use tidegate_testkit::strict::Answer;
 use tower::Layer;
 
 use super::*;
-use crate::retry;
 
 /// Seed items 60 and 90. The average of the lesson divided the attempts of all calls by the number of retried
 /// calls.
@@ -38,16 +37,6 @@ async fn calls_with_one_attempt_are_not_operations() {
         },
     });
     assert_eq!(serde_json::to_value(layer.handle().statistics()).unwrap(), expected);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_layer_that_is_off_counts_nothing() {
-    let settings = retry::Settings { enabled: false, ..retry::Settings::default() };
-    let layer = RetryLayer::from_settings(settings).unwrap();
-    let (mut service, provider) = strict_behind(&layer);
-    provider.otherwise(Answer::status(503));
-    assert_eq!(complete(&mut service).await.unwrap(), 503);
-    assert_eq!((provider.calls(), layer.handle().statistics().total_attempts), (1, 0));
 }
 
 /// Seed item 55: the lesson has three attempts, the first included; the reference has three after the first.
