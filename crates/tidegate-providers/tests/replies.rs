@@ -59,6 +59,8 @@ const REPLIES: &[Row] = &[
     ("openai_unknown_url", 404, &[], "E1004", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
     ("openai_model_not_found", 404, &[], "E1004", FailureKind::Response, Momentary, None, Some("model_not_found")),
     ("openai_content_policy", 400, &[], "E1001", ContentFilter, Momentary, None, Some("content_policy_violation")),
+    ("openai_cyber_policy", 400, &[], "E1001", ContentFilter, Momentary, None, Some("cyber_policy")),
+    ("openai_misalignment", 403, &[], "E1001", ContentFilter, Momentary, None, Some("misalignment_policy_violation")),
     ("openai_bad_parameter", 400, &[], "E1001", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
     ("openai_prompt_quotes_try_later", 400, &[], "E1001", FailureKind::Response, Momentary, None, Some("invalid_value")),
     ("azure_rate_limit", 429, &[], "E2001", FailureKind::Response, Momentary, Some(12_000), Some("429")),
@@ -594,6 +596,51 @@ fn an_error_without_a_status_is_classified_by_its_body() {
         "",
     ] {
         assert_eq!(code(body), None, "{body}");
+    }
+}
+
+/// Regression: a failure for an image or a prompt of the caller was retried, and counted against the provider.
+#[test]
+fn every_code_of_a_failed_response_is_known() {
+    let message = "The image could not be processed.";
+    let flagged = "Invalid prompt: your prompt was flagged as potentially violating our usage policy.";
+    let cyber = "This content was flagged for possible cybersecurity risk.";
+    for (provider_code, message, code, kind) in [
+        ("server_error", message, "E3001", FailureKind::Response),
+        ("rate_limit_exceeded", message, "E2001", FailureKind::Response),
+        ("vector_store_timeout", message, "E3003", FailureKind::Response),
+        ("invalid_prompt", message, "E1001", FailureKind::Response),
+        ("invalid_prompt", flagged, "E1001", ContentFilter),
+        ("invalid_prompt", "Your input exceeds the context window of this model.", "E1005", ContextLength),
+        ("cyber_policy", cyber, "E1001", ContentFilter),
+        ("bio_policy", message, "E1001", ContentFilter),
+        ("misalignment_policy_violation", message, "E1001", ContentFilter),
+        ("image_content_policy_violation", message, "E1001", ContentFilter),
+        ("data_residency_mismatch", message, "E1001", FailureKind::Response),
+        ("invalid_image", message, "E1001", FailureKind::Response),
+        ("invalid_image_format", message, "E1001", FailureKind::Response),
+        ("invalid_base64_image", message, "E1001", FailureKind::Response),
+        ("invalid_image_url", message, "E1001", FailureKind::Response),
+        ("image_too_large", message, "E1001", FailureKind::Response),
+        ("image_too_small", message, "E1001", FailureKind::Response),
+        ("image_parse_error", message, "E1001", FailureKind::Response),
+        ("invalid_image_mode", message, "E1001", FailureKind::Response),
+        ("image_file_too_large", message, "E1001", FailureKind::Response),
+        ("unsupported_image_media_type", message, "E1001", FailureKind::Response),
+        ("empty_image_file", message, "E1001", FailureKind::Response),
+        ("failed_to_download_image", message, "E1001", FailureKind::Response),
+        ("image_file_not_found", message, "E1001", FailureKind::Response),
+    ] {
+        let error = format!(r#"{{"code":"{provider_code}","message":"{message}"}}"#);
+        for body in [
+            format!(r#"{{"type":"response.failed","response":{{"status":"failed","error":{error}}}}}"#),
+            format!(r#"{{"status":"failed","error":{error}}}"#),
+            format!(r#"{{"type":"error","code":"{provider_code}","message":"{message}","param":null}}"#),
+        ] {
+            let failure = ProviderClassifier::default().failure_in(body.as_bytes()).unwrap();
+            assert_eq!((failure.code.code(), failure.kind), (code, kind), "{body}");
+            assert_eq!(failure.provider_code.as_deref(), Some(provider_code));
+        }
     }
 }
 

@@ -85,6 +85,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
     // Rejected by a content filter.
     (Specificity::Exact, FailureClass::FILTER, &[
         "content_filter", "content_policy_violation", "moderation_blocked", "ResponsibleAIPolicyViolation",
+        "image_content_policy_violation", "cyber_policy", "bio_policy", "misalignment_policy_violation",
     ]),
 
     // Authentication, permission, and the resource that was requested.
@@ -100,7 +101,9 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
     ]),
 
     // Timeouts and conflicts.
-    (Specificity::Exact, TIMEOUT, &["timeout_error", "request_timeout", "deadline_exceeded", "ModelTimeoutException"]),
+    (Specificity::Exact, TIMEOUT, &[
+        "timeout_error", "request_timeout", "deadline_exceeded", "ModelTimeoutException", "vector_store_timeout",
+    ]),
     (Specificity::Exact, CONFLICT, &["conflict_error", "aborted", "already_exists", "ConflictException"]),
     (Specificity::Exact, CANCELLED, &["cancelled"]),
 
@@ -108,6 +111,11 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
     (Specificity::Vague, INVALID, &[
         "invalid_request_error", "invalid_request", "invalid_argument", "failed_precondition", "out_of_range",
         "ValidationException", "bad_request",
+        // Those of a failed response of OpenAI's. Its sentence may show that a filter has rejected the prompt.
+        "invalid_prompt", "data_residency_mismatch", "invalid_image", "invalid_image_format",
+        "invalid_base64_image", "invalid_image_url", "image_too_large", "image_too_small", "image_parse_error",
+        "invalid_image_mode", "image_file_too_large", "unsupported_image_media_type", "empty_image_file",
+        "failed_to_download_image", "image_file_not_found",
     ]),
     (Specificity::Vague, SERVER, &[
         "server_error", "api_error", "internal", "internal_error", "internal_server_error", "unknown",
