@@ -178,6 +178,9 @@ const REPLIES: &[Row] = &[
     ("xai_no_credits", 403, &[], "E2002", FailureKind::Response, Spend, None, None),
     ("xai_content", 403, &[], "E1001", ContentFilter, Momentary, None, Some("Forbidden")),
     ("other_array_of_strings", 429, &[], "E2001", FailureKind::Response, Momentary, None, None),
+    // llama.cpp.
+    ("other_batch_size_500", 500, &[], "E1005", ContextLength, Momentary, None, Some("server_error")),
+    ("other_context_size_500", 500, &[], "E1005", ContextLength, Momentary, None, Some("server_error")),
     // text-generation-inference.
     ("other_generation_failed", 424, &[], "E3001", FailureKind::Response, Momentary, None, Some("generation")),
     ("other_generation_incomplete", 424, &[], "E3001", FailureKind::Response, Momentary, None, Some("incomplete_generation")),
@@ -361,6 +364,28 @@ fn a_prompt_that_is_too_long_is_recognised_beside_403() {
     let message = "The input (9000 tokens) is longer than the model's context length (8192 tokens).";
     let failure = classify_plain(403, &format!(r#"{{"error":{{"message":"{message}"}}}}"#));
     assert_eq!((failure.code.code(), failure.kind), ("E1005", ContextLength));
+}
+
+/// Regression: llama.cpp sends 500 for it. The text was sent again, and two of them closed the server to all.
+#[test]
+fn a_prompt_that_is_too_long_is_recognised_beside_500() {
+    for (message, code) in [
+        ("input is too large to process. increase the physical batch size", "E1005"),
+        ("decoding exceeds the available context size", "E1005"),
+        ("slot unavailable", "E3001"),
+        ("context deadline exceeded", "E3001"),
+        ("the image is too large to process", "E3001"),
+    ] {
+        for error in [
+            format!(r#"{{"error":{{"code":500,"message":"{message}","type":"server_error"}}}}"#),
+            format!(r#"{{"error":"{message}"}}"#),
+        ] {
+            assert_eq!(classify_plain(500, &error).code.code(), code, "{error}");
+            let in_band = ProviderClassifier::default().failure_in(error.as_bytes()).unwrap();
+            assert_eq!(in_band.code.code(), code, "{error}");
+            assert_eq!(in_band.counts_against_health(), code == "E3001", "{error}");
+        }
+    }
 }
 
 /// xAI has no code for it, and no status of its own.

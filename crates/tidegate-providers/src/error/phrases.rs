@@ -40,6 +40,8 @@ pub(crate) fn is_too_long(text: &str) -> bool {
             "inputs must have less than",
             "range of input length should be",
             "length of all messages is too long",
+            // The most tokens that llama.cpp embeds at once.
+            "physical batch size",
         ],
     ) || (names_context(text) && is_exceeded(text))
 }
@@ -307,6 +309,8 @@ mod tests {
             "Requested tokens (9000) exceed context window of 4096",
             "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
             "the input is longer than n_ctx",
+            "input (992 tokens) is too large to process. increase the physical batch size (current batch size: 512)",
+            "Context size has been exceeded.",
             "Unable to submit request because the input token count is 32825 but model only supports up to 32768.",
             "Invalid request: Your request exceeded model token limit: 262144 (requested: 291351)",
             "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 3474 `inputs` tokens",

@@ -154,7 +154,8 @@ impl<'a> ErrorResponse<'a> {
         let is_content_refused = || phrases::is_content_refused(message) || self.body.is_flagged;
         Some(match status {
             None if self.is_rate_limit() => FailureClass::RATE,
-            None | Some(400 | 403 | 413 | 422) if is_too_long() => FailureClass::CONTEXT,
+            // Together sends 403, and llama.cpp 500.
+            None | Some(400 | 403 | 413 | 422 | 500) if is_too_long() => FailureClass::CONTEXT,
             None | Some(400 | 403 | 422) if is_content_refused() => FailureClass::FILTER,
             None | Some(400..500) if self.is_out_of_credit(message) => FailureClass::SPEND,
             Some(500..) if phrases::is_known_credit_error(message) => FailureClass::SPEND,
