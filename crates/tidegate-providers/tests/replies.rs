@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use proptest::prelude::*;
-use tidegate_core::FailureKind::{ContentFilter, ContextLength};
+use tidegate_core::FailureKind::{ContentFilter, ContextLength, NotProcessed};
 use tidegate_core::LimitScope::{Daily, Momentary, Spend};
 use tidegate_core::{
     BodyProbe, Category, Classifier, ErrorCode, Failure, FailureKind, LimitScope, Outcome, RetryHint,
@@ -161,6 +161,8 @@ const REPLIES: &[Row] = &[
     ("together_too_long", 400, &[], "E1005", ContextLength, Momentary, None, Some("invalid_request_error")),
     ("together_capacity", 503, &[], "E3002", FailureKind::Response, Momentary, None, Some("service_unavailable")),
     ("openrouter_no_credit", 402, &[], "E2002", FailureKind::Response, Spend, None, Some("402")),
+    ("openrouter_can_afford_less", 402, &[], "E2002", NotProcessed, Spend, None, Some("402")),
+    ("openrouter_prompt_limit", 402, &[], "E2002", NotProcessed, Spend, None, Some("402")),
     ("openrouter_key_limit", 403, &[], "E2002", FailureKind::Response, Spend, None, Some("403")),
     ("openrouter_in_flight", 402, &[("retry-after", "2")], "E2001", FailureKind::Response, Momentary, Some(2000), Some("in_flight_budget_exhausted")),
     ("openrouter_in_flight_message", 402, &[], "E2001", FailureKind::Response, Momentary, None, Some("402")),

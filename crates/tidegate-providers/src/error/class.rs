@@ -15,6 +15,9 @@ impl FailureClass {
     pub(crate) const DAILY: Self = Self { scope: LimitScope::Daily, ..Self::of(ErrorCode::QuotaExhausted) };
     /// Credit or a spend limit is exhausted; a payment is required.
     pub(crate) const SPEND: Self = Self { scope: LimitScope::Spend, ..Self::of(ErrorCode::QuotaExhausted) };
+    /// This request costs more than is left, or than its user may spend. It is neutral, since others may be
+    /// served.
+    pub(crate) const SPEND_OF_REQUEST: Self = Self { kind: FailureKind::NotProcessed, ..Self::SPEND };
     /// The provider has no capacity.
     pub(crate) const OVERLOAD: Self = Self::of(ErrorCode::Overloaded);
     /// Too long for this model. Only a body can show this: a bare 413 does not show what was too large.

@@ -21,10 +21,13 @@ pub(crate) fn refine(
     body: &ParsedErrorBody<'_>,
     wait: Option<Duration>,
 ) -> FailureClass {
+    let (message, is_firm) = (body.whole_message(), specificity == Specificity::Exact);
+    if first == FailureClass::SPEND && phrases::is_spend_of_request(message) {
+        return FailureClass::SPEND_OF_REQUEST;
+    }
     if first.code != ErrorCode::RateLimited && specificity != Specificity::Broad {
         return first;
     }
-    let (message, is_firm) = (body.whole_message(), specificity == Specificity::Exact);
     if phrases::exceeds_limit_alone(message) {
         return FailureClass::CONTEXT;
     }

@@ -213,6 +213,11 @@ pub(crate) fn is_out_of_credit(text: &str) -> bool {
     ) || is_known_credit_error(text)
 }
 
+/// The request costs more than is left at OpenRouter, where smaller ones are served.
+pub(crate) fn is_spend_of_request(text: &str) -> bool {
+    contains_any_phrase(text, &["can only afford", "prompt tokens limit exceeded"])
+}
+
 /// A billing term next to a bare 429. Providers also use "quota" for a limit per minute, which is not a
 /// billing error.
 pub(crate) fn suggests_billing(text: &str) -> bool {

@@ -36,6 +36,7 @@ impl AttemptResult {
 
     fn of_failure(failure: &Failure, settings: &Settings) -> Self {
         match failure.code {
+            _ if failure.is_neutral() => Self::Neutral,
             ErrorCode::QuotaExhausted => Self::Quota(failure.wait()),
             ErrorCode::RateLimited if settings.count_rate_limited => {
                 Self::Failure(failure.code, failure.wait())

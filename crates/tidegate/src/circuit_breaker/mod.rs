@@ -116,7 +116,8 @@
 //! [`count_rate_limited`](CircuitBreakerLayer::count_rate_limited) is set. An E1xxx is the caller's own
 //! mistake. Our own rejections, and calls that the caller drops, carry no information. All of these change
 //! nothing, in either direction. An exhausted quota (E2002) opens the circuit at once until the time that the
-//! provider sent, else for [`quota_cooldown`](CircuitBreakerLayer::quota_cooldown).
+//! provider sent, else for [`quota_cooldown`](CircuitBreakerLayer::quota_cooldown), unless only this request costs
+//! more than is left.
 //!
 //! Attempts are counted, not calls: the attempts of one retried call count one by one towards
 //! `failure_threshold`. Those whose number is the threshold or above do not count, unless it is 1, so that

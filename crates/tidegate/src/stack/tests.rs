@@ -296,6 +296,18 @@ async fn an_exhausted_quota_is_not_retried_and_closes_the_target() {
     assert_eq!(provider.calls(), 1);
 }
 
+/// Regression: one request for too many tokens closed the target to all callers.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_costs_more_than_is_left_is_not_retried_and_closes_nothing() {
+    let (mut service, provider) = strict_behind(&of_provider("openrouter/gpt-4o").build());
+    let body =
+        r#"{"error":{"code":402,"message":"You requested up to 65536 tokens, but can only afford 30104."}}"#;
+    provider.then(Answer::status(402).body(body));
+    assert_eq!(complete(&mut service).await.unwrap(), 402);
+    assert_eq!(complete(&mut service).await.unwrap(), 200);
+    assert_eq!(provider.calls(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_snapshot_serialises_under_the_names_of_the_protocol() {
     let (inner, _provider) = strict();

@@ -11,7 +11,7 @@ use crate::circuit_breaker::rejections::RejectionCause;
 use crate::circuit_breaker::settings::Settings;
 use crate::circuit_breaker::{Reason, State};
 use crate::store::WindowSpan;
-use crate::{ErrorCode, Failure, Outcome};
+use crate::{ErrorCode, Failure, FailureKind, Outcome};
 
 pub(super) const FAILURE: AttemptResult = AttemptResult::Failure(ErrorCode::Overloaded, None);
 
@@ -218,6 +218,10 @@ fn rate_limits_and_caller_errors_change_nothing_in_either_direction() {
     let strict = Settings { count_rate_limited: true, ..settings };
     let limited = Outcome::from(Failure::new(ErrorCode::RateLimited));
     assert_eq!(AttemptResult::of(&limited, &strict), AttemptResult::Failure(ErrorCode::RateLimited, None));
+    for code in ErrorCode::ALL {
+        let neutral = Failure { kind: FailureKind::NotProcessed, ..Failure::new(code) };
+        assert_eq!(AttemptResult::of(&neutral.into(), &strict), AttemptResult::Neutral, "{code}");
+    }
 }
 
 #[test]

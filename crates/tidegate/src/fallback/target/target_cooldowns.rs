@@ -53,6 +53,7 @@ impl TargetCooldowns {
         let until = wait.map(|wait| clock::after(wait.max(MIN_WAIT), now));
         let is_unusable = failure.is_some_and(|failure| {
             matches!(failure.code, ErrorCode::Authentication | ErrorCode::QuotaExhausted)
+                && !failure.is_neutral()
         });
         self.targets.push(FailedTarget {
             target_index,
@@ -248,6 +249,8 @@ mod tests {
     #[test]
     fn allows_another_request_only_to_a_target_that_may_succeed() {
         let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let of_request =
+            Failure { kind: FailureKind::NotProcessed, ..Failure::new(ErrorCode::QuotaExhausted) };
         let cases = [
             (failed_with(ErrorCode::RateLimited, second), None, [false, true]),
             (failed_with(ErrorCode::ServerError, second), None, [false, true]),
@@ -255,6 +258,8 @@ mod tests {
             (Failure::new(ErrorCode::ServerError).into(), None, [true, true]),
             (Failure::new(ErrorCode::Authentication).into(), None, [false, false]),
             (failed_with(ErrorCode::QuotaExhausted, second), None, [false, false]),
+            // The credit may be enough for a shorter prompt.
+            (of_request.into(), None, [true, true]),
         ];
         for (outcome, error, expected) in cases {
             let mut cooldowns = TargetCooldowns::default();
