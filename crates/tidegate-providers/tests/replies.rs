@@ -188,6 +188,10 @@ const REPLIES: &[Row] = &[
     ("other_generation_incomplete", 424, &[], "E3001", FailureKind::Response, Momentary, None, Some("incomplete_generation")),
     ("other_tokens_limit", 413, &[], "E1005", ContextLength, Momentary, None, Some("tokens_limit_reached")),
     ("other_prompt_too_long_by_number", 400, &[], "E1005", ContextLength, Momentary, None, Some("1261")),
+    // DashScope.
+    ("other_token_limit_link", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("insufficient_quota")),
+    ("other_allocation_quota", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("Throttling.AllocationQuota")),
+    ("other_free_allocation_quota", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("Throttling.AllocationQuota")),
     ("other_no_error_at_all", 500, &[], "E3001", FailureKind::Response, Momentary, None, None),
     ("other_quota_403", 403, &[], "E2002", FailureKind::Response, Spend, None, None),
 ];
@@ -490,6 +494,41 @@ fn an_exhausted_credit_without_a_code_is_recognised_by_its_whole_sentence() {
     let in_band = format!(r#"{{"error":{{"message":"{low}","type":"invalid_request_error"}}}}"#);
     let failure = ProviderClassifier::default().failure_in(in_band.as_bytes()).unwrap();
     assert_eq!(failure.code, ErrorCode::QuotaExhausted);
+}
+
+/// Regression: its limit of tokens per minute closed the provider to all callers.
+#[test]
+fn the_limits_of_dashscope_are_distinguished() {
+    let free = "Free allocated quota exceeded.";
+    let link = "see: https://www.alibabacloud.com/help/en/model-studio/error-code#token-limit";
+    let current = "You exceeded your current quota, please check your plan and billing details";
+    for (status, provider_code, message, code) in [
+        (429, "insufficient_quota", format!("{current}. For details, {link}"), "E2001"),
+        (429, "insufficient_quota", format!("{current}."), "E2002"),
+        (429, "insufficient_quota", free.to_owned(), "E2002"),
+        (429, "insufficient_quota", format!("{free} For details, {link}"), "E2002"),
+        (429, "RequestLimitTriggered", format!("Allocated quota exceeded, {link}"), "E2001"),
+        (429, "Throttling", "Requests throttling triggered.".to_owned(), "E2001"),
+        (429, "Throttling.RateQuota", "Requests rate limit exceeded, check your quota.".to_owned(), "E2001"),
+        (429, "Throttling.BurstRate", "Request rate increased too quickly.".to_owned(), "E2001"),
+        (429, "Throttling.AllocationQuota", "Allocated quota exceeded.".to_owned(), "E2001"),
+        (429, "Throttling.AllocationQuota", free.to_owned(), "E2002"),
+        (429, "LimitRequests", "You exceeded your current quota of requests.".to_owned(), "E2001"),
+        (429, "limit_requests", "You exceeded your current quota of requests.".to_owned(), "E2001"),
+        (429, "limit_burst_rate", "Request rate increased too quickly for your quota.".to_owned(), "E2001"),
+        (429, "CommodityNotPurchased", "Commodity has not purchased yet.".to_owned(), "E2002"),
+        (429, "PrepaidBillOverdue", "The prepaid bill is overdue.".to_owned(), "E2002"),
+        (429, "PostpaidBillOverdue", "The postpaid bill is overdue.".to_owned(), "E2002"),
+    ] {
+        for error in [
+            format!(
+                r#"{{"error":{{"code":"{provider_code}","type":"{provider_code}","message":"{message}"}}}}"#
+            ),
+            format!(r#"{{"code":"{provider_code}","message":"{message}"}}"#),
+        ] {
+            assert_eq!(classify_plain(status, &error).code.code(), code, "{error}");
+        }
+    }
 }
 
 /// The message may be in any language, or say nothing of money.

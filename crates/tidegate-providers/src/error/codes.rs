@@ -47,6 +47,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "quota_exceeded", "exceeded_current_quota_error", "insufficient_balance",
         "insufficient_balance_error", "insufficient_credits", "insufficient_user_quota",
         "pre_consume_token_quota_failed", "AccountOverdueError", "Arrearage", "AllocationQuota.FreeTierOnly",
+        "CommodityNotPurchased", "PrepaidBillOverdue", "PostpaidBillOverdue",
         // Zhipu's, and MiniMax's.
         "1113", "base_resp.1008",
     ]),
@@ -60,10 +61,12 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "rate_limit_exceeded", "rate_limit_reached", "rate_limit_reached_error", "slow_down",
         "in_flight_budget_exhausted", "too_many_requests", "too_many_requests_error", "RateLimitReached",
         "request_quota_exceeded", "token_quota_exceeded", "base_resp.1002", "base_resp.1039",
+        "Throttling", "Throttling.RateQuota", "Throttling.BurstRate", "LimitRequests", "limit_requests",
+        "limit_burst_rate",
     ]),
     (Specificity::Broad, FailureClass::RATE, &[
         "rate_limit_error", "rate_limited", "tokens", "requests", "ThrottlingException",
-        "TooManyRequestsException",
+        "TooManyRequestsException", "Throttling.AllocationQuota",
     ]),
 
     // No capacity.

@@ -25,6 +25,10 @@ pub(crate) fn refine(
     if first == FailureClass::SPEND && phrases::is_spend_of_request(message) {
         return FailureClass::SPEND_OF_REQUEST;
     }
+    // Also in a truncated body, since no code takes precedence over it.
+    if body.message.as_deref().is_some_and(phrases::is_token_limit) {
+        return FailureClass::RATE;
+    }
     if first.code != ErrorCode::RateLimited && specificity != Specificity::Broad {
         return first;
     }

@@ -209,6 +209,7 @@ pub(crate) fn is_out_of_credit(text: &str) -> bool {
             "credits are depleted",
             "spend limit",
             "spending limit",
+            "free allocated quota exceeded",
         ],
     ) || is_known_credit_error(text)
 }
@@ -216,6 +217,12 @@ pub(crate) fn is_out_of_credit(text: &str) -> bool {
 /// The request costs more than is left at OpenRouter, where smaller ones are served.
 pub(crate) fn is_spend_of_request(text: &str) -> bool {
     contains_any_phrase(text, &["can only afford", "prompt tokens limit exceeded"])
+}
+
+/// DashScope's limit of tokens per minute. Its code and its words are those of an exhausted quota, and its link
+/// is not.
+pub(crate) fn is_token_limit(text: &str) -> bool {
+    text.contains("/error-code#token-limit") && !is_out_of_credit(text)
 }
 
 /// A billing term next to a bare 429. Providers also use "quota" for a limit per minute, which is not a
