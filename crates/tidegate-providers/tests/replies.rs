@@ -188,6 +188,10 @@ const REPLIES: &[Row] = &[
     ("other_generation_incomplete", 424, &[], "E3001", FailureKind::Response, Momentary, None, Some("incomplete_generation")),
     ("other_tokens_limit", 413, &[], "E1005", ContextLength, Momentary, None, Some("tokens_limit_reached")),
     ("other_prompt_too_long_by_number", 400, &[], "E1005", ContextLength, Momentary, None, Some("1261")),
+    // LiteLLM.
+    ("other_budget_exceeded", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("budget_exceeded")),
+    ("other_budget_exceeded_400", 400, &[], "E2002", FailureKind::Response, Spend, None, Some("budget_exceeded")),
+    ("other_end_user_budget", 400, &[], "E2002", NotProcessed, Spend, None, Some("budget_exceeded")),
     // DashScope.
     ("other_token_limit_link", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("insufficient_quota")),
     ("other_allocation_quota", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("Throttling.AllocationQuota")),
@@ -494,6 +498,27 @@ fn an_exhausted_credit_without_a_code_is_recognised_by_its_whole_sentence() {
     let in_band = format!(r#"{{"error":{{"message":"{low}","type":"invalid_request_error"}}}}"#);
     let failure = ProviderClassifier::default().failure_in(in_band.as_bytes()).unwrap();
     assert_eq!(failure.code, ErrorCode::QuotaExhausted);
+}
+
+/// Regression: a chain ended at a budget with status 400, and one with 429 was retried by every call.
+#[test]
+fn a_budget_of_litellm_is_the_credit_of_the_account_unless_it_is_that_of_one_user() {
+    for (message, kind) in [
+        ("Budget has been exceeded! Current cost: 10.51, Max budget: 10.00", FailureKind::Response),
+        ("Budget has been exceeded! Team=t1 Current cost: 70.004, Max budget: 70.0", FailureKind::Response),
+        ("ExceededBudget: User=u1 over budget. Spend=12.0, Budget=10.0", FailureKind::Response),
+        ("LiteLLM Virtual Key: tok, key_alias: ka, exceeded budget for model=gpt-4o", FailureKind::Response),
+        ("ExceededBudget: End User=e1 over budget. Spend=3.0, Budget=2.0", NotProcessed),
+        ("LiteLLM End User: e1, exceeded budget for model=gpt-4o", NotProcessed),
+    ] {
+        for status in [400, 429] {
+            let error = format!(
+                r#"{{"error":{{"message":"{message}","type":"budget_exceeded","code":"{status}"}}}}"#
+            );
+            let failure = classify_plain(status, &error);
+            assert_eq!((failure.code.code(), failure.kind), ("E2002", kind), "{error}");
+        }
+    }
 }
 
 /// Regression: its limit of tokens per minute closed the provider to all callers.

@@ -47,7 +47,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "quota_exceeded", "exceeded_current_quota_error", "insufficient_balance",
         "insufficient_balance_error", "insufficient_credits", "insufficient_user_quota",
         "pre_consume_token_quota_failed", "AccountOverdueError", "Arrearage", "AllocationQuota.FreeTierOnly",
-        "CommodityNotPurchased", "PrepaidBillOverdue", "PostpaidBillOverdue",
+        "CommodityNotPurchased", "PrepaidBillOverdue", "PostpaidBillOverdue", "budget_exceeded",
         // Zhipu's, and MiniMax's.
         "1113", "base_resp.1008",
     ]),

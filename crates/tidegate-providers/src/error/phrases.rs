@@ -214,9 +214,13 @@ pub(crate) fn is_out_of_credit(text: &str) -> bool {
     ) || is_known_credit_error(text)
 }
 
-/// The request costs more than is left at OpenRouter, where smaller ones are served.
+/// The request costs more than is left at OpenRouter, where smaller ones are served, or than the user that it
+/// names may spend at LiteLLM.
 pub(crate) fn is_spend_of_request(text: &str) -> bool {
-    contains_any_phrase(text, &["can only afford", "prompt tokens limit exceeded"])
+    contains_any_phrase(
+        text,
+        &["can only afford", "prompt tokens limit exceeded", "exceededbudget end user", "litellm end user"],
+    )
 }
 
 /// DashScope's limit of tokens per minute. Its code and its words are those of an exhausted quota, and its link
