@@ -65,8 +65,9 @@ pub enum FailureKind {
     InBand,
     /// The status was a success, but the body contains no answer: it is empty, a web page, or lacks a choice.
     NoAnswer,
-    /// The model has generated what its provider could not parse, such as a malformed call of a tool. Another
-    /// attempt may succeed. Neutral for the health of the provider, since the request may be the cause.
+    /// The model has generated what its provider could not parse, such as a malformed call of a tool, or its
+    /// chat template refused the messages. Another attempt may succeed. Neutral for the health of the
+    /// provider, since the request may be the cause.
     ModelOutput,
 }
 

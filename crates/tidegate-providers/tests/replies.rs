@@ -183,6 +183,9 @@ const REPLIES: &[Row] = &[
     // llama.cpp.
     ("other_batch_size_500", 500, &[], "E1005", ContextLength, Momentary, None, Some("server_error")),
     ("other_context_size_500", 500, &[], "E1005", ContextLength, Momentary, None, Some("server_error")),
+    ("other_jinja_500", 500, &[], "E3001", FailureKind::ModelOutput, Momentary, None, Some("server_error")),
+    // Ollama.
+    ("other_tool_call_500", 500, &[], "E3001", FailureKind::ModelOutput, Momentary, None, None),
     // text-generation-inference.
     ("other_generation_failed", 424, &[], "E3001", FailureKind::Response, Momentary, None, Some("generation")),
     ("other_generation_incomplete", 424, &[], "E3001", FailureKind::Response, Momentary, None, Some("incomplete_generation")),
@@ -394,6 +397,36 @@ fn a_prompt_that_is_too_long_is_recognised_beside_500() {
             let in_band = ProviderClassifier::default().failure_in(error.as_bytes()).unwrap();
             assert_eq!(in_band.code.code(), code, "{error}");
             assert_eq!(in_band.counts_against_health(), code == "E3001", "{error}");
+        }
+    }
+}
+
+/// Regression: a history that a template refuses, sent again by its client, closed the server to all.
+#[test]
+fn what_a_local_server_cannot_parse_or_render_does_not_count_against_health() {
+    use FailureKind::{ModelOutput, Response};
+
+    for (message, kind) in [
+        ("error parsing tool call: raw='{', err=unexpected end of JSON input, prompt too long", ModelOutput),
+        ("Failed to parse input at pos 184: <tool_call>", ModelOutput),
+        ("Failed to parse tool call arguments as JSON: [json.exception.parse_error.101]", ModelOutput),
+        (
+            "While executing CallExpression at line 85: Error: Jinja Exception: No user query found",
+            ModelOutput,
+        ),
+        ("Error rendering prompt with jinja template: No user query found in messages.", ModelOutput),
+        ("failed to parse the model file", Response),
+        ("the tool said: error parsing tool call", Response),
+    ] {
+        for error in [
+            format!(r#"{{"error":{{"code":500,"message":"{message}","type":"server_error"}}}}"#),
+            format!(r#"{{"error":"{message}"}}"#),
+        ] {
+            let in_band = ProviderClassifier::default().failure_in(error.as_bytes()).unwrap();
+            for failure in [classify_plain(500, &error), in_band] {
+                assert_eq!((failure.code.code(), failure.kind), ("E3001", kind), "{error}");
+            }
+            assert_eq!(classify_plain(503, &error).kind, Response, "{error}");
         }
     }
 }

@@ -26,6 +26,9 @@ impl FailureClass {
     /// Rejected by a content filter.
     pub(crate) const FILTER: Self =
         Self { kind: FailureKind::ContentFilter, ..Self::of(ErrorCode::InvalidRequest) };
+    /// The output of the model cannot be parsed, or the messages cannot be rendered.
+    pub(crate) const OUTPUT: Self =
+        Self { kind: FailureKind::ModelOutput, ..Self::of(ErrorCode::ServerError) };
     /// A class with the code and no further details.
     pub(crate) const fn of(code: ErrorCode) -> Self {
         Self { code, kind: FailureKind::Response, scope: LimitScope::Momentary }

@@ -3,7 +3,7 @@
 //! One table covers all providers: they copied the codes from each other, and no code is known to have two
 //! meanings. A new code needs a new line here and a reply in `fixtures/`.
 
-use tidegate_core::{ErrorCode, FailureKind};
+use tidegate_core::ErrorCode;
 
 use crate::error::class::FailureClass;
 
@@ -33,7 +33,6 @@ const SERVER: FailureClass = FailureClass::of(ErrorCode::ServerError);
 const TIMEOUT: FailureClass = FailureClass::of(ErrorCode::Timeout);
 const CONFLICT: FailureClass = FailureClass::of(ErrorCode::Conflict);
 const CANCELLED: FailureClass = FailureClass::of(ErrorCode::Cancelled);
-const OUTPUT: FailureClass = FailureClass { kind: FailureKind::ModelOutput, ..SERVER };
 
 /// Compared without regard to case, so that one line covers Google's `NOT_FOUND` and Bedrock's two spellings
 /// of an exception.
@@ -128,7 +127,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
     // 424 or 400, which alone would be an error of the caller. Groq's `json_validate_failed` and
     // `output_parse_failed` are not listed: the cause may be a limit or a schema of the caller.
     (Specificity::Exact, SERVER, &["ModelStreamErrorException", "generation", "incomplete_generation"]),
-    (Specificity::Exact, OUTPUT, &["tool_use_failed"]),
+    (Specificity::Exact, FailureClass::OUTPUT, &["tool_use_failed"]),
 ];
 
 /// The entry of `code`, if there is one.

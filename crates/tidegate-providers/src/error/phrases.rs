@@ -124,6 +124,20 @@ pub(crate) fn is_content_refused(text: &str) -> bool {
     )
 }
 
+/// The output of the model cannot be parsed by Ollama or llama.cpp, or their chat template, or that of LM Studio,
+/// refuses the messages.
+pub(crate) fn is_unparsable(text: &str) -> bool {
+    [
+        "error parsing tool call",
+        "failed to parse input at pos",
+        "failed to parse tool call arguments as json",
+        "error rendering prompt with jinja template",
+    ]
+    .iter()
+    .any(|beginning| begins_with(text, beginning))
+        || contains_phrase(text, "jinja exception")
+}
+
 /// A payment is required, in a message that is nothing but one of these sentences.
 pub(crate) fn is_known_credit_error(text: &str) -> bool {
     [

@@ -154,6 +154,7 @@ impl<'a> ErrorResponse<'a> {
         let is_content_refused = || phrases::is_content_refused(message) || self.body.is_flagged;
         Some(match status {
             None if self.is_rate_limit() => FailureClass::RATE,
+            None | Some(500) if phrases::is_unparsable(message) => FailureClass::OUTPUT,
             // Together sends 403, and llama.cpp 500.
             None | Some(400 | 403 | 413 | 422 | 500) if is_too_long() => FailureClass::CONTEXT,
             None | Some(400 | 403 | 422) if is_content_refused() => FailureClass::FILTER,
