@@ -127,7 +127,7 @@ impl Classifier for ProviderClassifier {
                 in_band::failure_of_body(self.provider, error, &head.headers, body, now).into()
             }
             ProbeResult::Filtered => Failure::content_filter().into(),
-            _ => in_band::limit_or_key_in(self.provider, &head.headers, body, now)
+            _ => in_band::known_failure_in(self.provider, &head.headers, body, now)
                 .map_or(Outcome::Success, Outcome::from),
         }
     }

@@ -629,6 +629,36 @@ fn a_limit_and_a_refused_key_are_known_by_their_code_in_a_body_that_has_not_the_
     }
 }
 
+/// Regression: a prompt that MiniMax's filter refused was repeated, and counted against the provider.
+#[test]
+fn the_codes_of_minimax_are_known_in_a_body_that_has_not_the_shape_of_an_error() {
+    use FailureKind::{ContentFilter, ContextLength, NoAnswer, Response};
+
+    for (status_code, message, code, kind) in [
+        (1001, "request timeout", ErrorCode::Timeout, Response),
+        (1013, "internal error", ErrorCode::ServerError, NoAnswer),
+        (1026, "input new_sensitive", ErrorCode::InvalidRequest, ContentFilter),
+        (1027, "output new_sensitive", ErrorCode::InvalidRequest, ContentFilter),
+        (1041, "conn limit", ErrorCode::RateLimited, Response),
+        (1042, "invisible character ratio limit", ErrorCode::InvalidRequest, Response),
+        (2013, "invalid params", ErrorCode::InvalidRequest, Response),
+        (2013, "invalid params, context window exceeds limit", ErrorCode::RequestTooLarge, ContextLength),
+        (2045, "rate growth limit", ErrorCode::RateLimited, Response),
+        (2056, "usage limit exceeded", ErrorCode::QuotaExhausted, Response),
+    ] {
+        let body = format!(r#"{{"base_resp":{{"status_code":{status_code},"status_msg":"{message}"}}}}"#);
+        for endpoint in ENDPOINTS {
+            let failure = failure_of_document(endpoint, body.as_bytes());
+            assert_eq!(failure, Some((code, kind)), "{endpoint}: {body}");
+        }
+        for endpoint in [CHAT, RESPONSES, MESSAGES, COHERE] {
+            let (has_finished, failure) = scanned(endpoint, format!("data: {body}\n\n").as_bytes());
+            let expected = (kind != NoAnswer).then_some((code, kind));
+            assert_eq!((has_finished, failure), (false, expected), "{endpoint}: {body}");
+        }
+    }
+}
+
 /// An answer and a resource may have any field.
 #[test]
 fn a_code_beside_content_is_no_failure() {

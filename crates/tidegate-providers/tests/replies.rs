@@ -191,6 +191,8 @@ const REPLIES: &[Row] = &[
     ("other_generation_incomplete", 424, &[], "E3001", FailureKind::Response, Momentary, None, Some("incomplete_generation")),
     ("other_tokens_limit", 413, &[], "E1005", ContextLength, Momentary, None, Some("tokens_limit_reached")),
     ("other_prompt_too_long_by_number", 400, &[], "E1005", ContextLength, Momentary, None, Some("1261")),
+    // Novita.
+    ("other_server_overload", 429, &[], "E3002", FailureKind::Response, Momentary, None, Some("server_overload")),
     // LiteLLM.
     ("other_budget_exceeded", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("budget_exceeded")),
     ("other_budget_exceeded_400", 400, &[], "E2002", FailureKind::Response, Spend, None, Some("budget_exceeded")),
@@ -199,6 +201,7 @@ const REPLIES: &[Row] = &[
     ("other_token_limit_link", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("insufficient_quota")),
     ("other_allocation_quota", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("Throttling.AllocationQuota")),
     ("other_free_allocation_quota", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("Throttling.AllocationQuota")),
+    ("other_data_inspection", 400, &[], "E1001", ContentFilter, Momentary, None, Some("DataInspectionFailed")),
     ("other_no_error_at_all", 500, &[], "E3001", FailureKind::Response, Momentary, None, None),
     ("other_quota_403", 403, &[], "E2002", FailureKind::Response, Spend, None, None),
 ];

@@ -50,7 +50,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         // Zhipu's, and MiniMax's.
         "1113", "base_resp.1008",
     ]),
-    (Specificity::Exact, FailureClass::DAILY, &["ServiceQuotaExceededException"]),
+    (Specificity::Exact, FailureClass::DAILY, &["ServiceQuotaExceededException", "base_resp.2056"]),
     // Google's two codes for a quota: the details contain its period.
     (Specificity::Broad, FailureClass::DAILY, &["quota_exhausted"]),
     (Specificity::Broad, FailureClass::RATE, &["resource_exhausted"]),
@@ -60,6 +60,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "rate_limit_exceeded", "rate_limit_reached", "rate_limit_reached_error", "slow_down",
         "in_flight_budget_exhausted", "too_many_requests", "too_many_requests_error", "RateLimitReached",
         "request_quota_exceeded", "token_quota_exceeded", "base_resp.1002", "base_resp.1039",
+        "base_resp.1041", "base_resp.2045",
         "Throttling", "Throttling.RateQuota", "Throttling.BurstRate", "LimitRequests", "limit_requests",
         "limit_burst_rate",
     ]),
@@ -70,7 +71,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
 
     // No capacity.
     (Specificity::Exact, FailureClass::OVERLOAD, &[
-        "server_is_overloaded", "service_unavailable_error", "service_unavailable", "overloaded",
+        "server_is_overloaded", "server_overload", "service_unavailable_error", "service_unavailable", "overloaded",
         "overloaded_error", "model_overloaded", "engine_overloaded_error", "capacity_exceeded",
         "model_capacity_exhausted", "unavailable", "ModelNotReadyException", "ModelErrorException",
         "ServiceUnavailableException", "insufficient_system_resource",
@@ -88,6 +89,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
     (Specificity::Exact, FailureClass::FILTER, &[
         "content_filter", "content_policy_violation", "moderation_blocked", "ResponsibleAIPolicyViolation",
         "image_content_policy_violation", "cyber_policy", "bio_policy", "misalignment_policy_violation",
+        "DataInspectionFailed", "data_inspection_failed", "base_resp.1026", "base_resp.1027",
     ]),
 
     // Authentication, permission, and the resource that was requested.
@@ -105,6 +107,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
     // Timeouts and conflicts.
     (Specificity::Exact, TIMEOUT, &[
         "timeout_error", "request_timeout", "deadline_exceeded", "ModelTimeoutException", "vector_store_timeout",
+        "base_resp.1001",
     ]),
     (Specificity::Exact, CONFLICT, &["conflict_error", "aborted", "already_exists", "ConflictException"]),
     (Specificity::Exact, CANCELLED, &["cancelled"]),
@@ -112,7 +115,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
     // General client and server errors.
     (Specificity::Vague, INVALID, &[
         "invalid_request_error", "invalid_request", "invalid_argument", "failed_precondition", "out_of_range",
-        "ValidationException", "bad_request",
+        "ValidationException", "bad_request", "base_resp.1042", "base_resp.2013",
         // Those of a failed response of OpenAI's. Its sentence may show that a filter has rejected the prompt.
         "invalid_prompt", "data_residency_mismatch", "invalid_image", "invalid_image_format",
         "invalid_base64_image", "invalid_image_url", "image_too_large", "image_too_small", "image_parse_error",

@@ -17,10 +17,10 @@ pub(crate) fn failure_in(provider: Provider, body: &[u8]) -> Option<Failure> {
     response.is_error().then(|| response.failure(now))
 }
 
-/// The failure in a `body` that is no answer, if its code, its number or its sentence shows that it is about
-/// a limit or the key. Any other code may be one of a server in front of the provider: the same request may
-/// be answered by another one.
-pub(crate) fn limit_or_key_in(
+/// The failure in a `body` that is no answer, if its code is MiniMax's, or if its code, its number or its
+/// sentence shows that it is about a limit or the key. Any other code may be one of a server in front of the
+/// provider: the same request may be answered by another one.
+pub(crate) fn known_failure_in(
     provider: Provider,
     headers: &HeaderMap,
     body: &[u8],
@@ -30,7 +30,10 @@ pub(crate) fn limit_or_key_in(
     let failure = response.failure(now);
     let is_of_account =
         failure.code.category() == Category::Rate || failure.code == ErrorCode::Authentication;
-    (response.is_rate_limit() || response.has_known_code() && is_of_account).then_some(failure)
+    let is_known = response.is_rate_limit()
+        || response.has_code_of_answer()
+        || response.has_known_code() && is_of_account;
+    is_known.then_some(failure)
 }
 
 /// The failure in a `body` that is known to be an error.

@@ -71,6 +71,12 @@ impl<'a> ErrorResponse<'a> {
         self.by_code().is_some_and(is_certain) || self.by_status().is_some()
     }
 
+    /// Whether its code is known and one of MiniMax's, which are in a field of its answers.
+    pub(crate) fn has_code_of_answer(&self) -> bool {
+        let code = self.body.code.as_deref();
+        code.is_some_and(|code| code.starts_with("base_resp.") && look_up(code).is_some())
+    }
+
     pub(crate) fn failure(&self, now: SystemTime) -> Failure {
         let classification = self.classification();
         let class = self.refined(&classification);

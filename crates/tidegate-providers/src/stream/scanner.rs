@@ -269,7 +269,7 @@ impl StreamReader {
                 DialectGuess::Undecided => return,
                 DialectGuess::Unknown if self.is_answer => {
                     self.state.failure =
-                        in_band::limit_or_key_in(self.provider, &HeaderMap::new(), event.data, NO_CLOCK);
+                        in_band::known_failure_in(self.provider, &HeaderMap::new(), event.data, NO_CLOCK);
                     match self.endpoint {
                         _ if self.state.failure.is_some() => return,
                         Endpoint::Unknown => own_dialect::read(event),
