@@ -9,7 +9,8 @@ use crate::json::walk::{Leaf, walk};
 /// in its help centre). In UTF-8 it roughly holds for other scripts as well, since characters with more
 /// tokens have more bytes: about half a token for a Cyrillic letter, three quarters for a Chinese one. An
 /// escape counts as the character that it encodes. Every message adds 4 tokens, for its role and its framing.
-/// In tool definitions the field names count as well.
+/// In tool definitions the field names count as well. A prompt may be a list of tokens, which are counted. A
+/// request for embeddings has no output, as far as its fields or the name of its model show that it is one.
 ///
 /// Images, audio and files in base64 are not text. Each counts as 765 tokens, which OpenAI charges for a
 /// square image of 1024 pixels in high detail. Anthropic's rule (width x height / 750) gives about the same
@@ -52,9 +53,10 @@ pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<Estimated
     if body.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
-    let mut read = Estimated::default();
+    let (mut read, mut is_embedding) = (Estimated::default(), false);
     let is_whole = walk(body, |path, leaf| match (path, leaf) {
         (path, Leaf::Text(text)) => {
+            is_embedding |= is_of_embedding(path, text);
             if is_medium(path, text) {
                 read.input += TOKENS_PER_MEDIUM;
             } else if is_prompt(path) {
@@ -75,23 +77,41 @@ pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<Estimated
         (["n"] | ["generationConfig" | "generation_config", "candidateCount"], Leaf::Number(number)) => {
             read.answers = number.clamp(1, MAX_CHOICES);
         }
+        (["prompt"], Leaf::Number(_)) => read.input += 1,
+        (["input"], Leaf::Number(_)) => (read.input, is_embedding) = (read.input + 1, true),
+        (["dimensions"], Leaf::Number(_)) => is_embedding = true,
         _ => {}
     });
+    if is_embedding {
+        read.max_output.get_or_insert(0);
+    }
     is_whole.then_some(read)
 }
 
 /// Whether a text at `path` is part of the prompt. All others are settings and identifiers.
 fn is_prompt(path: &[&str]) -> bool {
     match path {
-        ["messages" | "contents" | "input", .., "role" | "type" | "id" | "tool_call_id" | "media_type"] => {
-            false
-        }
+        [
+            "messages" | "contents" | "input" | "inputs" | "content" | "requests",
+            ..,
+            "role" | "type" | "id" | "tool_call_id" | "media_type",
+        ] => false,
         [
             "messages" | "contents" | "input" | "prompt" | "system" | "instructions" | "tools" | "functions"
             | "systemInstruction" | "system_instruction" | "toolConfig" | "response_format" | "message"
-            | "chat_history" | "documents" | "text",
+            | "chat_history" | "documents" | "text" | "content" | "texts" | "inputs" | "inputText",
             ..,
-        ] => true,
+        ]
+        | ["requests", "content", ..] => true,
+        _ => false,
+    }
+}
+
+/// Whether only a request for embeddings has such a text at `path`.
+fn is_of_embedding(path: &[&str], text: &str) -> bool {
+    match path {
+        ["model"] => text.contains("embed"),
+        ["encoding_format" | "input_type" | "texts"] | ["content", ..] | ["requests", "content", ..] => true,
         _ => false,
     }
 }
@@ -171,6 +191,17 @@ mod tests {
             (format!(r#"{{"instructions":"","input":"{text}","stream":true}}"#), 0),
             (format!(r#"{{"contents":[{{"role":"user","parts":[{{"text":"{text}"}}]}}]}}"#), 4),
             (format!(r#"{{"prompt":"{text}","user":"somebody","stop":["a","b"]}}"#), 0),
+            (format!(r#"{{"model":"e","content":{{"role":"user","parts":[{{"text":"{text}"}}]}}}}"#), 0),
+            (
+                format!(
+                    r#"{{"requests":[{{"model":"models/e","content":{{"parts":[{{"text":"{text}"}}]}},"taskType":"t"}}]}}"#
+                ),
+                0,
+            ),
+            (format!(r#"{{"texts":["{text}"],"input_type":"search_document"}}"#), 0),
+            (format!(r#"{{"inputs":"{text}","truncate":true}}"#), 0),
+            (format!(r#"{{"inputs":[{{"content":[{{"type":"text","text":"{text}"}}]}}]}}"#), 0),
+            (format!(r#"{{"inputText":"{text}"}}"#), 0),
         ] {
             assert_eq!(of(&body).input, 100 + around, "{body}");
         }
@@ -202,6 +233,45 @@ mod tests {
             let estimated = of(body);
             assert_eq!((estimated.max_output, estimated.answers), (max_output, answers), "{body}");
         }
+    }
+
+    /// Regression: LangChain sends the texts of embeddings as tokens, which were counted as nothing.
+    #[test]
+    fn a_prompt_of_tokens_counts_each_of_them() {
+        let tokens = vec!["15339"; 8_191].join(",");
+        for key in ["input", "prompt"] {
+            assert_eq!(of(&format!(r#"{{"{key}":[{tokens}],"seed":7,"n":2}}"#)).input, 8_191);
+            let nested = format!(r#"{{"{key}":[[{tokens}],[0,{tokens}]],"user":"x"}}"#);
+            assert_eq!(of(&nested).input, 2 * 8_191 + 1);
+        }
+        assert_eq!(of(r#"{"input":[{"content":[{"type":"x","n":5}]}],"logit_bias":{"5":7}}"#).input, 0);
+    }
+
+    /// Regression: embeddings without a usage used up the output that they cannot have.
+    #[test]
+    fn embeddings_have_no_output() {
+        for body in [
+            r#"{"model":"text-embedding-3-small","input":"word"}"#,
+            r#"{"model":"a","input":"word","encoding_format":"base64"}"#,
+            r#"{"input":["word"],"dimensions":256}"#,
+            r#"{"input":[[15339,1917]]}"#,
+            r#"{"texts":["word"]}"#,
+            r#"{"model":"a","input":"word","input_type":"query"}"#,
+            r#"{"content":{"parts":[{"text":"word"}]}}"#,
+            r#"{"requests":[{"content":{"parts":[{"text":"word"}]}}]}"#,
+        ] {
+            assert_eq!(of(body).output(500), 0, "{body}");
+        }
+        for body in [
+            r#"{"model":"gpt-4o","input":"embed the word"}"#,
+            r#"{"model":"gpt-4o","input":[{"role":"user","content":"embed"}]}"#,
+            r#"{"model":"gpt-3.5-turbo-instruct","prompt":[15339,1917]}"#,
+            r#"{"inputs":"word"}"#,
+            r#"{"inputText":"word"}"#,
+        ] {
+            assert_eq!(of(body).output(500), 500, "{body}");
+        }
+        assert_eq!(of(r#"{"model":"embedded","max_tokens":7}"#).output(500), 7);
     }
 
     #[test]

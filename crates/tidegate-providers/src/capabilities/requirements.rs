@@ -21,7 +21,11 @@ pub(super) fn read(body: &[u8]) -> Requirements {
         bytes[1] += length.saturating_sub(ascii);
     };
     let Some(estimated) = prompt::read(body, count) else { return Requirements::default() };
-    let tokens = bytes[0] / ASCII_BYTES_PER_TOKEN + bytes[1] / OTHER_BYTES_PER_TOKEN;
+    let tokens = match estimated.max_output {
+        // Embeddings: each text has the context for itself.
+        Some(0) => 0,
+        _ => bytes[0] / ASCII_BYTES_PER_TOKEN + bytes[1] / OTHER_BYTES_PER_TOKEN,
+    };
     let mut needs = Requirements { tokens, max_output: estimated.max_output, ..Requirements::default() };
     walk(body, |path, leaf| match (path, leaf) {
         (["tools" | "functions"], Leaf::Object) => needs.tools = true,
@@ -108,6 +112,19 @@ mod tests {
         ] {
             let needs = read(body.as_bytes());
             assert_eq!(Requirements { tokens: 0, ..needs }, expected, "{body}");
+        }
+    }
+
+    /// A model embeds each text of a list by itself, so that their sum exceeds no window.
+    #[test]
+    fn embeddings_require_no_context() {
+        let text = "word ".repeat(1_000);
+        for body in [
+            format!(r#"{{"model":"text-embedding-3-small","input":["{text}","{text}"]}}"#),
+            format!(r#"{{"requests":[{{"content":{{"parts":[{{"text":"{text}"}}]}}}}]}}"#),
+            r#"{"input":[[15339,1917]]}"#.to_owned(),
+        ] {
+            assert_eq!(read(body.as_bytes()), Requirements { max_output: Some(0), ..NOTHING }, "{body}");
         }
     }
 
