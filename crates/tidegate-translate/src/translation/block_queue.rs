@@ -102,6 +102,11 @@ impl BlockQueue {
         &self.stops
     }
 
+    /// Whether a stop sequence was found, so that no block begins any more.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stops.found().is_some()
+    }
+
     /// Whether a call was written.
     pub(super) fn has_calls(&self) -> bool {
         self.written_calls > 0
@@ -119,7 +124,7 @@ impl BlockQueue {
         text: &str,
         out: &mut BytesMut,
     ) -> Result<(), Failure> {
-        if self.stops.found().is_some() {
+        if self.has_stopped() {
             return Ok(());
         }
         if self.blocks.back().is_none_or(|last| last.kind != kind) {
@@ -133,11 +138,14 @@ impl BlockQueue {
         self.advance(out)
     }
 
-    /// Adds a piece of a tool call. A call that begins after a stop sequence is ignored.
+    /// Adds a piece of a tool call. After a stop sequence only the calls that began before it continue.
     pub(super) fn push_call(&mut self, piece: &CallPiece<'_>, out: &mut BytesMut) -> Result<(), Failure> {
         let next = self.first + self.blocks.len() as u64;
-        let (number, is_new) = self.calls.add(piece, next)?;
-        let has_stopped = self.stops.found().is_some();
+        let has_stopped = self.has_stopped();
+        let (number, is_new) = match self.calls.add(piece, next) {
+            Err(_) if has_stopped => return Ok(()),
+            added => added?,
+        };
         if is_new && !has_stopped {
             self.push_block(Block::new(BlockKind::Call(number)));
         }
@@ -150,7 +158,7 @@ impl BlockQueue {
         if call.block < self.first {
             let is_repeated =
                 piece.arguments.trim().is_empty() || call.arguments.is_same(TextDigest::of(&piece.arguments));
-            return if is_repeated { Ok(()) } else { Err(unreadable()) };
+            return if is_repeated || has_stopped { Ok(()) } else { Err(unreadable()) };
         }
         let held = call.arguments.held_len();
         call.arguments.push(&piece.arguments)?;

@@ -156,11 +156,11 @@ impl ReceivedCalls {
         let followed = known.filter(|&number| self.calls[number].is_followed_by(piece));
         let known = known.filter(|_| followed.is_none());
         let number = known.unwrap_or(self.calls.len());
+        if number >= MAX_CALLS {
+            return Err(too_many("tool_calls"));
+        }
         self.last = Some(number);
         if known.is_none() {
-            if number >= MAX_CALLS {
-                return Err(too_many("tool_calls"));
-            }
             // The name of a second call of one tool may have been sent before these arguments.
             let renamed = followed.filter(|&followed| self.calls[followed].is_named_again);
             let name = match (renamed, &*piece.name, &*piece.id) {

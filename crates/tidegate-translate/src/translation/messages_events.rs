@@ -84,6 +84,14 @@ impl MessagesEvents {
         Ok(())
     }
 
+    /// Reads a piece of a call. One that cannot be read is ignored after a stop sequence.
+    fn read_call<'a>(&self, call: &'a Value, position: usize) -> Result<Option<CallPiece<'a>>, Failure> {
+        match CallPiece::read(call) {
+            Err(_) if self.blocks.has_stopped() => Ok(None),
+            piece => Ok(Some(piece?.at(position))),
+        }
+    }
+
     /// Writes the pieces of a delta. Returns whether there were any.
     fn push_delta(&mut self, delta: &Value, out: &mut BytesMut) -> Result<bool, Failure> {
         let pieces = pieces(delta);
@@ -100,7 +108,9 @@ impl MessagesEvents {
                 }
                 ChatPiece::Call(call) => {
                     self.has_call_deltas = true;
-                    self.blocks.push_call(&CallPiece::read(call)?.at(calls), out)?;
+                    if let Some(piece) = self.read_call(call, calls)? {
+                        self.blocks.push_call(&piece, out)?;
+                    }
                     calls += 1;
                 }
                 ChatPiece::Encrypted => self.ping(out),
@@ -134,7 +144,7 @@ impl MessagesEvents {
             _ => None,
         });
         for (position, call) in calls.enumerate() {
-            let piece = CallPiece::read(call)?.at(position);
+            let Some(piece) = self.read_call(call, position)? else { continue };
             if !self.has_call_deltas || !self.blocks.is_repeated(&piece) {
                 self.blocks.push_call(&piece, out)?;
             }
@@ -162,7 +172,7 @@ impl EncodeEvents for MessagesEvents {
     fn encode(&mut self, event: Event<'_>, is_token: bool, out: &mut BytesMut) -> Result<(), Failure> {
         let Ok(chunk) = serde_json::from_str::<Value>(&with_argument_text(repair::decode_event(event.data)))
         else {
-            return if is_token { Err(unreadable()) } else { Ok(()) };
+            return if is_token && !self.blocks.has_stopped() { Err(unreadable()) } else { Ok(()) };
         };
         self.token_usage.update_from_chat(&chunk["usage"]);
         self.token_usage.update_from_chat(&chunk["x_groq"]["usage"]);
@@ -179,7 +189,7 @@ impl EncodeEvents for MessagesEvents {
             self.blocks.push_text(BlockKind::Text, text, out)?;
         }
         let is_alone = one_or_many(&chunk["choices"]).len() == 1;
-        if is_token && is_alone && !has_content {
+        if is_token && is_alone && !has_content && !self.blocks.has_stopped() {
             return Err(unreadable());
         }
         let reason = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty());

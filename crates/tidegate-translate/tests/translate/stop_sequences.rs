@@ -100,6 +100,38 @@ fn a_stream_is_cut_before_a_stop_sequence() {
     }
 }
 
+/// Regression: a call after the sequence could fail the response.
+#[test]
+fn content_after_a_stop_sequence_cannot_fail_the_stream() {
+    let delta = |delta: &Value| chunk(delta, None);
+    let called = |arguments: Value| json!({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": arguments}}]});
+    let whole = |message: &Value| {
+        format!("data: {}\n\n", json!({"choices": [{"message": message, "finish_reason": "stop"}]}))
+    };
+    let many = |index: usize| delta(&json!({"tool_calls": [{"index": index, "function": {"name": "f"}}]}));
+    for content in [
+        delta(&called(json!([1]))),
+        delta(&called(json!(7))),
+        delta(&called(json!("[1]"))),
+        delta(&called(json!("{\"a\":1}"))) + &delta(&called(json!("]"))),
+        whole(&called(json!([1]))),
+        (0..1100).map(many).collect(),
+        delta(&json!({"tool_calls": [{"id": "x".repeat(2000), "function": {"name": "f".repeat(2000)}}]})),
+        delta(&json!({"audio": {"data": "x"}})),
+        "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}\n\n".to_owned(),
+    ] {
+        let chunks = [delta(&text("aEND")), content, chunk(&json!({}), Some("tool_calls"))];
+        let expected = message(&[("text", "a")], "stop_sequence", Some("END"));
+        assert_eq!(streamed(&["END"], &chunks), expected, "{chunks:.300?}");
+    }
+    // A call that began before is complete.
+    let call = called(json!("{\"a\":1}"));
+    let more = json!({"tool_calls": [{"index": 0, "function": {"arguments": "[1]"}}]});
+    let chunks = [delta(&call), delta(&text("bEND")), delta(&more), chunk(&json!({}), Some("stop"))];
+    let expected = message(&[("f", "{\"a\":1}"), ("text", "b")], "stop_sequence", Some("END"));
+    assert_eq!(streamed(&["END"], &chunks), expected);
+}
+
 #[test]
 fn a_repeated_text_is_not_searched_again() {
     let repeated = |message: &Value| {
