@@ -63,6 +63,27 @@ fn the_field_is_not_sent() {
     assert_eq!(sent["stop"], json!(["a"]));
 }
 
+/// Regression: the search kept nine times the size of the sequences, in no budget.
+#[test]
+fn a_sequence_to_search_for_has_a_maximum_length() {
+    for (target, length, is_accepted) in [
+        ("openai/gpt-5", 1000, true),
+        ("openai/gpt-5", 1001, false),
+        ("xai/grok-4", 1001, false),
+        // It is sent.
+        ("openai/gpt-4o", 1001, true),
+    ] {
+        let stops = ["a", &"é".repeat(length)];
+        let translated = translate(&MessagesToChat::new(target), &request(&stops));
+        let error = translated.map(drop).map_err(|error| error.to_string());
+        let problem = "`stop_sequences` have one of more than 1000 characters";
+        match is_accepted {
+            true => assert_eq!(error, Ok(()), "{target} {length}"),
+            false => assert!(error.as_ref().is_err_and(|error| error.contains(problem)), "{error:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_stream_is_cut_before_a_stop_sequence() {
     let ended = |blocks, reason| message(blocks, reason, None);

@@ -17,6 +17,7 @@
 //! | an effort or a budget that is none of the target's | "high", or for "max" its highest effort | DeepSeek, Kimi, GLM: low, high, max; OpenAI, Gemini, Grok: low, medium, high; xhigh, for GPT from 5.2 on and Grok from 4.7 on |
 //! | an effort together with tools, for GPT from 5.2 on | dropped unless it is "none"; "none" from 5.6 on | OpenAI: "Function tools with reasoning_effort are not supported" |
 //! | `tools`, for those of them without "none": GPT-6 Astra, and Sol from 6.1 on | rejected | the same, "at every accepted `reasoning_effort`" (genkit-ai/genkit-dart#423) |
+//! | one of more than 1000 characters among them | rejected | no documented limit; Amazon's `TextInferenceConfig` has 1000 |
 //! | more than 4 `stop_sequences` (DeepSeek: 16) | rejected | OpenAI, DeepSeek, "Chat completions" |
 //! | `metadata.user_id` above 64 characters, or for Mistral | dropped | OpenAI: "string too long" (maximhq/bifrost#1000); Mistral: "Extra inputs are not permitted" |
 //! | call ids above 40 characters; with Mistral, other than 9 letters and digits | numbered | OpenAI: "maximum length 40"; Mistral: "with a length of 9" |
@@ -216,15 +217,22 @@ fn lacks_reasoning(messages: &[ChatMessage], target: &str) -> bool {
     })
 }
 
+/// The maximum length of a sequence that the response is searched for, in characters. The search keeps nine
+/// times its bytes until the response ends. Amazon Bedrock allows as many (`TextInferenceConfig`).
+const MAX_STOP_SEQUENCE: usize = 1000;
+
 /// The sequences to send, and those to search the response for, because the target rejects them.
 fn stop(stops: Vec<String>, target: &str) -> Result<(Option<Vec<String>>, StopSequences), Untranslatable> {
     if stops.len() > max_stop_sequences(target) {
         return Err(Untranslatable::new("stop_sequences", "are more than the target takes"));
     }
-    Ok(match accepts_stop(target) {
-        true => (Some(stops).filter(|stops| !stops.is_empty()), StopSequences::default()),
-        false => (None, StopSequences::new(stops)),
-    })
+    if accepts_stop(target) {
+        return Ok((Some(stops).filter(|stops| !stops.is_empty()), StopSequences::default()));
+    }
+    if stops.iter().any(|stop| stop.chars().count() > MAX_STOP_SEQUENCE) {
+        return Err(Untranslatable::new("stop_sequences", "have one of more than 1000 characters"));
+    }
+    Ok((None, StopSequences::new(stops)))
 }
 
 fn tools(
