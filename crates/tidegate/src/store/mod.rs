@@ -65,10 +65,8 @@
 //! [`half_open_max`](crate::circuit_breaker::Settings::half_open_max) calls; when its probes have succeeded,
 //! the circuit is closed in all. A change that may not have reached the store is sent again, until a later one
 //! replaces it: an opening opens no circuit that was closed after it, and a reset is not sent again. A process
-//! requests its turn from the store at its first call after the cooldown. In a stack this call waits for the
-//! reply, and is the probe. A layer alone, and one in shadow mode, has no queue: this call is rejected as if
-//! all probes were in flight, the next one is the probe, and the turn is kept for it for the time of the
-//! cooldown. Else a turn expires after 1 s if no probe is sent, and after `probe_lease` + 2 s if its process
+//! requests its turn from the store at its first call after the cooldown. This call waits for the reply, and
+//! is the probe. A turn expires after 1 s if no probe is sent, and after `probe_lease` + 2 s if its process
 //! has died. A process that cannot renew its turn begins no probe after 2 s.
 //!
 //! A store that has lost its state gives no turn for the longer of the cooldown and 5 s, in which a process
@@ -78,7 +76,8 @@
 //! `half_open_max` probes in each process are in flight, until the turn is renewed at the store, which one of
 //! them gets; in the mode `fail_closed` none probes that has no turn. A state that is forced by hand is that
 //! of one process, which leaves its turn to the others; a reset is one of all. Circuits in shadow mode are
-//! shared among themselves: they open none that reject calls.
+//! shared among themselves: they open none that reject calls. They hold no call back, so that each process
+//! probes without a turn.
 //!
 //! # Shared windows
 //! With [`shared_window`](crate::CircuitBreakerLayer::shared_window) the failure rate and the slow-call rate

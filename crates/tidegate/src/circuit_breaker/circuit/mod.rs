@@ -247,7 +247,9 @@ impl Circuit {
         if let Some(rejection) = self.peek(now) {
             return Err(rejection);
         }
-        let needs_turn = matches!(self.phase, Phase::Open { .. } | Phase::HalfOpen { .. });
+        // In shadow mode no call is held back.
+        let needs_turn =
+            !self.settings.shadow && matches!(self.phase, Phase::Open { .. } | Phase::HalfOpen { .. });
         if needs_turn && self.turn.as_ref().is_some_and(|turn| !turn.admits(now)) {
             let retry_after = Some(SHARED_PROBE_RETRY_AFTER);
             return Err(CircuitRejection { cause: RejectionCause::Probing, retry_after });
