@@ -119,12 +119,15 @@ impl Scripts {
             | CircuitChange::Reopen { grace, .. } => grace,
             _ => Duration::ZERO,
         };
-        let age = if let CircuitChange::Reopen { age, .. } = change { age } else { Duration::ZERO };
+        let age = match change {
+            CircuitChange::Reopen { age, .. } | CircuitChange::Reclose { age } => age,
+            _ => Duration::ZERO,
+        };
         let (change, time, is_quota) = match change {
             CircuitChange::Open { wait, is_quota } => ("open", wait, is_quota),
             CircuitChange::Restore { wait, is_quota, .. } => ("restore", wait, is_quota),
             CircuitChange::Reopen { wait, is_quota, .. } => ("reopen", wait, is_quota),
-            CircuitChange::Reclose => ("reclose", Duration::ZERO, false),
+            CircuitChange::Reclose { .. } => ("reclose", Duration::ZERO, false),
             CircuitChange::Close => ("close", Duration::ZERO, false),
             CircuitChange::TakeTurn { lease, .. } => ("take_turn", lease, false),
             CircuitChange::KeepTurn { lease } => ("keep_turn", lease, false),

@@ -1,7 +1,7 @@
 -- Reads or changes a circuit. Of two times for which it is open the later holds, and one process at a time probes.
 -- KEYS: the circuit (a hash).
 -- ARGV: the change, the process, a time, whether the quota is exhausted, the channel, the name, the time for which a circuit
--- of which nothing is known has no turn, the time since the process has opened the circuit that it reopens.
+-- of which nothing is known has no turn, the time since the process has opened or closed the circuit again.
 -- Returns: 0 if nothing is known, 1 if it is closed, or 2 if it is open; the rest of its cooldown; whether the quota is
 -- exhausted; whether the process has the turn to probe.
 
@@ -12,27 +12,29 @@ local ANY = '?'
 local now = server_time()
 local change, process, time = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local state = redis.call('HMGET', KEYS[1], 'open_until', 'is_quota', 'prober', 'turn_until', 'open_for', 'turn_for',
-    'closed_since')
-local open_until, closed_since = tonumber(state[1] or -1), tonumber(state[7] or 0)
+    'since')
+local open_until, since = tonumber(state[1] or -1), tonumber(state[7] or 0)
 local is_quota, prober, turn_until = state[2] or '0', state[3] or '', tonumber(state[4] or 0)
 -- The clock of a server may be set back: no time is further ahead than when it was written.
 local open_end, turn_end = now + tonumber(state[5] or math.huge), now + tonumber(state[6] or math.huge)
-local is_set_back = open_until > open_end or turn_until > turn_end or closed_since > now
-open_until, turn_until, closed_since = math.min(open_until, open_end), math.min(turn_until, turn_end), math.min(closed_since, now)
+local is_set_back = open_until > open_end or turn_until > turn_end or since > now
+open_until, turn_until, since = math.min(open_until, open_end), math.min(turn_until, turn_end), math.min(since, now)
 if turn_until <= now then
     prober = ''
 end
 
--- What the process changed before may have reached the store or not.
+-- What the process changed before may have reached the store or not. When a process opened the circuit whose cooldown it
+-- publishes again is not known.
 local event
+local changed = change == 'restore' and 0 or now - tonumber(ARGV[8])
 if change == 'reopen' then
     prober = prober == process and '' or prober
-    change = open_until == 0 and closed_since + tonumber(ARGV[8]) <= now and 'open' or 'restore'
+    change = open_until == 0 and since <= changed and 'open' or 'restore'
     if open_until < 0 then
         event = ARGV[4] == '1' and 'circuit_quota' or 'circuit_open'
     end
 elseif change == 'reclose' then
-    change = open_until > 0 and prober == process and 'close' or 'read'
+    change = open_until ~= 0 and since <= changed and 'close' or 'read'
 end
 
 -- Of two times the later holds. While the circuit is open, an exhausted quota stays exhausted. Returns whether this changes
@@ -48,8 +50,9 @@ if change == 'open' then
     if extend() then
         event = is_quota == '1' and 'circuit_quota' or 'circuit_open'
     end
-    prober = ''
+    since, prober = math.max(since, changed), ''
 elseif change == 'restore' then
+    since = math.max(since, changed)
     if open_until < 0 then
         prober, turn_until = ANY, now + tonumber(ARGV[7])
     end
@@ -57,7 +60,7 @@ elseif change == 'restore' then
         extend()
     end
 elseif change == 'close' then
-    open_until, closed_since, is_quota, prober = 0, now, '0', ''
+    open_until, since, is_quota, prober = 0, changed, '0', ''
     event = 'circuit_closed'
 elseif change == 'take_turn' and open_until < 0 then
     open_until, prober, turn_until = now, ANY, now + tonumber(ARGV[7])
@@ -77,7 +80,7 @@ if (change ~= 'read' or is_set_back) and open_until >= 0 then
     redis.call('HSET', KEYS[1], 'open_until', string.format('%.17g', open_until), 'is_quota', is_quota,
         'prober', prober, 'turn_until', string.format('%.17g', turn_until),
         'open_for', string.format('%.17g', open_for), 'turn_for', string.format('%.17g', turn_for),
-        'closed_since', string.format('%.17g', closed_since))
+        'since', string.format('%.17g', since))
     local lifetime = math.max(open_for, turn_for) + AFTERWARDS
     redis.call('PEXPIRE', KEYS[1], math.ceil(lifetime / 1000))
 end

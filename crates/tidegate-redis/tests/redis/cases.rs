@@ -122,7 +122,8 @@ async fn the_script_decides_like_the_circuit_record_in_rust() {
     let arguments = |step: &[&str]| {
         let number = |index: usize| step.get(index).copied().unwrap_or("0");
         let grace = if matches!(step[1], "restore" | "reopen") { number(5) } else { number(4) };
-        [step[1], step[2], number(3), number(4), "channel", "name", grace, number(6)]
+        let age = if step[1] == "reclose" { number(3) } else { number(6) };
+        [step[1], step[2], number(3), number(4), "channel", "name", grace, age]
             .map(str::to_owned)
             .to_vec()
     };

@@ -38,9 +38,12 @@ pub enum CircuitChange {
         /// The time since it has opened the circuit.
         age: Duration,
     },
-    /// It has closed the circuit after its probes, which may not have reached the store. The circuit closes if
-    /// it still has the turn.
-    Reclose,
+    /// It has closed the circuit, which may not have reached the store. A circuit that was opened after that
+    /// stays open.
+    Reclose {
+        /// The time since it has closed the circuit.
+        age: Duration,
+    },
     /// It requests the turn to probe.
     TakeTurn {
         /// The time after which another process may have the turn.

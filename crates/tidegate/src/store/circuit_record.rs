@@ -9,6 +9,8 @@ use super::{CircuitChange, CircuitView};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CircuitRecord {
     state: RecordedState,
+    /// When a process opened or closed it for the last time, as far as that is known.
+    since: Duration,
     turn: Option<ProbeTurn>,
 }
 
@@ -17,9 +19,7 @@ pub struct CircuitRecord {
 enum RecordedState {
     #[default]
     Unknown,
-    Closed {
-        since: Duration,
-    },
+    Closed,
     Open {
         until: Duration,
         is_quota: bool,
@@ -41,18 +41,28 @@ impl CircuitRecord {
         self.turn.take_if(|turn| turn.until <= now);
         match change {
             CircuitChange::Read => {}
-            CircuitChange::Open { wait, is_quota } => self.open(wait, is_quota, now),
+            CircuitChange::Open { wait, is_quota } => {
+                self.since = now;
+                self.open(wait, is_quota, now);
+            }
             CircuitChange::Restore { wait, is_quota, grace } => self.restore(wait, is_quota, grace, now),
             CircuitChange::Reopen { wait, is_quota, grace, age } => {
                 self.end_turn(process);
-                match self.state {
-                    RecordedState::Closed { since } if since + age <= now => self.open(wait, is_quota, now),
-                    _ => self.restore(wait, is_quota, grace, now),
+                let opened = now.saturating_sub(age);
+                if self.state == RecordedState::Closed && self.since <= opened {
+                    self.open(wait, is_quota, now);
+                } else {
+                    self.restore(wait, is_quota, grace, now);
                 }
+                self.since = self.since.max(opened);
             }
             CircuitChange::Close => self.close(now),
-            CircuitChange::Reclose if self.has_turn(process) => self.close(now),
-            CircuitChange::Reclose => {}
+            CircuitChange::Reclose { age } => {
+                let closed = now.saturating_sub(age);
+                if self.state != RecordedState::Closed && self.since <= closed {
+                    self.close(closed);
+                }
+            }
             CircuitChange::TakeTurn { grace, .. } if self.state == RecordedState::Unknown => {
                 self.state = RecordedState::Open { until: now, is_quota: false };
                 self.turn = Some(ProbeTurn { process: None, until: now + grace });
@@ -69,8 +79,8 @@ impl CircuitRecord {
         self.turn = None;
     }
 
-    fn close(&mut self, now: Duration) {
-        (self.state, self.turn) = (RecordedState::Closed { since: now }, None);
+    fn close(&mut self, since: Duration) {
+        *self = Self { state: RecordedState::Closed, since, turn: None };
     }
 
     fn has_turn(&self, process: &str) -> bool {
@@ -100,7 +110,7 @@ impl CircuitRecord {
                 self.turn = Some(ProbeTurn { process: None, until: now + grace });
             }
             RecordedState::Open { .. } if !is_probed => self.extend(wait, is_quota, now),
-            RecordedState::Open { .. } | RecordedState::Closed { .. } => {}
+            RecordedState::Open { .. } | RecordedState::Closed => {}
         }
     }
 
@@ -127,7 +137,7 @@ impl CircuitRecord {
     fn view(&self, process: &str, now: Duration) -> CircuitView {
         match self.state {
             RecordedState::Unknown => CircuitView::Unknown,
-            RecordedState::Closed { .. } => CircuitView::Closed,
+            RecordedState::Closed => CircuitView::Closed,
             RecordedState::Open { until, is_quota } => CircuitView::Open {
                 wait: until.saturating_sub(now),
                 is_quota,
@@ -162,7 +172,7 @@ mod tests {
                         CircuitChange::Reopen { wait, is_quota, grace: time(5), age: time(6) }
                     }
                     "close" => CircuitChange::Close,
-                    "reclose" => CircuitChange::Reclose,
+                    "reclose" => CircuitChange::Reclose { age: time(3) },
                     "take_turn" => CircuitChange::TakeTurn { lease: time(3), grace: time(4) },
                     "keep_turn" => CircuitChange::KeepTurn { lease: time(3) },
                     "end_turn" => CircuitChange::EndTurn,

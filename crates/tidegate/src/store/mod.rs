@@ -64,7 +64,8 @@
 //! cooldown one process at a time probes, with up to
 //! [`half_open_max`](crate::circuit_breaker::Settings::half_open_max) calls; when its probes have succeeded,
 //! the circuit is closed in all. A change that may not have reached the store is sent again, until a later one
-//! replaces it: an opening opens no circuit that was closed after it, and a reset is not sent again. A process
+//! replaces it: an opening opens no circuit that was closed after it, and a closing, as by a reset, closes none
+//! that was opened after it. A process
 //! requests its turn from the store at its first call after the cooldown. This call waits for the reply, and
 //! is the probe. A turn expires after 1 s if no probe is sent, and after `probe_lease` + 2 s if its process
 //! has died. A process that cannot renew its turn begins no probe after 2 s.

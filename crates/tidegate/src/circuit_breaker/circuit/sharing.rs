@@ -120,7 +120,7 @@ impl Circuit {
         let age = now.saturating_duration_since(*at);
         let change = match (&self.phase, mem::replace(is_sent, true)) {
             (Phase::Closed { .. }, false) => CircuitChange::Close,
-            (Phase::Closed { .. }, true) => CircuitChange::Reclose,
+            (Phase::Closed { .. }, true) => CircuitChange::Reclose { age },
             (Phase::Open { .. }, false) => CircuitChange::Open { wait, is_quota },
             (Phase::Open { .. } | Phase::HalfOpen { .. }, _) => {
                 CircuitChange::Reopen { wait, is_quota, grace, age }

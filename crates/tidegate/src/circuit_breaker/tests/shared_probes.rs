@@ -544,6 +544,43 @@ async fn an_opening_that_is_sent_again_much_later_opens_no_circuit_that_was_clos
     assert!(layers.iter().all(|layer| layer.handle().state() == State::Closed));
 }
 
+/// Regression: a reset that did not reach the store was one of its process alone.
+#[tokio::test(start_paused = true)]
+async fn a_reset_that_did_not_reach_the_store_is_sent_again() {
+    // The store is down for so long, and then the connection is lost or not.
+    for (down, is_reconnected) in [(SECOND, false), (120 * SECOND, true)] {
+        let server = Server::new();
+        let layers = three(&server, 600 * SECOND).await;
+        Provider::default().fail(&layers[0]).await;
+        sleep(SECOND).await;
+        assert!(layers.iter().all(|layer| layer.handle().state() == State::Open));
+        server.stop();
+        layers[1].handle().reset();
+        sleep(down).await;
+        server.resume();
+        if is_reconnected {
+            server.reconnect();
+        }
+        sleep(2 * SECOND).await;
+        assert!(layers.iter().all(|layer| layer.handle().state() == State::Closed), "{down:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_that_is_sent_again_closes_no_circuit_that_was_opened_after_it() {
+    let server = Server::new();
+    let layers = three(&server, 600 * SECOND).await;
+    server.stop();
+    layers[1].handle().reset();
+    sleep(SECOND).await;
+    Provider::default().fail(&layers[0]).await;
+    sleep(120 * SECOND).await;
+    server.resume();
+    server.reconnect();
+    sleep(2 * SECOND).await;
+    assert!(layers.iter().all(|layer| layer.handle().state() == State::Open));
+}
+
 /// Regression: as above, if the store did not reply for more than a minute.
 #[tokio::test(start_paused = true)]
 async fn an_opening_that_did_not_reach_the_store_for_long_holds() {

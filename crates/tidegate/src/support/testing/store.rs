@@ -286,7 +286,7 @@ impl SharedStore for ProcessStore {
                     Some(CircuitView::Open { wait, is_quota, has_turn: false })
                 }
                 CircuitChange::Close => Some(CircuitView::Closed),
-                CircuitChange::Reclose if view != before => Some(CircuitView::Closed),
+                CircuitChange::Reclose { .. } if view != before => Some(CircuitView::Closed),
                 _ => None,
             };
             if let Some(message) = message {
