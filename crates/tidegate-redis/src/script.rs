@@ -84,6 +84,7 @@ impl Scripts {
     ) -> ScriptInvocation<'_> {
         let mut script = self.close.key(&keys.buckets);
         script.arg(micros(cooldown.wait)).arg(sender.channel).arg(sender.name).arg(sender.process);
+        script.arg(micros(cooldown.age));
         if let Some(quota) = &cooldown.pacing {
             // The first of its unit.
             script.arg(field(quota, 0)).arg(unit_micros(quota)).arg(quota.burst);
@@ -95,10 +96,11 @@ impl Scripts {
         &self,
         keys: &Keys,
         sender: &Sender<'_>,
+        age: Duration,
         pacing: Option<&QuotaRequest>,
     ) -> ScriptInvocation<'_> {
         let mut script = self.open.key(&keys.buckets);
-        script.arg(sender.channel).arg(sender.name).arg(sender.process);
+        script.arg(sender.channel).arg(sender.name).arg(sender.process).arg(micros(age));
         if let Some(quota) = pacing {
             script.arg(field(quota, 0));
         }

@@ -268,11 +268,11 @@ impl SharedStore for RedisStore {
         })
     }
 
-    fn open<'a>(&'a self, name: &'a str, pacing: Option<QuotaRequest>) -> StoreFuture<'a, ()> {
+    fn open<'a>(&'a self, name: &'a str, age: Duration, pacing: Option<QuotaRequest>) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let inner = &*self.0;
             let keys = inner.keys(name);
-            let script = inner.scripts.open(&keys, &inner.sender(name), pacing.as_ref());
+            let script = inner.scripts.open(&keys, &inner.sender(name), age, pacing.as_ref());
             let reply = inner.run(async |connection| script.invoke_async::<()>(connection).await);
             reply.await
         })

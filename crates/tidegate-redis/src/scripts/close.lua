@@ -1,23 +1,28 @@
--- Closes a gate. The later of two times holds.
+-- Closes a gate, unless it was opened after that. The later of two times holds.
 -- KEYS: the buckets.
--- ARGV: the time to be closed, the channel, the name, the process; then, if a quota paces the calls afterwards: its field,
--- the time in which one unit refills, the capacity.
+-- ARGV: the time to be closed, the channel, the name, the process, the time since the gate was closed; then, if a quota paces
+-- the calls afterwards: its field, the time in which one unit refills, the capacity.
 
 local now = server_time()
 local lifetime = tonumber(ARGV[1])
-local known = redis.call('HMGET', KEYS[1], 'closed_until', 'closed_for')
+local known = redis.call('HMGET', KEYS[1], 'closed_until', 'closed_for', 'opened_at')
+local closed_at = now - tonumber(ARGV[5])
+if closed_at < math.min(tonumber(known[3] or 0), now) then
+    return 0
+end
 local closed_until = bound_time(known[1], known[2], now)
 if now + lifetime <= closed_until then
     redis.call('HSET', KEYS[1], 'closed_until', string.format('%.17g', closed_until))
     return 0
 end
 closed_until = now + lifetime
-redis.call('HSET', KEYS[1], 'closed_until', string.format('%.17g', closed_until), 'closed_for', ARGV[1])
-if ARGV[5] then
-    local unit, capacity = tonumber(ARGV[6]), tonumber(ARGV[7])
-    local bucket = decode(redis.call('HGET', KEYS[1], ARGV[5]), now, 0)
+redis.call('HSET', KEYS[1], 'closed_until', string.format('%.17g', closed_until), 'closed_for', ARGV[1],
+    'closed_at', string.format('%.17g', closed_at))
+if ARGV[6] then
+    local unit, capacity = tonumber(ARGV[7]), tonumber(ARGV[8])
+    local bucket = decode(redis.call('HGET', KEYS[1], ARGV[6]), now, 0)
     drain_until(bucket, (capacity - 1) * unit, closed_until, now)
-    redis.call('HSET', KEYS[1], ARGV[5], encode(bucket))
+    redis.call('HSET', KEYS[1], ARGV[6], encode(bucket))
     lifetime = math.max(lifetime, debt_at(bucket, now))
 end
 local expiry = math.ceil(lifetime / 1000) + 60000

@@ -123,9 +123,7 @@ async fn the_script_decides_like_the_circuit_record_in_rust() {
         let number = |index: usize| step.get(index).copied().unwrap_or("0");
         let grace = if matches!(step[1], "restore" | "reopen") { number(5) } else { number(4) };
         let age = if step[1] == "reclose" { number(3) } else { number(6) };
-        [step[1], step[2], number(3), number(4), "channel", "name", grace, age]
-            .map(str::to_owned)
-            .to_vec()
+        [step[1], step[2], number(3), number(4), "channel", "name", grace, age].map(str::to_owned).to_vec()
     };
     assert_decides(include_str!("../../cases/circuit.txt"), 5, &script, arguments).await;
     // There is no such clock in Rust.
@@ -181,7 +179,8 @@ async fn the_script_closes_like_the_gate_in_rust() {
         let numbers = &step[step.len() - 3..];
         let unit = numbers[1].parse::<u64>().unwrap() / numbers[0].parse::<u64>().unwrap();
         let [wait, unit, capacity] = [step[2], &unit.to_string(), numbers[2]].map(str::to_owned);
-        vec![wait, "channel".into(), "name".into(), "process".into(), "quota".into(), unit, capacity]
+        let [channel, name, process, age] = ["channel", "name", "process", "0"].map(str::to_owned);
+        vec![wait, channel, name, process, age, "quota".into(), unit, capacity]
     };
     assert_decides(include_str!("../../cases/cooldown.txt"), 5, &script, arguments).await;
     // There is no such clock in Rust.
@@ -234,11 +233,12 @@ async fn the_script_opens_what_was_closed() {
         return string.format('%d %d', closed and closed - now or 0, math.ceil(debt_at(bucket, now)))";
     let (close, open) =
         (include_str!("../../src/scripts/close.lua"), include_str!("../../src/scripts/open.lua"));
-    let arguments = "local ARGV = { 'channel', 'name', 'process', 'quota' }";
+    let arguments = "local ARGV = { 'channel', 'name', 'process', ARGV[5], 'quota' }";
     let script = format!("if ARGV[2] == 'open' then {arguments} {open} else {close} end");
     let script = with_harness(&script, READ);
     let arguments = |step: &[&str]| {
-        [step[2], step[1], "name", "process", "quota", "100000", "5"].map(str::to_owned).to_vec()
+        let age = step.get(3).unwrap_or(&"0");
+        [step[2], step[1], "name", "process", age, "quota", "100000", "5"].map(str::to_owned).to_vec()
     };
     let table = "
 case a_gate_is_opened_before_its_time
@@ -249,6 +249,15 @@ case a_gate_is_opened_before_its_time
 case a_gate_that_has_opened_stays_as_it_is
 0 close 1000000 = 1000000 1400000
 1100000 open 0 = -100000 300000
+case a_closing_from_before_it_undoes_no_opening
+0 close 2000000 = 2000000 2400000
+500000 open 0 = 0 400000
+600000 close 2000000 100001 = 0 300000
+600000 close 2000000 100000 = 2000000 2400000
+case an_opening_from_before_it_undoes_no_closing
+0 close 2000000 = 2000000 2400000
+500000 open 0 500001 = 1500000 1900000
+500000 open 0 500000 = 0 400000
 ";
     assert_decides(table, 2, &script, arguments).await;
 }

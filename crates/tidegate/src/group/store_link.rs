@@ -47,7 +47,7 @@ impl MemberLink {
     #[cold]
     pub(super) fn share(&self, cooldown: Duration) {
         let (store, name) = (self.store.clone(), Arc::clone(&self.name));
-        let cooldown = SharedCooldown { wait: cooldown, pacing: None };
+        let cooldown = SharedCooldown { wait: cooldown, age: Duration::ZERO, pacing: None };
         // If the store cannot be reached, every process gets its own failure.
         spawn(async move { store.shared.close(&name, cooldown).await });
     }

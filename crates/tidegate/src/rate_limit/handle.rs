@@ -217,7 +217,9 @@ impl Handle {
     }
 
     /// Resets all quotas to full, and drops what the provider has reported. Quotas that are shared with other
-    /// processes stay as they are in the store; a gate that is closed opens in all of them.
+    /// processes stay as they are in the store; a gate that is closed opens in all of them. A reset that does
+    /// not reach the store is sent again, and opens no gate that was closed after it; a closing time from
+    /// before the reset closes none.
     pub fn reset(&self) {
         self.change_all(|it| {
             let fresh = it.0.settings().quota_set(clock::now());
@@ -226,8 +228,8 @@ impl Handle {
             it.0.overload_hints.clear();
             it.change(|queue, now| {
                 it.0.queue.clear_headroom();
-                if let Some(store) = it.store() {
-                    queue.limits.open(clock::after(store.shared.settings().timeout, now), now);
+                if it.0.store.is_some() {
+                    queue.limits.open_for_all(now);
                 }
                 queue.limits.reset(fresh);
             });

@@ -82,12 +82,16 @@ impl Handle {
     /// Closes the gate, for all processes that share it.
     fn close(&self, wait: Duration) {
         if self.close_here(wait) {
-            self.share_cooldown();
+            self.share_gate();
         }
     }
 
-    /// Closes the gate of this process as another process has closed its own.
-    pub(super) fn close_as_elsewhere(&self, wait: Duration) {
+    /// Closes the gate of this process as another process has closed its own, which was requested or received
+    /// at `sent`. A reset that has not reached the store holds, and is sent again.
+    pub(super) fn close_as_elsewhere(&self, wait: Duration, sent: Instant) {
+        if self.lock().limits.is_taken_back(sent) {
+            return self.share_opening();
+        }
         self.0.overload_hints.note_closed(wait, clock::now());
         self.close_here(wait);
     }
@@ -97,7 +101,7 @@ impl Handle {
         self.0.overload_hints.clear();
         self.change(|queue, now| {
             self.0.queue.clear_headroom();
-            queue.limits.open(now, now);
+            queue.limits.open(now);
         });
     }
 

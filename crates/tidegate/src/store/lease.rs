@@ -72,6 +72,8 @@ pub struct LeaseGrant {
 pub struct SharedCooldown {
     /// How long the gate is closed from now on.
     pub wait: Duration,
+    /// The time since it was closed. A gate that was opened after that stays open.
+    pub age: Duration,
     /// The request quota that holds one request when the gate opens, if there is one.
     pub pacing: Option<QuotaRequest>,
 }

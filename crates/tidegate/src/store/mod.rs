@@ -49,7 +49,8 @@
 //! A 429 closes the gate in every process: the latest time that any of them received holds. The others learn
 //! it from a message of the store, and with every lease. A limit without quotas takes no lease, and reads it at
 //! its first call. A time that does not reach the store is sent again for a minute. A reset opens the gate in
-//! every process.
+//! every process, unless it was closed after that. One that does not reach the store is sent again, for a
+//! minute and when the store is back.
 //!
 //! A member of a [`group`](crate::group) whose key is invalid, or whose quota is used up, is left out in
 //! every process, until the latest time that any of them has set: each process reads it at its first call,
@@ -153,9 +154,10 @@ pub trait SharedStore: fmt::Debug + Send + Sync + 'static {
     /// Closes the gate, or the member of a group, of `name` for all processes. The later of two times holds.
     fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, ()>;
 
-    /// Opens the gate of `name` for all processes before its time. `pacing` is the quota with which it was
-    /// closed: it holds one request from now on.
-    fn open<'a>(&'a self, name: &'a str, pacing: Option<QuotaRequest>) -> StoreFuture<'a, ()>;
+    /// Opens the gate of `name` for all processes before its time. It was opened `age` ago: one that was closed
+    /// after that stays closed. `pacing` is the quota with which it was closed: it holds one request from now
+    /// on.
+    fn open<'a>(&'a self, name: &'a str, age: Duration, pacing: Option<QuotaRequest>) -> StoreFuture<'a, ()>;
 
     /// Reads or changes the circuit `name`, and returns its state.
     fn circuit<'a>(&'a self, name: &'a str, change: CircuitChange) -> StoreFuture<'a, CircuitView>;

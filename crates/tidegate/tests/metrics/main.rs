@@ -589,7 +589,7 @@ impl SharedStore for GenerousStore {
         Box::pin(async { Ok(()) })
     }
 
-    fn open<'a>(&'a self, _: &'a str, _: Option<QuotaRequest>) -> StoreFuture<'a, ()> {
+    fn open<'a>(&'a self, _: &'a str, _: Duration, _: Option<QuotaRequest>) -> StoreFuture<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 

@@ -16,7 +16,7 @@ use super::cost::{CallCost, Reserved};
 use super::queue::UsedCredit;
 use super::quota::QuotaCounter;
 use super::quota::{MINUTE, Quota};
-use super::shared::{ExchangeStep, SharedQuotas, WaitingCalls};
+use super::shared::{ExchangeStep, GateChange, SharedQuotas, WaitingCalls};
 use crate::store::{LeaseGrant, LeaseRequest, QuotaRequest, SeenProcesses, SharedCooldown};
 use crate::{LimitUnit, store};
 
@@ -30,8 +30,12 @@ pub(super) struct QuotaSet {
     pacing_quota: Option<usize>,
     reported: ReportedQuotas,
     closed_until: Option<Instant>,
+    /// When the gate was closed for the last time.
+    closed_at: Option<Instant>,
     /// A closing time that was requested from the store before this time may have been taken back.
     opened_until: Option<Instant>,
+    /// When a reset opened the gate, if the store has not replied to that.
+    unshared_opening: Option<Instant>,
     ramp: Option<ReopenRamp>,
     /// The total cost reserved since the start.
     total_spent: CallCost,
@@ -66,7 +70,9 @@ impl QuotaSet {
             pacing_quota: finest.filter(|&at| quotas[at].period <= MAX_PACING_PERIOD),
             reported: ReportedQuotas::default(),
             closed_until: None,
+            closed_at: None,
             opened_until: None,
+            unshared_opening: None,
             ramp: None,
             total_spent: CallCost::default(),
             shared: None,
@@ -285,7 +291,7 @@ impl QuotaSet {
         if self.closed_until.is_some_and(|closed| closed >= until) {
             return false;
         }
-        self.closed_until = Some(until);
+        (self.closed_until, self.closed_at, self.unshared_opening) = (Some(until), Some(now), None);
         self.ramp = Some(self.ramp.map_or(ramp, |current| current.later(ramp)));
         if let Some(pacing_quota) = self.pacing_quota {
             self.configured[pacing_quota].bucket.drain_until(1, until, now);
@@ -293,11 +299,11 @@ impl QuotaSet {
         true
     }
 
-    /// Opens the gate before its time. What is requested from the store before `until` may be older. The
-    /// quota that was drained until then holds one request, and a lease that begins then begins earlier.
-    pub(super) fn open(&mut self, until: Instant, now: Instant) {
+    /// Opens the gate before its time. The quota that was drained until then holds one request, and a lease
+    /// that begins then begins earlier.
+    pub(super) fn open(&mut self, now: Instant) {
         let rest = self.closed_for(now).unwrap_or_default();
-        (self.closed_until, self.opened_until, self.ramp) = (None, Some(until), None);
+        (self.closed_until, self.opened_until, self.ramp) = (None, Some(now), None);
         if let Some(pacing_quota) = self.pacing_quota.filter(|_| !rest.is_zero()) {
             self.configured[pacing_quota].bucket.fill_to(1, now);
         }
@@ -314,9 +320,27 @@ impl QuotaSet {
         }
     }
 
+    /// As [`open`](Self::open), for all processes. Until the store has replied, no closing time of another one
+    /// closes the gate.
+    pub(super) fn open_for_all(&mut self, now: Instant) {
+        self.open(now);
+        self.unshared_opening = Some(now);
+    }
+
+    /// The store has replied to the opening at `opened`. What was requested from it before may be older.
+    pub(super) fn on_opening_shared(&mut self, opened: Instant, now: Instant) {
+        if self.unshared_opening.take_if(|unshared| *unshared == opened).is_some() {
+            self.opened_until = Some(now);
+        }
+    }
+
+    pub(super) fn has_unshared_opening(&self) -> bool {
+        self.unshared_opening.is_some()
+    }
+
     /// Whether a closing time that was requested from the store at `sent` may have been taken back since.
     pub(super) fn is_taken_back(&self, sent: Instant) -> bool {
-        self.opened_until.is_some_and(|until| sent < until)
+        self.has_unshared_opening() || self.opened_until.is_some_and(|until| sent < until)
     }
 
     /// How much longer the provider keeps the gate closed.
@@ -446,13 +470,19 @@ impl QuotaSet {
         }
     }
 
-    /// The cooldown to share with other processes, if the gate is closed.
-    pub(super) fn cooldown(&self, now: Instant) -> Option<SharedCooldown> {
-        self.closed_for(now).map(|wait| SharedCooldown { wait, pacing: self.shared_pacing_quota(now) })
+    /// What to share with other processes: a reset, or that the gate is closed.
+    pub(super) fn gate_change(&self, now: Instant) -> Option<GateChange> {
+        let age = |at: Option<Instant>| at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let pacing = || self.shared_pacing_quota(now);
+        if let Some(at) = self.unshared_opening {
+            return Some(GateChange::Opened { at, age: age(Some(at)), pacing: pacing() });
+        }
+        let wait = self.closed_for(now)?;
+        Some(GateChange::Closed(SharedCooldown { wait, age: age(self.closed_at), pacing: pacing() }))
     }
 
     /// The quota that paces calls after the gate was closed, as it is shared.
-    pub(super) fn shared_pacing_quota(&self, now: Instant) -> Option<QuotaRequest> {
+    fn shared_pacing_quota(&self, now: Instant) -> Option<QuotaRequest> {
         self.shared.as_ref().zip(self.pacing_quota).map(|(shared, index)| shared.quota(index, now))
     }
 
@@ -469,10 +499,11 @@ impl QuotaSet {
     }
 
     /// Resets the quotas and drops the reports. `total_spent` stays: it distinguishes calls in flight from
-    /// later ones, as does the time at which the gate was opened. Shared quotas stay, and so do the local shares of them that decide while there is no
-    /// store.
+    /// later ones, as does the time at which the gate was opened. Shared quotas stay, and so do the local
+    /// shares of them that decide while there is no store.
     pub(super) fn reset(&mut self, mut fresh: Self) {
         (fresh.total_spent, fresh.opened_until) = (self.total_spent, self.opened_until);
+        fresh.unshared_opening = self.unshared_opening;
         if let shared @ Some(_) = self.shared.take() {
             (fresh.shared, fresh.configured) = (shared, mem::take(&mut self.configured));
         }

@@ -10,17 +10,28 @@ use crate::clock;
 use crate::rate_limit::handle::Handle;
 use crate::rate_limit::queue::RateQueue;
 use crate::store::link::{RunGuard, TaskGuard, spawn};
-use crate::store::{LeaseGrant, LeaseRequest, SharedPart, StoreUnavailable};
+use crate::store::{LeaseGrant, LeaseRequest, QuotaRequest, SharedCooldown, SharedPart, StoreUnavailable};
 
 /// The time in which closing times are collected before the latest is sent to the store.
-const COOLDOWN_INTERVAL: Duration = Duration::from_millis(100);
+const GATE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long a closing time is sent again that may not have reached the store. After that every process gets
-/// its own 429.
-const COOLDOWN_RESENT_FOR: Duration = Duration::from_secs(60);
+/// How long a closing time or a reset is sent again that may not have reached the store. After that every
+/// process gets its own 429, and the reset is sent when the store is back.
+const RESENT_FOR: Duration = Duration::from_secs(60);
 
 /// The longest time until it is sent again.
 const MAX_RESEND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A change of the gate that is shared.
+pub(crate) enum GateChange {
+    Closed(SharedCooldown),
+    /// A reset at this time.
+    Opened {
+        at: Instant,
+        age: Duration,
+        pacing: Option<QuotaRequest>,
+    },
+}
 
 impl Handle {
     /// Starts or wakes the exchange with the store, if there is a store and something to do.
@@ -64,17 +75,24 @@ impl Handle {
         link.store.name_of(SharedPart::Rate, self.0.target(), self.0.key().map(|key| key.number()))
     }
 
-    /// Closes the gate of the other processes as well. Of many attempts the first is sent at once, and the
-    /// others together.
+    /// Closes or opens the gate of the other processes as well. Of many attempts the first is sent at once, and
+    /// the others together.
     #[cold]
-    pub(crate) fn share_cooldown(&self) {
+    pub(crate) fn share_gate(&self) {
         let Some(link) = &self.0.store else { return };
-        let Some(guard) = link.cooldown_task.request() else { return };
+        let Some(guard) = link.gate_task.request() else { return };
         let limit = Self(self.0.to_hold());
-        spawn(async move { limit.send_cooldown(guard).await });
+        spawn(async move { limit.send_gate(guard).await });
     }
 
-    async fn send_cooldown(&self, guard: RunGuard) {
+    /// Opens the gate of the other processes after a reset that the store has not replied to.
+    pub(crate) fn share_opening(&self) {
+        if self.lock().limits.has_unshared_opening() {
+            self.share_gate();
+        }
+    }
+
+    async fn send_gate(&self, guard: RunGuard) {
         let Some(link) = &self.0.store else { return };
         let mut guard = Some(guard);
         while let Some(runs) = guard.take() {
@@ -83,15 +101,27 @@ impl Handle {
         }
     }
 
-    /// Sends the closing time until the store replies, for a limited time: it would undo a later reset.
+    /// Sends the latest change until the store replies, for a limited time.
     async fn send_until_received(&self, link: &RateLink, runs: &RunGuard) {
-        let end = clock::after(COOLDOWN_RESENT_FOR, clock::now());
-        let mut interval = COOLDOWN_INTERVAL;
+        let end = clock::after(RESENT_FOR, clock::now());
+        let (name, store) = (self.shared_name(link), &link.store.shared);
+        let mut interval = GATE_INTERVAL;
         loop {
             runs.begin_run();
-            let cooldown = self.lock().limits.cooldown(clock::now());
-            let Some(cooldown) = cooldown else { return };
-            let reply = link.store.shared.close(&self.shared_name(link), cooldown).await;
+            let change = self.lock().limits.gate_change(clock::now());
+            let reply = match change {
+                Some(GateChange::Closed(cooldown)) => store.close(&name, cooldown).await,
+                Some(GateChange::Opened { at, age, pacing }) => {
+                    let reply = store.open(&name, age, pacing).await;
+                    if reply.is_ok() {
+                        self.lock().limits.on_opening_shared(at, clock::now());
+                        // It may have been closed since.
+                        self.read_cooldown();
+                    }
+                    reply
+                }
+                None => return,
+            };
             sleep(interval).await;
             if reply.is_ok() || clock::now() >= end {
                 return;
@@ -103,17 +133,9 @@ impl Handle {
     /// Closes the gate for the time that the store has returned to a request that was sent at `sent`, if it is
     /// closed there.
     fn close_as_stored(&self, closed_for: Duration, sent: Instant) {
-        if !closed_for.is_zero() && !self.lock().limits.is_taken_back(sent) {
-            self.close_as_elsewhere(closed_for);
+        if !closed_for.is_zero() {
+            self.close_as_elsewhere(closed_for, sent);
         }
-    }
-
-    /// Opens the gate of the other processes as well.
-    pub(crate) fn share_opening(&self) {
-        let Some(link) = &self.0.store else { return };
-        let pacing = self.lock().limits.shared_pacing_quota(clock::now());
-        let (name, store) = (self.shared_name(link), link.store.clone());
-        spawn(async move { store.shared.open(&name, pacing).await });
     }
 
     /// Reads the closing time in the store, unless it comes with the leases of quotas. An error changes

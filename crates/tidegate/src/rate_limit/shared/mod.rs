@@ -8,6 +8,7 @@ mod shared_quotas;
 mod store_link;
 mod store_outage;
 
+pub(super) use exchange::GateChange;
 pub(super) use lease_demand::WaitingCalls;
 pub use shared_quotas::SharedRate;
 pub(super) use shared_quotas::{ExchangeStep, SharedQuotas};

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::clock;
 use crate::layer_state::WeakLayerState;
 use crate::rate_limit::handle::{Handle, RateLimitState};
 use crate::rate_limit::settings::RateLimitSettings;
@@ -15,8 +16,8 @@ pub(crate) struct RateLink {
     pub(super) exchange: TaskFlag,
     /// There is something to do for that task.
     pub(super) notify: Notify,
-    /// The task that sends the closing time to the store.
-    pub(super) cooldown_task: RepeatedTask,
+    /// The task that sends to the store that the gate is closed or open.
+    pub(super) gate_task: RepeatedTask,
     pub(super) listener: JoinedListener,
 }
 
@@ -29,7 +30,7 @@ impl RateLink {
             store,
             exchange: TaskFlag::default(),
             notify: Notify::new(),
-            cooldown_task: RepeatedTask::default(),
+            gate_task: RepeatedTask::default(),
             listener: JoinedListener::default(),
         }
     }
@@ -45,7 +46,7 @@ impl RateLink {
 impl StoreListener for LimitListener {
     fn on_closed(&self, wait: Duration) {
         if let Some(state) = self.0.upgrade() {
-            Handle(state).close_as_elsewhere(wait);
+            Handle(state).close_as_elsewhere(wait, clock::now());
         }
     }
 
@@ -57,7 +58,9 @@ impl StoreListener for LimitListener {
 
     fn on_reconnected(&self) {
         if let Some(state) = self.0.upgrade() {
-            Handle(state).read_cooldown();
+            let limit = Handle(state);
+            limit.share_opening();
+            limit.read_cooldown();
         }
     }
 }

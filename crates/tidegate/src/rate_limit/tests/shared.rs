@@ -346,6 +346,73 @@ async fn a_closing_time_that_does_not_reach_the_store_is_sent_again_for_a_minute
     }
 }
 
+/// Regression: a reset that did not reach the store was one of its process alone.
+#[tokio::test(start_paused = true)]
+async fn a_reset_that_did_not_reach_the_store_is_sent_again() {
+    for limit in [RateLimitLayer::new, || RateLimitLayer::per_minute(60)] {
+        // The store is down for so long, and then the connection is lost or not.
+        for (down, is_reconnected) in [(SECOND, false), (120 * SECOND, true)] {
+            let (layers, server) = two(limit, Settings::default());
+            let (mut services, provider) = services(&layers);
+            for service in &mut services {
+                complete(service).await.unwrap();
+            }
+            close(&mut services[0], &provider, 20_000).await;
+            tokio::time::sleep(500 * MILLI).await;
+            assert_eq!(are_closed(&layers), [true; 2]);
+            server.stop();
+            layers[0].handle().reset();
+            tokio::time::sleep(down).await;
+            server.resume();
+            if is_reconnected {
+                server.reconnect();
+            }
+            tokio::time::sleep(2 * SECOND).await;
+            for service in &mut services {
+                complete(service).await.unwrap();
+            }
+            tokio::time::sleep(SECOND).await;
+            assert_eq!(are_closed(&layers), [false; 2], "{down:?}");
+        }
+    }
+}
+
+/// Regression: the process that closed the gate had not received the reset, and undid it.
+#[tokio::test(start_paused = true)]
+async fn a_closing_time_that_is_sent_again_undoes_no_reset() {
+    let (layers, server) = two(RateLimitLayer::new, Settings::default());
+    let ([mut one, mut other], provider) = services(&layers);
+    server.stop();
+    close(&mut one, &provider, 3600).await;
+    tokio::time::sleep(5 * SECOND).await;
+    server.set_delays(Delays { message: Box::new(|| 3600 * SECOND), ..Delays::default() });
+    server.resume();
+    layers[1].handle().reset();
+    tokio::time::sleep(5 * SECOND).await;
+    // It is read at the first call.
+    complete(&mut other).await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(are_closed(&layers), [true, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_that_is_sent_again_opens_no_gate_that_was_closed_after_it() {
+    for down in [SECOND, 120 * SECOND] {
+        let (layers, server) = two(RateLimitLayer::new, Settings::default());
+        let ([mut one, mut other], provider) = services(&layers);
+        complete(&mut one).await.unwrap();
+        complete(&mut other).await.unwrap();
+        server.stop();
+        layers[0].handle().reset();
+        tokio::time::sleep(down).await;
+        close(&mut other, &provider, 3600).await;
+        tokio::time::sleep(10 * SECOND).await;
+        server.resume();
+        tokio::time::sleep(2 * SECOND).await;
+        assert_eq!(are_closed(&layers), [true; 2], "{down:?}");
+    }
+}
+
 /// Regression: each of them was sent and published on its own.
 #[tokio::test(start_paused = true)]
 async fn the_closing_times_of_many_attempts_are_shared_together() {
@@ -593,7 +660,7 @@ fn a_reply_from_before_a_reset_holds_no_call_back() {
         panic!("there is a call")
     };
     let reset = start + MILLI;
-    limits.open(reset, reset);
+    limits.open(reset);
     let hour = Duration::from_secs(3600);
     let grant = LeaseGrant { wait: hour, debts: vec![hour], closed_for: hour, ..LeaseGrant::default() };
     let replied = reset + MILLI;

@@ -38,6 +38,8 @@ struct ServerState {
 pub(crate) struct Buckets {
     by_quota: BTreeMap<(u8, Duration), Bucket>,
     closed_until: Option<Instant>,
+    closed_at: Option<Instant>,
+    opened_at: Option<Instant>,
 }
 
 /// How long what is sent is under way, each time.
@@ -250,21 +252,31 @@ impl SharedStore for ProcessStore {
     fn close<'a>(
         &'a self,
         name: &'a str,
-        SharedCooldown { wait, pacing }: SharedCooldown,
+        SharedCooldown { wait, age, pacing }: SharedCooldown,
     ) -> StoreFuture<'a, ()> {
         Box::pin(self.server.exchange(&self.settings, move |state, _| {
             let limit = state.limits.entry(name.to_owned()).or_default();
             let (now, until) = (clock::now(), clock::now() + wait);
-            limit.closed_until = limit.closed_until.max(Some(until));
+            let closed_at = now.checked_sub(age);
+            if closed_at < limit.opened_at {
+                return;
+            }
+            if limit.closed_until < Some(until) {
+                (limit.closed_until, limit.closed_at) = (Some(until), closed_at);
+            }
             pacing.iter().for_each(|quota| limit.bucket(quota, now).drain_until(1, until, now));
             state.notify_others(name, self.process, move |listener| listener.on_closed(wait));
         }))
     }
 
-    fn open<'a>(&'a self, name: &'a str, pacing: Option<QuotaRequest>) -> StoreFuture<'a, ()> {
+    fn open<'a>(&'a self, name: &'a str, age: Duration, pacing: Option<QuotaRequest>) -> StoreFuture<'a, ()> {
         Box::pin(self.server.exchange(&self.settings, move |state, _| {
             let (now, limit) = (clock::now(), state.limits.entry(name.to_owned()).or_default());
-            limit.closed_until = None;
+            limit.opened_at = limit.opened_at.max(now.checked_sub(age));
+            if limit.closed_at > limit.opened_at {
+                return;
+            }
+            (limit.closed_until, limit.closed_at) = (None, None);
             pacing.iter().for_each(|quota| limit.bucket(quota, now).fill_to(1, now));
             state.notify_others(name, self.process, |listener| listener.on_opened());
         }))
