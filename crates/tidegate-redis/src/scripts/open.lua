@@ -7,7 +7,7 @@
 local KEPT_FOR = 120 * 1000
 
 local now = server_time()
-local known = redis.call('HMGET', KEYS[1], 'closed_until', 'closed_for', 'closed_at', 'opened_at')
+local known = redis.call('HMGET', KEYS[1], 'closed_until', 'closed_for', 'closed_at', 'opened_at', 'drained')
 local closed_at = math.min(tonumber(known[3] or 0), now)
 local opened_at = math.max(now - tonumber(ARGV[4]), math.min(tonumber(known[4] or 0), now))
 redis.call('HSET', KEYS[1], 'opened_at', string.format('%.17g', opened_at))
@@ -18,10 +18,11 @@ local rest = bound_time(known[1], known[2], now) - now
 if rest <= 0 or closed_at > opened_at then
     return 0
 end
-redis.call('HDEL', KEYS[1], 'closed_until', 'closed_for', 'closed_at')
+redis.call('HDEL', KEYS[1], 'closed_until', 'closed_for', 'closed_at', 'drained')
 if ARGV[5] then
     local bucket = decode(redis.call('HGET', KEYS[1], ARGV[5]), now, 0)
-    set_debt(bucket, math.max(0, debt_at(bucket, now) - rest), now)
+    -- What was reserved before it was closed stays so.
+    set_debt(bucket, math.max(0, debt_at(bucket, now) - math.min(rest, tonumber(known[5] or 0))), now)
     redis.call('HSET', KEYS[1], ARGV[5], encode(bucket))
 end
 redis.call('PUBLISH', ARGV[1], 'opened ' .. ARGV[3] .. ' 0 ' .. ARGV[2])

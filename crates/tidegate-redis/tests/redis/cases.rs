@@ -234,7 +234,13 @@ async fn the_script_opens_what_was_closed() {
     let (close, open) =
         (include_str!("../../src/scripts/close.lua"), include_str!("../../src/scripts/open.lua"));
     let arguments = "local ARGV = { 'channel', 'name', 'process', ARGV[5], 'quota' }";
-    let script = format!("if ARGV[2] == 'open' then {arguments} {open} else {close} end");
+    const TAKE: &str = "
+        local bucket = decode(redis.call('HGET', KEYS[1], 'quota'), now, 0)
+        take(bucket, tonumber(ARGV[1]), now)
+        redis.call('HSET', KEYS[1], 'quota', encode(bucket))";
+    let script = format!(
+        "if ARGV[2] == 'open' then {arguments} {open} elseif ARGV[2] == 'take' then {TAKE} else {close} end"
+    );
     let script = with_harness(&script, READ);
     let arguments = |step: &[&str]| {
         let age = step.get(3).unwrap_or(&"0");
@@ -254,6 +260,15 @@ case a_closing_from_before_it_undoes_no_opening
 500000 open 0 = 0 400000
 600000 close 2000000 100001 = 0 300000
 600000 close 2000000 100000 = 2000000 2400000
+case what_was_reserved_before_it_stays_so
+0 take 5000000 = 0 5000000
+0 close 2000000 = 2000000 5000000
+500000 open 0 = 0 4500000
+case what_was_reserved_before_a_part_of_it_stays_so
+0 take 1000000 = 0 1000000
+0 close 1000000 = 1000000 1400000
+0 close 2000000 = 2000000 2400000
+500000 open 0 = 0 500000
 case an_opening_from_before_it_undoes_no_closing
 0 close 2000000 = 2000000 2400000
 500000 open 0 500001 = 1500000 1900000

@@ -112,7 +112,10 @@ fn without_a_runtime_the_call_is_rejected() {
     let layer = CircuitBreakerLayer::new().failure_threshold(1).cooldown(Duration::ZERO).store(store);
     let (mut service, provider) = strict_behind(&layer);
     provider.otherwise(Answer::status(503));
-    let mut is_ok = || assert_ready!(task::spawn(call(&mut service)).poll()).is_ok();
+    let mut is_ok = || {
+        let request = with_deadline(request(), SECOND);
+        assert_ready!(task::spawn(send(&mut service, request)).poll()).is_ok()
+    };
     assert!(is_ok() && !is_ok() && !is_ok());
 }
 

@@ -300,22 +300,21 @@ impl QuotaSet {
     }
 
     /// Opens the gate before its time. The quota that was drained until then holds one request, and a lease
-    /// that begins then begins earlier.
+    /// that begins later is requested again.
     pub(super) fn open(&mut self, now: Instant) {
         let rest = self.closed_for(now).unwrap_or_default();
         (self.closed_until, self.opened_until, self.ramp) = (None, Some(now), None);
         if let Some(pacing_quota) = self.pacing_quota.filter(|_| !rest.is_zero()) {
             self.configured[pacing_quota].bucket.fill_to(1, now);
         }
-        if let Some(shared) = &mut self.shared {
-            shared.advance(rest, now);
-        }
         self.forget_drained(now);
     }
 
     /// What the store had drained of a quota until the gate opens is out of date.
     fn forget_drained(&mut self, now: Instant) {
-        if let Some((shared, index)) = self.shared.as_mut().zip(self.pacing_quota) {
+        let Some(shared) = &mut self.shared else { return };
+        shared.return_later(now);
+        if let Some(index) = self.pacing_quota {
             shared.fill_to_one(index, now);
         }
     }
@@ -331,6 +330,7 @@ impl QuotaSet {
     pub(super) fn on_opening_shared(&mut self, opened: Instant, now: Instant) {
         if self.unshared_opening.take_if(|unshared| *unshared == opened).is_some() {
             self.opened_until = Some(now);
+            self.forget_drained(now);
         }
     }
 
@@ -452,8 +452,8 @@ impl QuotaSet {
         if let Some(shared) = &mut self.shared {
             shared.on_grant(request, grant, sent, now);
         }
-        if self.is_taken_back(sent) {
-            self.shared.iter_mut().for_each(|shared| shared.advance(grant.closed_for, now));
+        // While the store has not replied to a reset, another request would get the same.
+        if !self.has_unshared_opening() && self.is_taken_back(sent) {
             self.forget_drained(now);
         }
     }

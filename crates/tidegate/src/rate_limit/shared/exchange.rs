@@ -114,7 +114,7 @@ impl Handle {
                 Some(GateChange::Opened { at, age, pacing }) => {
                     let reply = store.open(&name, age, pacing).await;
                     if reply.is_ok() {
-                        self.lock().limits.on_opening_shared(at, clock::now());
+                        self.change(|queue, now| queue.limits.on_opening_shared(at, now));
                         // It may have been closed since.
                         self.read_cooldown();
                     }

@@ -95,12 +95,9 @@ impl HeldLeases {
         std::mem::take(&mut self.0).into_iter()
     }
 
-    /// Lets the leases that are reserved for later begin and expire earlier.
-    pub(super) fn advance(&mut self, time: Duration, now: Instant) {
-        for lease in &mut self.0 {
-            let time = time.min(lease.begins.saturating_duration_since(now));
-            (lease.begins, lease.expires) = (lease.begins - time, lease.expires - time);
-        }
+    /// Removes the last lease if it is reserved for later.
+    pub(super) fn take_later(&mut self, now: Instant) -> Option<Lease> {
+        self.0.back().is_some_and(|lease| lease.begins > now).then(|| self.0.pop_back()).flatten()
     }
 
     /// Whether a lease is reserved for later.

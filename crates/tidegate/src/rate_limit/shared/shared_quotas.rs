@@ -373,9 +373,11 @@ impl SharedQuotas {
         self.quotas[index].fill_to_one(now);
     }
 
-    /// The store has room `time` earlier than it had.
-    pub(crate) fn advance(&mut self, time: Duration, now: Instant) {
-        self.leases.advance(time, now);
+    /// The store may have room earlier than it had: what is reserved for later is returned.
+    pub(crate) fn return_later(&mut self, now: Instant) {
+        while let Some(lease) = self.leases.take_later(now) {
+            self.give_back(lease);
+        }
         self.demand.forget_full();
     }
 

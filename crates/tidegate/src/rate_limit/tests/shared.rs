@@ -664,11 +664,38 @@ fn a_reply_from_before_a_reset_holds_no_call_back() {
     let hour = Duration::from_secs(3600);
     let grant = LeaseGrant { wait: hour, debts: vec![hour], closed_for: hour, ..LeaseGrant::default() };
     let replied = reset + MILLI;
-    let mut refused = limits.clone();
-    refused.on_grant(&request, &grant, start, replied);
-    assert!(refused.shortfall(&CallCost::default(), &call, replied).is_pending);
-    limits.on_grant(&request, &LeaseGrant { is_granted: true, ..grant }, start, replied);
-    assert!(limits.try_reserve(&call, 0, replied).is_ok());
+    for is_granted in [false, true] {
+        let mut limits = limits.clone();
+        limits.on_grant(&request, &LeaseGrant { is_granted, ..grant.clone() }, start, replied);
+        assert!(limits.shortfall(&CallCost::default(), &call, replied).is_pending, "{is_granted}");
+    }
+}
+
+/// Regression: a lease that was reserved or requested before a reset began earlier by the rest of the closed
+/// time, also where the closing had drained nothing.
+#[test]
+fn a_reset_gives_no_tokens_that_have_not_refilled() {
+    let (start, minute) = (Instant::now(), SECOND * 60);
+    for is_late in [false, true] {
+        let (mut store, mut limits) = (Buckets::default(), shared_tokens(&Settings::default(), start));
+        charge(&mut store, 3_000, start);
+        let ExchangeStep::Request(request) = limits.next_step(&waiting(400), start) else { panic!("a call") };
+        let grant = LeaseGrant { closed_for: minute, ..store.take(&request, start) };
+        assert!(grant.is_granted && grant.wait > 2 * SECOND);
+        limits.close(start + minute, ReopenRamp::new(minute, start + minute, 0.0), start);
+        let reset = start + MILLI;
+        if is_late {
+            limits.open(reset);
+        }
+        limits.on_grant(&request, &grant, start, reset + MILLI);
+        if !is_late {
+            limits.open(reset + MILLI);
+        }
+        let now = reset + 2 * MILLI;
+        assert!(limits.try_reserve(&tokens(400), 0, now).is_err(), "{is_late}");
+        let wait = exchange(&mut limits, &waiting(400), &mut store, now).expect("it is requested again");
+        assert!(wait > 2 * SECOND && limits.try_reserve(&tokens(400), 0, now + wait).is_ok(), "{wait:?}");
+    }
 }
 
 /// One process of the property: its quotas, and the calls that wait.
