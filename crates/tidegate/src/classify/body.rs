@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use pin_project::pin_project;
+use pin_project::{pin_project, pinned_drop};
 
 use tidegate_core::{Scan, Usage};
 
@@ -21,7 +21,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ClassifiableBody for B {}
 
 /// The response body: complete in one piece, with its usage scanned as it passes if a meter is set, or a
 /// stream that is classified as it passes. In a stack it ends with the time of its attempt.
-#[pin_project]
+#[pin_project(PinnedDrop)]
 pub struct ResponseBody<B: Body> {
     #[pin]
     kind: BodyKind<B>,
@@ -99,6 +99,19 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 
     forward_end!(kind);
+}
+
+/// Many clients leave at an error event, before the connection reports the end of the body.
+#[pinned_drop]
+impl<B: Body> PinnedDrop for ResponseBody<B> {
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        if let BodyKindProj::Stream(stream) = this.kind.project()
+            && let Some(failure) = stream.failure()
+        {
+            this.metrics.on_body_failure(&failure);
+        }
+    }
 }
 
 impl<B: Body<Data = Bytes>> Body for BodyKind<B> {

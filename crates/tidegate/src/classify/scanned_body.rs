@@ -117,6 +117,12 @@ impl<B: Body> ScannedBody<B> {
     pub(super) fn metered_usage(&self) -> Option<Usage> {
         self.attempt_usage.as_ref().and(self.scanner.state().usage)
     }
+
+    /// The failure that the provider has reported in the stream so far.
+    #[cold]
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.scanner.state().failure.as_ref().map(in_band)
+    }
 }
 
 impl<B: Body<Data = Bytes>> ScannedBody<B> {

@@ -11,11 +11,11 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::body_source::BodySource;
-use super::chain::{ChainState, NextTarget, TargetResult, is_unsent};
+use super::chain::{ChainState, NextTarget, TargetResult};
 use super::hedge_future::HedgeFuture;
 use super::target::{TargetFuture, TargetService};
 use crate::body::CollectRequest;
-use crate::rejected::deadline_passed;
+use crate::rejected::{deadline_passed, is_unsent};
 use crate::{Error, HttpService, Payload, Rejection, Trail};
 
 /// The state of one call that may fall back.

@@ -2,10 +2,14 @@
 
 use std::time::Instant;
 
+use http::Extensions;
+use tidegate_core::Usage;
+
 use super::TargetMetrics;
 use super::target::code_of;
-use crate::{Error, ErrorCode, Outcome, Rejection, clock};
-use tidegate_core::Usage;
+use crate::chain_position::ChainPosition;
+use crate::rejected::is_unsent;
+use crate::{Error, ErrorCode, Failure, Outcome, Rejection, clock};
 
 /// Records one attempt: its result, its failures, its first token, and its duration when it is dropped. Empty
 /// after the attempt has turned out not to be one.
@@ -66,10 +70,16 @@ impl AttemptMetrics {
         }
     }
 
-    /// The body of the response has failed. That of a failure was recorded at the head.
+    /// The body of the response has ended in `error`.
     pub(crate) fn on_body_error(&mut self, error: &Error) {
-        let outcome = Outcome::of_error(&**error);
-        if let (Some(running), Some(failure)) = (&mut self.0, outcome.failure())
+        if let Some(failure) = Outcome::of_error(&**error).failure() {
+            self.on_body_failure(failure);
+        }
+    }
+
+    /// The body of the response has failed. That of a failure was recorded at the head.
+    pub(crate) fn on_body_failure(&mut self, failure: &Failure) {
+        if let Some(running) = &mut self.0
             && running.result == RecordedResult::Success
         {
             running.target.record_failure(failure);
@@ -103,17 +113,25 @@ impl Drop for AttemptMetrics {
 
 /// Records the result of one call of a stack, also if it is dropped without one.
 #[derive(Debug)]
-pub(crate) struct CallMetrics(Option<TargetMetrics>);
+pub(crate) struct CallMetrics {
+    /// `None` once the result is recorded.
+    target: Option<TargetMetrics>,
+    is_hedge: bool,
+}
 
 impl CallMetrics {
-    /// A call of the stack of `target` begins.
-    pub(crate) fn start(target: TargetMetrics) -> Self {
-        Self(Some(target))
+    /// A call of the stack of `target` begins, with a request that has these extensions.
+    pub(crate) fn start(target: TargetMetrics, extensions: &Extensions) -> Self {
+        Self { target: Some(target), is_hedge: ChainPosition::is_of_hedge(extensions) }
     }
 
     /// Records the result of the call.
     pub(crate) fn on_result<B>(&mut self, result: &Result<http::Response<B>, Error>) {
-        let Some(target) = self.0.take() else { return };
+        let Some(target) = self.target.take() else { return };
+        // A hedge that cannot be sent at once is not made.
+        if self.is_hedge && result.as_ref().err().is_some_and(is_unsent) {
+            return;
+        }
         target.record_call(match result {
             Ok(response) => code_of(&Outcome::borrow(response)),
             Err(error) => error
@@ -127,7 +145,7 @@ impl CallMetrics {
 
 impl Drop for CallMetrics {
     fn drop(&mut self) {
-        if let Some(target) = &self.0 {
+        if let Some(target) = &self.target {
             target.record_call(Some(ErrorCode::Cancelled));
         }
     }

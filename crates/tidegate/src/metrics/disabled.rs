@@ -1,10 +1,11 @@
 //! The same types without the feature: they are empty, and nothing is recorded.
 
+use http::Extensions;
 use tidegate_core::Usage;
 
 use super::CallTokens;
 use crate::events::Decision;
-use crate::{Error, Outcome, Rejection};
+use crate::{Error, Failure, Outcome, Rejection};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TargetMetrics;
@@ -41,6 +42,7 @@ impl AttemptMetrics {
     pub(crate) fn on_outcome(&mut self, _: &Outcome) {}
     pub(crate) fn on_first_token(&self) {}
     pub(crate) fn on_body_error(&mut self, _: &Error) {}
+    pub(crate) fn on_body_failure(&mut self, _: &Failure) {}
     pub(crate) fn on_usage(&mut self, _: &Usage) {}
 }
 
@@ -48,7 +50,7 @@ impl AttemptMetrics {
 pub(crate) struct CallMetrics;
 
 impl CallMetrics {
-    pub(crate) fn start(_: TargetMetrics) -> Self {
+    pub(crate) fn start(_: TargetMetrics, _: &Extensions) -> Self {
         Self
     }
 

@@ -74,7 +74,7 @@ impl<S> Resilience<S> {
             Err(rejection) => {
                 let rejection =
                     record_rejection(rejection, self.signals.target(), None, request.extensions());
-                ResponseFuture::rejected(rejection, CallMetrics::start(self.metrics))
+                ResponseFuture::rejected(rejection, CallMetrics::start(self.metrics, request.extensions()))
             }
         }
     }
@@ -86,7 +86,7 @@ impl<S> Resilience<S> {
         S: HttpService<Payload, Body: Body<Data = Bytes>> + Clone,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        let metrics = CallMetrics::start(self.metrics);
+        let metrics = CallMetrics::start(self.metrics, request.extensions());
         if !self.stack.is_idle(request.extensions()) {
             return ResponseFuture::of_fallback(self.stack.call(request), metrics);
         }

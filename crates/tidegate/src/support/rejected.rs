@@ -55,6 +55,11 @@ pub(crate) fn trace_rejection(
     rejection
 }
 
+/// Whether no attempt was sent before this error.
+pub(crate) fn is_unsent(error: &Error) -> bool {
+    error.rejection().is_some_and(|rejection| !rejection.follows_attempt())
+}
+
 /// The rejection of a call whose deadline has passed.
 pub(crate) fn deadline_passed() -> Rejection {
     Rejection::new(Gate::Deadline, ErrorCode::Timeout)

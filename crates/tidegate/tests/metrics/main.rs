@@ -403,6 +403,31 @@ async fn hedges(target: &str) {
     assert_eq!(value("tidegate.calls", &[("code", "ok"), ("target", target)]), 53.0);
 }
 
+/// Regression: it counted as a failed call of its target, which nothing else showed.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_that_cannot_be_sent_at_once_is_no_call() {
+    let (second, other) = strict::service();
+    let breaker = CircuitBreakerLayer::new();
+    breaker.handle().force_open();
+    let next = ResilienceBuilder::new("openai/closed_to_hedges").circuit_breaker(breaker).service(second);
+    let chain = FallbackLayer::new().then("openai/closed_to_hedges", next);
+    let hedge = HedgeLayer::new().same_target(false);
+    let (stack, provider) = stack("openai/late", |stack| stack.hedge(hedge).fallback(chain));
+    for _ in 0..50 {
+        completion(&provider).after(SECOND);
+        assert_eq!(call(&stack, plain()).await.unwrap(), 200);
+    }
+    provider.then(late_completion(9));
+    assert_eq!(call(&stack, plain()).await.unwrap(), 200);
+    assert_eq!((other.calls(), stack.signals().snapshot().hedge.unwrap().unavailable), (0, 1));
+    let of_target = ("target", "openai/closed_to_hedges");
+    assert_eq!(value("tidegate.calls", &[("code", "E3002"), of_target]), 0.0);
+    // A call that is no hedge is counted.
+    provider.answer(503);
+    call(&stack, plain()).await.unwrap();
+    assert_eq!(value("tidegate.calls", &[("code", "E3002"), of_target]), 1.0);
+}
+
 fn late_completion(seconds: u32) -> Answer {
     let answer = Answer::status(200).header("content-type", "application/json");
     answer
@@ -433,6 +458,31 @@ async fn broken_stream(target: &str) {
     assert_eq!(value("tidegate.failures", &failure), 1.0);
     let duration = [("error.type", "E3001"), of_target];
     assert_eq!(samples("gen_ai.client.operation.duration", &duration), [3.0]);
+}
+
+/// Regression: a caller that leaves at the error event, as the official clients do, left a success behind.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_fails_in_band_is_counted_once_whether_its_caller_reads_on_or_leaves() {
+    use tower::ServiceExt;
+    for (target, reads_on) in [("openai/in_band_read", true), ("openai/in_band_left", false)] {
+        let (stack, provider) = stack(target, |stack| stack);
+        let stream = provider.answer(200).header("content-type", "text/event-stream");
+        let error = "data: {\"error\":{\"type\":\"server_error\",\"message\":\"no\"}}\n\n";
+        stream.frame(chunk("Low")).frame(error).pause(SECOND);
+        let mut body = stack.oneshot(chat("high tide", true)).await.unwrap().into_body();
+        for _ in 0..2 {
+            body.frame().await.unwrap().unwrap();
+        }
+        if reads_on {
+            body.frame().await.unwrap().unwrap_err();
+        }
+        drop(body);
+        let of_target = ("target", target);
+        assert_eq!(value("tidegate.failures", &[("code", "E3001"), ("kind", "in_band"), of_target]), 1.0);
+        assert_eq!(value("tidegate.responses.broken", &[("code", "E3001"), of_target]), 1.0);
+        let duration = [("error.type", "E3001"), of_target];
+        assert_eq!(samples("gen_ai.client.operation.duration", &duration).len(), 1);
+    }
 }
 
 /// The failure is in the head already, and in the body once more.

@@ -22,6 +22,7 @@ use crate::fallback::Handle;
 use crate::fallback::target::TargetService;
 use crate::group::LateMember;
 use crate::hedge::{HedgeInfo, HedgePlan, HedgeUsage};
+use crate::rejected::is_unsent;
 use crate::{Error, Outcome, Payload, Trail, Verdict, clock};
 
 /// The hedge of one call.
@@ -300,9 +301,4 @@ impl ChainState {
     pub(super) fn hedge_info(&self) -> Option<HedgeInfo> {
         self.sent_hedge().map(|sent| HedgeInfo::new(sent.called(), sent.state == HedgeState::Won))
     }
-}
-
-/// Whether a hedge that ended at once was not sent.
-pub(crate) fn is_unsent(error: &Error) -> bool {
-    error.rejection().is_some_and(|rejection| !rejection.follows_attempt())
 }

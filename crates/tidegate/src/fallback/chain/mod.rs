@@ -19,8 +19,6 @@ use bytes::Bytes;
 use http::{Extensions, Request, Response};
 use http_body::Body;
 
-pub(super) use self::hedging::is_unsent;
-
 use self::disposition::{AttemptFacts, Disposition, PolicyVerdict, Reach, SentRequest};
 use self::hedging::CallHedge;
 use self::kept_failure::{FailureRank, KeptFailure};
