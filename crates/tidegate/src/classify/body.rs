@@ -53,6 +53,15 @@ impl<B: ClassifiableBody> WholeBody<B> {
     pub(super) fn untouched(body: B) -> Self {
         Self::Untouched(UnchangedBody::new(body))
     }
+
+    /// Whether nothing more is awaited from the provider.
+    pub(super) fn has_arrived(&self) -> bool {
+        match self {
+            Self::Untouched(_) => false,
+            Self::Buffered(buffered) => buffered.has_ended(),
+            Self::Own(_) => true,
+        }
+    }
 }
 
 impl<B: Body> ResponseBody<B> {

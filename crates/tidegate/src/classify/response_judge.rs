@@ -292,13 +292,16 @@ impl ResponseJudge {
         }
     }
 
-    /// A response body that is not a stream.
+    /// A response body that is not a stream. Its time is that of the attempt, unless all of it has arrived.
     pub(super) fn whole<B: ClassifiableBody>(
         &mut self,
         body: WholeBody<B>,
         scanner: Option<UsageScanner>,
     ) -> ResponseBody<B> {
-        let timer = std::mem::take(&mut self.attempt_timer).for_body();
+        let timer = match body.has_arrived() {
+            true => AttemptTimer::default(),
+            false => std::mem::take(&mut self.attempt_timer).for_body(),
+        };
         ResponseBody::whole(body, scanner, timer, std::mem::take(&mut self.metrics))
     }
 

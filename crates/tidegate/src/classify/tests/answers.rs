@@ -14,8 +14,8 @@ use crate::circuit_breaker::State;
 use crate::classify::ERROR_BODY_LIMIT;
 use crate::testing::{paused, send, strict, strict_behind, with};
 use crate::{
-    CircuitBreakerLayer, ClassifyLayer, ErrorCode, FailureKind, FallbackLayer, Outcome, Payload, RetryLayer,
-    TimeoutLayer, UsageMeter,
+    CircuitBreakerLayer, ClassifyLayer, ErrorCode, FailureKind, FallbackLayer, Outcome, Payload,
+    ResilienceBuilder, RetryLayer, TimeoutLayer, UsageMeter, clock,
 };
 
 const CHAT: &str = "/v1/chat/completions";
@@ -467,6 +467,27 @@ async fn an_answer_that_stops_in_its_middle_is_a_timeout() {
     let error = send(&mut service, asked(CHAT, false)).await.expect_err("no response");
     assert_eq!(Outcome::of_error(&error).failure().unwrap().code, ErrorCode::Timeout);
     assert_eq!((provider.live_bodies(), provider.violations()), (0, vec![]));
+}
+
+/// Regression: the time of the attempt, which had passed when the body was read, cut it off at its first byte.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_has_arrived_in_time_may_be_read_later() {
+    let error = || Answer::status(400).frame(r#"{"error":{"message":"no"}}"#);
+    for (answer, length) in [
+        (pieces(None, &[CHAT_ANSWER], false), CHAT_ANSWER.len()),
+        (pieces(None, &[&CHAT_ANSWER[..40], &CHAT_ANSWER[40..]], false), CHAT_ANSWER.len()),
+        (pieces(None, &[CHAT_EVENTS], false), 100),
+        (error(), 26),
+        (error().break_off("reset"), 26),
+    ] {
+        let (inner, provider) = strict();
+        let stack = ResilienceBuilder::new("a/m").classify(ProviderClassifier::default());
+        let mut service = stack.attempt_timeout(Duration::from_secs(2)).service(inner);
+        provider.then(answer.after(Duration::from_secs(1)));
+        let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(response.into_body().collect().await.unwrap().to_bytes().len() >= length);
+    }
 }
 
 #[tokio::test(start_paused = true)]
