@@ -27,8 +27,8 @@ const MAX_HELD_FRAMES: usize = 4096;
 /// The most frames of a body that is never pending before the timers are polled and the task yields.
 const MAX_READY_FRAMES: u8 = 64;
 
-/// The time after the terminator or an error event in which the provider may still report its usage or close
-/// the stream.
+/// The time after the terminator, an error event or a content filter in which the provider may still report
+/// its usage or close the stream.
 const TRAILING_GRACE: Duration = Duration::from_secs(1);
 
 /// A stream that is scanned as it passes: held back until its first token, and classified at its end.
@@ -57,7 +57,7 @@ pub struct ScannedBody<B: Body> {
     attempt_timer: AttemptTimer,
     /// Publishes the outcome of the stream to outer layers, which may see only that the body is dropped.
     outcome: StreamOutcome,
-    /// Runs after the terminator or an error event.
+    /// Runs after the terminator, an error event or a content filter.
     trailing_grace: Option<Pin<Box<Sleep>>>,
     end: Option<StreamEnd>,
     /// Dropped together with its connection once the end is known.
@@ -132,7 +132,12 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
             if let Some(hold_result) = self.hold_result() {
                 return Poll::Ready(hold_result);
             }
-            let (next, progress) = ready!(self.poll_next(cx));
+            let next = self.poll_next(cx);
+            if next.is_pending() && self.is_filtered() {
+                ready!(self.poll_trailing_grace(cx));
+                return Poll::Ready(HoldResult::Failed(Failure::content_filter()));
+            }
+            let (next, progress) = ready!(next);
             self.held_events =
                 self.held_events.saturating_add(progress.events.saturating_sub(progress.comments));
             match next {
@@ -155,7 +160,10 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
         if let Some(failure) = &state.failure {
             return Some(HoldResult::Failed(failure.clone()));
         }
-        if state.stop == Some(StopReason::ContentFilter) {
+        let is_full = self.held_events >= MAX_HELD_EVENTS
+            || self.held_bytes >= MAX_HELD_BYTES
+            || self.held.len() >= MAX_HELD_FRAMES;
+        if self.is_filtered() && (is_full || self.end.is_some() || !self.awaits_usage()) {
             return Some(HoldResult::Failed(Failure::content_filter()));
         }
         match self.end.take() {
@@ -165,14 +173,23 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
                 self.end = Some(StreamEnd::Finished);
                 Some(HoldResult::Commit)
             }
-            None if self.held_events >= MAX_HELD_EVENTS
-                || self.held_bytes >= MAX_HELD_BYTES
-                || self.held.len() >= MAX_HELD_FRAMES =>
-            {
-                Some(HoldResult::Commit)
-            }
-            None => None,
+            None => is_full.then_some(HoldResult::Commit),
         }
+    }
+
+    fn is_filtered(&self) -> bool {
+        self.scanner.state().stop == Some(StopReason::ContentFilter)
+    }
+
+    /// Whether the usage is recorded and may follow.
+    fn awaits_usage(&self) -> bool {
+        let state = self.scanner.state();
+        self.attempt_usage.is_some() && state.usage.is_none() && !state.has_finished
+    }
+
+    fn poll_trailing_grace(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = || Box::pin(tokio::time::sleep(TRAILING_GRACE));
+        self.trailing_grace.get_or_insert_with(sleep).as_mut().poll(cx)
     }
 
     /// The next frame and its progress, or the end of the stream.
@@ -190,9 +207,7 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
         let frame = match polled {
             Poll::Ready(frame) => frame,
             Poll::Pending if self.scanner.state().has_finished || self.scanner.state().failure.is_some() => {
-                let trailing_grace =
-                    self.trailing_grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(TRAILING_GRACE)));
-                if trailing_grace.as_mut().poll(cx).is_pending() {
+                if self.poll_trailing_grace(cx).is_pending() {
                     ready!(self.attempt_timer.poll_elapsed(cx));
                 }
                 return Poll::Ready((Err(self.judge_end(None)), ScanProgress::default()));

@@ -578,6 +578,30 @@ async fn a_filtered_document_falls_back_where_that_is_set_and_its_usage_is_recor
     }
 }
 
+/// Regression: the stream was taken for one without usage, which follows in an event of its own.
+#[tokio::test(start_paused = true)]
+async fn the_usage_of_a_filtered_stream_is_awaited_for_a_second_if_it_is_metered() {
+    let filtered =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"content_filter\"}]}\n\n";
+    let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":77,\"completion_tokens\":9}}\n\n";
+    for (pause, is_metered, waits, used) in
+        [(500, true, 500, (77, 9)), (5_000, true, 1_000, (70, 0)), (500, false, 0, (0, 0))]
+    {
+        let (mut service, provider) =
+            strict_behind(&ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi)));
+        let answer = pieces(Some("text/event-stream"), &[filtered], false);
+        provider.then(answer.pause(Duration::from_millis(pause)).frame(usage).stall());
+        let meter = UsageMeter::new(70);
+        let request = asked(CHAT, true);
+        let request = if is_metered { with(request, meter.clone()) } else { request };
+        let start = clock::now();
+        let response = send(&mut service, request).await.unwrap();
+        assert_eq!((clock::now() - start).as_millis(), waits);
+        assert_eq!(Outcome::of(&response).failure().unwrap().kind, FailureKind::ContentFilter);
+        assert_eq!((meter.read().input, meter.read().output), used);
+    }
+}
+
 /// Where no model is known to answer, as at the paths of Bedrock's `InvokeModel`, a document has the dialect
 /// of its model.
 #[tokio::test(start_paused = true)]
