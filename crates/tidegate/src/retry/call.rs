@@ -34,6 +34,8 @@ pub(super) struct RetryCall<S> {
     unsent: u32,
     /// At least one attempt was sent to a provider.
     was_sent: bool,
+    /// The result of the call is recorded.
+    has_ended: bool,
     /// The call has made its deposit into the retry budget.
     has_deposited: bool,
     /// The wait before this attempt.
@@ -68,6 +70,7 @@ impl<S> RetryCall<S> {
             attempt: 0,
             unsent: 0,
             was_sent: false,
+            has_ended: false,
             has_deposited: false,
             previous: Duration::ZERO,
             began: None,
@@ -252,13 +255,18 @@ impl<S> RetryCall<S> {
     }
 
     fn finish(&mut self, outcome: &Outcome) -> RetryDecision {
+        self.has_ended = true;
         if self.attempt > 1 {
-            let is_success = *outcome == Outcome::Success;
-            self.shared.handle.0.counters.record_retried_call(is_success, self.attempt);
-            self.shared.handle.0.metrics().record_retried_call(is_success);
+            self.record_retried_call(*outcome == Outcome::Success);
             self.trail_source.record_last(outcome);
         }
         RetryDecision::Return
+    }
+
+    #[cold]
+    fn record_retried_call(&self, is_success: bool) {
+        self.shared.handle.0.counters.record_retried_call(is_success, self.attempt);
+        self.shared.handle.0.metrics().record_retried_call(is_success);
     }
 
     fn record_retry(&mut self, outcome: &Outcome, rejection: Option<&Rejection>, wait: Duration) {
@@ -271,6 +279,15 @@ impl<S> RetryCall<S> {
     /// The trail of a call that needed more than one attempt, for the extensions of the response.
     fn trail(&self) -> Option<Trail> {
         self.trail_source.trail().filter(|_| self.attempt > 1).cloned()
+    }
+}
+
+/// A call that is dropped after a retry was sent has failed.
+impl<S> Drop for RetryCall<S> {
+    fn drop(&mut self) {
+        if self.attempt > 1 && !self.has_ended {
+            self.record_retried_call(false);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Statistics {
     pub retries: u64,
     /// Calls that succeeded after at least one retry.
     pub successful_retries: u64,
-    /// Calls that failed after at least one retry.
+    /// Calls that failed, or were dropped, after at least one retry.
     pub failed_after_retries: u64,
     /// The attempts of these calls together.
     pub operation_attempts: u64,

@@ -39,6 +39,20 @@ async fn calls_with_one_attempt_are_not_operations() {
     assert_eq!(serde_json::to_value(layer.handle().statistics()).unwrap(), expected);
 }
 
+/// Regression: a call that was dropped while its retry was slow was no operation.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_after_its_first_retry_has_failed() {
+    for (time, expected) in [(SECOND / 1_000, (0, 0)), (60 * SECOND, (1, 2))] {
+        let layer = RetryLayer::exponential().max_retries(2);
+        let (mut service, provider) = strict_behind(&layer);
+        provider.answer(503);
+        provider.hang();
+        tokio::time::timeout(time, complete(&mut service)).await.unwrap_err();
+        let statistics = layer.handle().statistics();
+        assert_eq!((statistics.failed_after_retries, statistics.operation_attempts), expected);
+    }
+}
+
 /// Seed item 55: the lesson has three attempts, the first included; the reference has three after the first.
 #[tokio::test(start_paused = true)]
 async fn the_settings_of_the_lesson_are_available() {
