@@ -64,8 +64,8 @@ impl ChainState {
         if !self.try_take_attempt() {
             return None;
         }
-        self.push_verdict(Verdict::Waiting(wait));
         self.select_target(target_index);
+        self.push_verdict(Verdict::Waiting(wait));
         Decision::Waiting { wait }.emit(self.target_name().as_deref().unwrap_or_default(), None);
         Some(wait)
     }

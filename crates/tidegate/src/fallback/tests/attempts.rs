@@ -18,7 +18,7 @@ use crate::testing::{
 };
 use crate::{
     AttemptBudget, CircuitBreakerLayer, ErrorCode, Failure, Gate, Outcome, Payload, ResilienceBuilder,
-    RetryLayer, Trail, clock,
+    RetryLayer, Trail, Verdict, clock,
 };
 
 const ANSWER: &str = r#"{"choices":[{"message":{"content":"hi"}}]}"#;
@@ -249,15 +249,20 @@ async fn calls_that_wait_for_a_target_do_not_return_together() {
 /// Regression: the target had more successes than uses, and the trail named another target.
 #[tokio::test(start_paused = true)]
 async fn a_target_that_was_waited_for_is_counted_and_named() {
-    let ((first, primary), (second, other)) = (strict(), strict());
+    let ((first, primary), (second, other), (third, last)) = (strict(), strict(), strict());
     primary.answer(429).header("retry-after", "60");
     other.answer(429).header("retry-after", "1");
-    let chain = FallbackLayer::new().then("b/two", second);
+    last.answer(429).header("retry-after", "60");
+    let chain = FallbackLayer::new().then("b/two", second).then("c/three", third);
     let response = send(&mut chain.layer(first), with_deadline(question(), 10 * SECOND)).await.unwrap();
     assert_eq!((response.status().as_u16(), other.calls()), (200, 2));
     let statistics = &chain.handle().statistics()[0];
     assert_eq!((statistics.calls, statistics.successes, statistics.recent), (2, 1, 2));
-    assert_eq!(Trail::of(response.extensions()).unwrap().target().as_deref(), Some("b/two"));
+    let trail = Trail::of(response.extensions()).unwrap();
+    assert_eq!(trail.target().as_deref(), Some("b/two"));
+    let steps = trail.steps();
+    let waiting = steps.iter().find(|step| matches!(step.verdict, Verdict::Waiting(_))).unwrap();
+    assert_eq!(waiting.target.as_deref(), Some("b/two"));
 }
 
 /// Regression: an inner chain waited for its own targets while the outer chain had one that was available,
