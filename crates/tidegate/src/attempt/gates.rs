@@ -1,3 +1,4 @@
+use std::mem;
 use std::sync::Arc;
 
 use http::Request;
@@ -44,9 +45,9 @@ pub(super) struct GateSet {
 /// What an admitted attempt holds. The fields are dropped in this order, the reverse of admission.
 #[derive(Debug)]
 pub struct AttemptGuards {
-    pub(super) circuit_breaker: CallGuard,
-    pub(super) reservation: Option<Reservation>,
-    pub(super) permit: Permit,
+    circuit_breaker: CallGuard,
+    reservation: Option<Reservation>,
+    permit: Permit,
 }
 
 /// What an attempt holds while its response body is read.
@@ -132,8 +133,15 @@ impl AttemptGates {
                 return Admission::Rejected(self.or_open(rejection, request));
             }
         }
-        match self.0.circuit_breaker.admit_at(request, &mut now, true) {
-            Admission::Admitted(circuit_breaker) => Admission::Admitted(admitted.guards(circuit_breaker)),
+        match self.0.circuit_breaker.admit_at(request, &mut now, !waits.has_awaited_turn) {
+            Admission::Admitted(circuit_breaker) => {
+                let reservation = match mem::take(&mut admitted.rate) {
+                    AdmittedRate::Reserved(reservation) => reservation,
+                    AdmittedRate::Nothing | AdmittedRate::Unsent(_) => None,
+                };
+                let permit = admitted.permit.take().expect("admitted above");
+                Admission::Admitted(AttemptGuards { circuit_breaker, reservation, permit })
+            }
             Admission::Queued(turn) => self.queue(Waiting::Turn(turn), admitted, *waits, request),
             Admission::Rejected(rejection) => Admission::Rejected(rejection),
         }

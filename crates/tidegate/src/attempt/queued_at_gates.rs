@@ -11,7 +11,7 @@ use super::gate::{Admission, QueuedAttempt};
 use super::gates::{AttemptGates, AttemptGuards};
 use crate::Rejection;
 use crate::backpressure::{PendingPermit, Permit};
-use crate::circuit_breaker::{CallGuard, PendingTurn};
+use crate::circuit_breaker::PendingTurn;
 use crate::priority_semaphore::Arrival;
 use crate::rate_limit::{PendingReservation, Reservation, UnsentReservation};
 
@@ -47,6 +47,8 @@ pub(super) struct Waits {
     pub(super) max_wait: Option<Duration>,
     /// What its waits for a permit have left of `queue_timeout`.
     pub(super) queue_timeout: Option<Duration>,
+    /// Whether it has waited for the turn of this process to probe.
+    pub(super) has_awaited_turn: bool,
 }
 
 /// What the rate limit has admitted.
@@ -76,17 +78,6 @@ impl Admitted {
     #[cold]
     fn restart(&mut self) {
         self.permit.iter_mut().for_each(Permit::restart);
-    }
-
-    /// What the attempt holds, which all gates have admitted.
-    #[inline]
-    pub(super) fn guards(&mut self, circuit_breaker: CallGuard) -> AttemptGuards {
-        let reservation = match mem::take(&mut self.rate) {
-            AdmittedRate::Reserved(reservation) => reservation,
-            AdmittedRate::Nothing | AdmittedRate::Unsent(_) => None,
-        };
-        let permit = self.permit.take().expect("it comes before the circuit");
-        AttemptGuards { circuit_breaker, reservation, permit }
     }
 
     /// The attempt has got its permit.
@@ -131,10 +122,10 @@ impl QueuedAttempt for QueuedAtGates {
                     self.waits.max_wait = Some(queued.left());
                     self.admitted.restart();
                 }
-                Waiting::Turn(queued) => {
-                    let circuit_breaker = ready!(queued.poll_admitted(request, cx))?;
+                Waiting::Turn(turn) => {
+                    ready!(turn.poll(cx));
+                    self.waits.has_awaited_turn = true;
                     self.admitted.restart();
-                    return Poll::Ready(Ok(self.admitted.guards(circuit_breaker)));
                 }
             }
             let admitted = mem::take(&mut self.admitted);

@@ -2,13 +2,12 @@
 
 use http::{Extensions, Request};
 use http_body::Body;
-use tokio::sync::oneshot;
 
 use super::circuit::CircuitAdmission;
 use super::rejections::{CircuitRejection, RejectionCause};
 use super::shared::PendingTurn;
 use super::{CallGuard, Handle};
-use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
+use crate::attempt::{Admission, AdmissionGate, NoQueue, TakeReady};
 use crate::chain_position::ChainPosition;
 use crate::clock::Now;
 use crate::events::Decision;
@@ -20,8 +19,8 @@ use crate::{Deadline, Rejection};
 /// Why a call is not admitted at once.
 enum NotAdmitted {
     Rejected(Rejection),
-    /// It waits for the reply to the request of the turn to probe.
-    Awaits(oneshot::Receiver<()>),
+    /// It waits for the turn of this process to probe.
+    Awaits(PendingTurn),
 }
 
 impl From<Rejection> for NotAdmitted {
@@ -32,11 +31,15 @@ impl From<Rejection> for NotAdmitted {
 
 impl AdmissionGate for ByThread<Handle> {
     type Guard = CallGuard;
-    type Queued = PendingTurn;
+    type Queued = NoQueue<CallGuard>;
 
     #[inline]
-    fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<CallGuard, PendingTurn> {
-        self.admit_at(request, &mut Now::default(), true)
+    fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<CallGuard, Self::Queued> {
+        match self.admit_at(request, &mut Now::default(), false) {
+            Admission::Admitted(guard) => Admission::Admitted(guard),
+            Admission::Rejected(rejection) => Admission::Rejected(rejection),
+            Admission::Queued(_) => unreachable!("the call does not await its turn"),
+        }
     }
 
     #[cold]
@@ -45,15 +48,15 @@ impl AdmissionGate for ByThread<Handle> {
     }
 }
 
-impl<S: Clone> TakeReady<S> for ByThread<Handle> {
-    fn take_ready(inner: &mut S, _: &PendingTurn) -> S {
-        swap_in_clone(inner)
+impl<S> TakeReady<S> for ByThread<Handle> {
+    fn take_ready(_: &mut S, queued: &Self::Queued) -> S {
+        queued.never()
     }
 }
 
 impl ByThread<Handle> {
     /// Admits or rejects the call. A call that needs the turn to probe waits for it if it `awaits_turn`, and
-    /// is then admitted or rejected without another wait. The gates of one attempt read the clock at most once,
+    /// is then admitted again, without another wait. The gates of one attempt read the clock at most once,
     /// into `now`.
     #[inline]
     pub(crate) fn admit_at<B: 'static>(
@@ -65,10 +68,7 @@ impl ByThread<Handle> {
         match self.guard(request, now, awaits_turn) {
             Ok(guard) => Admission::Admitted(guard),
             Err(NotAdmitted::Rejected(rejection)) => Admission::Rejected(rejection),
-            Err(NotAdmitted::Awaits(replied)) => {
-                let deadline = Deadline::of(request.extensions());
-                Admission::Queued(PendingTurn::new(replied, self.clone(), deadline))
-            }
+            Err(NotAdmitted::Awaits(turn)) => Admission::Queued(turn),
         }
     }
 
@@ -108,12 +108,9 @@ impl Handle {
         }
         let admitted = self.emit_transition(self.0.circuit.admit(|| now.get()));
         if let Err(CircuitRejection { cause: RejectionCause::Probing, .. }) = admitted
-            && awaits_turn
-            && !self.settings().shadow
-            && let Some(link) = &self.0.store
-            && let Some(replied) = link.request_turn(self)
+            && let Some(turn) = self.request_turn(extensions, awaits_turn)
         {
-            return Err(NotAdmitted::Awaits(replied));
+            return Err(NotAdmitted::Awaits(turn));
         }
         let admitted = match admitted {
             Err(rejection) if self.0.open_attempts.is_some() => {
@@ -147,5 +144,16 @@ impl Handle {
     fn rejection_of_hedge(&self) -> Rejection {
         let probing = CircuitRejection { cause: RejectionCause::Probing, retry_after: None };
         self.peek_call(None).unwrap_or(probing).into()
+    }
+
+    /// Requests the turn to probe for a call that would be a probe, if the circuit is shared. Returns it if
+    /// the call `awaits_turn`. In shadow mode a probe needs none.
+    #[cold]
+    fn request_turn(&self, extensions: &Extensions, awaits_turn: bool) -> Option<PendingTurn> {
+        if self.settings().shadow {
+            return None;
+        }
+        let turn = self.0.store.as_ref()?.request_turn(self, awaits_turn)?;
+        awaits_turn.then(|| PendingTurn::new(turn, Deadline::of(extensions)))
     }
 }

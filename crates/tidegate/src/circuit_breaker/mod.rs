@@ -197,7 +197,7 @@ pub use metrics::{Metrics, MetricsConfig};
 pub use open_budget::OpenBudget;
 pub use reason::Reason;
 pub use settings::Settings;
-pub use shared::PendingTurn;
+pub(crate) use shared::PendingTurn;
 pub(crate) use snapshot::{EvaluatedRates, RATES_LIFETIME};
 pub use snapshot::{LastFailure, Snapshot};
 pub use transition::{State, Transition};

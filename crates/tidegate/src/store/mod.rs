@@ -66,10 +66,11 @@
 //! [`half_open_max`](crate::circuit_breaker::Settings::half_open_max) calls; when its probes have succeeded,
 //! the circuit is closed in all. A change that may not have reached the store is sent again, until a later one
 //! replaces it: an opening opens no circuit that was closed after it, and a closing, as by a reset, closes none
-//! that was opened after it. A process
-//! requests its turn from the store at its first call after the cooldown. This call waits for the reply, and
-//! is the probe. A turn expires after 1 s if no probe is sent, and after `probe_lease` + 2 s if its process
-//! has died. A process that cannot renew its turn begins no probe after 2 s.
+//! that was opened after it. A process requests its turn from the store at its first call after the cooldown.
+//! In a stack this call waits for the reply, and is the probe. A layer alone has no queue: this call is
+//! rejected as if all probes were in flight, the next one is the probe, and the turn is kept for it for the
+//! time of the cooldown. Else a turn expires after 1 s if no probe is sent, and after `probe_lease` + 2 s if
+//! its process has died. A process that cannot renew its turn begins no probe after 2 s.
 //!
 //! A store that has lost its state gives no turn for the longer of the cooldown and 5 s, in which a process
 //! that probes publishes that again: the probes in flight in all processes are then no more than

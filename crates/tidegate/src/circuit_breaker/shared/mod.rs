@@ -8,6 +8,6 @@ mod store_link;
 mod turn;
 
 pub(super) use local_turn::LocalTurn;
-pub use pending_turn::PendingTurn;
+pub(crate) use pending_turn::PendingTurn;
 pub(super) use shared_windows::{SentReport, SharedWindows};
 pub(super) use store_link::CircuitLink;

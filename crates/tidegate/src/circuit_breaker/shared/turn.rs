@@ -42,18 +42,22 @@ const KEPT_FOR: Duration = Duration::from_secs(3600);
 const TURN_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 impl CircuitLink {
-    /// Requests the turn to probe in a task, unless a request is under way or there is no runtime. Also if
-    /// this process had the turn and could not keep it in time: the runtime of the task that did may have
-    /// ended. What is returned is ready when the store has replied.
+    /// Requests the turn to probe in a task, unless a request is under way. Also if this process had the turn
+    /// and could not keep it in time: the runtime of the task that did may have ended. What is returned is
+    /// ready when the store has replied.
+    ///
+    /// If no call awaits the turn, one that comes later is the probe, and the turn is kept for at least a
+    /// cooldown: calls may be rare.
     #[cold]
-    pub(crate) fn request_turn(&self, circuit: &Handle) -> Option<oneshot::Receiver<()>> {
+    pub(crate) fn request_turn(&self, circuit: &Handle, is_awaited: bool) -> Option<oneshot::Receiver<()>> {
         if self.turn_keeper.is_running() && circuit.may_probe() {
             return None;
         }
         let guard = self.turn_request.try_begin()?;
+        let kept_for = if is_awaited { TURN } else { circuit.settings().cooldown };
         let (replied, reply) = oneshot::channel();
         let circuit = circuit.clone();
-        let requests = async move {
+        spawn(async move {
             circuit.take_turn(replied).await;
             let may_probe = circuit.may_probe();
             if !may_probe {
@@ -61,10 +65,10 @@ impl CircuitLink {
             }
             drop(guard);
             if may_probe {
-                circuit.keep_turn(clock::after(TURN, clock::now())).await;
+                circuit.keep_turn(clock::after(kept_for, clock::now())).await;
             }
-        };
-        spawn(requests).then_some(reply)
+        });
+        Some(reply)
     }
 }
 

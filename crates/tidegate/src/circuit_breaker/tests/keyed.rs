@@ -13,10 +13,7 @@ fn request_as(caller: &str) -> Request<Payload> {
     Request::post("http://provider/").header(header::AUTHORIZATION, caller).body(Payload::empty()).unwrap()
 }
 
-async fn send_as<S: HttpService<Payload> + Clone>(
-    service: &mut CircuitBreaker<S>,
-    caller: &str,
-) -> Option<u16> {
+async fn send_as<S: HttpService<Payload>>(service: &mut CircuitBreaker<S>, caller: &str) -> Option<u16> {
     let response = send(service, request_as(caller)).await.ok()?;
     let status = response.status().as_u16();
     http_body_util::BodyExt::collect(response.into_body()).await.ok()?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::{SECOND, State};
@@ -50,9 +50,9 @@ impl Provider {
         tokio::spawn(async move { provider.call(&layer, time).await })
     }
 
-    /// The process requests the turn to probe for a call that is dropped while it waits.
+    /// The first call of a process without the turn to probe is rejected, and requests the turn.
     async fn take_turn(&self, layer: &CircuitBreakerLayer) {
-        assert!(timeout(Duration::ZERO, self.call(layer, MILLI)).await.is_err());
+        assert!(!self.call(layer, MILLI).await);
         sleep(10 * MILLI).await;
     }
 
@@ -97,11 +97,6 @@ async fn three(server: &Server, cooldown: Duration) -> [CircuitBreakerLayer; 3] 
     layers
 }
 
-/// Whether a probe of the process may begin without a request of the turn.
-fn may_probe(layer: &CircuitBreakerLayer) -> bool {
-    layer.handle().with_circuit(|circuit| circuit.may_probe(clock::now()))
-}
-
 /// The circuit is open in all processes, and the cooldown has passed.
 async fn half_open(layers: &[CircuitBreakerLayer], cooldown: Duration) {
     Provider::default().fail(&layers[0]).await;
@@ -128,7 +123,8 @@ async fn a_turn_whose_grant_is_late_lets_no_probe_begin() {
     // The time in which the restarted store gives no turn.
     assert!(!provider.call(&layers[1], MILLI).await);
     sleep(5 * SECOND + 100 * MILLI).await;
-    provider.take_turn(&layers[1]).await;
+    assert!(!provider.call(&layers[1], MILLI).await);
+    sleep(100 * MILLI).await;
     let probes = [(); 2].map(|()| provider.start(&layers[1], 9 * SECOND));
     sleep(MILLI).await;
     assert_eq!(provider.in_flight(), 2);
@@ -162,7 +158,8 @@ fn a_turn_that_is_not_kept_is_requested_again() {
             // The turn ends in the store with the lease of a probe.
             sleep(60 * SECOND).await;
             server.set_delays(Delays::default());
-            assert!(!may_probe(&layers[0]), "its turn is over");
+            assert!(!Provider::default().call(&layers[0], MILLI).await, "its turn is over");
+            sleep(10 * MILLI).await;
             for _ in 0..20 {
                 assert!(Provider::default().call(&layers[0], SECOND).await, "it is kept");
             }
@@ -187,7 +184,7 @@ async fn a_turn_that_ended_before_its_grant_arrived_lets_no_probe_begin() {
     sleep(10 * MILLI).await;
     provider.fail(&layers[1]).await;
     sleep(SECOND + 100 * MILLI).await;
-    assert!(!may_probe(&layers[0]), "its turn has ended");
+    assert!(!provider.call(&layers[0], SECOND).await, "its turn has ended");
 }
 
 /// The circuit is opened elsewhere, by a process that has missed that it is open, while this one has the turn
@@ -206,7 +203,7 @@ async fn an_opening_elsewhere_ends_an_idle_turn() {
     assert_eq!(layers[1].handle().state(), State::Closed);
     provider.fail(&layers[1]).await;
     sleep(cooldown + 50 * MILLI).await;
-    assert!(!may_probe(&layers[0]), "its turn has ended");
+    assert!(!provider.call(&layers[0], SECOND).await, "its turn has ended");
 }
 
 /// An attempt that was in flight when the circuit opened gets a longer wait than its cooldown.
@@ -593,7 +590,7 @@ async fn an_opening_that_did_not_reach_the_store_for_long_holds() {
             sleep(SECOND).await;
         } else {
             sleep(600 * SECOND).await;
-            assert!(Provider::default().call(&layers[0], MILLI).await, "it is the probe");
+            assert!(!Provider::default().call(&layers[0], MILLI).await, "it is not its turn");
             sleep(100 * MILLI).await;
         }
         for layer in &layers {
