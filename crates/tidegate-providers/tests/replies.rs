@@ -389,6 +389,9 @@ fn a_prompt_that_is_too_long_is_recognised_beside_500() {
         ("input is too large to process. increase the physical batch size", "E1005"),
         ("decoding exceeds the available context size", "E1005"),
         ("slot unavailable", "E3001"),
+        // Bedrock's limits, sent by a server in front of it.
+        ("litellm.InternalServerError: Too many tokens, please wait before trying again.", "E3001"),
+        ("Too many tokens per minute", "E3001"),
         ("context deadline exceeded", "E3001"),
         ("the image is too large to process", "E3001"),
     ] {

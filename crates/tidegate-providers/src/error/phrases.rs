@@ -34,7 +34,6 @@ pub(crate) fn is_too_long(text: &str) -> bool {
             "exceeds the maximum number of tokens",
             "reduce the length of the messages",
             "reduce the length of the prompt",
-            "too many tokens",
             "exceeded model token limit",
             "inputs tokens max new tokens must be",
             "inputs must have less than",
@@ -44,6 +43,12 @@ pub(crate) fn is_too_long(text: &str) -> bool {
             "physical batch size",
         ],
     ) || (names_context(text) && is_exceeded(text))
+        || (contains_phrase(text, "too many tokens") && !is_of_period(text))
+}
+
+/// A limit of a period. Bedrock's has the words of a prompt that is too long.
+fn is_of_period(text: &str) -> bool {
+    contains_phrase(text, "please wait") || mentions_short_period(text)
 }
 
 /// The context of a model, or what has to fit it. The word alone has other meanings: "context deadline
