@@ -842,6 +842,10 @@ fn any_quotation() -> impl Strategy<Value = String> {
         "daily limit of requests per day",
         "service tier capacity exceeded",
         "overloaded",
+        "free allocated quota exceeded",
+        "see https://x/error-code#token-limit",
+        "but can only afford 30104",
+        "Jinja Exception",
         "You have reached your specified API usage limits. You will regain access on 2099-01-01 at 00:00 UTC",
     ];
     let wait = prop_oneof![Just(""), Just(", try again in 24h"), Just(" retry after 3600 seconds")];
