@@ -136,7 +136,8 @@
 //! curl -X POST localhost:8787/signals/openai/gpt-4o/force-closed   admits every call until a reset
 //! ```
 //!
-//! A reset keeps the quotas that [several gateways](config#several-gateways) share.
+//! A reset brings a member of a group back that is left out after a failure. It keeps the quotas that
+//! [several gateways](config#several-gateways) share.
 //! With `?policy=` only the target under that policy is changed. The response contains the changed targets as
 //! `/signals` does. Unless the gateway is on the loopback interface and the configuration has no `[admin]`,
 //! these pages need the [admin key](config#the-admin-key), and `/healthz` names the targets only with it.

@@ -222,7 +222,10 @@ fn policy_of(query: &str) -> Result<Option<String>, Box<GatewayError>> {
 impl TargetGates {
     fn apply(&self, action: TargetAction) {
         match action {
-            TargetAction::Reset => self.signals.reset(),
+            TargetAction::Reset => {
+                self.signals.reset();
+                self.groups.iter().for_each(|group| _ = group.reset(self.signals.target()));
+            }
             TargetAction::ForceOpen => self.signals.circuit_breaker().force_open(),
             TargetAction::ForceClosed => self.signals.circuit_breaker().force_closed(),
         }

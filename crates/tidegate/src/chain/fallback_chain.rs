@@ -244,6 +244,25 @@ mod tests {
         Answer::status(200).header("content-type", "application/json").body(body)
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_reset_of_a_chain_is_one_of_the_gates_and_of_the_members_of_its_groups() {
+        let (client, provider) = strict();
+        provider.then(Answer::status(429).header("retry-after", "3600"));
+        provider.otherwise(answered());
+        let policy = ResilienceConfig { circuit_breaker: Some(Default::default()), ..Default::default() };
+        let chain = FallbackChain::new(["a/m"]).policy(policy).providers(providers(&[("a", 2)]));
+        let chain = chain.service(client).unwrap();
+        assert_eq!(chain.send(chat("hi")).await.unwrap().status(), 200);
+        let cooldowns = || {
+            let members = chain.groups()[0].snapshot().members;
+            members.into_iter().filter_map(|member| member.cooldown_remaining_ms).collect::<Vec<_>>()
+        };
+        chain.signals()[0].circuit_breaker().force_open();
+        assert_eq!(cooldowns(), [3_600_000]);
+        chain.reset();
+        assert_eq!((cooldowns(), chain.signals()[0].is_healthy()), (Vec::new(), true));
+    }
+
     /// Regression: they came before the second target of the chain.
     #[tokio::test(start_paused = true)]
     async fn targets_of_the_layer_come_after_those_of_the_chain() {

@@ -85,6 +85,16 @@ impl<C> Chain<C> {
         &self.groups
     }
 
+    /// Resets the [gates](Signals::reset) of each target, and ends the cooldown of each member of a group
+    /// that is left out after a failure.
+    #[doc(alias = "reset_resilience_state")]
+    pub fn reset(&self) {
+        for signals in &self.signals {
+            signals.reset();
+            self.groups.iter().for_each(|group| _ = group.reset(signals.target()));
+        }
+    }
+
     /// How often each target was called and succeeded.
     #[must_use]
     pub fn handle(&self) -> fallback::Handle {

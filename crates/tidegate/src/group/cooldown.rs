@@ -12,7 +12,7 @@ use crate::{ErrorCode, Failure, clock};
 pub(super) struct MemberCooldown {
     /// The cooldowns since the last success.
     count: u32,
-    /// When the last one began.
+    /// When the last one began, or was ended by hand.
     since: Option<Instant>,
     until: Option<Instant>,
     /// When the attempt after a cooldown began, until there is a result.
@@ -21,7 +21,7 @@ pub(super) struct MemberCooldown {
     is_of_account: bool,
     /// The latest end of a cooldown because of the account, which the store has as well.
     account_until: Option<Instant>,
-    /// The same of those that a success has ended.
+    /// The same of those that a success or a reset has ended.
     refuted_until: Option<Instant>,
 }
 
@@ -103,7 +103,8 @@ impl MemberCooldown {
         // Attempts that were in flight when the cooldown began are no further evidence.
         let is_late = self.since.is_some_and(|since| began <= since);
         let has_more = failure.wait().is_some() || (is_of_account && !self.is_of_account);
-        if is_late && !has_more {
+        let is_ended_by_hand = self.count == 0;
+        if is_late && (is_ended_by_hand || !has_more) {
             return None;
         }
         // One that was made within a cooldown, since all members were left out, begins the same one again. Only
@@ -140,7 +141,7 @@ impl MemberCooldown {
     }
 
     /// Begins a cooldown that was read from the store, as [`begin_elsewhere`](Self::begin_elsewhere) does,
-    /// unless it is one that a success has ended.
+    /// unless it is one that a success or a reset has ended.
     pub(super) fn begin_stored(&mut self, wait: Duration, now: Instant) -> bool {
         let (until, refuted_until) = (clock::after(wait, now), self.refuted_until);
         let is_refuted = refuted_until.is_some_and(|end| until <= clock::after(STORE_DELAY, end));
@@ -153,9 +154,18 @@ impl MemberCooldown {
         if self.count == 0 || is_late {
             return false;
         }
-        let refuted_until = self.account_until.max(self.refuted_until);
-        *self = Self { refuted_until, ..Self::default() };
+        self.end(None);
         true
+    }
+
+    /// Ends the cooldown by hand.
+    pub(super) fn reset(&mut self, now: Instant) {
+        self.end(Some(now));
+    }
+
+    fn end(&mut self, since: Option<Instant>) {
+        let refuted_until = self.account_until.max(self.refuted_until);
+        *self = Self { since, refuted_until, ..Self::default() };
     }
 
     /// The cooldown of the last failure, without a reported time.
@@ -214,6 +224,35 @@ mod tests {
             assert!(cooldown.record_success(start + secs(1)));
             assert_eq!(cooldown.begin_stored(secs(wait), start + secs(100)), begins, "{code:?} {wait}");
         }
+    }
+
+    #[test]
+    fn a_reset_ends_a_cooldown_and_failures_of_attempts_from_before_begin_no_other() {
+        let start = Instant::now();
+        for code in [ErrorCode::ServerError, ErrorCode::QuotaExhausted] {
+            let mut cooldown = MemberCooldown::default();
+            cooldown.record_failure(&busy(3_600), start, start);
+            cooldown.record_failure(&fail(code), start + secs(4_000), start + secs(4_000));
+            let now = start + secs(4_001);
+            cooldown.reset(now);
+            let retry_hint = Some(RetryHint { wait: Some(secs(3_600)), ..RetryHint::default() });
+            let late = Failure { retry_hint, ..fail(code) };
+            assert_eq!((cooldown.remaining(now), cooldown.record_failure(&late, now, now)), (None, None));
+            // A later one is the first.
+            let first = if is_of_account(code) { 60 } else { 1 };
+            let began = now + secs(1);
+            assert_eq!(cooldown.record_failure(&fail(code), began, began), Some(secs(first)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_stored_cooldown_that_a_reset_has_ended_does_not_begin_again() {
+        let start = Instant::now();
+        let mut cooldown = MemberCooldown::default();
+        cooldown.record_failure(&fail(ErrorCode::QuotaExhausted), start, start);
+        cooldown.reset(start + secs(10));
+        assert!(!cooldown.begin_stored(secs(49), start + secs(11)));
+        assert!(cooldown.begin_stored(secs(3_600), start + secs(11)), "one that began later");
     }
 
     /// Regression: it did after a failure of another kind in between.

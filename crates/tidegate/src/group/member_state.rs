@@ -167,6 +167,21 @@ impl MemberState {
         self.has_failed.fetch_or(begins, Ordering::Release);
     }
 
+    /// Ends the cooldown by hand, here and in the other processes.
+    pub(super) fn reset(&self) {
+        self.end_cooldown();
+        if let Some(link) = self.link.get() {
+            link.share_reset();
+        }
+    }
+
+    /// Ends the cooldown, as another process does.
+    pub(super) fn end_cooldown(&self) {
+        let mut cooldown = self.lock_cooldown();
+        cooldown.reset(clock::now());
+        self.has_failed.store(false, Ordering::Release);
+    }
+
     /// Records a success of an attempt that began at `began`. `first_token` is the time of its response head,
     /// if that was not spent in a queue. Returns whether the success ends a cooldown.
     pub(super) fn record_success(&self, began: Instant, first_token: Option<Duration>, now: Instant) -> bool {

@@ -249,18 +249,25 @@ fn capabilities_of<S>(catalog: Option<Arc<dyn ModelCatalog>>, members: &[Member<
 pub(crate) const MIN_WEIGHT: f32 = 0.001;
 pub(crate) const MAX_WEIGHT: f32 = 1_000.0;
 
-/// A handle to the state of a group, for reading. Cheap to clone.
+/// A handle to the state of a group. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle(Arc<dyn ReadGroup>);
 
 /// A group with members of any type.
 trait ReadGroup: Send + Sync {
     fn snapshot(&self) -> GroupSnapshot;
+
+    fn reset(&self, member: &str) -> bool;
 }
 
 impl<S: Send + Sync> ReadGroup for Members<S> {
     fn snapshot(&self) -> GroupSnapshot {
         self.snapshot()
+    }
+
+    fn reset(&self, member: &str) -> bool {
+        let named = self.members.iter().find(|it| *it.name == *member);
+        named.inspect(|it| it.state.reset()).is_some()
     }
 }
 
@@ -273,6 +280,13 @@ impl Handle {
     #[must_use]
     pub fn snapshot(&self) -> GroupSnapshot {
         self.0.snapshot()
+    }
+
+    /// Ends the cooldown of a member that is left out after a failure, also in the processes that share its
+    /// [`store`](crate::store#cooldowns). Its gates are reset by
+    /// [`Signals::reset`](crate::Signals::reset). Returns whether the group has the member.
+    pub fn reset(&self, member: &str) -> bool {
+        self.0.reset(member)
     }
 }
 

@@ -38,8 +38,8 @@
 //!    model, unless the request carries a key of its caller. After that one attempt is a test of the member: a success ends the cooldown, a failure begins
 //!    the next one, and an attempt that hangs is followed by another one after a minute. If all members are
 //!    left out, the call goes to the one whose cooldown ends first, and a failure begins that cooldown again
-//!    without doubling it. The cooldowns of a key are shared with other processes through the
-//!    [`store`](crate::store#cooldowns) of the member's stack.
+//!    without doubling it. A [reset](Handle::reset) ends a cooldown. The cooldowns of a key are shared with
+//!    other processes through the [`store`](crate::store#cooldowns) of the member's stack.
 //! 2. Two of the others are drawn at random, by their weights. They are compared by the expected time to the
 //!    first token, multiplied by the load, and, if less than half of the quota is left, divided by twice that
 //!    part. The second one takes the call if it is better by the factor 1.25, else the first. The

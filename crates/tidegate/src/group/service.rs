@@ -118,7 +118,7 @@ impl<S> Group<S> {
 
     send_method!();
 
-    /// The handle of the group, for reading.
+    /// The handle of the group.
     #[must_use]
     pub fn handle(&self) -> Handle
     where

@@ -16,7 +16,7 @@ pub(super) struct MemberLink {
     listener: Arc<JoinedListener>,
 }
 
-/// Leaves the member out when another process does.
+/// Leaves the member out when another process does, and ends that when it is reset in another one.
 struct CooldownListener {
     member: Weak<MemberState>,
     store: Store,
@@ -51,12 +51,25 @@ impl MemberLink {
         // If the store cannot be reached, every process gets its own failure.
         spawn(async move { store.shared.close(&name, cooldown).await });
     }
+
+    /// Ends the cooldown in the other processes.
+    #[cold]
+    pub(super) fn share_reset(&self) {
+        let (store, name) = (self.store.clone(), Arc::clone(&self.name));
+        spawn(async move { store.shared.open(&name, None).await });
+    }
 }
 
 impl StoreListener for CooldownListener {
     fn on_closed(&self, wait: Duration) {
         if let Some(member) = self.member.upgrade() {
             member.leave_out(wait);
+        }
+    }
+
+    fn on_opened(&self) {
+        if let Some(member) = self.member.upgrade() {
+            member.end_cooldown();
         }
     }
 

@@ -238,7 +238,8 @@ impl Signals {
 
     /// Closes the circuit, refills the quotas and discards the limits that the provider reported, for every
     /// key. Calls in flight remain counted, and quotas that are shared through a [`store`](crate::store) are
-    /// kept.
+    /// kept. A member of a group that is left out after a failure stays so until
+    /// [`group::Handle::reset`](crate::group::Handle::reset).
     #[doc(alias = "reset_resilience_state")]
     pub fn reset(&self) {
         self.0.gates.circuit_breaker().reset();

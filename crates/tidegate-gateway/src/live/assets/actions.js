@@ -8,7 +8,7 @@ const ACTIONS = [
     name: "reset",
     label: "Reset",
     title: (target) => `Reset ${target}?`,
-    text: "Closes the circuit, refills quotas that are not shared, discards reported limits and ends a forced state.",
+    text: "Closes the circuit, refills quotas that are not shared, discards reported limits, brings it back to its groups and ends a forced state.",
     done: (target) => `${target} is reset.`,
   },
   {

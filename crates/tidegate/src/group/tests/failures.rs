@@ -42,6 +42,26 @@ async fn a_failed_member_is_followed_by_another_and_left_out_for_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reset_brings_a_member_back_that_was_left_out() {
+    let (mut group, handles) = group::<2>();
+    handles[0].otherwise(Answer::status(429).header("retry-after", "86400"));
+    for _ in 0..20 {
+        assert_eq!(call(&mut group).await.unwrap().status(), 200);
+    }
+    assert_eq!(handles[0].calls(), 1);
+    handles[0].otherwise(Answer::status(200));
+    let handle = group.handle();
+    assert!(handle.reset("a") && handle.reset("b") && !handle.reset("c"));
+    for _ in 0..20 {
+        assert_eq!(call(&mut group).await.unwrap().status(), 200);
+    }
+    let snapshot = handle.snapshot();
+    assert!(handles[0].calls() > 5, "{snapshot:?}");
+    let MemberSnapshot { cooldown_remaining_ms, failures, .. } = member(&snapshot, 0);
+    assert_eq!((*cooldown_remaining_ms, *failures), (None, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_no_member_can_help_is_returned_at_once() {
     for code in ErrorCode::ALL {
         let (mut group, handles) = group::<2>();

@@ -152,3 +152,37 @@ async fn a_read_that_failed_is_repeated() {
     make_calls(&mut other).await;
     assert!(cooldown(&other).is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_brings_a_member_back_in_every_process() {
+    let ([mut one, mut other], server) = two_processes();
+    for process in [&mut one, &mut other] {
+        make_calls(process).await;
+    }
+    fail(&one.1[0], 402, Some(3_600));
+    make_calls(&mut one).await;
+    assert!(cooldown(&one).is_some() && cooldown(&other).is_some());
+    one.1[0].otherwise(Answer::status(200));
+    one.0.handle().reset("a/m");
+    tokio::task::yield_now().await;
+    assert_eq!((cooldown(&one), cooldown(&other)), (None, None));
+    // One that starts later reads none in the store.
+    let mut late = process(server.store(2, &Settings::default()));
+    make_calls(&mut late).await;
+    assert_eq!(cooldown(&late), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_that_does_not_reach_the_store_is_not_undone_by_a_read_of_it() {
+    let ([mut one, _], server) = two_processes();
+    fail(&one.1[0], 402, Some(3_600));
+    make_calls(&mut one).await;
+    one.1[0].otherwise(Answer::status(200));
+    server.stop();
+    one.0.handle().reset("a/m");
+    tokio::time::sleep(secs(2)).await;
+    server.resume();
+    server.reconnect();
+    make_calls(&mut one).await;
+    assert_eq!(cooldown(&one), None);
+}
