@@ -247,10 +247,7 @@ impl TargetGates {
         // In the gateway the fallback is outside of the stack, once per chain, and chains may share targets.
         for more in self.chains.iter().flat_map(Handle::statistics) {
             match snapshot.fallback.iter_mut().find(|known| known.target == more.target) {
-                Some(known) => {
-                    known.calls += more.calls;
-                    known.successes += more.successes;
-                }
+                Some(known) => known.merge(&more),
                 None => snapshot.fallback.push(more),
             }
         }

@@ -231,6 +231,25 @@ async fn a_changed_chain_continues_the_statistics_of_its_fallbacks() {
     assert_eq!(counts, [json!(["up/n", 1, 1]), json!(["up/m", 1, 1]), json!(["@static", 0, 0])]);
 }
 
+/// Regression: the rate was that of the first route, beside the calls of both.
+#[tokio::test]
+async fn the_statistics_of_a_target_in_several_routes_are_their_sum() {
+    let (down, up) = (serve(Reply::status(503)).await, serve(Reply::ok()).await);
+    let providers = openai("down", &down.base_url()) + &openai("up", &up.base_url());
+    let routes = route("good", &["down/m", "up/m"]) + &route("*", &["down/m", "up/m"]);
+    let gateway = gateway(&(providers + &routes)).await;
+    let call = async |model: &str| {
+        let body = REQUEST.replace("\"any\"", &format!("{model:?}"));
+        chat(&gateway, body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(call("good").await, 200);
+    assert_eq!((call("any").await, call("any").await), (200, 200));
+    let of_target = signals(&gateway, &["fallback"]).await[0][0].clone();
+    let counts =
+        ["calls", "successes", "recent", "recent_successes", "success_rate"].map(|it| &of_target[it]);
+    assert_eq!(json!(counts), json!([3, 3, 3, 3, 1.0]));
+}
+
 #[tokio::test]
 async fn the_limits_of_a_caller_stay_used_until_its_rules_are_changed() {
     let server = serve(Reply::ok()).await;

@@ -38,12 +38,28 @@ pub struct TargetStatistics {
     pub successes: u64,
     /// How often it was skipped, because its model cannot take the request.
     pub skips: u64,
-    /// The number of recent outcomes, at most 100.
+    /// The number of recent outcomes, at most 100 of each chain.
     pub recent: u32,
     /// The number of successes among the recent outcomes.
     pub recent_successes: u32,
     /// The share of successes among the recent outcomes, from 0 to 1; `None` without any.
     pub success_rate: Option<f64>,
+}
+
+impl TargetStatistics {
+    /// Adds the counts of a target in another chain. The name and the position stay.
+    pub fn merge(&mut self, other: &Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.successes = self.successes.saturating_add(other.successes);
+        self.skips = self.skips.saturating_add(other.skips);
+        self.recent = self.recent.saturating_add(other.recent);
+        self.recent_successes = self.recent_successes.saturating_add(other.recent_successes);
+        self.success_rate = success_rate(self.recent_successes, self.recent);
+    }
+}
+
+fn success_rate(successes: u32, count: u32) -> Option<f64> {
+    (count > 0).then(|| f64::from(successes) / f64::from(count))
 }
 
 impl TargetCounters {
@@ -78,7 +94,7 @@ impl TargetCounters {
             skips: self.skips.load(Ordering::Relaxed),
             recent,
             recent_successes,
-            success_rate: (recent > 0).then(|| f64::from(recent_successes) / f64::from(recent)),
+            success_rate: success_rate(recent_successes, recent),
         }
     }
 }
@@ -99,5 +115,34 @@ mod tests {
         let statistics = counters.statistics(&"t".into(), 1);
         assert_eq!((statistics.successes, statistics.recent, statistics.recent_successes), (150, 100, 70));
         assert_eq!(serde_json::to_value(&statistics).unwrap()["success_rate"], 0.7);
+    }
+
+    #[test]
+    fn the_sum_of_two_chains_has_the_rate_of_both() {
+        let [one, other] = [true, false].map(|is_success| {
+            let counters = TargetCounters::default();
+            for _ in 0..if is_success { 10 } else { 30 } {
+                counters.record_use();
+                counters.record_outcome(is_success);
+            }
+            counters.record_skip();
+            counters.statistics(&"t".into(), 1)
+        });
+        for (mut sum, more) in [(one.clone(), &other), (other.clone(), &one)] {
+            sum.merge(more);
+            let expected = TargetStatistics {
+                calls: 40,
+                successes: 10,
+                skips: 2,
+                recent: 40,
+                recent_successes: 10,
+                success_rate: Some(0.25),
+                ..one.clone()
+            };
+            assert_eq!(sum, expected);
+        }
+        let mut unused = TargetCounters::default().statistics(&"t".into(), 1);
+        unused.merge(&unused.clone());
+        assert_eq!(unused.success_rate, None);
     }
 }
