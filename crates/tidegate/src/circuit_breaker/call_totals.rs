@@ -1,18 +1,29 @@
 use std::cmp::Reverse;
 use std::iter;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::attempt_result::AttemptResult;
 use crate::thread_shard::{PerThread, SHARDS};
 
-/// The calls of a circuit since the start. Every thread counts for itself; a reader adds the counts up.
+/// The calls of a circuit since the start. Those of a key are also counted for its layer, which outlives its
+/// keys.
 ///
-/// They decide nothing. A [reset](super::Handle::reset) leaves all but the streaks and the latest times.
-#[derive(Debug)]
+/// They decide nothing. A [reset](super::Handle::reset) leaves the totals, and clears what is recent: the
+/// streaks, the latest times and the latest latencies.
+#[derive(Clone, Debug)]
 pub(super) struct CallTotals {
     origin: Instant,
+    counts: Arc<CallCounts>,
+    /// Those of the layer, if this is the circuit of a key.
+    of_layer: Option<Arc<CallCounts>>,
+}
+
+/// Every thread counts for itself; a reader adds the counts up.
+#[derive(Debug)]
+struct CallCounts {
     shards: PerThread<CountShard>,
     failure_streak: AtomicU32,
     /// The number of successes at the latest failure.
@@ -78,6 +89,10 @@ impl RecentLatencies {
         self.ring[place as usize].store(record, Ordering::Relaxed);
     }
 
+    fn clear(&self) {
+        self.recorded.store(0, Ordering::Relaxed);
+    }
+
     fn iter(&self) -> impl Iterator<Item = u64> {
         let recorded = usize::try_from(self.recorded.load(Ordering::Relaxed)).unwrap_or(RING);
         self.ring.iter().take(recorded).map(|record| record.load(Ordering::Relaxed))
@@ -100,21 +115,21 @@ pub(super) struct Totals {
 }
 
 impl CallTotals {
-    /// Counts from `origin` on. The circuit of a key has one count for all threads, since there may be many
-    /// of them.
-    pub(super) fn new(is_of_key: bool, origin: Instant) -> Self {
-        let shards = if is_of_key { 1 } else { SHARDS };
+    /// Counts from `now` on, or for a key, from when its layer began.
+    pub(super) fn new(of_layer: Option<&Self>, now: Instant) -> Self {
+        // The circuit of a key has one count for all threads, since there may be many of them.
+        let shards = if of_layer.is_some() { 1 } else { SHARDS };
         Self {
-            origin,
-            shards: PerThread::new(shards, CountShard::default),
-            failure_streak: AtomicU32::new(0),
-            successes_before: AtomicU64::new(0),
-            last_failure: AtomicU64::new(0),
+            origin: of_layer.map_or(now, |layer| layer.origin),
+            counts: Arc::new(CallCounts::new(shards)),
+            of_layer: of_layer.map(|layer| Arc::clone(&layer.counts)),
         }
     }
 
     pub(super) fn record_rejected(&self) {
-        self.shards.of_thread().rejected.fetch_add(1, Ordering::Relaxed);
+        for counts in self.all_counts() {
+            counts.shards.of_thread().rejected.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The moment of `now`.
@@ -126,6 +141,36 @@ impl CallTotals {
 
     /// Counts the result of a call. `latency` is that of its response head, or of an error in its place.
     pub(super) fn record(&self, result: AttemptResult, latency: Option<Duration>, is_slow: bool, at: Moment) {
+        for counts in self.all_counts() {
+            counts.record(result, latency, is_slow, at);
+        }
+    }
+
+    /// Clears the streaks, and what is known of the latest calls.
+    pub(super) fn clear_recent(&self) {
+        self.counts.clear_recent();
+    }
+
+    pub(super) fn read(&self) -> Totals {
+        self.counts.read(self.origin)
+    }
+
+    fn all_counts(&self) -> impl Iterator<Item = &CallCounts> {
+        iter::once(&*self.counts).chain(self.of_layer.as_deref())
+    }
+}
+
+impl CallCounts {
+    fn new(shards: usize) -> Self {
+        Self {
+            shards: PerThread::new(shards, CountShard::default),
+            failure_streak: AtomicU32::new(0),
+            successes_before: AtomicU64::new(0),
+            last_failure: AtomicU64::new(0),
+        }
+    }
+
+    fn record(&self, result: AttemptResult, latency: Option<Duration>, is_slow: bool, at: Moment) {
         let shard = self.shards.of_thread();
         if is_slow {
             shard.slow.fetch_add(1, Ordering::Relaxed);
@@ -166,20 +211,20 @@ impl CallTotals {
         (sum * LATENCY_UNIT_NANOS).checked_div(latest.len() as u64).map(Duration::from_nanos)
     }
 
-    /// Begins the streaks anew, and forgets the times of the latest calls.
-    pub(super) fn clear_streaks(&self) {
+    fn clear_recent(&self) {
         self.failure_streak.store(0, Ordering::Relaxed);
         self.successes_before.store(self.sum(|shard| &shard.successes), Ordering::Relaxed);
         let last_successes = self.shards.iter().map(|shard| &shard.last_success);
         iter::once(&self.last_failure)
             .chain(last_successes)
             .for_each(|last| last.store(0, Ordering::Relaxed));
+        self.shards.iter().for_each(|shard| shard.latencies.clear());
     }
 
-    pub(super) fn read(&self) -> Totals {
+    fn read(&self, origin: Instant) -> Totals {
         let successes = self.sum(|shard| &shard.successes);
         let failures = self.sum(|shard| &shard.failures);
-        let at = |nanos: u64| self.origin.checked_add(Duration::from_nanos(nanos.checked_sub(1)?));
+        let at = |nanos: u64| origin.checked_add(Duration::from_nanos(nanos.checked_sub(1)?));
         let last_success = self.shards.iter().map(|shard| shard.last_success.load(Ordering::Relaxed)).max();
         Totals {
             successes,
@@ -208,11 +253,12 @@ mod tests {
     use crate::ErrorCode;
 
     proptest! {
-        /// The sums are those of a list of the same calls.
+        /// The sums are those of a list of the same calls, for a key and for its layer.
         #[test]
         fn counts_like_a_list(ends in prop::collection::vec((0..6, 0..5_000u64, any::<bool>()), 0..200)) {
             let origin = Instant::now();
-            let totals = CallTotals::new(false, origin);
+            let of_layer = CallTotals::new(None, origin);
+            let totals = CallTotals::new(Some(&of_layer), origin + Duration::from_secs(7));
             let mut expected = Totals::default();
             let mut latencies = Vec::new();
             for (step, (kind, millis, is_slow)) in ends.into_iter().enumerate() {
@@ -224,7 +270,8 @@ mod tests {
                     2 => AttemptResult::Quota(None),
                     3 => AttemptResult::Neutral,
                     4 => {
-                        totals.clear_streaks();
+                        [&of_layer, &totals].into_iter().for_each(CallTotals::clear_recent);
+                        latencies.clear();
                         (expected.consecutive_failures, expected.consecutive_successes) = (0, 0);
                         (expected.last_success, expected.last_failure) = (None, None);
                         continue;
@@ -259,7 +306,7 @@ mod tests {
             let latencies = &latencies[latencies.len().saturating_sub(RECENT)..];
             let average = latencies.iter().sum::<Duration>().as_nanos().checked_div(latencies.len() as u128);
             expected.average_latency = average.map(|nanos| Duration::from_nanos(nanos as u64));
-            prop_assert_eq!(totals.read(), expected);
+            prop_assert_eq!([totals.read(), of_layer.read()], [expected; 2]);
         }
     }
 }

@@ -55,7 +55,7 @@ impl ConcurrentCircuit {
         if settings.hooks.store.is_some() {
             circuit.share();
         }
-        let is_sharded = circuit.defers_success() && !settings.hooks.is_of_key;
+        let is_sharded = circuit.defers_success() && settings.hooks.totals_of_layer.is_none();
         let successes = SuccessCounts::new(if is_sharded { SHARDS } else { 0 });
         successes.set_generation(is_sharded.then(|| circuit.generation()));
         Self {

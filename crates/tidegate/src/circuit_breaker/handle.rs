@@ -67,7 +67,7 @@ impl From<&CircuitBreakerSettings> for CircuitBreakerState {
                 .clone()
                 .filter(|_| settings.enabled && settings.key_by.is_none())
                 .map(CircuitLink::new),
-            totals: CallTotals::new(settings.hooks.is_of_key, clock::now()),
+            totals: CallTotals::new(settings.hooks.totals_of_layer.as_ref(), clock::now()),
             keys: Keyed::new(
                 settings.key_by.as_ref().filter(|_| settings.enabled),
                 settings.max_keys,
@@ -87,7 +87,7 @@ impl KeyedHandle for Handle {
     fn for_key(&self, key: Option<KeyId>, _: &RequestHead<'_>) -> Self {
         let fresh = Self(self.0.fresh_for_key(key, |settings| {
             settings.key_by = None;
-            settings.hooks.is_of_key = true;
+            settings.hooks.totals_of_layer = Some(self.0.totals.clone());
         }));
         fresh.0.shadow_admitted.join(&self.0.shadow_admitted);
         fresh.0.admitted_while_open.join(&self.0.admitted_while_open);
@@ -175,12 +175,16 @@ impl Handle {
         }
     }
 
-    /// The totals since the start, and the settings that decide. With keys, each key has totals of its own,
-    /// as long as it is kept: read the circuit of a key with [`of`](Self::of).
+    /// The totals since the start, and the settings that decide. With keys, they are those of all calls,
+    /// whether or not their keys are still kept; the state, the rates, the size of the window and the time of
+    /// recovery are each that of the key that is worst off in it. For one key, read its circuit with
+    /// [`of`](Self::of).
     #[must_use]
     #[doc(alias = "get_metrics")]
     pub fn metrics(&self) -> Metrics {
-        let (snapshot, totals) = (self.snapshot(), self.0.totals.read());
+        let of_keys = self.by_key().into_iter().flat_map(Keyed::iter).map(|(_, circuit)| circuit.snapshot());
+        let snapshot = of_keys.reduce(Snapshot::worst_of).unwrap_or_else(|| self.snapshot());
+        let totals = self.0.totals.read();
         Metrics::new(self.0.target(), &snapshot, &totals, self.settings(), clock::now())
     }
 
@@ -205,7 +209,7 @@ impl Handle {
     /// is sent again, and closes no circuit that was opened after the reset.
     pub fn reset(&self) {
         self.change_all(|it| {
-            it.0.totals.clear_streaks();
+            it.0.totals.clear_recent();
             it.update(Circuit::reset);
         });
     }

@@ -8,7 +8,7 @@ use super::{Snapshot, State};
 use crate::events;
 
 /// The metrics of a circuit since the start, ready to be serialised. A [reset](super::Handle::reset) leaves
-/// the totals, and clears the streaks and the times of the latest calls.
+/// the totals, and clears the streaks and what is known of the latest calls.
 ///
 /// Attempts are counted, since the circuit decides on each of them. Times are those of the system clock, in
 /// RFC 3339.

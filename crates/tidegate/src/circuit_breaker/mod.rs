@@ -198,7 +198,7 @@ pub use open_budget::OpenBudget;
 pub use reason::Reason;
 pub use settings::Settings;
 pub(crate) use shared::PendingTurn;
-pub(crate) use snapshot::{EvaluatedRates, RATES_LIFETIME};
+pub(crate) use snapshot::{EvaluatedRates, RATES_LIFETIME, highest};
 pub use snapshot::{LastFailure, Snapshot};
 pub use transition::{State, Transition};
 

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::call_totals::CallTotals;
 use super::circuit::window::{MAX_CALLS, MIN_SPAN};
 use super::{CallResult, OpenBudget, Transition};
 use crate::events::Listeners;
@@ -104,8 +105,9 @@ pub(super) struct CircuitBreakerHooks {
     pub(super) seed: Option<u64>,
     pub(super) listeners: Listeners<Transition>,
     pub(super) call_listeners: Listeners<CallResult>,
-    /// Whether this is the circuit of a key. There may be many of them, each with few calls at once.
-    pub(super) is_of_key: bool,
+    /// The totals of its layer, if this is the circuit of a key. There may be many of them, each with few
+    /// calls at once.
+    pub(super) totals_of_layer: Option<CallTotals>,
     /// The store through which the circuit is shared.
     pub(super) store: Option<Store>,
 }

@@ -67,6 +67,11 @@ pub struct LastFailure {
     pub ago_ms: u64,
 }
 
+/// The higher of two rates.
+pub(crate) fn highest(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    [one, other].into_iter().flatten().max_by(f64::total_cmp)
+}
+
 impl Snapshot {
     /// The state of the circuit, without the counts of its handle.
     pub(super) fn of(circuit: &mut Circuit, now: Instant) -> Self {
@@ -86,6 +91,18 @@ impl Snapshot {
             would_have_rejected: 0,
             admitted_while_open: 0,
             evaluated: circuit.evaluated_rates([failures, slow_calls], now),
+        }
+    }
+
+    /// The same circuit with the worse state, rates, size of the window and recovery of the two.
+    pub(super) fn worst_of(self, other: Self) -> Self {
+        Self {
+            state: self.state.worst_of(other.state),
+            failure_rate: highest(self.failure_rate, other.failure_rate),
+            slow_call_rate: highest(self.slow_call_rate, other.slow_call_rate),
+            calls_in_window: self.calls_in_window.max(other.calls_in_window),
+            last_recovery_ms: self.last_recovery_ms.max(other.last_recovery_ms),
+            ..self
         }
     }
 }

@@ -56,6 +56,16 @@ impl State {
             Self::HalfOpen => "half_open",
         }
     }
+
+    /// The state of the two that is further from closed.
+    pub(crate) fn worst_of(self, other: Self) -> Self {
+        let severity = |state: &Self| match state {
+            Self::Closed => 0,
+            Self::HalfOpen => 1,
+            Self::Open => 2,
+        };
+        std::cmp::max_by_key(self, other, severity)
+    }
 }
 
 impl fmt::Display for State {

@@ -4,7 +4,7 @@ use http::Request;
 use serde::Serialize;
 
 use crate::attempt::AttemptGates;
-use crate::circuit_breaker::{EvaluatedRates, LastFailure, State};
+use crate::circuit_breaker::{EvaluatedRates, LastFailure, State, highest};
 use crate::durations::millis;
 use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
@@ -174,11 +174,6 @@ impl KeySignals {
 
     /// Replaces every value that is better than that of `other` by it. The counts of calls stay.
     pub(super) fn worst_of(self, other: &Self) -> Self {
-        let severity = |state: &State| match state {
-            State::Closed => 0,
-            State::HalfOpen => 1,
-            State::Open => 2,
-        };
         let requests =
             scarcest((self.rate_remaining, self.rate_capacity), (other.rate_remaining, other.rate_capacity));
         let tokens = scarcest(
@@ -186,10 +181,7 @@ impl KeySignals {
             (other.tokens_remaining, other.tokens_capacity),
         );
         Self {
-            circuit_state: [self.circuit_state, other.circuit_state]
-                .into_iter()
-                .max_by_key(severity)
-                .unwrap_or(self.circuit_state),
+            circuit_state: self.circuit_state.worst_of(other.circuit_state),
             cooldown_remaining_ms: self.cooldown_remaining_ms.max(other.cooldown_remaining_ms),
             failure_rate: highest(self.failure_rate, other.failure_rate),
             slow_call_rate: highest(self.slow_call_rate, other.slow_call_rate),
@@ -255,10 +247,6 @@ fn some_state<T: KeyedHandle>(gate: &T, holds: impl Fn(&T) -> bool) -> bool {
 
 fn keys<T: KeyedHandle>(keyed: Option<&Keyed<T>>) -> impl Iterator<Item = KeyId> {
     keyed.into_iter().flat_map(Keyed::iter).map(|(key, _)| key)
-}
-
-fn highest(one: Option<f64>, other: Option<f64>) -> Option<f64> {
-    [one, other].into_iter().flatten().max_by(f64::total_cmp)
 }
 
 /// What is left of a quota, and its capacity.

@@ -120,3 +120,29 @@ async fn the_counts_since_the_start_never_decrease() {
         assert!(circuit.keys() < 10);
     }
 }
+
+/// Regression: they were those of no call, and those of keys that were dropped were lost.
+#[tokio::test(start_paused = true)]
+async fn the_totals_of_the_layer_are_those_of_all_keys() {
+    let (inner, provider) = strict();
+    let layer = layer().max_keys(2);
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    for keys in 1..50 {
+        let caller = keys.to_string();
+        provider.answer(200).after(SECOND);
+        provider.answer(503).after(3 * SECOND);
+        let statuses = [send_as(&mut service, &caller).await, send_as(&mut service, &caller).await];
+        assert_eq!((statuses, send_as(&mut service, &caller).await), ([Some(200), Some(503)], None));
+        let own = circuit.of(&request_as(&caller)).unwrap().metrics();
+        assert_eq!((own.total_calls, own.total_failures, own.total_rejected), (3, 1, 1));
+        let all = circuit.metrics();
+        assert_eq!((all.total_calls, all.total_failures, all.total_rejected), (3 * keys, keys, keys));
+        assert_eq!((all.state, all.consecutive_failures, all.window_size), (State::Open, 1, own.window_size));
+        assert_eq!(all.avg_response_time, Some(2.0));
+        assert_eq!((all.last_failure_time.is_some(), all.last_success_time.is_some()), (true, true));
+    }
+    circuit.reset();
+    let reset = circuit.metrics();
+    assert_eq!((reset.state, reset.total_failures, reset.consecutive_failures), (State::Closed, 49, 0));
+    assert_eq!((reset.avg_response_time, reset.last_failure_time), (None, None));
+}

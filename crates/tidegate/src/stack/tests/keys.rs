@@ -154,6 +154,9 @@ async fn health_covers_every_key_and_its_score_is_the_mean() {
     provider.answer(503);
     send(&mut stack, of_tenant("failing")).await.unwrap();
     assert!(!signals.is_healthy() && (signals.health_score() - 0.75).abs() < 1e-9);
+    let (snapshot, metrics) = (signals.snapshot(), signals.circuit_metrics());
+    assert_eq!((metrics.state, metrics.failure_rate), (snapshot.circuit_state, snapshot.failure_rate));
+    assert_eq!((metrics.total_calls, metrics.total_failures), (4, 1));
     assert!(signals.of(&of_tenant("a")).is_healthy() && !signals.of(&of_tenant("failing")).is_healthy());
     // A 429 closes the rate limit of its key.
     provider.answer(429).header("retry-after", "7");
