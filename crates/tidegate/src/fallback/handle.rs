@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use super::last_resort::{LastResort, LastResortKind};
+use super::last_resort::{EMERGENCY, LastResort, LastResortKind};
+use super::statistics::TargetCounters;
 use super::target::Target;
 use super::{FallbackOverride, TargetStatistics};
 use crate::hedge::{self, HedgeLayer, TargetTimes};
@@ -15,6 +16,8 @@ pub struct Handle(Shared<Links>);
 struct Links {
     targets: Vec<Target>,
     last_resorts: Vec<LastResort>,
+    /// Of the answers that calls had of their own, if the chain has no text for them.
+    answers_of_calls: Arc<TargetCounters>,
     hedge: Option<ChainHedge>,
 }
 
@@ -34,15 +37,17 @@ impl Default for Handle {
 
 impl Handle {
     /// The statistics of each target after the first, and then of each last resort, in the order of the
-    /// chain.
+    /// chain. [Answers](FallbackOverride::answer) that calls had of their own are those of `@emergency`.
     #[must_use]
     #[doc(alias("get_fallback_metrics", "strategy_stats", "total_strategies"))]
     pub fn statistics(&self) -> Vec<TargetStatistics> {
         let targets = self.targets().iter().map(|target| (&target.counters, &target.name));
         let last_resorts =
             self.last_resorts().iter().map(|last_resort| (&last_resort.counters, &last_resort.name));
+        let (answers, emergency) = (&self.0.answers_of_calls, EMERGENCY.into());
         targets
             .chain(last_resorts)
+            .chain(answers.is_used().then_some((answers, &emergency)))
             .zip(1..)
             .map(|((counters, name), position)| counters.statistics(name, position))
             .collect()
@@ -62,6 +67,7 @@ impl Handle {
                     last_resort.counters = Arc::clone(&same.counters);
                 }
             }
+            links.answers_of_calls = Arc::clone(&other.0.answers_of_calls);
         })
     }
 
@@ -117,11 +123,18 @@ impl Handle {
     /// The chain of one call: empty if its fallbacks are off, and with one last resort more if it has an
     /// answer of its own.
     pub(super) fn for_call(self, of_call: FallbackOverride) -> Self {
+        let answer = of_call.answer.map(|text| self.answer_of_call(text));
         let chain = if of_call.is_off { self.without_fallbacks() } else { self };
-        let Some(text) = of_call.answer else { return chain };
+        let Some(answer) = answer else { return chain };
         let mut links = Links::clone(&chain.0);
-        links.last_resorts.push(LastResort::new(LastResortKind::Emergency(text)));
+        links.last_resorts.push(answer);
         Self(Shared::new(links))
+    }
+
+    fn answer_of_call(&self, text: Arc<str>) -> LastResort {
+        let same = self.last_resorts().iter().find(|last_resort| *last_resort.name == *EMERGENCY);
+        let counters = same.map_or(&self.0.answers_of_calls, |same| &same.counters);
+        LastResort { counters: Arc::clone(counters), ..LastResort::new(LastResortKind::Emergency(text)) }
     }
 
     pub(super) fn with_target(&self, target: Target) -> Self {

@@ -63,6 +63,10 @@ fn success_rate(successes: u32, count: u32) -> Option<f64> {
 }
 
 impl TargetCounters {
+    pub(super) fn is_used(&self) -> bool {
+        self.uses.load(Ordering::Relaxed) > 0
+    }
+
     pub(super) fn record_use(&self) {
         self.uses.fetch_add(1, Ordering::Relaxed);
     }

@@ -38,13 +38,16 @@ pub(super) enum LastResortKind {
     Emergency(Arc<str>),
 }
 
+/// The name of a last resort with one text.
+pub(super) const EMERGENCY: &str = "@emergency";
+
 impl LastResort {
     pub(super) fn new(kind: LastResortKind) -> Self {
         let name = match kind {
             LastResortKind::Cached(_) => "@cached",
             LastResortKind::Simplified => "@simplified",
             LastResortKind::Static(_) => "@static",
-            LastResortKind::Emergency(_) => "@emergency",
+            LastResortKind::Emergency(_) => EMERGENCY,
         };
         Self { name: name.into(), counters: Arc::default(), kind }
     }

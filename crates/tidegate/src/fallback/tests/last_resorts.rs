@@ -84,8 +84,9 @@ async fn the_answer_of_a_call_is_its_last_resort_in_any_chain_and_is_given_once(
     assert_eq!(info.kind(), FallbackKind::Emergency);
     assert_eq!(read(send(&mut service, question("q")).await).await.0.0, 503);
     assert_eq!(info.position(), 2);
-    // Statistics are those of the chain, which has no such last resort.
-    assert_eq!(service.handle().statistics().len(), 1);
+    // Regression: it was in no statistics.
+    let statistics = service.handle().statistics();
+    assert_eq!((statistics.len(), &*statistics[1].target, statistics[1].calls), (2, "@emergency", 1));
 }
 
 /// Regression: without a chain the answer was ignored.
@@ -133,7 +134,8 @@ async fn a_call_without_fallbacks_gets_the_response_of_the_first_target_or_its_o
     other.otherwise(Answer::status(503));
     let (head, _) = ask(FallbackOverride::new()).await;
     assert_eq!((strategy(&head), other.calls()), (Some(FallbackKind::StaticResponse), 1));
-    assert_eq!(layer.handle().statistics().len(), 2, "the chain of the layer has not changed");
+    let uses: Vec<_> = layer.handle().statistics().into_iter().map(|it| (it.target, it.calls)).collect();
+    assert_eq!(uses, [("b".into(), 1), ("@static".into(), 1), ("@emergency".into(), 1)]);
 }
 
 #[tokio::test(start_paused = true)]
