@@ -23,7 +23,8 @@
 //!
 //! # Defaults
 //! A part that the configuration does not set is off, except the [timeout](crate::timeout#defaults) of a run,
-//! 600 s. Settings of streams, fallbacks and hedges have no effect.
+//! 600 s. Settings of streams, fallbacks and hedges have no effect, and neither have quotas of tokens, such as
+//! `tokens_per_minute`: a function has no prompt that is counted, and reports no usage.
 //!
 //! # Results
 //! An error is classified like that of a client: by the types in its chain. A

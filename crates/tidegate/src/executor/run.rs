@@ -33,7 +33,8 @@ pub struct FallbackFailed {
 }
 
 impl Executor {
-    /// An executor with this configuration. Its settings of fallbacks and hedges have no effect.
+    /// An executor with this configuration. Its settings of fallbacks and hedges, and its quotas of tokens,
+    /// have no effect.
     ///
     /// # Errors
     ///
