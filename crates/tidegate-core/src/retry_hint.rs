@@ -22,6 +22,8 @@ pub struct RetryHint {
     pub scope: LimitScope,
     /// The value of `x-should-retry`: whether the provider recommends a retry.
     pub should_retry: Option<bool>,
+    /// Whether `should_retry` is not that of the provider: the program has marked the error.
+    pub is_marked: bool,
 }
 
 /// Where a wait was found.

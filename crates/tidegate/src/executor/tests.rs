@@ -90,7 +90,7 @@ async fn time_outs_and_deadlines_cut_a_function_off() {
 #[tokio::test(start_paused = true)]
 async fn timeouts_and_marks_are_found_in_the_chain_of_an_error() {
     type Wrap = fn(tokio::time::error::Elapsed) -> BoxError;
-    let cases: [(Wrap, &str, u32); 9] = [
+    let cases: [(Wrap, &str, u32); 10] = [
         (|elapsed| elapsed.into(), "timeout", 2),
         (|elapsed| elapsed.into(), "server_error", 1),
         (|elapsed| io::Error::other(elapsed).into(), "timeout", 2),
@@ -98,6 +98,7 @@ async fn timeouts_and_marks_are_found_in_the_chain_of_an_error() {
         (|_| io::Error::from(io::ErrorKind::ConnectionReset).into(), "server_error", 2),
         (|_| "any other".into(), "server_error", 2),
         (|elapsed| RetryableError::new(elapsed).into(), "timeout", 2),
+        (|elapsed| RetryableError::new(elapsed).into(), "server_error", 2),
         (|elapsed| NonRetryableError::new(elapsed).into(), "timeout", 1),
         (|_| NonRetryableError::new("any other").into(), "server_error", 1),
     ];

@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::{BoxError, Outcome};
 
-/// Marks an error as retryable, whatever the error inside is.
+/// Marks an error as retryable, whatever the error inside is, and whatever the codes of
+/// [`retry_on`](super::RetryLayer::retry_on).
 ///
 /// It is found anywhere in the chain of an error. It displays as the error inside.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +40,11 @@ pub(super) fn outcome_of(error: &(dyn Error + 'static)) -> Outcome {
     marked(Outcome::of_error(error), error)
 }
 
-/// The outcome with the mark of the error, which has the effect of the provider's own.
+/// The outcome with the mark of the error, in place of the provider's own.
 pub(super) fn marked(mut outcome: Outcome, error: &(dyn Error + 'static)) -> Outcome {
     if let (Outcome::Failure(failure), Some(should_retry)) = (&mut outcome, retry_marker(error)) {
-        failure.retry_hint.get_or_insert_default().should_retry = Some(should_retry);
+        let hint = failure.retry_hint.get_or_insert_default();
+        (hint.should_retry, hint.is_marked) = (Some(should_retry), true);
     }
     outcome
 }

@@ -135,8 +135,8 @@ impl RetryLayer {
         self.set(|settings| settings.retry_rejections = retry)
     }
 
-    /// Restricts retries to these codes, even where the provider demands a retry for another. All retryable
-    /// codes by default.
+    /// Restricts retries to these codes, even where the provider demands a retry for another, and to errors
+    /// that are marked as [retryable](super::RetryableError). All retryable codes by default.
     #[must_use]
     #[doc(alias = "retryable_exceptions")]
     pub fn retry_on(self, codes: impl IntoIterator<Item = ErrorCode>) -> Self {

@@ -61,7 +61,7 @@
 //!
 //! The extensions of a request may hold a policy for this call, [`RetryOverride`], and a number of attempts
 //! for its retries and fallbacks together, [`AttemptBudget`](crate::AttemptBudget). An error can be marked as
-//! retryable or not: [`RetryableError`], [`NonRetryableError`]. If a fallback chain sends the request to a
+//! retryable or not, whatever its code and `retry_on`: [`RetryableError`], [`NonRetryableError`]. If a fallback chain sends the request to a
 //! target again, after a cooldown or with a simplified prompt, that target gets exactly one attempt and no
 //! retries.
 //!

@@ -67,12 +67,11 @@ impl RetryPolicy {
     }
 
     fn may_be_retried(&self, failure: &Failure) -> bool {
-        self.codes.has(failure.code)
-            && match failure.retry_hint {
-                Some(hint) if hint.forbids_retry() => false,
-                Some(hint) if hint.should_retry == Some(true) => true,
-                _ => failure.code.is_retryable(),
-            }
+        match failure.retry_hint {
+            Some(hint) if hint.forbids_retry() => false,
+            Some(hint) if hint.should_retry == Some(true) => hint.is_marked || self.codes.has(failure.code),
+            _ => failure.code.is_retryable() && self.codes.has(failure.code),
+        }
     }
 }
 

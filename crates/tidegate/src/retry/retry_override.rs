@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use http::Extensions;
 
-use super::policy::RetryPolicy;
+use super::policy::{CodeSet, RetryPolicy};
 use super::{Jitter, LoadSignals, Strategy};
+use crate::ErrorCode;
 
 /// A retry policy for one call, in the extensions of its request.
 ///
@@ -26,6 +27,7 @@ pub struct RetryOverride {
     initial_delay: Option<Duration>,
     max_delay: Option<Duration>,
     backoff_multiplier: Option<f64>,
+    codes: Option<CodeSet>,
     load_signals: Option<LoadSignals>,
 }
 
@@ -97,6 +99,12 @@ impl RetryOverride {
         Self { backoff_multiplier: Some(multiplier), ..self }
     }
 
+    /// As [`RetryLayer::retry_on`](super::RetryLayer::retry_on), in place of the codes of the layer.
+    #[must_use]
+    pub fn retry_on(self, codes: impl IntoIterator<Item = ErrorCode>) -> Self {
+        Self { codes: Some(codes.into_iter().collect()), ..self }
+    }
+
     /// The signals that [`Strategy::Adaptive`] adapts to, instead of those that the layer measures.
     #[must_use]
     pub fn load_signals(self, load_signals: LoadSignals) -> Self {
@@ -112,6 +120,7 @@ impl RetryOverride {
         // `max` returns 1 for a NaN.
         backoff.multiplier = self.backoff_multiplier.map_or(backoff.multiplier, |by| by.max(1.0));
         policy.max_retries = self.max_retries.unwrap_or(policy.max_retries);
+        policy.codes = self.codes.unwrap_or(policy.codes);
         OverriddenPolicy { policy, load_signals: self.load_signals }
     }
 }

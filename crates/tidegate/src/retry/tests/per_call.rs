@@ -30,6 +30,9 @@ async fn a_call_may_override_the_policy() {
     assert_eq!(down(&layer, own.backoff_multiplier(f64::NAN)).await, (4, 3_000));
     assert_eq!(down(&layer, own.strategy(Strategy::Linear).max_retries(4)).await, (5, 10_000));
     assert_ne!(down(&layer, own.jitter(Jitter::Full)).await.1, 7_000);
+    let layer = layer.retry_on([ErrorCode::RateLimited]);
+    assert_eq!(down(&layer, own).await, (1, 0));
+    assert_eq!(down(&layer, own.retry_on([ErrorCode::ServerError, ErrorCode::Overloaded])).await, (4, 7_000));
 }
 
 /// Seed item 58.
@@ -60,27 +63,33 @@ fn retry_on_restricts_even_what_the_provider_demands() {
     }
 }
 
-/// Seed item 57: the marker of an error takes precedence over its kind, and "no" over "yes".
+/// Seed item 57: the marker of an error takes precedence over its kind and the codes that are retried, and
+/// "no" over "yes".
 #[tokio::test(start_paused = true)]
 async fn error_markers_override_the_code() {
+    /// The attempts with all codes, and with one that no case has.
+    type Case = (fn() -> BoxError, [usize; 2]);
     fn invalid() -> BoxError {
         Failure::new(ErrorCode::InvalidRequest).into()
     }
     fn reset() -> BoxError {
         "connection reset".into()
     }
-    let cases: [(fn() -> BoxError, usize); 6] = [
-        (reset, 4),
-        (invalid, 1),
-        (|| RetryableError::new(invalid()).into(), 4),
-        (|| NonRetryableError::new(reset()).into(), 1),
-        (|| RetryableError::new(NonRetryableError::new(reset())).into(), 1),
-        (|| std::io::Error::other(NonRetryableError::new(RetryableError::new(reset()))).into(), 1),
+    let cases: [Case; 6] = [
+        (reset, [4, 1]),
+        (invalid, [1, 1]),
+        (|| RetryableError::new(invalid()).into(), [4, 4]),
+        (|| NonRetryableError::new(reset()).into(), [1, 1]),
+        (|| RetryableError::new(NonRetryableError::new(reset())).into(), [1, 1]),
+        (|| std::io::Error::other(NonRetryableError::new(RetryableError::new(reset()))).into(), [1, 1]),
     ];
+    let layers = [RetryLayer::exponential(), RetryLayer::exponential().retry_on([ErrorCode::RateLimited])];
     for (number, (make, calls)) in cases.into_iter().enumerate() {
-        let (inner, provider) = strict();
-        provider.otherwise(Answer::error_with(make));
-        let error = call(&mut RetryLayer::exponential().layer(inner)).await.err().unwrap();
-        assert_eq!((provider.calls(), error.to_string()), (calls, make().to_string()), "case {number}");
+        for (layer, calls) in layers.iter().zip(calls) {
+            let (inner, provider) = strict();
+            provider.otherwise(Answer::error_with(make));
+            let error = call(&mut layer.layer(inner)).await.err().unwrap();
+            assert_eq!((provider.calls(), error.to_string()), (calls, make().to_string()), "case {number}");
+        }
     }
 }
