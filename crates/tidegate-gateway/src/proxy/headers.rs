@@ -5,20 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::header;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate::Tenant;
+use tidegate::chain::is_hop_by_hop;
 
 use super::tenants::digest;
-
-/// Headers of a single connection, which are never forwarded.
-static HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 /// Request headers that no part of a chain may see: credentials, and what describes the body as it was
 /// received. The address of a target decides which of the others are forwarded.
@@ -84,7 +73,7 @@ static ANONYMOUS_CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// Whether chains see a header of a caller, unless it is named in `connection`.
 pub(crate) fn reaches_chain(name: &HeaderName) -> bool {
-    !HOP_BY_HOP.contains(name) && !NOT_FORWARDED.contains(name) && !name.as_str().starts_with(OWN_PREFIX)
+    !is_hop_by_hop(name) && !NOT_FORWARDED.contains(name) && !name.as_str().starts_with(OWN_PREFIX)
 }
 
 /// The request headers for the chain. `tenant` is who the request is for.
@@ -142,7 +131,7 @@ fn strip(headers: &mut HeaderMap, is_match: impl Fn(&HeaderName) -> bool) {
     for name in named {
         headers.remove(name.trim());
     }
-    let is_removed = |name: &&HeaderName| HOP_BY_HOP.contains(name) || is_match(name);
+    let is_removed = |name: &&HeaderName| is_hop_by_hop(name) || is_match(name);
     let removed: Vec<HeaderName> = headers.keys().filter(is_removed).cloned().collect();
     for name in removed {
         headers.remove(name);

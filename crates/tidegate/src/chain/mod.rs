@@ -72,7 +72,7 @@ pub use endpoint::{ApiDialect, Endpoint};
 pub use fallback_chain::FallbackChain;
 pub use provider_settings::ProviderSettings;
 pub use providers::Providers;
-pub use request_headers::{can_be_sent, is_provider_header};
+pub use request_headers::{can_be_sent, is_hop_by_hop, is_provider_header};
 pub use service::{Chain, ResponseBody, ResponseFuture};
 pub use target_group::{TargetGroup, group};
 

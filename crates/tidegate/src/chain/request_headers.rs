@@ -30,8 +30,8 @@ pub(super) static ACCOUNT_HEADERS: [HeaderName; 17] = [
     HeaderName::from_static("anthropic-workspace-id"),
 ];
 
-/// Headers of a single connection, or of the body as it was received.
-static HOP_BY_HOP: [HeaderName; 11] = [
+/// Headers of a single connection.
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -40,9 +40,6 @@ static HOP_BY_HOP: [HeaderName; 11] = [
     header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
-    header::HOST,
-    header::EXPECT,
-    header::CONTENT_LENGTH,
 ];
 
 /// Headers that the official clients send and providers read.
@@ -95,7 +92,27 @@ pub fn is_provider_header(name: &HeaderName) -> bool {
 /// ```
 #[must_use]
 pub fn can_be_sent(name: &HeaderName) -> bool {
-    !ACCOUNT_HEADERS.contains(name) && !HOP_BY_HOP.contains(name)
+    !ACCOUNT_HEADERS.contains(name) && !belongs_to_connection(name)
+}
+
+/// Whether `name` is a header of a single connection, which is never forwarded.
+///
+/// ```
+/// use http::header;
+/// use tidegate::chain::is_hop_by_hop;
+///
+/// assert!(is_hop_by_hop(&header::TRANSFER_ENCODING));
+/// assert!(!is_hop_by_hop(&header::ACCEPT));
+/// ```
+#[must_use]
+#[inline]
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
+}
+
+/// Whether `name` is a header of the connection, or of the body as it is sent.
+pub(super) fn belongs_to_connection(name: &HeaderName) -> bool {
+    is_hop_by_hop(name) || matches!(*name, header::HOST | header::EXPECT | header::CONTENT_LENGTH)
 }
 
 /// Removes the account of the caller, and the headers of another dialect than that of the provider, which
