@@ -229,6 +229,7 @@ fn base_urls_come_from_the_environment() {
     }
     for (variable, value, problem) in [
         ("OPENAI_BASE_URL", "/v1", "expected a URL such as https://api.openai.com/v1"),
+        ("OPENAI_BASE_URL", "http://proxy:80800/v1", "expected a port from 1 to 65535"),
         ("VLLM_BASE_URL", "proxy:4000", "expected a URL that begins with http:// or https://"),
         (
             "ANTHROPIC_BASE_URL",

@@ -5,11 +5,10 @@ use http::{HeaderValue, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::alerts;
-use tidegate::config::Checks;
+use tidegate::config::{Checks, http_uri};
 
 use super::GatewayConfigError;
 use super::provider::secret;
-use super::url::http_uri;
 
 /// The alerts about the targets: they are logged, and posted to the webhook.
 #[derive(Deserialize, JsonSchema)]
@@ -53,8 +52,10 @@ impl AlertsEntry {
         let mut checks = Checks::default();
         checks.keep(self.thresholds.check().map_err(|error| error.within("alerts.thresholds")));
         let invalid = |key: &str, problem: String| GatewayConfigError::new(format!("alerts.{key}"), problem);
-        let uri =
-            |url: String| http_uri(&url, "webhook_token_env").map_err(|problem| invalid("webhook", problem));
+        let uri = |url: String| {
+            http_uri(&url, "https://hooks.example/alerts", "webhook_token_env")
+                .map_err(|problem| invalid("webhook", problem))
+        };
         let uri = self.webhook.map(uri);
         let uri = uri.and_then(|uri| checks.keep(uri));
         let token = self.webhook_token_env.map(|variable| {

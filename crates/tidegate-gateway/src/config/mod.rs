@@ -295,7 +295,6 @@ mod source;
 mod store;
 mod text_file;
 mod tls;
-mod url;
 mod warnings;
 mod web;
 

@@ -4,9 +4,9 @@ use std::fmt;
 use http::Uri;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tidegate::config::http_uri;
 
 use super::GatewayConfigError;
-use super::url::http_uri;
 
 /// The export of traces by OTLP, to a collector.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -75,7 +75,8 @@ fn settings(
     let is_off =
         SWITCHES.iter().any(|(name, off)| variable(name).is_some_and(|it| it.eq_ignore_ascii_case(off)));
     let Some((url, key)) = endpoint.filter(|_| !is_off) else { return Ok(None) };
-    let endpoint = http_uri(&url, HEADERS).map_err(|problem| GatewayConfigError::new(key, problem))?;
+    let endpoint =
+        http_uri(&url, DEFAULT_ENDPOINT, HEADERS).map_err(|problem| GatewayConfigError::new(key, problem))?;
     Ok(Some(OtlpSettings { endpoint }))
 }
 
@@ -127,9 +128,14 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_is_no_url_is_an_error_without_it() {
-        for url in
-            ["localhost:4318", "s3cret", "ftp://s3cret", "http://", "http://user:s3cret@localhost:4318"]
-        {
+        for url in [
+            "localhost:4318",
+            "s3cret",
+            "ftp://s3cret",
+            "http://",
+            "http://user:s3cret@localhost:4318",
+            "http://s3cret:431800",
+        ] {
             let error = endpoint(Some(url), &[]).unwrap_err();
             assert!(error.contains("otlp.endpoint") && !error.contains("s3cret"), "{error}");
             let error = endpoint(None, &[(ENDPOINT, url)]).unwrap_err();

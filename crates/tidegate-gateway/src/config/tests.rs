@@ -344,10 +344,17 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
             "alerts = 1",
             "alerts: expected a table with webhook, webhook_token_env or thresholds, found integer `1`",
         ),
-        ("[alerts]\nwebhook = \"ftp://hooks/s3cret\"", "alerts.webhook: expected an http or https URL"),
+        (
+            "[alerts]\nwebhook = \"ftp://hooks/s3cret\"",
+            "alerts.webhook: expected a URL that begins with http:// or https://",
+        ),
         (
             "[alerts]\nwebhook = \"https://user:s3cret@hooks/\"",
             "alerts.webhook: expected a URL without credentials, they belong in webhook_token_env",
+        ),
+        (
+            "[alerts]\nwebhook = \"https://hooks:80800/s3cret\"",
+            "alerts.webhook: expected a port from 1 to 65535",
         ),
         (
             "[alerts]\nwebhook_token_env = \"TIDE_KEY\"",
@@ -511,7 +518,9 @@ fn an_invalid_base_url_or_api_key_is_rejected() {
             "https://api.anthropic.com/v1/messages",
             "base_url: expected the URL of the whole API, such as https://api.openai.com/v1, found that of one endpoint",
         ),
+        ("https://api.anthropic.com/v1", "http://api:80800/v1", "base_url: expected a port from 1 to 65535"),
         ("/v1", "/v1?key=sk-secret", "base_url: expected a URL that ends with its path"),
+        ("/v1", "/v1/{mdoel}", "base_url: expected {model} or no braces"),
         (
             "https://api",
             "https://sk:secret@api",

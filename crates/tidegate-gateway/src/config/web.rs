@@ -57,12 +57,13 @@ fn origin_header(origin: &str) -> Option<HeaderValue> {
         "https" => Some(443),
         _ => None,
     };
+    let has_port = authority.as_str() == authority.host() || authority.port_u16().is_some_and(|it| it > 0);
     let authority = match authority.port_u16() {
         port if port == usual_port => authority.host(),
         _ => authority.as_str(),
     };
     let header = format!("{scheme}://{authority}").to_ascii_lowercase();
-    (is_origin && !origin.contains(['@', '*'])).then(|| HeaderValue::try_from(header).ok())?
+    (is_origin && has_port && !origin.contains(['@', '*'])).then(|| HeaderValue::try_from(header).ok())?
 }
 
 #[cfg(test)]
@@ -78,6 +79,7 @@ mod tests {
             ("http://app.example:443", Some("http://app.example:443")),
             ("http://[::1]:3000", Some("http://[::1]:3000")),
             ("https://app.example/", None),
+            ("https://app.example:80800", None),
             ("https://*.example", None),
             ("https://user@app.example", None),
             ("app.example", None),

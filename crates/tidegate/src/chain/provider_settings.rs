@@ -5,13 +5,14 @@ use std::hash::Hash;
 use std::iter;
 
 use http::header::{AUTHORIZATION, HeaderName};
-use http::uri::{Authority, Scheme};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Uri};
 use tidegate_providers::Provider;
 
 use super::provider_warnings::{has_version, is_public_plain_text};
 use super::request_headers::can_be_sent;
 use super::{ApiDialect, ApiKey, Endpoint};
+use crate::config::http_uri;
 use crate::debug::HeaderNames;
 use crate::settings::ConfigError;
 
@@ -248,7 +249,7 @@ impl ProviderSettings {
             Ok(()) if !is_query || self.uri(Endpoint::ChatCompletions, "m", "", None).is_none() => {
                 invalid("query", "expected fields such as api-version=2024-10-21")
             }
-            checked => checked.or_else(|problem| invalid("base_url", problem)),
+            checked => checked.or_else(|problem| invalid("base_url", &problem)),
         };
         let keys = self.keys.iter().enumerate().map(|(index, key)| {
             let named = |one: &str, several: &str| match self.keys.len() {
@@ -367,23 +368,19 @@ impl fmt::Debug for ProviderSettings {
 }
 
 /// Checks a base URL.
-fn check_url(url: &str) -> Result<(), &'static str> {
-    const EXPECTED: &str = "expected a URL such as https://api.openai.com/v1";
-    let uri: Uri = url.replace(MODEL, "m").parse().map_err(|_| EXPECTED)?;
-    let authority = uri.authority().ok_or(EXPECTED)?;
-    if uri.scheme() != Some(&Scheme::HTTP) && uri.scheme() != Some(&Scheme::HTTPS) {
-        return Err("expected a URL that begins with http:// or https://");
-    }
-    if authority.as_str().contains('@') {
-        return Err("expected a URL without credentials, they belong in api_key_env");
-    }
+fn check_url(url: &str) -> Result<(), String> {
+    const EXAMPLE: &str = "https://api.openai.com/v1";
+    http_uri(&url.replace(MODEL, "m"), EXAMPLE, "api_key_env")?;
     if url.contains(['?', '#']) {
-        return Err("expected a URL that ends with its path");
+        return Err("expected a URL that ends with its path".to_owned());
+    }
+    if url.replace(MODEL, "").contains(['{', '}']) {
+        return Err(format!("expected {MODEL} or no braces"));
     }
     if Endpoint::of_path(url).is_some() {
-        return Err(
-            "expected the URL of the whole API, such as https://api.openai.com/v1, found that of one endpoint",
-        );
+        return Err(format!(
+            "expected the URL of the whole API, such as {EXAMPLE}, found that of one endpoint"
+        ));
     }
     Ok(())
 }

@@ -106,6 +106,7 @@
 mod env;
 mod explanation;
 mod file;
+mod http_uri;
 mod names;
 mod policy;
 mod preset;
@@ -120,6 +121,7 @@ mod toml_text;
 pub use self::env::unread_variables;
 pub use self::explanation::{ExplainedLayer, ExplainedSetting, Explanation, Origin};
 pub use self::file::PolicyFile;
+pub use self::http_uri::http_uri;
 #[cfg(test)]
 pub(crate) use self::names::field_names;
 pub use self::policy::ResilienceConfig;
