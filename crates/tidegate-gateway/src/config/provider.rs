@@ -1,9 +1,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 
 use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use tidegate::chain::ProviderSettings;
 use tidegate::config::{Checks, redacted, unknown};
 use tidegate::providers::Provider;
@@ -48,27 +51,62 @@ pub(super) struct ProviderEntry {
 }
 
 /// The value of a header in the file: a text, or the variable or the file that contains it.
-#[derive(Deserialize, JsonSchema)]
-#[schemars(rename = "Header")]
-#[serde(untagged, expecting = "a text, or a table such as { env = \"NAME\" } or { file = \"PATH\" }")]
+#[derive(JsonSchema)]
+#[schemars(rename = "Header", untagged)]
 enum HeaderEntry {
     Text(String),
     Variable(Variable),
     File(KeyFile),
 }
 
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
 struct Variable {
     /// The variable of the environment with the value.
     env: String,
 }
 
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
 struct KeyFile {
     /// The file with the value, in one line.
     file: String,
+}
+
+impl<'de> Deserialize<'de> for HeaderEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// The table of a header.
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Source {
+            env: Option<String>,
+            file: Option<String>,
+        }
+
+        struct Header;
+
+        impl<'de> Visitor<'de> for Header {
+            type Value = HeaderEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or a table such as { env = \"NAME\" } or { file = \"PATH\" }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<HeaderEntry, E> {
+                Ok(HeaderEntry::Text(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<HeaderEntry, A::Error> {
+                match Source::deserialize(MapAccessDeserializer::new(table))? {
+                    Source { env: Some(env), file: None } => Ok(HeaderEntry::Variable(Variable { env })),
+                    Source { env: None, file: Some(file) } => Ok(HeaderEntry::File(KeyFile { file })),
+                    _ => Err(de::Error::custom("expected either env or file")),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Header)
+    }
 }
 
 /// The kinds that a file can name.

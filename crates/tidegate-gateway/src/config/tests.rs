@@ -215,6 +215,22 @@ fn a_provider_may_have_a_kind_headers_and_a_query() {
         ("query = \"a b\"", "providers.oai.query: expected fields such as api-version=2024-10-21"),
         ("query = \"?a=1\"", "providers.oai.query: expected fields such as api-version=2024-10-21"),
         ("query = \"a=1#b\"", "providers.oai.query: expected fields such as api-version=2024-10-21"),
+        (
+            "headers = { x-a = { en = \"KEY\" } }",
+            "providers.oai.headers.x-a: unknown key `en`, did you mean `env`?",
+        ),
+        (
+            "headers = { x-a = 5 }",
+            "providers.oai.headers.x-a: expected a text, or a table such as { env = \"NAME\" } or \
+             { file = \"PATH\" }, found integer `5`",
+        ),
+        ("headers = { x-a = {} }", "providers.oai.headers.x-a: expected either env or file"),
+        // Regression: the values of a list were those of a table in the order of the code.
+        (
+            "headers = { x-a = [\"KEY\"] }",
+            "providers.oai.headers.x-a: expected a text, or a table such as { env = \"NAME\" } or \
+             { file = \"PATH\" }, found a list",
+        ),
         ("headers = { X-A = \"1\", x-a = \"2\" }", "providers.oai.headers.x-a: is in the table already"),
     ] {
         assert_eq!(provider(keys).unwrap_err(), problem);
@@ -373,6 +389,10 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
             "drain: expected a duration such as \"30s\" or \"250ms\", or a number of seconds, \
              found string \"soon\"",
         ),
+        ("log = true", "log: expected one of `text`, `json`, found boolean `true`"),
+        ("max_connections = 0", "max_connections: expected at least 1, found integer `0`"),
+        ("hosts = \"x\"", "hosts: expected a list, found string \"x\""),
+        ("hosts = {}", "hosts: expected a list, found a table"),
         ("", "routes: expected at least one"),
         ("[providers.openai]\nbase_url = \"http://x\"", "providers.openai: missing key `dialect`"),
         (
@@ -984,6 +1004,42 @@ fn what_is_legal_and_suspicious_in_a_provider_is_a_warning() {
         .warnings()
         .is_empty()
     );
+}
+
+/// Regression: the values of some lists were read as those of a table, in the order of the code.
+#[test]
+fn a_list_in_the_place_of_any_table_is_a_mistake() {
+    use self::never_printed::{FILE, PLACES, Step, at, env};
+    let mut tables = 0;
+    for place in &*PLACES {
+        let mut root = toml::Value::Table(FILE.clone());
+        let value = at(&mut root, place).unwrap();
+        // A list is a group of a chain.
+        let is_group = place.iter().any(|step| matches!(step, Step::Key(key) if key == "chain"));
+        let toml::Value::Table(table) = &*value else { continue };
+        if is_group {
+            continue;
+        }
+        tables += 1;
+        for list in [Vec::new(), table.values().cloned().collect()] {
+            let mut root = root.clone();
+            *at(&mut root, place).unwrap() = toml::Value::Array(list);
+            let error = Config::parse(&toml::to_string(&root).unwrap(), env).unwrap_err();
+            assert!(error.mistakes().all(|mistake| !mistake.problem().contains("length")), "{error}");
+        }
+    }
+    assert!(tables > 25, "{tables}");
+    let (settings, routes) = local_route().split_once('\n').unwrap();
+    for (text, message) in [
+        (
+            "connections = [\"1s\"]",
+            "connections: expected a table with connect_timeout, idle_timeout, ping_interval or ping_timeout, found a list",
+        ),
+        ("cache = []", "cache: expected a table with max_bytes, max_age, similarity or shared, found a list"),
+        ("alerts.thresholds = [0]", "alerts.thresholds: expected a table, found a list"),
+    ] {
+        assert_eq!(parse_error(&format!("{text}\n{settings}\n{routes}")), message);
+    }
 }
 
 #[test]

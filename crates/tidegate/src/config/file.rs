@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::file_value::FileValue;
 use super::names::{PARTS, field_names, own_name, part_named, setting_named, unknown_setting};
 use super::{ConfigError, Preset, ResilienceConfig, recover};
 use crate::settings::{Checks, Mistake};
@@ -110,7 +111,8 @@ impl PolicyFile {
         for (key, entry) in self.0 {
             let Some(entry) = entry else { continue };
             if key == "preset" {
-                let read = Preset::deserialize(entry.into_value()).map_err(|error| invalid(&key, &error));
+                let read =
+                    Preset::deserialize(FileValue(entry.into_value())).map_err(|error| invalid(&key, &error));
                 preset = checks.keep(read).map_or(preset, Preset::config);
             } else if let Some(part) = part_named(&key) {
                 let settings = entry.into_settings().map_err(|error| invalid(&key, &error));

@@ -106,6 +106,7 @@
 mod env;
 mod explanation;
 mod file;
+mod file_value;
 mod http_uri;
 mod names;
 mod policy;

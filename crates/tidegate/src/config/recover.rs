@@ -5,6 +5,7 @@ use serde_path_to_error::{Path, Segment};
 use toml::{Table, Value};
 
 use super::ConfigError;
+use super::file_value::FileValue;
 use crate::settings::Checks;
 
 /// The bound of the work: each mistake costs another pass, or three.
@@ -36,7 +37,7 @@ pub fn recover<T: DeserializeOwned>(
     let mut root = Value::Table(table);
     let mut last_stand_in = Vec::new();
     for _ in 0..MAX_PASSES {
-        let error = match serde_path_to_error::deserialize(root.clone()) {
+        let error = match serde_path_to_error::deserialize(FileValue(root.clone())) {
             Ok(value) => return Recovered { value: Some(value), checks, removed },
             Err(error) => error,
         };

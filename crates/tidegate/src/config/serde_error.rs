@@ -25,6 +25,10 @@ impl ConfigError {
         let misfit =
             message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
         if let Some((value, expected)) = misfit.and_then(|rest| rest.rsplit_once(", expected ")) {
+            // The path ends in a name that needs a value, and stands alone: `jitter = "ratio"`.
+            if let ("newtype variant", Some((parent, name))) = (expected, path.rsplit_once('.')) {
+                return Self::new(parent, format!("expected a value for {name}, as in {{ {name} = .. }}"));
+            }
             let range = if is_value { range(expected) } else { String::new() };
             let expected = plain(expected);
             return Self::new(path, format!("expected {expected}{range}{}", found_value(value)));
@@ -40,19 +44,21 @@ fn found_value(value: &str) -> String {
     let start = value.find(['"', '`']).unwrap_or(value.len());
     let (kind, value) = value.split_at(start);
     match found(value) {
-        hidden if hidden.is_empty() => format!(", found {}", kind.trim_end()),
-        _ => format!(", found {kind}{value}"),
+        hidden if hidden.is_empty() => format!(", found {}", plain(kind.trim_end())),
+        _ => format!(", found {}{value}", plain(kind)),
     }
 }
 
-/// Replaces the Rust types in serde's messages.
+/// Replaces the Rust types in serde's messages, and its words for values.
 fn plain(expected: &str) -> &str {
     match expected {
         "u16" | "u32" | "u64" | "usize" => "a whole number",
-        "a nonzero u64" => "at least 1",
+        _ if expected.starts_with("a nonzero ") => "at least 1",
+        _ if expected.starts_with("struct ") => "a table",
         "f32" | "f64" => "a number",
         "a boolean" => "true or false",
-        "a map" => "a table",
+        "a map" | "map" => "a table",
+        "a sequence" | "sequence" => "a list",
         other => other,
     }
 }

@@ -54,12 +54,6 @@ fn durations_are_strings_or_numbers_of_seconds() {
 #[test]
 fn every_number_is_checked_and_the_message_names_the_key() {
     for (key, value, expected, found) in [
-        (
-            "retry.retry_on",
-            r#"["E2001", "quota_exhausted"]"#,
-            "the number or name of a retryable error code, such as E2001 or rate_limited",
-            r#""quota_exhausted""#,
-        ),
         ("retry.max_attempts", "0", "at least 1", "0"),
         ("retry.backoff_multiplier", "0.5", "a number of at least 1", "0.5"),
         ("retry.backoff_multiplier", "nan", "a number of at least 1", "NaN"),
@@ -119,6 +113,11 @@ fn every_number_is_checked_and_the_message_names_the_key() {
         let message = format!("{key}: expected {expected}{found}");
         assert_eq!(build_error(&format!("{key} = {value}")), message);
     }
+    assert_eq!(
+        build_error("retry.retry_on = [\"E2001\", \"quota_exhausted\"]"),
+        "retry.retry_on[1]: expected the number or name of a retryable error code, such as E2001 or \
+         rate_limited, found E2002 quota_exhausted",
+    );
     assert_eq!(
         build_error("rate_limiter = { quotas = [{ unit = \"tokens\", amount = 1, period = 0 }] }"),
         "rate_limiter.quotas[0].period: expected more than no time, found 0s",
@@ -194,6 +193,11 @@ fn a_value_of_the_wrong_type_is_an_error_with_its_key() {
         ("retry", "3", "a table", "integer `3`"),
         ("circuit_breaker.key_by", r#""ip""#, key_by, r#"string "ip""#),
         ("retry.budget", "0.2", r#"a table or "none""#, "floating point `0.2`"),
+        ("rate_limiter.on_limit", "true", "one of `wait`, `reject`", "boolean `true`"),
+        ("rate_limiter.on_limit", "{}", "one of `wait`, `reject`", "a table"),
+        ("rate_limiter.quotas", r#""10/s""#, "a list", r#"string "10/s""#),
+        ("circuit_breaker.open_budget", "5", "a table", "integer `5`"),
+        ("retry.max_retries", "[]", "a whole number", "a list"),
     ] {
         let message = format!("{key}: expected {expected}, found {found}");
         assert_eq!(read_error(&format!("{key} = {value}")), message);
@@ -210,6 +214,20 @@ fn a_value_of_the_wrong_type_is_an_error_with_its_key() {
         (
             r#"rate_limiter = { quotas = [{ unit = "requests", amount = 1 }] }"#,
             "rate_limiter.quotas[0]: missing key `period`",
+        ),
+        (
+            r#"rate_limiter = { quotas = ["10/s"] }"#,
+            r#"rate_limiter.quotas[0]: expected a table, found string "10/s""#,
+        ),
+        (r#"retry = { jitter = "ratio" }"#, "retry.jitter: expected a value for ratio, as in { ratio = .. }"),
+        // Regression: the settings of the list were those of the table in the order of the code.
+        (
+            r#"rate_limiter = { quotas = [["requests", 1, "10s"]] }"#,
+            "rate_limiter.quotas[0]: expected a table, found a list",
+        ),
+        (
+            "circuit_breaker = { open_budget = [] }",
+            "circuit_breaker.open_budget: expected a table, found a list",
         ),
     ] {
         assert_eq!(read_error(text), message);

@@ -127,9 +127,10 @@ impl Settings {
 
     fn check_codes(&self) -> Result<(), ConfigError> {
         let expected = "the number or name of a retryable error code, such as E2001 or rate_limited";
-        let fatal = self.retry_on.iter().flatten().filter(|code| !code.is_retryable());
-        ConfigError::all(fatal.map(|code| {
-            Err(ConfigError::new("retry_on", format!("expected {expected}, found {:?}", code.name())))
+        let codes = self.retry_on.iter().flatten().enumerate();
+        let fatal = codes.filter(|(_, code)| !code.is_retryable());
+        ConfigError::all(fatal.map(|(index, code)| {
+            Err(ConfigError::new(format!("retry_on[{index}]"), format!("expected {expected}, found {code}")))
         }))
     }
 
