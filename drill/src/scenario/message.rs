@@ -8,7 +8,7 @@ use tidegate::config::{ConfigError, Mistake, TomlText};
 ///
 /// # Errors
 ///
-/// It is not TOML, or it has a number that TOML has not, or a key twice.
+/// It is not TOML, or has a key twice.
 pub(super) fn parse(text: &str) -> Result<TomlText<'_>, ConfigError> {
     TomlText::parse(text).map_err(|error| {
         let named = error.mistakes().map(|mistake| Err(named(text, mistake)));
@@ -27,11 +27,6 @@ fn named(text: &str, mistake: &Mistake) -> ConfigError {
     let (before, rest) = text.split_at(line_start + offset);
     let problem = match mistake.problem() {
         "duplicate key" => format!("duplicate key `{}`", key_at(rest)),
-        problem if problem.starts_with("integer number ") || problem.starts_with("invalid type: integer") => {
-            let found = rest.split([',', ']', '}', '#', '\n']).next().unwrap_or_default().trim();
-            let key = key_before(before);
-            format!("{key}: expected a whole number of at most {}, found {}", i64::MAX, shortened(found))
-        }
         problem => match [key_of_line(of_line), key_before(before)].into_iter().find(|key| !key.is_empty()) {
             None => problem.to_owned(),
             Some(key) => format!("{problem}, near `{key}`"),

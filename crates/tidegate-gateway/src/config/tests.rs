@@ -393,6 +393,7 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
         ("max_connections = 0", "max_connections: expected at least 1, found integer `0`"),
         ("hosts = \"x\"", "hosts: expected a list, found string \"x\""),
         ("hosts = {}", "hosts: expected a list, found a table"),
+        ("listen = 99999999999999999999", "listen: expected a string, found a number beyond 2^63"),
         ("", "routes: expected at least one"),
         ("[providers.openai]\nbase_url = \"http://x\"", "providers.openai: missing key `dialect`"),
         (

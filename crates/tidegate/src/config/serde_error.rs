@@ -38,12 +38,19 @@ impl ConfigError {
     }
 }
 
+/// The smallest number that TOML has no integer for.
+const TOO_LARGE: f64 = 9_223_372_036_854_775_808.0;
+
 /// The end of a message about `string "x"` or ``integer `1` ``: the value if it cannot be a secret, else its
 /// type.
 fn found_value(value: &str) -> String {
     let start = value.find(['"', '`']).unwrap_or(value.len());
     let (kind, value) = value.split_at(start);
+    let number = value.trim_matches('`').parse::<f64>();
     match found(value) {
+        _ if number.is_ok_and(|number| number.abs() >= TOO_LARGE) => {
+            ", found a number beyond 2^63".to_owned()
+        }
         hidden if hidden.is_empty() => format!(", found {}", plain(kind.trim_end())),
         _ => format!(", found {}{value}", plain(kind)),
     }

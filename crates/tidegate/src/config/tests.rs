@@ -781,6 +781,29 @@ fn every_number_of_a_file_is_checked_beside_what_cannot_be_read() {
     );
 }
 
+/// Regression: a number of more than 63 bits was printed, which may be a key without its quotes, or hid all
+/// other mistakes.
+#[test]
+fn a_number_that_is_too_large_is_a_mistake_at_its_key() {
+    let text = "rate_limiter.tokens_per_day = 18446744073709551615\nrate_limiter.non_limt = \"reject\"\n\
+                fallback.cache_by = 31415926535897932384626433832795\nretry.max_retries = 0xffffffffffffffffff\n\
+                retry.backoff_multiplier = 1e400\ncircuit_breaker.failure_threshold = -9223372036854775809";
+    let error = ResilienceConfig::from_toml(text).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "line 1, column 31: rate_limiter.tokens_per_day: expected a whole number, found a number beyond 2^63\n\
+         line 2, column 14: rate_limiter: unknown key `non_limt`, did you mean `on_limit`?\n\
+         line 3, column 21: fallback.cache_by: expected \"tenant\", \"credential\", \"model\", \"header:<name>\", \
+         \"path\" or \"host\", found a number beyond 2^63\n\
+         line 4, column 21: retry.max_retries: expected a whole number, found a number beyond 2^63\n\
+         line 5, column 28: retry.backoff_multiplier: expected a number of at least 1, found inf\n\
+         line 6, column 37: circuit_breaker.failure_threshold: expected a whole number, found a number beyond 2^63"
+    );
+    // A number of seconds or requests may be that large.
+    let config = ResilienceConfig::from_toml("timeout.total = 10000000000000000000").unwrap();
+    assert_eq!(config.timeout.total, Some(secs(10_000_000_000_000_000_000)));
+}
+
 #[test]
 fn an_error_in_an_array_has_the_index_of_the_file() {
     #[derive(Debug, serde::Deserialize)]

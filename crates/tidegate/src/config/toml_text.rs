@@ -1,6 +1,5 @@
-use serde::Deserialize;
-use toml::Table;
-use toml::de::{DeTable, DeValue, Deserializer, Error};
+use toml::de::{DeTable, DeValue, Error};
+use toml::{Spanned, Table, Value};
 
 use super::ConfigError;
 use super::names::{own_name, part_named};
@@ -29,9 +28,8 @@ impl<'a> TomlText<'a> {
         let omitted = errors.len().saturating_sub(MAX_MISTAKES);
         let errors = ConfigError::all(errors.iter().take(MAX_MISTAKES).map(|error| Err(syntax(text, error))));
         errors.map_err(|error| error.and_more(omitted).in_order())?;
-        let table = Table::deserialize(Deserializer::from(root.clone()));
-        let table = table.map_err(|error| syntax(text, &error))?;
-        Ok(Self { text, root: DeValue::Table(root.into_inner()), table })
+        let root = root.into_inner();
+        Ok(Self { text, table: table(&root), root: DeValue::Table(root) })
     }
 
     /// What the file contains.
@@ -52,6 +50,33 @@ impl<'a> TomlText<'a> {
         let start = unknown.map(|(name, _)| name.span().start).or(start)?;
         Some(line_and_column(self.text, start))
     }
+}
+
+fn table(table: &DeTable<'_>) -> Table {
+    table.iter().map(|(name, it)| (name.get_ref().to_string(), value(it))).collect()
+}
+
+/// A whole number that is too large for TOML becomes a float, so that it is a mistake at its key or none, and
+/// hides no other mistake.
+fn value(value: &Spanned<DeValue<'_>>) -> Value {
+    match value.get_ref() {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(number) => {
+            let whole = i64::from_str_radix(number.as_str(), number.radix());
+            let float = || if number.radix() == 10 { float(number.as_str()) } else { f64::INFINITY };
+            whole.map_or_else(|_| Value::Float(float()), Value::Integer)
+        }
+        DeValue::Float(number) => Value::Float(float(number.as_str())),
+        DeValue::Boolean(it) => Value::Boolean(*it),
+        DeValue::Datetime(it) => Value::Datetime(*it),
+        DeValue::Array(array) => Value::Array(array.iter().map(self::value).collect()),
+        DeValue::Table(table) => Value::Table(self::table(table)),
+    }
+}
+
+/// The text has been parsed as a number.
+fn float(text: &str) -> f64 {
+    text.parse().unwrap_or(f64::NAN)
 }
 
 /// The value of `key` below `value`, and where it starts; what is nearest to it if there is none.
