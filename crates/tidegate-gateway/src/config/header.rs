@@ -1,6 +1,7 @@
 //! The headers of callers that a setting may name.
 
 use http::HeaderName;
+use http::header::{CONTENT_TYPE, HOST};
 use tidegate::chain::can_be_sent;
 
 use crate::proxy::reaches_chain;
@@ -8,6 +9,14 @@ use crate::proxy::reaches_chain;
 /// Checks that chains see a header.
 pub(super) fn check_seen(name: &HeaderName) -> Result<(), String> {
     check(name, reaches_chain(name))
+}
+
+/// Checks that chains see a header, and not on every request.
+pub(super) fn check_optional(name: &HeaderName) -> Result<(), String> {
+    if *name == HOST || *name == CONTENT_TYPE {
+        return Err(format!("`{name}` is on every request, with another meaning"));
+    }
+    check_seen(name)
 }
 
 /// Checks that chains see a header, and can send it to a provider.

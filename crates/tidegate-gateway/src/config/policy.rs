@@ -33,7 +33,7 @@ pub(super) fn check(
             checks.keep(check_header(by.header_name(), header::check_forwarded, &name, part));
         }
         let of_timeout = policy.timeout.header.as_ref().and_then(|header| header.parse().ok());
-        checks.keep(check_header(of_timeout.as_ref(), header::check_seen, &name, "timeout.header"));
+        checks.keep(check_header(of_timeout.as_ref(), header::check_optional, &name, "timeout.header"));
         explanations.insert(name.clone(), policy.explain(&file, &env).to_string());
         checked.insert(name, policy);
     }

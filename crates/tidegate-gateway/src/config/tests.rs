@@ -207,6 +207,7 @@ fn a_provider_may_have_a_kind_headers_and_a_query() {
     let uri = azure.uri(crate::endpoint::Endpoint::ChatCompletions, "gpt-5", "", Some("a=b")).unwrap();
     assert_eq!(uri, "http://p/gpt-5/chat/completions?api-version=1&a=b");
     assert_eq!(provider("").unwrap().kind_of("oai"), tidegate::providers::Provider::Other);
+    assert!(provider("headers = { host = \"virtual\" }").is_ok());
     assert!(provider("headers = { \"x-a\" = \"1\", \"x-b\" = { env = \"KEY\" } }").is_ok());
     for (keys, problem) in [
         ("kind = \"opnai\"", "providers.oai.kind: unknown kind `opnai`, did you mean `openai`?"),
@@ -230,6 +231,23 @@ fn a_provider_may_have_a_kind_headers_and_a_query() {
             "headers = { x-a = [\"KEY\"] }",
             "providers.oai.headers.x-a: expected a text, or a table such as { env = \"NAME\" } or \
              { file = \"PATH\" }, found a list",
+        ),
+        // Regression: the key was replaced, or sent as the host.
+        (
+            "api_key_header = \"Content-Length\"",
+            "providers.oai.api_key_header: `content-length` belongs to the connection or to the body",
+        ),
+        (
+            "api_key_header = \"host\"",
+            "providers.oai.api_key_header: `host` belongs to the connection or to the body",
+        ),
+        (
+            "api_key_header = \"content-type\"",
+            "providers.oai.api_key_header: `content-type` belongs to the connection or to the body",
+        ),
+        (
+            "headers = { transfer-encoding = \"chunked\" }",
+            "providers.oai.headers.transfer-encoding: `transfer-encoding` belongs to the connection or to the body",
         ),
         ("headers = { X-A = \"1\", x-a = \"2\" }", "providers.oai.headers.x-a: is in the table already"),
     ] {
@@ -879,6 +897,9 @@ fn a_header_that_is_never_forwarded_is_no_key() {
     }
     let timeout = |header: &str| errors(&format!("policies.default.timeout.header = \"{header}\""));
     assert_eq!(timeout("x-tidegate-timeout"), Some(vec!["policies.default.timeout.header".to_owned()]));
+    // Regression: every call was rejected, since it has these with another meaning.
+    assert_eq!(timeout("host"), Some(vec!["policies.default.timeout.header".to_owned()]));
+    assert_eq!(timeout("content-type"), Some(vec!["policies.default.timeout.header".to_owned()]));
     assert_eq!(timeout("x-request-timeout-ms"), None);
     let affinity = |header: &str| {
         let route = format!(

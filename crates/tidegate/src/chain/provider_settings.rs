@@ -4,13 +4,13 @@ use std::fmt;
 use std::hash::Hash;
 use std::iter;
 
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Uri};
 use tidegate_providers::Provider;
 
 use super::provider_warnings::{has_version, is_public_plain_text};
-use super::request_headers::can_be_sent;
+use super::request_headers::{belongs_to_connection, can_be_sent};
 use super::{ApiDialect, ApiKey, Endpoint};
 use crate::config::http_uri;
 use crate::debug::HeaderNames;
@@ -235,7 +235,7 @@ impl ProviderSettings {
         base_url.replace(MODEL, "m").parse::<Uri>().ok()?.into_parts().authority
     }
 
-    /// Checks the URL, the query, the key and the headers that are sent on.
+    /// Checks the URL, the query, the key, and the headers that are set and sent on.
     ///
     /// # Errors
     ///
@@ -269,13 +269,22 @@ impl ProviderSettings {
             };
             invalid(&named("api_key", "api_keys"), problem)
         });
+        let of_key =
+            self.key_header.iter().filter(|name| belongs_to_connection(name) || *name == CONTENT_TYPE);
+        let of_key = of_key.map(|name| ("api_key_header".to_owned(), name));
+        // Another name of the host may be meant, as that of a virtual host.
+        let set = self.headers.keys().filter(|name| belongs_to_connection(name) && *name != HOST);
+        let set = set.map(|name| (format!("headers.{name}"), name));
+        let of_connection = of_key.chain(set).map(|(setting, name)| {
+            invalid(&setting, &format!("`{name}` belongs to the connection or to the body"))
+        });
         let withheld = self.allowed_headers.iter().flatten().filter(|name| !can_be_sent(name));
         let headers = withheld.map(|name| {
             let problem =
                 format!("`{name}` is a credential or belongs to the connection, and is never forwarded");
             invalid("forward_headers", &problem)
         });
-        ConfigError::all(iter::once(url).chain(keys).chain(headers))
+        ConfigError::all(iter::once(url).chain(keys).chain(of_connection).chain(headers))
     }
 
     /// What is valid and probably a mistake: a line for each, which has neither the URL nor the key.
