@@ -106,7 +106,10 @@ impl Route {
             |key: &str, problem: String| GatewayConfigError::new(format!("routes[{index}].{key}"), problem);
         let mut checks = Checks::default();
         let endpoint = checks.keep(endpoint(&entry.path).map_err(|problem| invalid("path", problem)));
-        if entry.model.is_empty() {
+        if entry.model.trim() != entry.model
+            || entry.model.is_empty()
+            || entry.model.contains(char::is_control)
+        {
             checks.fail(invalid("model", "expected a model, or \"*\" for any".to_owned()));
         }
         let has_policy = known.policies.contains_key(&entry.policy);
@@ -179,6 +182,9 @@ impl TargetName {
             let found = found(format_args!("{text:?}"));
             return Err(format!("expected \"provider/model\" in visible ASCII{found}"));
         };
+        if model == ANY {
+            return Err("expected a model, `*` is not replaced by that of the request".to_owned());
+        }
         let settings = known.providers.get(provider);
         if settings.is_none() && !known.removed.has(&format!("providers.{provider}")) {
             return Err(unknown("provider", provider, known.providers.keys().map(String::as_str)));

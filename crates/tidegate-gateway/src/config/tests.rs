@@ -516,6 +516,13 @@ fn an_invalid_route_is_rejected() {
             "routes[0].policy: unknown policy `fast`, did you mean `default`?",
         ),
         ("path ", "model = \"\"\npath ", "routes[0].model: expected a model, or \"*\" for any"),
+        ("path ", "model = \" gpt\"\npath ", "routes[0].model: expected a model, or \"*\" for any"),
+        ("path ", "model = \"a\\nb\"\npath ", "routes[0].model: expected a model, or \"*\" for any"),
+        (
+            "openai/gpt-4o",
+            "openai/*",
+            "routes[0].chain[0]: expected a model, `*` is not replaced by that of the request",
+        ),
     ] {
         assert_eq!(parse_error(&format!("{PROVIDERS}{}", ROUTE.replace(from, to))), message);
     }
@@ -1025,6 +1032,34 @@ fn what_is_legal_and_suspicious_in_a_provider_is_a_warning() {
         .unwrap()
         .warnings()
         .is_empty()
+    );
+}
+
+#[test]
+fn a_pattern_where_there_are_none_is_a_warning() {
+    let file = r#"
+        models."gpt-*" = { tools = true }
+        [providers.p]
+        base_url = "http://gpu-box/v1"
+        query = "model={model}"
+        dialect = "openai"
+        [[routes]]
+        path = "/v1/chat/completions"
+        model = "gpt-*"
+        chain = ["p/m", ["p/a", "p/b-*"]]
+        [[routes]]
+        path = "/v1/chat/completions"
+        model = "*"
+        chain = ["p/m"]
+    "#;
+    assert_eq!(
+        Config::parse(file, env).unwrap().warnings(),
+        [
+            "line 2, column 26: models.gpt-*: `*` in `gpt-*` is no pattern, and taken as it is",
+            "line 5, column 17: providers.p.query: {model} is replaced in base_url alone",
+            "line 9, column 17: routes[0].model: `*` in `gpt-*` is no pattern, and taken as it is",
+            "line 10, column 17: routes[0].chain: `*` in `b-*` is no pattern, and taken as it is",
+        ]
     );
 }
 

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate::ResilienceConfig;
 use tidegate::chain::ProviderSettings;
-use tidegate::config::suggest;
+use tidegate::config::{redacted, suggest};
 
 use super::policy::key;
+use super::route::ANY;
 use super::{GatewayConfigError, Route};
 
 /// A warning for each policy of the file that no route uses. The routes without a policy use the default one,
@@ -47,6 +48,23 @@ pub(super) fn of_times(
              other one is called; retry.reserve_for_fallback leaves time for it"
         );
         Some(GatewayConfigError::new(format!("{}.timeout.total", key(name)), problem))
+    })
+}
+
+/// A warning for each name with a `*`, which is a pattern in no place but alone as the model of a route.
+pub(super) fn of_patterns<'a>(
+    routes: &'a [Route],
+    models: impl Iterator<Item = &'a String>,
+) -> impl Iterator<Item = GatewayConfigError> {
+    let of_routes = routes.iter().enumerate().flat_map(|(index, route)| {
+        let model = Some(&*route.model).filter(|model| *model != ANY);
+        let targets = route.targets().map(|target| ("chain", &*target.model));
+        let names = model.map(|model| ("model", model)).into_iter().chain(targets);
+        names.map(move |(key, name)| (format!("routes[{index}].{key}"), name))
+    });
+    let of_models = models.map(|model| (format!("models.{model}"), &**model));
+    of_routes.chain(of_models).filter(|(_, name)| name.contains('*')).map(|(key, name)| {
+        GatewayConfigError::new(key, format!("`*` in `{}` is no pattern, and taken as it is", redacted(name)))
     })
 }
 

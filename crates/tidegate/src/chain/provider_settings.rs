@@ -299,6 +299,9 @@ impl ProviderSettings {
         if has_secret && is_public_plain_text(&url) {
             warnings.push("base_url: http:// sends the key in plain text, use https://".to_owned());
         }
+        if self.query.as_ref().is_some_and(|query| query.contains(MODEL)) {
+            warnings.push(format!("query: {MODEL} is replaced in base_url alone"));
+        }
         warnings
     }
 
