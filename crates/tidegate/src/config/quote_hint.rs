@@ -1,5 +1,5 @@
-//! Finds the quote that is missing in a line that is not TOML. No message contains the text, which may be a
-//! secret.
+//! Finds what is probably meant by a line that is not TOML: a quote is missing, or it is in another format. No
+//! message contains the text, which may be a secret.
 
 use toml::de::DeTable;
 
@@ -13,6 +13,9 @@ const PUNCTUATION: [char; 6] = ['[', ']', '{', '}', ',', '='];
 pub(super) fn quote_hint(text: &str, offset: usize) -> Option<(String, usize)> {
     let start = text.get(..offset).unwrap_or(text).rfind('\n').map_or(0, |end| end + 1);
     let line = text[start..].lines().next()?;
+    if is_of_other_format(line) {
+        return Some((EXPECTED_TOML.to_owned(), start));
+    }
     if line.contains("\"\"\"")
         || line.contains("'''")
         || line.trim_start().starts_with('[') && !line.contains(',')
@@ -30,6 +33,17 @@ pub(super) fn quote_hint(text: &str, offset: usize) -> Option<(String, usize)> {
         (QuoteMistake::Unclosed, at) => (format!("expected a closing quote, as in `{}`", written()), at),
     };
     Some((problem, start + value + at))
+}
+
+/// The problem of a line in another format.
+pub(super) const EXPECTED_TOML: &str = "expected TOML, as in `key = \"..\"`";
+
+/// Whether a line is YAML or JSON: `key: ..`, `- ..`, `---`, or the beginning of an object.
+fn is_of_other_format(line: &str) -> bool {
+    let line = line.trim();
+    let first = line.split_whitespace().next().unwrap_or_default();
+    let is_object = line == "{" || line.starts_with("{\"") && line.contains("\":");
+    matches!(first, "-" | "---") || first.ends_with(':') || is_object
 }
 
 enum QuoteMistake {
@@ -81,8 +95,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_quote_that_is_missing_is_found() {
+    fn what_is_meant_by_a_line_is_found() {
         let quotes = |key: &str| Some(format!("expected quotes around the text, as in `{key}`"));
+        let toml = || Some(EXPECTED_TOML.to_owned());
         let closing = |key: &str| Some(format!("expected a closing quote, as in `{key}`"));
         for (line, expected, column) in [
             ("listen = 127.0.0.1:8787", quotes("listen = \"..\""), 9),
@@ -102,6 +117,14 @@ mod tests {
             ("chain = [\"a/b, \"c/d\"]", quotes("chain = \"..\""), 16),
             ("url = \"a\\\"", closing("url = \"..\""), 6),
             ("listen =  # nothing", Some("expected a value after `listen =`".to_owned()), 10),
+            ("listen: \"127.0.0.1:8787\"", toml(), 0),
+            ("providers:", toml(), 0),
+            ("  - path: /v1 = x", toml(), 0),
+            ("---", toml(), 0),
+            ("{   ", toml(), 0),
+            ("  \"listen\": \"127.0.0.1:8787\",", toml(), 0),
+            ("{\"listen\":\"127.0.0.1:8787\"}", toml(), 0),
+            ("  { \"target\" = a/b }", quotes("\"..\""), 15),
             ("  c2VjcmV0LWtleQ=", None, 0),
             ("[providers", None, 0),
             ("body_limit = 1", None, 0),

@@ -805,6 +805,19 @@ fn a_number_that_is_too_large_is_a_mistake_at_its_key() {
 }
 
 #[test]
+fn a_file_in_another_format_is_one_mistake() {
+    for text in [
+        "{\n  \"retry\": {\n    \"max_retries\": 3\n  }\n}",
+        "---\nretry:\n  max_retries: 3\n",
+        "# Comment.\nretry:\n  retry_on:\n    - E2001\n",
+    ] {
+        let error = ResilienceConfig::from_toml(text).unwrap_err();
+        let problems: Vec<_> = error.mistakes().map(super::Mistake::problem).collect();
+        assert_eq!(problems, ["expected TOML, as in `key = \"..\"`"], "{text}");
+    }
+}
+
+#[test]
 fn an_error_in_an_array_has_the_index_of_the_file() {
     #[derive(Debug, serde::Deserialize)]
     struct File {

@@ -3,7 +3,7 @@ use toml::{Spanned, Table, Value};
 
 use super::ConfigError;
 use super::names::{own_name, part_named};
-use super::quote_hint::quote_hint;
+use super::quote_hint::{EXPECTED_TOML, quote_hint};
 use crate::settings::{MAX_MISTAKES, Mistake};
 
 /// The text of a TOML file, with the position of each key.
@@ -26,7 +26,12 @@ impl<'a> TomlText<'a> {
     pub fn parse(text: &'a str) -> Result<Self, ConfigError> {
         let (root, errors) = DeTable::parse_recoverable(text);
         let omitted = errors.len().saturating_sub(MAX_MISTAKES);
-        let errors = ConfigError::all(errors.iter().take(MAX_MISTAKES).map(|error| Err(syntax(text, error))));
+        let errors: Vec<_> = errors.iter().take(MAX_MISTAKES).map(|error| syntax(text, error)).collect();
+        let mut of_other_format = errors.iter().filter(|error| error.problem() == EXPECTED_TOML);
+        if let (Some(first), Some(_)) = (of_other_format.next(), of_other_format.next()) {
+            return Err(first.clone());
+        }
+        let errors = ConfigError::all(errors.into_iter().map(Err));
         errors.map_err(|error| error.and_more(omitted).in_order())?;
         let root = root.into_inner();
         Ok(Self { text, table: table(&root), root: DeValue::Table(root) })
