@@ -515,6 +515,10 @@ impl Config {
             let problem = format!("expected at least body_limit{default}{}", found(body_budget));
             checks.fail(GatewayConfigError::new("body_budget", problem));
         }
+        let emergency_text = file.emergency_text.unwrap_or_else(|| DEFAULT_EMERGENCY_TEXT.to_owned());
+        if emergency_text.trim().is_empty() {
+            checks.fail(GatewayConfigError::new("emergency_text", "expected a text that is not empty"));
+        }
         let idle_timeout = file.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT);
         checks.keep(connections::check_time("idle_timeout", idle_timeout));
         let translated_body_limit =
@@ -580,7 +584,7 @@ impl Config {
             calls_kept: file.calls_kept.unwrap_or(DEFAULT_CALLS_KEPT),
             stop_client_retries: file.stop_client_retries.unwrap_or(true),
             allow_background: file.allow_background,
-            emergency_text: file.emergency_text.unwrap_or_else(|| DEFAULT_EMERGENCY_TEXT.to_owned()),
+            emergency_text,
             callers,
             admin_key,
             tls,

@@ -407,6 +407,7 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
             "drain: expected a duration such as \"30s\" or \"250ms\", or a number of seconds, \
              found string \"soon\"",
         ),
+        ("emergency_text = \" \"", "emergency_text: expected a text that is not empty"),
         ("log = true", "log: expected one of `text`, `json`, found boolean `true`"),
         ("max_connections = 0", "max_connections: expected at least 1, found integer `0`"),
         ("hosts = \"x\"", "hosts: expected a list, found string \"x\""),
