@@ -2,8 +2,8 @@ use std::fmt;
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use tidegate::ErrorCode;
 use tidegate::provider::{Category, ErrorBody};
-use tidegate::{Error, ErrorCode};
 
 use crate::endpoint::ApiDialect;
 use crate::error_format::{MODEL_NOT_FOUND, error_body};
@@ -88,13 +88,6 @@ impl GatewayError {
         response.headers_mut().insert(CODE, code);
         response.headers_mut().extend(self.headers);
         response
-    }
-}
-
-impl From<&Error> for GatewayError {
-    /// The response to a call that ended in an error: a rejection by a gate, a timeout, or a transport error.
-    fn from(error: &Error) -> Self {
-        Self::from_body(ErrorBody::of_error(&**error))
     }
 }
 

@@ -321,7 +321,7 @@ impl Proxy {
             Err(CallFailure::OfCaller(rejection)) => return Err(limit_error(&rejection)),
             Err(CallFailure::OfChain(error)) => {
                 is_rejected = Rejection::find(&*error).is_some();
-                let error = GatewayError::from(&error);
+                let error = chain.response_to(&error);
                 // No attempt was made, so the limits were refunded.
                 if trail.attempts() == 0 && error.is_of_request() {
                     limits.record_refusal().await;

@@ -6,10 +6,12 @@ use tidegate::fallback::{Fallback, Handle};
 use tidegate::group::Group;
 use tidegate::hedge::HedgeLayer;
 use tidegate::key::Model;
+use tidegate::provider::ErrorBody;
 use tidegate::stack::CallLimits;
-use tidegate::{FallbackLayer, Payload, Rejection, Tenant, group};
+use tidegate::{Error, FallbackLayer, Payload, Rejection, Tenant, group};
 use tower::Layer;
 
+use super::GatewayError;
 use super::target::AddressedTarget;
 use super::token_counter::TokenCounter;
 
@@ -31,6 +33,8 @@ pub(crate) struct ChainSettings {
     pub(crate) limits: CallLimits,
     /// The hedges that the chain was built with.
     pub(crate) hedge: Option<HedgeLayer>,
+    /// The header in which a caller may shorten the time of its call.
+    pub(crate) timeout_header: Option<String>,
     /// The longest time of an attempt.
     pub(crate) attempt_time: Duration,
     /// The provider that counts the tokens of prompts.
@@ -131,5 +135,20 @@ impl RouteChain {
         *request.extensions_mut() = extensions;
         self.settings.limits.apply_to(&mut request)?;
         Ok(request)
+    }
+
+    /// The response to a call that ended in `error`: a rejection by a gate, a timeout, or a transport error. One about the timeout header names it, since the caller
+    /// does not know the settings.
+    pub(super) fn response_to(&self, error: &Error) -> GatewayError {
+        const HEADER: &str = "timeout header";
+        let body = ErrorBody::of_error(&**error);
+        let reason = Rejection::find(&**error).map(Rejection::reason);
+        match &self.settings.timeout_header {
+            Some(name) if reason.is_some_and(|reason| reason.as_str().starts_with(HEADER)) => {
+                let message = body.message().replacen(HEADER, &format!("{HEADER} `{name}`"), 1);
+                GatewayError::from_body(body.with_message(message))
+            }
+            _ => GatewayError::from_body(body),
+        }
     }
 }

@@ -175,6 +175,7 @@ impl<'a> ChainFactory<'a> {
         let settings = ChainSettings {
             model: route.model.as_str().into(),
             limits: policy.call_limits()?,
+            timeout_header: policy.timeout.header.clone(),
             hedge,
             attempt_time: attempt_time(&policy),
             token_counter: self.token_counter(route),
