@@ -56,7 +56,7 @@ impl MemberLink {
     #[cold]
     pub(super) fn share_reset(&self) {
         let (store, name) = (self.store.clone(), Arc::clone(&self.name));
-        spawn(async move { store.shared.open(&name, None).await });
+        spawn(async move { store.shared.open(&name, Duration::ZERO, None).await });
     }
 }
 
