@@ -47,10 +47,10 @@ fn found_value(value: &str) -> String {
     let start = value.find(['"', '`']).unwrap_or(value.len());
     let (kind, value) = value.split_at(start);
     let number = value.trim_matches('`').parse::<f64>();
+    let is_too_large =
+        kind.trim_end() == "floating point" && number.is_ok_and(|number| number.abs() >= TOO_LARGE);
     match found(value) {
-        _ if number.is_ok_and(|number| number.abs() >= TOO_LARGE) => {
-            ", found a number beyond 2^63".to_owned()
-        }
+        _ if is_too_large => ", found a number beyond 2^63".to_owned(),
         hidden if hidden.is_empty() => format!(", found {}", plain(kind.trim_end())),
         _ => format!(", found {}{value}", plain(kind)),
     }

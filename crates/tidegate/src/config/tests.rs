@@ -787,7 +787,8 @@ fn every_number_of_a_file_is_checked_beside_what_cannot_be_read() {
 fn a_number_that_is_too_large_is_a_mistake_at_its_key() {
     let text = "rate_limiter.tokens_per_day = 18446744073709551615\nrate_limiter.non_limt = \"reject\"\n\
                 fallback.cache_by = 31415926535897932384626433832795\nretry.max_retries = 0xffffffffffffffffff\n\
-                retry.backoff_multiplier = 1e400\ncircuit_breaker.failure_threshold = -9223372036854775809";
+                retry.backoff_multiplier = 1e400\ncircuit_breaker.failure_threshold = -9223372036854775809\n\
+                circuit_breaker.success_threshold = 9223372036854775807";
     let error = ResilienceConfig::from_toml(text).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -797,7 +798,9 @@ fn a_number_that_is_too_large_is_a_mistake_at_its_key() {
          \"path\" or \"host\", found a number beyond 2^63\n\
          line 4, column 21: retry.max_retries: expected a whole number, found a number beyond 2^63\n\
          line 5, column 28: retry.backoff_multiplier: expected a number of at least 1, found inf\n\
-         line 6, column 37: circuit_breaker.failure_threshold: expected a whole number, found a number beyond 2^63"
+         line 6, column 37: circuit_breaker.failure_threshold: expected a whole number, found a number beyond 2^63\n\
+         line 7, column 37: circuit_breaker.success_threshold: expected a whole number from 0 to 4294967295, \
+         found integer"
     );
     // A number of seconds or requests may be that large.
     let config = ResilienceConfig::from_toml("timeout.total = 10000000000000000000").unwrap();
@@ -815,6 +818,18 @@ fn a_file_in_another_format_is_one_mistake() {
         let problems: Vec<_> = error.mistakes().map(super::Mistake::problem).collect();
         assert_eq!(problems, ["expected TOML, as in `key = \"..\"`"], "{text}");
     }
+}
+
+#[test]
+fn one_line_of_another_format_hides_no_other_mistake() {
+    let text = "[retry]\nstrategy = exponential\njitter = full\nmax_retries: 3\n";
+    let error = ResilienceConfig::from_toml(text).unwrap_err().to_string();
+    let lines: Vec<_> = error.lines().filter_map(|line| line.split_once(", column")).collect();
+    assert_eq!(
+        lines.iter().map(|line| line.0).collect::<Vec<_>>(),
+        ["line 2", "line 3", "line 4"],
+        "{error}"
+    );
 }
 
 #[test]

@@ -27,8 +27,11 @@ impl<'a> TomlText<'a> {
         let (root, errors) = DeTable::parse_recoverable(text);
         let omitted = errors.len().saturating_sub(MAX_MISTAKES);
         let errors: Vec<_> = errors.iter().take(MAX_MISTAKES).map(|error| syntax(text, error)).collect();
+        // One such line is a slip, and may have several errors.
         let mut of_other_format = errors.iter().filter(|error| error.problem() == EXPECTED_TOML);
-        if let (Some(first), Some(_)) = (of_other_format.next(), of_other_format.next()) {
+        if let Some(first) = of_other_format.next()
+            && of_other_format.any(|other| other != first)
+        {
             return Err(first.clone());
         }
         let errors = ConfigError::all(errors.into_iter().map(Err));

@@ -9,6 +9,7 @@
 //! | `max_tokens`, for OpenAI, and for its reasoning models elsewhere | `max_completion_tokens` | OpenAI: "'max_tokens' is not supported with this model" |
 //! | `temperature`, `top_p` for OpenAI's reasoning models, and for Kimi from K2.5 on | dropped | OpenAI: "Only the default (1) value is supported"; Moonshot: "only 0.6 is allowed for this model" |
 //! | `stop_sequences` for OpenAI's and xAI's reasoning models | carried out on the response | OpenAI, "Chat completions", and xAI, "Reasoning": not with reasoning models |
+//! | one of more than 1000 characters among them | rejected | no documented limit; Amazon's `TextInferenceConfig` has 1000 |
 //! | `disable_parallel_tool_use`, for OpenAI's o-series | dropped: they call one tool at a time | OpenAI: "not supported with this model" |
 //! | more than 128 `tools`, for OpenAI and Groq, or 350, for xAI | rejected | OpenAI: "array too long"; Groq: "maximum number of items is 128"; xAI: "Maximum tools limit reached" |
 //! | `output_config.format`, for DeepSeek | rejected | DeepSeek: "This response_format type is unavailable now" |
@@ -17,7 +18,6 @@
 //! | an effort or a budget that is none of the target's | "high", or for "max" its highest effort | DeepSeek, Kimi, GLM: low, high, max; OpenAI, Gemini, Grok: low, medium, high; xhigh, for GPT from 5.2 on and Grok from 4.7 on |
 //! | an effort together with tools, for GPT from 5.2 on | dropped unless it is "none"; "none" from 5.6 on | OpenAI: "Function tools with reasoning_effort are not supported" |
 //! | `tools`, for those of them without "none": GPT-6 Astra, and Sol from 6.1 on | rejected | the same, "at every accepted `reasoning_effort`" (genkit-ai/genkit-dart#423) |
-//! | one of more than 1000 characters among them | rejected | no documented limit; Amazon's `TextInferenceConfig` has 1000 |
 //! | more than 4 `stop_sequences` (DeepSeek: 16) | rejected | OpenAI, DeepSeek, "Chat completions" |
 //! | `metadata.user_id` above 64 characters, or for Mistral | dropped | OpenAI: "string too long" (maximhq/bifrost#1000); Mistral: "Extra inputs are not permitted" |
 //! | call ids above 40 characters; with Mistral, other than 9 letters and digits | numbered | OpenAI: "maximum length 40"; Mistral: "with a length of 9" |
