@@ -35,7 +35,6 @@ struct Steps {
     steps: Vec<Step>,
     attempts: u32,
     target: Option<Arc<str>>,
-    /// If there are branches, attempts run beside each other, so that one that is dropped is recorded.
     branches: u32,
 }
 
@@ -109,8 +108,8 @@ pub enum Verdict {
         #[serde(rename = "wait_ms", serialize_with = "as_millis")]
         after: Duration,
     },
-    /// An attempt was cancelled, because the other of two that ran at once had its first token before. The
-    /// provider may bill it.
+    /// An attempt was dropped before its result: the other of two that ran at once had its first token before,
+    /// or the call was cancelled. The provider may bill it.
     Cancelled,
     /// The stream broke off, and another target continues it.
     Continued {
@@ -186,12 +185,9 @@ impl Trail {
         self.record_verdict(verdict, 1);
     }
 
-    /// Records an attempt on the wire that was dropped before it had an outcome. Recorded only if attempts
-    /// ran beside each other: else the caller has left, and no layer is left to read the trail.
+    /// Records an attempt on the wire that was dropped before it had an outcome.
     pub fn cancelled(&self) {
-        if self.root().lock().branches > 0 {
-            self.record_verdict(Verdict::Cancelled, 1);
-        }
+        self.record_verdict(Verdict::Cancelled, 1);
     }
 
     /// Records a rejection by a gate.
@@ -334,11 +330,12 @@ mod tests {
         trail.push(Verdict::FellBack { to: "deepseek/deepseek-chat".into(), because });
         trail.enter(&"deepseek/deepseek-chat".into());
         trail.attempt(&Outcome::Success);
-        assert_eq!(trail.attempts(), 2);
+        trail.cancelled();
+        assert_eq!(trail.attempts(), 3);
         assert_eq!(trail.target().as_deref(), Some("deepseek/deepseek-chat"));
         let verdicts: Vec<_> = trail.steps().into_iter().map(|step| step.verdict).collect();
         assert_eq!(verdicts[2], Verdict::Failed(ErrorCode::Overloaded));
-        assert_eq!(verdicts.last(), Some(&Verdict::Succeeded));
+        assert_eq!(verdicts[4..], [Verdict::Succeeded, Verdict::Cancelled]);
     }
 
     #[test]
@@ -381,7 +378,6 @@ mod tests {
     fn a_branch_records_its_steps_in_its_trail_with_its_own_target() {
         let trail = Trail::new();
         trail.enter(&"a/m".into());
-        trail.cancelled();
         let branch = trail.branch(Verdict::Hedged { to: "b/m".into(), after: Duration::from_millis(1_500) });
         branch.enter(&"b/m".into());
         branch.rejected(&Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded));

@@ -143,11 +143,14 @@ impl CallRecord {
         }
     }
 
-    /// Sets what the body of the response reports: its tokens, and the outcome of a stream.
-    pub(crate) fn set_response(&self, meter: UsageMeter, stream_outcome: Option<StreamOutcome>) {
-        let mut progress = self.lock();
-        progress.meter = Some(meter);
-        progress.stream_outcome = stream_outcome;
+    /// Sets the meter of the tokens of all attempts.
+    pub(crate) fn set_meter(&self, meter: UsageMeter) {
+        self.lock().meter = Some(meter);
+    }
+
+    /// Sets the outcome of the stream that is the response, if it is one.
+    pub(crate) fn set_stream_outcome(&self, outcome: Option<StreamOutcome>) {
+        self.lock().stream_outcome = outcome;
     }
 
     /// Sets the error in which the body of the response ends.

@@ -281,6 +281,7 @@ impl Proxy {
         extensions.insert(trail.clone());
         extensions.insert(chain.model());
         let meter = UsageMeter::nested(0, &mut extensions);
+        record.set_meter(meter.clone());
         if let Some(traced) = record.traced(&meter) {
             extensions.insert(traced);
         }
@@ -310,7 +311,7 @@ impl Proxy {
         let mut response = match sent {
             Ok(mut response) => {
                 let error = hidden_error(&mut response);
-                record.set_response(meter.clone(), response.extensions().get().cloned());
+                record.set_stream_outcome(response.extensions().get().cloned());
                 let failures = BodyFailures::new(Arc::clone(record), call.clone());
                 let response = response.map(|body| {
                     call.watch(body, chain.settings.attempt_time).map_err(move |error| failures.record(error))

@@ -202,7 +202,9 @@ async fn a_caller_that_leaves_is_recorded_before_and_after_the_head() {
         .await
         .unwrap();
     let gateway = gateway(&(openai("p", &server.base_url()) + &route("*", &["p/m"]))).await;
-    for (in_flight, status) in [("", json!(null)), ("HTTP/1.1 200", json!(200))] {
+    for (in_flight, status, verdict, unknown) in
+        [("", json!(null), "cancelled", 1), ("HTTP/1.1 200", json!(200), "succeeded", 0)]
+    {
         let mut socket = TcpStream::connect(gateway.addr()).await.unwrap();
         let length = STREAM_REQUEST.len();
         let head = format!(
@@ -217,6 +219,27 @@ async fn a_caller_that_leaves_is_recorded_before_and_after_the_head() {
         drop(socket);
         let call = ended(&gateway, calls[0]["id"].as_str().unwrap()).await;
         assert_eq!((&call["end"], &call["status"]), (&json!("dropped"), &status), "{call}");
+        // The provider has the request, and may bill it.
+        assert_eq!((&call["trail"]["attempts"], verdicts(&call)), (&json!(1), vec![verdict]), "{call}");
+        assert_eq!(call["tokens"]["unknown_attempts"], unknown, "{call}");
+    }
+}
+
+/// Regression: only a call with a response of a provider had its tokens.
+#[tokio::test]
+async fn the_tokens_of_a_call_without_a_response_are_those_of_its_attempts() {
+    let server = scripted(Reply::hang()).await;
+    let policy = "policies.default = { timeout = { attempt = \"200ms\" }, circuit_breaker = { failure_threshold = 1 } }\n";
+    let gateway =
+        gateway(&(policy.to_owned() + &openai("p", &server.base_url()) + &route("*", &["p/m"]))).await;
+    let unknown =
+        json!({"input": null, "output": 0, "cache_read": 0, "cache_written": 0, "unknown_attempts": 1});
+    // The second one is rejected by the open circuit.
+    for (status, tokens) in [(504, unknown), (503, json!(null))] {
+        let response = chat(&gateway, REQUEST).send().await.unwrap();
+        assert_eq!(response.status(), status);
+        let call = ended(&gateway, &id(&response)).await;
+        assert_eq!(call["tokens"], tokens, "{call}");
     }
 }
 

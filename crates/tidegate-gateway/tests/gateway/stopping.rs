@@ -46,6 +46,22 @@ async fn a_call_that_exceeds_the_drain_time_is_aborted() {
     provider.log().in_flight_is(0).await;
 }
 
+/// Regression: the response had no attempt, although the provider had the request.
+#[tokio::test]
+async fn a_call_that_is_aborted_before_its_head_has_the_attempt_in_flight() {
+    let provider = Provider::openai().otherwise(Reply::hang()).start().await.unwrap();
+    let file = "drain = \"200ms\"\n".to_owned() + &openai("p", &provider.base_url()) + &route("*", &["p/m"]);
+    let gateway = gateway(&file).await;
+    let call = tokio::spawn(chat(&gateway, REQUEST).send());
+    provider.log().calls_reach(1).await;
+    assert_eq!(gateway.stop().await, 1);
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-tidegate-attempts"]),
+        (503, &"1".parse().unwrap())
+    );
+}
+
 /// Callers that begin no request, or a part of one, would otherwise hold a stop for the whole drain time.
 #[tokio::test]
 async fn connections_without_a_complete_request_do_not_delay_the_stop() {

@@ -25,7 +25,7 @@ function describe(step) {
     case "hedged":
       return { kind: "turn", text: `late after ${duration(step.wait_ms)}, also sent to ${step.to || "the same target"}` };
     case "cancelled":
-      return { kind: "note", text: "cancelled, the other attempt was faster" };
+      return { kind: "note", text: "cancelled before its result" };
     case "skipped":
       return { kind: "note", text: `skips ${step.skipped}, which ${step.missing}` };
     case "continued":
