@@ -38,7 +38,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, St
 use http_body_util::BodyExt;
 use tidegate::fallback::{FallbackInfo, FallbackKind, Uncached};
 use tidegate::hedge::HedgeInfo;
-use tidegate::provider::{Category, ErrorBody, Estimate, FailureKind, UsageMeter};
+use tidegate::provider::{Category, ErrorBody, Estimate, FailureKind, UsageMeter, Verdict};
 use tidegate::providers::{ModelField, PromptEstimate, ProviderClassifier};
 use tidegate::{Error, ErrorCode, Outcome, Payload, Rejection, Trail};
 
@@ -349,6 +349,13 @@ fn set_trail_headers(headers: &mut HeaderMap, trail: &Trail) {
     headers.insert(ATTEMPTS, HeaderValue::from(trail.attempts()));
     if let Some(name) = trail.target().and_then(|name| HeaderValue::from_str(&name).ok()) {
         headers.insert(TARGET, name);
+    }
+    // A response has it already. A call that failed without one has lost its hedge as well.
+    if headers.contains_key(CODE) && !headers.contains_key(HEDGE) {
+        let is_hedged = trail.steps().iter().any(|step| matches!(step.verdict, Verdict::Hedged { .. }));
+        if is_hedged {
+            headers.insert(HEDGE, HeaderValue::from_static("lost"));
+        }
     }
 }
 

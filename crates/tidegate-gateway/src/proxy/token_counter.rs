@@ -14,7 +14,7 @@ use tidegate::{ErrorCode, Outcome, Payload, Trail};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use super::headers;
+use super::{CODE, headers};
 use crate::client::ProviderClient;
 use crate::config::TargetName;
 
@@ -64,11 +64,15 @@ impl TokenCounter {
             trail.attempt(&failure.into());
             return None;
         };
-        trail.attempt(&Outcome::of_head(head.status, &head.headers, SystemTime::now()));
+        let outcome = Outcome::of_head(head.status, &head.headers, SystemTime::now());
+        trail.attempt(&outcome);
         is_conclusive(head.status, &body).then(|| {
             let mut response = Response::new(Body::from(body));
             *response.status_mut() = head.status;
             *response.headers_mut() = headers::returned(head.headers);
+            if let Some(failure) = outcome.failure() {
+                response.headers_mut().insert(CODE, HeaderValue::from_static(failure.code.code()));
+            }
             response
         })
     }

@@ -230,6 +230,8 @@ async fn only_an_error_of_the_api_rejects_a_token_count() {
             let expected = if is_rejected { &status[..3] } else { "200" };
             assert_eq!(response.status().as_str(), expected, "{status} {body}");
             assert_eq!(header(&response, "x-tidegate-estimated").is_none(), is_rejected, "{status} {body}");
+            let code = header(&response, "x-tidegate-code");
+            assert_eq!(code.is_some_and(|code| code.starts_with("E1")), is_rejected, "{status} {body}");
         }
     }
 }

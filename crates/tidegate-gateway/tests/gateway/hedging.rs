@@ -74,6 +74,18 @@ async fn the_trail_of_the_call_shows_both_attempts() {
     assert_eq!((&steps[0]["to"], &steps[0]["target"]), (&"b/m".into(), &"a/m".into()));
 }
 
+/// Regression: the error of the gateway itself did not have the header.
+#[tokio::test]
+async fn a_hedge_of_a_call_without_a_response_is_lost() {
+    let policy = HEDGE.to_owned() + "policies.default.timeout.total = \"1s\"\n";
+    let Fixture { gateway, first, second } = fixture(&policy, REQUEST).await;
+    first.script().then(Reply::hang());
+    second.script().then(Reply::hang());
+    let response = chat(&gateway, REQUEST).send().await.unwrap();
+    let headers = ["x-tidegate-hedge", "x-tidegate-attempts"].map(|name| header(&response, name));
+    assert_eq!((response.status().as_u16(), headers), (504, [Some("lost"), Some("2")]));
+}
+
 #[tokio::test]
 async fn a_request_that_must_not_run_twice_is_not_hedged() {
     let Fixture { gateway, first, second } = fixture(HEDGE, REQUEST).await;
