@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Extension;
+use axum::extract::{Extension, Request};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::{HeaderMap, Response, Uri};
+use http::Response;
 use serde::Serialize;
 use tidegate::alerts::ChainSignals;
 use tidegate::circuit_breaker::{Metrics, Settings, Transitions};
@@ -17,7 +17,7 @@ use tidegate::stack::{KeySignals, SignalsSnapshot};
 use tidegate::{ErrorCode, Signals};
 use tokio::time::Instant;
 
-use crate::access::CallerName;
+use crate::access::{self, CallerName};
 use crate::config::LastResortName;
 use crate::endpoint::dialect_of_caller;
 use crate::paths::PathText;
@@ -108,13 +108,16 @@ async fn change(
     Extension(running): ConfigOfRequest,
     PathText(path): PathText,
     caller: Option<Extension<CallerName>>,
-    uri: Uri,
-    headers: HeaderMap,
+    request: Request,
 ) -> Response<Body> {
+    let (uri, headers) = (request.uri(), request.headers());
+    if let Err(error) = access::check_content_type(headers, request.body()) {
+        return access::rejected(*error, request).await;
+    }
     let caller = caller.map(|Extension(CallerName(name))| name);
     match running.targets.change(&path, uri.query().unwrap_or_default(), caller.as_deref()) {
         Ok(changed) => Json(changed).into_response(),
-        Err(error) => error.into_response(dialect_of_caller(uri.path(), &headers)),
+        Err(error) => error.into_response(dialect_of_caller(uri.path(), headers)),
     }
 }
 

@@ -1,7 +1,7 @@
-use axum::extract::Request;
+use axum::body::Body;
 use http::header::{CONTENT_TYPE, HeaderName};
-use http::{HeaderValue, Method, StatusCode};
-use http_body::Body;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body::Body as _;
 use tidegate::ErrorCode;
 
 use crate::proxy::GatewayError;
@@ -9,7 +9,8 @@ use crate::proxy::GatewayError;
 /// The header with the content types that a resource accepts (W3C, Linked Data Platform, 7.1).
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
-/// Checks that a body is declared as JSON in UTF-8, or not at all.
+/// Checks that the body of a POST is declared as JSON in UTF-8, or not at all. Every handler of a POST calls
+/// it.
 ///
 /// A browser sends a body of the types `text/plain`, `application/x-www-form-urlencoded` and
 /// `multipart/form-data` to any address without asking. The official clients send JSON, and scripts often no
@@ -18,14 +19,14 @@ const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 /// # Errors
 ///
 /// The body is declared as something else.
-pub(super) fn check(request: &Request) -> Result<(), Box<GatewayError>> {
-    let mut types = request.headers().get_all(CONTENT_TYPE).iter();
+pub(crate) fn check_content_type(headers: &HeaderMap, body: &Body) -> Result<(), Box<GatewayError>> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
     let is_accepted = match (types.next(), types.next()) {
         (None, _) => true,
         (Some(value), None) => is_json(value) && has_no_other_charset(value),
         (Some(_), Some(_)) => false,
     };
-    if is_accepted || request.method() != Method::POST || request.body().is_end_stream() {
+    if is_accepted || body.is_end_stream() {
         return Ok(());
     }
     let message = "content type of the body is not supported, expected `content-type: application/json`";

@@ -1,7 +1,7 @@
 //! Who may use the gateway.
 //!
 //! ```text
-//! request ─▶ Host and Origin ─▶ CORS ─▶ key of the caller, or admin key ─▶ content type ─▶ API or page
+//! request ─▶ Host and Origin ─▶ CORS ─▶ key of the caller, or admin key ─▶ path and method ─▶ content type
 //! ```
 //!
 //! The path decides which key is needed: that of a caller for the APIs, the admin key for all other pages,
@@ -34,6 +34,7 @@ use self::admin::Area;
 pub(crate) use self::admin::{AdminAccess, AdminPages};
 pub(crate) use self::caller_rules::{CallerRules, RuleSettings};
 pub(crate) use self::callers::{Caller, CallerName, Callers};
+pub(crate) use self::content_type::check_content_type;
 pub(crate) use self::web_pages::{WebPages, is_loopback};
 use crate::connections::CallerConnection;
 use crate::endpoint::dialect_of_caller;
@@ -52,12 +53,12 @@ impl AccessKeys {
         self.admin == other.admin && self.callers.keys().eq(other.callers.keys())
     }
 
-    /// Checks the key and the content type of a request, and adds what it may do. One that is
-    /// accepted makes its connection the youngest of all idle ones, unless it is for a page of health.
+    /// Checks the key of a request, and adds what it may do. One that is accepted makes its connection the
+    /// youngest of all idle ones, unless it is for a page of health.
     ///
     /// # Errors
     ///
-    /// The key is missing or not valid, or the body is not JSON.
+    /// The key is missing or not valid.
     pub(crate) fn admit(&self, request: &mut Request) -> Result<(), Box<GatewayError>> {
         let area = Area::of(request.uri().path());
         let has_admin_access = match area {
@@ -79,7 +80,7 @@ impl AccessKeys {
         if has_admin_access {
             request.extensions_mut().insert(AdminAccess);
         }
-        content_type::check(request)
+        Ok(())
     }
 }
 
@@ -88,9 +89,7 @@ pub(crate) async fn rejected(error: GatewayError, request: Request) -> Response 
     let status = error.http_status().as_u16();
     tracing::debug!(layer = "gateway", status, reason = error.logged(), "rejected");
     let dialect = dialect_of_caller(request.uri().path(), request.headers());
-    if request.version() == Version::HTTP_2 {
-        discard(request.into_body()).await;
-    }
+    discard(request.version(), request.into_body()).await;
     error.into_response(dialect)
 }
 
@@ -100,6 +99,8 @@ const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 /// Reads what has nearly arrived. Over HTTP/2 a response that ends before its request is followed by a reset
 /// of the stream, and some clients report the reset instead of the response.
-async fn discard(body: Body) {
-    let _ = timeout(DISCARD_TIME, Limited::new(body, DISCARDED).collect()).await;
+pub(crate) async fn discard(version: Version, body: Body) {
+    if version == Version::HTTP_2 {
+        let _ = timeout(DISCARD_TIME, Limited::new(body, DISCARDED).collect()).await;
+    }
 }

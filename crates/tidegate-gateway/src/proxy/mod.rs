@@ -57,7 +57,7 @@ pub(crate) use self::target::{AddressedTarget, BoxedBody, SharedStack, TargetSta
 pub(crate) use self::tenants::Tenants;
 pub(crate) use self::token_counter::TokenCounter;
 pub(crate) use self::unpack_permits::UnpackPermits;
-use crate::access::CallerRules;
+use crate::access::{self, CallerRules};
 use crate::call_trace::CallTracer;
 use crate::calls::{BodyFailures, CallRecord, OngoingCall, RecentCalls, RecordedBody};
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint};
@@ -233,6 +233,10 @@ impl Proxy {
         let models = self.routes.models(endpoint).ok_or_else(|| {
             GatewayError::new(ErrorCode::NotFound, format_args!("no model is served at {endpoint}"))
         })?;
+        if let Err(error) = access::check_content_type(&head.headers, &body) {
+            access::discard(head.version, body).await;
+            return Err(*error);
+        }
         let received = || {
             head.extensions.get::<AwaitsResponse>().map(AwaitsResponse::set);
             call.received();

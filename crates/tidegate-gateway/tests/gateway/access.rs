@@ -62,20 +62,23 @@ fn check_error(path: &str, status: u16, response: &str) {
 async fn a_refusal_over_http_2_follows_the_end_of_the_request() {
     let server = scripted(Reply::ok()).await;
     let gateway = gateway(&routes(&server)).await;
-    let (has_ended, delay) = (Arc::new(AtomicBool::new(false)), Duration::from_millis(50));
-    let end = Arc::clone(&has_ended);
-    let late = async move {
-        tokio::time::sleep(delay).await;
-        end.store(true, Ordering::Relaxed);
-        Ok::<_, std::io::Error>(&REQUEST[9..])
-    };
-    let body = stream::iter([Ok(&REQUEST[..9])]).chain(stream::once(late));
-    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
-    let request =
-        client.post(format!("http://{}{CHAT}", gateway.addr())).header("origin", "https://elsewhere.example");
-    let response = request.body(reqwest::Body::wrap_stream(body)).send().await.unwrap();
-    assert_eq!((response.status().as_u16(), response.version()), (403, reqwest::Version::HTTP_2));
-    assert!(has_ended.load(Ordering::Relaxed));
+    for (name, value, status) in
+        [("origin", "https://elsewhere.example", 403), ("content-type", "text/plain", 415)]
+    {
+        let (has_ended, delay) = (Arc::new(AtomicBool::new(false)), Duration::from_millis(50));
+        let end = Arc::clone(&has_ended);
+        let late = async move {
+            tokio::time::sleep(delay).await;
+            end.store(true, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(&REQUEST[9..])
+        };
+        let body = stream::iter([Ok(&REQUEST[..9])]).chain(stream::once(late));
+        let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+        let request = client.post(format!("http://{}{CHAT}", gateway.addr())).header(name, value);
+        let response = request.body(reqwest::Body::wrap_stream(body)).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (status, reqwest::Version::HTTP_2));
+        assert!(has_ended.load(Ordering::Relaxed), "{name}");
+    }
 }
 
 /// Regression: the memory for a long query was counted nowhere.
@@ -594,6 +597,34 @@ async fn a_body_is_json_in_utf_8_for_both_sides() {
             }
         }
     }
+}
+
+/// Regression: a caller that sent a file to a path that is not served was asked for JSON there.
+#[tokio::test]
+async fn the_path_and_the_method_are_checked_before_the_content_type() {
+    let server = scripted(Reply::ok()).await;
+    let gateway = gateway(&(openai("p", &server.base_url()) + &route("*", &["p/m"]))).await;
+    for (path, status, header) in [
+        ("/v1/audio/transcriptions", 404, None),
+        ("/none", 404, None),
+        (MESSAGES, 404, None),
+        ("/v1/messages/count_tokens", 404, None),
+        ("/openai/deployments/m/embeddings", 404, None),
+        ("/v1/models", 405, Some("allow: GET,HEAD\r\n")),
+        ("/signals", 405, Some("allow: GET,HEAD\r\n")),
+        ("/healthz", 405, Some("allow: GET,HEAD\r\n")),
+        (CHAT, 415, Some("accept-post: application/json\r\n")),
+        ("/openai/deployments/m/chat/completions", 415, Some("accept-post: application/json\r\n")),
+        ("/signals/p/m/reset", 415, Some("accept-post: application/json\r\n")),
+    ] {
+        for content_type in ["multipart/form-data; boundary=x", "text/plain"] {
+            let headers = [("host", "localhost"), ("content-type", content_type)];
+            let (found, response) = send(&gateway, "POST", path, &headers, REQUEST).await;
+            assert_eq!(found, status, "{path} {response}");
+            assert!(header.is_none_or(|header| response.contains(header)), "{path} {response}");
+        }
+    }
+    assert_eq!(server.log().calls(), 0);
 }
 
 /// Nor does it reach a caller in an answer, a comment or a field that nothing reads, in whatever chunks it
