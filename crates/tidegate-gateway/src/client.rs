@@ -37,9 +37,12 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 /// connection, and with less the unread responses of some would stop those of the others.
 const CONNECTION_WINDOW: u32 = 1024 * 1024 * 1024;
 
-/// Builds the client.
-pub(crate) fn client(settings: &ConnectionSettings) -> Result<ProviderClient, GatewayConfigError> {
-    let connector = Connector::new(settings)?;
+/// Builds the client. `https` is the key of a setting with an address by https, if there is one.
+pub(crate) fn client(
+    settings: &ConnectionSettings,
+    https: Option<&str>,
+) -> Result<ProviderClient, GatewayConfigError> {
+    let connector = Connector::new(settings, https)?;
     let mut pooled = Client::builder(TokioExecutor::new());
     pooled
         .timer(TokioTimer::new())

@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_call_goes_to_the_first_pool_with_room_and_makes_room_when_it_ends() {
-        let connector = Connector::new(&ConnectionSettings::default()).unwrap();
+        let connector = Connector::new(&ConnectionSettings::default(), None).unwrap();
         let client = ClientPools::new(Client::builder(TokioExecutor::new()), connector);
         let begin = |count: usize| -> Vec<Call> { (0..count).map(|_| client.begin_call()).collect() };
         let indices = |calls: &[Call]| calls.iter().map(|call| call.index).collect::<Vec<_>>();

@@ -1,18 +1,22 @@
 //! Connections to providers.
 
 use std::future::ready;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
 use http::Uri;
+use http::uri::Scheme;
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tidegate::BoxError;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use tower::Service;
 
 use crate::config::{ConnectionSettings, GatewayConfigError};
@@ -21,23 +25,45 @@ use crate::config::{ConnectionSettings, GatewayConfigError};
 #[derive(Clone)]
 pub(crate) struct Connector {
     inner: HttpsConnector<HttpConnector>,
+    /// Why there is no connection by https.
+    no_https: Option<Arc<str>>,
     timeout: Duration,
 }
 
 impl Connector {
+    /// `https` is the key of a setting with an address by https. Without one, a system without the
+    /// certificates of authorities, with which those of servers are checked, has connections by http.
+    ///
     /// # Errors
     ///
-    /// The system has no certificates of authorities, with which those of providers are checked.
-    pub(crate) fn new(settings: &ConnectionSettings) -> Result<Self, GatewayConfigError> {
-        let https = HttpsConnectorBuilder::new().try_with_platform_verifier().map_err(|error| {
-            let remedy = "install the package ca-certificates, or set SSL_CERT_FILE";
-            GatewayConfigError::new(
-                "",
-                format!("certificates of providers cannot be checked: {error}; {remedy}"),
-            )
-        })?;
-        let inner = https.https_or_http().enable_all_versions().wrap_connector(tcp(settings));
-        Ok(Self { inner, timeout: settings.connect_timeout })
+    /// There is one, and the system has no such certificates.
+    pub(crate) fn new(
+        settings: &ConnectionSettings,
+        https: Option<&str>,
+    ) -> Result<Self, GatewayConfigError> {
+        Self::with_verifier(settings, https, HttpsConnectorBuilder::new().try_with_platform_verifier())
+    }
+
+    fn with_verifier(
+        settings: &ConnectionSettings,
+        https: Option<&str>,
+        verifier: Result<HttpsConnectorBuilder<WantsSchemes>, rustls::Error>,
+    ) -> Result<Self, GatewayConfigError> {
+        let (connector, no_https) = match verifier {
+            Ok(connector) => (connector, None),
+            Err(error) => {
+                let remedy = "install the package ca-certificates, or set SSL_CERT_FILE";
+                let problem = format!("certificates of providers cannot be checked: {error}; {remedy}");
+                if let Some(setting) = https {
+                    return Err(GatewayConfigError::new(setting, problem));
+                }
+                let none = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+                let connector = HttpsConnectorBuilder::new().with_tls_config(none.with_no_client_auth());
+                (connector, Some(problem.into()))
+            }
+        };
+        let inner = connector.https_or_http().enable_all_versions().wrap_connector(tcp(settings));
+        Ok(Self { inner, no_https, timeout: settings.connect_timeout })
     }
 }
 
@@ -64,6 +90,11 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
+        if uri.scheme() == Some(&Scheme::HTTPS)
+            && let Some(problem) = &self.no_https
+        {
+            return ready(Err(BoxError::from(&**problem))).boxed();
+        }
         let connected = timeout(self.timeout, self.inner.call(uri));
         connected.map_err(BoxError::from).and_then(ready).boxed()
     }
@@ -84,10 +115,26 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("https://localhost:{}", listener.local_addr().unwrap().port()).parse().unwrap();
         let (begun, settings) = (Instant::now(), ConnectionSettings::default());
-        let connected = Connector::new(&settings).unwrap().oneshot(uri).await;
+        let connected = Connector::new(&settings, None).unwrap().oneshot(uri).await;
         assert!(connected.is_err());
         let elapsed = begun.elapsed();
         assert!(elapsed < settings.connect_timeout + Duration::from_secs(1), "{elapsed:?}");
+    }
+
+    /// Regression: a gateway whose providers are all `http://` did not start in a container without certificates.
+    #[tokio::test]
+    async fn without_certificates_of_authorities_there_are_connections_by_http_alone() {
+        let missing = || Err(rustls::Error::General("no certificates".to_owned()));
+        let settings = ConnectionSettings::default();
+        let connector = Connector::with_verifier(&settings, None, missing()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = |scheme: &str| format!("{scheme}://{}", listener.local_addr().unwrap()).parse().unwrap();
+        assert!(connector.clone().oneshot(uri("http")).await.is_ok());
+        let error = connector.oneshot(uri("HTTPS")).await.err().unwrap().to_string();
+        assert!(error.contains("no certificates") && error.contains("set SSL_CERT_FILE"), "{error}");
+        let error =
+            Connector::with_verifier(&settings, Some("providers.p.base_url"), missing()).err().unwrap();
+        assert!(error.to_string().starts_with("providers.p.base_url: certificates of providers "), "{error}");
     }
 
     #[tokio::test]

@@ -52,8 +52,8 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// A number in a policy is out of range, the TLS backend cannot be initialized, or other machines reach
-    /// the gateway and anybody may use it.
+    /// A number in a policy is out of range, an address is one of https and the system has no certificates of
+    /// authorities, or other machines reach the gateway and anybody may use it.
     pub fn new(config: Config) -> Result<Self, GatewayConfigError> {
         Ok(Self { state: Arc::new(AppState::new(config)?) })
     }
@@ -128,7 +128,7 @@ impl Gateway {
         running.warn_if_open();
         running.check_store().await.map_err(io::Error::other)?;
         let config = &running.config;
-        let client = client(&config.connections).map_err(io::Error::other)?;
+        let client = client(&config.connections, config.https.as_deref()).map_err(io::Error::other)?;
         let (signals, lost) = (Arc::clone(&self.state), self.state.lost_alerts.clone());
         let alerts = AlertTask::new(self.state.alerts.subscribe(), signals, client, lost);
         let settings = ServerSettings {

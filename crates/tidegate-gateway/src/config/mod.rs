@@ -114,7 +114,8 @@
 //! and the handshake of TLS.
 //!
 //! Providers are trusted by the certificates of the system. For one with a certificate of your own, add its
-//! issuer there; on Linux the variable `SSL_CERT_FILE` names another file of issuers. Variables such as
+//! issuer there; on Linux the variable `SSL_CERT_FILE` names another file of issuers. A gateway whose providers
+//! are all `http://` starts on a system without such certificates. Variables such as
 //! `HTTPS_PROXY` are not read: providers are connected to without a proxy.
 //!
 //! # Callers
@@ -305,6 +306,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
+use http::uri::Scheme;
 use tidegate::chain::ProviderSettings;
 pub use tidegate::config::ConfigError as GatewayConfigError;
 use tidegate::config::{Checks, Recovered, Removed, TomlText, found, recover, unread_variables};
@@ -373,6 +375,8 @@ pub struct Config {
     /// The keys of the providers.
     pub(crate) provider_keys: ProviderKeys,
     pub(crate) policies: BTreeMap<String, ResilienceConfig>,
+    /// The key of a setting with an address by https, if there is one.
+    pub(crate) https: Option<String>,
     /// The settings of the connections to providers.
     pub(crate) connections: ConnectionSettings,
     /// The settings of the cache for `@cached`.
@@ -528,6 +532,8 @@ impl Config {
         let (mut policies, explanations) = policy::check(file.policies, &env, &mut checks);
         let key_headers = policy::key_headers(&mut policies);
         let (mut providers, mut provider_keys) = (BTreeMap::new(), ProviderKeys::default());
+        let https = file.providers.iter().find(|(_, entry)| entry.is_https());
+        let https = https.map(|(name, _)| format!("providers.{name}.base_url"));
         for (name, entry) in file.providers {
             let provider = checks.keep(entry.settings(&name, &key_headers, &mut provider_keys, &env));
             providers.insert(name, provider);
@@ -542,6 +548,9 @@ impl Config {
         checks.keep(file.cache.check());
         checks.keep(policy::check_cache(&policies, file.cache.shared || removed.has("cache")));
         let alerts = file.alerts.and_then(|alerts| checks.keep(alerts.check(&env)));
+        let webhook = alerts.as_ref().and_then(|alerts| alerts.webhook.as_ref());
+        let is_https = |webhook: &&WebhookAddress| webhook.uri.scheme() == Some(&Scheme::HTTPS);
+        let https = https.or_else(|| webhook.filter(is_https).map(|_| "alerts.webhook".to_owned()));
         let otlp = checks.keep(otlp::check(file.otlp.as_ref(), &env)).flatten();
         checks.keep(policy::check_store(&policies, file.store.is_some() || removed.has("store")));
         let store = file.store.and_then(|store| checks.keep(store.check(&env)));
@@ -592,6 +601,7 @@ impl Config {
             providers: providers.into_iter().filter_map(|(name, settings)| Some((name, settings?))).collect(),
             provider_keys,
             policies,
+            https,
             connections: file.connections,
             cache: file.cache,
             alerts,

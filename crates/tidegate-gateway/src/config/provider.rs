@@ -129,6 +129,11 @@ pub(super) const KINDS: [Provider; 15] = [
 ];
 
 impl ProviderEntry {
+    /// Whether it is connected to by https.
+    pub(super) fn is_https(&self) -> bool {
+        self.base_url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
+    }
+
     /// The variables with its secrets, each with its key in this table.
     pub(super) fn secret_variables(&self) -> impl Iterator<Item = (String, &str)> {
         let of_headers = self.headers.iter().filter_map(|(name, header)| match header {

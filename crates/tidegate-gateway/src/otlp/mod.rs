@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::uri::Scheme;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry::{Key, Value};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
@@ -45,7 +46,8 @@ impl OtlpTracer {
     /// Starts an exporter to the collector of `settings`. The queue, the sampler, the resource and the
     /// headers are those of the standard variables of the environment.
     pub(crate) fn start(settings: &OtlpSettings) -> Result<Self, GatewayConfigError> {
-        let client = CollectorClient::new(client(&ConnectionSettings::default())?);
+        let https = (settings.endpoint.scheme() == Some(&Scheme::HTTPS)).then_some("otlp.endpoint");
+        let client = CollectorClient::new(client(&ConnectionSettings::default(), https)?);
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(client)

@@ -117,10 +117,9 @@ impl<'a> ChainFactory<'a> {
         config: &'a Config,
         previous: Option<&'a RunningConfig>,
     ) -> Result<Self, GatewayConfigError> {
-        let same_client = previous.filter(|it| it.config.connections == config.connections);
-        let client = match same_client {
+        let client = match previous.filter(|it| has_same_client(config, it)) {
             Some(previous) => previous.built.client.clone(),
-            None => client(&config.connections)?,
+            None => client(&config.connections, config.https.as_deref())?,
         };
         let same_cache = previous.filter(|it| it.config.cache == config.cache);
         let cache = same_cache.map_or_else(|| config.cache.cache(), |it| it.built.cache.clone());
@@ -263,7 +262,7 @@ impl<'a> ChainFactory<'a> {
     ) -> Result<(BuiltTarget, bool), GatewayConfigError> {
         let key = (Arc::from(name), route.policy.clone());
         let has_same_store = self.previous.is_some_and(|it| it.config.store == self.config.store);
-        let same_client = self.previous.filter(|it| it.config.connections == self.config.connections);
+        let same_client = self.previous.filter(|it| has_same_client(self.config, it));
         let same_client = same_client.filter(|_| has_same_store);
         // What was learned about an account ends with it.
         let store = self.store.as_ref();
@@ -298,6 +297,13 @@ impl<'a> ChainFactory<'a> {
         let target = named_target(SharedStack::new(built.stack.clone()), built.address.clone(), is_mixed);
         target.body_cap(self.config.translated_body_limit)
     }
+}
+
+/// Whether `config` keeps the client of the configuration before, which may connect by http alone if it had no
+/// address by https.
+fn has_same_client(config: &Config, previous: &RunningConfig) -> bool {
+    let before = &previous.config;
+    before.connections == config.connections && (before.https.is_some() || config.https.is_none())
 }
 
 /// Any caller may send the header. Its name is a part of the key: entries outlive a reload that changes it.

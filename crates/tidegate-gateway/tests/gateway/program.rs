@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use crate::support::client;
-use crate::support::process::{ChildGuard, TempFile, program};
+use crate::support::process::{ChildGuard, GatewayProcess, TempFile, program};
+use crate::support::{client, openai, route};
 
 fn status_and_stderr(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr.clone()).unwrap())
@@ -90,6 +91,47 @@ fn check_validates_the_file_without_serving() {
         line,
         "tidegate-gateway: AI_LIB_RPS: expected a number above 0 and below 4294967296, found \"fast\"\n"
     );
+}
+
+/// Regression: in a container without certificates the gateway did not start at all.
+#[tokio::test]
+async fn the_certificates_of_authorities_are_needed_for_an_address_by_https_alone() {
+    let none = TempFile::new("none", "");
+    let file = |webhook: &str, base_url: &str| {
+        format!("notice = \"0s\"\nalerts = {{ {webhook} }}\n")
+            + &openai("p", base_url)
+            + &route("*", &["p/m"])
+    };
+    let gateway = GatewayProcess::start_with("http", &file("", "http://127.0.0.1:1/v1"), |command| {
+        command.env("SSL_CERT_FILE", none.path());
+    });
+    std::fs::write(gateway.file(), file("", "https://127.0.0.1:1/v1")).unwrap();
+    gateway.signal("HUP");
+    let mut health = String::new();
+    for _ in 0..300 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        health = client().get(gateway.url("/healthz")).send().await.unwrap().text().await.unwrap();
+        if health.contains("last_reload") {
+            break;
+        }
+    }
+    assert!(health.contains("\"result\":\"error\""), "{health}");
+    gateway.signal("TERM");
+    let (status, log) = gateway.end().await;
+    assert_eq!(status, Some(0), "{log}");
+    assert!(log.contains("providers.p.base_url: certificates of providers cannot be checked: "), "{log}");
+    for (setting, webhook, base_url) in [
+        ("providers.p.base_url", "", "HTTPS://127.0.0.1:1/v1"),
+        ("alerts.webhook", "webhook = \"https://127.0.0.1:1\"", "http://127.0.0.1:1/v1"),
+    ] {
+        let file = TempFile::new("https", &file(webhook, base_url));
+        let mut checked = program(&["--check", "--config", file.path()]);
+        let checked = checked.env("SSL_CERT_FILE", none.path()).output().unwrap();
+        let (status, line) = status_and_stderr(&checked);
+        assert_eq!(status, Some(2), "{line}");
+        let problem = format!("{}: {setting}: certificates of providers cannot be checked: ", file.path());
+        assert!(line.contains(&problem) && line.ends_with("or set SSL_CERT_FILE\n"), "{line}");
+    }
 }
 
 #[test]
