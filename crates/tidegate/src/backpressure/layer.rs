@@ -85,7 +85,8 @@ impl BackpressureLayer {
     /// Whether responses change the limit: by their times and losses, if it is adaptive, and by the times of
     /// answers, for which a queued call is rejected sooner. On by default. Turn it off for a limit of callers in
     /// front of several targets: what one of the providers does is no measure of the caller. An adaptive limit
-    /// is then fixed at its upper bound.
+    /// is then fixed at its upper bound. It is no part of [`Settings`](super::Settings): the gates of a
+    /// configuration belong to one target each.
     #[must_use]
     pub fn follow_responses(self, follow: bool) -> Self {
         self.set(|settings| settings.hooks.ignores_responses = !follow)

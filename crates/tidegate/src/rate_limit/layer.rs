@@ -164,7 +164,8 @@ impl RateLimitLayer {
 
     /// Whether responses change the limit: 429s and other waits of the provider, and the limits in headers. On
     /// by default. Turn it off for a limit of callers in front of several targets, which counts requests and
-    /// tokens alone: what one of the providers reports is not a limit of the caller.
+    /// tokens alone: what one of the providers reports is not a limit of the caller. It is no part of
+    /// [`Settings`](super::Settings): the gates of a configuration belong to one target each.
     #[must_use]
     pub fn follow_responses(self, follow: bool) -> Self {
         self.set(|settings| settings.hooks.ignores_responses = !follow)
