@@ -127,6 +127,44 @@ fn a_chain_whose_first_target_may_use_up_the_time_is_a_warning() {
     }
 }
 
+/// Regression: a policy with the number of attempts of one target was used for a chain without a word, and its
+/// second target was not called.
+#[test]
+fn attempts_of_a_call_that_no_other_target_gets_or_that_are_never_made_are_a_warning() {
+    let warnings = |policy: &str, chain: &str| {
+        let file = format!(
+            "[policies.default]\n{policy}\n[providers.p]\nbase_url = \"http://127.0.0.1/v1\"\n\
+             dialect = \"openai\"\n[[routes]]\npath = \"/v1/chat/completions\"\nchain = {chain}"
+        );
+        Config::parse(&file, env).unwrap().warnings().to_vec()
+    };
+    let (chain, group, alone) = (r#"["p/a", "p/b"]"#, r#"[["p/a", "p/b"]]"#, r#"["p/a", "@static"]"#);
+    assert_eq!(
+        warnings("retry = { max_attempts = 3 }", chain),
+        ["line 2, column 26: policies.default.retry.max_attempts: a target that fails may use up all of \
+             them, with 4, retry.max_retries and the first, and no other one is called"]
+    );
+    assert_eq!(
+        warnings("retry = { max_attempts = 6 }", alone),
+        ["line 2, column 26: policies.default.retry.max_attempts: is never reached: one target has 4, \
+             retry.max_retries and the first"]
+    );
+    for (policy, expected) in [
+        ("retry = { max_attempts = 4 }", [1, 0, 0]),
+        ("retry = { max_attempts = 5 }", [0, 0, 1]),
+        ("retry = { max_attempts = 1, max_retries = 0 }", [1, 0, 0]),
+        ("retry = { max_attempts = 2, enabled = false }", [0, 0, 1]),
+        ("retry = { max_attempts = 2, enabled = false }\nhedge = {}", [0, 0, 0]),
+        ("retry = { max_attempts = 3 }\nfallback = { enabled = false }", [0, 0, 0]),
+        ("retry = {}", [0, 0, 0]),
+        ("preset = \"production\"", [0, 0, 0]),
+    ] {
+        let found = [chain, group, alone].map(|chain| warnings(policy, chain).len());
+        assert_eq!(found, expected, "{policy}");
+    }
+    assert!(warnings("retry = { max_attempts = 9 }", r#"["p/a", "@simplified"]"#).is_empty());
+}
+
 /// Regression: a name was suggested as often as there were routes with it.
 #[test]
 fn a_name_is_suggested_once_however_many_routes_have_it() {
@@ -178,6 +216,7 @@ fn the_checks_of_routes_take_steps_in_proportion_to_their_number() {
     assert_eq!(warnings::of_providers(&providers, &routes).count(), 0);
     let policies = names.iter().map(|name| (name.clone(), ResilienceConfig::default())).collect();
     assert_eq!(warnings::of_times(&policies, &routes).count(), 0);
+    assert_eq!(warnings::of_attempts(&policies, &routes).count(), 0);
     // Seconds for each of them without an index.
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     // The first and the last.

@@ -8,7 +8,7 @@ use tidegate::config::{redacted, suggest};
 
 use super::policy::key;
 use super::route::ANY;
-use super::{GatewayConfigError, Route};
+use super::{GatewayConfigError, LastResortName, Route};
 
 /// A warning for each policy of the file that no route uses. The routes without a policy use the default one,
 /// and a name that was misspelt would leave them unprotected.
@@ -65,6 +65,40 @@ pub(super) fn of_patterns<'a>(
     let of_models = models.map(|model| (format!("models.{model}"), &**model));
     of_routes.chain(of_models).filter(|(_, name)| name.contains('*')).map(|(key, name)| {
         GatewayConfigError::new(key, format!("`*` in `{}` is no pattern, and taken as it is", redacted(name)))
+    })
+}
+
+/// A warning for each policy whose number of attempts of a call leaves none to the next targets of a chain, or
+/// is never reached.
+pub(super) fn of_attempts(
+    policies: &BTreeMap<String, ResilienceConfig>,
+    routes: &[Route],
+) -> impl Iterator<Item = GatewayConfigError> {
+    policies.iter().filter_map(move |(name, ResilienceConfig { retry, fallback, hedge, .. })| {
+        let retry = retry.as_ref()?;
+        let max_attempts = retry.max_attempts?;
+        let of_target = if retry.enabled { retry.max_retries.saturating_add(1) } else { 1 };
+        let mut routes = routes.iter().filter(|route| route.policy == *name).peekable();
+        routes.peek()?;
+        let problem = if max_attempts > of_target {
+            let may_have_more = |route: &Route| {
+                route.targets().count() > 1 || route.resorts.contains(&LastResortName::Simplified)
+            };
+            if hedge.is_some() || routes.any(may_have_more) {
+                return None;
+            }
+            format!("is never reached: one target has {of_target}, retry.max_retries and the first")
+        } else {
+            let has_next = |route: &Route| route.chain.len() > 1;
+            if !fallback.enabled || !routes.any(has_next) {
+                return None;
+            }
+            format!(
+                "a target that fails may use up all of them, with {of_target}, retry.max_retries and the \
+                 first, and no other one is called"
+            )
+        };
+        Some(GatewayConfigError::new(format!("{}.retry.max_attempts", key(name)), problem))
     })
 }
 

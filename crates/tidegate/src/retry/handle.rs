@@ -48,7 +48,7 @@ impl Handle {
     #[must_use]
     #[doc(alias = "get_retry_metrics")]
     pub fn statistics(&self) -> Statistics {
-        self.0.counters.read(&self.0.policy)
+        self.0.counters.read(&self.0.policy, self.0.settings().max_attempts)
     }
 
     /// Whether a call with these extensions has one attempt, whose result is only counted.

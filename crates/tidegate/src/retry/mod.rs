@@ -35,7 +35,7 @@
 //! |---|---|---|
 //! | `enabled` | `true` | `false`: no retries |
 //! | `max_retries` | `3` | attempts after the first |
-//! | `max_attempts` | `none` | attempts of the whole call, at all targets |
+//! | `max_attempts` | `none` | attempts of the whole call, at all targets: more than those of the first |
 //! | `strategy` | `"exponential"` | how the waits grow |
 //! | `jitter` | `"full"` | the random part of the waits |
 //! | `initial_delay` | `"1s"` | the wait that the waits grow from |
@@ -61,9 +61,9 @@
 //!
 //! The extensions of a request may hold a policy for this call, [`RetryOverride`], and a number of attempts
 //! for its retries and fallbacks together, [`AttemptBudget`](crate::AttemptBudget). An error can be marked as
-//! retryable or not, whatever its code and `retry_on`: [`RetryableError`], [`NonRetryableError`]. If a fallback chain sends the request to a
-//! target again, after a cooldown or with a simplified prompt, that target gets exactly one attempt and no
-//! retries.
+//! retryable or not, whatever its code and `retry_on`: [`RetryableError`], [`NonRetryableError`]. If a
+//! fallback chain sends the request to a target again, after a cooldown or with a simplified prompt, that
+//! target gets exactly one attempt and no retries.
 //!
 //! [`RetryLayer::run`] retries a function, which is not a service, by the same rules.
 //!

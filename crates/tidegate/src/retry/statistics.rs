@@ -33,7 +33,7 @@ pub struct Statistics {
 /// The policy that the [`Statistics`] describe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Configured {
-    /// Attempts of a call, the first included.
+    /// Attempts of a call, the first included: one more than `max_retries`, or `max_attempts` if that is less.
     pub max_attempts: u32,
     /// How the waits grow.
     pub strategy: Strategy,
@@ -64,10 +64,10 @@ impl Statistics {
     }
 }
 
-impl From<&RetryPolicy> for Configured {
-    fn from(policy: &RetryPolicy) -> Self {
+impl Configured {
+    fn new(policy: &RetryPolicy, max_attempts: Option<u32>) -> Self {
         Self {
-            max_attempts: policy.max_retries.saturating_add(1),
+            max_attempts: policy.max_retries.saturating_add(1).min(max_attempts.unwrap_or(u32::MAX)),
             strategy: policy.backoff.strategy,
             initial_delay_ms: millis(policy.backoff.initial),
             max_delay_ms: millis(policy.backoff.max),
@@ -133,7 +133,7 @@ impl Counters {
         self.operation_attempts.fetch_add(attempts.into(), Ordering::Relaxed);
     }
 
-    pub(super) fn read(&self, policy: &RetryPolicy) -> Statistics {
+    pub(super) fn read(&self, policy: &RetryPolicy, max_attempts: Option<u32>) -> Statistics {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Statistics {
             total_attempts: self.attempts.iter().map(read).sum(),
@@ -142,7 +142,7 @@ impl Counters {
             failed_after_retries: read(&self.failed),
             operation_attempts: read(&self.operation_attempts),
             out_of_budget: read(&self.out_of_budget),
-            config: policy.into(),
+            config: Configured::new(policy, max_attempts),
         }
     }
 }

@@ -56,7 +56,7 @@ async fn a_call_that_is_dropped_after_its_first_retry_has_failed() {
 /// Seed item 55: the lesson has three attempts, the first included; the reference has three after the first.
 #[tokio::test(start_paused = true)]
 async fn the_settings_of_the_lesson_are_available() {
-    use crate::retry::{Jitter, Strategy};
+    use crate::retry::{Jitter, Settings, Strategy};
     let (inner, provider) = strict();
     let lesson = RetryLayer::new(Strategy::Exponential)
         .max_retries(2)
@@ -70,5 +70,9 @@ async fn the_settings_of_the_lesson_are_available() {
     let took = (clock::now() - start).as_millis();
     assert!(provider.calls() == 3 && (2_700..=3_302).contains(&took), "{took} ms");
     assert_eq!(lesson.handle().statistics().config.max_attempts, 3);
-    assert_eq!(RetryLayer::exponential().handle().statistics().config.max_attempts, 4);
+    let attempts = |max_attempts| {
+        let layer = RetryLayer::from_settings(Settings { max_attempts, ..Settings::default() }).unwrap();
+        layer.handle().statistics().config.max_attempts
+    };
+    assert_eq!([None, Some(2), Some(9)].map(attempts), [4, 2, 4]);
 }
