@@ -61,6 +61,20 @@ async fn the_emergency_answer_is_that_of_the_file() {
 }
 
 #[tokio::test]
+async fn a_static_answer_is_that_of_the_file_for_its_kind_of_prompt() {
+    let down = Provider::openai().otherwise(Reply::status(503)).start().await.unwrap();
+    let file = format!(
+        "listen = \"127.0.0.1:0\"\nstatic_texts = {{ question = \"Ebbe.\" }}\n\
+         [providers.first]\nbase_url = \"{}\"\ndialect = \"openai\"\n\
+         [[routes]]\npath = \"/v1/chat/completions\"\nchain = [\"first/model\", \"@static\"]\n",
+        down.base_url()
+    );
+    let setup = Setup::of_file(&file, |_| None).await;
+    assert_eq!(content(&send(&setup, "Wann kommt die Flut?", false, "k").await), "Ebbe.");
+    assert!(content(&send(&setup, "Write a poem.", false, "k").await).contains("try again"));
+}
+
+#[tokio::test]
 async fn a_cached_answer_is_sent_plain_and_streamed_and_only_to_the_same_caller() {
     let answers = [Reply::text("a language"), Reply::text("a fish")];
     let provider = answers.into_iter().fold(Provider::openai().otherwise(Reply::status(503)), Provider::then);

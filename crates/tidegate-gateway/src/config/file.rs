@@ -17,6 +17,7 @@ use super::model::ModelEntry;
 use super::otlp::OtlpEntry;
 use super::provider::ProviderEntry;
 use super::route::RouteEntry;
+use super::static_texts::StaticTexts;
 use super::store::StoreEntry;
 use super::tls::TlsFiles;
 use crate::log_format::LogFormat;
@@ -77,6 +78,9 @@ pub(super) struct ConfigFile {
     pub(super) allow_background: bool,
     /// The answer of `"@emergency"`.
     pub(super) emergency_text: Option<String>,
+    /// The answers of `"@static"` by the kind of the prompt, which English words in it decide.
+    #[serde(default)]
+    pub(super) static_texts: StaticTexts,
     /// The providers by name.
     #[serde(default)]
     pub(super) providers: BTreeMap<String, ProviderEntry>,

@@ -293,6 +293,7 @@ mod schema;
 mod secrets;
 mod shape;
 mod source;
+mod static_texts;
 mod store;
 mod text_file;
 mod tls;
@@ -326,6 +327,7 @@ use self::route::{KnownNames, check_distinct, check_group_names};
 use self::secrets::{Secrets, missing_secrets};
 pub use self::source::ConfigSource;
 use self::source::FileStamps;
+pub(crate) use self::static_texts::StaticTexts;
 pub(crate) use self::tls::TlsCertificate;
 use crate::access::{AccessKey, Caller, WebPages};
 use crate::log_format::LogFormat;
@@ -364,6 +366,8 @@ pub struct Config {
     pub allow_background: bool,
     /// The answer of `@emergency`.
     pub(crate) emergency_text: String,
+    /// The answers of `@static`.
+    pub(crate) static_texts: StaticTexts,
     /// Who may use the gateway; everybody if there are none.
     pub(crate) callers: Vec<Caller>,
     /// The key for the pages of operators.
@@ -595,6 +599,7 @@ impl Config {
             stop_client_retries: file.stop_client_retries.unwrap_or(true),
             allow_background: file.allow_background,
             emergency_text,
+            static_texts: file.static_texts,
             callers,
             admin_key,
             tls,

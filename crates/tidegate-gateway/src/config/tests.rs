@@ -1445,6 +1445,7 @@ fn the_settings_of_the_gateway_in_the_example_are_its_defaults() {
     let (example, default) = (example.unwrap(), Config::parse(&format!("{PROVIDERS}{ROUTE}"), env).unwrap());
     assert_eq!((example.listen, example.body_limit), (default.listen, default.body_limit));
     assert_eq!((example.drain, &example.emergency_text), (default.drain, &default.emergency_text));
+    assert_eq!(format!("{:?}", example.static_texts), format!("{:?}", default.static_texts));
     assert_eq!(example.stop_client_retries, default.stop_client_retries);
     assert_eq!(example.allow_background, default.allow_background);
     assert_eq!(format!("{:?}", example.connections), format!("{:?}", default.connections));

@@ -163,7 +163,7 @@ impl<'a> ChainFactory<'a> {
         let fallback = route.resorts.iter().fold(fallback, |chain, resort| match resort {
             LastResortName::Cached => chain.then_cached(self.cache.clone()),
             LastResortName::Simplified => chain.then_simplified(),
-            LastResortName::Static => chain.then_static(),
+            LastResortName::Static => chain.then_static_answers(self.config.static_texts.answers()),
             LastResortName::Emergency => chain.then_emergency(&self.config.emergency_text),
         });
         let retries = policy.retry.as_ref().is_some_and(|retry| {
