@@ -289,7 +289,7 @@ fn a_value_of_a_wrong_type_is_reported_with_what_is_expected() {
         ),
         (
             ["", "prompt_tokens = [\n1, 99999999999999999999]", "", ""],
-            "prompt_tokens[1]: expected a whole number from 0 to 9223372036854775807, found 1e20",
+            "prompt_tokens: expected a whole number from 0 to 4294967295, found 1e20",
         ),
         (
             ["", "patience = true", "", ""],
