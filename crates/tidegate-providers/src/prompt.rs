@@ -29,6 +29,14 @@ const TOKENS_PER_MEDIUM: u64 = 765;
 /// Tokens for the role and the framing of each message.
 const TOKENS_PER_MESSAGE: u64 = 4;
 
+/// A request as its JSON shows it.
+pub(crate) struct PromptFields {
+    /// Its input covers the tokens beside the texts of the prompt.
+    pub(crate) estimated: Estimated,
+    /// It is for embeddings, as far as this shows.
+    pub(crate) is_embedding: bool,
+}
+
 pub(crate) const BYTES_PER_TOKEN: u64 = 4;
 
 /// Upper bound of the number of choices, higher than at any provider.
@@ -38,8 +46,9 @@ impl Estimate for PromptEstimate {
     fn estimate(&self, headers: &HeaderMap, body: &[u8]) -> Estimated {
         let mut bytes = 0;
         match read(body, |text| bytes += length(text)) {
-            Some(read) => {
-                Estimated { input: read.input.saturating_add(bytes.div_ceil(BYTES_PER_TOKEN)), ..read }
+            Some(PromptFields { estimated, .. }) => {
+                let input = estimated.input.saturating_add(bytes.div_ceil(BYTES_PER_TOKEN));
+                Estimated { input, ..estimated }
             }
             None => ByLength.estimate(headers, body),
         }
@@ -47,9 +56,9 @@ impl Estimate for PromptEstimate {
 }
 
 /// Reads the output limit and the number of choices of a JSON request. Each text of the prompt is passed to
-/// `count` as it is written. The returned input covers the tokens beside these texts. `None` if the body is
-/// no JSON object, or not valid to its end: what follows would not be counted.
-pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<Estimated> {
+/// `count` as it is written. `None` if the body is no JSON object, or not valid to its end: what follows would
+/// not be counted.
+pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<PromptFields> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
@@ -85,7 +94,7 @@ pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<Estimated
     if is_embedding {
         read.max_output.get_or_insert(0);
     }
-    is_whole.then_some(read)
+    is_whole.then_some(PromptFields { estimated: read, is_embedding })
 }
 
 /// Whether a text at `path` is part of the prompt. All others are settings and identifiers.

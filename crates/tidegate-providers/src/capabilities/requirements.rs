@@ -20,13 +20,14 @@ pub(super) fn read(body: &[u8]) -> Requirements {
         bytes[0] += ascii.min(length);
         bytes[1] += length.saturating_sub(ascii);
     };
-    let Some(estimated) = prompt::read(body, count) else { return Requirements::default() };
-    let tokens = match estimated.max_output {
-        // Embeddings: each text has the context for itself.
-        Some(0) => 0,
+    let Some(prompt) = prompt::read(body, count) else { return Requirements::default() };
+    let max_output = prompt.estimated.max_output;
+    let tokens = match max_output {
+        // Each text has the context for itself.
+        Some(0) if prompt.is_embedding => 0,
         _ => bytes[0] / ASCII_BYTES_PER_TOKEN + bytes[1] / OTHER_BYTES_PER_TOKEN,
     };
-    let mut needs = Requirements { tokens, max_output: estimated.max_output, ..Requirements::default() };
+    let mut needs = Requirements { tokens, max_output, ..Requirements::default() };
     walk(body, |path, leaf| match (path, leaf) {
         (["tools" | "functions"], Leaf::Object) => needs.tools = true,
         (["messages", "content", "type"] | ["messages", "content", "content", "type"], Leaf::Text(kind))
@@ -125,6 +126,20 @@ mod tests {
             r#"{"input":[[15339,1917]]}"#.to_owned(),
         ] {
             assert_eq!(read(body.as_bytes()), Requirements { max_output: Some(0), ..NOTHING }, "{body}");
+        }
+    }
+
+    /// Regression: a request for the likelihood of its prompt was taken for one for embeddings.
+    #[test]
+    fn a_request_without_output_requires_the_context_of_its_prompt() {
+        let text = "word ".repeat(1_000);
+        for body in [
+            format!(r#"{{"model":"m","prompt":"{text}","max_tokens":0,"echo":true,"logprobs":1}}"#),
+            format!(r#"{{"model":"m","messages":[{{"content":"{text}"}}],"max_tokens":0}}"#),
+            format!(r#"{{"model":"m","input":"{text}","max_output_tokens":0}}"#),
+        ] {
+            let expected = Requirements { tokens: 1_000, max_output: Some(0), ..NOTHING };
+            assert_eq!(read(body.as_bytes()), expected, "{body}");
         }
     }
 
