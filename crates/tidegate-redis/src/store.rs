@@ -258,12 +258,12 @@ impl SharedStore for RedisStore {
         })
     }
 
-    fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, ()> {
+    fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, bool> {
         Box::pin(async move {
             let inner = &*self.0;
             let keys = inner.keys(name);
             let script = inner.scripts.close(&keys, &inner.sender(name), &cooldown);
-            let reply = inner.run(async |connection| script.invoke_async::<()>(connection).await);
+            let reply = inner.run(async |connection| script.invoke_async::<bool>(connection).await);
             reply.await
         })
     }

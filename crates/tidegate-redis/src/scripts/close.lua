@@ -2,6 +2,7 @@
 -- KEYS: the buckets.
 -- ARGV: the time to be closed, the channel, the name, the process, the time since the gate was closed; then, if a quota paces
 -- the calls afterwards: its field, the time in which one unit refills, the capacity.
+-- Returns: 0 if it was opened after that, else 1.
 
 local now = server_time()
 local lifetime = tonumber(ARGV[1])
@@ -13,7 +14,7 @@ end
 local closed_until = bound_time(known[1], known[2], now)
 if now + lifetime <= closed_until then
     redis.call('HSET', KEYS[1], 'closed_until', string.format('%.17g', closed_until))
-    return 0
+    return 1
 end
 local drained = closed_until > now and tonumber(known[4] or 0) or 0
 closed_until = now + lifetime

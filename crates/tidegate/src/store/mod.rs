@@ -153,7 +153,8 @@ pub trait SharedStore: fmt::Debug + Send + Sync + 'static {
     fn take_lease<'a>(&'a self, name: &'a str, request: LeaseRequest) -> StoreFuture<'a, LeaseGrant>;
 
     /// Closes the gate, or the member of a group, of `name` for all processes. The later of two times holds.
-    fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, ()>;
+    /// Returns `false` if it was opened after that, and stays as it is.
+    fn close<'a>(&'a self, name: &'a str, cooldown: SharedCooldown) -> StoreFuture<'a, bool>;
 
     /// Opens the gate of `name` for all processes before its time. It was opened `age` ago: one that was closed
     /// after that stays closed. `pacing` is the quota with which it was closed: it holds one request from now

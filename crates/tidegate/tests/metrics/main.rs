@@ -635,8 +635,8 @@ impl SharedStore for GenerousStore {
         Box::pin(async { Ok(grant) })
     }
 
-    fn close<'a>(&'a self, _: &'a str, _: SharedCooldown) -> StoreFuture<'a, ()> {
-        Box::pin(async { Ok(()) })
+    fn close<'a>(&'a self, _: &'a str, _: SharedCooldown) -> StoreFuture<'a, bool> {
+        Box::pin(async { Ok(true) })
     }
 
     fn open<'a>(&'a self, _: &'a str, _: Duration, _: Option<QuotaRequest>) -> StoreFuture<'a, ()> {

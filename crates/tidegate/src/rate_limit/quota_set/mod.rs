@@ -334,6 +334,11 @@ impl QuotaSet {
         }
     }
 
+    /// The store has replied to the closing at `closed`. Returns whether the gate was not closed again since.
+    pub(super) fn on_closing_shared(&mut self, closed: Option<Instant>) -> bool {
+        self.closed_at == closed
+    }
+
     pub(super) fn has_unshared_opening(&self) -> bool {
         self.unshared_opening.is_some()
     }
@@ -478,7 +483,8 @@ impl QuotaSet {
             return Some(GateChange::Opened { at, age: age(Some(at)), pacing: pacing() });
         }
         let wait = self.closed_for(now)?;
-        Some(GateChange::Closed(SharedCooldown { wait, age: age(self.closed_at), pacing: pacing() }))
+        let cooldown = SharedCooldown { wait, age: age(self.closed_at), pacing: pacing() };
+        Some(GateChange::Closed { at: self.closed_at, cooldown })
     }
 
     /// The quota that paces calls after the gate was closed, as it is shared.

@@ -24,13 +24,10 @@ const MAX_RESEND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A change of the gate that is shared.
 pub(crate) enum GateChange {
-    Closed(SharedCooldown),
+    /// Closed at this time.
+    Closed { at: Option<Instant>, cooldown: SharedCooldown },
     /// A reset at this time.
-    Opened {
-        at: Instant,
-        age: Duration,
-        pacing: Option<QuotaRequest>,
-    },
+    Opened { at: Instant, age: Duration, pacing: Option<QuotaRequest> },
 }
 
 impl Handle {
@@ -110,7 +107,10 @@ impl Handle {
             runs.begin_run();
             let change = self.lock().limits.gate_change(clock::now());
             let reply = match change {
-                Some(GateChange::Closed(cooldown)) => store.close(&name, cooldown).await,
+                Some(GateChange::Closed { at, cooldown }) => {
+                    let reply = store.close(&name, cooldown).await;
+                    reply.map(|is_closed| self.on_closing_shared(at, is_closed))
+                }
                 Some(GateChange::Opened { at, age, pacing }) => {
                     let reply = store.open(&name, age, pacing).await;
                     if reply.is_ok() {
@@ -127,6 +127,16 @@ impl Handle {
                 return;
             }
             interval = interval.saturating_mul(2).min(MAX_RESEND_INTERVAL);
+        }
+    }
+
+    /// The store has replied to the closing at `at`. If it was opened there after that, it opens here as well.
+    fn on_closing_shared(&self, at: Option<Instant>, is_closed: bool) {
+        let is_latest = self.lock().limits.on_closing_shared(at);
+        if is_latest && !is_closed {
+            self.open_as_elsewhere();
+            // It may have been closed since.
+            self.read_cooldown();
         }
     }
 

@@ -377,22 +377,26 @@ async fn a_reset_that_did_not_reach_the_store_is_sent_again() {
     }
 }
 
-/// Regression: the process that closed the gate had not received the reset, and undid it.
+/// Regression: the process that closed the gate had not received the reset, and undid it, or stayed closed
+/// alone.
 #[tokio::test(start_paused = true)]
 async fn a_closing_time_that_is_sent_again_undoes_no_reset() {
-    let (layers, server) = two(RateLimitLayer::new, Settings::default());
-    let ([mut one, mut other], provider) = services(&layers);
-    server.stop();
-    close(&mut one, &provider, 3600).await;
-    tokio::time::sleep(5 * SECOND).await;
-    server.set_delays(Delays { message: Box::new(|| 3600 * SECOND), ..Delays::default() });
-    server.resume();
-    layers[1].handle().reset();
-    tokio::time::sleep(5 * SECOND).await;
-    // It is read at the first call.
-    complete(&mut other).await.unwrap();
-    tokio::time::sleep(SECOND).await;
-    assert_eq!(are_closed(&layers), [true, false]);
+    for limit in [RateLimitLayer::new, || RateLimitLayer::per_minute(60)] {
+        let (layers, server) = two(limit, Settings::default());
+        let ([mut one, mut other], provider) = services(&layers);
+        server.stop();
+        close(&mut one, &provider, 3600).await;
+        tokio::time::sleep(5 * SECOND).await;
+        server.set_delays(Delays { message: Box::new(|| 3600 * SECOND), ..Delays::default() });
+        server.resume();
+        layers[1].handle().reset();
+        tokio::time::sleep(5 * SECOND).await;
+        // It is read at the first call.
+        complete(&mut other).await.unwrap();
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(are_closed(&layers), [false; 2]);
+        complete(&mut one).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

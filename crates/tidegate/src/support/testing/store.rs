@@ -253,19 +253,20 @@ impl SharedStore for ProcessStore {
         &'a self,
         name: &'a str,
         SharedCooldown { wait, age, pacing }: SharedCooldown,
-    ) -> StoreFuture<'a, ()> {
+    ) -> StoreFuture<'a, bool> {
         Box::pin(self.server.exchange(&self.settings, move |state, _| {
             let limit = state.limits.entry(name.to_owned()).or_default();
             let (now, until) = (clock::now(), clock::now() + wait);
             let closed_at = now.checked_sub(age);
             if closed_at < limit.opened_at {
-                return;
+                return false;
             }
             if limit.closed_until < Some(until) {
                 (limit.closed_until, limit.closed_at) = (Some(until), closed_at);
             }
             pacing.iter().for_each(|quota| limit.bucket(quota, now).drain_until(1, until, now));
             state.notify_others(name, self.process, move |listener| listener.on_closed(wait));
+            true
         }))
     }
 
