@@ -135,7 +135,7 @@ mod tests {
             let (mut held, mut queued) = (Vec::new(), Vec::new());
             for _ in 0..200 {
                 match random.u8(0..24) {
-                    0 => _ = handle.close_here(Duration::from_secs(random.u64(1..20))),
+                    0 => _ = handle.close_here(Duration::from_secs(random.u64(1..20)), true),
                     1 => handle.reset(),
                     2 => {
                         let mut headers = HeaderMap::new();

@@ -81,7 +81,7 @@ impl Handle {
 
     /// Closes the gate, for all processes that share it.
     fn close(&self, wait: Duration) {
-        if self.close_here(wait) {
+        if self.close_here(wait, true) {
             self.share_gate();
         }
     }
@@ -93,11 +93,15 @@ impl Handle {
             return self.share_opening();
         }
         self.0.overload_hints.note_closed(wait, clock::now());
-        self.close_here(wait);
+        self.close_here(wait, false);
     }
 
-    /// Opens the gate of this process as another process has opened its own.
+    /// Opens the gate of this process as another process has opened its own. Of a closing time that may not
+    /// have reached the store, the reply of the store decides whether it is the later change.
     pub(super) fn open_as_elsewhere(&self) {
+        if self.lock().limits.has_unshared_closing {
+            return self.share_gate();
+        }
         self.0.overload_hints.clear();
         self.change(|queue, now| {
             self.0.queue.clear_headroom();
@@ -105,14 +109,19 @@ impl Handle {
         });
     }
 
-    /// Closes the gate of this process. Returns whether that is for longer than before.
-    pub(super) fn close_here(&self, wait: Duration) -> bool {
+    /// Closes the gate of this process. `is_own`: no other process has closed its own for that long. Returns
+    /// whether that is for longer than before.
+    pub(super) fn close_here(&self, wait: Duration, is_own: bool) -> bool {
         let now = clock::now();
         let until = clock::after(wait, now);
         let ramp = ReopenRamp::new(wait, until, fastrand::f64());
         let mut queue = self.lock();
         self.0.queue.clear_headroom();
-        queue.limits.close(until, ramp, now)
+        let is_longer = queue.limits.close(until, ramp, now);
+        if is_longer {
+            queue.limits.has_unshared_closing = is_own;
+        }
+        is_longer
     }
 
     /// Replaces what a call reserved by what it used.

@@ -32,6 +32,8 @@ pub(super) struct QuotaSet {
     closed_until: Option<Instant>,
     /// When the gate was closed for the last time.
     closed_at: Option<Instant>,
+    /// This process closed the gate, and the store has not replied to that.
+    pub(super) has_unshared_closing: bool,
     /// A closing time that was requested from the store before this time may have been taken back.
     opened_until: Option<Instant>,
     /// When a reset opened the gate, if the store has not replied to that.
@@ -71,6 +73,7 @@ impl QuotaSet {
             reported: ReportedQuotas::default(),
             closed_until: None,
             closed_at: None,
+            has_unshared_closing: false,
             opened_until: None,
             unshared_opening: None,
             ramp: None,
@@ -304,6 +307,7 @@ impl QuotaSet {
     pub(super) fn open(&mut self, now: Instant) {
         let rest = self.closed_for(now).unwrap_or_default();
         (self.closed_until, self.opened_until, self.ramp) = (None, Some(now), None);
+        self.has_unshared_closing = false;
         if let Some(pacing_quota) = self.pacing_quota.filter(|_| !rest.is_zero()) {
             self.configured[pacing_quota].bucket.fill_to(1, now);
         }
@@ -336,7 +340,9 @@ impl QuotaSet {
 
     /// The store has replied to the closing at `closed`. Returns whether the gate was not closed again since.
     pub(super) fn on_closing_shared(&mut self, closed: Option<Instant>) -> bool {
-        self.closed_at == closed
+        let is_latest = self.closed_at == closed;
+        self.has_unshared_closing &= !is_latest;
+        is_latest
     }
 
     pub(super) fn has_unshared_opening(&self) -> bool {

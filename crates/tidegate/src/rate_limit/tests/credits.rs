@@ -80,7 +80,7 @@ fn no_call_on_credit_passes_one_that_waits() {
 fn no_call_on_credit_passes_a_gate_that_the_provider_closed() {
     let now = clock::now();
     let limit = with_credits(layer().on_limit(OnLimit::Reject), now);
-    limit.close_here(SECOND);
+    limit.close_here(SECOND, true);
     assert!((0..THREADS).all(|thread| !is_admitted(&limit, thread, now)));
 }
 

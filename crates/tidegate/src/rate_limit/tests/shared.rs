@@ -417,6 +417,37 @@ async fn a_reset_that_is_sent_again_opens_no_gate_that_was_closed_after_it() {
     }
 }
 
+/// Regression: the message of a reset that reached the store late opened a gate that was closed after it, and
+/// the closing time was lost.
+#[tokio::test(start_paused = true)]
+async fn a_late_reset_opens_no_gate_whose_closing_has_not_reached_the_store() {
+    // At some of these times the reset reaches the store first.
+    for tenths in 0..10 {
+        let (layers, server) = two(RateLimitLayer::new, Settings::default());
+        let ([mut one, mut other], provider) = services(&layers);
+        complete(&mut other).await.unwrap();
+        let late = tower::service_fn(async |_: Request<Payload>| {
+            tokio::time::sleep(10 * SECOND).await;
+            let response = Response::builder().status(429).header("retry-after", "3600");
+            Ok::<_, Error>(response.body(Payload::empty()).unwrap())
+        });
+        let late = tokio::spawn(layers[1].layer(late).oneshot(request()));
+        tokio::time::sleep(SECOND).await;
+        close(&mut one, &provider, 60).await;
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(are_closed(&layers), [true; 2]);
+        server.stop();
+        layers[0].handle().reset();
+        late.await.unwrap().unwrap();
+        tokio::time::sleep(5 * SECOND + tenths * 100 * MILLI).await;
+        server.resume();
+        tokio::time::sleep(3 * SECOND).await;
+        for layer in &layers {
+            assert!(layer.handle().closed_for() > Some(3000 * SECOND), "{tenths}");
+        }
+    }
+}
+
 /// Regression: each of them was sent and published on its own.
 #[tokio::test(start_paused = true)]
 async fn the_closing_times_of_many_attempts_are_shared_together() {
