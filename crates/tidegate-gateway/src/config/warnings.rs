@@ -74,31 +74,32 @@ pub(super) fn of_attempts(
     policies: &BTreeMap<String, ResilienceConfig>,
     routes: &[Route],
 ) -> impl Iterator<Item = GatewayConfigError> {
+    // Whether a route with the policy has a next target, and whether it may make more attempts than one target.
+    let mut used = BTreeMap::<_, (bool, bool)>::new();
+    for route in routes {
+        let (has_next, has_more) = used.entry(&*route.policy).or_default();
+        *has_next |= route.chain.len() > 1;
+        *has_more |= route.targets().count() > 1 || route.resorts.contains(&LastResortName::Simplified);
+    }
     policies.iter().filter_map(move |(name, ResilienceConfig { retry, fallback, hedge, .. })| {
         let retry = retry.as_ref()?;
-        let max_attempts = retry.max_attempts?;
+        let (max_attempts, (has_next, has_more)) = (retry.max_attempts?, *used.get(name.as_str())?);
         let of_target = if retry.enabled { retry.max_retries.saturating_add(1) } else { 1 };
-        let mut routes = routes.iter().filter(|route| route.policy == *name).peekable();
-        routes.peek()?;
-        let problem = if max_attempts > of_target {
-            let may_have_more = |route: &Route| {
-                route.targets().count() > 1 || route.resorts.contains(&LastResortName::Simplified)
-            };
-            if hedge.is_some() || routes.any(may_have_more) {
-                return None;
-            }
-            format!("is never reached: one target has {of_target}, retry.max_retries and the first")
+        let problem = if max_attempts <= of_target {
+            let leaves_none = has_next && fallback.enabled;
+            leaves_none.then(|| {
+                format!(
+                    "a target that fails may use up all of them, with {of_target}, retry.max_retries and the \
+                     first, and no other one is called"
+                )
+            })
         } else {
-            let has_next = |route: &Route| route.chain.len() > 1;
-            if !fallback.enabled || !routes.any(has_next) {
-                return None;
-            }
-            format!(
-                "a target that fails may use up all of them, with {of_target}, retry.max_retries and the \
-                 first, and no other one is called"
-            )
+            let is_unreached = !has_more && hedge.is_none();
+            is_unreached.then(|| {
+                format!("is never reached: one target has {of_target}, retry.max_retries and the first")
+            })
         };
-        Some(GatewayConfigError::new(format!("{}.retry.max_attempts", key(name)), problem))
+        Some(GatewayConfigError::new(format!("{}.retry.max_attempts", key(name)), problem?))
     })
 }
 
