@@ -4,7 +4,7 @@ use http::HeaderMap;
 use tidegate_core::{ByLength, Estimate, Estimated};
 use tiktoken_rs::CoreBPE;
 
-use crate::prompt::{BYTES_PER_TOKEN, length, read};
+use crate::prompt::{BYTES_PER_TOKEN, PromptFields, length, read};
 
 /// Counts the tokens of a prompt with the vocabulary of OpenAI's models.
 ///
@@ -48,7 +48,9 @@ impl Estimate for Tiktoken {
     fn estimate(&self, headers: &HeaderMap, body: &[u8]) -> Estimated {
         let mut tokens = 0_u64;
         match read(body, |text| tokens = tokens.saturating_add(self.count(text))) {
-            Some(read) => Estimated { input: read.input.saturating_add(tokens), ..read },
+            Some(PromptFields { estimated, .. }) => {
+                Estimated { input: estimated.input.saturating_add(tokens), ..estimated }
+            }
             None => ByLength.estimate(headers, body),
         }
     }

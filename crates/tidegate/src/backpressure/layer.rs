@@ -14,6 +14,7 @@ use crate::settings::{ConfigError, Hook};
 /// One layer value is one limit: every service it makes, and every clone of those, shares it, unless
 /// [`per_service`](Self::per_service) is set. A setter creates a new limit, and the handles that were
 /// given out follow it, unless a clone of the layer or a service still uses the state: these keep theirs.
+#[must_use = "a layer does nothing until it wraps a service"]
 #[derive(Clone, Debug)]
 pub struct BackpressureLayer {
     handle: Handle,
@@ -28,7 +29,6 @@ impl Default for BackpressureLayer {
 
 impl BackpressureLayer {
     /// At most 50 calls in flight; 64 queued per priority, each for at most 10 s.
-    #[must_use]
     pub fn new() -> Self {
         Self::of(Settings::default())
     }
@@ -50,13 +50,11 @@ impl BackpressureLayer {
 
     /// At most `calls` in flight, from the call to the end of its response body. Zero is raised to one. It
     /// is the upper bound of an adaptive limit.
-    #[must_use]
     pub fn max_inflight(calls: usize) -> Self {
         Self::new().set(|settings| settings.max_inflight = calls.max(1))
     }
 
     /// No limit and no queue; the cost is one branch.
-    #[must_use]
     pub fn disabled() -> Self {
         Self::new().set(|settings| settings.enabled = false)
     }
@@ -68,7 +66,6 @@ impl BackpressureLayer {
     ///
     /// [`Aimd`](super::Aimd), [`Gradient`](super::Gradient), [`Vegas`](super::Vegas), or your own
     /// implementation of [`Limit`]; every limit gets a clone of it.
-    #[must_use]
     pub fn adaptive(self, algorithm: impl Limit + Clone + Sync) -> Self {
         self.set(|settings| {
             settings.hooks.adaptive = Some(Hook(Arc::new(move || Box::new(algorithm.clone()))))
@@ -77,7 +74,6 @@ impl BackpressureLayer {
 
     /// The lower bound of an adaptive limit; 1 by default. A value above the maximum is treated as the
     /// maximum.
-    #[must_use]
     pub fn min_inflight(self, calls: usize) -> Self {
         self.set(|settings| settings.min_inflight = calls)
     }
@@ -87,7 +83,6 @@ impl BackpressureLayer {
     /// front of several targets: what one of the providers does is no measure of the caller. An adaptive limit
     /// is then fixed at its upper bound. It is no part of [`Settings`](super::Settings): the gates of a
     /// configuration belong to one target each.
-    #[must_use]
     pub fn follow_responses(self, follow: bool) -> Self {
         self.set(|settings| settings.hooks.ignores_responses = !follow)
     }
@@ -98,46 +93,39 @@ impl BackpressureLayer {
     /// rate. Zero disables the queue.
     ///
     /// Each priority has a queue of its own, so that neither can fill the queue of the other.
-    #[must_use]
     pub fn max_queued(self, calls: usize) -> Self {
         self.set(|settings| settings.max_queued = calls)
     }
 
     /// The longest time that a call is queued for a permit, 10 s by default; never longer than its deadline.
-    #[must_use]
     pub fn queue_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.queue_timeout = timeout)
     }
 
     /// The order in which queued interactive calls get permits; first come, first served by default.
-    #[must_use]
     pub fn order(self, order: Order) -> Self {
         self.set(|settings| settings.order = order)
     }
 
     /// Bulkheads: a limit and a queue per key, so that one tenant, model or host cannot use up the limit of
     /// another.
-    #[must_use]
     pub fn key_by(self, key: KeyBy) -> Self {
         self.set(|settings| settings.key_by = Some(key))
     }
 
     /// The most keys that are kept, 10 000 by default; keys in use are kept beyond that. Zero is raised to
     /// one.
-    #[must_use]
     pub fn max_keys(self, keys: usize) -> Self {
         self.set(|settings| settings.max_keys = keys.max(1))
     }
 
     /// The name in events, usually `provider/model`. The first name set is kept.
-    #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.handle.0.name(name);
         self
     }
 
     /// Gives every service that this layer makes its own limit.
-    #[must_use]
     pub fn per_service(self) -> Self {
         Self { per_service: true, ..self }
     }

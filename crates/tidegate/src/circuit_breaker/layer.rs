@@ -15,6 +15,7 @@ use crate::store::{ServiceNumbers, Store, WindowSpan};
 /// One layer value is one circuit: every service it makes, and every clone of those, shares it, unless
 /// [`per_service`](Self::per_service) is set. A setter creates a new circuit, and the handles that were
 /// given out follow it, unless a clone of the layer or a service still uses the state: these keep theirs.
+#[must_use = "a layer does nothing until it wraps a service"]
 #[derive(Clone, Debug)]
 #[doc(alias = "AdvancedCircuitBreaker")]
 pub struct CircuitBreakerLayer {
@@ -32,7 +33,6 @@ impl Default for CircuitBreakerLayer {
 impl CircuitBreakerLayer {
     /// Creates a layer that opens after 5 consecutive failures for 30 s, and closes after one successful
     /// probe.
-    #[must_use]
     pub fn new() -> Self {
         Self::of(Settings::default())
     }
@@ -67,7 +67,6 @@ impl CircuitBreakerLayer {
     }
 
     /// Creates a layer that never opens, at the cost of a branch.
-    #[must_use]
     pub fn disabled() -> Self {
         Self::new().set(|settings| settings.enabled = false)
     }
@@ -77,7 +76,6 @@ impl CircuitBreakerLayer {
 impl CircuitBreakerLayer {
     /// The number of consecutive failures that opens the circuit. The default is 5. Zero is raised to one.
     /// With `u32::MAX` only the rates open it.
-    #[must_use]
     pub fn failure_threshold(self, failures: u32) -> Self {
         self.set(|settings| settings.failure_threshold = failures.max(1))
     }
@@ -88,21 +86,18 @@ impl CircuitBreakerLayer {
     /// all attempts if that is 1. With 1, it takes as many calls as the threshold. Zero is raised to one.
     ///
     /// The number is that of the [`RetryLayer`](crate::RetryLayer) outside of this layer.
-    #[must_use]
     pub fn max_attempts_counted_per_call(self, attempts: u32) -> Self {
         self.set(|settings| settings.max_attempts_counted_per_call = Some(attempts.max(1)))
     }
 
     /// Whether a 429 counts as a failure. By default it does not: a provider that limits its callers is
     /// working.
-    #[must_use]
     pub fn count_rate_limited(self, count: bool) -> Self {
         self.set(|settings| settings.count_rate_limited = count)
     }
 
     /// The share of failed calls in the window that opens the circuit, from 0 (one failure) to 1. Off by default.
     /// With a window over time or one that is shared, every successful call takes a short lock to be counted.
-    #[must_use]
     pub fn failure_rate_threshold(self, rate: f64) -> Self {
         self.set(|settings| settings.failure_rate_threshold = Some(share(rate)))
     }
@@ -114,21 +109,18 @@ impl CircuitBreakerLayer {
     /// The circuit opens when half of the calls in the window are slow
     /// ([`slow_call_rate_threshold`](Self::slow_call_rate_threshold) sets another share), and a slow probe
     /// opens it again. Off by default, and with zero.
-    #[must_use]
     pub fn slow_call_threshold(self, slow: Duration) -> Self {
         self.set(|settings| settings.slow_call_threshold = Some(slow).filter(|slow| !slow.is_zero()))
     }
 
     /// The share of slow calls in the window that opens the circuit, from 0 (one slow call) to 1. The default
     /// is 0.5. Has no effect without [`slow_call_threshold`](Self::slow_call_threshold).
-    #[must_use]
     pub fn slow_call_rate_threshold(self, rate: f64) -> Self {
         self.set(|settings| settings.slow_call_rate_threshold = Some(share(rate)))
     }
 
     /// The number of calls below which no rate is evaluated. The default is 20. A window that holds fewer
     /// calls is evaluated when it is full.
-    #[must_use]
     pub fn minimum_throughput(self, calls: u32) -> Self {
         self.set(|settings| settings.minimum_throughput = calls)
     }
@@ -136,7 +128,6 @@ impl CircuitBreakerLayer {
     /// Admits every call, and reports which calls it would have rejected (as an event, and in the
     /// [snapshot](Handle::snapshot)). This tries settings out on real traffic. The results of those calls are
     /// not counted, because they would not have been made.
-    #[must_use]
     pub fn shadow(self, shadow: bool) -> Self {
         self.set(|settings| settings.shadow = shadow)
     }
@@ -146,14 +137,12 @@ impl CircuitBreakerLayer {
 impl CircuitBreakerLayer {
     /// Computes the rates over this number of calls, a bit for each. The default is 100; at least one, at
     /// most 1 048 576.
-    #[must_use]
     pub fn sliding_window_size(self, calls: u32) -> Self {
         self.set(|settings| settings.set_window(WindowSpan::Calls(calls.clamp(1, MAX_CALLS))))
     }
 
     /// Computes the rates over this time instead of a number of calls; at least 10 ms. The window advances in
     /// tenths, so that its cost does not depend on the number of calls.
-    #[must_use]
     pub fn sliding_window(self, time: Duration) -> Self {
         self.set(|settings| settings.set_window(WindowSpan::Time(time)))
     }
@@ -162,7 +151,6 @@ impl CircuitBreakerLayer {
     /// rate; at least one, at most 1 048 576. With as many as
     /// [`minimum_throughput`](Self::minimum_throughput) slowness opens the circuit sooner; the whole window
     /// is steadier.
-    #[must_use]
     pub fn slow_call_window_size(self, calls: u32) -> Self {
         let calls = calls.clamp(1, MAX_CALLS);
         self.set(|settings| settings.slow_call_window_size = Some(calls))
@@ -171,7 +159,6 @@ impl CircuitBreakerLayer {
     /// Computes the rates over the calls of all processes that share the circuit through a
     /// [`store`](Self::store); see [`store`](crate::store#shared-windows). Without a store it has no effect,
     /// and without a rate either: consecutive failures are those of one process.
-    #[must_use]
     pub fn shared_window(self, shared: bool) -> Self {
         self.set(|settings| settings.shared_window = shared)
     }
@@ -181,7 +168,6 @@ impl CircuitBreakerLayer {
 impl CircuitBreakerLayer {
     /// How long the circuit stays open. The default is 30 s. It stays open for longer if the failure that
     /// opened it carried a longer wait.
-    #[must_use]
     #[doc(alias = "cooldown_seconds")]
     pub fn cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.cooldown = cooldown)
@@ -190,14 +176,12 @@ impl CircuitBreakerLayer {
     /// The factor by which the cooldown grows each time that the circuit opens again, up to
     /// [`max_cooldown`](Self::max_cooldown). The default and the minimum is 1, without growth. The growth is
     /// reset when the circuit has been closed for as long as it was last open.
-    #[must_use]
     pub fn cooldown_growth(self, factor: f64) -> Self {
         self.set(|settings| settings.cooldown_growth = factor.max(1.0))
     }
 
     /// The upper limit of the growth; the default is 5 minutes, or the cooldown if that is longer. A wait
     /// that the provider sent may be longer.
-    #[must_use]
     pub fn max_cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.max_cooldown = Some(cooldown))
     }
@@ -205,20 +189,17 @@ impl CircuitBreakerLayer {
     /// Adds a random part of the cooldown, up to this share of it, from 0 to 1, so that not all processes
     /// come back at once. It is also added to a wait that the provider sent, and makes it no shorter. The
     /// default is none.
-    #[must_use]
     pub fn cooldown_jitter(self, share_of_cooldown: f64) -> Self {
         self.set(|settings| settings.cooldown_jitter = share(share_of_cooldown))
     }
 
     /// Draws the jitter from this seed, so that a run can be repeated.
-    #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         self.set(|settings| settings.hooks.seed = Some(seed))
     }
 
     /// How long the circuit stays open when the account's quota is exhausted and the provider sent no time.
     /// The default is 60 s.
-    #[must_use]
     pub fn quota_cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.quota_cooldown = cooldown)
     }
@@ -227,7 +208,6 @@ impl CircuitBreakerLayer {
 /// Probes and recovery.
 impl CircuitBreakerLayer {
     /// The most concurrent probes while the circuit is half-open. The default is 1. Zero is raised to one.
-    #[must_use]
     pub fn half_open_max(self, probes: u32) -> Self {
         self.set(|settings| settings.half_open_max = probes.max(1))
     }
@@ -235,21 +215,18 @@ impl CircuitBreakerLayer {
     /// The time after which a probe without a response is given up, so that another may take its slot. The
     /// default is 60 s, and the minimum is 1 ms: with a lease of zero each probe would be given up before the
     /// next call.
-    #[must_use]
     pub fn probe_lease(self, lease: Duration) -> Self {
         self.set(|settings| settings.probe_lease = lease.max(MIN_LEASE))
     }
 
     /// The number of consecutive successful probes that closes the circuit. The default is 1. Zero is raised
     /// to one.
-    #[must_use]
     pub fn success_threshold(self, successes: u32) -> Self {
         self.set(|settings| settings.success_threshold = successes.max(1))
     }
 
     /// Ramps the traffic up over this time after the circuit has closed: a tenth of the calls at first,
     /// growing evenly to all. The other calls are rejected, to be retried within a second. Off by default.
-    #[must_use]
     pub fn ramp_up(self, over: Duration) -> Self {
         self.set(|settings| settings.ramp_up = Some(over).filter(|over| !over.is_zero()))
     }
@@ -263,7 +240,6 @@ impl CircuitBreakerLayer {
     /// head, unless that is slow; one whose body fails afterwards takes back what its head has added.
     ///
     /// Values out of range are taken as the nearest in it.
-    #[must_use]
     pub fn open_budget(self, budget: OpenBudget) -> Self {
         self.set(|settings| settings.open_budget = Some(budget.clamped()))
     }
@@ -274,14 +250,12 @@ impl CircuitBreakerLayer {
     /// Gives every key its own circuit: per model, per host, or per credential if callers bring their own, so
     /// that the exhausted account of one caller does not block the others. See [`Handle::of`] for the circuit
     /// of a key.
-    #[must_use]
     pub fn key_by(self, key: KeyBy) -> Self {
         self.set(|settings| settings.key_by = Some(key))
     }
 
     /// The most keys that have a circuit; the default is 10 000. Circuits in their initial state are dropped
     /// first, then the least used. Zero is raised to one.
-    #[must_use]
     pub fn max_keys(self, keys: usize) -> Self {
         self.set(|settings| settings.max_keys = keys.max(1))
     }
@@ -290,7 +264,6 @@ impl CircuitBreakerLayer {
     /// Each process counts the failures of its own calls, unless the [window is shared](Self::shared_window);
     /// when one opens the circuit, it is open in all. The layer needs a [name](Self::name), which is that of
     /// the shared state.
-    #[must_use]
     pub fn store(self, store: Store) -> Self {
         if self.handle.0.settings().hooks.store.as_ref() == Some(&store) {
             return self;
@@ -299,7 +272,6 @@ impl CircuitBreakerLayer {
     }
 
     /// The name in events, usually `provider/model`. The first name set is kept.
-    #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.handle.0.name(name);
         self
@@ -308,7 +280,6 @@ impl CircuitBreakerLayer {
     /// Gives every service that this layer makes its own circuit. With a [`store`](Self::store) the services
     /// of one name are numbered in the order in which they are made, and processes share the circuit of each
     /// number.
-    #[must_use]
     pub fn per_service(self) -> Self {
         Self { per_service: Some(ServiceNumbers::default()), ..self }
     }

@@ -11,6 +11,7 @@ use tidegate_core::ScanProgress;
 
 /// The idle timeouts of a stream. The default of each is 120 s: reasoning models compute for minutes without
 /// sending a token, and some without sending a byte.
+#[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamClocks {
     pub(super) first_token: Duration,
@@ -30,32 +31,27 @@ impl StreamClocks {
     pub(crate) const DEFAULT: Duration = Duration::from_secs(120);
 
     /// 120 s for each timeout.
-    #[must_use]
     pub const fn new() -> Self {
         let default = Self::DEFAULT;
         Self { first_token: default, token_gap: default, frame_gap: default, byte_gap: default }
     }
 
     /// The longest time from the call to the first token.
-    #[must_use]
     pub const fn first_token(self, limit: Duration) -> Self {
         Self { first_token: limit, ..self }
     }
 
     /// The longest time between two tokens; a ping does not count as a token.
-    #[must_use]
     pub const fn token_gap(self, limit: Duration) -> Self {
         Self { token_gap: limit, ..self }
     }
 
     /// The longest time between two events; a ping counts as an event.
-    #[must_use]
     pub const fn frame_gap(self, limit: Duration) -> Self {
         Self { frame_gap: limit, ..self }
     }
 
     /// The longest time between two body frames, whatever they contain.
-    #[must_use]
     pub const fn byte_gap(self, limit: Duration) -> Self {
         Self { byte_gap: limit, ..self }
     }

@@ -14,6 +14,7 @@ use crate::settings::ConfigError;
 use crate::{KeyBy, defaults};
 
 /// Sends a call to the next target when the current target fails; see the [module page](crate::fallback).
+#[must_use = "a layer does nothing until it wraps a service"]
 #[derive(Clone, Debug)]
 #[doc(alias("FallbackStrategy", "IntelligentFallbackManager"))]
 pub struct FallbackLayer {
@@ -29,7 +30,6 @@ impl Default for FallbackLayer {
 
 impl FallbackLayer {
     /// A chain without further targets: only the wrapped service is called.
-    #[must_use]
     pub fn new() -> Self {
         Self::of(Settings::default())
     }
@@ -68,7 +68,6 @@ impl FallbackLayer {
     /// The retry of a target reserves time for the targets after it
     /// ([`RetryLayer::reserve_for_fallback`](crate::RetryLayer::reserve_for_fallback)). A target without such
     /// a reservation may use up all of the deadline.
-    #[must_use]
     #[doc(alias("AlternativeModelFallback", "add_strategy", "alternative_models"))]
     pub fn then(self, target: &str, service: impl AsTarget) -> Self {
         #[cfg(all(feature = "config", feature = "translate"))]
@@ -90,7 +89,6 @@ impl FallbackLayer {
 
     /// Adds `service` as the next target, which addresses each request itself, whatever the name of the
     /// target: it sets the URL, the key and the model.
-    #[must_use]
     pub fn then_addressed(self, target: &str, service: impl AsTarget) -> Self {
         self.then_target(Target::new(target, service))
     }
@@ -101,7 +99,6 @@ impl FallbackLayer {
 
     /// Adds a group of services as the next target, with its name. The target is skipped only if none of its
     /// members can take the request; see [`models`](Self::models).
-    #[must_use]
     pub fn then_group<S>(self, group: Group<S>) -> Self
     where
         S: AsTarget,
@@ -132,7 +129,6 @@ impl FallbackLayer {
     /// Last resorts follow after all targets, in the order in which they are added. They respond in the
     /// caller's dialect, buffered or streamed, and are marked with [`FallbackInfo`](super::FallbackInfo). A
     /// cached answer has its age in the `Age` header.
-    #[must_use]
     #[doc(alias = "CachedResponseFallback")]
     pub fn then_cached(self, cache: AnswerCache) -> Self {
         self.then_last_resort(LastResortKind::Cached(cache))
@@ -145,27 +141,23 @@ impl FallbackLayer {
     /// a higher reasoning effort is lowered to `low`. Skipped are targets whose wait is not over, that failed
     /// because of their account, or whose model is known not to support the request. A prompt that this does
     /// not change is not sent again.
-    #[must_use]
     #[doc(alias = "SimplifiedPromptFallback")]
     pub fn then_simplified(self) -> Self {
         self.then_last_resort(LastResortKind::Simplified)
     }
 
     /// Last resort: a fixed text, chosen by the kind of the prompt.
-    #[must_use]
     #[doc(alias = "StaticResponseFallback")]
     pub fn then_static(self) -> Self {
         self.then_static_answers(StaticAnswers::new())
     }
 
     /// Last resort: a fixed text, chosen by the kind of the prompt from `answers`.
-    #[must_use]
     pub fn then_static_answers(self, answers: StaticAnswers) -> Self {
         self.then_last_resort(LastResortKind::Static(Arc::new(answers)))
     }
 
     /// Last resort: this text, whatever the prompt.
-    #[must_use]
     #[doc(alias = "emergency_response")]
     pub fn then_emergency(self, text: &str) -> Self {
         self.then_last_resort(LastResortKind::Emergency(text.into()))
@@ -177,7 +169,6 @@ impl FallbackLayer {
 
     /// Parses requests and composes the responses of the last resorts. The default is the `Composer` of the
     /// translators. A request that the composer cannot parse ends as if there were no last resort.
-    #[must_use]
     pub fn composer(self, composer: impl AnswerSynthesizer) -> Self {
         self.set(|settings| settings.hooks.composer = Some(Arc::new(composer)))
     }
@@ -189,7 +180,6 @@ impl FallbackLayer {
     /// is too small for the request, or does not support tools, images or JSON schemas that the request uses.
     /// If no target is left, the caller gets the response or error of a target that was called: the skipped
     /// targets could only reject the request, and their rejections would be less informative.
-    #[must_use]
     pub fn models(self, models: impl ModelCatalog) -> Self {
         self.set(|settings| settings.hooks.models = Some(Arc::new(models)))
     }
@@ -202,20 +192,17 @@ impl FallbackLayer {
 
     /// Requests with the same key share cached answers. By default the key is the credential together with
     /// the [`Tenant`](crate::Tenant).
-    #[must_use]
     pub fn cache_by(self, key: KeyBy) -> Self {
         self.set(|settings| settings.cache_by = Some(key))
     }
 
     /// Also falls back when the prompt does not fit the model, to a target with a larger context, or with a
     /// context that is unknown to [`models`](Self::models). Off by default.
-    #[must_use]
     pub fn on_context_length(self, enabled: bool) -> Self {
         self.set(|settings| settings.on_context_length = enabled)
     }
 
     /// Also falls back when the provider's content filter rejects the request. Off by default.
-    #[must_use]
     pub fn on_content_filter(self, enabled: bool) -> Self {
         self.set(|settings| settings.on_content_filter = enabled)
     }
@@ -226,7 +213,6 @@ impl FallbackLayer {
     /// A stream is never continued across a tool call; `StreamContinuation` of the translators describes what
     /// is continued, and how. Such a stream passes event by event: part of an event is held back until the
     /// rest of it arrives.
-    #[must_use]
     pub fn continue_streams(self, continuator: impl StreamContinuator) -> Self {
         self.set(|settings| {
             settings.continue_streams = true;
@@ -239,33 +225,28 @@ impl FallbackLayer {
     /// Off by default.
     ///
     /// Each target has times of its own, under its name. The first target has the name of the layer.
-    #[must_use]
     pub fn hedge(self, hedge: HedgeLayer) -> Self {
         Self { handle: self.handle.with_hedge(&hedge), ..self }
     }
 
     /// The longest time that a call waits while all targets are cooling down, over all of its waits: as long
     /// as its deadline allows by default, and no wait at all for [`Duration::ZERO`].
-    #[must_use]
     pub fn max_wait(self, max_wait: Duration) -> Self {
         self.set(|settings| settings.max_wait = Some(max_wait))
     }
 
     /// Request bodies of up to this many bytes are kept for the other targets; 32 MiB by default.
-    #[must_use]
     pub fn body_cap(self, bytes: usize) -> Self {
         self.set(|settings| settings.body_cap = bytes)
     }
 
     /// Seeds the jitter of the wait for a target, so that a run can be repeated.
-    #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         self.set(|settings| settings.hooks.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
     }
 
     /// Each target and last resort shares the statistics of that of its name in `other`: for a chain that
     /// replaces another one while the program runs. Call it after the targets are added.
-    #[must_use]
     pub fn statistics_of(self, other: &Handle) -> Self {
         Self { handle: self.handle.with_statistics_of(other), ..self }
     }

@@ -14,6 +14,7 @@ use crate::settings::ConfigError;
 /// One layer value is one budget, and one record of the times that each target takes. Every service that the
 /// layer makes, and every clone of it, shares them, unless [`per_service`](Self::per_service) gives each
 /// service its own. A setter starts anew.
+#[must_use = "a layer does nothing until it wraps a service"]
 #[derive(Clone, Debug)]
 pub struct HedgeLayer {
     handle: Handle,
@@ -28,7 +29,6 @@ impl Default for HedgeLayer {
 
 impl HedgeLayer {
     /// Hedges the calls that take longer than 95 % of the others, and at most 5 % of all calls and tokens.
-    #[must_use]
     pub fn new() -> Self {
         Self::of(Settings::default())
     }
@@ -49,14 +49,12 @@ impl HedgeLayer {
     }
 
     /// Hedges nothing, and measures nothing.
-    #[must_use]
     pub fn disabled() -> Self {
         Self::of(Settings { enabled: false, ..Settings::default() })
     }
 
     /// A call is hedged when its first token is later than that of this many of a hundred calls. 95 by
     /// default. Taken as the next number above 0 and below 100, and a NaN as the default.
-    #[must_use]
     pub fn percentile(self, percentile: f64) -> Self {
         let percentile =
             if percentile.is_nan() { Settings::default().percentile } else { percentile.clamp(0.01, 99.99) };
@@ -64,19 +62,16 @@ impl HedgeLayer {
     }
 
     /// The calls of a target that are measured before one is hedged. 50 by default, taken as 1 to 512.
-    #[must_use]
     pub fn min_samples(self, calls: u32) -> Self {
         self.set(|settings| settings.min_samples = calls.clamp(1, HALF_WINDOW.into()))
     }
 
     /// The shortest time after which a call is hedged. 100 ms by default.
-    #[must_use]
     pub fn min_delay(self, delay: Duration) -> Self {
         self.set(|settings| settings.min_delay = delay)
     }
 
     /// Hedges as a share of the calls, taken as 0 to 1. 0.05 by default.
-    #[must_use]
     pub fn max_extra_requests(self, share: f64) -> Self {
         self.set(|settings| settings.max_extra_requests = share_of(share))
     }
@@ -85,27 +80,23 @@ impl HedgeLayer {
     ///
     /// Counted are the estimated tokens of the prompts, and for whole answers the largest output as well: a
     /// stream is cancelled before its first token, and a whole answer when most of it may be complete.
-    #[must_use]
     pub fn max_extra_tokens(self, share: f64) -> Self {
         self.set(|settings| settings.max_extra_tokens = share_of(share))
     }
 
     /// Whether a call is hedged at its own target if no other target of the chain can take it at once. On by
     /// default.
-    #[must_use]
     pub fn same_target(self, enabled: bool) -> Self {
         self.set(|settings| settings.same_target = enabled)
     }
 
     /// The name of the first target in events, usually `provider/model`. The first name set is kept.
-    #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.handle.0.name(name);
         self
     }
 
     /// Gives every service that this layer makes its own budget and times.
-    #[must_use]
     pub fn per_service(self) -> Self {
         Self { per_service: true, ..self }
     }

@@ -16,6 +16,7 @@ use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 /// One layer value is one limit: every service it makes, and every clone of those, shares it, unless
 /// [`per_service`](Self::per_service) is set. A setter creates a new limit, and the handles that were
 /// given out follow it, unless a clone of the layer or a service still uses the state: these keep theirs.
+#[must_use = "a layer does nothing until it wraps a service"]
 #[derive(Clone, Debug)]
 #[doc(alias = "RateLimiter")]
 pub struct RateLimitLayer {
@@ -34,7 +35,6 @@ impl Default for RateLimitLayer {
 impl RateLimitLayer {
     /// Creates a layer without a configured quota. It follows the limits that the provider reports, and
     /// closes after a 429.
-    #[must_use]
     pub fn new() -> Self {
         Self::of(Settings::default())
     }
@@ -55,62 +55,52 @@ impl RateLimitLayer {
     }
 
     /// At most `requests` a second. Zero is raised to one.
-    #[must_use]
     pub fn per_second(requests: u32) -> Self {
         Self::new().quota(requests, SECOND)
     }
 
     /// At most `requests` a minute. Zero is raised to one.
-    #[must_use]
     pub fn per_minute(requests: u32) -> Self {
         Self::new().quota(requests, MINUTE)
     }
 
     /// At most `requests` a day. Zero is raised to one.
-    #[must_use]
     pub fn per_day(requests: u32) -> Self {
         Self::new().quota(requests, DAY)
     }
 
     /// Creates a layer that admits every call and ignores all reports, at the cost of a branch.
-    #[must_use]
     pub fn disabled() -> Self {
         Self::new().set(|settings| settings.enabled = false)
     }
 
     /// Adds a request quota. A call passes when every quota has room. Zero requests are raised to one, and a
     /// period of zero to a nanosecond.
-    #[must_use]
     pub fn quota(self, requests: u32, period: Duration) -> Self {
         self.quota_of(LimitUnit::Requests, requests.into(), period)
     }
 
     /// At most this many tokens a second, prompts and responses together. Zero is raised to one.
-    #[must_use]
     pub fn tokens_per_second(self, tokens: u64) -> Self {
         self.quota_of(LimitUnit::Tokens, tokens, SECOND)
     }
 
     /// At most this many tokens a minute, prompts and responses together. Zero is raised to one.
-    #[must_use]
     pub fn tokens_per_minute(self, tokens: u64) -> Self {
         self.quota_of(LimitUnit::Tokens, tokens, MINUTE)
     }
 
     /// At most this many tokens a day, prompts and responses together. Zero is raised to one.
-    #[must_use]
     pub fn tokens_per_day(self, tokens: u64) -> Self {
         self.quota_of(LimitUnit::Tokens, tokens, DAY)
     }
 
     /// At most this many prompt tokens a minute. Zero is raised to one.
-    #[must_use]
     pub fn input_tokens_per_minute(self, tokens: u64) -> Self {
         self.quota_of(LimitUnit::InputTokens, tokens, MINUTE)
     }
 
     /// At most this many response tokens a minute. Zero is raised to one.
-    #[must_use]
     pub fn output_tokens_per_minute(self, tokens: u64) -> Self {
         self.quota_of(LimitUnit::OutputTokens, tokens, MINUTE)
     }
@@ -118,14 +108,12 @@ impl RateLimitLayer {
     /// Adds a quota in any unit. A call passes when every quota has room. A call that costs more than a whole
     /// quota passes when that quota is full. An amount of zero is raised to one, and a period of zero to a
     /// nanosecond.
-    #[must_use]
     pub fn quota_of(self, unit: LimitUnit, amount: u64, period: Duration) -> Self {
         self.set(|settings| settings.quotas.push(Quota::new(unit, amount, period)))
     }
 
     /// The number of requests that may pass at once under the request quota with the shortest period. The
     /// default is the whole quota. Zero is raised to one.
-    #[must_use]
     pub fn burst_size(self, requests: u32) -> Self {
         self.set(|settings| settings.burst_size = Some(requests.max(1)))
     }
@@ -139,7 +127,6 @@ impl RateLimitLayer {
     /// response that takes more is charged afterwards and delays later calls, and what it does not take is
     /// returned. A value many times too high makes calls wait for tokens that are never used. A value many
     /// times too low admits a burst that the provider rejects.
-    #[must_use]
     pub fn default_output_tokens(self, tokens: u64) -> Self {
         self.set(|settings| settings.default_output_tokens = tokens)
     }
@@ -147,7 +134,6 @@ impl RateLimitLayer {
     /// Sets the estimate of the tokens that a request will take. The default scans the JSON quickly (with the
     /// feature `providers`), or else takes a quarter of the length of the body. It is only used if a quota
     /// counts tokens.
-    #[must_use]
     pub fn estimate(self, estimate: impl Estimate) -> Self {
         self.set(|settings| settings.hooks.estimate = Some(Hook(Arc::new(estimate))))
     }
@@ -157,7 +143,6 @@ impl RateLimitLayer {
 impl RateLimitLayer {
     /// Whether to read the limits in response headers. On by default. A 429 closes the gate in any case. Neither
     /// has an effect if [`follow_responses`](Self::follow_responses) is off.
-    #[must_use]
     pub fn follow_headers(self, follow: bool) -> Self {
         self.set(|settings| settings.follow_headers = follow)
     }
@@ -166,14 +151,12 @@ impl RateLimitLayer {
     /// by default. Turn it off for a limit of callers in front of several targets, which counts requests and
     /// tokens alone: what one of the providers reports is not a limit of the caller. It is no part of
     /// [`Settings`](super::Settings): the gates of a configuration belong to one target each.
-    #[must_use]
     pub fn follow_responses(self, follow: bool) -> Self {
         self.set(|settings| settings.hooks.ignores_responses = !follow)
     }
 
     /// Whether a reported quota that is not configured is adopted. On by default. Otherwise a report only
     /// adjusts the configured quotas.
-    #[must_use]
     pub fn adopt_reported_quotas(self, adopt: bool) -> Self {
         self.set(|settings| settings.adopt_reported_quotas = adopt)
     }
@@ -181,13 +164,11 @@ impl RateLimitLayer {
     /// Sets the classifier that reads the limits in response headers. The default is the classifier of the
     /// stack, and for a layer that is used alone the headers of [any
     /// provider](crate::ReportedLimits::from_headers).
-    #[must_use]
     pub fn classifier(self, classifier: impl Classifier) -> Self {
         self.set(|settings| settings.hooks.classifier = Some(Hook(Arc::new(classifier))))
     }
 
     /// How long a 429 without a wait closes the gate. The default is 1 s.
-    #[must_use]
     pub fn default_retry_after(self, wait: Duration) -> Self {
         self.set(|settings| settings.default_retry_after = wait)
     }
@@ -196,14 +177,12 @@ impl RateLimitLayer {
 /// Waiting.
 impl RateLimitLayer {
     /// What happens to a call that finds no room. The default is [`OnLimit::Wait`].
-    #[must_use]
     pub fn on_limit(self, on_limit: OnLimit) -> Self {
         self.set(|settings| settings.on_limit = on_limit)
     }
 
     /// The longest time that a call waits in the queue. The default is 10 s. A call never waits past its
     /// deadline.
-    #[must_use]
     pub fn max_wait(self, wait: Duration) -> Self {
         self.set(|settings| settings.max_wait = wait)
     }
@@ -211,7 +190,6 @@ impl RateLimitLayer {
     /// At most `calls` of each [`Priority`](crate::Priority) wait in the queue. The default is 1024. If it is
     /// full, the call that would be served last is rejected at once: the new one, unless its tenant has less
     /// in the queue. While both priorities wait, a fifth of the quota goes to batch calls.
-    #[must_use]
     pub fn max_waiting(self, calls: usize) -> Self {
         self.set(|settings| settings.max_waiting = calls)
     }
@@ -224,14 +202,12 @@ impl RateLimitLayer {
     ///
     /// A key that has been idle until its quotas are full again is dropped. See [`Handle::of`] for the limit
     /// of a key.
-    #[must_use]
     pub fn key_by(self, key: KeyBy) -> Self {
         self.set(|settings| settings.key_by = Some(key))
     }
 
     /// The most keys that are kept; the default is 10 000. Beyond that the least used keys are dropped
     /// together with their counts. Zero is raised to one. Has no effect without [`key_by`](Self::key_by).
-    #[must_use]
     pub fn max_keys(self, keys: usize) -> Self {
         self.set(|settings| settings.max_keys = keys.max(1))
     }
@@ -248,7 +224,6 @@ impl RateLimitLayer {
     ///     if head.headers.contains_key("x-premium") { RateLimitLayer::per_minute(600) } else { default }
     /// });
     /// ```
-    #[must_use]
     pub fn per_key(self, settings: impl Fn(&RequestHead<'_>, Self) -> Self + Send + Sync + 'static) -> Self {
         self.set(|it| it.hooks.per_key = Some(Hook(Arc::new(settings))))
     }
@@ -256,7 +231,6 @@ impl RateLimitLayer {
     /// Shares the configured quotas, and the time for which the provider closed the gate, with the other
     /// processes that use this store; see [`store`](crate::store). Quotas that the provider reports are those
     /// of this process. The layer needs a [name](Self::name), which is that of the shared state.
-    #[must_use]
     pub fn store(self, store: Store) -> Self {
         if self.handle.0.settings().hooks.store.as_ref() == Some(&store) {
             return self;
@@ -265,7 +239,6 @@ impl RateLimitLayer {
     }
 
     /// The name in events, usually `provider/model`. The first name set is kept.
-    #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.handle.0.name(name);
         self
@@ -274,7 +247,6 @@ impl RateLimitLayer {
     /// Gives every service that this layer makes its own limit. With a [`store`](Self::store) the services of
     /// one name are numbered in the order in which they are made, and processes share the limit of each
     /// number.
-    #[must_use]
     pub fn per_service(self) -> Self {
         Self { per_service: Some(ServiceNumbers::default()), ..self }
     }

@@ -15,6 +15,7 @@ use crate::settings::{ConfigError, Hook};
 /// One layer value is one retry budget. Every service that the layer makes, and every clone of it, shares
 /// this budget, unless [`per_service`](Self::per_service) gives each service its own. A setter starts a new
 /// budget.
+#[must_use = "a layer does nothing until it wraps a service"]
 #[derive(Clone, Debug)]
 #[doc(alias = "IntelligentRetryManager")]
 pub struct RetryLayer {
@@ -31,13 +32,11 @@ impl Default for RetryLayer {
 
 impl RetryLayer {
     /// 3 retries after at most 1 s, 2 s and 4 s, with full jitter.
-    #[must_use]
     pub fn exponential() -> Self {
         Self::new(Strategy::Exponential)
     }
 
     /// 3 retries with full jitter. The waits begin with 1 s and grow by `strategy` up to 30 s.
-    #[must_use]
     pub fn new(strategy: Strategy) -> Self {
         Self::of(Settings { strategy, ..Settings::default() })
     }
@@ -58,26 +57,22 @@ impl RetryLayer {
     }
 
     /// Never retries, and keeps nothing for a retry, unless a request has a
-    /// [`RetryOverride`](super::RetryOverride) with a number of retries.
-    #[must_use]
+    /// [`RetryOverride`](super::RetryOverride) with a number of retries. Setters turn nothing on.
     pub fn disabled() -> Self {
         Self::exponential().set(|settings| settings.enabled = false)
     }
 
     /// Attempts after the first, at most. 3 by default.
-    #[must_use]
     pub fn max_retries(self, retries: u32) -> Self {
         self.set(|settings| settings.max_retries = retries)
     }
 
     /// How the waits grow. Exponential by default.
-    #[must_use]
     pub fn strategy(self, strategy: Strategy) -> Self {
         self.set(|settings| settings.strategy = strategy)
     }
 
     /// The random part of the waits. [`Jitter::Full`] by default.
-    #[must_use]
     pub fn jitter(self, jitter: Jitter) -> Self {
         self.set(|settings| settings.jitter = jitter)
     }
@@ -87,13 +82,11 @@ impl RetryLayer {
     ///
     /// In the stack, the default gauge is the part of `max_inflight` that is in flight. The gauge is read
     /// before each wait, so it should be cheap.
-    #[must_use]
     pub fn load(self, load: impl Fn() -> Option<f64> + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.hooks.load = Some(Hook(Arc::new(load))))
     }
 
     /// The wait after the first attempt, before its jitter; later waits grow from it. 1 s by default.
-    #[must_use]
     #[doc(alias = "base_delay")]
     pub fn initial_delay(self, delay: Duration) -> Self {
         self.set(|settings| settings.initial_delay = delay)
@@ -101,13 +94,11 @@ impl RetryLayer {
 
     /// The longest wait of the back-off, jitter included. A longer wait given by the provider ends the
     /// retries. 30 s by default.
-    #[must_use]
     pub fn max_delay(self, delay: Duration) -> Self {
         self.set(|settings| settings.max_delay = delay)
     }
 
     /// Each wait is this many times the one before. Values below 1, and NaN, are taken as 1. 2 by default.
-    #[must_use]
     pub fn backoff_multiplier(self, multiplier: f64) -> Self {
         // `max` returns 1 for a NaN.
         self.set(|settings| settings.backoff_multiplier = multiplier.max(1.0))
@@ -115,13 +106,11 @@ impl RetryLayer {
 
     /// Retries add at most `ratio` (0 to 1) to the traffic, and `floor` a second on top. 0.2 and 10 by
     /// default.
-    #[must_use]
     pub fn budget(self, ratio: f64, floor: u32) -> Self {
         self.set(|settings| settings.budget = Some(RetryBudget { ratio, floor }))
     }
 
     /// Removes the retry budget: only the number of retries per call is bounded.
-    #[must_use]
     pub fn without_budget(self) -> Self {
         self.set(|settings| settings.budget = None)
     }
@@ -130,14 +119,12 @@ impl RetryLayer {
     /// the call has a deadline that allows it. Without a deadline there is no such retry.
     ///
     /// Off by default: an open circuit is meant to fail at once, and a fallback can do better than wait.
-    #[must_use]
     pub fn retry_rejections(self, retry: bool) -> Self {
         self.set(|settings| settings.retry_rejections = retry)
     }
 
     /// Restricts retries to these codes, even where the provider demands a retry for another, and to errors
     /// that are marked as [retryable](super::RetryableError). All retryable codes by default.
-    #[must_use]
     #[doc(alias = "retryable_exceptions")]
     pub fn retry_on(self, codes: impl IntoIterator<Item = ErrorCode>) -> Self {
         self.set(|settings| settings.retry_on = Some(codes.into_iter().collect()))
@@ -149,7 +136,6 @@ impl RetryLayer {
     ///
     /// A stream may use the reserve once its first token has arrived, since no other target will be tried.
     /// The last target of a chain may use it as well.
-    #[must_use]
     pub fn reserve_for_fallback(self, reserve: Duration) -> Self {
         self.set(|settings| settings.reserve_for_fallback = reserve)
     }
@@ -160,7 +146,6 @@ impl RetryLayer {
     /// Off by default: no provider of models is known to document what it does with the header, and a proxy
     /// on the way may reject unknown headers. For an endpoint that honours it, the key prevents paying twice
     /// when a response was lost and the request is retried. Each other target of a chain gets its own key.
-    #[must_use]
     pub fn idempotency_key(self, send: bool) -> Self {
         self.set(|settings| settings.idempotency_key = send)
     }
@@ -170,32 +155,27 @@ impl RetryLayer {
     /// Off by default: the providers do not use it, but your own servers and logs may. The providers' client
     /// libraries send `x-stainless-retry-count`; this layer does not, since the header identifies those
     /// libraries.
-    #[must_use]
     pub fn attempt_header(self, send: bool) -> Self {
         self.set(|settings| settings.attempt_header = send)
     }
 
     /// Request bodies up to this size are buffered so that they can be sent again. 32 MiB by default.
-    #[must_use]
     pub fn body_cap(self, bytes: usize) -> Self {
         self.set(|settings| settings.body_cap = bytes)
     }
 
     /// Seeds the random numbers of the jitter, so that a run can be repeated.
-    #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         self.set(|settings| settings.hooks.seed = Some(seed))
     }
 
     /// The name in events, usually `provider/model`. The first name set is kept.
-    #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.handle.0.name(name);
         self
     }
 
     /// Gives every service that this layer makes its own budget.
-    #[must_use]
     pub fn per_service(self) -> Self {
         Self { per_service: true, ..self }
     }

@@ -18,6 +18,7 @@ use crate::ErrorCode;
 /// let mut request = Request::new("an embedding that can wait for tomorrow");
 /// request.extensions_mut().insert(RetryOverride::off());
 /// ```
+#[must_use = "an override does nothing until it is in the extensions of a request"]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[doc(alias = "custom_config")]
 pub struct RetryOverride {
@@ -40,13 +41,11 @@ pub(super) struct OverriddenPolicy {
 
 impl RetryOverride {
     /// Changes nothing.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The call is not retried.
-    #[must_use]
     pub fn off() -> Self {
         Self::new().max_retries(0)
     }
@@ -63,50 +62,42 @@ impl RetryOverride {
     }
 
     /// As [`RetryLayer::max_retries`](super::RetryLayer::max_retries).
-    #[must_use]
     pub fn max_retries(self, retries: u32) -> Self {
         Self { max_retries: Some(retries), ..self }
     }
 
     /// As [`RetryLayer::strategy`](super::RetryLayer::strategy). A layer that is not adaptive itself measures
     /// the load only.
-    #[must_use]
     pub fn strategy(self, strategy: Strategy) -> Self {
         Self { strategy: Some(strategy), ..self }
     }
 
     /// As [`RetryLayer::jitter`](super::RetryLayer::jitter).
-    #[must_use]
     pub fn jitter(self, jitter: Jitter) -> Self {
         Self { jitter: Some(jitter), ..self }
     }
 
     /// As [`RetryLayer::initial_delay`](super::RetryLayer::initial_delay).
-    #[must_use]
     pub fn initial_delay(self, delay: Duration) -> Self {
         Self { initial_delay: Some(delay), ..self }
     }
 
     /// As [`RetryLayer::max_delay`](super::RetryLayer::max_delay).
-    #[must_use]
     pub fn max_delay(self, delay: Duration) -> Self {
         Self { max_delay: Some(delay), ..self }
     }
 
     /// As [`RetryLayer::backoff_multiplier`](super::RetryLayer::backoff_multiplier).
-    #[must_use]
     pub fn backoff_multiplier(self, multiplier: f64) -> Self {
         Self { backoff_multiplier: Some(multiplier), ..self }
     }
 
     /// As [`RetryLayer::retry_on`](super::RetryLayer::retry_on), in place of the codes of the layer.
-    #[must_use]
     pub fn retry_on(self, codes: impl IntoIterator<Item = ErrorCode>) -> Self {
         Self { codes: Some(codes.into_iter().collect()), ..self }
     }
 
     /// The signals that [`Strategy::Adaptive`] adapts to, instead of those that the layer measures.
-    #[must_use]
     pub fn load_signals(self, load_signals: LoadSignals) -> Self {
         Self { load_signals: Some(load_signals), ..self }
     }

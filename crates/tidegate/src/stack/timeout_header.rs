@@ -14,6 +14,7 @@ use crate::{ErrorCode, Gate, Rejection, RejectionReason};
 /// with the unit in its name as in `retry-after-ms`. A value can only shorten the time that the program
 /// allows, and is capped at [`MAX`](Self::MAX). A value that is not a time above zero is rejected with E1001,
 /// since a caller that meant a second must not wait for ten minutes.
+#[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeoutHeader {
     name: HeaderName,
@@ -33,27 +34,23 @@ impl TimeoutHeader {
 
     /// A header in seconds, with fractions, such as `x-stainless-timeout`, which the client libraries of
     /// several providers send.
-    #[must_use]
     pub const fn seconds(name: HeaderName) -> Self {
         Self { name, format: TimeoutFormat::Seconds }
     }
 
     /// A header in milliseconds, such as `x-request-timeout-ms` or Envoy's `x-envoy-expected-rq-timeout-ms`.
-    #[must_use]
     pub const fn millis(name: HeaderName) -> Self {
         Self { name, format: TimeoutFormat::Millis }
     }
 
     /// `grpc-timeout`: up to eight digits and a unit, one of `H`, `M`, `S`, `m`, `u` and `n` (gRPC over
     /// HTTP2).
-    #[must_use]
     pub const fn grpc() -> Self {
         Self { name: HeaderName::from_static("grpc-timeout"), format: TimeoutFormat::Grpc }
     }
 
     /// The header of this name, with the unit by convention: `grpc-timeout` as in gRPC, milliseconds if the
     /// name ends in `-ms`, else seconds.
-    #[must_use]
     pub fn named(name: HeaderName) -> Self {
         match name.as_str() {
             "grpc-timeout" => Self::grpc(),

@@ -66,7 +66,6 @@ impl Settings {
     }
 
     /// The timeouts of a stream.
-    #[must_use]
     pub fn stream_clocks(&self) -> StreamClocks {
         StreamClocks::new()
             .first_token(self.first_token)

@@ -7,6 +7,7 @@ use super::Translate;
 use super::settings::{Settings, TargetTranslator};
 
 /// Calls a target in its own dialect; see the [module page](crate::translate).
+#[must_use = "a layer does nothing until it wraps a service"]
 #[derive(Clone)]
 pub struct TranslateLayer {
     settings: Settings,
@@ -14,7 +15,6 @@ pub struct TranslateLayer {
 
 impl TranslateLayer {
     /// Translates with `translator`, such as `ChatToMessages` of the translators.
-    #[must_use]
     pub fn new(translator: impl Translator) -> Self {
         Self::of_target(None, translator)
     }
@@ -26,14 +26,12 @@ impl TranslateLayer {
     }
 
     /// Translates nothing: for a target that uses the caller's dialect, among others that do not.
-    #[must_use]
     pub fn disabled() -> Self {
         Self { settings: Settings::default() }
     }
 
     /// Request bodies of up to this many bytes are translated, longer ones are rejected with E1005; 32 MiB by
     /// default.
-    #[must_use]
     pub fn body_cap(mut self, bytes: usize) -> Self {
         self.settings.body_cap = bytes;
         self
@@ -41,7 +39,6 @@ impl TranslateLayer {
 
     /// Buffered responses of up to this many bytes are translated, longer ones are errors; 32 MiB by default.
     /// Streams may be of any length, and each of their events as long as this.
-    #[must_use]
     pub fn answer_cap(mut self, bytes: usize) -> Self {
         self.settings.answer_cap = bytes;
         self
