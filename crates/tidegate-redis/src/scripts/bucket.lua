@@ -8,6 +8,12 @@ local function bound_time(time, longest, now)
     return math.min(tonumber(time or 0), now + tonumber(longest or math.huge))
 end
 
+-- A time at which something was changed. If the clock was set back since, it counts as long ago.
+local function past_time(time, now)
+    time = tonumber(time or 0)
+    return time <= now and time or 0
+end
+
 local function new_bucket(now, debt)
     return { at = now, debt = debt, minima = {} }
 end

@@ -8,7 +8,7 @@ local now = server_time()
 local lifetime = tonumber(ARGV[1])
 local known = redis.call('HMGET', KEYS[1], 'closed_until', 'closed_for', 'opened_at', 'drained')
 local closed_at = now - tonumber(ARGV[5])
-if closed_at < math.min(tonumber(known[3] or 0), now) then
+if closed_at < past_time(known[3], now) then
     return 0
 end
 local closed_until = bound_time(known[1], known[2], now)

@@ -8,8 +8,8 @@ local KEPT_FOR = 120 * 1000
 
 local now = server_time()
 local known = redis.call('HMGET', KEYS[1], 'closed_until', 'closed_for', 'closed_at', 'opened_at', 'drained')
-local closed_at = math.min(tonumber(known[3] or 0), now)
-local opened_at = math.max(now - tonumber(ARGV[4]), math.min(tonumber(known[4] or 0), now))
+local closed_at = past_time(known[3], now)
+local opened_at = math.max(now - tonumber(ARGV[4]), past_time(known[4], now))
 redis.call('HSET', KEYS[1], 'opened_at', string.format('%.17g', opened_at))
 if redis.call('PTTL', KEYS[1]) < KEPT_FOR then
     redis.call('PEXPIRE', KEYS[1], KEPT_FOR)

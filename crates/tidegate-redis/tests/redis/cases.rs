@@ -273,8 +273,36 @@ case an_opening_from_before_it_undoes_no_closing
 0 close 2000000 = 2000000 2400000
 500000 open 0 500001 = 1500000 1900000
 500000 open 0 500000 = 0 400000
+case a_clock_that_is_set_back_does_not_prevent_an_opening
+50000000 close 2000000 = 2000000 2400000
+10000000 open 0 1 = 0 400000
+case a_clock_that_is_set_back_does_not_prevent_a_closing
+50000000 close 2000000 = 2000000 2400000
+50500000 open 0 = 0 400000
+10000000 close 2000000 1 = 2000000 2400000
 ";
     assert_decides(table, 2, &script, arguments).await;
+}
+
+#[tokio::test]
+async fn the_script_returns_whether_the_gate_was_opened_after_it_was_closed() {
+    let script = format!(
+        "if ARGV[2] == 'open' then local ARGV = {{ 'channel', 'name', 'process', '0' }} {} else {} end",
+        include_str!("../../src/scripts/open.lua"),
+        include_str!("../../src/scripts/close.lua")
+    );
+    let script = with_harness(&script, "return tostring(reply)");
+    let arguments =
+        |step: &[&str]| [step[2], step[1], "name", "process", step[3]].map(str::to_owned).to_vec();
+    let table = "
+case a_closing_from_before_an_opening
+0 close 2000000 0 = 1
+100000 close 1000000 0 = 1
+500000 open 0 0 = 1
+600000 close 2000000 100001 = 0
+600000 close 2000000 100000 = 1
+";
+    assert_decides(table, 1, &script, arguments).await;
 }
 
 /// The settings of processes differ while a fleet is replaced.
