@@ -127,8 +127,9 @@ impl CallTotals {
     }
 
     pub(super) fn record_rejected(&self) {
-        for counts in self.all_counts() {
-            counts.shards.of_thread().rejected.fetch_add(1, Ordering::Relaxed);
+        self.counts.record_rejected();
+        if let Some(of_layer) = &self.of_layer {
+            of_layer.record_rejected();
         }
     }
 
@@ -141,8 +142,9 @@ impl CallTotals {
 
     /// Counts the result of a call. `latency` is that of its response head, or of an error in its place.
     pub(super) fn record(&self, result: AttemptResult, latency: Option<Duration>, is_slow: bool, at: Moment) {
-        for counts in self.all_counts() {
-            counts.record(result, latency, is_slow, at);
+        self.counts.record(result, latency, is_slow, at);
+        if let Some(of_layer) = &self.of_layer {
+            of_layer.record_of_key(result, latency, is_slow, at);
         }
     }
 
@@ -153,10 +155,6 @@ impl CallTotals {
 
     pub(super) fn read(&self) -> Totals {
         self.counts.read(self.origin)
-    }
-
-    fn all_counts(&self) -> impl Iterator<Item = &CallCounts> {
-        iter::once(&*self.counts).chain(self.of_layer.as_deref())
     }
 }
 
@@ -170,6 +168,18 @@ impl CallCounts {
         }
     }
 
+    fn record_rejected(&self) {
+        self.shards.of_thread().rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The same for a call that is counted for its key as well, out of the way of those without keys.
+    #[cold]
+    fn record_of_key(&self, result: AttemptResult, latency: Option<Duration>, is_slow: bool, at: Moment) {
+        self.record(result, latency, is_slow, at);
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "it is called in two places, of which one is hot")]
     fn record(&self, result: AttemptResult, latency: Option<Duration>, is_slow: bool, at: Moment) {
         let shard = self.shards.of_thread();
         if is_slow {
