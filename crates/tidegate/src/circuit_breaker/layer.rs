@@ -74,7 +74,7 @@ impl CircuitBreakerLayer {
 
 /// When it opens.
 impl CircuitBreakerLayer {
-    /// The number of consecutive failures that opens the circuit. The default is 5. Zero is raised to one.
+    /// The number of consecutive failures that opens the circuit, 5 by default. Zero is raised to one.
     /// With `u32::MAX` only the rates open it.
     pub fn failure_threshold(self, failures: u32) -> Self {
         self.set(|settings| settings.failure_threshold = failures.max(1))
@@ -119,7 +119,7 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.slow_call_rate_threshold = Some(share(rate)))
     }
 
-    /// The number of calls below which no rate is evaluated. The default is 20. A window that holds fewer
+    /// The number of calls below which no rate is evaluated, 20 by default. A window that holds fewer
     /// calls is evaluated when it is full.
     pub fn minimum_throughput(self, calls: u32) -> Self {
         self.set(|settings| settings.minimum_throughput = calls)
@@ -135,7 +135,7 @@ impl CircuitBreakerLayer {
 
 /// The windows.
 impl CircuitBreakerLayer {
-    /// Computes the rates over this number of calls, a bit for each. The default is 100; at least one, at
+    /// Computes the rates over this number of calls, a bit for each, 100 by default; at least one, at
     /// most 1 048 576.
     pub fn sliding_window_size(self, calls: u32) -> Self {
         self.set(|settings| settings.set_window(WindowSpan::Calls(calls.clamp(1, MAX_CALLS))))
@@ -166,7 +166,7 @@ impl CircuitBreakerLayer {
 
 /// How long it stays open.
 impl CircuitBreakerLayer {
-    /// How long the circuit stays open. The default is 30 s. It stays open for longer if the failure that
+    /// How long the circuit stays open, 30 s by default. It stays open for longer if the failure that
     /// opened it carried a longer wait.
     #[doc(alias = "cooldown_seconds")]
     pub fn cooldown(self, cooldown: Duration) -> Self {
@@ -207,7 +207,7 @@ impl CircuitBreakerLayer {
 
 /// Probes and recovery.
 impl CircuitBreakerLayer {
-    /// The most concurrent probes while the circuit is half-open. The default is 1. Zero is raised to one.
+    /// The most concurrent probes while the circuit is half-open, 1 by default. Zero is raised to one.
     pub fn half_open_max(self, probes: u32) -> Self {
         self.set(|settings| settings.half_open_max = probes.max(1))
     }
@@ -219,7 +219,7 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.probe_lease = lease.max(MIN_LEASE))
     }
 
-    /// The number of consecutive successful probes that closes the circuit. The default is 1. Zero is raised
+    /// The number of consecutive successful probes that closes the circuit, 1 by default. Zero is raised
     /// to one.
     pub fn success_threshold(self, successes: u32) -> Self {
         self.set(|settings| settings.success_threshold = successes.max(1))

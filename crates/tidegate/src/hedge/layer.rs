@@ -11,9 +11,10 @@ use crate::settings::ConfigError;
 
 /// Sends a request once more when its first token is late; see the [module page](crate::hedge).
 ///
-/// One layer value is one budget, and one record of the times that each target takes. Every service that the
-/// layer makes, and every clone of it, shares them, unless [`per_service`](Self::per_service) gives each
-/// service its own. A setter starts anew.
+/// One layer value is one budget, and one record of the times that each target takes: every service it
+/// makes, and every clone of those, shares them, unless [`per_service`](Self::per_service) is set. A setter
+/// creates new ones, and the handles that were given out follow them, unless a clone of the layer or a
+/// service still uses the state: these keep theirs.
 #[must_use = "a layer does nothing until it wraps a service"]
 #[derive(Clone, Debug)]
 pub struct HedgeLayer {
@@ -107,8 +108,8 @@ impl HedgeLayer {
         self.handle.settings()
     }
 
-    /// The handle of the statistics that the services of this layer share. After
-    /// [`per_service`](Self::per_service) it is that of the template.
+    /// The statistics shared by the services of this layer (those of the template, after
+    /// [`per_service`](Self::per_service)).
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle(self.handle.0.to_hand_out())

@@ -121,7 +121,7 @@ impl RateLimitLayer {
 
 /// The cost of a call.
 impl RateLimitLayer {
-    /// The tokens that are reserved for a response when the request sets no maximum. The default is 500.
+    /// The tokens that are reserved for a response when the request sets no maximum, 500 by default.
     ///
     /// That is a page, and more than most responses have. It need not be the largest possible response: a
     /// response that takes more is charged afterwards and delays later calls, and what it does not take is
@@ -168,7 +168,7 @@ impl RateLimitLayer {
         self.set(|settings| settings.hooks.classifier = Some(Hook(Arc::new(classifier))))
     }
 
-    /// How long a 429 without a wait closes the gate. The default is 1 s.
+    /// How long a 429 without a wait closes the gate, 1 s by default.
     pub fn default_retry_after(self, wait: Duration) -> Self {
         self.set(|settings| settings.default_retry_after = wait)
     }
@@ -176,18 +176,18 @@ impl RateLimitLayer {
 
 /// Waiting.
 impl RateLimitLayer {
-    /// What happens to a call that finds no room. The default is [`OnLimit::Wait`].
+    /// What happens to a call that finds no room, [`OnLimit::Wait`] by default.
     pub fn on_limit(self, on_limit: OnLimit) -> Self {
         self.set(|settings| settings.on_limit = on_limit)
     }
 
-    /// The longest time that a call waits in the queue. The default is 10 s. A call never waits past its
+    /// The longest time that a call waits in the queue, 10 s by default. A call never waits past its
     /// deadline.
     pub fn max_wait(self, wait: Duration) -> Self {
         self.set(|settings| settings.max_wait = wait)
     }
 
-    /// At most `calls` of each [`Priority`](crate::Priority) wait in the queue. The default is 1024. If it is
+    /// At most `calls` of each [`Priority`](crate::Priority) wait in the queue, 1024 by default. If it is
     /// full, the call that would be served last is rejected at once: the new one, unless its tenant has less
     /// in the queue. While both priorities wait, a fifth of the quota goes to batch calls.
     pub fn max_waiting(self, calls: usize) -> Self {

@@ -12,9 +12,9 @@ use crate::settings::{ConfigError, Hook};
 
 /// Retries failed attempts; see the [module page](crate::retry).
 ///
-/// One layer value is one retry budget. Every service that the layer makes, and every clone of it, shares
-/// this budget, unless [`per_service`](Self::per_service) gives each service its own. A setter starts a new
-/// budget.
+/// One layer value is one retry budget: every service it makes, and every clone of those, shares it, unless
+/// [`per_service`](Self::per_service) is set. A setter creates a new budget, and the handles that were
+/// given out follow it, unless a clone of the layer or a service still uses the state: these keep theirs.
 #[must_use = "a layer does nothing until it wraps a service"]
 #[derive(Clone, Debug)]
 #[doc(alias = "IntelligentRetryManager")]
@@ -180,8 +180,8 @@ impl RetryLayer {
         Self { per_service: true, ..self }
     }
 
-    /// The handle of the statistics that the services of this layer share. After
-    /// [`per_service`](Self::per_service) it is that of the template.
+    /// The statistics shared by the services of this layer (those of the template, after
+    /// [`per_service`](Self::per_service)).
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle(self.handle.0.to_hand_out())
