@@ -132,6 +132,12 @@
 //! as slow, and in no other way. A timeout outside of the breaker, which only drops the call, therefore opens
 //! the circuit too.
 //!
+//! # Observability
+//! [`Handle::state`] and [`Handle::snapshot`] return the state. [`Handle::subscribe`] returns every change of
+//! state with its reason (`5 consecutive E3002`, `failure rate 62 % of 40 calls`). The changes are also
+//! events of `tracing`. [`Handle::metrics`] returns the totals since the start, and
+//! [`Handle::subscribe_to_calls`] every result. [`Handle::force_open`] takes a provider out by hand.
+//!
 //! # Streams
 //! A success is counted when the body has ended well, and a failure when it breaks. The latency is known and
 //! counted with the head, which the wire holds back until the first token. A long response is therefore not a
@@ -145,12 +151,6 @@
 //! those after it, and `failure_threshold` failures after the latest such head open the circuit. A body that
 //! breaks or is dropped separates none, and so many bodies that break without a success between them open the
 //! circuit whatever else is in flight.
-//!
-//! # Observability
-//! [`Handle::state`] and [`Handle::snapshot`] return the state. [`Handle::subscribe`] returns every change of
-//! state with its reason (`5 consecutive E3002`, `failure rate 62 % of 40 calls`). The changes are also
-//! events of `tracing`. [`Handle::metrics`] returns the totals since the start, and
-//! [`Handle::subscribe_to_calls`] every result. [`Handle::force_open`] takes a provider out by hand.
 //!
 //! # Common mistakes
 //! - One breaker in front of many providers: see [`key_by`](CircuitBreakerLayer::key_by).

@@ -110,11 +110,11 @@
 //! target only. A cache records an answer as it passes, and stores it if the stream ended successfully.
 //!
 //! # Common mistakes
-//! Retries inside of fallbacks inside of retries: forty attempts. A fallback on every error: a malformed
-//! request then fails once per target, and is paid for each time. One cache for all callers: a similar prompt
-//! of another caller is not the same prompt, so answers are kept per credential and per
-//! [`Tenant`](crate::Tenant). Callers with neither share their answers, unless their requests are
-//! [`Uncached`].
+//! - Retries inside of fallbacks inside of retries: forty attempts.
+//! - A fallback on every error: a malformed request then fails once per target, and is paid for each time.
+//! - One cache for all callers: a similar prompt of another caller is not the same prompt, so answers are kept
+//!   per credential and per [`Tenant`](crate::Tenant). Callers with neither share their answers, unless their
+//!   requests are [`Uncached`].
 //!
 //! # Cost
 //! A call for which there is another target has a copy of the head of its request, made before the first

@@ -54,6 +54,9 @@
 //! | `max_extra_tokens` | `0.05` | their tokens as a share of those of the calls |
 //! | `same_target` | `true` | hedges at the same target if there is no other |
 //!
+//! # Rejections
+//! None of its own.
+//!
 //! # What is hedged
 //! A call is late when its attempt has taken longer than the percentile of the latest 512 to 1024 calls of
 //! its target, from the attempt to the first token, queues and retries included. Streams and whole answers
@@ -90,8 +93,11 @@
 //! [`Hedged`](crate::provider::Verdict::Hedged) and [`Cancelled`](crate::provider::Verdict::Cancelled), and
 //! counts both attempts. The response has a [`HedgeInfo`], and the header `x-tidegate-hedge`.
 //!
-//! # Rejections
-//! None of its own.
+//! # Unlike `tower::hedge`
+//! Tower's layer has one histogram, a service that is hedged at itself, and no bound. This one has a
+//! percentile per target of the time to the first token, the next target of a chain, a budget of requests and
+//! tokens, hedges that never wait, and an attempt that loses without a trace in the circuit. Tower counts
+//! only the faster of the two, so that the percentile sinks.
 //!
 //! # Streams
 //! A stack holds a stream until its first token, so that the first response is the one with the first token.
@@ -99,16 +105,11 @@
 //! provider. The request is copied for every call, as in a chain; one with a body above
 //! [`body_cap`](crate::FallbackLayer::body_cap) is not hedged.
 //!
-//! # Unlike `tower::hedge`
-//! Tower's layer has one histogram, a service that is hedged at itself, and no bound. This one has a
-//! percentile per target of the time to the first token, the next target of a chain, a budget of requests and
-//! tokens, hedges that never wait, and an attempt that loses without a trace in the circuit. Tower counts
-//! only the faster of the two, so that the percentile sinks.
-//!
 //! # Common mistakes
-//! A hedge inside of the retries, where each attempt may be hedged. Two layers, of which each hedges the
-//! other's requests: a chain that hedges turns off the hedges of its targets. A percentile of 50: every
-//! second call would be late, and the budget covers one in twenty.
+//! - A hedge inside of the retries, where each attempt may be hedged.
+//! - Two layers, of which each hedges the other's requests: a chain that hedges turns off the hedges of its
+//!   targets.
+//! - A percentile of 50: every second call would be late, and the budget covers one in twenty.
 //!
 //! # Cost
 //! Off, a branch. On, each call is copied and its tokens are estimated; it takes two locks for a moment, and

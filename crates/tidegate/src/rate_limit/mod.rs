@@ -104,11 +104,6 @@
 //! Without a wire below the whole reservation is kept. Without a token quota nothing is estimated and no body
 //! is watched.
 //!
-//! # Streams
-//! A reservation settles when the last byte of the response has been read, or when its body is dropped.
-//! Bodies pass through unchanged. A rate limit that is reported inside a stream closes the gate as a 429
-//! does.
-//!
 //! # Tenants
 //! In the queue the [tenants](crate::Tenant) take turns, as in that of
 //! [`backpressure`](crate::backpressure#tenants), and all requests without one are one tenant. They get equal
@@ -158,6 +153,11 @@
 //! is left of the quota. They are charged before any call waits or is rejected, and before anything is read.
 //! Because they are charged late, a call may be admitted later than by an exact count, by at most the calls
 //! of 0.1 ms for each thread.
+//!
+//! # Streams
+//! A reservation settles when the last byte of the response has been read, or when its body is dropped.
+//! Bodies pass through unchanged. A rate limit that is reported inside a stream closes the gate as a 429
+//! does.
 //!
 //! # Common mistakes
 //! - One limiter per worker while the provider counts per account.

@@ -49,6 +49,13 @@
 //! | `attempt_header` | `false` | sends the number of the attempt |
 //! | `body_cap` | `33_554_432` | bytes of a request body that are buffered |
 //!
+//! # Rejections
+//! The layer does not reject when the attempts are used up: the last real response or error is returned
+//! unchanged. The call has no response only in two cases: the deadline passes while the request body is still
+//! being read, or no inner service becomes ready for another attempt, by the deadline or at all. It then ends
+//! in a [`Rejection`](crate::Rejection) with E3003, or in the error of the service. The first attempt is
+//! always started; the gates and timeouts below reject it if the deadline has passed.
+//!
 //! # What is retried
 //! A failure is retried if its code is retryable (rate limited, server error, overloaded, timeout, conflict)
 //! and the provider does not forbid it (`x-should-retry: false`). A failure with `x-should-retry: true` is
@@ -72,12 +79,12 @@
 //! of both. The adaptive strategy waits longer while the layer's own recent attempts fail or are slow, or
 //! while the load is high. A signal that is not measured changes nothing.
 //!
-//! # Rejections
-//! The layer does not reject when the attempts are used up: the last real response or error is returned
-//! unchanged. The call has no response only in two cases: the deadline passes while the request body is still
-//! being read, or no inner service becomes ready for another attempt, by the deadline or at all. It then ends
-//! in a [`Rejection`](crate::Rejection) with E3003, or in the error of the service. The first attempt is
-//! always started; the gates and timeouts below reject it if the deadline has passed.
+//! # Why a budget
+//! `max_retries` bounds one call. When every call fails, it multiplies the load on a provider that is
+//! overloaded already. The retry budget bounds all calls together: retries add at most a fifth to the
+//! traffic, plus a floor for times of low traffic. The attempt after a rejection by a gate is not paid for:
+//! the rejected one was no load. An [`AttemptBudget`](crate::AttemptBudget) bounds one call over all its
+//! targets: three retries at each of three targets are twelve attempts.
 //!
 //! # Streams
 //! Nothing is retried once a successful head has arrived, since the caller may have read from the body. A
@@ -87,16 +94,10 @@
 //! ([`reserve_for_fallback`](RetryLayer::reserve_for_fallback)) remains available to a response body that has
 //! begun.
 //!
-//! # Why a budget
-//! `max_retries` bounds one call. When every call fails, it multiplies the load on a provider that is
-//! overloaded already. The retry budget bounds all calls together: retries add at most a fifth to the
-//! traffic, plus a floor for times of low traffic. The attempt after a rejection by a gate is not paid for:
-//! the rejected one was no load. An [`AttemptBudget`](crate::AttemptBudget) bounds one call over all its
-//! targets: three retries at each of three targets are twelve attempts.
-//!
 //! # Common mistakes
-//! Retrying `insufficient_quota`. Retrying earlier than `retry-after` allows. Retrying in the client below
-//! and here as well.
+//! - Retrying `insufficient_quota`.
+//! - Retrying earlier than `retry-after` allows.
+//! - Retrying in the client below and here as well.
 //!
 //! # Cost
 //! A call that may be repeated has one allocation: its state, with a copy of the request, which is made

@@ -55,8 +55,9 @@
 //! response body.
 //!
 //! # Common mistakes
-//! A stack per request: it loses its state each time. One stack for several providers: they share one circuit
-//! and one rate limit, so a failing provider blocks the others.
+//! - A stack per request: it loses its state each time.
+//! - One stack for several providers: they share one circuit and one rate limit, so a failing provider blocks
+//!   the others.
 
 mod body;
 mod builder;
