@@ -35,10 +35,10 @@ type NamedTargetFuture<C, F, R> = translate::ResponseFuture<
     stack::ResponseBody<R>,
     Payload,
 >;
-type GroupFuture<C, F, R> =
+type ClientGroupFuture<C, F, R> =
     group::ResponseFuture<NamedTarget<Resilience<C>>, NamedTargetFuture<C, F, R>, Payload>;
 type CallFuture<C, F, R, B> =
-    fallback::ResponseFuture<Group<NamedTarget<Resilience<C>>>, GroupFuture<C, F, R>, B>;
+    fallback::ResponseFuture<Group<NamedTarget<Resilience<C>>>, ClientGroupFuture<C, F, R>, B>;
 type CallBody<R> =
     fallback::ResponseBody<group::ResponseBody<translate::ResponseBody<stack::ResponseBody<R>>>>;
 

@@ -16,14 +16,14 @@ use crate::thread_shard::{PerThread, SHARDS};
 #[derive(Clone, Debug)]
 pub(super) struct CallTotals {
     origin: Instant,
-    counts: Arc<CallCounts>,
+    counts: Arc<ShardedCounts>,
     /// Those of the layer, if this is the circuit of a key.
-    of_layer: Option<Arc<CallCounts>>,
+    of_layer: Option<Arc<ShardedCounts>>,
 }
 
 /// Every thread counts for itself; a reader adds the counts up.
 #[derive(Debug)]
-struct CallCounts {
+struct ShardedCounts {
     shards: PerThread<CountShard>,
     failure_streak: AtomicU32,
     /// The number of successes at the latest failure.
@@ -121,7 +121,7 @@ impl CallTotals {
         let shards = if of_layer.is_some() { 1 } else { SHARDS };
         Self {
             origin: of_layer.map_or(now, |layer| layer.origin),
-            counts: Arc::new(CallCounts::new(shards)),
+            counts: Arc::new(ShardedCounts::new(shards)),
             of_layer: of_layer.map(|layer| Arc::clone(&layer.counts)),
         }
     }
@@ -158,7 +158,7 @@ impl CallTotals {
     }
 }
 
-impl CallCounts {
+impl ShardedCounts {
     fn new(shards: usize) -> Self {
         Self {
             shards: PerThread::new(shards, CountShard::default),

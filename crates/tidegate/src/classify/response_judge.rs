@@ -54,7 +54,7 @@ pub(super) type JudgeStage<B> = NextStage<ResponseBody<B>, Stage<B>>;
 
 /// What the response to a request has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expected {
+pub(super) enum ExpectedBody {
     /// The answer of a model. A success has to show it.
     Answer(ExpectedAnswer),
     /// Any response to a POST, which may be an error with the status of a success.
@@ -68,7 +68,7 @@ pub(super) enum Expected {
 /// Classifies the response of one attempt, and records its outcome and usage.
 pub struct ResponseJudge {
     pub(super) config: Arc<ClassifyConfig>,
-    pub(super) expected: Expected,
+    pub(super) expected: ExpectedBody,
     /// Whether the connection counts the bytes of the body, so that it reports one that is cut short.
     pub(super) is_counted: bool,
     /// Bounds the attempt, if the service is the wire of a stack.
@@ -221,7 +221,7 @@ impl ResponseJudge {
     /// What the head of a response shows, and whether its body must be probed before it counts as a success. A
     /// body that is larger than the part that would be read is not an error body.
     fn probe_head<B: Body>(&self, head: &Parts, body: &B) -> BodyProbe {
-        if self.expected != Expected::Created || !head.status.is_success() {
+        if self.expected != ExpectedBody::Created || !head.status.is_success() {
             return BodyProbe::Success;
         }
         let may_be_error = || body.size_hint().lower() <= ERROR_BODY_LIMIT as u64 && !body.is_end_stream();
@@ -234,7 +234,7 @@ impl ResponseJudge {
     /// The answer that the response has to show.
     pub(super) fn expected_answer(&self) -> Option<ExpectedAnswer> {
         match self.expected {
-            Expected::Answer(answer) => Some(answer),
+            ExpectedBody::Answer(answer) => Some(answer),
             _ => None,
         }
     }
@@ -247,7 +247,8 @@ impl ResponseJudge {
         if head.headers.is_empty() {
             return;
         }
-        let is_of_another_body = self.expected == Expected::Head || head.status == StatusCode::NOT_MODIFIED;
+        let is_of_another_body =
+            self.expected == ExpectedBody::Head || head.status == StatusCode::NOT_MODIFIED;
         if let Some(length) = head.headers.get(CONTENT_LENGTH)
             && !is_of_another_body
             && exact

@@ -11,7 +11,7 @@ use tidegate_core::AnswerForm;
 use super::StreamClocks;
 use super::body::ResponseBody;
 use super::clocks::IdleTimers;
-use super::response_judge::{ClassifyConfig, Expected, JudgeStage, ResponseJudge, Stage};
+use super::response_judge::{ClassifyConfig, ExpectedBody, JudgeStage, ResponseJudge, Stage};
 use crate::attempt::{StagePoll, Wire};
 use crate::body::bytes_of;
 use crate::metrics::{AttemptMetrics, TargetMetrics};
@@ -62,12 +62,12 @@ impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
         let expected = match *request.method() {
             Method::POST => classifier
                 .expected_answer(request.uri(), request.headers(), body)
-                .map_or(Expected::Created, Expected::Answer),
-            Method::HEAD => Expected::Head,
-            _ => Expected::Read,
+                .map_or(ExpectedBody::Created, ExpectedBody::Answer),
+            Method::HEAD => ExpectedBody::Head,
+            _ => ExpectedBody::Read,
         };
         let expects_stream = match expected {
-            Expected::Answer(answer) if answer.form != AnswerForm::Unknown => {
+            ExpectedBody::Answer(answer) if answer.form != AnswerForm::Unknown => {
                 answer.form != AnswerForm::Document
             }
             _ => classifier.expects_stream(request.headers(), body.unwrap_or_default()),

@@ -12,7 +12,7 @@ use tower_service::Service;
 use super::body::{CallAtMember, ResponseBody};
 use super::choice::Standing;
 use super::cooldown::is_of_account;
-use super::disposition::Disposition;
+use super::disposition::MemberDisposition;
 use super::info::{GroupMember, LateMember};
 use super::member_set::MemberSet;
 use super::member_state::{InFlight, MemberState};
@@ -230,8 +230,8 @@ impl<S: Clone> GroupCall<S> {
         };
         let rejection = result.as_ref().err().and_then(Error::rejection);
         let disposition = match &self.request {
-            Some(request) => Disposition::of(&outcome, rejection, request),
-            None => Disposition::Return,
+            Some(request) => MemberDisposition::of(&outcome, rejection, request),
+            None => MemberDisposition::Return,
         };
         let stream: Option<&StreamOutcome> = result.as_ref().ok().and_then(|it| it.extensions().get());
         let unproven = stream.filter(|stream| stream.is_unproven()).cloned();
@@ -250,7 +250,7 @@ impl<S: Clone> GroupCall<S> {
         &mut self,
         outcome: &Outcome,
         rejection: Option<&Rejection>,
-        disposition: Disposition,
+        disposition: MemberDisposition,
         unproven: Option<StreamOutcome>,
     ) {
         let Some(current) = &mut self.current else { return };
@@ -283,7 +283,7 @@ impl<S: Clone> GroupCall<S> {
                 }
             }
             Outcome::Failure(failure)
-                if disposition == Disposition::GoOnAfterRefusal && !self.has_own_account =>
+                if disposition == MemberDisposition::GoOnAfterRefusal && !self.has_own_account =>
             {
                 let index = current.choice.chosen.index;
                 self.refusals.push(Refusal { index, failure: failure.clone(), began });

@@ -7,7 +7,7 @@ use crate::{Failure, Outcome, Payload, Rejection};
 
 /// What follows the result of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Disposition {
+pub(super) enum MemberDisposition {
     /// It is the result of the call.
     Return,
     /// Another member is called, if one can take the request.
@@ -45,7 +45,7 @@ const STORED: [&[u8]; 7] = [
     b"cached_content",
 ];
 
-impl Disposition {
+impl MemberDisposition {
     /// The disposition of this outcome, or of the rejection that it is of.
     pub(super) fn of(outcome: &Outcome, rejection: Option<&Rejection>, request: &Request<Payload>) -> Self {
         match (rejection, outcome) {
@@ -91,14 +91,14 @@ mod tests {
     use super::*;
     use crate::{ErrorCode, FailureKind, Gate};
 
-    fn of(failure: Failure, method: Method, body: &'static str) -> Disposition {
+    fn of(failure: Failure, method: Method, body: &'static str) -> MemberDisposition {
         let request = Request::builder().method(method).body(Payload::from(body)).unwrap();
-        Disposition::of(&failure.into(), None, &request)
+        MemberDisposition::of(&failure.into(), None, &request)
     }
 
     #[test]
     fn a_refusal_goes_on_unless_a_resource_of_the_caller_may_be_meant() {
-        use Disposition::{GoOn, GoOnAfterRefusal, Return};
+        use MemberDisposition::{GoOn, GoOnAfterRefusal, Return};
 
         // Those of OpenAI, Azure, Anthropic, Google, Groq and Bedrock.
         for provider_code in [
@@ -138,9 +138,9 @@ mod tests {
     #[test]
     fn what_another_account_may_have_stored_goes_on() {
         for (provider_code, expected) in [
-            ("previous_response_not_found", Disposition::GoOn),
-            ("invalid_encrypted_content", Disposition::GoOn),
-            ("invalid_value", Disposition::Return),
+            ("previous_response_not_found", MemberDisposition::GoOn),
+            ("invalid_encrypted_content", MemberDisposition::GoOn),
+            ("invalid_value", MemberDisposition::Return),
         ] {
             for code in [ErrorCode::InvalidRequest, ErrorCode::NotFound] {
                 let failure = Failure { provider_code: Some(provider_code.into()), ..Failure::new(code) };
@@ -154,12 +154,16 @@ mod tests {
     fn a_rejection_for_a_mistake_of_the_caller_is_returned() {
         let request = Request::new(Payload::from("{}"));
         for (gate, code, expected) in [
-            (Gate::RateLimit, ErrorCode::RateLimited, Disposition::GoOn),
-            (Gate::Translate, ErrorCode::InvalidRequest, Disposition::GoOn),
-            (Gate::RateLimit, ErrorCode::InvalidRequest, Disposition::Return),
+            (Gate::RateLimit, ErrorCode::RateLimited, MemberDisposition::GoOn),
+            (Gate::Translate, ErrorCode::InvalidRequest, MemberDisposition::GoOn),
+            (Gate::RateLimit, ErrorCode::InvalidRequest, MemberDisposition::Return),
         ] {
             let rejection = Rejection::new(gate, code);
-            assert_eq!(Disposition::of(&Outcome::Neutral, Some(&rejection), &request), expected, "{gate:?}");
+            assert_eq!(
+                MemberDisposition::of(&Outcome::Neutral, Some(&rejection), &request),
+                expected,
+                "{gate:?}"
+            );
         }
     }
 }

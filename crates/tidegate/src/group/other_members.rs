@@ -5,7 +5,7 @@ use std::time::Instant;
 use http::Request;
 
 use super::choice::Standing;
-use super::disposition::Disposition;
+use super::disposition::MemberDisposition;
 use super::gate_view::GateView;
 use super::member_set::MemberSet;
 use super::member_state::MemberState;
@@ -46,7 +46,7 @@ impl OtherMembers {
         rejection: Option<&Rejection>,
         request: &Request<Payload>,
     ) -> bool {
-        Disposition::of(outcome, rejection, request).goes_on() && self.can_take(request)
+        MemberDisposition::of(outcome, rejection, request).goes_on() && self.can_take(request)
     }
 
     /// Whether one of them may take a further attempt: it is not left out, and its gates do not reject.

@@ -78,9 +78,9 @@ fn addresses(extensions: &Extensions) -> Option<Addresses> {
 /// The connection of a request in progress. If it is dropped before the response head, the connection may
 /// have died silently, and takes no new requests; unless it has served another response meanwhile, or is
 /// silent for a moment only.
-pub(super) struct BusyConnection(Option<SentRequest>);
+pub(super) struct BusyConnection(Option<RequestOnConnection>);
 
-struct SentRequest {
+struct RequestOnConnection {
     connection: CaptureConnection,
     sent: Instant,
     used: UsedConnections,
@@ -93,7 +93,7 @@ const LEAST_SILENCE: Duration = Duration::from_millis(100);
 impl BusyConnection {
     /// The request is sent now. `None` if the client does not report its connection.
     pub(super) fn new(connection: Option<CaptureConnection>, used: &UsedConnections) -> Self {
-        let request = |connection| SentRequest { connection, sent: clock::now(), used: used.clone() };
+        let request = |connection| RequestOnConnection { connection, sent: clock::now(), used: used.clone() };
         Self(connection.map(request))
     }
 

@@ -250,10 +250,10 @@ fn keys<T: KeyedHandle>(keyed: Option<&Keyed<T>>) -> impl Iterator<Item = KeyId>
 }
 
 /// What is left of a quota, and its capacity.
-type Quota<T> = (Option<T>, Option<T>);
+type LeftOf<T> = (Option<T>, Option<T>);
 
 /// The quota of which the smaller share is left.
-fn scarcest<T: Copy + Into<u128>>(one: Quota<T>, other: Quota<T>) -> Quota<T> {
+fn scarcest<T: Copy + Into<u128>>(one: LeftOf<T>, other: LeftOf<T>) -> LeftOf<T> {
     match (one.0.zip(one.1), other.0.zip(other.1)) {
         (Some((left, capacity)), Some((other_left, other_capacity))) => {
             if other_left.into() * capacity.into() < left.into() * other_capacity.into() {

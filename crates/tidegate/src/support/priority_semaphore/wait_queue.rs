@@ -18,7 +18,7 @@ use crate::Priority;
 /// first come, first served.
 #[derive(Debug)]
 pub(crate) struct WaitQueue<T> {
-    lists: SlabLists<Queued<T>, 2>,
+    lists: SlabLists<QueueEntry<T>, 2>,
     flows: [Flows; 2],
     max: usize,
     order: Order,
@@ -33,7 +33,7 @@ pub(crate) struct WaitQueue<T> {
 const PRIORITIES: [Priority; 2] = [Priority::Interactive, Priority::Batch];
 
 #[derive(Debug)]
-struct Queued<T> {
+struct QueueEntry<T> {
     waiter: T,
     flow: Flow,
     arrival: u64,
@@ -101,7 +101,7 @@ impl<T> WaitQueue<T> {
         let displaced = self.lists.at(list, ListEnd::Last).filter(|_| is_displacing);
         if let Some(index) = displaced {
             self.lists.detach(index);
-            let &Queued { flow, arrival, start, cost, .. } = self.lists.get(index);
+            let &QueueEntry { flow, arrival, start, cost, .. } = self.lists.get(index);
             self.flows[list].leave(flow, start, cost);
             self.arrivals.remove(&arrival);
             self.leave_shares(priority, cost);
@@ -113,7 +113,7 @@ impl<T> WaitQueue<T> {
         self.flows[list].join(flow, start, cost);
         let arrival = self.next_arrival;
         self.next_arrival += 1;
-        let queued = Queued { waiter, flow, arrival, start, cost };
+        let queued = QueueEntry { waiter, flow, arrival, start, cost };
         let index = self.lists.insert(list, queued, |other| other.start <= start);
         if self.order == Order::NewestFirstUnderOverload && priority == Priority::Interactive {
             self.arrivals.insert(arrival, index);
@@ -152,7 +152,7 @@ impl<T> WaitQueue<T> {
         let index = self.next_of(priority)?;
         let is_first = self.lists.at(priority as usize, ListEnd::First) == Some(index);
         self.lists.detach(index);
-        let &Queued { flow, arrival, start, cost, .. } = self.lists.get(index);
+        let &QueueEntry { flow, arrival, start, cost, .. } = self.lists.get(index);
         self.arrivals.remove(&arrival);
         self.shares.record(priority, cost, other_waits);
         let flows = &mut self.flows[priority as usize];
@@ -172,7 +172,7 @@ impl<T> WaitQueue<T> {
     /// Removes the waiter of a ticket, whether it is still queued or already popped.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> T {
         let list = self.lists.list_of(ticket.0);
-        let Queued { waiter, flow, arrival, start, cost } = self.lists.remove(ticket.0);
+        let QueueEntry { waiter, flow, arrival, start, cost } = self.lists.remove(ticket.0);
         if let Some(list) = list {
             self.arrivals.remove(&arrival);
             self.flows[list].leave(flow, start, cost);
