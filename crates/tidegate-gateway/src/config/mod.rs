@@ -527,6 +527,7 @@ impl Config {
         if emergency_text.trim().is_empty() {
             checks.fail(GatewayConfigError::new("emergency_text", "expected a text that is not empty"));
         }
+        file.static_texts.mistakes().for_each(|mistake| checks.fail(mistake));
         let idle_timeout = file.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT);
         checks.keep(connections::check_time("idle_timeout", idle_timeout));
         let translated_body_limit =

@@ -2,6 +2,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::fallback::{PromptKind, StaticAnswers};
 
+use super::GatewayConfigError;
+
 /// The answers of `@static`, by the kind of the prompt.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table with question, creative, analysis, code or other")]
@@ -21,16 +23,24 @@ pub(crate) struct StaticTexts {
 impl StaticTexts {
     /// The answers, with a default text for each kind without one.
     pub(crate) fn answers(&self) -> StaticAnswers {
-        let texts = [
-            (PromptKind::Question, &self.question),
-            (PromptKind::Creative, &self.creative),
-            (PromptKind::Analysis, &self.analysis),
-            (PromptKind::Code, &self.code),
-            (PromptKind::Other, &self.other),
-        ];
-        texts.into_iter().fold(StaticAnswers::new(), |answers, (kind, text)| match text {
-            Some(text) => answers.with(kind, text),
-            None => answers,
+        self.texts().fold(StaticAnswers::new(), |answers, (_, kind, text)| answers.with(kind, text))
+    }
+
+    /// A mistake for each text that is empty.
+    pub(super) fn mistakes(&self) -> impl Iterator<Item = GatewayConfigError> {
+        self.texts().filter(|(.., text)| text.trim().is_empty()).map(|(key, ..)| {
+            GatewayConfigError::new(format!("static_texts.{key}"), "expected a text that is not empty")
         })
+    }
+
+    fn texts(&self) -> impl Iterator<Item = (&'static str, PromptKind, &str)> {
+        let texts = [
+            ("question", PromptKind::Question, &self.question),
+            ("creative", PromptKind::Creative, &self.creative),
+            ("analysis", PromptKind::Analysis, &self.analysis),
+            ("code", PromptKind::Code, &self.code),
+            ("other", PromptKind::Other, &self.other),
+        ];
+        texts.into_iter().filter_map(|(key, kind, text)| Some((key, kind, text.as_deref()?)))
     }
 }

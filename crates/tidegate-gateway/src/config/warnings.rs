@@ -8,7 +8,7 @@ use tidegate::config::{redacted, suggest};
 
 use super::policy::key;
 use super::route::ANY;
-use super::{GatewayConfigError, LastResortName, Route};
+use super::{GatewayConfigError, Route};
 
 /// A warning for each policy of the file that no route uses. The routes without a policy use the default one,
 /// and a name that was misspelt would leave them unprotected.
@@ -68,38 +68,22 @@ pub(super) fn of_patterns<'a>(
     })
 }
 
-/// A warning for each policy whose number of attempts of a call leaves none to the next targets of a chain, or
-/// is never reached.
+/// A warning for each policy whose number of attempts of a call leaves none to the next targets of a chain.
 pub(super) fn of_attempts(
     policies: &BTreeMap<String, ResilienceConfig>,
     routes: &[Route],
 ) -> impl Iterator<Item = GatewayConfigError> {
-    // Whether a route with the policy has a next target, and whether it may make more attempts than one target.
-    let mut used = BTreeMap::<_, (bool, bool)>::new();
-    for route in routes {
-        let (has_next, has_more) = used.entry(&*route.policy).or_default();
-        *has_next |= route.chain.len() > 1;
-        *has_more |= route.targets().count() > 1 || route.resorts.contains(&LastResortName::Simplified);
-    }
-    policies.iter().filter_map(move |(name, ResilienceConfig { retry, fallback, hedge, .. })| {
+    let chains = routes.iter().filter(|route| route.chain.len() > 1);
+    let used: BTreeSet<_> = chains.map(|route| &*route.policy).collect();
+    policies.iter().filter_map(move |(name, ResilienceConfig { retry, fallback, .. })| {
         let retry = retry.as_ref()?;
-        let (max_attempts, (has_next, has_more)) = (retry.max_attempts?, *used.get(name.as_str())?);
         let of_target = if retry.enabled { retry.max_retries.saturating_add(1) } else { 1 };
-        let problem = if max_attempts <= of_target {
-            let leaves_none = has_next && fallback.enabled;
-            leaves_none.then(|| {
-                format!(
-                    "a target that fails may use up all of them, with {of_target}, retry.max_retries and the \
-                     first, and no other one is called"
-                )
-            })
-        } else {
-            let is_unreached = !has_more && hedge.is_none();
-            is_unreached.then(|| {
-                format!("is never reached: one target has {of_target}, retry.max_retries and the first")
-            })
-        };
-        Some(GatewayConfigError::new(format!("{}.retry.max_attempts", key(name)), problem?))
+        let leaves_none = retry.max_attempts? <= of_target && fallback.enabled && used.contains(name.as_str());
+        let problem = format!(
+            "a target that fails may use up all of them, with {of_target}, retry.max_retries and the first, and \
+             no other one is called"
+        );
+        leaves_none.then(|| GatewayConfigError::new(format!("{}.retry.max_attempts", key(name)), problem))
     })
 }
 

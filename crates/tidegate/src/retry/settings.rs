@@ -25,8 +25,7 @@ pub struct Settings {
     pub max_retries: u32,
     /// Attempts of the whole call, including those at other targets. By default each target counts its own,
     /// `max_retries` and the first. With no more than these, a target that fails leaves none to the next
-    /// ones; for one target, more are never made.
-    /// It is a limit of the call, which the stack applies; a layer that is used alone ignores it.
+    /// ones. It is a limit of the call, which the stack applies; a layer that is used alone ignores it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
     /// How the waits grow: `"fixed"`, `"linear"`, `"exponential"`, `"fibonacci"`, `"decorrelated_jitter"` or
