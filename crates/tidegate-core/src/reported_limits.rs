@@ -286,7 +286,7 @@ impl Reset {
     /// Parses a date of HTTP (`Wed, 21 Oct 2026 07:28:00 GMT`) or RFC 3339 (`2026-10-21T07:28:00Z`).
     #[must_use]
     pub fn date(value: &str) -> Option<Self> {
-        let rfc3339 = || Some(SystemTime::from(value.parse::<jiff::Timestamp>().ok()?));
+        let rfc3339 = || SystemTime::try_from(value.parse::<jiff::Timestamp>().ok()?).ok();
         httpdate::parse_http_date(value).ok().or_else(rfc3339).map(Self::At)
     }
 

@@ -184,7 +184,7 @@ mod tests {
         let input = limits.get(LimitUnit::InputTokens).unwrap();
         assert_eq!((input.limit, input.remaining, input.period), (Some(40_000), Some(39_000), MINUTE));
         let noon: jiff::Timestamp = "2026-11-05T12:00:00Z".parse().unwrap();
-        assert_eq!(input.reset.unwrap().wait(noon.into()), Duration::from_secs(30));
+        assert_eq!(input.reset.unwrap().wait(noon.try_into().unwrap()), Duration::from_secs(30));
         assert_eq!(limits.get(LimitUnit::OutputTokens).unwrap().remaining, Some(0));
         assert!(limits.get(LimitUnit::Requests).is_none() && !limits.has_invalid);
     }

@@ -78,7 +78,7 @@ mod tests {
         let headers =
             pairs.iter().map(|&(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
         let now: jiff::Timestamp = NOW.parse().unwrap();
-        hint(provider, &headers.collect(), now.into())
+        hint(provider, &headers.collect(), now.try_into().unwrap())
     }
 
     fn wait_ms(pairs: &[(&'static str, &str)]) -> Option<u128> {
