@@ -3,14 +3,6 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::config::{Explanation, field_names};
-
-/// The origin of each setting of a layer that is not the default.
-fn origins(explanation: &Explanation) -> Vec<(&str, &str, Origin)> {
-    let settings = explanation.layers.iter().flat_map(|layer| &layer.settings);
-    let origins = settings.map(|setting| (&*setting.key, &*setting.value, setting.origin));
-    origins.filter(|(.., origin)| *origin != Origin::Default).collect()
-}
 
 #[test]
 fn each_setting_is_explained_with_its_origin() {

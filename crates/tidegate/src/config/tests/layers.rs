@@ -4,7 +4,7 @@ use tidegate_testkit::strict::Answer;
 
 use super::*;
 use crate::testing::{request, strict};
-use crate::{CircuitBreakerLayer, FallbackLayer, circuit_breaker, clock, retry};
+use crate::{FallbackLayer, clock};
 
 #[tokio::test(start_paused = true)]
 async fn an_adaptive_limit_is_one_key() {

@@ -6,13 +6,20 @@ mod mistakes;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{ConfigError, Origin, PolicyFile, Preset, ResilienceConfig, field_names};
-use crate::ResilienceBuilder;
+use super::{ConfigError, Explanation, Origin, PolicyFile, Preset, ResilienceConfig, field_names};
 use crate::retry::{Jitter, Strategy};
 use crate::testing::secs;
+use crate::{CircuitBreakerLayer, ResilienceBuilder, circuit_breaker, retry};
 
 fn file(text: &str) -> PolicyFile {
     toml::from_str(text).unwrap()
+}
+
+/// The origin of each setting of a layer that is not the default.
+fn origins(explanation: &Explanation) -> Vec<(&str, &str, Origin)> {
+    let settings = explanation.layers.iter().flat_map(|layer| &layer.settings);
+    let origins = settings.map(|setting| (&*setting.key, &*setting.value, setting.origin));
+    origins.filter(|(.., origin)| *origin != Origin::Default).collect()
 }
 
 fn read(text: &str) -> ResilienceConfig {
