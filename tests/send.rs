@@ -60,8 +60,8 @@ macro_rules! served {
     }};
 }
 
-/// Sends a request through the service and collects the body, by `send` and by `ready` and `call`: in a task,
-/// in an axum handler and in a hyper service.
+/// Sends a request through the service and collects the body, by `send` and by `ready` and `call`: in a task and in
+/// an axum handler.
 macro_rules! spawned {
     ($service:expr, $url:expr) => {{
         let (service, url) = ($service, $url);
@@ -98,10 +98,20 @@ macro_rules! everywhere {
         let handler = move || async move { in_axum().await.map_err(|error| error.to_string()) };
         let app: Router = Router::new().route("/", post(handler));
         served!(hyper_util::service::TowerToHyperService::new(app));
+    }};
+}
 
+/// Sends a request through the service in a hyper service. Only for the longest types, since each takes a second to
+/// compile.
+macro_rules! in_hyper {
+    ($service:expr, $url:expr) => {{
+        let (service, url) = ($service, $url);
         served!(hyper::service::service_fn(move |_| {
-            let response = call();
-            async move { Ok::<_, BoxError>(Response::new(http_body_util::Full::new(response.await?))) }
+            let (service, request) = (service.clone(), request(&url));
+            async move {
+                let bytes = service.send(request).await?.into_body().collect().await?.to_bytes();
+                Ok::<_, BoxError>(Response::new(http_body_util::Full::new(bytes)))
+            }
         }));
     }};
 }
@@ -138,12 +148,14 @@ macro_rules! around {
         let fallback = fallback.then("anthropic/claude", stack().service(translated));
         let chain = stack().fallback(fallback).service(client.clone());
         spawned!(chain.clone(), url.clone());
+        in_hyper!(chain.clone(), url.clone());
 
         let base_url = url.trim_end_matches("/chat/completions").to_owned();
         let providers = Providers::empty().with("openai", ProviderSettings::openai(base_url));
         let by_name = FallbackChain::new(["openai/gpt-4o", "openai/mini"]).providers(providers);
         let by_name = by_name.service(client.clone()).unwrap();
         spawned!(by_name.clone(), url.clone());
+        in_hyper!(by_name, url.clone());
 
         // Without its type parameter.
         let body = tokio::spawn(async move {

@@ -131,7 +131,8 @@ impl Subject {
 
     /// Stops the process, and returns what it or its tool has printed on the standard error output.
     pub(crate) fn stop(mut self) -> Result<String, BoxError> {
-        self.signal(Signal::INT)?;
+        // Not `INT`, which is ignored by what a shell has started in the background.
+        self.signal(Signal::TERM)?;
         let mut printed = String::new();
         if let Some(mut stderr) = self.child.stderr.take() {
             io::Read::read_to_string(&mut stderr, &mut printed)?;
