@@ -17,10 +17,9 @@ use axum::body::Body;
 use axum::error_handling::HandleErrorLayer;
 use axum::response::Response;
 use http::Request;
-use tidegate::provider::ErrorBody;
 use tidegate::rate_limit::OnLimit;
 use tidegate::{
-    BoxError, CircuitBreakerLayer, RateLimitLayer, ReqwestService, ResilienceBuilder, RetryLayer,
+    BoxError, CircuitBreakerLayer, ErrorBody, RateLimitLayer, ReqwestService, ResilienceBuilder, RetryLayer,
     TimeoutLayer,
 };
 use tidegate_testkit::{Provider, Reply};

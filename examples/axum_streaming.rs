@@ -17,11 +17,10 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use tidegate::provider::ErrorBody;
 use tidegate::stack::SignalsSnapshot;
 use tidegate::{
-    BackpressureLayer, BoxError, CircuitBreakerLayer, Payload, ReqwestService, Resilience, ResilienceBuilder,
-    RetryLayer,
+    BackpressureLayer, BoxError, CircuitBreakerLayer, ErrorBody, Payload, ReqwestService, Resilience,
+    ResilienceBuilder, RetryLayer,
 };
 use tidegate_testkit::{Provider, Reply};
 use tokio::net::TcpListener;

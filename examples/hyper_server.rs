@@ -18,10 +18,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tidegate::provider::ErrorBody;
 use tidegate::{
-    BackpressureLayer, BoxError, CircuitBreakerLayer, ReqwestService, Resilience, ResilienceBuilder,
-    RetryLayer,
+    BackpressureLayer, BoxError, CircuitBreakerLayer, ErrorBody, ReqwestService, Resilience,
+    ResilienceBuilder, RetryLayer,
 };
 use tidegate_testkit::{Provider, Reply};
 use tokio::net::TcpListener;

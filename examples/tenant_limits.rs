@@ -14,10 +14,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::Request;
 use http_body_util::BodyExt;
-use tidegate::provider::Gate;
 use tidegate::rate_limit::OnLimit;
 use tidegate::{
-    BackpressureLayer, BoxError, KeyBy, Payload, RateLimitLayer, Rejection, ResilienceBuilder, Tenant,
+    BackpressureLayer, BoxError, Gate, KeyBy, Payload, RateLimitLayer, Rejection, ResilienceBuilder, Tenant,
 };
 use tidegate_testkit::{Provider, Reply};
 

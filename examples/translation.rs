@@ -17,9 +17,8 @@ use std::time::Duration;
 use http::{HeaderValue, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tidegate::provider::Gate;
 use tidegate::translators::ChatToMessages;
-use tidegate::{BoxError, Payload, Rejection, ResilienceBuilder, RetryLayer, TranslateLayer};
+use tidegate::{BoxError, Gate, Payload, Rejection, ResilienceBuilder, RetryLayer, TranslateLayer};
 use tidegate_testkit::{Provider, Reply};
 use tower::{ServiceBuilder, ServiceExt};
 

@@ -1,12 +1,12 @@
 use std::borrow::Cow;
 use std::error::Error;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
 use http::response::Parts;
 use http::{Extensions, HeaderMap, Response, StatusCode};
 
-use crate::{Clock, Elapsed, ErrorCode, NotProcessed, Rejection, RetryHint, UploadError, chain};
+use crate::{Clock, Elapsed, ErrorCode, HintSource, NotProcessed, Rejection, RetryHint, UploadError, chain};
 
 /// The result of one attempt. The layers base their decisions on it alone.
 ///
@@ -176,6 +176,13 @@ impl Failure {
     #[must_use]
     pub const fn new(code: ErrorCode) -> Self {
         Self { code, kind: FailureKind::Response, retry_hint: None, provider_code: None }
+    }
+
+    /// The same failure after which the provider may be called again in `wait`, at most
+    /// [`RetryHint::MAX_WAIT`], as if it had reported that.
+    #[must_use]
+    pub fn with_wait(self, wait: Duration) -> Self {
+        Self { retry_hint: Some(RetryHint::after(wait, HintSource::Body)), ..self }
     }
 
     /// Whether the failure counts against the health of the provider: by its code, unless it is

@@ -34,7 +34,7 @@ pub enum HintSource {
     None,
     /// The header of this name.
     Header(&'static str),
-    /// A field of the error body.
+    /// A field of the error body, or of an error of the program.
     Body,
     /// The text of the error message.
     Message,

@@ -17,11 +17,11 @@ use crate::{ErrorCode, Failure, Gate, MissingCapability, NotProcessedReason, Out
 ///
 /// A trail keeps at most [`Trail::MAX_STEPS`] steps. Later steps are dropped, but their attempts are counted.
 /// It is serialised as its `target`, `attempts` and `steps`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[doc(alias("resilience_metadata", "retry_used", "circuit_breaker_used"))]
 pub struct Trail(Arc<TrailState>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct TrailState {
     steps: Mutex<Steps>,
     /// The trail that records the steps of a branch.
@@ -29,7 +29,7 @@ struct TrailState {
     branch: u32,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 struct Steps {
     /// Those of a branch are the ones that its opening records, and itself the first of them.
     steps: Vec<Step>,
@@ -39,7 +39,7 @@ struct Steps {
 }
 
 /// One decision or result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
     /// When it was recorded. Serialised in RFC 3339, to the millisecond.
     #[serde(serialize_with = "rfc3339")]
@@ -254,6 +254,22 @@ impl Steps {
         if self.steps.len() < Trail::MAX_STEPS {
             self.steps.push(step);
         }
+    }
+}
+
+/// The steps, such as `[openai/gpt-4o: Failed(Overloaded), openai/gpt-4o: Waiting(1s)]`.
+impl fmt::Debug for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.steps()).finish()
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(target) = &self.target {
+            write!(f, "{target}: ")?;
+        }
+        fmt::Debug::fmt(&self.verdict, f)
     }
 }
 

@@ -151,7 +151,10 @@ pub use classify::ClassifyLayer;
 pub use config::ResilienceConfig;
 pub use fallback::FallbackLayer;
 pub use key::{KeyBy, Tenant};
-pub use provider::{BoxError, Deadline, Error, ErrorCode, Outcome, Payload, Priority, Rejection, Trail};
+pub use provider::{
+    BoxError, Deadline, Error, ErrorBody, ErrorCode, Failure, FailureKind, Gate, Outcome, Payload, Priority,
+    Rejection, Trail,
+};
 pub use rate_limit::RateLimitLayer;
 #[cfg(feature = "reqwest")]
 pub use reqwest_service::ReqwestService;

@@ -172,20 +172,12 @@ where
     F: Future<Output = Result<Response<R>, E>>,
     E: Into<BoxError> + 'static,
 {
-    match attempt.poll(cx) {
-        Poll::Ready(Ok(response)) => {
-            shared.handle.record_sent_attempt(true);
-            Poll::Ready(Ok(response))
-        }
-        Poll::Ready(Err(error)) => {
-            let error = Error::new(error);
-            if error.rejection().is_none() {
-                shared.handle.record_sent_attempt(true);
-            }
-            Poll::Ready(Err(error))
-        }
-        Poll::Pending => Poll::Pending,
+    let result = ready!(attempt.poll(cx)).map_err(Error::new);
+    let was_sent = result.as_ref().map_or_else(|error| error.rejection().is_none(), |_| true);
+    if was_sent && !shared.handle.is_off() {
+        shared.handle.record_sent_attempt(true);
     }
+    Poll::Ready(result)
 }
 
 partial_debug!([S, F, B] ResponseFuture<S, F, B>, "ResponseFuture");

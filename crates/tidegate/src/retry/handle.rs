@@ -57,12 +57,17 @@ impl Handle {
         !may_retry && self.0.recent.is_none()
     }
 
-    /// Whether the layer is off for a call with these extensions: it is not counted either.
-    pub(super) fn is_idle(&self, extensions: &Extensions) -> bool {
+    /// Whether the layer is off: only calls with a [`RetryOverride`] are counted.
+    pub(super) fn is_off(&self) -> bool {
         let settings = self.0.settings();
-        let is_off =
+        let sets_nothing =
             !settings.attempt_header && !settings.idempotency_key && settings.reserve_for_fallback.is_zero();
-        is_off && self.never_retries(extensions)
+        sets_nothing && self.0.policy.max_retries == 0 && self.0.recent.is_none()
+    }
+
+    /// Whether the layer is off for a call with these extensions.
+    pub(super) fn is_idle(&self, extensions: &Extensions) -> bool {
+        self.is_off() && RetryOverride::of(extensions).is_none()
     }
 
     /// Reserves time for a later target of the chain, if there is one.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
 use tidegate_testkit::strict::{Answer, Strict};
 use tidegate_testkit::{Provider, Reply, contract};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 
 use super::{Resilience, ResilienceBuilder, TimeoutHeader};
 use crate::circuit_breaker::State;
@@ -322,12 +324,22 @@ async fn the_snapshot_serialises_under_the_names_of_the_protocol() {
 
 #[tokio::test(start_paused = true)]
 async fn retries_that_are_turned_off_count_nothing() {
-    let (inner, provider) = strict();
     let off = retry::Settings { enabled: false, ..retry::Settings::default() };
-    let mut service = full("").retry(RetryLayer::from_settings(off).unwrap()).service(inner);
-    provider.answer(503);
-    assert_eq!(complete(&mut service).await.unwrap(), 503);
-    assert_eq!((provider.calls(), service.signals().snapshot().retry.total_attempts), (1, 0));
+    let off = full("").retry(RetryLayer::from_settings(off).unwrap());
+    let (alone, provider) = strict();
+    let (first, first_provider) = strict();
+    let other = FallbackLayer::new().then("other", strict().0);
+    let services =
+        [(off.clone().service(alone), provider), (off.fallback(other).service(first), first_provider)];
+    for (mut service, provider) in services {
+        provider.answer(400);
+        assert_eq!(complete(&mut service).await.unwrap(), 400);
+        // A body that has to be buffered.
+        let request = request().map(|_| Full::new(Bytes::from_static(b"{}")));
+        let response = ServiceExt::<Request<Full<Bytes>>>::ready(&mut service).await.unwrap().call(request);
+        assert_eq!(response.await.unwrap().status(), 200);
+        assert_eq!((provider.calls(), service.signals().snapshot().retry.total_attempts), (2, 0));
+    }
 }
 
 /// Pitfall P17 (docs/pitfalls.md): the clients that one stack layer wraps share its state.
