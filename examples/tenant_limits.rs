@@ -75,8 +75,8 @@ async fn main() -> Result<(), BoxError> {
     println!(
         "{} requests were sent, two at a time; {} limits are kept",
         provider.log().calls(),
-        limit.keys()
+        limit.handle().keys()
     );
-    assert_eq!((provider.log().calls(), provider.log().max_in_flight(), limit.keys()), (8, 2, 2));
+    assert_eq!((provider.log().calls(), provider.log().max_in_flight(), limit.handle().keys()), (8, 2, 2));
     Ok(())
 }

@@ -180,7 +180,7 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.cooldown_growth = factor.max(1.0))
     }
 
-    /// The upper limit of the growth; the default is 5 minutes, or the cooldown if that is longer. A wait
+    /// The upper limit of the growth: 5 minutes by default, or the cooldown if that is longer. A wait
     /// that the provider sent may be longer.
     pub fn max_cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.max_cooldown = Some(cooldown))
@@ -199,7 +199,7 @@ impl CircuitBreakerLayer {
     }
 
     /// How long the circuit stays open when the account's quota is exhausted and the provider sent no time.
-    /// The default is 60 s.
+    /// 60 s by default.
     pub fn quota_cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.quota_cooldown = cooldown)
     }
@@ -254,7 +254,7 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.key_by = Some(key))
     }
 
-    /// The most keys that have a circuit; the default is 10 000. Circuits in their initial state are dropped
+    /// The most keys that have a circuit, 10 000 by default. Circuits in their initial state are dropped
     /// first, then the least used. Zero is raised to one.
     pub fn max_keys(self, keys: usize) -> Self {
         self.set(|settings| settings.max_keys = keys.max(1))

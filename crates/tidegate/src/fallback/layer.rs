@@ -48,7 +48,10 @@ impl FallbackLayer {
     fn of(settings: Settings) -> Self {
         Self { handle: Handle::default(), settings: Arc::new(settings.into()) }
     }
+}
 
+/// The targets.
+impl FallbackLayer {
     /// Adds `service` as the next target, named `target`: usually another
     /// [`Resilience`](crate::stack::Resilience).
     ///
@@ -123,6 +126,35 @@ impl FallbackLayer {
         Self { handle: self.handle.with_targets_first(groups.handle.targets()), ..self }
     }
 
+    /// The capabilities of the models behind the targets. The default is the `ModelTable` of the providers,
+    /// which can be extended; with an empty table no target is skipped.
+    ///
+    /// A target after the first is skipped if its model, known by the name of the target, has a context that
+    /// is too small for the request, or does not support tools, images or JSON schemas that the request uses.
+    /// If no target is left, the caller gets the response or error of a target that was called: the skipped
+    /// targets could only reject the request, and their rejections would be less informative.
+    pub fn models(self, models: impl ModelCatalog) -> Self {
+        self.set(|settings| settings.hooks.models = Some(Arc::new(models)))
+    }
+
+    /// The capabilities of the models.
+    #[cfg(all(feature = "config", feature = "translate"))]
+    pub(crate) fn model_catalog(&self) -> Option<Arc<dyn ModelCatalog>> {
+        self.settings.hooks.models.clone()
+    }
+
+    /// Sends a request to the next target that can take it at once, when its first token is late, and returns
+    /// the response that is first; if there is no such target, to the same one. See [`hedge`](crate::hedge).
+    /// Off by default.
+    ///
+    /// Each target has times of its own, under its name. The first target has the name of the layer.
+    pub fn hedge(self, hedge: HedgeLayer) -> Self {
+        Self { handle: self.handle.with_hedge(&hedge), ..self }
+    }
+}
+
+/// The last resorts.
+impl FallbackLayer {
     /// Last resort: the stored answer to the same or a similar prompt of the same caller. Successful answers
     /// are recorded in `cache` as they pass.
     ///
@@ -132,6 +164,12 @@ impl FallbackLayer {
     #[doc(alias = "CachedResponseFallback")]
     pub fn then_cached(self, cache: AnswerCache) -> Self {
         self.then_last_resort(LastResortKind::Cached(cache))
+    }
+
+    /// Requests with the same key share cached answers. By default the key is the credential together with
+    /// the [`Tenant`](crate::Tenant).
+    pub fn cache_by(self, key: KeyBy) -> Self {
+        self.set(|settings| settings.cache_by = Some(key))
     }
 
     /// Last resort: calls the targets once more with the first lines of the prompt, up to three of those of
@@ -172,30 +210,10 @@ impl FallbackLayer {
     pub fn composer(self, composer: impl AnswerSynthesizer) -> Self {
         self.set(|settings| settings.hooks.composer = Some(Arc::new(composer)))
     }
+}
 
-    /// The capabilities of the models behind the targets. The default is the `ModelTable` of the providers,
-    /// which can be extended; with an empty table no target is skipped.
-    ///
-    /// A target after the first is skipped if its model, known by the name of the target, has a context that
-    /// is too small for the request, or does not support tools, images or JSON schemas that the request uses.
-    /// If no target is left, the caller gets the response or error of a target that was called: the skipped
-    /// targets could only reject the request, and their rejections would be less informative.
-    pub fn models(self, models: impl ModelCatalog) -> Self {
-        self.set(|settings| settings.hooks.models = Some(Arc::new(models)))
-    }
-
-    /// The capabilities of the models.
-    #[cfg(all(feature = "config", feature = "translate"))]
-    pub(crate) fn model_catalog(&self) -> Option<Arc<dyn ModelCatalog>> {
-        self.settings.hooks.models.clone()
-    }
-
-    /// Requests with the same key share cached answers. By default the key is the credential together with
-    /// the [`Tenant`](crate::Tenant).
-    pub fn cache_by(self, key: KeyBy) -> Self {
-        self.set(|settings| settings.cache_by = Some(key))
-    }
-
+/// When it acts.
+impl FallbackLayer {
     /// Also falls back when the prompt does not fit the model, to a target with a larger context, or with a
     /// context that is unknown to [`models`](Self::models). Off by default.
     pub fn on_context_length(self, enabled: bool) -> Self {
@@ -220,15 +238,6 @@ impl FallbackLayer {
         })
     }
 
-    /// Sends a request to the next target that can take it at once, when its first token is late, and returns
-    /// the response that is first; if there is no such target, to the same one. See [`hedge`](crate::hedge).
-    /// Off by default.
-    ///
-    /// Each target has times of its own, under its name. The first target has the name of the layer.
-    pub fn hedge(self, hedge: HedgeLayer) -> Self {
-        Self { handle: self.handle.with_hedge(&hedge), ..self }
-    }
-
     /// The longest time that a call waits while all targets are cooling down, over all of its waits: as long
     /// as its deadline allows by default, and no wait at all for [`Duration::ZERO`].
     pub fn max_wait(self, max_wait: Duration) -> Self {
@@ -244,7 +253,10 @@ impl FallbackLayer {
     pub fn seed(self, seed: u64) -> Self {
         self.set(|settings| settings.hooks.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
     }
+}
 
+/// The statistics.
+impl FallbackLayer {
     /// Each target and last resort shares the statistics of that of its name in `other`: for a chain that
     /// replaces another one while the program runs. Call it after the targets are added.
     pub fn statistics_of(self, other: &Handle) -> Self {

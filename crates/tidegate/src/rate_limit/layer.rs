@@ -206,7 +206,7 @@ impl RateLimitLayer {
         self.set(|settings| settings.key_by = Some(key))
     }
 
-    /// The most keys that are kept; the default is 10 000. Beyond that the least used keys are dropped
+    /// The most keys that are kept, 10 000 by default. Beyond that the least used keys are dropped
     /// together with their counts. Zero is raised to one. Has no effect without [`key_by`](Self::key_by).
     pub fn max_keys(self, keys: usize) -> Self {
         self.set(|settings| settings.max_keys = keys.max(1))
@@ -256,12 +256,6 @@ impl RateLimitLayer {
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle(self.handle.0.to_hand_out())
-    }
-
-    /// How many keys are kept.
-    #[must_use]
-    pub fn keys(&self) -> usize {
-        self.handle.keys()
     }
 
     /// Creates a layer that shares this limit.

@@ -61,12 +61,44 @@ impl RetryLayer {
     pub fn disabled() -> Self {
         Self::exponential().set(|settings| settings.enabled = false)
     }
+}
 
+/// What is retried, and how often.
+impl RetryLayer {
     /// Attempts after the first, at most. 3 by default.
     pub fn max_retries(self, retries: u32) -> Self {
         self.set(|settings| settings.max_retries = retries)
     }
 
+    /// Restricts retries to these codes, even where the provider demands a retry for another, and to errors
+    /// that are marked as [retryable](super::RetryableError). All retryable codes by default.
+    #[doc(alias = "retryable_exceptions")]
+    pub fn retry_on(self, codes: impl IntoIterator<Item = ErrorCode>) -> Self {
+        self.set(|settings| settings.retry_on = Some(codes.into_iter().collect()))
+    }
+
+    /// Retries a rejection by one of the gates, if its wait is at most [`max_delay`](Self::max_delay), and
+    /// the call has a deadline that allows it. Without a deadline there is no such retry.
+    ///
+    /// Off by default: an open circuit is meant to fail at once, and a fallback can do better than wait.
+    pub fn retry_rejections(self, retry: bool) -> Self {
+        self.set(|settings| settings.retry_rejections = retry)
+    }
+
+    /// Retries add at most `ratio` (0 to 1) to the traffic, and `floor` a second on top. 0.2 and 10 by
+    /// default.
+    pub fn budget(self, ratio: f64, floor: u32) -> Self {
+        self.set(|settings| settings.budget = Some(RetryBudget { ratio, floor }))
+    }
+
+    /// Removes the retry budget: only the number of retries per call is bounded.
+    pub fn without_budget(self) -> Self {
+        self.set(|settings| settings.budget = None)
+    }
+}
+
+/// The waits.
+impl RetryLayer {
     /// How the waits grow. Exponential by default.
     pub fn strategy(self, strategy: Strategy) -> Self {
         self.set(|settings| settings.strategy = strategy)
@@ -75,15 +107,6 @@ impl RetryLayer {
     /// The random part of the waits. [`Jitter::Full`] by default.
     pub fn jitter(self, jitter: Jitter) -> Self {
         self.set(|settings| settings.jitter = jitter)
-    }
-
-    /// Sets a gauge of the load for [`Strategy::Adaptive`]: the used part of the capacity, 1 being all of it;
-    /// `None` if it is unknown.
-    ///
-    /// In the stack, the default gauge is the part of `max_inflight` that is in flight. The gauge is read
-    /// before each wait, so it should be cheap.
-    pub fn load(self, load: impl Fn() -> Option<f64> + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.hooks.load = Some(Hook(Arc::new(load))))
     }
 
     /// The wait after the first attempt, before its jitter; later waits grow from it. 1 s by default.
@@ -104,30 +127,13 @@ impl RetryLayer {
         self.set(|settings| settings.backoff_multiplier = multiplier.max(1.0))
     }
 
-    /// Retries add at most `ratio` (0 to 1) to the traffic, and `floor` a second on top. 0.2 and 10 by
-    /// default.
-    pub fn budget(self, ratio: f64, floor: u32) -> Self {
-        self.set(|settings| settings.budget = Some(RetryBudget { ratio, floor }))
-    }
-
-    /// Removes the retry budget: only the number of retries per call is bounded.
-    pub fn without_budget(self) -> Self {
-        self.set(|settings| settings.budget = None)
-    }
-
-    /// Retries a rejection by one of the gates, if its wait is at most [`max_delay`](Self::max_delay), and
-    /// the call has a deadline that allows it. Without a deadline there is no such retry.
+    /// Sets a gauge of the load for [`Strategy::Adaptive`]: the used part of the capacity, 1 being all of it;
+    /// `None` if it is unknown.
     ///
-    /// Off by default: an open circuit is meant to fail at once, and a fallback can do better than wait.
-    pub fn retry_rejections(self, retry: bool) -> Self {
-        self.set(|settings| settings.retry_rejections = retry)
-    }
-
-    /// Restricts retries to these codes, even where the provider demands a retry for another, and to errors
-    /// that are marked as [retryable](super::RetryableError). All retryable codes by default.
-    #[doc(alias = "retryable_exceptions")]
-    pub fn retry_on(self, codes: impl IntoIterator<Item = ErrorCode>) -> Self {
-        self.set(|settings| settings.retry_on = Some(codes.into_iter().collect()))
+    /// In the stack, the default gauge is the part of `max_inflight` that is in flight. The gauge is read
+    /// before each wait, so it should be cheap.
+    pub fn load(self, load: impl Fn() -> Option<f64> + Send + Sync + 'static) -> Self {
+        self.set(|settings| settings.hooks.load = Some(Hook(Arc::new(load))))
     }
 
     /// Reserves the last part of a call's time for a fallback. An attempt that has no response by then is cut
@@ -140,6 +146,14 @@ impl RetryLayer {
         self.set(|settings| settings.reserve_for_fallback = reserve)
     }
 
+    /// Seeds the random numbers of the jitter, so that a run can be repeated.
+    pub fn seed(self, seed: u64) -> Self {
+        self.set(|settings| settings.hooks.seed = Some(seed))
+    }
+}
+
+/// The request of an attempt.
+impl RetryLayer {
     /// Sends an `Idempotency-Key`, the same with every attempt of a call, unless the request already has one
     /// or its method is idempotent.
     ///
@@ -163,12 +177,10 @@ impl RetryLayer {
     pub fn body_cap(self, bytes: usize) -> Self {
         self.set(|settings| settings.body_cap = bytes)
     }
+}
 
-    /// Seeds the random numbers of the jitter, so that a run can be repeated.
-    pub fn seed(self, seed: u64) -> Self {
-        self.set(|settings| settings.hooks.seed = Some(seed))
-    }
-
+/// The scope of the budget.
+impl RetryLayer {
     /// The name in events, usually `provider/model`. The first name set is kept.
     pub fn name(self, name: &str) -> Self {
         self.handle.0.name(name);

@@ -463,10 +463,10 @@ async fn keys_are_bounded_and_idle_ones_are_dropped() {
         request.headers_mut().insert("x-user", user.into());
         service.clone().oneshot(request).await.unwrap();
     }
-    assert!(layer.keys() <= 101, "{}", layer.keys());
+    assert!(layer.handle().keys() <= 101, "{}", layer.handle().keys());
     tokio::time::advance(secs(120)).await;
     service.oneshot(request()).await.unwrap();
-    assert_eq!(layer.keys(), 1);
+    assert_eq!(layer.handle().keys(), 1);
 }
 
 /// Regression: a call at the head of the queue that was not polled, such as a `select!` arm that is kept for
