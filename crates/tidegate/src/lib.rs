@@ -82,7 +82,7 @@
 //! | `config` | yes | the stack from a file, or from `AI_LIB_*` variables; `executor`; with `translate` also `chain` |
 //! | `providers` | yes | `providers`: what status, headers, error body and stream of each provider mean |
 //! | `translate` | yes | `translators`: translation between dialects, continued streams, composed answers; includes `providers` |
-//! | `reqwest` | no | `ReqwestService`; includes `hyper-util` |
+//! | `reqwest` | no | `ReqwestService`, with the TLS that the application selects; includes `hyper-util` |
 //! | `hyper-util` | no | `reconnect::Reconnect` around hyper-util's client: requests that a closed connection did not process are sent again |
 //! | `schema` | no | the JSON Schema of a policy, by the crate schemars |
 //! | `metrics` | no | metrics of every layer through the `metrics` facade, and `Signals::record_metrics` |

@@ -75,7 +75,8 @@ impl CircuitBreakerLayer {
 /// When it opens.
 impl CircuitBreakerLayer {
     /// The number of consecutive failures that opens the circuit, 5 by default. Zero is raised to one.
-    /// With `u32::MAX` only the rates open it.
+    /// With `u32::MAX` only the rates open it. The failed attempts of one call do not open it alone:
+    /// [`max_attempts_counted_per_call`](Self::max_attempts_counted_per_call).
     pub fn failure_threshold(self, failures: u32) -> Self {
         self.set(|settings| settings.failure_threshold = failures.max(1))
     }
