@@ -123,3 +123,27 @@ fn what_is_no_answer_is_not_converted() {
         "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: busy\n\ndata: [DONE]\n\n";
     assert!(events_to_document(with_a_sentence.as_bytes()).is_none());
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
+    #[test]
+    fn no_json_panics(
+        document in select(documents().to_vec()),
+        edits in prop::collection::vec((any::<Index>(), any_json()), 1..4),
+        order in prop::option::of(prop::collection::vec(any::<Index>(), 1..16)),
+    ) {
+        let document = document.1;
+        let events = document_to_events(document.to_string().as_bytes()).unwrap();
+        let mut parsed = Vec::new();
+        SseFramer::new().push(&events, |event| parsed.extend(serde_json::from_slice::<Value>(event.data)));
+        if let Some(order) = order {
+            parsed = order.iter().map(|at| at.get(&parsed).clone()).collect();
+        }
+        let (document, events) = (replace(document, &edits), replace(parsed.into(), &edits));
+        for rules in all_rules() {
+            let _ = (rules.events)(&document);
+            let _ = (rules.document)(events.as_array().map_or(&[], Vec::as_slice));
+        }
+    }
+}

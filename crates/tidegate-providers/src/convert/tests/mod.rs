@@ -396,30 +396,6 @@ fn a_content_that_is_a_text_is_one_block_and_one_of_any_other_form_is_not_conver
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2048))]
-
-    #[test]
-    fn no_json_panics(
-        document in select(documents().to_vec()),
-        edits in prop::collection::vec((any::<Index>(), any_json()), 1..4),
-        order in prop::option::of(prop::collection::vec(any::<Index>(), 1..16)),
-    ) {
-        let document = document.1;
-        let events = document_to_events(document.to_string().as_bytes()).unwrap();
-        let mut parsed = Vec::new();
-        SseFramer::new().push(&events, |event| parsed.extend(serde_json::from_slice::<Value>(event.data)));
-        if let Some(order) = order {
-            parsed = order.iter().map(|at| at.get(&parsed).clone()).collect();
-        }
-        let (document, events) = (replace(document, &edits), replace(parsed.into(), &edits));
-        for rules in all_rules() {
-            let _ = (rules.events)(&document);
-            let _ = (rules.document)(events.as_array().map_or(&[], Vec::as_slice));
-        }
-    }
-}
-
 #[test]
 fn the_last_item_of_an_incomplete_response_is_incomplete() {
     let call =
