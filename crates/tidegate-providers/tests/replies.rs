@@ -304,6 +304,30 @@ fn errors_of_the_caller_do_not_count_against_health() {
     }
 }
 
+/// Regression: DashScope's limit of a minute was an exhausted quota if the request was for a stream.
+#[test]
+fn an_error_in_the_framing_of_events_is_classified_as_without_it() {
+    for &(fixture, status, headers, ..) in REPLIES {
+        let (head, document) = (head(status, headers), body(fixture));
+        let document: Vec<u8> = document.into_iter().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect();
+        if document.first() != Some(&b'{') {
+            continue;
+        }
+        let expected = classify(provider(fixture), &head, &document);
+        for (before, after) in [
+            ("data: ", ""),
+            ("data:", "\n\n"),
+            ("event: error\r\ndata: ", "\r\n\r\n"),
+            ("id:1\nevent:error\n:HTTP_STATUS/429\ndata:", "\n\n"),
+            (": waiting\n\nevent: error\ndata: ", "\n\ndata: [DONE]\n\n"),
+        ] {
+            let framed = [before.as_bytes(), &document, after.as_bytes()].concat();
+            let failure = classify(provider(fixture), &head, &framed);
+            assert_eq!(failure, expected, "{fixture} after {before:?}");
+        }
+    }
+}
+
 // Pitfall P13 (docs/pitfalls.md).
 #[test]
 fn the_body_is_read_and_not_the_status_alone() {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use tidegate_core::Reset;
 
-use crate::body::first_bytes::trim_start;
+use crate::body::first_bytes::{FirstBytes, trim_start};
 use crate::text::go_duration;
 
 /// The fields of an error body that matter for classification.
@@ -61,6 +61,7 @@ impl<'a> ParsedErrorBody<'a> {
     pub(crate) fn read(bytes: &'a [u8]) -> Self {
         let mut body = Self::default();
         let bytes = trim_start(bytes).trim_ascii_end();
+        let bytes = document_in_events(bytes).unwrap_or(bytes);
         match bytes.first() {
             None | Some(b'<') => {}
             Some(b'{' | b'[' | b'"') => {
@@ -177,6 +178,18 @@ impl<'a> ParsedErrorBody<'a> {
         }
         self.is_error = true;
     }
+}
+
+/// The first document in an error that is framed as events: DashScope answers so to a request for a stream, beside
+/// the status of an error.
+fn document_in_events(bytes: &[u8]) -> Option<&[u8]> {
+    if matches!(bytes.first(), None | Some(b'{' | b'[')) || FirstBytes::of(bytes) != FirstBytes::Events {
+        return None;
+    }
+    let mut values = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).filter_map(|line| {
+        line.strip_prefix(b"data:").or_else(|| line.strip_prefix(b"error:")).map(<[u8]>::trim_ascii)
+    });
+    values.find(|value| value.starts_with(b"{"))
 }
 
 /// At most [`MAX_MESSAGE`] bytes of `text`.
@@ -397,6 +410,28 @@ mod tests {
             r#"[{"error":"no"}]"#,
         ] {
             assert_eq!(ParsedErrorBody::read(body.as_bytes()).message.as_deref(), Some("no"), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_in_the_framing_of_events_is_read_as_the_same_without_it() {
+        const ERROR: &str = r#"{"error":{"code":"c","message":"no","type":"t"}}"#;
+        for frame in [
+            "data: ERROR",
+            "data:ERROR\n\n",
+            "\r\nevent: error\r\ndata: ERROR\r\n\r\n",
+            "id:1\nevent:error\n:HTTP_STATUS/429\ndata:ERROR\n\n",
+            ": ping\n\ndata: wait\n\ndata: ERROR\n\ndata: {\"code\":\"d\"}\n\n",
+            "error: ERROR",
+            "event: error\rdata: ERROR\r\r",
+        ] {
+            let body = frame.replace("ERROR", ERROR);
+            let read = ParsedErrorBody::read(body.as_bytes());
+            let got = (read.code.as_deref(), read.message.as_deref(), read.kind.as_deref(), read.is_error);
+            assert_eq!(got, (Some("c"), Some("no"), Some("t"), true), "{body}");
+        }
+        for text in ["error: no", "data: no", "event: error\ndata: no"] {
+            assert_eq!(ParsedErrorBody::read(text.as_bytes()).message.as_deref(), Some(text));
         }
     }
 
