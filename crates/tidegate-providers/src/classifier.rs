@@ -226,7 +226,8 @@ impl Classifier for ProviderClassifier {
                 Scanner::sse(self.provider)
             }
         };
-        Some(Box::new(scanner.at_endpoint(Endpoint::numbered(expected.endpoint))))
+        let endpoint = Endpoint::numbered(expected.endpoint);
+        Some(Box::new(scanner.at_endpoint(endpoint).of_response(&head.headers)))
     }
 
     fn events_to_document(&self, events: &[u8]) -> Option<Bytes> {
@@ -247,12 +248,13 @@ impl Classifier for ProviderClassifier {
         if self.needs_body(head) {
             return None;
         }
-        match BodyFormat::of(&head.headers) {
-            BodyFormat::Events => Some(Box::new(Scanner::sse(self.provider))),
-            BodyFormat::AmazonEvents => Some(Box::new(Scanner::amazon(self.provider))),
-            BodyFormat::Json if self.may_stream_json(head) => Some(Box::new(Scanner::json(self.provider))),
-            _ => None,
-        }
+        let scanner = match BodyFormat::of(&head.headers) {
+            BodyFormat::Events => Scanner::sse(self.provider),
+            BodyFormat::AmazonEvents => Scanner::amazon(self.provider),
+            BodyFormat::Json if self.may_stream_json(head) => Scanner::json(self.provider),
+            _ => return None,
+        };
+        Some(Box::new(scanner.of_response(&head.headers)))
     }
 
     /// Probes uncompressed JSON for an error before any content: an `error` at the top level or inside a

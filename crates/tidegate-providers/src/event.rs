@@ -12,6 +12,8 @@ pub struct Event<'a> {
     pub is_error: bool,
     /// Whether the event is larger than its framer keeps, so that the data is its beginning and its end.
     pub is_cut: bool,
+    /// The status in the frame: DashScope's comment `:HTTP_STATUS/400`.
+    pub status: Option<u16>,
 }
 
 /// The data of the last event in streams of OpenAI's chat dialect. It is not JSON.

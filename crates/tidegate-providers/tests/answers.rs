@@ -532,6 +532,186 @@ fn an_error_in_an_event_is_classified_at_every_endpoint() {
     }
 }
 
+/// The events of a stream at `path` before its first token, and one with a token.
+const BEGINNINGS: [(&str, &str, &str); 4] = [
+    (
+        CHAT,
+        r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#,
+        r#"{"choices":[{"delta":{"content":"Hi"}}]}"#,
+    ),
+    (
+        RESPONSES,
+        r#"{"type":"response.created","response":{"status":"in_progress","output":[]}}"#,
+        r#"{"type":"response.output_text.delta","delta":"Hi"}"#,
+    ),
+    (
+        MESSAGES,
+        r#"{"type":"message_start","message":{"content":[]}}"#,
+        r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}"#,
+    ),
+    (
+        COHERE,
+        r#"{"type":"message-start","delta":{"message":{"role":"assistant"}}}"#,
+        r#"{"type":"content-delta","delta":{"message":{"content":{"text":"Hi"}}}}"#,
+    ),
+];
+
+fn stream(events: &[&str]) -> String {
+    events.iter().filter(|data| !data.is_empty()).map(|data| format!("data: {data}\n\n")).collect()
+}
+
+/// Regression: once the dialect was known, half a text with `[DONE]` behind an error in another form was a success.
+#[test]
+fn an_error_in_another_form_is_one_at_every_place_of_a_stream() {
+    for (event, code) in [
+        (r#"{"errors":[{"message":"x"}]}"#, ErrorCode::ServerError),
+        (r#"{"type":"error","message":"x"}"#, ErrorCode::ServerError),
+        (r#"{"error":"busy"}"#, ErrorCode::ServerError),
+        (r#"{"code":429,"message":"Request rate too high"}"#, ErrorCode::RateLimited),
+        (r#"{"code":"insufficient_quota","message":"x"}"#, ErrorCode::QuotaExhausted),
+        (r#"{"code":401,"message":"x"}"#, ErrorCode::Authentication),
+        ("Rate limit reached, try again in 5s", ErrorCode::RateLimited),
+        (r#"{"base_resp":{"status_code":1002,"status_msg":"x"}}"#, ErrorCode::RateLimited),
+    ] {
+        for (path, start, token) in BEGINNINGS {
+            for before in [["", ""], [start, ""], [start, token]] {
+                for end in ["", "[DONE]"] {
+                    let events = stream(&[before[0], before[1], event, end]);
+                    let (has_finished, failure) = scanned(path, events.as_bytes());
+                    assert_eq!(
+                        (has_finished, failure.map(|it| it.0)),
+                        (false, Some(code)),
+                        "{path}: {events}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// MiniMax sends its status beside the fields of a chunk.
+#[test]
+fn the_status_of_minimax_is_read_in_every_chunk() {
+    use FailureKind::{ContentFilter, Response};
+
+    for (status_code, code, kind) in [
+        (1002, ErrorCode::RateLimited, Response),
+        (1008, ErrorCode::QuotaExhausted, Response),
+        (1013, ErrorCode::ServerError, Response),
+        (1027, ErrorCode::InvalidRequest, ContentFilter),
+    ] {
+        let chunk = format!(
+            r#"{{"id":"","choices":[],"base_resp":{{"status_code":{status_code},"status_msg":"x"}}}}"#
+        );
+        let (_, start, token) = BEGINNINGS[0];
+        for before in [["", ""], [start, ""], [start, token]] {
+            let events = stream(&[before[0], before[1], &chunk, "[DONE]"]);
+            assert_eq!(scanned(CHAT, events.as_bytes()), (false, Some((code, kind))), "{events}");
+        }
+    }
+    let chunk = r#"{"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}],"base_resp":{"status_code":0,"status_msg":""}}"#;
+    assert_eq!(scanned(CHAT, stream(&[chunk, "[DONE]"]).as_bytes()), (true, None));
+}
+
+/// Regression: FastChat ends a stream that has failed with `[DONE]`.
+#[test]
+fn a_stream_without_a_stop_reason_does_not_end_cleanly_after_what_reads_like_an_error() {
+    let (_, start, token) = BEGINNINGS[0];
+    let stop = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+    for (event, is_doubtful) in [
+        (r#"{"text":"**NETWORK ERROR DUE TO HIGH TRAFFIC**","error_code":50001}"#, true),
+        (r#"{"code":"InvalidParameter","message":"Preprocessor error","request_id":"r"}"#, true),
+        (r#"{"detail":"x"}"#, true),
+        (r#"{"code":503,"message":"x"}"#, true),
+        ("Internal Server Error", true),
+        ("ping", false),
+        ("{}", false),
+        (r#"{"type":"ping"}"#, false),
+        (r#"{"type":"metrics","ms":7}"#, false),
+        (r#"{"code":0,"ms":7}"#, false),
+    ] {
+        let of = |events: &[&str]| {
+            let (has_finished, failure) = scanned(CHAT, stream(events).as_bytes());
+            (has_finished, failure.map(|it| it.0))
+        };
+        let failed = (false, Some(ErrorCode::ServerError));
+        assert_eq!(
+            of(&[start, token, event, "[DONE]"]),
+            if is_doubtful { failed } else { (true, None) },
+            "{event}"
+        );
+        assert_eq!(of(&[start, event, "[DONE]"]), failed, "{event}");
+        assert_eq!(of(&[start, token, event]), (false, None), "{event}");
+        // The model went on, or had ended.
+        assert_eq!(of(&[start, event, token, "[DONE]"]), (true, None), "{event}");
+        assert_eq!(of(&[start, token, event, stop, "[DONE]"]), (true, None), "{event}");
+        assert_eq!(of(&[start, token, stop, event, "[DONE]"]), (true, None), "{event}");
+    }
+}
+
+/// Regression: an invalid request was counted against the provider.
+#[test]
+fn a_status_in_the_frame_of_an_error_is_that_of_the_error() {
+    const ERROR: &str = r#"{"code":"CODE","message":"Preprocessor error","request_id":"r"}"#;
+    let (_, start, token) = BEGINNINGS[0];
+    for (comment, error_code, code) in [
+        (":HTTP_STATUS/400\n", "InvalidParameter", ErrorCode::InvalidRequest),
+        (": HTTP_STATUS/400\n", "InvalidParameter", ErrorCode::InvalidRequest),
+        (":HTTP_STATUS/403\n", "AccessDenied", ErrorCode::PermissionDenied),
+        (":HTTP_STATUS/404\n", "ModelNotFound", ErrorCode::NotFound),
+        (":HTTP_STATUS/429\n", "Throttling.New", ErrorCode::RateLimited),
+        (":HTTP_STATUS/500\n", "InternalError", ErrorCode::ServerError),
+        (":HTTP_STATUS/400\n", "Arrearage", ErrorCode::QuotaExhausted),
+        (":HTTP_STATUS/200\n", "InvalidParameter", ErrorCode::ServerError),
+        (":HTTP_STATUS/70000\n", "InvalidParameter", ErrorCode::ServerError),
+        ("", "InvalidParameter", ErrorCode::ServerError),
+    ] {
+        let data = ERROR.replace("CODE", error_code);
+        for before in [String::new(), stream(&[start]), stream(&[start, token])] {
+            for event in [
+                format!("id:1\nevent:error\n{comment}data:{data}\n\n"),
+                format!("{comment}event: error\ndata: {data}\n\n"),
+            ] {
+                let events = format!("{before}{event}");
+                let failure = scanned(CHAT, events.as_bytes()).1;
+                assert_eq!(failure.map(|it| it.0), Some(code), "{events}");
+            }
+        }
+    }
+    // That of another event.
+    let other = format!(":HTTP_STATUS/400\n\nevent: error\ndata: {ERROR}\n\n");
+    assert_eq!(scanned(CHAT, other.as_bytes()).1.map(|it| it.0), Some(ErrorCode::ServerError));
+}
+
+/// Regression: such a limit was tried again at once.
+#[test]
+fn a_point_in_time_in_an_event_is_compared_with_the_date_of_the_response() {
+    let date = [(http::header::DATE, "Thu, 05 Nov 2026 12:00:00 GMT")];
+    let (_, start, token) = BEGINNINGS[0];
+    for error in [
+        r#"{"error":{"message":"x","code":429,"metadata":{"headers":{"X-RateLimit-Reset":"1793880042000"}}}}"#,
+        r#"{"error":{"message":"x","code":"rate_limit_exceeded","resets_at":1793880042}}"#,
+        r#"{"error":{"message":"Rate limit reached, try again at 2026-11-05T12:00:42Z"}}"#,
+    ] {
+        for before in [stream(&[]), stream(&[start]), stream(&[start, token])] {
+            for (headers, wait) in [(&date[..], Some(42)), (&date[..0], None)] {
+                let events = format!("{before}data: {error}\n\n");
+                let head = || head(headers);
+                let answer =
+                    ProviderClassifier::default().scan_answer(&mut head(), expected(CHAT), events.as_bytes());
+                let mut of_any = head();
+                of_any.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                for mut scanner in [answer, ProviderClassifier::default().scan(&of_any)].into_iter().flatten()
+                {
+                    scanner.push(events.as_bytes());
+                    let failure = scanner.state().failure.as_ref().expect(&events);
+                    assert_eq!(failure.wait(), wait.map(Duration::from_secs), "{events}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_compressed_body_counts_only_where_the_request_accepts_one() {
     const PACKED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00";

@@ -8,7 +8,7 @@ use super::probe_result::{ProbeResult, ProbedLeaf};
 use super::usage_field::UsageField;
 use crate::dialect::event_merge::NamedEvent;
 use crate::event::Event;
-use crate::json::walk::Leaf;
+use crate::json::walk::{Leaf, walk_while};
 use crate::provider::Provider;
 
 /// Everything in which one dialect differs from the others.
@@ -47,6 +47,19 @@ pub(crate) struct DialectRules {
     pub(crate) limit_header: Option<ReadLimitHeader>,
     /// The headers that show when an exhausted limit refills.
     pub(crate) reset_headers: &'static [ResetHeaders],
+}
+
+impl DialectRules {
+    /// Whether the name, the type or a leaf of an event shows that it is one of this dialect.
+    pub(crate) fn has_own(&self, event: Event<'_>) -> bool {
+        let mut is_own = (self.is_own_type)(event.name);
+        walk_while(event.data, |path, leaf| {
+            is_own |= (self.is_own_leaf)(path, leaf)
+                || matches!((path, leaf), (["type"], Leaf::Text(kind)) if (self.is_own_type)(kind));
+            !is_own
+        });
+        is_own
+    }
 }
 
 pub(crate) type ReadLimitHeader = fn(Provider, &str) -> Option<LimitHeader<'_>>;

@@ -5,9 +5,11 @@ use std::time::SystemTime;
 use http::{HeaderMap, StatusCode};
 use tidegate_core::{Category, ErrorCode, Failure};
 
+use super::body::ParsedErrorBody;
 use super::response::ErrorResponse;
 use super::retry_after::NO_CLOCK;
 use crate::dialect::parsed_event::StreamError;
+use crate::event::Event;
 use crate::provider::Provider;
 
 /// The failure in a `body` that may be an error. `None` if it is not one.
@@ -43,9 +45,27 @@ pub(crate) fn failure_of(provider: Provider, status: Option<StatusCode>, body: &
 }
 
 /// The failure in an event that is known to be an error. `code` is the error code in its frame.
-pub(crate) fn failure_of_event(provider: Provider, code: Option<&str>, data: &[u8]) -> Failure {
-    let (headers, now) = (HeaderMap::new(), NO_CLOCK);
-    ErrorResponse::read(provider, None, &headers, data, now).with_code(code).failure(now)
+pub(crate) fn failure_of_event(
+    provider: Provider,
+    code: Option<&str>,
+    event: Event<'_>,
+    now: SystemTime,
+) -> Failure {
+    let headers = HeaderMap::new();
+    let status = event.status.filter(|status| (400..600).contains(status));
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+    ErrorResponse::read(provider, status, &headers, event.data, now).with_code(code).failure(now)
+}
+
+/// Whether an event that is not one of the dialect of its stream reads like an error: a sentence, or an object
+/// with a message or the code of a failure.
+pub(crate) fn resembles_error(data: &[u8]) -> bool {
+    let body = ParsedErrorBody::read(data);
+    let is_failure = body.code.is_some() || body.number.is_some_and(|number| !matches!(number, 0 | 200));
+    match data.trim_ascii().first() {
+        Some(b'{' | b'[') => is_failure || body.message.is_some(),
+        _ => body.message.is_some_and(|text| text.contains(' ')),
+    }
 }
 
 /// The failure in the `body` of a response that was detected as an error. Its status is ignored, since it was

@@ -51,7 +51,10 @@
 //! except where Google streams a JSON array, which looks like any JSON response until its [first
 //! byte](Scanner::json).
 //!
-//! A bare JSON document with an error, between the events, is an error event: Google ends streams with one.
+//! A bare JSON document with an error, between the events, is an error event: Google ends streams with one. An
+//! error in another form than that of the dialect is a failure at any place of the stream. After any other event
+//! that reads like an error, such as a sentence, a stream without a stop reason does not end cleanly. A status in
+//! a comment of an error event, as DashScope sends it, is that of the error.
 //!
 //! Events are scanned, not parsed. After the first token, an event that contains only content is recognised
 //! by a search for a few keys, in place and without an allocation. Every other event is visited leaf by leaf,

@@ -1,7 +1,8 @@
 use std::fmt;
+use std::time::SystemTime;
 
 use http::HeaderMap;
-use tidegate_core::{ErrorCode, Failure, Scan, ScanProgress, StreamState, Usage};
+use tidegate_core::{ErrorCode, Failure, Scan, ScanProgress, StreamState, Usage, server_time};
 
 use super::content_template::ContentTemplate;
 use super::own_dialect;
@@ -52,10 +53,14 @@ struct StreamReader {
     is_answer: bool,
     /// The endpoint of the request, whose dialects are accepted.
     endpoint: Endpoint,
+    /// The time at the server when it sent the head of the response, with which points in time are compared.
+    sent_at: SystemTime,
     /// The body may end here.
     may_end: bool,
     /// A token, a stop reason or the usage of generated tokens was seen.
     shows_answer: bool,
+    /// An event that reads like an error was seen, and no token after it.
+    is_doubtful: bool,
     template: ContentTemplate,
     state: StreamState,
     progress: ScanProgress,
@@ -112,6 +117,12 @@ impl Scanner {
         self.for_answer()
     }
 
+    /// For the response with these headers.
+    pub(crate) fn of_response(mut self, headers: &HeaderMap) -> Self {
+        self.reader.sent_at = server_time(headers, NO_CLOCK);
+        self
+    }
+
     /// The dialect, once it is recognised.
     #[must_use]
     pub fn dialect(&self) -> Option<Dialect> {
@@ -124,8 +135,10 @@ impl Scanner {
             dialect: None,
             is_answer: false,
             endpoint: Endpoint::Unknown,
+            sent_at: NO_CLOCK,
             may_end: false,
             shows_answer: false,
+            is_doubtful: false,
             template: ContentTemplate::default(),
             state: StreamState::default(),
             progress: ScanProgress::default(),
@@ -218,8 +231,13 @@ impl StreamReader {
     fn finish_json(&mut self, beginning: &[u8]) {
         match probe::read(beginning, Expected::Resource) {
             ProbeResult::Error(error) => {
-                let failure =
-                    in_band::failure_of_body(self.provider, error, &HeaderMap::new(), beginning, NO_CLOCK);
+                let failure = in_band::failure_of_body(
+                    self.provider,
+                    error,
+                    &HeaderMap::new(),
+                    beginning,
+                    self.sent_at,
+                );
                 self.state.failure = Some(failure);
             }
             ProbeResult::Filtered => self.state.failure = Some(Failure::content_filter()),
@@ -248,7 +266,13 @@ impl StreamReader {
             return self.fail(event, StreamError::Event);
         }
         let parsed = match self.dialect {
-            Some(dialect) => self.read(dialect, event),
+            Some(dialect) => {
+                let parsed = self.read(dialect, event);
+                if parsed == ParsedEvent::default() && !dialect.rules().has_own(event) {
+                    self.read_other(event);
+                }
+                parsed
+            }
             None => match DialectGuess::of(event) {
                 DialectGuess::Known(dialect) if self.endpoint.accepts(dialect) => {
                     (self.dialect, self.may_end) = (Some(dialect), false);
@@ -268,8 +292,7 @@ impl StreamReader {
                 }
                 DialectGuess::Undecided => return,
                 DialectGuess::Unknown if self.is_answer => {
-                    self.state.failure =
-                        in_band::known_failure_in(self.provider, &HeaderMap::new(), event.data, NO_CLOCK);
+                    self.state.failure = self.known_failure_in(event);
                     match self.endpoint {
                         _ if self.state.failure.is_some() => return,
                         Endpoint::Unknown => own_dialect::read(event),
@@ -280,6 +303,24 @@ impl StreamReader {
             },
         };
         self.apply(event, parsed);
+    }
+
+    /// Handles an event in which the dialect of the stream has nothing. An error in another form is one at any place of
+    /// the stream.
+    #[cold]
+    fn read_other(&mut self, event: Event<'_>) {
+        if self.state.has_finished || DialectGuess::of(event) != DialectGuess::Unknown {
+            return;
+        }
+        if in_band::failure_in(self.provider, event.data).is_some() {
+            return self.fail(event, StreamError::Event);
+        }
+        self.state.failure = self.known_failure_in(event);
+        self.is_doubtful |= in_band::resembles_error(event.data);
+    }
+
+    fn known_failure_in(&self, event: Event<'_>) -> Option<Failure> {
+        in_band::known_failure_in(self.provider, &HeaderMap::new(), event.data, self.sent_at)
     }
 
     fn is_content_only(&mut self, dialect: Dialect, data: &[u8]) -> bool {
@@ -328,6 +369,7 @@ impl StreamReader {
         if parsed.is_token {
             self.progress.tokens = self.progress.tokens.saturating_add(1);
             self.state.has_started = true;
+            self.is_doubtful = false;
         }
         match parsed.end {
             // Another choice goes on.
@@ -340,9 +382,13 @@ impl StreamReader {
         }
     }
 
-    /// Handles the end of the stream: without an answer before it, it is a failure.
+    /// Handles the end of the stream: without an answer before it, it is a failure. So is an end without a stop
+    /// reason after what reads like an error.
     fn end(&mut self) {
         match self.shows_answer {
+            true if self.is_doubtful && self.state.stop.is_none() => {
+                self.state.failure = Some(Failure::new(ErrorCode::ServerError));
+            }
             true => self.state.has_finished = true,
             false if self.state.has_finished => {}
             false => self.state.failure = Some(Failure::no_answer()),
@@ -357,7 +403,7 @@ impl StreamReader {
         self.state.failure = Some(error.failure().unwrap_or_else(|| {
             // Server-sent events name an error just `error`; Amazon names the exception.
             let name = Some(event.name).filter(|&name| event.is_error && !matches!(name, "" | "error"));
-            let failure = in_band::failure_of_event(self.provider, name, event.data);
+            let failure = in_band::failure_of_event(self.provider, name, event, self.sent_at);
             // A server that accepted the request, and then reports an error outside of the dialect, has
             // failed whatever the error is: another one may answer the same request.
             if event.is_error && event.name.is_empty() && !failure.code.is_fallbackable() {

@@ -31,6 +31,8 @@ pub struct SseFramer {
     is_cut: bool,
     /// The open event has a line, of whatever field.
     has_lines: bool,
+    /// The status in a comment of the open event.
+    status: Option<u16>,
     source: DataSource,
     /// The last line ended with a CR, so an LF right after it is part of the same line end.
     is_after_cr: bool,
@@ -81,6 +83,7 @@ impl SseFramer {
             has_data: false,
             is_cut: false,
             has_lines: false,
+            status: None,
             source: DataSource::Data,
             is_after_cr: false,
             is_past_first_line: false,
@@ -190,7 +193,10 @@ impl SseFramer {
             line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         }
         let (field, value) = match memchr(b':', line) {
-            Some(0) => return each(SsePart::Comment { is_within_event: self.has_lines }, end),
+            Some(0) => {
+                self.status = status(line).or(self.status);
+                return each(SsePart::Comment { is_within_event: self.has_lines }, end);
+            }
             Some(colon) => (&line[..colon], &line[colon + 1..]),
             None if line.is_empty() => return self.dispatch(here.take(), end, each),
             None => (line, &[][..]),
@@ -247,14 +253,15 @@ impl SseFramer {
             let is_cut = self.is_cut || self.data.is_cut();
             let data = here.unwrap_or_else(|| self.data.finish());
             let is_error = name == "error" || self.source == DataSource::Error;
-            each(SsePart::Event(Event { name, data, is_error, is_cut }), end);
+            let status = self.status;
+            each(SsePart::Event(Event { name, data, is_error, is_cut, status }), end);
         } else {
             each(SsePart::Nothing, end);
         }
         self.name.clear();
         self.data.clear();
         (self.has_data, self.has_lines, self.is_cut) = (false, false, false);
-        self.source = DataSource::Data;
+        (self.source, self.status) = (DataSource::Data, None);
     }
 
     /// Ends a bare document. Returns whether it is an error, and passes it on if it is: any other document is
@@ -264,7 +271,7 @@ impl SseFramer {
         let is_cut = self.is_cut || self.data.is_cut();
         let error = first_error(self.data.finish());
         if let Some(data) = error {
-            each(SsePart::Event(Event { name: "", data, is_error: true, is_cut }), end);
+            each(SsePart::Event(Event { data, is_error: true, is_cut, ..Event::default() }), end);
         }
         let is_error = error.is_some();
         self.data.clear();
@@ -278,6 +285,12 @@ impl SseFramer {
     pub(crate) fn buffered(&self) -> usize {
         self.line.capacity() + self.name.capacity() + self.data.capacity()
     }
+}
+
+/// The status in a comment: DashScope sends `:HTTP_STATUS/400` in each event.
+fn status(comment: &[u8]) -> Option<u16> {
+    let status = comment[1..].trim_ascii().strip_prefix(b"HTTP_STATUS/")?;
+    std::str::from_utf8(status).ok()?.parse().ok()
 }
 
 /// The first JSON document in `data`, if it is complete and an error. Google sends some errors twice.

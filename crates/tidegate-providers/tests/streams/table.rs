@@ -138,6 +138,8 @@ pub(crate) const STREAMS: &[Row] = &[
     ("bedrock_truncated.events", true, false, None, None, NONE, (3, 2)),
     ("other_empty_reasons.sse", true, true, None, Some(Length), NONE, (5, 1)),
     ("other_error_as_text.sse", false, false, Some("E3001"), None, NONE, (1, 0)),
+    ("other_error_then_done.sse", true, false, Some("E3001"), None, NONE, (4, 1)),
+    ("other_status_in_a_comment.sse", false, false, Some("E1001"), None, NONE, (2, 0)),
     ("other_error_object.sse", false, false, Some("E3002"), None, NONE, (2, 0)),
     ("other_usage_in_a_choice.sse", true, true, None, Some(Natural), usage(2989, 2), (5, 2)),
     ("other_unknown_dialect.sse", true, true, None, None, NONE, (3, 3)),

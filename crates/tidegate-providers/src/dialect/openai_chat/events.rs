@@ -37,7 +37,10 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         (["error", ..] | ["x_groq", "error", ..] | ["choices", "error", ..], leaf) if leaf.is_value() => {
             parsed.error = Some(StreamError::Event);
         }
-        (["object"], Leaf::Text("error")) => parsed.error = Some(StreamError::Event),
+        // MiniMax's status, which is zero in other events.
+        (["object"], Leaf::Text("error")) | (["base_resp", "status_code"], Leaf::Number(1..)) => {
+            parsed.error = Some(StreamError::Event);
+        }
         _ => {}
     });
     parsed.usage = usage.usage();
