@@ -619,6 +619,69 @@ fn the_limits_of_dashscope_are_distinguished() {
     }
 }
 
+/// Regression: a limit of five hours was retried by every call, and counted against the provider in a stream.
+#[test]
+fn the_limit_of_a_plan_is_no_limit_of_a_minute() {
+    let glm = "Usage limit reached for 5 hour. Your limit will reset at 2026-09-09 05:38:28";
+    let chinese = "已达到 5 小时的使用上限。您的限额将在 2026-09-09 05:38:28 重置";
+    let chatgpt = "The usage limit has been reached";
+    let ark = "You have exceeded the 5-hour usage quota. It will reset at 2026-09-09 05:38:28 +0800 CST.";
+    for (error, code) in [
+        (format!(r#"{{"code":"1308","message":"{glm}"}}"#), "E2002"),
+        (format!(r#"{{"code":"1308","message":"{chinese}"}}"#), "E2002"),
+        (format!(r#"{{"type":"rate_limit_error","code":"1310","message":"{chinese}"}}"#), "E2002"),
+        (r#"{"code":"1321","message":"x"}"#.to_owned(), "E2002"),
+        (r#"{"code":"1302","message":"High concurrency usage of this API"}"#.to_owned(), "E2001"),
+        (r#"{"code":"1305","message":"The service may be temporarily overloaded"}"#.to_owned(), "E3002"),
+        (
+            format!(r#"{{"code":"usage_limit_reached","message":"{chatgpt}","resets_in_seconds":9000}}"#),
+            "E2002",
+        ),
+        (format!(r#"{{"type":"usage_limit_reached","message":"{chatgpt}","plan_type":"pro"}}"#), "E2002"),
+        (
+            format!(r#"{{"type":"usage_limit_reached","message":"{chatgpt}","resets_in_seconds":60}}"#),
+            "E2001",
+        ),
+        (format!(r#"{{"code":"QuotaExceeded","message":"{ark}","type":"TooManyRequests"}}"#), "E2002"),
+    ] {
+        let body =
+            format!(r#"{{"type":"response.failed","response":{{"status":"failed","error":{error}}}}}"#);
+        let in_band = ProviderClassifier::default().failure_in(body.as_bytes()).unwrap();
+        for failure in [classify_plain(429, &format!(r#"{{"error":{error}}}"#)), in_band] {
+            assert_eq!(failure.code.code(), code, "{error}");
+            assert_eq!(
+                failure.retry_hint.is_some_and(|hint| hint.scope == Daily),
+                code == "E2002",
+                "{error}"
+            );
+        }
+    }
+}
+
+/// Regression: five prompts that a filter refused in a stream opened the circuit for all callers.
+#[test]
+fn the_filters_of_every_provider_are_known_in_a_stream_as_well() {
+    let limited = "Invalid prompt: we've limited access to this content for safety reasons.";
+    let sensitive =
+        "input new_sensitive, messages[13]'s content[2] image is sensitive, please check your input (1026)";
+    for (status, error) in [
+        (500, format!(r#"{{"type":"api_error","message":"{sensitive}"}}"#)),
+        (400, r#"{"message":"<400> InternalError.Algo.DataInspectionFailed: Input text data may contain inappropriate content."}"#.to_owned()),
+        (400, format!(r#"{{"code":"invalid_prompt","message":"{limited}"}}"#)),
+        (400, r#"{"code":"1301","message":"系统检测到输入或生成内容可能包含不安全或敏感内容"}"#.to_owned()),
+        (400, r#"{"code":"sensitive_words_detected","type":"new_api_error","message":"input contains sensitive words: [test]"}"#.to_owned()),
+        (400, r#"{"code":"OutputTextSensitiveContentDetected","message":"x","type":"BadRequest"}"#.to_owned()),
+        (400, r#"{"code":"InputImageSensitiveContentDetected.PrivacyInformation","message":"x"}"#.to_owned()),
+        (400, r#"{"code":"InputTextRiskDetection","message":"x"}"#.to_owned()),
+    ] {
+        let body = format!(r#"{{"error":{error}}}"#);
+        let in_band = ProviderClassifier::default().failure_in(body.as_bytes()).unwrap();
+        for failure in [classify_plain(status, &body), in_band] {
+            assert_eq!((failure.code.code(), failure.kind), ("E1001", ContentFilter), "{error}");
+        }
+    }
+}
+
 /// The message may be in any language, or say nothing of money.
 #[test]
 fn an_exhausted_credit_is_recognised_by_its_code() {

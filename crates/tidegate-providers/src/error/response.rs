@@ -164,6 +164,7 @@ impl<'a> ErrorResponse<'a> {
             // Together sends 403, and llama.cpp 500.
             None | Some(400 | 403 | 413 | 422 | 500) if is_too_long() => FailureClass::CONTEXT,
             None | Some(400 | 403 | 422) if is_content_refused() => FailureClass::FILTER,
+            None | Some(400 | 500) if phrases::is_sensitive(message) => FailureClass::FILTER,
             None | Some(400..500) if self.is_out_of_credit(message) => FailureClass::SPEND,
             Some(500..) if phrases::is_known_credit_error(message) => FailureClass::SPEND,
             None | Some(400) if phrases::is_account_disabled(message) || phrases::is_key_refused(message) => {
