@@ -176,6 +176,7 @@ const REPLIES: &[Row] = &[
     ("openrouter_upstream_too_long", 400, &[], "E1005", ContextLength, Momentary, None, Some("400")),
     ("openrouter_number_more_specific", 500, &[], "E2001", FailureKind::Response, Momentary, None, Some("429")),
     ("cerebras_rate_limit", 429, &[("x-ratelimit-remaining-requests-day", "1400"), ("x-ratelimit-reset-requests-day", "33011.382867"), ("x-ratelimit-remaining-tokens-minute", "0"), ("x-ratelimit-reset-tokens-minute", "11.382867")], "E2001", FailureKind::Response, Momentary, Some(11_382), Some("request_quota_exceeded")),
+    ("cerebras_tokens", 429, &[("x-ratelimit-remaining-requests-day", "1400"), ("x-ratelimit-reset-requests-day", "33011.38"), ("x-ratelimit-remaining-tokens-minute", "13616"), ("x-ratelimit-reset-tokens-minute", "42.5")], "E2001", FailureKind::Response, Momentary, Some(42_500), Some("token_quota_exceeded")),
     ("xai_sentence_as_code", 403, &[], "E1003", FailureKind::Response, Momentary, None, None),
     ("xai_no_credits", 403, &[], "E2002", FailureKind::Response, Spend, None, None),
     ("xai_content", 403, &[], "E1001", ContentFilter, Momentary, None, Some("Forbidden")),

@@ -249,7 +249,9 @@ impl<'a> ErrorResponse<'a> {
             .or_else(|| RetryHint::from_headers(self.headers, now));
         if class.code == ErrorCode::RateLimited
             && self.reported_wait().is_none()
-            && let Some(reset) = reset_headers::hint(self.provider, self.headers, now)
+            && let Some(reset) = reset_headers::hint(self.provider, self.headers, now).or_else(|| {
+                self.is_of_tokens().then(|| reset_headers::hint_of_tokens(self.headers, now)).flatten()
+            })
         {
             hint = Some(RetryHint { should_retry: hint.and_then(|hint| hint.should_retry), ..reset });
         }
@@ -257,6 +259,12 @@ impl<'a> ErrorResponse<'a> {
             LimitScope::Momentary => hint,
             scope => Some(hint.unwrap_or_default().with_scope(scope)),
         }
+    }
+
+    /// Whether the limit is one of tokens.
+    fn is_of_tokens(&self) -> bool {
+        self.codes().any(|code| matches!(code, "tokens" | "token_quota_exceeded"))
+            || phrases::is_of_tokens(self.body.whole_message())
     }
 
     /// The error codes, most specific first.

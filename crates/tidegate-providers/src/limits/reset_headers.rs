@@ -28,6 +28,20 @@ pub(crate) fn hint(provider: Provider, headers: &HeaderMap, now: SystemTime) -> 
     Some(RetryHint::after(wait, HintSource::Header(header)).with_scope(scope))
 }
 
+/// The time until the limit of tokens with the least remaining refills: a request is also rejected if it needs more
+/// than what remains. Limits of a day are left out, since the next request may need less.
+pub(crate) fn hint_of_tokens(headers: &HeaderMap, now: SystemTime) -> Option<RetryHint> {
+    let now = server_time(headers, now);
+    let limits =
+        all_rules().flat_map(|rules| rules.reset_headers).filter(|limit| limit.state.contains("token"));
+    let momentary = limits.filter(|limit| !(limit.is_daily)(Provider::Other)).filter_map(|limit| {
+        let remaining: u64 = text(headers, limit.state)?.parse().ok()?;
+        Some((remaining, time_to_refill(limit, headers, now)?, limit.reset))
+    });
+    let (_, wait, header) = momentary.filter(|(_, wait, _)| !wait.is_zero()).min()?;
+    Some(RetryHint::after(wait, HintSource::Header(header)))
+}
+
 /// The exhausted limit in headers of another form, such as the list of the IETF drafts: when it refills, the
 /// header, and whether it is a limit of a day or longer.
 fn of_plain(headers: &HeaderMap, now: SystemTime) -> Option<(Duration, &'static str, bool)> {
@@ -100,6 +114,31 @@ mod tests {
         assert_eq!(openai("0", "0"), Some(360_000), "the later of both");
         assert_eq!(openai("9", "9"), None);
         assert_eq!(openai("-1", "x"), None);
+    }
+
+    /// Regression: a rejection for tokens of which a few remained had no wait.
+    #[test]
+    fn the_limit_of_tokens_with_the_least_remaining_determines_the_wait_for_tokens() {
+        let wait_ms = |pairs: &[(&'static str, &str)]| {
+            let pairs = pairs.iter().map(|&(name, value)| {
+                (http::HeaderName::from_static(name), http::HeaderValue::from_str(value).unwrap())
+            });
+            let now: jiff::Timestamp = NOW.parse().unwrap();
+            let hint = hint_of_tokens(&pairs.collect(), now.try_into().unwrap());
+            hint.and_then(|hint| hint.wait).map(|wait| wait.as_millis())
+        };
+        let minute = ("x-ratelimit-remaining-tokens-minute", "x-ratelimit-reset-tokens-minute");
+        let hour = ("x-ratelimit-remaining-tokens-hour", "x-ratelimit-reset-tokens-hour");
+        let day = ("x-ratelimit-remaining-tokens-day", "x-ratelimit-reset-tokens-day");
+        let requests = ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests");
+        let of = |limits: &[((&'static str, &'static str), &'static str, &'static str)]| {
+            let pairs = limits.iter().flat_map(|((state, reset), left, at)| [(*state, *left), (*reset, *at)]);
+            wait_ms(&pairs.collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[(minute, "13616", "42.5"), (day, "9", "7200")]), Some(42_500));
+        assert_eq!(of(&[(minute, "13616", "42.5"), (hour, "900", "600")]), Some(600_000));
+        assert_eq!(of(&[(minute, "13616", "0"), (requests, "0", "9")]), None);
+        assert_eq!(of(&[(minute, "x", "42.5")]), None);
     }
 
     #[test]
