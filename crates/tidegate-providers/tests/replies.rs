@@ -61,6 +61,8 @@ const REPLIES: &[Row] = &[
     ("openai_content_policy", 400, &[], "E1001", ContentFilter, Momentary, None, Some("content_policy_violation")),
     ("openai_cyber_policy", 400, &[], "E1001", ContentFilter, Momentary, None, Some("cyber_policy")),
     ("openai_misalignment", 403, &[], "E1001", ContentFilter, Momentary, None, Some("misalignment_policy_violation")),
+    ("openai_item_not_found", 404, &[], "E1004", FailureKind::Response, Momentary, None, Some("item_not_found")),
+    ("azure_item_not_found", 400, &[], "E1001", FailureKind::Response, Momentary, None, Some("item_not_found")),
     ("openai_bad_parameter", 400, &[], "E1001", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
     ("openai_prompt_quotes_try_later", 400, &[], "E1001", FailureKind::Response, Momentary, None, Some("invalid_value")),
     ("azure_rate_limit", 429, &[], "E2001", FailureKind::Response, Momentary, Some(12_000), Some("429")),

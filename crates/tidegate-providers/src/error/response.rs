@@ -13,6 +13,9 @@ use crate::error::{challenge, limit_kind, phrases, retry_after};
 use crate::limits::reset_headers;
 use crate::provider::Provider;
 
+/// The code for OpenAI's error about an item that is not stored. It has none of its own.
+const ITEM_NOT_FOUND: &str = "item_not_found";
+
 /// An error response and everything that was read from it.
 pub(crate) struct ErrorResponse<'a> {
     provider: Provider,
@@ -286,7 +289,8 @@ impl<'a> ErrorResponse<'a> {
         };
         let is_number = |code: &&str| code.bytes().all(|b| b.is_ascii_digit());
         let first = self.codes().filter(is_code_like).find(|code| !is_number(code));
-        let code = decided.filter(is_code_like).or(first);
+        let missing = phrases::is_item_missing(self.body.whole_message()).then_some(ITEM_NOT_FOUND);
+        let code = decided.filter(is_code_like).or(missing).or(first);
         code.map(Box::from).or_else(|| Some(self.body.number?.to_string().into()))
     }
 }

@@ -20,8 +20,9 @@ pub(super) enum MemberDisposition {
 /// The failures that another member may not have, whatever the request is.
 const POLICY: FallbackPolicy = FallbackPolicy { on_context_length: false, on_content_filter: false };
 
-/// The provider's codes for what one account has stored or encrypted, and another may have.
-const OF_ONE_ACCOUNT: [&str; 2] = ["previous_response_not_found", "invalid_encrypted_content"];
+/// The codes for what one account has stored or encrypted, and another may have.
+const OF_ONE_ACCOUNT: [&str; 3] =
+    ["previous_response_not_found", "invalid_encrypted_content", "item_not_found"];
 
 /// The providers' codes for a model or a deployment that a member does not have. Any other refusal may be for
 /// what is in the request.
@@ -140,6 +141,7 @@ mod tests {
         for (provider_code, expected) in [
             ("previous_response_not_found", MemberDisposition::GoOn),
             ("invalid_encrypted_content", MemberDisposition::GoOn),
+            ("item_not_found", MemberDisposition::GoOn),
             ("invalid_value", MemberDisposition::Return),
         ] {
             for code in [ErrorCode::InvalidRequest, ErrorCode::NotFound] {

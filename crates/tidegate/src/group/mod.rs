@@ -70,8 +70,8 @@
 //! what is in one request. If all refuse,
 //! the last response is returned, and none is left out. A refusal is returned at once if it may be about a
 //! resource of the caller: the request is no POST, or its body names a response, a conversation or a file. A
-//! response that only another account can have stored (`previous_response_not_found`), or encrypted
-//! (`invalid_encrypted_content`), is looked for at the other members, without a cooldown.
+//! response or an item that only another account can have stored (`previous_response_not_found`, `item_not_found`),
+//! or encrypted (`invalid_encrypted_content`), is looked for at the other members, without a cooldown.
 //!
 //! # Rejections
 //! None of its own, but for the deadline: it passes while the body of a request arrives, or before a member
