@@ -12,8 +12,8 @@ use crate::json::walk::{Leaf, walk};
 /// In tool definitions the field names count as well. A prompt may be a list of tokens, which are counted. A
 /// request for embeddings has no output, as far as its fields or the name of its model show that it is one.
 ///
-/// Images, audio and files in base64 are not text. Each counts as 765 tokens, which OpenAI charges for a
-/// square image of 1024 pixels in high detail. Anthropic's rule (width x height / 750) gives about the same
+/// Images, audio and files in base64 are not text where the APIs have fields for them. Each counts as 765 tokens,
+/// which OpenAI charges for a square image of 1024 pixels in high detail. Anthropic's rule (width x height / 750) gives about the same
 /// for an image of 800 x 720. For a long file this is too low, and the difference is settled when the
 /// response reports its usage.
 ///
@@ -104,7 +104,7 @@ fn is_prompt(path: &[&str]) -> bool {
             "messages" | "contents" | "input" | "inputs" | "content" | "requests",
             ..,
             "role" | "type" | "id" | "tool_call_id" | "media_type",
-        ] => false,
+        ] => is_own_json(path),
         [
             "messages" | "contents" | "input" | "prompt" | "system" | "instructions" | "tools" | "functions"
             | "systemInstruction" | "system_instruction" | "toolConfig" | "response_format" | "message"
@@ -129,18 +129,55 @@ fn is_tool_definition(path: &[&str]) -> bool {
     matches!(path, ["tools" | "functions" | "toolConfig" | "response_format", ..])
 }
 
-/// Whether a text is an image or a file: a URL, or base64.
-fn is_medium(path: &[&str], text: &str) -> bool {
-    match path {
-        [.., "image_url"]
-        | [.., "image_url", "url"]
-        | [.., "fileData" | "file_data", "fileUri" | "file_uri"] => true,
-        _ if text.starts_with("data:") => {
-            text.as_bytes()[..text.len().min(128)].windows(7).any(|part| part == b"base64,")
-        }
-        _ => is_base64(text.as_bytes()),
-    }
+/// Whether `path` leads into JSON of the caller's own, in which a key shows nothing: the arguments of a tool call in
+/// the history, the result of one, or a schema.
+fn is_own_json(path: &[&str]) -> bool {
+    is_tool_definition(path)
+        || matches!(
+            path,
+            ["messages", "content", "input", ..]
+                | ["messages", "content", "toolUse", "input", ..]
+                | ["messages", "content", "toolResult", "content", "json", ..]
+                | ["contents", "parts", "functionCall" | "function_call", "args", ..]
+                | ["contents", "parts", "functionResponse" | "function_response", "response", ..]
+        )
 }
+
+/// Whether a text is an image or a file: a URL, or base64. In a field of the prompt that has text in every API the
+/// model reads it as it is, whatever it looks like.
+fn is_medium(path: &[&str], text: &str) -> bool {
+    let is_url = matches!(
+        path,
+        [.., "image_url"] | [.., "image_url", "url"] | [.., "fileData" | "file_data", "fileUri" | "file_uri"]
+    );
+    let may_be_file = || path.last().is_none_or(|field| MEDIA.contains(field)) || !is_prompt(path);
+    (is_url || is_file(text.as_bytes()) && may_be_file()) && !is_own_json(path)
+}
+
+/// Whether a text is a file in base64, with or without the beginning of a URL. Prose has blanks.
+fn is_file(text: &[u8]) -> bool {
+    let is_url = || text[..text.len().min(128)].windows(7).any(|part| part == b"base64,");
+    let is_encoded = if text.starts_with(b"data:") { is_url() } else { is_base64(text) };
+    is_encoded && memchr::memchr(b' ', text).is_none()
+}
+
+/// The fields that have an image, a file, or the encrypted reasoning of a model. Some may have text instead.
+const MEDIA: [&str; 14] = [
+    "data",
+    "bytes",
+    "url",
+    "file_data",
+    "file_url",
+    "image",
+    "images",
+    "image_base64",
+    "result",
+    "signature",
+    "thoughtSignature",
+    "thought_signature",
+    "encrypted_content",
+    "redactedContent",
+];
 
 /// Whether a text is base64: so long a run that mixes lower case, upper case and digits is neither prose nor
 /// a repeated letter.
@@ -227,6 +264,37 @@ mod tests {
         }
     }
 
+    /// Regression: what looked like a file counted as one in any field, and a text under the key of a type or an id
+    /// counted as nothing at any depth.
+    #[test]
+    fn no_field_hides_a_text_that_the_model_reads() {
+        let text = "word ".repeat(8_000);
+        let base64 = "iVBORw0KGgo/".repeat(100);
+        let user = |content: &str| format!(r#"{{"messages":[{{"role":"user","content":{content}}}]}}"#);
+        let tool =
+            |input: &str| user(&format!(r#"[{{"type":"tool_use","id":"t","name":"f","input":{input}}}]"#));
+        for body in [
+            user(&format!(r#""data:,base64, {text}""#)),
+            user(&format!(r#""data:image/png;base64,{}""#, base64.repeat(40))),
+            user(&format!(r#""{base64} {text}""#)),
+            user(&format!(r#"[{{"type":"text","text":"{base64}{text}"}}]"#)),
+            user(&format!(r#"[{{"type":"document","source":{{"type":"text","data":"{base64} {text}"}}}}]"#)),
+            tool(&format!(r#"{{"id":"{text}"}}"#)),
+            tool(&format!(r#"{{"a":{{"type":"{text}"}}}}"#)),
+            tool(&format!(r#"{{"image_url":"{text}"}}"#)),
+            tool(&format!(r#"{{"data":"{}"}}"#, base64.repeat(40))),
+            format!(r#"{{"contents":[{{"parts":[{{"functionCall":{{"args":{{"role":"{text}"}}}}}}]}}]}}"#),
+            format!(
+                r#"{{"contents":[{{"parts":[{{"functionResponse":{{"response":{{"id":"{text}"}}}}}}]}}]}}"#
+            ),
+            format!(r#"{{"messages":[{{"content":[{{"toolUse":{{"input":{{"type":"{text}"}}}}}}]}}]}}"#),
+        ] {
+            assert!(of(&body).input >= 10_000, "{:?} {:.120}", of(&body), body);
+        }
+        let name = tool(r#"{"type":"a"}"#);
+        assert_eq!(of(&name).input, TOKENS_PER_MESSAGE + 1, "a type and an id of the API are not counted");
+    }
+
     #[test]
     fn finds_the_output_limit_and_the_number_of_choices() {
         for (body, max_output, answers) in [
@@ -290,6 +358,12 @@ mod tests {
             format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{image}"}}}}]}}]}}"#),
             format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{image}"}}}}]}}]}}"#),
             r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://example.com/a.png"}}]}]}"#.to_owned(),
+            format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"input_audio","input_audio":{{"data":"{image}"}}}}]}}]}}"#),
+            format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"file","file":{{"file_data":"data:application/pdf;base64,{image}"}}}}]}}]}}"#),
+            format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"tool_result","content":[{{"type":"image","source":{{"data":"{image}"}}}}]}}]}}]}}"#),
+            format!(r#"{{"messages":[{{"role":"assistant","content":[{{"type":"thinking","signature":"{image}"}}]}}]}}"#),
+            format!(r#"{{"messages":[{{"role":"user","content":"","images":["{image}"]}}]}}"#),
+            format!(r#"{{"messages":[{{"role":"user","content":[{{"image":{{"source":{{"bytes":"{image}"}}}}}}]}}]}}"#),
         ] {
             assert_eq!(of(&body).input, TOKENS_PER_MEDIUM + TOKENS_PER_MESSAGE, "{}", &body[..80]);
         }

@@ -150,7 +150,10 @@ mod tests {
         assert_eq!(of(&"word ".repeat(1_000)).tokens, 1_000);
         assert_eq!(of(&"сло ".repeat(1_000)).tokens, 6_000 / 8 + 1_000 / 5);
         assert_eq!(of(&"\\u4f60".repeat(1_000)).tokens, 3_000 / 8);
-        assert_eq!(of(&format!("data:image/png;base64,{}", "iVBORw0KGgo/".repeat(9_000))).tokens, 0);
+        let image = format!("data:image/png;base64,{}", "iVBORw0KGgo/".repeat(9_000));
+        let part = format!(r#"[{{"type":"image_url","image_url":{{"url":"{image}"}}}}]"#);
+        let body = format!(r#"{{"messages":[{{"role":"user","content":{part}}}]}}"#);
+        assert_eq!(read(body.as_bytes()).tokens, 0);
     }
 
     proptest! {
