@@ -294,6 +294,19 @@ mod tests {
                 40,
                 Some(20),
             ),
+            // OpenAI's prompt contains what was written.
+            (
+                r#"{"usage":{"prompt_tokens":2600,"completion_tokens":1,"total_tokens":2640,"prompt_tokens_details":{"cached_tokens":2000,"cache_write_tokens":400}}}"#,
+                2600,
+                2000,
+                Some(400),
+            ),
+            (
+                r#"{"usage":{"input_tokens":2600,"output_tokens":1,"input_tokens_details":{"cached_tokens":2000,"cache_write_tokens":400}}}"#,
+                2600,
+                2000,
+                Some(400),
+            ),
             // DeepSeek's own fields, beside those of OpenAI or without them.
             (
                 r#"{"usage":{"prompt_tokens":90,"completion_tokens":1,"prompt_cache_hit_tokens":64,"prompt_cache_miss_tokens":26}}"#,

@@ -11,8 +11,10 @@ pub(crate) enum UsageField {
     CacheRead,
     /// Tokens read from the cache, which `Input` does not include: they do not count against the limits.
     CacheReadApart,
-    /// Tokens written to the cache that `Input` does not include. They count against the limits like input.
+    /// Tokens written to the cache, which `Input` includes.
     CacheWritten,
+    /// Tokens written to the cache that `Input` does not include. They count against the limits like input.
+    CacheWrittenApart,
     /// Generated tokens that `Output` does not include.
     Thoughts,
     /// All tokens, in which there may be some that neither `Input` nor `Output` includes.
@@ -29,6 +31,7 @@ pub(crate) struct UsageCounts {
     cache_read: Option<u64>,
     cache_read_apart: Option<u64>,
     cache_written: Option<u64>,
+    cache_written_apart: Option<u64>,
     thoughts: Option<u64>,
     total: Option<u64>,
     exact_total: Option<u64>,
@@ -46,6 +49,7 @@ impl UsageCounts {
             }
             UsageField::CacheReadApart => &mut self.cache_read_apart,
             UsageField::CacheWritten => &mut self.cache_written,
+            UsageField::CacheWrittenApart => &mut self.cache_written_apart,
             UsageField::Thoughts => &mut self.thoughts,
             UsageField::Total => &mut self.total,
             UsageField::ExactTotal => &mut self.exact_total,
@@ -55,17 +59,17 @@ impl UsageCounts {
 
     pub(crate) fn usage(self) -> Usage {
         // Where the cache is counted apart from the input, the total may include it.
-        let exact = self.exact_total.filter(|_| self.cache_read_apart.or(self.cache_written).is_none());
+        let exact = self.exact_total.filter(|_| self.cache_read_apart.or(self.cache_written_apart).is_none());
         let output = match (self.output, self.thoughts) {
             (None, None) => None,
             (output, thoughts) => Some(sum(output, thoughts)).max(self.rest_of(exact)),
         };
         Usage {
-            input: self.input.map(|input| sum(Some(input), self.cache_written)),
+            input: self.input.map(|input| sum(Some(input), self.cache_written_apart)),
             output,
             cache_read: self.cache_read.or(self.cache_read_apart),
             uncounted: self.cache_read_apart,
-            cache_written: self.cache_written,
+            cache_written: self.cache_written.or(self.cache_written_apart),
         }
     }
 

@@ -631,8 +631,13 @@ mod tests {
         let part = r#"{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":90,"cachedContentTokenCount":64}}"#;
         let cohere = r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE","usage":{"tokens":{"input_tokens":90,"output_tokens":1},"cached_tokens":64}}}"#;
         let content = r#"{"type":"content-delta","delta":{"message":{"content":{"text":"x"}}}}"#;
+        let written = chat(r#""prompt_tokens_details":{"cached_tokens":64,"cache_write_tokens":20}"#);
+        let completed_written =
+            completed.replace(r#""cached_tokens":64"#, r#""cached_tokens":64,"cache_write_tokens":20"#);
         for (events, input, cache_read, cache_written) in [
             (vec![("", chunk), ("", &*own)], 90, 64, None),
+            (vec![("", chunk), ("", &*written)], 90, 64, Some(20)),
+            (vec![("", &*completed_written)], 90, 64, Some(20)),
             (vec![("", chunk), ("", &*of_deepseek)], 90, 64, None),
             (vec![("", start), ("", block), ("", delta)], 106, 900, Some(100)),
             (vec![("", start), ("", block), ("", again)], 106, 900, Some(100)),
@@ -647,7 +652,8 @@ mod tests {
                 (Some(input), Some(cache_read), cache_written),
                 "{events:?}"
             );
-            assert_eq!(usage.uncounted, cache_written.and(Some(cache_read)), "{events:?}");
+            let is_apart = input > 90;
+            assert_eq!(usage.uncounted, is_apart.then_some(cache_read), "{events:?}");
         }
     }
 

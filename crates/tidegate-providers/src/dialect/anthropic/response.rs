@@ -21,7 +21,7 @@ pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
         ["input_tokens"] => UsageField::Input,
         ["output_tokens"] => UsageField::Output,
         ["cache_read_input_tokens"] => UsageField::CacheReadApart,
-        ["cache_creation_input_tokens"] => UsageField::CacheWritten,
+        ["cache_creation_input_tokens"] => UsageField::CacheWrittenApart,
         _ => return None,
     })
 }

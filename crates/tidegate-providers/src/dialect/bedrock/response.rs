@@ -19,7 +19,7 @@ pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
         ["inputTokens"] => UsageField::Input,
         ["outputTokens"] => UsageField::Output,
         ["cacheReadInputTokens"] => UsageField::CacheReadApart,
-        ["cacheWriteInputTokens"] => UsageField::CacheWritten,
+        ["cacheWriteInputTokens"] => UsageField::CacheWrittenApart,
         ["totalTokens"] => UsageField::Total,
         _ => return None,
     })

@@ -65,6 +65,7 @@ pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
         ["prompt_tokens_details", "cached_tokens"] | ["prompt_cache_hit_tokens" | "cached_tokens"] => {
             UsageField::CacheRead
         }
+        ["prompt_tokens_details", "cache_write_tokens"] => UsageField::CacheWritten,
         ["total_tokens"] => UsageField::ExactTotal,
         _ => return None,
     })

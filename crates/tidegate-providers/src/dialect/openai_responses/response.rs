@@ -32,6 +32,7 @@ pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
         ["input_tokens"] => UsageField::Input,
         ["output_tokens"] => UsageField::Output,
         ["input_tokens_details", "cached_tokens"] => UsageField::CacheRead,
+        ["input_tokens_details", "cache_write_tokens"] => UsageField::CacheWritten,
         ["total_tokens"] => UsageField::ExactTotal,
         _ => return None,
     })
