@@ -218,18 +218,6 @@ impl<'a> Probe<'a> {
 
     /// Whether the leaf is a number of a vector, or a vector as text.
     fn is_vector(&self, path: &[&str], leaf: Leaf<'_>) -> bool {
-        const VECTORS: [&str; 10] = [
-            "embedding",
-            "embeddings",
-            "values",
-            "float",
-            "int8",
-            "uint8",
-            "binary",
-            "ubinary",
-            "base64",
-            "dense",
-        ];
         let (Some(first), Some(last)) = (path.first(), path.last()) else { return false };
         let is_listed = self.list == Some(*first);
         let is_deep = path.len() > 1;
@@ -246,6 +234,10 @@ impl<'a> Probe<'a> {
         is_in_place && VECTORS.contains(last) && (leaf.is_number() || leaf.is_text())
     }
 }
+
+/// The fields of vectors.
+const VECTORS: [&str; 10] =
+    ["embedding", "embeddings", "values", "float", "int8", "uint8", "binary", "ubinary", "base64", "dense"];
 
 /// The strings without one of which an answer reports no failure. The first is a value or a key, which is `null`
 /// in most answers that have it. `None` on a processor without vectors.

@@ -89,6 +89,25 @@ mod tests {
                 r#"{"contents":[{"parts":[{"inlineData":{"mimeType":"image/png"}}]}]}"#,
                 Requirements { images: true, ..NOTHING },
             ),
+            (
+                r#"{"contents":[{"parts":[{"inline_data":{"mime_type":"image/png"}}]}]}"#,
+                Requirements { images: true, ..NOTHING },
+            ),
+            (
+                r#"{"contents":[{"parts":[{"fileData":{"mimeType":"image\/png"}}]}]}"#,
+                Requirements { images: true, ..NOTHING },
+            ),
+            (
+                r#"{"contents":[{"parts":[{"file_data":{"mime_type":"image/png"}}]}]}"#,
+                Requirements { images: true, ..NOTHING },
+            ),
+            (r#"{"contents":[{"parts":[{"file_data":{"mime_type":"text/plain"}}]}]}"#, NOTHING),
+            (r#"{"input":[{"type":"input_image"}]}"#, Requirements { images: true, ..NOTHING }),
+            (r#"{"generation_config":{"response_schema":{}}}"#, Requirements { schema: true, ..NOTHING }),
+            (
+                r#"{"generation_config":{"response_json_schema":{}}}"#,
+                Requirements { schema: true, ..NOTHING },
+            ),
             (r#"{"response_format":{"type":"json_schema"}}"#, Requirements { schema: true, ..NOTHING }),
             (r#"{"text":{"format":{"type":"json_schema"}}}"#, Requirements { schema: true, ..NOTHING }),
             (

@@ -141,6 +141,7 @@ impl DialectGuess {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::parsed_event::EndSignal;
     use crate::stream::sse::SseFramer;
 
     /// Covers every event of every fixture.
@@ -208,6 +209,96 @@ mod tests {
             let event = Event { data: data.as_bytes(), ..Event::default() };
             assert_eq!(DialectGuess::of(event), DialectGuess::Known(dialect), "{data}");
             assert_ne!(dialect.read(event), (DialectRules::UNKNOWN.read)(event), "{data}");
+        }
+    }
+
+    /// An event that is no token may be followed by a retry.
+    #[test]
+    fn every_kind_of_content_is_a_token() {
+        for (dialect, name, data, is_token) in [
+            (Dialect::Chat, "", r#"{"choices":[{"delta":{"reasoning":"x"}}]}"#, true),
+            (Dialect::Chat, "", r#"{"choices":[{"delta":{"reasoning_text":"x"}}]}"#, true),
+            (Dialect::Chat, "", r#"{"choices":[{"delta":{"thinking":"x"}}]}"#, true),
+            (Dialect::Chat, "", r#"{"choices":[{"delta":{"refusal":"x"}}]}"#, true),
+            (Dialect::Chat, "", r#"{"choices":[{"delta":{"content":[{"type":"text","text":"x"}]}}]}"#, true),
+            (Dialect::Chat, "", r#"{"choices":[{"delta":{"tool_calls":[{"custom":{"input":"x"}}]}}]}"#, true),
+            (Dialect::Chat, "", r#"{"choices":[{"delta":{"function_call":{"name":"f"}}}]}"#, true),
+            (Dialect::Chat, "", r#"{"choices":[{"delta":{"reasoning_details":[{"summary":"x"}]}}]}"#, true),
+            (Dialect::Chat, "", r#"{"choices":[{"delta":{"audio":{"transcript":"x"}}}]}"#, true),
+            (Dialect::Chat, "", r#"{"choices":[{"delta":{"role":"assistant"}}]}"#, false),
+            (Dialect::Responses, "", r#"{"type":"response.queued","response":{"status":"queued"}}"#, false),
+            (Dialect::Responses, "", r#"{"type":"response.refusal.delta","delta":"x"}"#, true),
+            (Dialect::Responses, "", r#"{"type":"response.refusal.done","refusal":"x"}"#, false),
+            (
+                Dialect::Responses,
+                "",
+                r#"{"type":"response.image_generation_call.partial_image","partial_image_b64":"x"}"#,
+                true,
+            ),
+            (Dialect::Responses, "", r#"{"type":"response.output_item.added","item":{"name":"f"}}"#, true),
+            (Dialect::Anthropic, "", r#"{"type":"content_block_start","content_block":{"data":"x"}}"#, true),
+            (Dialect::Anthropic, "", r#"{"type":"content_block_delta","delta":{"content":"x"}}"#, true),
+            (Dialect::Anthropic, "", r#"{"type":"content_block_delta","delta":{"signature":"x"}}"#, false),
+            (
+                Dialect::Gemini,
+                "",
+                r#"{"candidates":[{"content":{"parts":[{"executableCode":{"code":"x"}}]}}]}"#,
+                true,
+            ),
+            (
+                Dialect::Gemini,
+                "",
+                r#"{"candidates":[{"content":{"parts":[{"codeExecutionResult":{"output":"x"}}]}}]}"#,
+                true,
+            ),
+            (
+                Dialect::Gemini,
+                "",
+                r#"{"candidates":[{"content":{"parts":[{"inlineData":{"data":"x"}}]}}]}"#,
+                true,
+            ),
+            (
+                Dialect::Gemini,
+                "",
+                r#"{"candidates":[{"content":{"parts":[{"thoughtSignature":"x"}]}}]}"#,
+                false,
+            ),
+            (
+                Dialect::Cohere,
+                "",
+                r#"{"type":"content-delta","delta":{"message":{"content":{"thinking":"x"}}}}"#,
+                true,
+            ),
+            (
+                Dialect::Cohere,
+                "",
+                r#"{"type":"tool-plan-delta","delta":{"message":{"tool_plan":"x"}}}"#,
+                true,
+            ),
+            (
+                Dialect::Cohere,
+                "",
+                r#"{"type":"citation-start","delta":{"message":{"citations":{"text":"x"}}}}"#,
+                false,
+            ),
+            (Dialect::Cohere, "", r#"{"type":"citation-end","index":0}"#, false),
+            (
+                Dialect::Converse,
+                "contentBlockDelta",
+                r#"{"delta":{"reasoningContent":{"redactedContent":"x"}}}"#,
+                true,
+            ),
+            (
+                Dialect::Converse,
+                "contentBlockDelta",
+                r#"{"delta":{"reasoningContent":{"signature":"x"}}}"#,
+                false,
+            ),
+            (Dialect::Converse, "contentBlockStart", r#"{"start":{"toolUse":{"name":"f"}}}"#, true),
+        ] {
+            let parsed = dialect.read(Event { name, data: data.as_bytes(), ..Event::default() });
+            let expected = (is_token, EndSignal::None, None);
+            assert_eq!((parsed.is_token, parsed.end, parsed.error), expected, "{dialect:?}: {data}");
         }
     }
 

@@ -224,6 +224,31 @@ mod tests {
     }
 
     #[test]
+    fn every_unit_has_its_length() {
+        let cases = [
+            ("ms millisecond milliseconds", 1),
+            ("s second seconds sec secs", 1_000),
+            ("m minute minutes min mins", 60_000),
+            ("h hour hours hr hrs", 3_600_000),
+            ("day days", 86_400_000),
+        ];
+        let names = || cases.iter().flat_map(|(names, ms)| names.split(' ').map(move |name| (name, *ms)));
+        for (name, ms) in names() {
+            assert_eq!(wait(&format!("retry in 1 {name}")), Some(Duration::from_millis(ms)), "{name}");
+        }
+        let listed: Vec<&str> = UNITS.iter().flat_map(|(names, _)| *names).copied().collect();
+        assert_eq!(listed, names().map(|(name, _)| name).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_word_before_a_value_is_passed_over() {
+        for filler in FILLERS {
+            assert_eq!(wait(&format!("retry in {filler} 3s")), Some(Duration::from_secs(3)), "{filler}");
+        }
+        assert_eq!(FILLERS.join(" "), "for another about around approximately at least");
+    }
+
+    #[test]
     fn a_sentence_without_a_wait_gives_none() {
         for message in [
             "",

@@ -57,6 +57,20 @@ const SUCCESSES: &[&str] = &[
     "7",
 ];
 
+#[test]
+fn every_field_of_vectors_has_an_answer() {
+    let names = "embedding embeddings values float int8 uint8 binary ubinary base64 dense";
+    for name in names.split(' ') {
+        for body in
+            [format!(r#"{{"embeddings":{{"{name}":[[1]]}}}}"#), format!(r#"{{"data":[{{"{name}":[1]}}]}}"#)]
+        {
+            let result = read(body.as_bytes(), Expected::Answer(Endpoint::Embeddings));
+            assert_eq!(result, ProbeResult::Success, "{body}");
+        }
+    }
+    assert_eq!(VECTORS.join(" "), names);
+}
+
 /// Undecided to the end of the body.
 const UNDECIDED: &[&str] = &[
     r#"{"output":{"message":{"role":"assistant"}}}"#,

@@ -14,7 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::event::MAX_EVENT;
 use crate::stream::Scanner;
 
-fn documents() -> [(&'static str, Value); 9] {
+fn documents() -> [(&'static str, Value); 10] {
     let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}});
     let usage = json!({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5});
     let chat = |message: Value, reason: &str| {
@@ -55,6 +55,13 @@ fn documents() -> [(&'static str, Value); 9] {
                 {"type": "message", "id": "i1", "role": "assistant", "status": "completed",
                     "content": [{"type": "output_text", "text": "a", "annotations": []}]},
                 {"type": "function_call", "id": "i2", "call_id": "c", "name": "f", "arguments": "{}"},
+            ], "usage": {"input_tokens": 3, "output_tokens": 2}}),
+        ),
+        (
+            "refusal",
+            json!({"id": "r2", "object": "response", "status": "completed", "error": null, "output": [
+                {"type": "message", "id": "i1", "role": "assistant", "status": "completed",
+                    "content": [{"type": "refusal", "refusal": "no"}]},
             ], "usage": {"input_tokens": 3, "output_tokens": 2}}),
         ),
         (
@@ -256,6 +263,12 @@ fn a_response_without_output_is_put_together_from_its_deltas() {
         let document = document_of(&[&deltas[..], &end].concat());
         assert_eq!(document["output"][0]["content"], text("Hi"), "{end:?}");
         assert_eq!(document["output"][0]["type"], "message", "{end:?}");
+    }
+
+    let refusals = [delta(0, "response.refusal.delta", "n"), delta(0, "response.refusal.delta", "o")];
+    for before in [vec![], vec![added(0, message.clone())]] {
+        let document = document_of(&[before, refusals.to_vec(), vec![last.clone()]].concat());
+        assert_eq!(document["output"][0]["content"], json!([{"type": "refusal", "refusal": "no"}]));
     }
 
     let document = document_of(&[

@@ -26,3 +26,31 @@ pub(crate) fn failure_reason(reason: &str) -> Option<StreamError> {
     let name = FAILURES.into_iter().find(|name| *name == reason)?;
     Some(StreamError::Output(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_a_filter_is_one() {
+        for (reason, stop) in [
+            ("STOP", StopReason::Natural),
+            ("MAX_TOKENS", StopReason::Length),
+            ("SAFETY", StopReason::ContentFilter),
+            ("RECITATION", StopReason::ContentFilter),
+            ("BLOCKLIST", StopReason::ContentFilter),
+            ("PROHIBITED_CONTENT", StopReason::ContentFilter),
+            ("SPII", StopReason::ContentFilter),
+            ("MODEL_ARMOR", StopReason::ContentFilter),
+            ("IMAGE_SAFETY", StopReason::ContentFilter),
+            ("IMAGE_PROHIBITED_CONTENT", StopReason::ContentFilter),
+            ("IMAGE_RECITATION", StopReason::ContentFilter),
+            ("LANGUAGE", StopReason::Other),
+        ] {
+            assert_eq!((stop_reason(reason), failure_reason(reason)), (Some(stop), None), "{reason}");
+        }
+        for reason in ["MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL"] {
+            assert_eq!(failure_reason(reason), Some(StreamError::Output(reason)));
+        }
+    }
+}
