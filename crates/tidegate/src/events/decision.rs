@@ -86,7 +86,8 @@ pub enum Decision {
     },
     /// The member of this event has succeeded after a failure, and takes calls of its group again.
     MemberReturned,
-    /// An attempt has ended, and a circuit has recorded its result.
+    /// An attempt behind a circuit has ended. The circuit may not count its result: see `attempt failed` in
+    /// `docs/events.md`.
     AttemptEnded(AttemptSummary),
     /// A circuit has changed its state.
     CircuitChanged(Transition),

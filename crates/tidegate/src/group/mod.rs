@@ -36,7 +36,8 @@
 //!    after each further one up to a minute, or as long as the provider reported; for a minute, doubling up
 //!    to ten minutes, if the key is invalid, its quota is used up, or it [has no access](#failures) to the
 //!    model, unless the request carries a key of its caller. After that one attempt is a test of the member: a success ends the cooldown, a failure begins
-//!    the next one, and an attempt that hangs is followed by another one after a minute. If all members are
+//!    the next one, and an attempt that hangs is followed by another one after a minute, or after the last cooldown if that
+//!    was longer. If all members are
 //!    left out, the call goes to the one whose cooldown ends first, and a failure begins that cooldown again
 //!    without doubling it. A [reset](Handle::reset) ends a cooldown. The cooldowns of a key are shared with
 //!    other processes through the [`store`](crate::store#cooldowns) of the member's stack.

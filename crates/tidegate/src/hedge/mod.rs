@@ -41,8 +41,8 @@
 //! or the part `hedge` of the policy of a chain.
 //!
 //! # Defaults
-//! [`Settings`] is the part `hedge` of a [configuration](crate::ResilienceConfig); it is off if absent. Each
-//! setting has a setter of the same name.
+//! [`Settings`] is the part `hedge` of a [configuration](crate::ResilienceConfig); it is off if absent. Most
+//! settings have a setter of the same name; in code, `enabled = false` is `HedgeLayer::disabled`.
 //!
 //! | setting | default | |
 //! |---|---|---|
