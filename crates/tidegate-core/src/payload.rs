@@ -32,7 +32,7 @@ enum PayloadKind {
         data: Bytes,
         trailers: Option<Box<HeaderMap>>,
     },
-    /// `length` is the size hint of the body at the start.
+    /// `length` is the size hint of what is left of the body.
     Streamed {
         body: SyncWrapper<UnsyncBoxBody<Bytes, BoxError>>,
         length: SizeHint,
@@ -185,7 +185,13 @@ impl Body for Payload {
             PayloadKind::Buffered { trailers, .. } => {
                 Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))))
             }
-            PayloadKind::Streamed { body, .. } => Pin::new(body.get_mut()).poll_frame(cx),
+            PayloadKind::Streamed { body, length } => {
+                let frame = ready!(Pin::new(body.get_mut()).poll_frame(cx));
+                if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+                    *length = without(*length, data.len() as u64);
+                }
+                Poll::Ready(frame)
+            }
         }
     }
 
@@ -199,6 +205,16 @@ impl Body for Payload {
             PayloadKind::Streamed { length, .. } => *length,
         }
     }
+}
+
+/// The size hint after `read` bytes were read.
+fn without(length: SizeHint, read: u64) -> SizeHint {
+    let mut left = SizeHint::new();
+    left.set_lower(length.lower().saturating_sub(read));
+    if let Some(upper) = length.upper() {
+        left.set_upper(upper.saturating_sub(read));
+    }
+    left
 }
 
 /// The future that [`Payload::collect`] returns. It resolves to a [`Payload`], or to the error of the body.
@@ -423,6 +439,29 @@ mod tests {
     }
 
     proptest! {
+        /// Regression: a layer that had begun to read the body of another one announced the read part twice.
+        #[test]
+        fn several_layers_announce_what_is_left_of_a_body(
+            begun in prop::collection::vec(any::<u8>(), 0..50),
+            rest in prop::collection::vec(any::<u8>(), 0..50),
+            caps in prop::array::uniform3(0usize..120),
+        ) {
+            let mut left = (begun.len() + rest.len()) as u64;
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let mut payload = Payload::prefixed(begun.into(), None, Box::pin(Full::new(Bytes::from(rest))));
+                for cap in caps {
+                    payload = Payload::collect(payload, cap).await.unwrap();
+                    assert_eq!(payload.size_hint().exact(), Some(left));
+                }
+                while let Some(frame) = payload.frame().await {
+                    left -= frame.unwrap().into_data().unwrap().len() as u64;
+                    assert_eq!(payload.size_hint().exact(), Some(left));
+                }
+                assert_eq!(left, 0);
+            });
+        }
+
         #[test]
         fn any_body_and_any_cap_give_the_same_bytes(
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..10),
