@@ -4,24 +4,25 @@ use std::time::{Duration, Instant};
 use crate::Deadline;
 
 /// One of tidegate's timers expired while it was waiting for the provider. Counts as E3003 against the
-/// provider, but for [`Clock::CallerDeadline`].
+/// provider, but for [`Clock::CallerDeadline`], and unless the response [was not read](Self::is_unread).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[doc(alias = "CircuitBreakerTimeoutException")]
 pub struct Elapsed {
     clock: Clock,
     limit: Duration,
+    is_unread: bool,
 }
 
 /// Which timer expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// The time for one attempt, up to the last byte of its response.
+    /// The time for one attempt, from its first poll up to the last byte of its response.
     Attempt,
     /// The time for the whole call.
     Deadline,
     /// The time for the whole call, as its caller has set it.
     CallerDeadline,
-    /// The time from the start of the call to the first token of a stream.
+    /// The time from the first poll of an attempt to the first token of a stream.
     FirstToken,
     /// The time between two tokens of a stream. A ping does not reset it.
     TokenGap,
@@ -35,7 +36,7 @@ impl Elapsed {
     /// `clock` expired after `limit`.
     #[must_use]
     pub const fn new(clock: Clock, limit: Duration) -> Self {
-        Self { clock, limit }
+        Self { clock, limit, is_unread: false }
     }
 
     /// `deadline` passed during an attempt that began at `began`.
@@ -43,6 +44,18 @@ impl Elapsed {
     pub fn of_deadline(deadline: Deadline, began: Instant) -> Self {
         let clock = if deadline.is_of_caller() { Clock::CallerDeadline } else { Clock::Deadline };
         Self::new(clock, deadline.remaining(began))
+    }
+
+    /// The same, although a part of the response was there: its reader was slower than the provider.
+    #[must_use]
+    pub const fn while_unread(self) -> Self {
+        Self { is_unread: true, ..self }
+    }
+
+    /// Whether a part of the response waited for its reader when the timer expired.
+    #[must_use]
+    pub const fn is_unread(&self) -> bool {
+        self.is_unread
     }
 
     /// The timer that expired.

@@ -56,8 +56,8 @@ pub enum FailureKind {
     Request,
     /// One of tidegate's timers expired.
     Timeout,
-    /// The time passed that the caller has set for the call. Neutral for the health of the provider, as if
-    /// the caller had left.
+    /// The time passed that the caller has set for the call, or that of an attempt while a part of its
+    /// response waited to be read. Neutral for the health of the provider, as if the caller had left.
     CallerTimeout,
     /// The response ended before its terminator.
     Truncated,
@@ -116,12 +116,12 @@ impl Outcome {
     ///
     /// The first match in the chain of sources decides. A [`Rejection`] is neutral. A [`Failure`] is used as
     /// it is. An [`Elapsed`] and an I/O timeout are E3003; the former is neutral for the health of the
-    /// provider if the caller has set the time. An [`UploadError`] is attributed to the caller, E1001. A
-    /// [`NotProcessed`] is E3001. An I/O error that reports that this process has run out of file
-    /// descriptors, ports or memory is E3002 and neutral for the health of the provider, since the request
-    /// was not sent. With the feature `tower`, which `tidegate` sets, a timeout of tower or tokio is E3003, and
-    /// a request that tower's `LoadShed` refused is E3002 and neutral. All other errors, which are transport
-    /// errors, are E3001.
+    /// provider if the caller has set the time, or did not read the response in time. An [`UploadError`] is
+    /// attributed to the caller, E1001. A [`NotProcessed`] is E3001. An I/O error that reports that this
+    /// process has run out of file descriptors, ports or memory is E3002 and neutral for the health of the
+    /// provider, since the request was not sent. With the feature `tower`, which `tidegate` sets, a timeout of
+    /// tower or tokio is E3003, and a request that tower's `LoadShed` refused is E3002 and neutral. All other
+    /// errors, which are transport errors, are E3001.
     #[must_use]
     pub fn of_error(error: &(dyn Error + 'static)) -> Self {
         for error in chain(error) {
@@ -145,6 +145,7 @@ impl Outcome {
             }
             if let Some(elapsed) = error.downcast_ref::<Elapsed>() {
                 let kind = match elapsed.clock() {
+                    _ if elapsed.is_unread() => FailureKind::CallerTimeout,
                     Clock::CallerDeadline => FailureKind::CallerTimeout,
                     _ => FailureKind::Timeout,
                 };
@@ -193,7 +194,8 @@ impl Failure {
     }
 
     /// Whether the failure shows nothing about the provider, whatever its code: it did not process the
-    /// request, the caller has set the time that passed, or the output of the model could not be parsed.
+    /// request, the caller has set the time that passed or did not read in time, or the output of the model
+    /// could not be parsed.
     #[must_use]
     pub const fn is_neutral(&self) -> bool {
         matches!(self.kind, FailureKind::NotProcessed | FailureKind::CallerTimeout | FailureKind::ModelOutput)
@@ -331,6 +333,8 @@ mod tests {
         let elapsed = Elapsed::new(Clock::Attempt, Duration::from_secs(1));
         assert_eq!(code(Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into()), None);
         assert_eq!(code(elapsed.into()), Some((ErrorCode::Timeout, FailureKind::Timeout)));
+        let unread = elapsed.while_unread();
+        assert_eq!(code(unread.into()), Some((ErrorCode::Timeout, FailureKind::CallerTimeout)));
         let refused = NotProcessed::new(NotProcessedReason::StreamRefused, io::Error::other("refused"));
         assert_eq!(code(refused.into()), Some((ErrorCode::ServerError, FailureKind::NotProcessed)));
         assert_eq!(

@@ -124,7 +124,8 @@
 //! one request on which the provider fails each time does not reach it;
 //! [`max_attempts_counted_per_call`](CircuitBreakerLayer::max_attempts_counted_per_call) sets another bound.
 //! An attempt after a wait of a fallback chain counts as that of a new call. A request that the provider did
-//! not process ([`NotProcessed`](crate::provider::NotProcessed)) changes nothing either.
+//! not process ([`NotProcessed`](crate::provider::FailureKind::NotProcessed)) changes nothing either, and
+//! neither does an attempt whose time ended while a part of its response waited to be read.
 //!
 //! The latency of a call counts separately from its result, once there is a
 //! [`slow_call_threshold`](CircuitBreakerLayer::slow_call_threshold). It is measured to the commit point of

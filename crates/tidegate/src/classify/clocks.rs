@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ impl StreamClocks {
         Self { first_token: default, token_gap: default, frame_gap: default, byte_gap: default }
     }
 
-    /// The longest time from the call to the first token.
+    /// The longest time from the first poll of the attempt to the first token.
     pub const fn first_token(self, limit: Duration) -> Self {
         Self { first_token: limit, ..self }
     }
@@ -61,8 +62,8 @@ impl StreamClocks {
 #[derive(Debug)]
 pub(super) struct IdleTimers {
     limits: StreamClocks,
-    call: Instant,
-    last: LastActivity,
+    /// `None` before the attempt is first pending. Clients send nothing before they are polled.
+    last: Option<LastActivity>,
     /// The progress since the timers were last read.
     unseen: ScanProgress,
     unseen_bytes: bool,
@@ -86,6 +87,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The time of the latest progress of each kind.
 #[derive(Clone, Copy, Debug)]
 struct LastActivity {
+    /// The timers were started.
+    start: Instant,
     /// The response head has arrived.
     has_head: bool,
     /// The first token has arrived.
@@ -96,13 +99,11 @@ struct LastActivity {
 }
 
 impl IdleTimers {
-    /// Starts all timers at the call.
-    pub(super) fn since(call: Instant, limits: StreamClocks) -> Self {
-        let last = LastActivity { has_head: false, has_started: false, token: call, event: call, byte: call };
+    /// Timers that are started by the first poll that is pending, or by the response head.
+    pub(super) fn new(limits: StreamClocks) -> Self {
         Self {
             limits,
-            call,
-            last,
+            last: None,
             unseen: ScanProgress::default(),
             unseen_bytes: false,
             grace_until: None,
@@ -113,7 +114,8 @@ impl IdleTimers {
 
     /// Records the response head: the timers of events and bytes start.
     pub(super) fn on_head(&mut self, now: Instant) {
-        let LastActivity { has_head, event, byte, .. } = &mut self.last;
+        let last = self.last.get_or_insert_with(|| LastActivity::since(now));
+        let LastActivity { has_head, event, byte, .. } = last;
         (*has_head, *event, *byte) = (true, now, now);
         self.is_armed = false;
     }
@@ -129,25 +131,29 @@ impl IdleTimers {
     /// pending.
     pub(super) fn poll_elapsed(&mut self, attempt: &mut AttemptTimer, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let now = clock::now();
+        let last = self.last.get_or_insert_with(|| LastActivity::since(now));
+        let (progress, has_read) = (mem::take(&mut self.unseen), mem::take(&mut self.unseen_bytes));
         // The first token ends one timer and starts another, which may be shorter.
-        self.is_armed &= self.unseen.tokens == 0 || self.last.has_started;
-        self.last.update(self.unseen, self.unseen_bytes, now);
-        (self.unseen, self.unseen_bytes) = (ScanProgress::default(), false);
+        self.is_armed &= progress.tokens == 0 || last.has_started;
+        last.update(progress, has_read, now);
         if let Some(sleep) = self.sleep.as_mut().filter(|_| self.is_armed)
             && sleep.as_mut().poll(cx).is_pending()
         {
             return Poll::Pending;
         }
-        let (mut end, mut elapsed) = self.last.first_to_end(&self.limits);
+        let (mut end, mut elapsed) = last.first_to_end(&self.limits);
         if end + LATE < now {
             end = *self.grace_until.get_or_insert(now + GRACE);
         } else {
             self.grace_until = None;
         }
-        if let Some(attempt) = attempt.end(|| self.call)
-            && attempt.0 <= end
+        if let Some((attempt_end, attempt_elapsed)) = attempt.end(|| last.start)
+            && attempt_end <= end
         {
-            (end, elapsed) = attempt;
+            // What was there to be read when the time had ended shows that the reader was slower.
+            let is_unread = has_read && attempt_end <= now;
+            (end, elapsed) =
+                (attempt_end, if is_unread { attempt_elapsed.while_unread() } else { attempt_elapsed });
         }
         if end <= now {
             return Poll::Ready(elapsed);
@@ -171,6 +177,10 @@ impl IdleTimers {
 }
 
 impl LastActivity {
+    fn since(start: Instant) -> Self {
+        Self { start, has_head: false, has_started: false, token: start, event: start, byte: start }
+    }
+
     fn update(&mut self, unseen: ScanProgress, unseen_bytes: bool, now: Instant) {
         if unseen.tokens > 0 {
             (self.has_started, self.token) = (true, now);

@@ -73,7 +73,7 @@ pub struct ResponseJudge {
     pub(super) is_counted: bool,
     /// Bounds the attempt, if the service is the wire of a stack.
     pub(super) attempt_timer: AttemptTimer,
-    /// The idle timers since the call, if the request is for a stream.
+    /// The idle timers of the attempt, if the request is for a stream.
     pub(super) idle_timers: Option<Box<IdleTimers>>,
     pub(super) trail: AttemptTrail,
     /// Records the usage, if the request has a meter. Boxed, since few requests have one.
@@ -260,10 +260,9 @@ impl ResponseJudge {
 
     /// The head announces a stream: its idle timers run.
     pub(super) fn start_timers(&mut self) -> &mut IdleTimers {
-        let now = clock::now();
         let clocks = self.config.clocks;
-        let timers = self.idle_timers.get_or_insert_with(|| Box::new(IdleTimers::since(now, clocks)));
-        timers.on_head(now);
+        let timers = self.idle_timers.get_or_insert_with(|| Box::new(IdleTimers::new(clocks)));
+        timers.on_head(clock::now());
         timers
     }
 

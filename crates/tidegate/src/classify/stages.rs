@@ -17,7 +17,7 @@ use super::response_judge::{JudgeStage, ResponseJudge, Stage, in_band};
 use super::scanned_body::HoldResult;
 use super::{BufferedBody, ClassifiableBody, ScannedBody};
 use crate::attempt::StagePoll;
-use crate::{BodyProbe, Error, Outcome, clock};
+use crate::{BodyProbe, Error, Outcome};
 
 impl ResponseJudge {
     /// Polls a stage, until it is complete or its time has elapsed.
@@ -253,8 +253,7 @@ impl ResponseJudge {
     ) -> Stage<B> {
         self.start_timers();
         let started = self.idle_timers.take();
-        let idle_timers =
-            started.map_or_else(|| IdleTimers::since(clock::now(), self.config.clocks), |it| *it);
+        let idle_timers = started.map_or_else(|| IdleTimers::new(self.config.clocks), |it| *it);
         let attempt_timer = std::mem::take(&mut self.attempt_timer);
         let usage = self.attempt_usage.take().map(|usage| *usage);
         Stage::Holding(Box::new(ScannedBody::new(body, scanner, idle_timers, attempt_timer, usage)))

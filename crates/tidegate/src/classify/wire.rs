@@ -17,7 +17,7 @@ use crate::body::bytes_of;
 use crate::metrics::{AttemptMetrics, TargetMetrics};
 use crate::thread_shard::ByThread;
 use crate::timeout::{AttemptTimer, AttemptTrail};
-use crate::{BoxError, Classifier, Error, UsageMeter, clock};
+use crate::{BoxError, Classifier, Error, UsageMeter};
 
 /// The wire that classifies responses.
 #[derive(Clone)]
@@ -80,7 +80,7 @@ impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
             },
             expected,
             is_counted: false,
-            idle_timers: expects_stream.then(|| Box::new(IdleTimers::since(clock::now(), *clocks))),
+            idle_timers: expects_stream.then(|| Box::new(IdleTimers::new(*clocks))),
             trail: AttemptTrail::of(request.extensions()),
             attempt_usage: UsageMeter::of(request.extensions()).map(|meter| Box::new(meter.attempt())),
             metrics: AttemptMetrics::start(self.metrics),

@@ -10,7 +10,8 @@ use crate::Error;
 
 /// A response body that is bounded by the time of its attempt.
 ///
-/// Frames pass unchanged. When the time has elapsed, the body ends in [`Elapsed`](crate::Elapsed).
+/// Frames pass unchanged. When the time has elapsed, the body ends in [`Elapsed`](crate::Elapsed), which does
+/// not count against the provider if a frame was there to be read.
 #[pin_project]
 pub struct TimedBody<B> {
     /// `None` once the body was cut off, so that the connection is closed.
@@ -33,11 +34,13 @@ impl<B: Body<Error = Error>> Body for TimedBody<B> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         // The timer is polled first, so that a body that is always ready is cut off as well.
-        let is_late = this.timer.is_running() && this.timer.poll_elapsed(cx).is_ready();
-        if !is_late && let Poll::Ready(frame) = inner.poll_frame(cx) {
-            return Poll::Ready(frame);
-        }
-        let elapsed = ready!(this.timer.poll_elapsed(cx));
+        let late = if this.timer.is_running() { this.timer.poll_elapsed(cx) } else { Poll::Pending };
+        let elapsed = match (late, inner.poll_frame(cx)) {
+            (Poll::Pending, Poll::Ready(frame)) => return Poll::Ready(frame),
+            (Poll::Pending, Poll::Pending) => ready!(this.timer.poll_elapsed(cx)),
+            (Poll::Ready(elapsed), Poll::Ready(_)) => elapsed.while_unread(),
+            (Poll::Ready(elapsed), Poll::Pending) => elapsed,
+        };
         this.inner.set(None);
         Poll::Ready(Some(Err(elapsed.into())))
     }

@@ -46,7 +46,8 @@
 //!
 //! # Streams
 //! The timer starts at the first poll that is pending, and continues through the body. If it elapses there,
-//! the body ends in the same error. A [`Deadline`](crate::Deadline) of the request is enforced here as well,
+//! the body ends in the same error; it does not count against the provider if a part of the body was there
+//! and had not been read yet. A [`Deadline`](crate::Deadline) of the request is enforced here as well,
 //! so that it counts as a timeout and not as a cancelled call. If part of it is [reserved for a
 //! fallback](crate::Deadline::reserve), a response body may use that part too.
 //!

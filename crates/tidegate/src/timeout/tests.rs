@@ -79,7 +79,7 @@ async fn timeouts_and_deadlines_count_against_the_provider() {
 }
 
 /// The timer was polled only when the body was pending. A body that always had a frame ready outlived its
-/// deadline.
+/// deadline. What its reader had not read in time counted against the provider.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_always_ready_is_cut_off_too() {
     let (mut service, provider) = strict_behind(&TimeoutLayer::new(2 * SECOND));
@@ -88,6 +88,8 @@ async fn a_body_that_is_always_ready_is_cut_off_too() {
     body.frame().await.unwrap().unwrap();
     body.frame().await.unwrap().unwrap();
     tokio::time::advance(5 * SECOND).await;
-    assert_eq!(elapsed(body.frame().await.unwrap()), Clock::Attempt);
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert_eq!(error.downcast_ref::<Elapsed>().unwrap().clock(), Clock::Attempt);
+    assert_eq!(Outcome::of_error(&*error).failure().unwrap().kind, FailureKind::CallerTimeout);
     assert_eq!(provider.live_bodies(), 0);
 }

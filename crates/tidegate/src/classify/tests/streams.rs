@@ -12,7 +12,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tidegate_core::{Scan, ScanProgress, StopReason, StreamState};
 use tidegate_testkit::strict::{Answer, Handle, Strict};
-use tower::Layer;
+use tower::{Layer, ServiceExt};
 use tower_service::Service;
 
 use crate::attempt::NoGate;
@@ -444,6 +444,56 @@ async fn a_slow_reader_does_not_make_the_stream_idle() {
         assert_eq!((text.starts_with("ping"), end.is_err()), (true, is_silent), "{text}");
         // A provider that is really idle is still detected, a little later.
         assert!(clock::now() - back <= SECOND + Duration::from_millis(2));
+    }
+}
+
+/// Regression: callers that read slowly had the attempts of a healthy provider counted as timeouts.
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_does_not_make_the_attempt_a_failure_of_the_provider() {
+    let pinged = || (0..20).fold(words(&["tok"]), |answer, _| answer.pause(SECOND).frame("ping"));
+    for (answer, reader_pause, expected) in [
+        (pinged(), SECOND / 10, FailureKind::Timeout),
+        (pinged(), 2 * SECOND, FailureKind::CallerTimeout),
+        (pinged(), 60 * SECOND, FailureKind::CallerTimeout),
+        // The provider is silent while the reader pauses.
+        (words(&["tok"]).stall(), 60 * SECOND, FailureKind::Timeout),
+    ] {
+        let (inner, provider) = strict();
+        provider.then(answer);
+        let wire = ClassifyLayer::new(WordClassifier).wire().within(21 * SECOND / 2);
+        let mut body = call(&mut Classify::with_wire(inner, NoGate, wire)).await.unwrap().into_body();
+        let error = loop {
+            match tokio_test::task::spawn(body.frame()).poll() {
+                Poll::Pending => tokio::time::advance(reader_pause).await,
+                Poll::Ready(frame) => {
+                    if let Err(error) = frame.expect("it ends with its attempt") {
+                        break error;
+                    }
+                }
+            }
+        };
+        assert_eq!(error.downcast_ref::<Elapsed>().unwrap().clock(), Clock::Attempt);
+        assert_eq!(failure_kind(Err(error)), expected, "{reader_pause:?}");
+    }
+}
+
+/// Regression: a call that was first polled when its time had passed failed before it was sent.
+#[tokio::test(start_paused = true)]
+async fn the_timers_start_at_the_first_poll() {
+    let clocks = StreamClocks::new().first_token(3 * SECOND);
+    for (limit, clock, time) in [(60, Clock::FirstToken, 3), (2, Clock::Attempt, 2)] {
+        let (inner, provider) = strict();
+        provider.hang();
+        let mut request = request();
+        request.headers_mut().insert("stream", "true".parse().unwrap());
+        let wire = ClassifyLayer::new(WordClassifier).clocks(clocks).wire().within(limit * SECOND);
+        let mut service = Classify::with_wire(inner, NoGate, wire);
+        let future = service.ready().await.unwrap().call(request);
+        tokio::time::advance(100 * SECOND).await;
+        let start = clock::now();
+        let error = future.await.err().unwrap();
+        assert_eq!(error.downcast_ref::<Elapsed>().unwrap().clock(), clock);
+        assert_eq!(clock::now() - start, time * SECOND);
     }
 }
 
