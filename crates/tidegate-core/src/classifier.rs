@@ -152,13 +152,16 @@ pub struct ExpectedAnswer {
     pub endpoint: u8,
     /// Whether the request accepts a compressed answer, which cannot be read.
     pub may_be_compressed: bool,
+    /// Whether the request names a service tier with limits and capacity of its own. Their lack shows nothing
+    /// about the tier that other calls share: it is [not counted](crate::FailureKind::NotProcessed).
+    pub is_of_other_tier: bool,
 }
 
 impl ExpectedAnswer {
     /// Any answer in this form, not compressed.
     #[must_use]
     pub const fn new(form: AnswerForm) -> Self {
-        Self { form, endpoint: 0, may_be_compressed: false }
+        Self { form, endpoint: 0, may_be_compressed: false, is_of_other_tier: false }
     }
 }
 

@@ -48,8 +48,9 @@ pub enum FailureKind {
     /// No response was received: the connection was refused, reset or cut off.
     Transport,
     /// The provider did not process the request ([`NotProcessed`]), or it could not be sent for lack of a
-    /// file descriptor, or it costs more than what is left of an account that may serve others. Such a
-    /// failure is neutral for the health of the provider: another target may be tried, but no circuit or
+    /// file descriptor, or it costs more than what is left of an account that may serve others, or a network
+    /// in front of the provider refused its client, or it named a service tier without room. Such a failure
+    /// is neutral for the health of the provider: another target may be tried, but no circuit or
     /// limit counts it.
     NotProcessed,
     /// The request could not be sent: it is malformed, or its body ended in an error.

@@ -20,7 +20,8 @@ pub struct RetryHint {
     pub source: HintSource,
     /// The kind of limit that was reached.
     pub scope: LimitScope,
-    /// The value of `x-should-retry`: whether the provider recommends a retry.
+    /// The value of `x-should-retry`: whether the provider recommends a retry. `false` as well for a refusal
+    /// that a retry would repeat.
     pub should_retry: Option<bool>,
     /// Whether `should_retry` is not that of the provider: the program has marked the error.
     pub is_marked: bool,

@@ -23,7 +23,7 @@ use crate::error::response::ErrorResponse;
 use crate::event::Event;
 use crate::limits::reported;
 use crate::provider::Provider;
-use crate::request_fields::{has_fields, requests_deferral, requests_stream};
+use crate::request_fields::{RequestFields, has_fields, requests_deferral};
 use crate::stream::scanner::Scanner;
 use crate::stream::sse::SseFramer;
 
@@ -134,11 +134,13 @@ impl Classifier for ProviderClassifier {
 
     fn expects_stream(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
-            || requests_stream(body)
+            || RequestFields::of(body).is_stream
     }
 
     /// By the path of the endpoint, and where that leaves the form open by `stream` in the body. A body
-    /// without fields shows no form. xAI answers a deferred request with an id.
+    /// without fields shows no form. xAI answers a deferred request with an id. A `service_tier` other than
+    /// `auto`, `default`, `on_demand`, `standard` and `standard_only` is another tier, and so is a `speed`
+    /// other than `standard`.
     fn expected_answer(&self, uri: &Uri, headers: &HeaderMap, body: Option<&[u8]>) -> Option<ExpectedAnswer> {
         let is_anthropic = headers.contains_key(&ANTHROPIC_VERSION);
         let (endpoint, form) = endpoint::answer_at(uri.path(), uri.query().unwrap_or_default(), body)
@@ -157,13 +159,17 @@ impl Classifier for ProviderClassifier {
         {
             return None;
         }
+        let fields = body.map(RequestFields::of);
         let form = match body {
-            Some(body) if form == AnswerForm::Unknown && requests_stream(body) => AnswerForm::Events,
+            Some(_) if form == AnswerForm::Unknown && fields.is_some_and(|it| it.is_stream) => {
+                AnswerForm::Events
+            }
             Some(body) if form == AnswerForm::Unknown && has_fields(body) => AnswerForm::Document,
             _ => form,
         };
         let may_be_compressed = accepts_coding(headers);
-        Some(ExpectedAnswer { form, endpoint: endpoint.number(), may_be_compressed })
+        let is_of_other_tier = fields.is_some_and(|it| it.is_of_other_tier);
+        Some(ExpectedAnswer { form, endpoint: endpoint.number(), may_be_compressed, is_of_other_tier })
     }
 
     /// By the first bytes that are not blank.

@@ -7,17 +7,51 @@ use tidegate_core::JsonDepth;
 
 use crate::json::members::members;
 
-static STREAM: LazyLock<Flag> = LazyLock::new(|| Flag::new("\"stream\""));
-static DEFERRED: LazyLock<Flag> = LazyLock::new(|| Flag::new("\"deferred\""));
+/// Found in one pass.
+static FIELDS: LazyLock<Fields<3>> = LazyLock::new(|| {
+    Fields::new(
+        "\"s",
+        [("\"stream\"", is_true), ("\"service_tier\"", is_other_tier), ("\"speed\"", is_other_tier)],
+    )
+});
+static DEFERRED: LazyLock<Fields<1>> =
+    LazyLock::new(|| Fields::new("\"deferred\"", [("\"deferred\"", is_true)]));
 
-/// Whether a request has `"stream": true` at its top level.
-pub(crate) fn requests_stream(body: &[u8]) -> bool {
-    STREAM.is_set(body)
+/// The service tiers, and the speed, whose limits and capacity are those of a request that names none.
+const STANDARD_TIERS: [&str; 5] = ["auto", "default", "on_demand", "standard", "standard_only"];
+
+/// What a request has at its top level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RequestFields {
+    /// `"stream": true`.
+    pub(crate) is_stream: bool,
+    /// A `service_tier` or a `speed` that is not the standard one.
+    pub(crate) is_of_other_tier: bool,
+}
+
+impl RequestFields {
+    pub(crate) fn of(body: &[u8]) -> Self {
+        let [is_stream, has_tier, has_speed] = FIELDS.read(body);
+        Self { is_stream, is_of_other_tier: has_tier || has_speed }
+    }
 }
 
 /// Whether a request has `"deferred": true` at its top level. xAI answers it with an id.
 pub(crate) fn requests_deferral(body: &[u8]) -> bool {
-    DEFERRED.is_set(body)
+    DEFERRED.read(body) == [true]
+}
+
+/// Whether a value begins with `true`.
+fn is_true(value: &[u8]) -> bool {
+    value.starts_with(b"true")
+}
+
+/// Whether a value begins with a text that names a tier beside the standard one.
+fn is_other_tier(value: &[u8]) -> bool {
+    let Some(text) = value.strip_prefix(b"\"") else { return false };
+    let is_named =
+        |name: &&str| text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"\""));
+    !STANDARD_TIERS.iter().any(is_named)
 }
 
 /// Whether a request has messages or a prompt at its top level.
@@ -27,47 +61,72 @@ pub(crate) fn has_prompt(body: &[u8]) -> bool {
     is_found && is_read.is_some()
 }
 
-/// A key, quotes included, that may be `true`.
-struct Flag(Finder<'static>);
+/// A key, quotes included, and the test of its value.
+type Field = (&'static str, fn(&[u8]) -> bool);
 
-impl Flag {
-    fn new(key: &'static str) -> Self {
-        Self(Finder::new(key))
+/// Fields whose keys have a common beginning.
+struct Fields<const N: usize> {
+    beginning: Finder<'static>,
+    fields: [Field; N],
+}
+
+impl<const N: usize> Fields<N> {
+    fn new(beginning: &'static str, fields: [Field; N]) -> Self {
+        Self { beginning: Finder::new(beginning), fields }
     }
 
     /// Searches the JSON of a request without parsing it. A body with letters of the Latin alphabet in
-    /// escapes, which no client writes, is read as a whole: the key may be among them.
-    fn is_set(&self, body: &[u8]) -> bool {
-        has_fields(body) && (self.is_found(body) || has_escaped_letters(body) && self.is_escaped(body))
+    /// escapes, which no client writes, is read as a whole: a key may be among them.
+    fn read(&self, body: &[u8]) -> [bool; N] {
+        let mut found = [false; N];
+        if has_fields(body) {
+            self.find(body, &mut found);
+            if found.contains(&false) && has_escaped_letters(body) {
+                self.find_escaped(body, &mut found);
+            }
+        }
+        found
     }
 
     /// A match inside of a prompt has escaped quotes and is skipped, as is one in a nested object.
-    fn is_found(&self, body: &[u8]) -> bool {
+    fn find(&self, body: &[u8], found: &mut [bool; N]) {
         // Carried from match to match, so that each byte is read once, however many matches there are.
         let (mut depth, mut read) = (JsonDepth::new(), 0);
-        self.0.find_iter(body).any(|at| {
-            let escaped = at.checked_sub(1).is_some_and(|before| body[before] == b'\\');
-            let value = body[at + self.0.needle().len()..].trim_ascii_start().strip_prefix(b":");
-            let is_true = value.is_some_and(|value| value.trim_ascii_start().starts_with(b"true"));
-            if escaped || !is_true {
-                return false;
+        for at in self.beginning.find_iter(body) {
+            if at.checked_sub(1).is_some_and(|before| body[before] == b'\\') {
+                continue;
             }
+            let is_set = |&(key, is_value): &Field| {
+                let value = body[at..].strip_prefix(key.as_bytes())?.trim_ascii_start().strip_prefix(b":")?;
+                Some(is_value(value.trim_ascii_start()))
+            };
+            let Some(index) = self.fields.iter().position(|field| is_set(field) == Some(true)) else {
+                continue;
+            };
             depth.push(&body[read..at]);
             read = at;
-            depth.depth() == 1
-        })
+            found[index] |= depth.depth() == 1;
+            if *found == [true; N] {
+                return;
+            }
+        }
     }
 
-    fn is_escaped(&self, body: &[u8]) -> bool {
-        let is_key = |key: &[u8]| {
-            let unescaped = serde_json::from_slice::<String>(&[b"\"", key, b"\""].concat());
-            unescaped.is_ok_and(|key| format!("\"{key}\"").as_bytes() == self.0.needle())
-        };
-        let mut is_set = false;
+    fn find_escaped(&self, body: &[u8], found: &mut [bool; N]) {
+        let mut escaped = [false; N];
         let is_read = members(body, |key, value| {
-            is_set |= key.contains(&b'\\') && &body[value] == b"true" && is_key(key);
+            if !key.contains(&b'\\') {
+                return;
+            }
+            let unescaped = serde_json::from_slice::<String>(&[b"\"", key, b"\""].concat());
+            let unescaped = unescaped.map(|key| format!("\"{key}\"")).unwrap_or_default();
+            for (is_found, (key, is_value)) in escaped.iter_mut().zip(&self.fields) {
+                *is_found |= *key == unescaped && is_value(&body[value.clone()]);
+            }
         });
-        is_set && is_read.is_some()
+        if is_read.is_some() {
+            found.iter_mut().zip(escaped).for_each(|(found, escaped)| *found |= escaped);
+        }
     }
 }
 
@@ -78,8 +137,8 @@ fn has_escaped_letters(body: &[u8]) -> bool {
     has_escapes && ESCAPE.find_iter(body).any(|at| matches!(body.get(at + 4), Some(b'4'..=b'7')))
 }
 
-/// Whether the body is a JSON object with a field, so that the absence of the flag means something. Every
-/// endpoint that has the flag answers with a document without it.
+/// Whether the body is a JSON object with a field, so that the absence of `stream` means something. Every
+/// endpoint that has it answers with a document without it.
 pub(crate) fn has_fields(body: &[u8]) -> bool {
     let fields = body.trim_ascii_start().strip_prefix(b"{");
     fields.is_some_and(|fields| fields.trim_ascii_start().starts_with(b"\""))
@@ -102,7 +161,7 @@ mod tests {
             r#"{"a":"\u00e9","\u0073tream" : true}"#,
             r#"{"\u0073\u0074\u0072\u0065\u0061\u006D":true,"b":1}"#,
         ] {
-            assert!(requests_stream(body.as_bytes()), "{body}");
+            assert!(RequestFields::of(body.as_bytes()).is_stream, "{body}");
         }
         for body in [
             "",
@@ -118,7 +177,29 @@ mod tests {
             r#"{"strea\u006ds":true}"#,
             r#"{"strea\u006d":true"#,
         ] {
-            assert!(!requests_stream(body.as_bytes()), "{body}");
+            assert!(!RequestFields::of(body.as_bytes()).is_stream, "{body}");
+        }
+    }
+
+    #[test]
+    fn only_a_text_at_the_top_level_names_another_tier() {
+        for (body, expected) in [
+            (r#"{"service_tier":"flex"}"#, true),
+            (r#"{"model":"m","stream":true,"service_tier" : "priority"}"#, true),
+            (r#"{"speed":"fast","stream":true}"#, true),
+            (r#"{"service_tier":"auto","speed":"fast"}"#, true),
+            (r#"{"service_\u0074ier":"flex"}"#, true),
+            (r#"{"service_tier":"auto-x"}"#, true),
+            (r#"{"service_tier":"auto"}"#, false),
+            (r#"{"service_tier":"default"}"#, false),
+            (r#"{"service_tier":"standard_only","speed":"standard"}"#, false),
+            (r#"{"service_tier":"on_demand"}"#, false),
+            (r#"{"service_tier":null,"speed":1.5}"#, false),
+            (r#"{"messages":[{"service_tier":"flex"}],"p":"\"speed\":\"fast\""}"#, false),
+            (r#"{"stream":true}"#, false),
+            ("", false),
+        ] {
+            assert_eq!(RequestFields::of(body.as_bytes()).is_of_other_tier, expected, "{body}");
         }
     }
 
@@ -134,8 +215,8 @@ mod tests {
     fn many_nested_flags_are_passed_over_in_linear_time() {
         let body = format!(r#"{{"x":[{}],"stream":true}}"#, vec![r#"{"stream":true}"#; 16_000].join(","));
         let start = Instant::now();
-        assert!(requests_stream(body.as_bytes()));
-        assert!(!requests_stream(&body.as_bytes()[..body.len() - 20]));
+        assert!(RequestFields::of(body.as_bytes()).is_stream);
+        assert!(!RequestFields::of(&body.as_bytes()[..body.len() - 20]).is_stream);
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
 

@@ -18,6 +18,10 @@ impl FailureClass {
     /// This request costs more than is left, or than its user may spend. It is neutral, since others may be
     /// served.
     pub(crate) const SPEND_OF_REQUEST: Self = Self { kind: FailureKind::NotProcessed, ..Self::SPEND };
+    /// A network in front of the provider refused the request, of which the client may be the cause. It is
+    /// neutral, since others may be served.
+    pub(crate) const REFUSED_BY_NETWORK: Self =
+        Self { kind: FailureKind::NotProcessed, ..Self::of(ErrorCode::ServerError) };
     /// The provider has no capacity.
     pub(crate) const OVERLOAD: Self = Self::of(ErrorCode::Overloaded);
     /// Too long for this model. Only a body can show this: a bare 413 does not show what was too large.

@@ -109,7 +109,7 @@ impl<'a> ErrorResponse<'a> {
     /// The precedence: error code, message, status, a vague code.
     fn known_classification(&self) -> Option<Classification<'_>> {
         if self.is_challenge {
-            let class = FailureClass::of(ErrorCode::ServerError);
+            let class = FailureClass::REFUSED_BY_NETWORK;
             return Some(Classification { class, specificity: Specificity::Exact, code: None });
         }
         self.by_code().or_else(|| {
@@ -259,6 +259,10 @@ impl<'a> ErrorResponse<'a> {
             hint = Some(RetryHint { should_retry: hint.and_then(|hint| hint.should_retry), ..reset });
         }
         match class.scope {
+            // The same client would be refused again.
+            LimitScope::Momentary if self.is_challenge => {
+                Some(RetryHint { should_retry: Some(false), ..hint.unwrap_or_default() })
+            }
             LimitScope::Momentary => hint,
             scope => Some(hint.unwrap_or_default().with_scope(scope)),
         }

@@ -53,6 +53,13 @@
 //! it, tokens are recorded in it as they arrive: the number of chunks, and the usage that the provider
 //! reports.
 //!
+//! # Service tiers
+//! A request that names a tier beside the standard one, by `service_tier` (`flex`, `priority`, ...) or `speed`
+//! (`fast`), has limits and a capacity that other calls do not use. Its 429, or lack of capacity, is returned,
+//! retried and failed over, and changes no circuit, limit or cooldown
+//! ([`FailureKind::NotProcessed`](crate::FailureKind::NotProcessed)). So is a refusal by a network in front of
+//! the provider, of which the client of one caller may be the cause; it is not retried.
+//!
 //! # What a success has to show
 //! Where the classifier knows that a model answers a POST
 //! ([`expected_answer`](crate::provider::Classifier::expected_answer): chat, Responses, messages, embeddings

@@ -20,7 +20,7 @@ use crate::attempt::NextStage;
 use crate::metrics::AttemptMetrics;
 use crate::offload::DocumentWork;
 use crate::timeout::{AttemptTimer, AttemptTrail};
-use crate::{AttemptUsage, BodyProbe, Classifier, Error, Failure, FailureKind, Outcome, clock};
+use crate::{AttemptUsage, BodyProbe, Classifier, Error, ErrorCode, Failure, FailureKind, Outcome, clock};
 
 /// The settings shared by a service and its clones. Each thread has a copy, whose references it counts.
 // Two cache lines, because processors prefetch them in pairs.
@@ -200,12 +200,24 @@ impl ResponseJudge {
 
     /// Records the outcome of the attempt in the trail and in the metrics, and a failure in the extensions of
     /// the response.
-    pub(super) fn record_outcome(&mut self, head: &mut Parts, outcome: Outcome) {
+    pub(super) fn record_outcome(&mut self, head: &mut Parts, mut outcome: Outcome) {
+        if let Outcome::Failure(failure) = &mut outcome
+            && self.is_of_other_tier(head, failure.code)
+        {
+            failure.kind = FailureKind::NotProcessed;
+        }
         self.record_attempt(&outcome);
         // Without an outcome in the extensions, an error status is treated as a failure by the outer layers.
         if outcome != Outcome::Success || head.status.as_u16() >= 400 {
             head.extensions.insert(outcome);
         }
+    }
+
+    /// Whether a failure is that of a service tier which the request has named, and other calls do not use.
+    fn is_of_other_tier(&self, head: &Parts, code: ErrorCode) -> bool {
+        self.expected_answer().is_some_and(|answer| answer.is_of_other_tier)
+            && (head.status == StatusCode::TOO_MANY_REQUESTS
+                || matches!(code, ErrorCode::RateLimited | ErrorCode::Overloaded))
     }
 
     /// Records the usage of a failed response: no output tokens, and for a client error no prompt tokens

@@ -117,7 +117,8 @@
 //! A request quota with a period of up to a minute refills from there, because how large a burst may be
 //! depends on the provider. A `Retry-After` of another status than 429 is one of an overload. If calls that
 //! were sent after it are served, the overload is partial: the next ten such waits apply only to the calls
-//! that received them.
+//! that received them. A 429 for a request that names another service tier closes nothing
+//! ([`classify`](crate::classify#service-tiers)).
 //!
 //! Every response, successful or not, may report the state of the limits
 //! ([`ReportedLimits`](crate::ReportedLimits), read by the provider's classifier where there is one).

@@ -7,7 +7,7 @@ use super::cost::{CallCost, MAX_TOKENS, Reserved};
 use super::queue::UnsentReservation;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::metrics::{CallTokens, TokenAmounts};
-use crate::{Error, Outcome, UsageMeter, UsageTotals};
+use crate::{Error, FailureKind, Outcome, UsageMeter, UsageTotals};
 
 /// What an attempt reserved from the quotas before it was sent. It is settled when the response ends or is
 /// dropped.
@@ -106,7 +106,10 @@ impl AttemptGuard for Option<Reservation> {
             if !head.is_unproven() {
                 reservation.handle.on_outcome(outcome, reserved.at);
             }
-            reservation.handle.on_headers(head.headers, *outcome == Outcome::Success, reserved);
+            // The limits of another service tier are not those of the quotas.
+            if outcome.failure().is_none_or(|failure| failure.kind != FailureKind::NotProcessed) {
+                reservation.handle.on_headers(head.headers, *outcome == Outcome::Success, reserved);
+            }
         }
         match &reservation.meter {
             // Nothing is left to do but to see how a stream ends.

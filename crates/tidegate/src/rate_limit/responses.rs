@@ -30,6 +30,7 @@ impl Handle {
         let is_momentary = failure.retry_hint.is_some_and(|hint| hint.scope == LimitScope::Momentary);
         let hinted = failure.wait().filter(|_| is_momentary);
         let wait = match failure.code {
+            _ if failure.is_neutral() => None,
             ErrorCode::RateLimited => Some(failure.wait().unwrap_or(self.0.settings().default_retry_after)),
             code if code.counts_against_health() => {
                 hinted.filter(|wait| self.0.overload_hints.closes(*wait, clock::now()))

@@ -12,10 +12,10 @@ use tower::Layer;
 
 use crate::circuit_breaker::State;
 use crate::classify::ERROR_BODY_LIMIT;
-use crate::testing::{paused, send, strict, strict_behind, with};
+use crate::testing::{chat_request, paused, send, strict, strict_behind, with};
 use crate::{
     CircuitBreakerLayer, ClassifyLayer, ErrorCode, FailureKind, FallbackLayer, Outcome, Payload,
-    ResilienceBuilder, RetryLayer, TimeoutLayer, UsageMeter, clock,
+    RateLimitLayer, ResilienceBuilder, RetryLayer, TimeoutLayer, UsageMeter, clock,
 };
 
 const CHAT: &str = "/v1/chat/completions";
@@ -628,5 +628,53 @@ async fn a_filtered_document_at_an_unknown_path_falls_back_where_that_is_set() {
                 assert_eq!(other.calls(), usize::from(falls_back), "{body}");
             }
         }
+    }
+}
+
+/// What a stack does with a refusal: the kind of its failure, the number of its attempts, and whether its circuit
+/// is closed and its rate limit open for other calls.
+async fn refused(request: &str, status: u16, answer: &'static str) -> (Option<FailureKind>, usize, bool) {
+    let breaker = CircuitBreakerLayer::new().failure_threshold(1).count_rate_limited(true);
+    let limit = RateLimitLayer::per_second(100);
+    let retry = RetryLayer::exponential().max_retries(1);
+    let (inner, provider) = strict();
+    let wire = ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
+    let mut service = retry.layer(limit.layer(breaker.layer(wire)));
+    let refusal = Answer::status(status)
+        .header("retry-after", "20")
+        .header("x-ratelimit-limit-requests", "10")
+        .header("x-ratelimit-remaining-requests", "0")
+        .header("x-ratelimit-reset-requests", "60s");
+    provider.otherwise(refusal.frame(answer));
+    let result = send(&mut service, chat_request(request)).await;
+    let kind = result.ok().and_then(|response| Some(Outcome::of(&response).failure()?.kind));
+    let handle = limit.handle();
+    let is_open = handle.closed_for().is_none() && handle.remaining() > Some(10);
+    (kind, provider.calls(), breaker.handle().state() == State::Closed && is_open)
+}
+
+/// Regression: a caller whose client the network in front of a provider refuses closed it to all others.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_refused_closes_nothing_and_is_not_retried() {
+    assert_eq!(refused("{}", 403, "error code: 1010").await, (Some(FailureKind::NotProcessed), 1, true));
+}
+
+/// Regression: a caller that selected a service tier without room closed the standard tier to all others.
+#[tokio::test(start_paused = true)]
+async fn a_service_tier_without_room_closes_nothing() {
+    const BUSY: &str = r#"{"error":{"code":"capacity_exceeded","message":"no room in this tier"}}"#;
+    const LIMIT: &str = r#"{"type":"error","error":{"type":"rate_limit_error","message":"too fast"}}"#;
+    for (request, status, answer) in [
+        (r#"{"service_tier":"flex"}"#, 498, BUSY),
+        (r#"{"service_tier":"flex"}"#, 429, LIMIT),
+        (r#"{"speed":"fast"}"#, 429, LIMIT),
+    ] {
+        let expected = (Some(FailureKind::NotProcessed), 2, true);
+        assert_eq!(refused(request, status, answer).await, expected, "{request} {status}");
+    }
+    for (request, status, answer) in
+        [(r#"{"service_tier":"default"}"#, 498, BUSY), (r#"{"speed":"standard"}"#, 429, LIMIT)]
+    {
+        assert!(!refused(request, status, answer).await.2, "{request} {status}");
     }
 }

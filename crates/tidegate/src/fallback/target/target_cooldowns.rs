@@ -126,11 +126,11 @@ impl TargetCooldowns {
 
 /// Whether the provider responded that it is busy, and for how long.
 fn is_cooling_down(outcome: &Outcome) -> bool {
-    let failure = outcome.failure().filter(|failure| failure.kind == FailureKind::Response);
-    failure.is_some_and(|failure| {
+    outcome.failure().is_some_and(|failure| {
+        let is_response = matches!(failure.kind, FailureKind::Response | FailureKind::NotProcessed);
         let is_busy = matches!(failure.code, ErrorCode::RateLimited | ErrorCode::Overloaded);
         let may_be_retried = failure.retry_hint.is_some_and(|hint| !hint.forbids_retry());
-        is_busy && may_be_retried && failure.wait().is_some()
+        is_response && is_busy && may_be_retried && failure.wait().is_some()
     })
 }
 
