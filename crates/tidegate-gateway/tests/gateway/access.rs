@@ -413,6 +413,7 @@ async fn only_headers_that_providers_read_are_forwarded() {
         "tracestate",
         "x-request-id",
         "x-stainless-retry-count",
+        "x-grok-conv-id",
         "x-user",
     ];
     let never = [

@@ -417,7 +417,7 @@ async fn a_stream_is_not_buffered_by_a_proxy_in_front() {
 }
 
 #[tokio::test]
-async fn the_query_reaches_a_target_of_the_callers_dialect_without_credentials() {
+async fn what_providers_read_of_a_query_reaches_a_target_of_the_callers_dialect() {
     let claude = scripted(Provider::anthropic(), Reply::ok()).await;
     let gpt = scripted(Provider::openai(), Reply::ok()).await;
     let file = provider("claude", "anthropic", &claude.base_url())
@@ -427,7 +427,7 @@ async fn the_query_reaches_a_target_of_the_callers_dialect_without_credentials()
         + "[[routes]]\npath = \"/v1/messages\"\nmodel = \"gpt\"\nchain = [\"gpt/m\"]\n";
     let gateway = gateway(&file).await;
     for (path, body, server, expected) in [
-        ("/v1/messages?beta=true&key=secret", REQUEST, &claude, "/v1/messages?beta=true"),
+        ("/v1/messages?beta=true&key=secret&$fields=id", REQUEST, &claude, "/v1/messages?beta=true"),
         ("/v1/messages", REQUEST, &claude, "/v1/messages"),
         ("/v1/messages?key=secret", REQUEST, &claude, "/v1/messages"),
         ("/v1/chat/completions?beta=true", REQUEST, &claude, "/v1/messages"),

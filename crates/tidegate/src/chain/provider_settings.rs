@@ -176,7 +176,8 @@ impl ProviderSettings {
         Self { allowed_headers: Some(more.into_iter().collect()), ..self }
     }
 
-    /// The query of every request: `api-version=2024-10-21`. It comes before that of the caller.
+    /// The query of every request: `api-version=2024-10-21`. It comes before that of the caller, of which only
+    /// `api-version` and `beta` are sent on.
     pub fn query(self, query: impl Into<String>) -> Self {
         Self { query: Some(query.into()), ..self }
     }

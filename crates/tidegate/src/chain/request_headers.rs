@@ -43,7 +43,7 @@ static HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Headers that the official clients send and providers read.
-static PROVIDER_HEADERS: [HeaderName; 16] = [
+static PROVIDER_HEADERS: [HeaderName; 17] = [
     ACCEPT,
     ACCEPT_LANGUAGE,
     CONTENT_TYPE,
@@ -58,6 +58,8 @@ static PROVIDER_HEADERS: [HeaderName; 16] = [
     HeaderName::from_static("x-ms-client-request-id"),
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
+    // The conversation, by which xAI finds the server with its cached prompt.
+    HeaderName::from_static("x-grok-conv-id"),
     // The application, for statistics of providers.
     HeaderName::from_static("x-app"),
     HeaderName::from_static("x-title"),
@@ -138,36 +140,17 @@ pub(super) fn strip(headers: &mut HeaderMap, dialect: ApiDialect, allowed: Optio
     }
 }
 
-/// Parameters with which some APIs accept a credential.
-const CREDENTIALS: [&str; 10] = [
-    "key",
-    "api_key",
-    "api-key",
-    "apikey",
-    "access_token",
-    "oauth_token",
-    "sig",
-    "subscription-key",
-    "token",
-    "x-api-key",
-];
+/// Query parameters that the official clients send and providers read.
+const PROVIDER_PARAMETERS: [&str; 2] = ["api-version", "beta"];
 
-/// Words in the names of parameters that name a model to a router, some of which read it before the body. The
-/// model is that of the target.
-const MODEL_WORDS: [&str; 2] = ["model", "fallback"];
-
-/// The caller's query without its credentials and models. `None` if nothing is left.
+/// The parameters of the caller's query that providers read; `None` if there are none. Others may select a
+/// key, an account, a model or the form of the answer, and no list of those is complete.
 ///
-/// A name with an escape is not forwarded, because it may encode the name of one of them, and neither is a
-/// parameter with a semicolon, which some servers take for `&`. No API uses one.
+/// A parameter with a semicolon is not forwarded, since some servers take it for `&`.
 pub(super) fn forwarded_query(query: &str) -> Option<String> {
     let is_forwarded = |parameter: &&str| {
-        let name = parameter.split_once('=').map_or(*parameter, |(name, _)| name).to_ascii_lowercase();
-        !name.is_empty()
-            && !name.contains(['%', '+'])
-            && !parameter.contains(';')
-            && !CREDENTIALS.contains(&&*name)
-            && !MODEL_WORDS.iter().any(|word| name.contains(word))
+        let name = parameter.split_once('=').map_or(*parameter, |(name, _)| name);
+        PROVIDER_PARAMETERS.contains(&name) && !parameter.contains(';')
     };
     let parameters: Vec<&str> = query.split('&').filter(is_forwarded).collect();
     (!parameters.is_empty()).then(|| parameters.join("&"))
@@ -203,14 +186,23 @@ mod tests {
             "x-custom",
             "x-forwarded-for",
             "x-goog-user-project",
+            "x-grok-conv-id",
         ];
         let left = stripped(&names, ApiDialect::OpenAi, Some(&[HeaderName::from_static("x-custom")]));
         assert_eq!(
             left,
-            ["accept", "content-type", "idempotency-key", "user-agent", "x-custom", "x-stainless-os"]
+            [
+                "accept",
+                "content-type",
+                "idempotency-key",
+                "user-agent",
+                "x-custom",
+                "x-grok-conv-id",
+                "x-stainless-os"
+            ]
         );
         let left = stripped(&names, ApiDialect::OpenAi, None);
-        assert_eq!(left[4..], ["via", "x-custom", "x-forwarded-for", "x-stainless-os"]);
+        assert_eq!(left[4..], ["via", "x-custom", "x-forwarded-for", "x-grok-conv-id", "x-stainless-os"]);
     }
 
     /// Regression: a caller with `anthropic-version` had every answer of an OpenAI target counted as a
@@ -227,21 +219,19 @@ mod tests {
         }
     }
 
+    /// Regression: a parameter that was in no list, such as `$fields` of Google, made answers failures.
     #[test]
-    fn a_query_is_forwarded_without_credentials_and_models() {
+    fn only_parameters_that_providers_read_are_forwarded() {
         for (query, expected) in [
             ("beta=true", Some("beta=true")),
-            ("api-version=2024-10-21&x=%20", Some("api-version=2024-10-21&x=%20")),
-            ("a&b=&c=1=2", Some("a&b=&c=1=2")),
-            ("key=secret", None),
-            ("beta=true&API_KEY=secret&access_token=secret&limit=1", Some("beta=true&limit=1")),
-            ("k%65y=secret&beta=true", Some("beta=true")),
-            ("subscription-key=secret&oauth_token=secret&Sig=secret", None),
-            // Regression: some routers read the model of the query, and not that of the body.
-            ("model=other&beta=true", Some("beta=true")),
-            ("Model&models=a&default_model=b&model_id=c&fallbacks=d&x-Fallback-x=e", None),
-            ("m%6Fdel=other", None),
-            ("a=1;model=other;b=2&beta=true", Some("beta=true")),
+            ("api-version=2024-10-21&x=%20&beta", Some("api-version=2024-10-21&beta")),
+            ("a&b=&c=1=2&Beta=true", None),
+            ("key=secret&$key=secret&$fields=id&alt=proto&userProject=p", None),
+            ("beta=true&API_KEY=secret&access_token=secret&limit=1", Some("beta=true")),
+            ("k%65y=secret&b%65ta=true", None),
+            // Some routers read the model of the query, and not that of the body.
+            ("model=other&default_model=b&beta=true", Some("beta=true")),
+            ("beta=true;model=other", None),
             ("", None),
             ("&&", None),
         ] {
