@@ -45,8 +45,11 @@ impl PendingReservation {
     ) -> Self {
         let max_wait = handle.0.settings().longest_wait();
         // The reply of a store is waited for in any case.
-        let max_wait =
-            if shortfall.is_pending { max_wait.max(shortfall.wait + REPLY_GRACE) } else { max_wait };
+        let max_wait = if shortfall.is_pending {
+            max_wait.max(shortfall.wait.saturating_add(REPLY_GRACE))
+        } else {
+            max_wait
+        };
         let max_wait = Deadline::after(max_wait, now);
         let (ticket, quota, sleep) = (Some(ticket), shortfall.quota, LazySleep::default());
         Self { handle, ticket, quota, max_wait, deadline, sleep }
@@ -235,7 +238,7 @@ impl Drop for PendingReservation {
             queue.limits.refund(reserved, now);
         }
         queue.grant_returned(now);
-        self.handle.request_exchange(&mut queue, now);
+        self.handle.report_returned(&mut queue, now);
         drop(queue);
         drop(waiter);
     }

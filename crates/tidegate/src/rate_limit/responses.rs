@@ -146,6 +146,6 @@ impl Handle {
         if queue.backlog.total() > 0 {
             queue.grant_returned(now);
         }
-        self.request_exchange(&mut queue, now);
+        self.report_returned(&mut queue, now);
     }
 }

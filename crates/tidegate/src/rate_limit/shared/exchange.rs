@@ -34,6 +34,15 @@ impl Handle {
     /// Starts or wakes the exchange with the store, if there is a store and something to do.
     #[inline]
     pub(crate) fn request_exchange(&self, queue: &mut RateQueue, now: Instant) {
+        if queue.limits.is_shared() && !self.run_exchange(queue, now) {
+            queue.limits.on_unavailable(now);
+        }
+    }
+
+    /// The same for what has been returned. It needs no reply: without a runtime, as where a response is
+    /// dropped outside of it, the exchange of the next call reports it.
+    #[inline]
+    pub(crate) fn report_returned(&self, queue: &mut RateQueue, now: Instant) {
         if queue.limits.is_shared() {
             self.run_exchange(queue, now);
         }
@@ -43,28 +52,27 @@ impl Handle {
     /// reached: it is tried again while there are calls.
     pub(crate) fn retry_exchange(&self, queue: &mut RateQueue, now: Instant) {
         if queue.limits.shared().is_some_and(|shared| !shared.is_available()) {
-            self.run_exchange(queue, now);
+            self.request_exchange(queue, now);
         }
     }
 
+    /// Returns whether there is a runtime that it runs on.
     #[inline(never)]
-    fn run_exchange(&self, queue: &mut RateQueue, now: Instant) {
+    fn run_exchange(&self, queue: &mut RateQueue, now: Instant) -> bool {
         let waiting = queue.waiting();
-        let (Some(link), Some(shared)) = (&self.0.store, queue.limits.shared()) else { return };
+        let (Some(link), Some(shared)) = (&self.0.store, queue.limits.shared()) else { return true };
         shared.record_use();
         let Some(guard) = link.exchange.try_begin() else {
             if shared.is_due(&waiting, now) {
                 link.notify.notify_one();
             }
-            return;
+            return true;
         };
         let limit = Self(self.0.to_hold());
         spawn(async move { limit.exchange(guard).await });
         // It needs the queue, which is locked here, before it ends by itself: there is no runtime, or it has
         // ended.
-        if !link.exchange.is_running() {
-            queue.limits.on_unavailable(now);
-        }
+        link.exchange.is_running()
     }
 
     /// The name of the shared state.

@@ -20,7 +20,9 @@ use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, Settings};
 use crate::testing::store::{Buckets, Delays, Server};
 use crate::testing::{MILLI, SECOND, call, complete, of_tenant, paused, rejection, request, strict};
-use crate::{Error, KeyBy, LimitUnit, Payload, RejectionReason, StatusClassifier, Tenant, clock};
+use crate::{
+    ClassifyLayer, Error, KeyBy, LimitUnit, Payload, RejectionReason, StatusClassifier, Tenant, clock,
+};
 
 /// Two processes with this limit, and the server that they share.
 fn two(limit: impl Fn() -> RateLimitLayer, settings: Settings) -> ([RateLimitLayer; 2], Server) {
@@ -196,6 +198,33 @@ fn a_runtime_that_ends_with_a_call_in_flight_ends() {
         sender.send(()).unwrap();
     });
     ended.recv_timeout(Duration::from_secs(20)).expect("the runtime does not end");
+}
+
+/// Regression: a response that was dropped outside of a runtime was taken for a store that cannot be reached.
+#[test]
+fn a_response_that_is_dropped_outside_of_a_runtime_leaves_the_store_available() {
+    let runtime = paused();
+    let (layers, _server) = two(|| RateLimitLayer::new().tokens_per_minute(1_000), Settings::default());
+    let (inner, provider) = strict();
+    provider.answer(200).frame("unread").stall();
+    let mut service = layers[0].layer(ClassifyLayer::new(StatusClassifier).layer(inner));
+    let response = runtime.block_on(async {
+        let response = call(&mut service).await.unwrap();
+        // The lease expires, and the exchange ends.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        response
+    });
+    drop(response);
+    assert!(layers[0].handle().shared().unwrap().available);
+}
+
+/// Regression: the first call of a store without a timeout panicked.
+#[tokio::test(start_paused = true)]
+async fn a_store_may_have_no_timeout() {
+    let settings = Settings { timeout: Duration::MAX, ..Settings::default() };
+    let (layers, _server) = two(|| RateLimitLayer::per_second(10), settings);
+    let ([mut service, _], _provider) = services(&layers);
+    complete(&mut service).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
