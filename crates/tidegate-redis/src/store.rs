@@ -38,7 +38,8 @@ struct Inner {
     scripts: Scripts,
     breaker: Mutex<Breaker>,
     listeners: Arc<Listeners>,
-    events: AbortHandle,
+    /// The task that passes on what other processes publish.
+    events: Mutex<Option<AbortHandle>>,
 }
 
 /// The connection of the operations, and since when it is the current one.
@@ -92,7 +93,9 @@ impl RedisStore {
     ///
     /// The settings are invalid, or there is no tokio runtime.
     pub fn lazy(settings: RedisSettings) -> Result<Self, RedisStoreError> {
-        let runtime = runtime::Handle::try_current().map_err(|_| RedisStoreError::NoRuntime)?;
+        if runtime::Handle::try_current().is_err() {
+            return Err(RedisStoreError::NoRuntime);
+        }
         let info = settings.connection_info()?;
         let server = info.addr().to_string();
         if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
@@ -105,14 +108,7 @@ impl RedisStore {
         let client = client.map_err(|_| RedisStoreError::InvalidUrl)?;
         let connection = CurrentConnection::new(&client).map_err(|_| RedisStoreError::InvalidUrl)?;
         let process = format!("{:016x}", fastrand::u64(..));
-        let listeners = Arc::new(Listeners::default());
-        let events = {
-            let (channel, process, listeners) = (channel.clone(), process.clone(), Arc::clone(&listeners));
-            let (client, server) = (client.clone(), server.clone());
-            runtime
-                .spawn(async move { events::listen(client, &server, &channel, &process, &listeners).await })
-        };
-        Ok(Self(Arc::new(Inner {
+        let store = Self(Arc::new(Inner {
             breaker: Mutex::default(),
             settings,
             server,
@@ -122,9 +118,11 @@ impl RedisStore {
             connection: Mutex::new(connection),
             client,
             scripts: Scripts::new(),
-            listeners,
-            events: events.abort_handle(),
-        })))
+            listeners: Arc::default(),
+            events: Mutex::default(),
+        }));
+        store.0.listen();
+        Ok(store)
     }
 
     /// Whether the server can be reached, has all keys, and permits what the store does: it changes a circuit
@@ -175,6 +173,21 @@ impl Inner {
         Ok(())
     }
 
+    /// Starts the task that passes on what other processes publish, unless it runs. It ends with its runtime,
+    /// which may be another one than that of the later operations.
+    fn listen(&self) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let (client, server, channel) = (self.client.clone(), self.server.clone(), self.channel.clone());
+        let (process, listeners) = (self.process.clone(), Arc::clone(&self.listeners));
+        let task = tokio::spawn(async move {
+            events::listen(client, &server, &channel, &process, &listeners).await;
+        });
+        *events = Some(task.abort_handle());
+    }
+
     fn keys(&self, name: &str) -> Keys {
         Keys::new(&self.settings.prefix, name)
     }
@@ -188,6 +201,7 @@ impl Inner {
         &self,
         operation: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
     ) -> Result<T, StoreUnavailable> {
+        self.listen();
         if !self.breaker().admits(Instant::now().into_std()) {
             return Err(StoreUnavailable);
         }
@@ -305,7 +319,8 @@ impl SharedStore for RedisStore {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.events.abort();
+        let events = self.events.get_mut().unwrap_or_else(PoisonError::into_inner);
+        events.iter().for_each(AbortHandle::abort);
     }
 }
 

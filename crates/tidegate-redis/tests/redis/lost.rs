@@ -200,3 +200,32 @@ async fn databases_of_one_server_have_channels_of_their_own() {
     timeout(BOUND, receives).await.expect("a change in its database");
     assert!(!received[0].0.load(Ordering::SeqCst), "no change in another");
 }
+
+/// Regression: the subscription ended with the runtime in which the store was made, and was not made again.
+#[test]
+fn changes_are_received_after_the_runtime_of_the_store_has_ended() {
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let first = runtime();
+    let Some(server) = first.block_on(RedisServer::start()).unwrap() else { return };
+    let received = Arc::new(Received::default());
+    let made = first.block_on(async {
+        let store = store(&server.url());
+        works(&store).await;
+        store
+    });
+    drop(first);
+    let listener: Weak<dyn StoreListener> = Arc::downgrade(&received) as _;
+    made.listen("name", listener);
+    runtime().block_on(async {
+        works(&made).await;
+        let other = store(&server.url());
+        let published = async {
+            while !received.0.load(Ordering::SeqCst) {
+                let _ = other.circuit("name", CircuitChange::Close).await;
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(BOUND, published).await.expect("the change is received");
+    });
+}

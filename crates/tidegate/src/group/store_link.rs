@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::member_state::MemberState;
 use crate::store::link::{JoinedListener, spawn};
-use crate::store::{LeaseRequest, SharedCooldown, SharedPart, Store, StoreListener, StoreUnavailable};
+use crate::store::{LeaseGrant, LeaseRequest, SharedCooldown, SharedPart, Store, StoreListener};
 
 /// The store through which a member shares the cooldowns that follow failures of its account.
 ///
@@ -76,19 +76,14 @@ impl StoreListener for CooldownListener {
     /// Reads the cooldown in the store: a lease of no quota has nothing else. An error changes nothing; the
     /// read is repeated.
     fn on_reconnected(&self) {
+        let Some(read) = self.joined.upgrade().map(|joined| joined.begin_read()) else { return };
         let (member, store, name) = (Weak::clone(&self.member), self.store.clone(), Arc::clone(&self.name));
-        let joined = Weak::clone(&self.joined);
         spawn(async move {
-            match store.shared.take_lease(&name, LeaseRequest::of_no_quota()).await {
-                Ok(grant) => {
-                    member.upgrade().iter().for_each(|member| member.leave_out_as_stored(grant.closed_for));
-                }
-                Err(StoreUnavailable) => {
-                    if let Some(joined) = joined.upgrade() {
-                        joined.repeat_read().await;
-                    }
-                }
-            }
+            let reply = store.shared.take_lease(&name, LeaseRequest::of_no_quota()).await;
+            let leave_out = |grant: LeaseGrant| {
+                member.upgrade().iter().for_each(|member| member.leave_out_as_stored(grant.closed_for));
+            };
+            read.end(reply.map(leave_out)).await;
         });
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime;
 use tokio::time::sleep;
 
-use super::{Store, StoreListener};
+use super::{Store, StoreListener, StoreUnavailable};
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// The listener of a link, which is empty before the first call.
@@ -15,8 +15,12 @@ use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 pub(crate) struct JoinedListener {
     listener: OnceLock<Arc<dyn StoreListener>>,
     /// The state was read, or is being read.
-    is_read: AtomicBool,
+    is_read: Arc<AtomicBool>,
 }
+
+/// Held by a read of the state. If it fails, or is dropped with its runtime, the next call reads.
+#[derive(Debug)]
+pub(crate) struct ReadGuard(Option<Arc<AtomicBool>>);
 
 /// The shortest time between a read that failed and the next one.
 const READ_RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -119,10 +123,25 @@ impl JoinedListener {
         listener.on_reconnected();
     }
 
-    /// The read has failed: after a pause, the next call reads. Messages are sent for changes alone.
-    pub(crate) async fn repeat_read(&self) {
-        sleep(READ_RETRY_INTERVAL).await;
-        self.is_read.store(false, Ordering::Relaxed);
+    /// Begins a read of the state.
+    pub(crate) fn begin_read(&self) -> ReadGuard {
+        ReadGuard(Some(Arc::clone(&self.is_read)))
+    }
+}
+
+impl ReadGuard {
+    /// Ends the read. After one that has failed there is a pause. Messages are sent for changes alone.
+    pub(crate) async fn end(mut self, result: Result<(), StoreUnavailable>) {
+        match result {
+            Ok(()) => self.0 = None,
+            Err(StoreUnavailable) => sleep(READ_RETRY_INTERVAL).await,
+        }
+    }
+}
+
+impl Drop for ReadGuard {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|is_read| is_read.store(false, Ordering::Relaxed));
     }
 }
 

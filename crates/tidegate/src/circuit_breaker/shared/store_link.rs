@@ -138,24 +138,25 @@ impl Handle {
 
     /// Renews the turn of this process, or reads the state in the store without one, and applies the reply.
     /// An error changes nothing; the read is repeated.
-    async fn synchronize(&self) {
+    async fn synchronize(&self) -> Result<(), StoreUnavailable> {
         let sent = self.sent();
         let Some(renewal) = self.renewal() else { return self.read().await };
         let view = self.exchange_in_order(renewal).await;
         if view.is_ok() {
             self.apply(view, sent);
         }
+        Ok(())
     }
 
     /// Reads the state in the store and applies it. If the store has lost it, sends the rest of the cooldown
     /// of this process.
-    async fn read(&self) {
+    async fn read(&self) -> Result<(), StoreUnavailable> {
         let sent = self.sent();
         let view = match self.exchange_in_order(CircuitChange::Read).await {
             Ok(CircuitView::Unknown) => {
                 let grace = self.grace();
                 let remaining = self.with_circuit(|circuit| circuit.remaining_cooldown(clock::now()));
-                let Some((wait, is_quota)) = remaining else { return };
+                let Some((wait, is_quota)) = remaining else { return Ok(()) };
                 self.exchange(CircuitChange::Restore { wait, is_quota, grace }).await
             }
             view => view,
@@ -169,12 +170,9 @@ impl Handle {
                 }
             }),
             Ok(_) => self.apply(view, sent),
-            Err(StoreUnavailable) => {
-                if let Some(link) = &self.0.store {
-                    link.listener.repeat_read().await;
-                }
-            }
+            Err(StoreUnavailable) => return Err(StoreUnavailable),
         }
+        Ok(())
     }
 }
 
@@ -187,7 +185,9 @@ impl StoreListener for CircuitListener {
 
     fn on_reconnected(&self) {
         if let Some(state) = self.0.upgrade() {
-            spawn(async move { Handle(state).synchronize().await });
+            let circuit = Handle(state);
+            let Some(read) = circuit.0.store.as_ref().map(|link| link.listener.begin_read()) else { return };
+            spawn(async move { read.end(circuit.synchronize().await).await });
         }
     }
 }

@@ -162,15 +162,13 @@ impl Handle {
         if self.lock().limits.is_shared() {
             return;
         }
+        let Some(read) = self.0.store.as_ref().map(|link| link.listener.begin_read()) else { return };
         let limit = Self(self.0.to_hold());
         spawn(async move {
             let Some(link) = &limit.0.store else { return };
             let (name, sent) = (limit.shared_name(link), clock::now());
             let reply = link.store.shared.take_lease(&name, LeaseRequest::of_no_quota()).await;
-            match reply {
-                Ok(LeaseGrant { closed_for, .. }) => limit.close_as_stored(closed_for, sent),
-                Err(StoreUnavailable) => link.listener.repeat_read().await,
-            }
+            read.end(reply.map(|grant| limit.close_as_stored(grant.closed_for, sent))).await;
         });
     }
 

@@ -927,3 +927,26 @@ async fn a_read_that_failed_is_repeated() {
     tokio::time::sleep(SECOND).await;
     assert!(layers[1].handle().closed_for().is_some());
 }
+
+/// Regression: the read of the state that ended with its runtime was not made again.
+#[test]
+fn a_read_that_ends_with_its_runtime_is_made_again() {
+    let server = Server::new();
+    let layers: [RateLimitLayer; 2] =
+        server.processes(&Settings::default(), |store| RateLimitLayer::new().name("a/b").store(store));
+    let ([mut one, mut other], provider) = services(&layers);
+    let (first, second) = (paused(), paused());
+    first.block_on(async {
+        close(&mut one, &provider, 60).await;
+        tokio::time::sleep(SECOND).await;
+        server.set_delays(Delays::all(SECOND));
+        complete(&mut other).await.unwrap();
+    });
+    drop(first);
+    server.set_delays(Delays::all(Duration::ZERO));
+    second.block_on(async {
+        complete(&mut other).await.unwrap();
+        tokio::time::sleep(10 * MILLI).await;
+        assert_eq!(are_closed(&layers), [true; 2]);
+    });
+}
