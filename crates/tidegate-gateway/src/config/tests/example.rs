@@ -18,7 +18,7 @@ fn the_committed_schema_is_that_of_the_code() {
 }
 
 /// The keys of all tables in the schema by the key of the table, without other names of settings.
-fn schema_keys() -> Vec<(String, String, serde_json::Value)> {
+pub(super) fn schema_keys() -> Vec<(String, String, serde_json::Value)> {
     fn walk(
         root: &serde_json::Value,
         schema: &serde_json::Value,

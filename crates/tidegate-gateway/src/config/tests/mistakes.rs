@@ -1,6 +1,7 @@
 //! The messages about what is not valid, with their places.
 
 use super::*;
+use crate::config::warnings;
 
 /// Regression: a name was suggested as often as there were routes with it.
 #[test]

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use toml::{Table, Value};
 
+use super::example::schema_keys;
 use super::*;
 
 /// A step to a value: the key of a table, or the index of an array.
