@@ -1,10 +1,11 @@
 //! A gateway for model providers that keeps the calls behind it alive.
 //!
 //! The gateway serves the HTTP APIs of OpenAI (`/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`) and
-//! of Anthropic (`/v1/messages`), the former at the paths of Azure's clients as well (`/openai/..`). It
-//! selects a chain of targets by the requested model, and forwards responses byte for byte and streams frame
-//! by frame. Requests for a target with the other dialect are translated, and so are its responses. Each
-//! target is behind the layers of [`tidegate`], with one stack per `provider/model` and policy.
+//! of Anthropic (`/v1/messages`), the former at the paths of Azure's clients as well (`/openai/..`);
+//! `/v1/models` lists the models of the routes, and `/v1/models/{id}` shows one. It selects a chain of targets
+//! by the requested model, and forwards responses byte for byte and streams frame by frame. Requests for a
+//! target with the other dialect are translated, and so are its responses. Each target is behind the layers of
+//! [`tidegate`], with one stack per `provider/model` and policy.
 //!
 //! ```text
 //! cargo run -p tidegate-gateway                          two scripted providers, and a curl line to try
@@ -31,8 +32,10 @@
 //! An error response of a provider is forwarded unchanged. An error of the gateway itself has the fields of
 //! an [`ErrorBody`](tidegate::provider::ErrorBody) and those of the caller's API: `error.type` in both APIs,
 //! `error.code` as OpenAI has it, and the standard code in `error.standard_code`. It also replaces an error
-//! that came with the status of a success, and has the provider's message then, and a page of the network in
-//! front of a provider that came with 403 or 405.
+//! that came with the status of a success, and has the provider's message then; a page of the network in
+//! front of a provider that came with 403 or 405; and, with the provider's status, an error whose body was cut
+//! short or is compressed although that was not requested. What is no HTTP, and over HTTP/1 a head that is too
+//! large, is answered with 400 or 431 without a body.
 //!
 //! | status | |
 //! |---|---|
@@ -41,16 +44,17 @@
 //! | 403 | the host, the origin, the page, or what the caller requests is not allowed |
 //! | 404, 405 | a model without a route, or an unknown path; the wrong method |
 //! | 408 | a body that arrives too slowly |
+//! | 409 | a circuit is to be forced, and the policy has none that rejects calls |
 //! | 414 | path and query of more than 8 KiB |
 //! | 415 | a body that is declared as something else than JSON in UTF-8, or has an unknown coding |
 //! | 426 | a WebSocket |
 //! | 429, 503, 504 | a rejection by a gate, or by a limit of the gateway |
-//! | 431 | more than 100 headers |
-//! | 502, 504 | no response was received at all, or in time |
+//! | 431 | more than 100 headers, or over HTTP/1 a head of more than 64 KiB |
+//! | 502, 504 | no response was received at all, or in time; 502 also if the provider redirects |
 //!
 //! A request with `x-tidegate-details: trail` gets an object `resilience` in the body of any error that is
-//! JSON: the time, whether a circuit rejected, and whether there were retries and fallbacks, and the
-//! [`Trail`](tidegate::Trail) with a time for each step.
+//! JSON: the time, whether a circuit rejected, and whether a failed attempt was retried and whether
+//! there were fallbacks, and the [`Trail`](tidegate::Trail) with a time for each step.
 //!
 //! A stream that breaks off ends in an error event of the caller's API with the number of tokens before it.
 //! Any other response that breaks off closes the connection to the caller as well, so that an incomplete body
@@ -98,7 +102,7 @@
 //! | `target`, `status`, `code`, `head_ms` | as in the head of the response; `null` before it |
 //! | `end` | how the response ended: `finished`; `failed`, if the provider reported a failure in the stream; `cut`, if its response broke off; `stalled`, if a timer expired; `stopped`, if the gateway stopped; `unread` or `dropped`, if the caller did not read it or left; `null` before that |
 //! | `total_ms`, `bytes` | the time until the end, and the length of the response so far |
-//! | `tokens` | of all attempts, if any was sent: as reported by the provider, or else counted; `input` is `null` if none has reported it, and `cache_read` and `cache_written` are those of the prompts in the caches of the providers |
+//! | `tokens` | of all attempts, if any was sent: as reported by the provider, or else counted; `input` is `null` if none has reported it, `cache_read` and `cache_written` are those of the prompts in the caches of the providers, and `unknown_attempts` is the number of attempts whose output is unknown and not in `output` |
 //! | `trail` | every attempt, rejection, wait and fallback, with its time (see [`Trail`](tidegate::Trail)) |
 //!
 //! # Live page
@@ -118,17 +122,18 @@
 //! | `calls` | as in `/calls`, oldest first and without the trail, with `number`, `attempts` and `is_fallback`; in an update those that have changed, and at most 100 |
 //!
 //! `/transitions` has the latest 256 changes of the circuits, newest first: `number`, `at`, `target`,
-//! `policy`, `from`, `to`, `reason`, `cooldown_ms` if it opened, and `recovery_ms` if it closed. Of one
-//! target at most 64 are kept between two reads.
+//! `policy`, `key` (a hash of the key of the circuit, or `null` without keys), `from`, `to`, `reason`,
+//! `cooldown_ms` (`null` unless it opened), and `recovery_ms` (`null` unless it closed). Of one target at most
+//! 64 are kept between two reads.
 //!
 //! # Targets
 //! `/signals` shows the state of each target under each policy: its gates, whether it has a circuit that
 //! rejects calls, the totals of its circuit, the twenty keys with the most calls, a `health_score` from 0 to
 //! 1, and a `status`. It is `unhealthy` if the circuit is open for every key; `degraded` if it is half-open
 //! or open for some key, if the provider has closed the rate limit, or if the score is below 0.5; otherwise
-//! `healthy`. `/healthz` is 200 as long as the gateway runs, with `"status": "degraded"` and the names of the
-//! `targets` that are not healthy, or were not up to a second ago. After a [reload](config#reload) it has its
-//! time and result as `last_reload`.
+//! `healthy`. `/healthz`, or `/health`, is 200 as long as the gateway runs, with `"status": "degraded"` and
+//! the names of the `targets` that are not healthy, or were not up to a second ago. After a
+//! [reload](config#reload) it has its time and result as `last_reload`.
 //!
 //! ```text
 //! curl -X POST localhost:8787/signals/openai/gpt-4o/reset          closes the circuit and refills the quotas
@@ -138,6 +143,7 @@
 //!
 //! A reset brings a member of a group back that is left out after a failure. It keeps the quotas that
 //! [several gateways](config#several-gateways) share.
+//! A circuit that its policy does not have, or has in shadow mode, cannot be forced: 409.
 //! With `?policy=` only the target under that policy is changed. The response contains the changed targets as
 //! `/signals` does. Unless the gateway is on the loopback interface and the configuration has no `[admin]`,
 //! these pages need the [admin key](config#the-admin-key), and `/healthz` names the targets only with it.

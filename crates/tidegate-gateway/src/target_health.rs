@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tidegate::Signals;
+use tidegate::circuit_breaker::State;
 use tokio::time::Instant;
 
 use crate::sync::lock;
@@ -44,10 +45,19 @@ impl TargetHealth {
         let (is_healthy, score) = signals.health();
         let status = match is_healthy {
             true if score >= DEGRADED_SCORE => HealthStatus::Healthy,
-            false if score == 0.0 => HealthStatus::Unhealthy,
+            false if score == 0.0 && is_open(signals) => HealthStatus::Unhealthy,
             _ => HealthStatus::Degraded,
         };
         Self { status, score }
+    }
+}
+
+/// Whether the circuit is open; with keys, for every key.
+fn is_open(signals: &Signals) -> bool {
+    let keys = signals.keys(usize::MAX);
+    match keys.is_empty() {
+        true => signals.circuit_breaker().state() == State::Open,
+        false => keys.iter().all(|key| key.circuit_state == State::Open),
     }
 }
 
@@ -74,7 +84,8 @@ impl RecentHealth {
 #[cfg(test)]
 mod tests {
     use http::{Request, Response};
-    use tidegate::{BoxError, Payload, ResilienceBuilder};
+    use tidegate::{BoxError, CircuitBreakerLayer, KeyBy, Payload, RateLimitLayer, ResilienceBuilder};
+    use tower::ServiceExt;
 
     use super::*;
 
@@ -92,5 +103,42 @@ mod tests {
         assert_eq!(status(1999), HealthStatus::Unhealthy);
         assert_eq!(health.current(&signals, now + MAX_AGE).status, HealthStatus::Healthy);
         assert_eq!(status(1999), HealthStatus::Healthy);
+    }
+
+    /// Regression: a target without a success was unhealthy with a circuit that admits calls, too.
+    #[tokio::test(start_paused = true)]
+    async fn only_an_open_circuit_is_unhealthy() {
+        let provider = async |_: Request<Payload>| {
+            let response = Response::builder().status(503).header("retry-after", "5");
+            Ok::<_, BoxError>(response.body(axum::body::Body::empty()).unwrap())
+        };
+        let provider = tower::service_fn(provider);
+        let status = |signals: &Signals| TargetHealth::of(signals).status;
+        let circuit = CircuitBreakerLayer::new().cooldown(Duration::from_secs(30));
+        let one_failure = || circuit.clone().failure_threshold(1);
+
+        let builder =
+            ResilienceBuilder::new("p/m").rate_limit(RateLimitLayer::new()).circuit_breaker(circuit.clone());
+        let closed = builder.service(provider);
+        closed.clone().oneshot(call("/")).await.unwrap();
+        let signals = closed.signals();
+        assert_eq!((signals.health(), status(&signals)), ((false, 0.0), HealthStatus::Degraded));
+
+        let half_open = ResilienceBuilder::new("p/m").circuit_breaker(one_failure()).service(provider);
+        half_open.clone().oneshot(call("/")).await.unwrap();
+        assert_eq!(status(&half_open.signals()), HealthStatus::Unhealthy);
+        let of_path = one_failure().key_by(KeyBy::path());
+        let of_keys = ResilienceBuilder::new("p/m").circuit_breaker(of_path).service(provider);
+        of_keys.clone().oneshot(call("/a")).await.unwrap();
+        assert_eq!(status(&of_keys.signals()), HealthStatus::Unhealthy);
+        tokio::time::advance(Duration::from_secs(31)).await;
+        assert_eq!(half_open.signals().health(), (false, 0.0));
+        assert_eq!(status(&half_open.signals()), HealthStatus::Degraded);
+        of_keys.clone().oneshot(call("/b")).await.unwrap();
+        assert_eq!(status(&of_keys.signals()), HealthStatus::Degraded, "half-open for one key, open for one");
+    }
+
+    fn call(path: &str) -> Request<Payload> {
+        Request::post(path).body(Payload::from("{}")).unwrap()
     }
 }

@@ -121,8 +121,8 @@
 //! # Callers
 //! A gateway on the loopback interface serves every program of this machine. At any other address it needs at
 //! least one `[[callers]]`: a `name`, and a key in the variable `key_env` or alone in the file `key_file`.
-//! Every request but those for `/healthz` and `/readyz` then needs the key of a caller, as `authorization:
-//! Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`; the pages of operators need [another
+//! Every request but those for `/health`, `/healthz` and `/readyz` then needs the key of a caller, as
+//! `authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`; the pages of operators need [another
 //! one](#the-admin-key). A caller's key is sent to no provider. With `open = true` the gateway starts without
 //! callers anywhere, with a warning: everybody who reaches it can spend the keys of the providers.
 //!
@@ -138,8 +138,8 @@
 //! | `backpressure` | none | the same for its calls in flight; an adaptive limit is fixed at `max_inflight` |
 //!
 //! These limits come before the gates of the targets. A call that does not fit is rejected with 429, E2001
-//! and `retry-after`, is sent to no target and counts against none. Responses of providers do not change
-//! them.
+//! and `retry-after`, or with 504 and E3003 if its deadline would pass while it waits; it is sent to no
+//! target and counts against none. Responses of providers do not change them.
 //!
 //! Token counts have limits of the same size of their own, except for tokens. A count beyond them does not
 //! wait: it is estimated. Calls that are refused as invalid, too large, for an unknown model or for a route

@@ -59,14 +59,19 @@ pub(super) async fn add(response: Response<Body>, trail: &Trail, dialect: ApiDia
 
 fn extended(body: &[u8], trail: &Trail) -> Option<Vec<u8>> {
     let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body).ok()?;
-    let verdicts: Vec<_> = trail.steps().into_iter().map(|step| step.verdict).collect();
-    let is_used = |used: fn(&Verdict) -> bool| verdicts.iter().any(used);
+    let steps = trail.steps();
+    let is_used = |used: fn(&Verdict) -> bool| steps.iter().any(|step| used(&step.verdict));
+    // A chain whose targets all reject the call waits as well.
+    let retry_used = steps.iter().enumerate().any(|(at, wait)| {
+        let mut failed = steps[..at].iter().filter(|step| matches!(step.verdict, Verdict::Failed(_)));
+        matches!(wait.verdict, Verdict::Waiting(_)) && failed.any(|step| step.target == wait.target)
+    });
     let details = ResilienceDetails {
         timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         circuit_breaker_used: is_used(|verdict| {
             matches!(verdict, Verdict::Rejected { gate: Gate::CircuitBreaker, .. })
         }),
-        retry_used: is_used(|verdict| matches!(verdict, Verdict::Waiting(_))),
+        retry_used,
         fallback_used: is_used(|verdict| {
             matches!(verdict, Verdict::FellBack { .. } | Verdict::Continued { .. })
         }),
@@ -78,7 +83,31 @@ fn extended(body: &[u8], trail: &Trail) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    /// Regression: the wait of a chain whose targets are all cooling down was taken for a retry.
+    #[test]
+    fn a_retry_follows_a_failed_attempt_at_the_same_target() {
+        let rejected = Verdict::Rejected { gate: Gate::CircuitBreaker, code: ErrorCode::Overloaded };
+        let (failed, wait) =
+            (Verdict::Failed(ErrorCode::ServerError), Verdict::Waiting(Duration::from_secs(1)));
+        for (steps, is_retry) in [
+            (&[("a", &failed), ("a", &wait)][..], true),
+            (&[("a", &rejected), ("b", &rejected), ("b", &wait)], false),
+            (&[("a", &failed), ("b", &rejected), ("b", &wait)], false),
+            (&[("a", &wait), ("a", &failed)], false),
+        ] {
+            let trail = Trail::new();
+            for (target, verdict) in steps {
+                trail.enter(&(*target).into());
+                trail.push((*verdict).clone());
+            }
+            let extended = String::from_utf8(extended(b"{}", &trail).unwrap()).unwrap();
+            assert!(extended.contains(&format!(r#""retry_used":{is_retry}"#)), "{steps:?} {extended}");
+        }
+    }
 
     #[test]
     fn the_fields_of_the_error_stay_as_they_are_written() {
