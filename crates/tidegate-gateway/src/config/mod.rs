@@ -132,7 +132,7 @@
 //!
 //! | key | default | |
 //! |---|---|---|
-//! | `routes` | all | the routes that the caller may use, by their `model` (`"gpt-4o"`, `"*"`) or their `path`; any other request is rejected with 403, as is one that names further models (`models`, `fallbacks`, `route`, the `model` of a tool and the like), and `/v1/models` lists no other model |
+//! | `routes` | all | the routes that the caller may use, by their `model` (`"gpt-4o"`, `"*"`) or their `path`; any other request is rejected with 403, as is one that names further models (`models`, `fallbacks`, `route`, `lora_path`, the `model` of a tool and the like), and `/v1/models` lists no other model |
 //! | `priority` | `"interactive"` | or `"batch"`: its calls are queued as such at every gate |
 //! | `rate_limiter` | none | a limit for the calls of this caller over all routes, with the settings of that part of a policy |
 //! | `backpressure` | none | the same for its calls in flight; an adaptive limit is fixed at `max_inflight` |

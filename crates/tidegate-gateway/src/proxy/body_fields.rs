@@ -80,7 +80,8 @@ fn is_off(value: &str) -> bool {
 fn other_model(key: &str, value: &str) -> Option<String> {
     let nested = |depth| nested_model(value, depth).map(|inner| format!("{key}.{inner}"));
     match &*folded(key).collect::<String>() {
-        "model" => None,
+        // The token of a refusal, with which Anthropic charges less for another model; it names none.
+        "model" | "fallback_credit_token" => None,
         // Of OpenRouter: any model, and the settings of an account; of LiteLLM.
         "route" | "preset" | "extra_body" | "router_settings_override" | "user_config" => {
             Some(shortened(key))
@@ -90,7 +91,8 @@ fn other_model(key: &str, value: &str) -> Option<String> {
         // Of OpenAI and Anthropic, where tools may be other models, and of OpenRouter, which has the models
         // of a tool in its `parameters`. The properties of a schema are deeper.
         "tools" => nested(3),
-        // `models`, `fallbacks`, `context_window_fallbacks`, `mock_testing_fallbacks`, `safety_model` ..
+        // `models`, `fallbacks`, `context_window_fallbacks`, `mock_testing_fallbacks`, `safety_model`,
+        // `lora_path` ..
         _ => names_model(key).then(|| shortened(key)),
     }
 }
@@ -107,7 +109,8 @@ fn nested_model(value: &str, depth: usize) -> Option<String> {
 
 fn names_model(key: &str) -> bool {
     let key: String = folded(key).collect();
-    ["model", "fallback"].iter().any(|word| key.contains(word))
+    // SGLang, vLLM and llama.cpp have adapters, which are models of their own.
+    ["model", "fallback", "adapter", "_lora"].iter().any(|word| key.contains(word)) || key.starts_with("lora")
 }
 
 /// The first field that names a model among the members of an object or array. Those of an array have no
@@ -249,13 +252,35 @@ mod tests {
         error_of(&body, endpoint.unwrap_or(Endpoint::Embeddings), false, endpoint.is_some()).is_some()
     }
 
-    const NAMES: [(Option<Endpoint>, &str); 6] = [
+    #[test]
+    fn a_caller_of_some_routes_names_no_other_model_or_adapter() {
+        // Regression: an adapter selected another model.
+        for key in [
+            "models",
+            "fallbacks",
+            "safety_model",
+            "lora",
+            "lora_path",
+            "use_lora",
+            "loraRequest",
+            "adapter_id",
+        ] {
+            assert!(is_rejected(None, key), "{key}");
+        }
+        // Regression: the token of a refusal, which names no model, was refused.
+        for key in ["temperature", "exploration", "fallback_credit_token"] {
+            assert!(!is_rejected(None, key), "{key}");
+        }
+    }
+
+    const NAMES: [(Option<Endpoint>, &str); 7] = [
         (Some(Endpoint::ChatCompletions), "deferred"),
         (Some(Endpoint::Responses), "background"),
         (None, "models"),
         (None, "fallbacks"),
         (None, "preset"),
         (None, "tools"),
+        (None, "lora_path"),
     ];
 
     /// Regression: `deferred` with one capital within was not found.
