@@ -39,14 +39,19 @@ impl Signals {
         let labels: Vec<Label> =
             own.chain(labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned()))).collect();
         let set = |metric: Metric, value: f64| gauge!(metric.name, labels.clone()).set(value);
-        set(names::INFLIGHT, current_inflight as f64);
-        set(names::QUEUED, queued as f64);
-        set(names::RATE_QUEUED, rate_waiting as f64);
-        set(names::RATE_COOLDOWN, seconds(rate_closed_ms));
-        set(names::CIRCUIT_COOLDOWN, seconds(cooldown_remaining_ms));
-        set(names::CIRCUIT_STATE, severity(circuit_state));
         set(names::ADMITS_CALLS, flag(admits_calls));
+        let gates = self.gates();
+        let has_limit = gates.backpressure().is_enabled();
+        let has_rate = gates.rate_limit().is_enabled();
+        // One that is disabled can be forced open.
+        let has_circuit = gates.circuit_breaker().is_enabled() || circuit_state != State::Closed;
         for (metric, value) in [
+            (names::INFLIGHT, has_limit.then_some(current_inflight as f64)),
+            (names::QUEUED, has_limit.then_some(queued as f64)),
+            (names::RATE_QUEUED, has_rate.then_some(rate_waiting as f64)),
+            (names::RATE_COOLDOWN, has_rate.then(|| seconds(rate_closed_ms))),
+            (names::CIRCUIT_COOLDOWN, has_circuit.then(|| seconds(cooldown_remaining_ms))),
+            (names::CIRCUIT_STATE, has_circuit.then(|| severity(circuit_state))),
             (names::INFLIGHT_LIMIT, max_inflight.map(|limit| limit as f64)),
             (names::REQUESTS_REMAINING, rate_remaining.map(f64::from)),
             (names::TOKENS_REMAINING, tokens_remaining.map(|tokens| tokens as f64)),

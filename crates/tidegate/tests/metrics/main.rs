@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::Request;
 use http_body_util::BodyExt;
-use recorder::{Description, described, recorded, samples, series_of, value};
+use recorder::{Description, described, names_of, recorded, samples, series_of, value};
 use tidegate::fallback::AnswerCache;
 use tidegate::group::{Affinity, Group, Member};
 use tidegate::hedge::HedgeLayer;
@@ -181,6 +181,36 @@ async fn a_stack_admits_calls_as_long_as_one_of_its_keys_does_or_its_circuit_is_
         stack.signals().record_metrics(&[]);
         assert_eq!(value("tidegate.circuit.state", &[("target", target)]), 2.0);
         assert_eq!(value("tidegate.admits_calls", &[("target", target)]), admits, "{calls:?}");
+    }
+}
+
+/// Regression: a stack without a circuit had the gauge of a closed one.
+#[test]
+fn the_gauges_of_a_gate_are_set_if_the_stack_has_it() {
+    let limit = || BackpressureLayer::max_inflight(1);
+    let (rate, circuit) = (|| RateLimitLayer::per_minute(10), CircuitBreakerLayer::new);
+    let bare = |name| stack(name, |stack| stack).0;
+    let of_limit = ["tidegate.inflight", "tidegate.inflight.limit", "tidegate.inflight.queued"];
+    let of_rate = [
+        "tidegate.rate_limit.cooldown",
+        "tidegate.rate_limit.queued",
+        "tidegate.rate_limit.requests.remaining",
+    ];
+    let of_circuit = ["tidegate.circuit.cooldown", "tidegate.circuit.state"];
+    let forced = bare("openai/gauges_forced");
+    forced.signals().circuit_breaker().force_open();
+    for (stack, gauges) in [
+        (bare("openai/gauges_bare"), &[][..]),
+        (stack("openai/gauges_limit", |stack| stack.backpressure(limit())).0, &of_limit),
+        (stack("openai/gauges_rate", |stack| stack.rate_limit(rate())).0, &of_rate),
+        (stack("openai/gauges_circuit", |stack| stack.circuit_breaker(circuit())).0, &of_circuit),
+        (forced, &of_circuit),
+    ] {
+        let signals = stack.signals();
+        signals.record_metrics(&[]);
+        let expected: BTreeSet<_> =
+            gauges.iter().copied().chain(["tidegate.admits_calls"]).map(str::to_owned).collect();
+        assert_eq!(names_of(signals.target()), expected, "{}", signals.target());
     }
 }
 

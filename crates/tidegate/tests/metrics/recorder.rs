@@ -55,6 +55,12 @@ pub(crate) fn series_of(prefix: &str) -> usize {
     LOG.lock().series.keys().filter(|(_, labels)| is_of(labels)).count()
 }
 
+/// The names of the metrics of this target.
+pub(crate) fn names_of(target: &str) -> BTreeSet<String> {
+    let is_of = |labels: &BTreeMap<String, String>| labels["target"] == target;
+    LOG.lock().series.keys().filter(|(_, labels)| is_of(labels)).map(|(name, _)| name.clone()).collect()
+}
+
 /// Every metric that was recorded, with the names of its labels.
 pub(crate) fn recorded() -> BTreeMap<String, BTreeSet<String>> {
     let mut metrics: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
