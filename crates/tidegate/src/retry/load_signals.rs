@@ -112,6 +112,8 @@ mod tests {
         recent.record(false, 28 * SECOND, start);
         let expected = LoadSignals { load: None, error_rate: Some(0.9), response_time: Some(10 * SECOND) };
         assert_eq!(recent.load_signals(start + 29 * SECOND), expected);
+        let mut unused = recent;
+        assert_eq!(unused.load_signals(start + 62 * SECOND), LoadSignals::default());
         assert_eq!(recent.load_signals(start + 31 * SECOND), expected, "the previous window still counts");
         assert_eq!(recent.load_signals(start + 62 * SECOND), LoadSignals::default());
     }

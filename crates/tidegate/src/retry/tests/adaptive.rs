@@ -40,6 +40,18 @@ async fn the_error_rate_is_measured_and_expires() {
     assert_eq!(waits(&mut service).await, 0);
 }
 
+/// An overloaded provider would look healthy while its calls are rejected before they are sent.
+#[tokio::test(start_paused = true)]
+async fn rejected_and_cancelled_attempts_are_not_measured() {
+    let handle = adaptive().handle();
+    for number in 0..100 {
+        let failure = || Failure::new(ErrorCode::Overloaded).into();
+        let outcome = if number % 5 == 0 { failure() } else { Outcome::Neutral };
+        handle.record(&outcome, clock::now());
+    }
+    assert_eq!(handle.load_signals(|| None).error_rate, Some(1.0));
+}
+
 /// Seed item 54.
 #[tokio::test(start_paused = true)]
 async fn the_response_time_is_measured() {

@@ -3,7 +3,7 @@ use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
 use super::*;
-use crate::FallbackLayer;
+use crate::{FallbackLayer, ResilienceBuilder};
 
 fn values(provider: &Handle, name: &str) -> Vec<Option<String>> {
     let value = |headers: &HeaderMap| Some(headers.get(name)?.to_str().unwrap().to_owned());
@@ -30,6 +30,19 @@ async fn a_call_has_one_idempotency_key_over_its_attempts() {
     assert_eq!((keys.len(), keys[0].as_ref().unwrap().len()), (6, 32));
     assert!(keys[..3].iter().all(|key| *key == keys[0]) && keys[3..].iter().all(|key| *key == keys[3]));
     assert_ne!(keys[0], keys[3], "another call, another key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_never_retried_has_the_headers_as_well() {
+    let layer = || RetryLayer::exponential().max_retries(0);
+    for (layer, header) in [
+        (layer().attempt_header(true), "x-tidegate-attempt"),
+        (layer().idempotency_key(true), "idempotency-key"),
+    ] {
+        let (mut stack, provider) = strict_behind(&ResilienceBuilder::new("").retry(layer).build());
+        complete(&mut stack).await.unwrap();
+        assert!(values(&provider, header)[0].is_some(), "{header}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use tidegate_testkit::{contract, strict::Answer};
 use tower::{Layer, ServiceExt};
 
 use super::RetryLayer;
+use super::backoff::Backoff;
 use super::backoff::tests::after;
 use super::policy::{RetryContext, RetryDecision, RetryPolicy};
 use crate::testing::{
@@ -71,6 +72,7 @@ fn a_wait_given_by_the_provider_replaces_the_back_off_or_ends_the_retries() {
     assert_eq!(decide(20 * SECOND, None), RetryDecision::RetryAfter(21 * SECOND));
     let own = policy().backoff.base(attempt(1, now).history);
     assert_eq!(decide(Duration::ZERO, None), RetryDecision::RetryAfter(own.mul_f64(1.05)), "zero is no wait");
+    assert_eq!(decide(30 * SECOND, None), RetryDecision::RetryAfter(30 * SECOND * 105 / 100));
     assert_eq!(decide(31 * SECOND, None), RetryDecision::Return);
     assert_eq!(decide(20 * SECOND, Some(20 * SECOND)), RetryDecision::Return);
     assert_eq!(
@@ -79,6 +81,9 @@ fn a_wait_given_by_the_provider_replaces_the_back_off_or_ends_the_retries() {
         "no time is left for an attempt"
     );
     assert_eq!(decide(20 * SECOND, Some(22 * SECOND)), RetryDecision::RetryAfter(21 * SECOND));
+    let slow = RetryPolicy { backoff: Backoff { initial: 40 * SECOND, ..policy().backoff }, ..policy() };
+    let zero = failure_with_hint(ErrorCode::RateLimited, Duration::ZERO);
+    assert_eq!(slow.decide(&zero.into(), attempt(1, now)), RetryDecision::RetryAfter(30 * SECOND), "the cap");
 }
 
 /// Pitfall P24 (docs/pitfalls.md): `insufficient_quota` retried like a rate limit; a daily quota retried for
@@ -121,6 +126,8 @@ fn rejections_are_retried_only_if_enabled_and_in_time() {
     assert_eq!(retrying.decide_on_rejection(&timed, deadline(SECOND)), RetryDecision::Return);
     assert_eq!(retrying.decide_on_rejection(&timed, attempt(1, now)), RetryDecision::Return);
     assert_eq!(retrying.decide_on_rejection(&open, deadline(60 * SECOND)), RetryDecision::Return);
+    let beyond_the_cap = open.with_retry_after(31 * SECOND);
+    assert_eq!(retrying.decide_on_rejection(&beyond_the_cap, deadline(60 * SECOND)), RetryDecision::Return);
 }
 
 #[tokio::test(start_paused = true)]
@@ -306,6 +313,17 @@ async fn retries_of_all_calls_together_stay_within_the_budget() {
     let statistics = layer.handle().statistics();
     assert_eq!((statistics.retries, statistics.successful_retries), (10, 0));
     assert!(statistics.out_of_budget >= 90);
+}
+
+/// Without growth, all calls to a provider that is down for minutes would be retried at once.
+#[tokio::test(start_paused = true)]
+async fn decorrelated_waits_grow_from_one_to_the_next() {
+    let (inner, provider) = strict();
+    provider.otherwise(Answer::status(503));
+    let layer = RetryLayer::new(super::Strategy::DecorrelatedJitter).initial_delay(SECOND).seed(7);
+    complete(&mut layer.max_retries(9).layer(inner)).await.unwrap();
+    let waits: Vec<_> = provider.requests().windows(2).map(|two| two[1].at - two[0].at).collect();
+    assert!(waits.len() == 9 && waits.iter().any(|wait| *wait > 4 * SECOND), "{waits:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use tidegate_testkit::strict::{Answer, Handle};
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::retry::{Jitter, Strategy as Waits};
@@ -79,21 +80,26 @@ proptest! {
         paused().block_on(async {
             let waits = RetryLayer::new(Waits::Fixed).initial_delay(SECOND / 10).jitter(Jitter::None);
             let (service, provider) = strict_behind(&waits.max_retries(retries).budget(ratio, floor).attempt_header(true));
+            let fails = phases.iter().any(|(_, calls, is_down)| *calls > 0 && *is_down);
+            let mut sent = JoinSet::new();
             for (seconds, calls, is_down) in phases {
                 provider.otherwise(Answer::status(if is_down { 503 } else { 200 }));
                 for _ in 0..seconds {
                     for _ in 0..calls {
-                        tokio::spawn(service.clone().oneshot(request()));
+                        sent.spawn(service.clone().oneshot(request()));
                     }
                     tokio::time::sleep(SECOND).await;
                 }
             }
+            sent.join_all().await.into_iter().for_each(|result| drop(result.unwrap()));
             // A retry is withdrawn when it is decided, a tenth of a second before it is sent.
             let withdrawn = |seen: &tidegate_testkit::strict::ReceivedRequest| match &seen.headers["x-tidegate-attempt"] {
                 number if number == "1" => (seen.at, false),
                 _ => (seen.at - SECOND / 10, true),
             };
             let seen: Vec<_> = provider.requests().iter().map(withdrawn).collect();
+            let affords_the_first = fails && (ratio == 1.0 || floor > 0);
+            assert!(!affords_the_first || seen.iter().any(|(_, is_retry)| *is_retry));
             for start in seen.iter().filter(|(_, is_retry)| *is_retry).map(|(at, _)| *at) {
                 let count = |from, to, retries| {
                     seen.iter().filter(|(at, is_retry)| (from..to).contains(at) && *is_retry == retries).count() as f64

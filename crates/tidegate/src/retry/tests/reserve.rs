@@ -6,15 +6,17 @@ use tidegate_testkit::strict::{Answer, Handle, Strict};
 use super::*;
 use crate::{FallbackLayer, Payload, Resilience, ResilienceBuilder};
 
-fn stack(name: &str, seconds: u32) -> ResilienceBuilder {
-    ResilienceBuilder::new(name).retry(RetryLayer::exponential().reserve_for_fallback(seconds * SECOND))
-}
-
 /// A chain of two targets with this reserve and this total timeout, in seconds.
 fn chain(reserve: u32, total: u32) -> (Resilience<Strict<Payload>>, Handle, Handle) {
+    chain_with(&RetryLayer::exponential(), reserve, total)
+}
+
+fn chain_with(retry: &RetryLayer, reserve: u32, total: u32) -> (Resilience<Strict<Payload>>, Handle, Handle) {
     let ((first, primary), (second, other)) = (strict(), strict());
-    let chain = FallbackLayer::new().then("other", stack("other", reserve).service(second));
-    let chat = stack("first", reserve).total_timeout(total * SECOND).fallback(chain).service(first);
+    let retry = retry.clone().reserve_for_fallback(reserve * SECOND);
+    let stack = |name| ResilienceBuilder::new(name).retry(retry.clone());
+    let chain = FallbackLayer::new().then("other", stack("other").service(second));
+    let chat = stack("first").total_timeout(total * SECOND).fallback(chain).service(first);
     (chat, primary, other)
 }
 
@@ -30,12 +32,25 @@ async fn outcome(
 #[tokio::test(start_paused = true)]
 async fn a_hanging_target_leaves_the_reserve_to_the_next() {
     for (reserve, expected) in [(0, (None, 30, [1, 0])), (10, (Some(200), 29, [1, 1]))] {
-        let chain = chain(reserve, 30);
-        chain.1.otherwise(Answer::hang());
-        // Nine of its ten seconds: the last target reserves nothing.
-        chain.2.otherwise(Answer::status(200).after(9 * SECOND));
-        assert_eq!(outcome(chain).await, expected, "{reserve} s reserved");
+        for retry in [RetryLayer::exponential(), RetryLayer::exponential().max_retries(0)] {
+            let chain = chain_with(&retry, reserve, 30);
+            chain.1.otherwise(Answer::hang());
+            // Nine of its ten seconds: the last target reserves nothing.
+            chain.2.otherwise(Answer::status(200).after(9 * SECOND));
+            assert_eq!(outcome(chain).await, expected, "{reserve} s reserved, {retry:?}");
+        }
     }
+}
+
+/// Without a chain of its own, it skips the layers that have nothing to do.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_never_retried_leaves_the_reserve_to_the_chain_around_it() {
+    let retry = RetryLayer::exponential().max_retries(0).reserve_for_fallback(10 * SECOND);
+    let (mut target, provider) = strict_behind(&ResilienceBuilder::new("first").retry(retry).build());
+    provider.otherwise(Answer::hang());
+    let start = clock::now();
+    assert!(send(&mut target, with_deadline(request(), 30 * SECOND)).await.is_err());
+    assert_eq!((clock::now() - start).as_secs(), 20);
 }
 
 #[tokio::test(start_paused = true)]
