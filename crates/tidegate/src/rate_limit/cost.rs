@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::LimitUnit;
 
-/// More tokens than any call uses. A higher count is a mistake of the provider: it would block a limit for
-/// every caller, and make a sum of counts overflow.
+/// More tokens than any call uses. A higher count is a mistake of the provider, or of a caller's
+/// `content-length`: it would block a limit for every caller, and make a sum of counts overflow.
 pub(crate) const MAX_TOKENS: u64 = 10_000_000;
 
 /// The cost of one call, or of several calls together.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use http::{Extensions, Request};
 use http_body::Body;
 
-use super::cost::{CallCost, Reserved};
+use super::cost::{CallCost, MAX_TOKENS, Reserved};
 use super::handle::Handle;
 use super::pending_reservation::PendingReservation;
 use super::queue::{LockedQueue, RateCall, RateQueue};
@@ -24,9 +24,6 @@ use crate::{Deadline, Estimated, Rejection};
 
 /// The decision on a new call.
 pub(super) type RateDecision = Admission<Reserved, PendingReservation>;
-
-/// The longest prompt that an estimate may report: ten times the context of the largest models.
-const MAX_INPUT_TOKENS: u64 = 10_000_000;
 
 impl AdmissionGate for ByThread<Handle> {
     type Guard = Option<Reservation>;
@@ -184,6 +181,6 @@ impl Handle {
         // caller's claim.
         let estimated = if body.is_some() { estimated } else { Estimated { max_output: None, ..estimated } };
         let output = estimated.output(settings.default_output_tokens);
-        CallCost { calls: 1, input: estimated.input.min(MAX_INPUT_TOKENS), output }
+        CallCost { calls: 1, input: estimated.input.min(MAX_TOKENS), output }
     }
 }

@@ -91,7 +91,7 @@ fn used(metered: &UsageTotals, reserved: &CallCost) -> CallCost {
 
 /// The output that is reserved for attempts with unknown use, which the provider may bill.
 fn unknown_output(metered: &UsageTotals, reserved: &CallCost) -> u64 {
-    reserved.output.saturating_mul(metered.unknown.into()).min(MAX_TOKENS)
+    reserved.output.saturating_mul(metered.unknown.into())
 }
 
 /// `None` if the layer is disabled.

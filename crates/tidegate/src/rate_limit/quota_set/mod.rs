@@ -426,7 +426,7 @@ impl QuotaSet {
         // Reported quotas would have to be reported again.
         self.reported.counters().next().is_none()
             && self.configured.iter().all(|counter| counter.bucket.is_full(now))
-            && self.closed_for(now).is_none()
+            // A closed gate has a ramp.
             && self.ramp.is_none_or(|ramp| ramp.wait(now).is_zero())
             && self.shared.as_ref().is_none_or(|shared| shared.is_pristine())
     }

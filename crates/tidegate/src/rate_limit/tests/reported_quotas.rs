@@ -138,6 +138,28 @@ async fn an_adopted_quota_gets_back_what_a_call_without_a_report_has_not_used() 
     }
 }
 
+/// The provider has counted a call in the report that comes with its own response.
+#[tokio::test(start_paused = true)]
+async fn a_reported_quota_gets_nothing_back_from_the_call_that_it_came_with() {
+    let (inner, provider) = strict();
+    let layer = RateLimitLayer::new().classifier(ProviderClassifier::new(ProviderName::Anthropic));
+    let wire = ClassifyLayer::new(ProviderClassifier::new(ProviderName::Anthropic));
+    let service = layer.layer(wire.layer(inner));
+    // A twentieth of the limit is held back.
+    for (remaining, expected) in [("8000", 7_600), ("5000", 4_600)] {
+        let answer = Answer::status(200)
+            .header("content-type", "application/json")
+            .header("anthropic-ratelimit-tokens-limit", "8000")
+            .header("anthropic-ratelimit-tokens-remaining", remaining)
+            .body(r#"{"type":"message","content":[],"usage":{"input_tokens":10,"output_tokens":10}}"#);
+        provider.then(answer);
+        let request = Request::post("/v1/messages").body(Payload::from(r#"{"max_tokens":300}"#)).unwrap();
+        let response = service.clone().oneshot(request).await.unwrap();
+        http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+        assert_eq!(layer.handle().tokens_remaining(), Some(expected));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lower_count_lowers_ours_and_a_higher_one_never_raises_it() {
     let (mut service, provider, layer) = limited(RateLimitLayer::per_minute(100));
@@ -214,20 +236,40 @@ async fn a_quota_that_is_no_longer_reported_expires_after_its_period() {
     assert!(layer.handle().remaining().is_some());
 }
 
-/// A report on a configured quota expires as well, and the quota stays.
+/// A response that reports a request limit with its period, in seconds.
+fn reporting_window(limit: u32, remaining: u32, seconds: u64) -> Answer {
+    Answer::status(200)
+        .header("ratelimit", &format!("\"d\";r={remaining};t=1"))
+        .header("ratelimit-policy", &format!("\"d\";q={limit};w={seconds}"))
+}
+
+/// A report on a configured quota expires as well, after its period and not before a minute. The quota stays.
 #[tokio::test(start_paused = true)]
 async fn a_reported_lower_count_expires() {
-    let (mut service, provider, layer) = limited(RateLimitLayer::per_day(1_000_000));
-    let reporting = || {
-        Answer::status(200).header("ratelimit", "\"d\";r=5;t=1").header("ratelimit-policy", "\"d\";q=10;w=60")
-    };
-    provider.then(reporting());
-    complete(&mut service).await.unwrap();
-    assert!(layer.handle().remaining() < Some(11));
-    complete(&mut service).await.unwrap();
-    tokio::time::advance(MINUTE).await;
-    complete(&mut service).await.unwrap();
-    assert!(layer.handle().remaining() > Some(999_000), "{:?}", layer.handle());
+    for (seconds, retention) in [(1, MINUTE), (60, MINUTE), (86_400, 1_440 * MINUTE)] {
+        let (mut service, provider, layer) = limited(RateLimitLayer::new().quota(1_000_000, 60 * MINUTE));
+        provider.then(reporting_window(10, 5, seconds));
+        complete(&mut service).await.unwrap();
+        let is_kept = || layer.handle().remaining().unwrap() <= 10;
+        complete(&mut service).await.unwrap();
+        tokio::time::advance(retention - ms(1)).await;
+        complete(&mut service).await.unwrap();
+        assert!(is_kept(), "{seconds} s: {:?}", layer.handle());
+        tokio::time::advance(ms(1)).await;
+        complete(&mut service).await.unwrap();
+        assert!(layer.handle().remaining() > Some(999_000), "{seconds} s: {:?}", layer.handle());
+    }
+}
+
+/// A provider that names its limits by request must not make the list grow without bound.
+#[tokio::test(start_paused = true)]
+async fn of_many_reported_limits_the_first_eight_are_kept() {
+    let (mut service, provider, layer) = limited(RateLimitLayer::new());
+    for number in 1..=9 {
+        provider.then(reporting_window(1_000, 1_000 - 10 * number, 60 * u64::from(number)));
+        complete(&mut service).await.unwrap();
+    }
+    assert_eq!(layer.handle().remaining(), Some(1_000 - 80 - 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -383,14 +383,36 @@ async fn a_streamed_request_body_is_reserved_for_and_settled() {
     response.into_body().collect().await.unwrap();
     assert_eq!(layer.handle().tokens_remaining(), Some(0), "the reported usage is charged");
     let rejected = rejection(service.ready().await.unwrap().call(streamed(None)).await);
-    assert!(rejected.retry_after() <= Some(Duration::from_secs(60)));
+    assert!(rejected.retry_after().unwrap() <= Duration::from_secs(60));
 
     layer.handle().reset();
     let response = service.ready().await.unwrap().call(streamed(Some("18446744073709551615"))).await.unwrap();
+    let wait = rejection(service.ready().await.unwrap().call(streamed(None)).await).retry_after().unwrap();
+    assert!(wait.as_secs() / 60 <= 10_000, "ten million tokens are reserved at most: {wait:?}");
     response.into_body().collect().await.unwrap();
     assert_eq!(layer.handle().tokens_remaining(), Some(0));
-    let rejected = rejection(service.ready().await.unwrap().call(streamed(None)).await);
-    assert!(rejected.retry_after() <= Some(Duration::from_secs(60)), "{:?}", rejected.retry_after());
+    let wait = rejection(service.ready().await.unwrap().call(streamed(None)).await).retry_after().unwrap();
+    assert!(wait <= Duration::from_secs(60), "{wait:?}");
+}
+
+/// A count of tokens that no call can have blocked the limit for ever.
+#[tokio::test(start_paused = true)]
+async fn an_implausible_usage_is_charged_as_ten_million_tokens() {
+    for usage in [
+        r#"{"prompt_tokens":1000000000000000000,"completion_tokens":0}"#,
+        r#"{"prompt_tokens":0,"completion_tokens":1000000000000000000}"#,
+    ] {
+        let (wire, inner, provider) = wire();
+        provider.then(json(usage));
+        let layer = limit(1_000_000).on_limit(OnLimit::Reject);
+        let mut service = ServiceBuilder::new().layer(layer).layer(wire).service(inner);
+        let response = service.ready().await.unwrap().call(question()).await.unwrap();
+        response.into_body().collect().await.unwrap();
+        tokio::time::advance(Duration::from_secs(8 * 60)).await;
+        rejection(service.ready().await.unwrap().call(question()).await);
+        tokio::time::advance(Duration::from_secs(2 * 60)).await;
+        service.ready().await.unwrap().call(question()).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
