@@ -2,7 +2,9 @@
 
 pub(crate) mod store;
 
+use std::any::Any;
 use std::convert::Infallible;
+use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -108,6 +110,21 @@ pub(crate) fn check_cases<T>(
             let step: Vec<_> = step.split(' ').collect();
             assert_eq!(decide(&mut state, &step), expected, "{}: {line}", head[0]);
         }
+    }
+}
+
+/// The payload of the panics of scripted providers.
+pub(crate) struct ScriptedPanic;
+
+/// Panics without the panic hook, which would fill the log.
+pub(crate) fn scripted_panic() -> ! {
+    resume_unwind(Box::new(ScriptedPanic))
+}
+
+/// Ignores a [scripted panic](scripted_panic) and passes on any other.
+pub(crate) fn expect_scripted(panic: Box<dyn Any + Send>) {
+    if !panic.is::<ScriptedPanic>() {
+        resume_unwind(panic);
     }
 }
 

@@ -427,6 +427,20 @@ async fn limit_after(respond: impl FnOnce(&Handle)) -> usize {
     layer.handle().limit().unwrap()
 }
 
+/// A fixed limit is that of a new key.
+#[tokio::test(start_paused = true)]
+async fn the_adaptive_limit_of_an_unused_key_is_kept() {
+    let layer = BackpressureLayer::max_inflight(16).key_by(KeyBy::tenant());
+    for (layer, kept) in [(layer.clone().adaptive(HalveOnLoss), Some(Some(4))), (layer, None)] {
+        let (mut service, provider) = strict_behind(&layer);
+        provider.answer(503);
+        send(&mut service, of_tenant("a")).await.unwrap();
+        tokio::time::advance(Duration::from_secs(61)).await;
+        send(&mut service, of_tenant("b")).await.unwrap();
+        assert_eq!(layer.handle().of(&of_tenant("a")).map(|key| key.limit()), kept);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn overload_counts_as_one_loss_per_call() {
     for status in [429, 503, 529, 504] {

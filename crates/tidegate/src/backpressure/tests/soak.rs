@@ -1,7 +1,6 @@
 //! Two threads, each with a paused clock of its own, and all failure modes at once: at the end no permit is
 //! in use.
 
-use std::panic::resume_unwind;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -11,7 +10,7 @@ use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 
 use super::super::{Aimd, BackpressureLayer, Handle, Order, Vegas};
-use crate::testing::{of_tenant, paused, with};
+use crate::testing::{expect_scripted, of_tenant, paused, scripted_panic, with};
 use crate::{BoxError, KeyBy, Payload, Priority};
 
 const CALLS: usize = 2_000;
@@ -24,8 +23,7 @@ async fn provider(request: Request<Payload>) -> Result<Response<Payload>, BoxErr
     match seed % 7 {
         0 => Err("connection reset".into()),
         1 => Ok(Response::builder().status(429).body(Payload::empty()).unwrap()),
-        // A panic that does not run the panic hook, so that it prints nothing.
-        2 => resume_unwind(Box::new("the provider's client panicked")),
+        2 => scripted_panic(),
         3 => std::future::pending().await,
         _ => Ok(Response::new(Payload::from("a few bytes"))),
     }
@@ -35,7 +33,7 @@ async fn provider(request: Request<Payload>) -> Result<Response<Payload>, BoxErr
 async fn call(layer: BackpressureLayer, mut random: Rng) {
     let service = layer.layer(tower::service_fn(|request: Request<Payload>| {
         if request.extensions().get::<u64>().unwrap().is_multiple_of(11) {
-            resume_unwind(Box::new("the provider's client panicked early"));
+            scripted_panic();
         }
         provider(request)
     }));
@@ -64,7 +62,13 @@ fn thread(layer: &BackpressureLayer, max_limit: usize, seed: u64) {
                 _ => tokio::task::yield_now().await,
             }
         }
-        while calls.join_next().await.is_some() {}
+        while let Some(result) = calls.join_next().await {
+            if let Err(error) = result
+                && let Ok(panic) = error.try_into_panic()
+            {
+                expect_scripted(panic);
+            }
+        }
     });
 }
 

@@ -90,6 +90,40 @@ async fn keys_are_bounded_and_keys_in_the_initial_state_are_dropped_first() {
     assert!(circuit.keys() <= 100, "{}", circuit.keys());
 }
 
+/// A new circuit has no wait of the provider, no growth of the cooldown and no ramp.
+#[tokio::test(start_paused = true)]
+async fn a_closed_circuit_that_differs_from_a_new_one_is_kept() {
+    let (ok, failing) = (|| Answer::status(200), || Answer::status(503));
+    for (name, layer, answers, wait) in [
+        ("a wait", layer(), vec![failing().header("retry-after", "300").after(SECOND)], 60),
+        ("growth", layer().cooldown(100 * SECOND).cooldown_growth(2.0), vec![failing(), ok()], 0),
+        ("a ramp", layer().cooldown(SECOND).ramp_up(600 * SECOND), vec![failing(), ok()], 61),
+    ] {
+        let (inner, provider) = strict();
+        let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+        for answer in answers {
+            provider.then(answer);
+            let cooldown = circuit.of(&request_as("a")).and_then(|circuit| circuit.cooldown_remaining());
+            tokio::time::sleep(cooldown.unwrap_or_default()).await;
+            // The failure of a call that was in flight at a reset opens nothing, and its wait holds.
+            let reset = async {
+                tokio::task::yield_now().await;
+                if name == "a wait" {
+                    circuit.reset();
+                }
+            };
+            let (status, ()) = tokio::join!(send_as(&mut service, "a"), reset);
+            status.unwrap();
+        }
+        for (wait, new_key, is_kept) in [(wait, "b", true), (1_000, "c", false)] {
+            tokio::time::sleep(wait * SECOND).await;
+            send_as(&mut service, new_key).await.unwrap();
+            let of_key = circuit.of(&request_as("a"));
+            assert_eq!(of_key.map(|circuit| circuit.state()), is_kept.then_some(State::Closed), "{name}");
+        }
+    }
+}
+
 /// Regression: the counts of keys that were dropped were lost.
 #[tokio::test(start_paused = true)]
 async fn the_counts_since_the_start_never_decrease() {

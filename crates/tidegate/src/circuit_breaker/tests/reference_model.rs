@@ -15,6 +15,9 @@ use crate::circuit_breaker::settings::Settings;
 use crate::store::{WindowSpan, WindowTotals};
 use crate::testing::MILLI;
 
+/// The draw for the jitter of each cooldown.
+const RANDOM: f64 = 0.5;
+
 /// An entry of the model's log.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum LogEntry {
@@ -207,10 +210,11 @@ impl Model {
         let is_quota = matches!(result, AttemptResult::Quota(_));
         let is_reported = !wait.is_zero();
         let wait = if is_quota && wait.is_zero() { self.settings.quota_cooldown } else { wait };
+        let jittered_end = self.jittered_end(wait, now);
         if let (_, LogEntry::Opened { until, cause, .. }) = &mut self.generations.last_mut().unwrap()[0]
             && (is_reported || now < *until)
         {
-            *until = (*until).max(now + wait);
+            *until = (*until).max(jittered_end);
             if is_quota {
                 *cause = RejectionCause::Quota;
             }
@@ -220,7 +224,7 @@ impl Model {
             return;
         }
         if !wait.is_zero() {
-            self.append(now, LogEntry::Waits { until: now + wait });
+            self.append(now, LogEntry::Waits { until: jittered_end });
         }
         if admission.generation != self.generations.len() - 1 {
             return;
@@ -231,7 +235,7 @@ impl Model {
         match result {
             AttemptResult::Quota(_) => {
                 self.last_failure = Some((ErrorCode::QuotaExhausted, now));
-                let until = (now + wait).max(self.end_of_waits(now));
+                let until = jittered_end.max(self.end_of_waits(now));
                 self.begin_generation(
                     now,
                     LogEntry::Opened { until, own: None, cause: RejectionCause::Quota },
@@ -264,7 +268,7 @@ impl Model {
             .count();
         if opens {
             let own = self.base_cooldown(now);
-            let until = (now + own).max(self.end_of_waits(now));
+            let until = self.jittered_end(own, now).max(self.end_of_waits(now));
             self.begin_generation(
                 now,
                 LogEntry::Opened { until, own: Some(own), cause: RejectionCause::Failing },
@@ -272,6 +276,10 @@ impl Model {
         } else if !is_closed && successes >= self.settings.success_threshold as usize {
             self.begin_generation(now, LogEntry::Closed { ramps: self.settings.ramp_up.is_some() });
         }
+    }
+
+    fn jittered_end(&self, wait: Duration, now: Instant) -> Instant {
+        now + wait + wait.mul_f64(self.settings.cooldown_jitter * RANDOM)
     }
 
     /// Returns the latest end of the waits since the latest success of this generation.
@@ -445,12 +453,19 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Rates that few calls can have, and others.
+fn rate_thresholds() -> impl Strategy<Value = Option<f64>> {
+    let rates = prop_oneof![prop::sample::select(vec![0.25, 0.5, 1.0]), 0.0f64..=1.0];
+    prop::option::of(rates)
+}
+
 prop_compose! {
     fn settings()(
         failure_threshold in prop_oneof![1u32..5, Just(u32::MAX)],
-        failure_rate_threshold in prop::option::of(0.0f64..=1.0),
+        failure_rate_threshold in rate_thresholds(),
         slow_call_threshold in prop::option::of(Just(1_000 * MILLI)),
-        slow_call_rate_threshold in prop::option::of(0.0f64..=1.0),
+        slow_call_rate_threshold in rate_thresholds(),
+        cooldown_jitter in prop_oneof![Just(0.0), Just(0.5)],
         slow_call_window_size in prop::option::of(1u32..8),
         minimum_throughput in 0u32..6,
         window in prop_oneof![
@@ -465,6 +480,7 @@ prop_compose! {
         let mut settings = Settings {
             failure_threshold, failure_rate_threshold, slow_call_threshold, slow_call_rate_threshold,
             slow_call_window_size, minimum_throughput, success_threshold, cooldown_growth, ramp_up, half_open_max,
+            cooldown_jitter,
             cooldown: 1_000 * MILLI, max_cooldown: Some(3_000 * MILLI), quota_cooldown: 1_500 * MILLI,
             probe_lease: 800 * MILLI, ..Settings::default()
         };
@@ -501,14 +517,14 @@ proptest! {
                 }
                 Step::Commit(which, is_proven, latency) if !live.is_empty() => {
                     let (admission, expected) = live.swap_remove(which % live.len());
-                    let admission = circuit.record_head(admission, is_proven, latency, now, 0.5);
+                    let admission = circuit.record_head(admission, is_proven, latency, now, RANDOM);
                     let expected = model.record_head(expected, is_proven, latency, now);
                     prop_assert_eq!(admission.is_some(), expected.is_some());
                     live.extend(admission.zip(expected));
                 }
                 Step::End(which, result, latency) if !live.is_empty() => {
                     let (admission, expected) = live.swap_remove(which % live.len());
-                    circuit.record(admission, result, latency, now, 0.5);
+                    circuit.record(admission, result, latency, now, RANDOM);
                     model.record(expected, result, latency, now);
                 }
                 Step::Wait(millis) => now += millis * MILLI,

@@ -1,7 +1,7 @@
 //! Two threads of random calls and provider faults, after which no probe may be left.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tower::{Layer, Service, service_fn};
 
 use super::SECOND;
 use crate::circuit_breaker::{CircuitBreakerLayer, Handle, State};
-use crate::testing::{complete, paused, request};
+use crate::testing::{complete, expect_scripted, paused, request, scripted_panic};
 use crate::{BoxError, Payload};
 
 const CALLS: u32 = 50_000;
@@ -21,8 +21,7 @@ const PROBES: u32 = 3;
 /// What the provider does.
 async fn respond(act: u8) -> Result<Response<Payload>, BoxError> {
     let status = match act % 16 {
-        // `panic!` would fill the log.
-        0 => resume_unwind(Box::new("a provider that panics while it is polled")),
+        0 => scripted_panic(),
         1 => std::future::pending().await,
         2..5 => return Err("connection reset".into()),
         5..7 => 503,
@@ -45,7 +44,7 @@ fn call_and_drop(layer: &CircuitBreakerLayer, random: &mut fastrand::Rng) {
     let act = random.u8(..);
     let mut service = layer.layer(service_fn(move |_: Request<Payload>| {
         if act == 255 {
-            resume_unwind(Box::new("a provider that panics when it is called"));
+            scripted_panic();
         }
         respond(act)
     }));
@@ -68,7 +67,8 @@ fn run(layer: &CircuitBreakerLayer, seed: u64) -> [u32; 3] {
     let mut seen = [0; 3];
     paused().block_on(async {
         for _ in 0..CALLS {
-            let _ = catch_unwind(AssertUnwindSafe(|| call_and_drop(layer, &mut random)));
+            catch_unwind(AssertUnwindSafe(|| call_and_drop(layer, &mut random)))
+                .unwrap_or_else(expect_scripted);
             let snapshot = layer.handle().snapshot();
             assert!(snapshot.probes <= PROBES as usize);
             seen[snapshot.state as usize] += 1;
