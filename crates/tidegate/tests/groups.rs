@@ -100,9 +100,11 @@ mod unequal_quotas {
                 calls.spawn(async { drop(end.await) });
             }
             sleep(millis(random.u64(1_000..9_000))).await;
-            while calls.try_join_next().is_some() {}
+            while let Some(result) = calls.try_join_next() {
+                result.unwrap();
+            }
         }
-        while calls.join_next().await.is_some() {}
+        calls.join_all().await;
     }
 
     /// Sends each call to the member that `next` names.
@@ -302,14 +304,16 @@ async fn one_conversation_that_is_larger_than_a_share_is_spread() {
     fastrand::seed(7);
     let providers: [InMemory; 4] = std::array::from_fn(|_| healthy(millis(700)));
     let group = group(&providers).affinity(Affinity::header(HeaderName::from_static("x-conversation")));
+    let mut calls = JoinSet::new();
     for number in 0..8_000_u64 {
         let mut request = request();
         let conversation = if number % 2 == 0 { 0 } else { number };
         request.headers_mut().insert("x-conversation", conversation.into());
         let group = group.clone();
-        tokio::spawn(async move { send(group, request).await });
+        calls.spawn(async move { send(group, request).await.expect("a response") });
         sleep(millis(50)).await;
     }
+    assert_eq!(calls.join_all().await.len(), 8_000);
     let counts = logged(&providers);
     println!(
         "one conversation with half of the calls: {counts:?}, {:.0} % from even",

@@ -239,6 +239,7 @@ mod tests {
         assert_shares(shares([OPEN; 3], [2.0, 0.5, 0.5]), [0.667, 0.167, 0.167]);
         let slightly = with(1.2, 0.0);
         assert_shares(shares([OPEN, slightly], [1.0; 2]), [0.5, 0.5]);
+        assert_shares(shares([with(0.001, 0.0), with(0.003, 0.0)], [1.0; 2]), [0.5, 0.5]);
     }
 
     #[test]

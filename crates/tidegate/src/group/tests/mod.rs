@@ -15,8 +15,8 @@ use crate::testing::{
     SECOND, call, complete, rejection, request, request_with, secs, send, strict, with_deadline,
 };
 use crate::{
-    AttemptBudget, CircuitBreakerLayer, ErrorCode, Gate, Outcome, Payload, RateLimitLayer, Rejection,
-    ResilienceBuilder, RetryLayer, StreamOutcome, Trail, Verdict, clock,
+    AttemptBudget, BackpressureLayer, CircuitBreakerLayer, ErrorCode, Gate, Outcome, Payload, RateLimitLayer,
+    Rejection, ResilienceBuilder, RetryLayer, StatusClassifier, StreamOutcome, Trail, Verdict, clock,
 };
 
 /// A group of strict services, each with its handle.
@@ -148,6 +148,27 @@ async fn a_member_whose_calls_are_dropped_before_they_respond_is_known_as_slow()
     }
     let slow = handles[0].calls() - before;
     assert!((1..=4).contains(&slow), "{slow} of 40 calls");
+}
+
+/// The time in the queue of its gates is not that of the member.
+#[tokio::test(start_paused = true)]
+async fn the_time_to_the_first_token_is_that_of_the_provider() {
+    let member_of = |name: &str| {
+        let (inner, provider) = strict();
+        provider.otherwise(Answer::status(200).after(SECOND));
+        let one_at_a_time = BackpressureLayer::max_inflight(1);
+        ResilienceBuilder::new(name).classify(StatusClassifier).backpressure(one_at_a_time).service(inner)
+    };
+    let group = Group::new("group", [member_of("a/m"), member_of("b/m")]).unwrap();
+    // Two of them are queued.
+    let calls: Vec<_> = (0..4).map(|_| tokio::spawn(group.clone().oneshot(request()))).collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+    for member in group.handle().snapshot().members {
+        let first_token = member.first_token_ms.unwrap();
+        assert!((900..=1_000).contains(&first_token), "{first_token} ms");
+    }
 }
 
 /// The other member has so many calls in flight that a call that is no hedge takes the late one.

@@ -154,27 +154,32 @@ async fn the_budget_bounds_the_hedges_when_all_calls_are_late() {
     assert_eq!(statistics.out_of_budget, 100 - statistics.hedges);
 }
 
-/// Prompts of different lengths: the late ones are the longest.
+/// Calls of different sizes, of which the late ones are the largest: of a stream the prompt counts, and of a
+/// whole answer the output as well.
 #[tokio::test(start_paused = true)]
 async fn the_budget_bounds_the_tokens_as_well() {
-    let (mut service, provider) = strict_behind(&HedgeLayer::new().max_extra_requests(1.0));
-    let prompt = |length: usize| {
-        chat_request(format!(
-            r#"{{"stream":true,"messages":[{{"role":"user","content":"{}"}}]}}"#,
-            "word ".repeat(length)
-        ))
+    let stream = |tokens: usize| {
+        let prompt = "word ".repeat(tokens);
+        chat_request(format!(r#"{{"stream":true,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#))
     };
-    for _ in 0..60 {
-        provider.answer(200).after(SECOND);
-        send(&mut service, prompt(100)).await.unwrap();
-    }
-    for (length, calls) in [(1_000, 1), (100, 2)] {
-        let before = provider.calls();
-        provider.answer(200).after(3 * SECOND);
-        provider.answer(200).after(SECOND);
-        send(&mut service, prompt(length)).await.unwrap();
-        provider.clear();
-        assert_eq!(provider.calls() - before, calls, "{length}");
+    let document = |tokens: usize| {
+        chat_request(format!(r#"{{"max_tokens":{tokens},"messages":[{{"role":"user","content":"hi"}}]}}"#))
+    };
+    let kinds: [&dyn Fn(usize) -> Request<Payload>; 2] = [&stream, &document];
+    for request in kinds {
+        let (mut service, provider) = strict_behind(&HedgeLayer::new().max_extra_requests(1.0));
+        for _ in 0..60 {
+            provider.answer(200).after(SECOND);
+            send(&mut service, request(100)).await.unwrap();
+        }
+        for (tokens, calls) in [(1_000, 1), (100, 2)] {
+            let before = provider.calls();
+            provider.answer(200).after(3 * SECOND);
+            provider.answer(200).after(SECOND);
+            send(&mut service, request(tokens)).await.unwrap();
+            provider.clear();
+            assert_eq!(provider.calls() - before, calls, "{tokens}");
+        }
     }
 }
 
