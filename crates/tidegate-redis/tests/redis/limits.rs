@@ -15,6 +15,29 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use tidegate_testkit::RedisServer;
 
+pub(crate) fn connection(server: &RedisServer) -> redis::Connection {
+    redis::Client::open(server.url()).unwrap().get_connection().unwrap()
+}
+
+pub(crate) async fn wait_until(mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Waits until so many processes receive what the others publish.
+pub(crate) async fn subscribed(server: &RedisServer, processes: usize) {
+    let mut connection = connection(server);
+    let mut subscribers = || {
+        let (_, count): (String, usize) =
+            redis::cmd("PUBSUB").arg("NUMSUB").arg("tidegate:events").query(&mut connection).unwrap();
+        count
+    };
+    wait_until(|| subscribers() == processes).await;
+}
+
 /// The times at which a provider received requests.
 #[derive(Clone, Default)]
 pub(crate) struct Received(Arc<Mutex<Vec<Instant>>>);
@@ -178,8 +201,7 @@ async fn a_429_seen_by_one_closes_the_gate_for_all() {
     for layer in &layers {
         layer.layer(provider).oneshot(request()).await.unwrap();
     }
-    // The subscriptions are there.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    subscribed(&server, 3).await;
     let mut limited = request();
     limited.headers_mut().insert("limited", "1".parse().unwrap());
     layers[0].layer(provider).oneshot(limited).await.unwrap();
@@ -325,14 +347,15 @@ async fn the_later_of_two_closing_times_holds_for_all() {
         (first.unwrap().status(), second.unwrap().status()),
         (429.try_into().unwrap(), 429.try_into().unwrap())
     );
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let is_closed = |layer: &RateLimitLayer| layer.handle().closed_for() > Some(Duration::from_secs(13));
+    wait_until(|| is_closed(&one) && is_closed(&other)).await;
     let late = process();
     let rejected = call(&late, "1").await.unwrap_err();
     let wait = Rejection::find(&*rejected).unwrap().retry_after().unwrap();
-    assert!(wait > Duration::from_secs(18), "{wait:?}");
+    assert!(wait > Duration::from_secs(13), "{wait:?}");
     for layer in [one, other, late] {
         let closed_for = layer.handle().closed_for().unwrap();
-        assert!((Duration::from_secs(18)..=Duration::from_secs(20)).contains(&closed_for), "{closed_for:?}");
+        assert!((Duration::from_secs(13)..=Duration::from_secs(20)).contains(&closed_for), "{closed_for:?}");
     }
 }
 

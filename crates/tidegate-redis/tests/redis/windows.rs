@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{Commands, Connection};
+use redis::Commands;
 use tidegate::CircuitBreakerLayer;
 use tidegate::circuit_breaker::{Reason, State};
 use tidegate::store::Settings;
 use tidegate_testkit::RedisServer;
 
 use crate::circuits::{Provider, layers, layers_with, wait_for};
-use crate::limits::Lateness;
+use crate::limits::{Lateness, connection, wait_until};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -21,10 +21,6 @@ fn by_rate() -> CircuitBreakerLayer {
         .sliding_window(Duration::from_secs(60))
         .cooldown(300 * MILLI)
         .shared_window(true)
-}
-
-fn connection(server: &RedisServer) -> Connection {
-    redis::Client::open(server.url()).unwrap().get_connection().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,12 +114,4 @@ async fn a_thousand_circuits_with_a_flood_of_calls_take_little_memory() {
     let most = sizes.max().unwrap();
     eprintln!("{calls} calls, at most {most} bytes for a circuit");
     assert!(most < 1024, "{most} bytes");
-}
-
-async fn wait_until(condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(5));
-        tokio::time::sleep(MILLI).await;
-    }
 }
