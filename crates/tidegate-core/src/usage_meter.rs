@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Extensions;
@@ -45,12 +46,20 @@ pub struct UsageTotals {
 /// of the attempt need not be recorded.
 #[derive(Debug)]
 pub struct AttemptUsage {
-    meter: UsageMeter,
+    recorded: RecordedAttempt,
     input: Option<u64>,
     output: Option<u64>,
     cached: CachedTokens,
     /// Chunks of the response that were received.
     chunks: u64,
+}
+
+/// An attempt in the meters, in the extensions of the request that the wire sends on.
+#[derive(Clone, Debug)]
+struct RecordedAttempt {
+    meter: UsageMeter,
+    /// A wire below records the attempts that it makes of this one.
+    is_replaced: Arc<AtomicBool>,
 }
 
 /// The tokens of a prompt that were read from a cache, also without those that count as input, and those that
@@ -85,16 +94,25 @@ impl UsageMeter {
         meter
     }
 
-    /// Records that an attempt reaches the wire.
+    /// Records that an attempt reaches the wire, if its request has a meter. In a stack inside of another one the
+    /// attempts of the inner wire are recorded, and that of the outer one is not.
     #[must_use]
-    pub fn attempt(&self) -> AttemptUsage {
+    pub fn start_attempt(extensions: &mut Extensions) -> Option<AttemptUsage> {
+        let attempt = Self::of(extensions)?.attempt();
+        if let Some(outer) = extensions.insert(attempt.recorded.clone()) {
+            outer.replace();
+        }
+        Some(attempt)
+    }
+
+    fn attempt(&self) -> AttemptUsage {
         self.update_all(|prompt, total| {
             total.attempts = total.attempts.saturating_add(1);
             total.unknown = total.unknown.saturating_add(1);
             total.input = total.input.saturating_add(prompt);
         });
         AttemptUsage {
-            meter: self.clone(),
+            recorded: RecordedAttempt { meter: self.clone(), is_replaced: Arc::default() },
             input: None,
             output: None,
             cached: CachedTokens::default(),
@@ -121,19 +139,37 @@ impl UsageMeter {
     }
 }
 
+impl RecordedAttempt {
+    fn update_all(&self, change: impl Fn(u64, &mut UsageTotals)) {
+        if !self.is_replaced.load(Ordering::Relaxed) {
+            self.meter.update_all(change);
+        }
+    }
+
+    /// Removes an attempt without a response from the meters.
+    fn replace(&self) {
+        self.update_all(|prompt, total| total.remove_attempt(prompt, None));
+        self.is_replaced.store(true, Ordering::Relaxed);
+    }
+}
+
+impl UsageTotals {
+    fn remove_attempt(&mut self, input: u64, output: Option<u64>) {
+        self.attempts = self.attempts.saturating_sub(1);
+        self.input = self.input.saturating_sub(input);
+        match output {
+            Some(output) => self.output = self.output.saturating_sub(output),
+            None => self.unknown = self.unknown.saturating_sub(1),
+        }
+    }
+}
+
 impl AttemptUsage {
     /// Removes the attempt from the meters, because it was rejected below the wire and never sent.
     pub fn withdraw(mut self) {
         self.set_cached(CachedTokens::default());
-        let Self { meter, input, output, .. } = self;
-        meter.update_all(|prompt, total| {
-            total.attempts = total.attempts.saturating_sub(1);
-            total.input = total.input.saturating_sub(input.unwrap_or(prompt));
-            match output {
-                Some(output) => total.output = total.output.saturating_sub(output),
-                None => total.unknown = total.unknown.saturating_sub(1),
-            }
-        });
+        let Self { recorded, input, output, .. } = self;
+        recorded.update_all(|prompt, total| total.remove_attempt(input.unwrap_or(prompt), output));
     }
 
     /// Records that the provider rejected the request without processing it: no tokens were used.
@@ -156,7 +192,7 @@ impl AttemptUsage {
             Some(output) if output < self.chunks => {
                 self.output = Some(self.chunks);
                 let added = self.chunks - output;
-                self.meter.update_all(|_, total| total.output = total.output.saturating_add(added));
+                self.recorded.update_all(|_, total| total.output = total.output.saturating_add(added));
             }
             Some(_) => {}
         }
@@ -178,7 +214,7 @@ impl AttemptUsage {
     fn set_cached(&mut self, cached: CachedTokens) {
         let old = std::mem::replace(&mut self.cached, cached);
         if old != cached {
-            self.meter.update_all(|_, total| {
+            self.recorded.update_all(|_, total| {
                 for (total, old, new) in [
                     (&mut total.cache_read, old.read, cached.read),
                     (&mut total.uncounted, old.uncounted, cached.uncounted),
@@ -195,7 +231,7 @@ impl AttemptUsage {
             return;
         }
         let (old_input, old_output) = (self.input, self.output);
-        self.meter.update_all(|prompt, total| {
+        self.recorded.update_all(|prompt, total| {
             let rest = total.input.saturating_sub(old_input.unwrap_or(prompt));
             total.input = rest.saturating_add(input.unwrap_or(prompt));
             let rest = total.output.saturating_sub(old_output.unwrap_or_default());
@@ -260,6 +296,23 @@ mod tests {
         attempt.set_usage(usage(90, 5), true);
         assert_eq!(outer.read(), inner.read());
         assert_eq!(outer.read(), totals(1, 90, 5, 0));
+    }
+
+    #[test]
+    fn an_attempt_that_passes_two_wires_counts_as_those_of_the_inner_one() {
+        let mut extensions = Extensions::new();
+        let outer = UsageMeter::nested(100, &mut extensions);
+        let mut by_outer = UsageMeter::start_attempt(&mut extensions).unwrap();
+        let inner = UsageMeter::nested(80, &mut extensions);
+        // The inner stack has retries.
+        for expected in [totals(1, 90, 5, 0), totals(2, 180, 10, 0)] {
+            let mut by_inner = UsageMeter::start_attempt(&mut extensions.clone()).unwrap();
+            by_inner.set_usage(usage(90, 5), true);
+            assert_eq!((outer.read(), inner.read()), (expected, expected));
+        }
+        by_outer.set_usage(usage(90, 5), true);
+        by_outer.withdraw();
+        assert_eq!((outer.read(), inner.read()), (totals(2, 180, 10, 0), totals(2, 180, 10, 0)));
     }
 
     #[test]

@@ -81,8 +81,8 @@ impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
             expected,
             is_counted: false,
             idle_timers: expects_stream.then(|| Box::new(IdleTimers::new(*clocks))),
-            trail: AttemptTrail::of(request.extensions()),
-            attempt_usage: UsageMeter::of(request.extensions()).map(|meter| Box::new(meter.attempt())),
+            trail: AttemptTrail::of(request.extensions_mut()),
+            attempt_usage: UsageMeter::start_attempt(request.extensions_mut()).map(Box::new),
             metrics: AttemptMetrics::start(self.metrics),
         }
     }

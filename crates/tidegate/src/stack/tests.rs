@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
+use serde_json::json;
 use tidegate_testkit::strict::{Answer, Strict};
 use tidegate_testkit::{Provider, Reply, contract};
 use tower::{Layer, Service, ServiceExt};
@@ -582,5 +583,40 @@ async fn the_attempts_of_the_retry_settings_are_those_of_a_call() {
         provider.otherwise(Answer::status(503));
         assert_eq!(call(&mut stack.service(inner)).await.unwrap().status(), 503);
         assert_eq!(provider.calls(), attempts);
+    }
+}
+
+/// Regression: a tenants' limit as a stack around the stack of a provider was charged twice for each call.
+#[tokio::test(start_paused = true)]
+async fn a_stack_around_a_stack_counts_each_request_once() {
+    let usage = json!({"prompt_tokens": 11, "completion_tokens": 10, "total_tokens": 21});
+    let message =
+        json!({"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"});
+    let answer = json!({"object": "chat.completion", "choices": [message], "usage": usage}).to_string();
+    let (provider, handle) = strict();
+    handle.answer(503);
+    handle.otherwise(Answer::status(200).header("content-type", "application/json").body(answer));
+    let limit = RateLimitLayer::per_minute(20).tokens_per_minute(2_000).follow_responses(false);
+    let inner = ResilienceBuilder::new("openai/gpt-4o").retry(RetryLayer::exponential()).service(provider);
+    let service = ResilienceBuilder::new("tenants").rate_limit(limit.clone()).service(inner);
+
+    let trail = Trail::new();
+    let mut request = chat_request(json!({"messages": [], "max_tokens": 10}));
+    request.extensions_mut().insert(trail.clone());
+    service.send(request).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!((trail.attempts(), handle.calls()), (2, 2));
+    // The 503 may have been processed.
+    let left = (limit.handle().remaining().unwrap(), limit.handle().tokens_remaining().unwrap());
+    for call in 1..=3 {
+        service
+            .send(chat_request(json!({"messages": []})))
+            .await
+            .unwrap()
+            .into_body()
+            .collect()
+            .await
+            .unwrap();
+        let now = (limit.handle().remaining().unwrap(), limit.handle().tokens_remaining().unwrap());
+        assert_eq!(now, (left.0 - call, left.1 - 21 * u64::from(call)));
     }
 }

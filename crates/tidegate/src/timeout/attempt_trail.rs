@@ -13,17 +13,29 @@ pub(crate) struct AttemptTrail(Option<RecordedAttempt>);
 struct RecordedAttempt {
     trail: Trail,
     timeout: Option<RecordedTimeout>,
+    below: RecordedBelow,
 }
 
+/// Whether a wire below records the attempts that it makes of this one, in the extensions of the request that is
+/// sent on.
+#[derive(Clone, Debug, Default)]
+struct RecordedBelow(Arc<AtomicBool>);
+
 impl AttemptTrail {
-    pub(crate) fn of(extensions: &Extensions) -> Self {
-        let timeout = || RecordedTimeout::of(extensions).cloned();
-        let trail = Trail::of(extensions).cloned();
-        Self(trail.map(|trail| RecordedAttempt { trail, timeout: timeout() }))
+    pub(crate) fn of(extensions: &mut Extensions) -> Self {
+        let Some(trail) = Trail::of(extensions).cloned() else { return Self(None) };
+        let timeout = RecordedTimeout::of(extensions).cloned();
+        let below = RecordedBelow::default();
+        if let Some(RecordedBelow(by_outer)) = extensions.insert(below.clone()) {
+            by_outer.store(true, Ordering::Relaxed);
+        }
+        Self(Some(RecordedAttempt { trail, timeout, below }))
     }
 
     pub(crate) fn record(&mut self, outcome: &Outcome) {
-        if let Some(attempt) = self.0.take() {
+        if let Some(attempt) = self.0.take()
+            && !attempt.is_recorded_below()
+        {
             attempt.trail.attempt(outcome);
         }
     }
@@ -31,10 +43,16 @@ impl AttemptTrail {
 
 impl Drop for AttemptTrail {
     fn drop(&mut self) {
-        let Some(RecordedAttempt { trail, timeout }) = &self.0 else { return };
-        if !timeout.as_ref().is_some_and(RecordedTimeout::take) {
-            trail.cancelled();
+        let Some(attempt) = &self.0 else { return };
+        if !attempt.is_recorded_below() && !attempt.timeout.as_ref().is_some_and(RecordedTimeout::take) {
+            attempt.trail.cancelled();
         }
+    }
+}
+
+impl RecordedAttempt {
+    fn is_recorded_below(&self) -> bool {
+        self.below.0.load(Ordering::Relaxed)
     }
 }
 
