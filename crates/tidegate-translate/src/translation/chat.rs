@@ -48,6 +48,9 @@ pub(super) struct ContentPart {
     pub(super) file: Option<FilePart>,
     #[serde(skip_serializing)]
     pub(super) cache_control: Option<Value>,
+    /// OpenAI's own mark, from GPT-5.6 on.
+    #[serde(skip_serializing)]
+    pub(super) prompt_cache_breakpoint: Option<Value>,
 }
 
 #[derive(Deserialize, Serialize)]

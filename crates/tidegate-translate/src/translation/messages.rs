@@ -11,6 +11,9 @@ use crate::request_fields::RawJson;
 pub(super) struct AnthropicMessage {
     pub(super) role: String,
     pub(super) content: Content<ContentBlock>,
+    /// Changes the effort from this message on.
+    #[serde(skip_serializing)]
+    pub(super) output_config: Option<OutputConfig>,
 }
 
 /// A mark up to which the prompt is cached.

@@ -26,7 +26,7 @@ impl TokenUsage {
         update("output_tokens", &mut self.output);
     }
 
-    /// Updates from OpenAI's `usage` object, where the prompt tokens include the cached ones. DeepSeek and
+    /// Updates from OpenAI's `usage` object, where the prompt tokens include those of the cache. DeepSeek and
     /// Moonshot report the cached tokens in fields of their own, and xAI counts reasoning only in the total.
     pub(super) fn update_from_chat(&mut self, usage: &Value) {
         let (Some(prompt), Some(output)) =
@@ -46,7 +46,10 @@ impl TokenUsage {
             &usage["cached_tokens"],
         ];
         let cached = fields.into_iter().filter_map(Value::as_u64).max().unwrap_or(0).min(prompt);
-        *self = Self { input: prompt - cached, cache_read: cached, cache_creation: 0, output };
+        let uncached = prompt - cached;
+        let written =
+            usage["prompt_tokens_details"]["cache_write_tokens"].as_u64().unwrap_or(0).min(uncached);
+        *self = Self { input: uncached - written, cache_read: cached, cache_creation: written, output };
     }
 
     pub(super) fn as_messages(self) -> Value {
@@ -60,12 +63,16 @@ impl TokenUsage {
 
     pub(super) fn as_chat(self) -> Value {
         let prompt = self.input.saturating_add(self.cache_read).saturating_add(self.cache_creation);
-        json!({
+        let mut usage = json!({
             "prompt_tokens": prompt,
             "completion_tokens": self.output,
             "total_tokens": prompt.saturating_add(self.output),
             "prompt_tokens_details": {"cached_tokens": self.cache_read},
-        })
+        });
+        if self.cache_creation > 0 {
+            usage["prompt_tokens_details"]["cache_write_tokens"] = self.cache_creation.into();
+        }
+        usage
     }
 }
 
@@ -108,6 +115,24 @@ mod tests {
             "cache_read_input_tokens": 900, "output_tokens": 7}));
         let chat = usage.as_chat();
         assert_eq!((&chat["prompt_tokens"], &chat["total_tokens"]), (&json!(1_006), &json!(1_013)));
-        assert_eq!(chat["prompt_tokens_details"]["cached_tokens"], 900);
+        assert_eq!(chat["prompt_tokens_details"], json!({"cached_tokens": 900, "cache_write_tokens": 100}));
+    }
+
+    /// Regression: what was written to a cache, at another price, became ordinary tokens of the prompt.
+    #[test]
+    fn tokens_written_to_a_cache_are_a_part_of_the_prompt_of_a_chat() {
+        for (read, written, expected) in
+            [(0, 64, [26, 0, 64]), (20, 64, [6, 20, 64]), (80, 64, [0, 80, 10]), (95, 1, [0, 90, 0])]
+        {
+            let details = json!({"cached_tokens": read, "cache_write_tokens": written});
+            let mut usage = TokenUsage::default();
+            usage.update_from_chat(
+                &json!({"prompt_tokens": 90, "completion_tokens": 1, "prompt_tokens_details": details}),
+            );
+            let messages = usage.as_messages();
+            let names = ["input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"];
+            assert_eq!(names.map(|name| messages[name].as_u64().unwrap()), expected, "{details}");
+            assert_eq!(usage.as_chat()["prompt_tokens"], 90, "{details}");
+        }
     }
 }

@@ -315,6 +315,10 @@ fn messages_fields_without_a_counterpart_are_rejected_by_name() {
         ("thread", with("thread", json!({"id": "secret"}))),
         ("unheard_of", with("unheard_of", json!({}))),
         ("output_config.task_budget", with("output_config", json!({"task_budget": {"total": 1}}))),
+        (
+            "messages[].output_config.task_budget",
+            messages(json!({"role": "user", "content": "secret", "output_config": {"task_budget": 1}})),
+        ),
         ("messages[].pinned", messages(json!({"role": "user", "content": "secret", "pinned": true}))),
         (
             "messages[].content[].context",
@@ -384,6 +388,8 @@ fn fields_without_an_effect_are_dropped() {
         ("metadata", json!({"a": "b"})),
         ("prediction", json!({"type": "content", "content": "x"})),
         ("prompt_cache_key", json!("k")),
+        // Regression: it was rejected, so that no fallback to Anthropic was possible.
+        ("prompt_cache_options", json!({"mode": "explicit"})),
     ] {
         assert_eq!(to_messages(&json!({"messages": hello(), name: value})), expected, "{name}");
     }
@@ -394,6 +400,14 @@ fn fields_without_an_effect_are_dropped() {
         ("service_tier", json!("auto")),
         ("cache_control", json!({"type": "ephemeral"})),
         ("mcp_servers", json!([])),
+        // Regression: clients send these by default, and a chain could not go on to a chat.
+        (
+            "thinking",
+            json!({"type": "adaptive", "block_binding": {"prefix_mismatch_behavior": "drop_block"}}),
+        ),
+        ("diagnostics", json!({"previous_message_id": "msg_1"})),
+        ("fallbacks", json!([{"model": "claude-opus-5"}])),
+        ("fallback_credit_token", json!("fct_1")),
     ] {
         let request = json!({"messages": hello(), "max_tokens": 9, name: value});
         assert_eq!(to_chat(&request), expected, "{name}");
@@ -453,7 +467,16 @@ fn marks_of_the_cache_are_kept_in_a_form_that_the_target_accepts() {
     for turn in 0..3 {
         assert_eq!(sent["messages"][turn]["content"][0]["cache_control"], short);
     }
-    // A chat has none.
+    // OpenAI's own mark.
+    let breakpoint = |mode: &str| json!({"mode": mode, "ttl": "30m"});
+    let marked = |kind: &str, mode: &str| {
+        let image = json!({"url": "https://a"});
+        json!({"type": kind, "text": "a", "image_url": image, "prompt_cache_breakpoint": breakpoint(mode)})
+    };
+    let parts = json!([marked("text", "explicit"), marked("image_url", "explicit"), marked("text", "x")]);
+    let own = to_messages(&json!({"messages": [{"role": "user", "content": parts}]}));
+    let own = [0, 1, 2].map(|part| own["messages"][0]["content"][part]["cache_control"].clone());
+    assert_eq!(own, [&short, &short, &none].map(Clone::clone));
     assert_eq!(to_chat(&sent).to_string().matches("cache_control").count(), 0);
 }
 
@@ -541,6 +564,29 @@ fn thinking_is_requested_in_the_form_that_the_model_accepts() {
     assert_eq!(of("deepseek/deepseek-chat")["max_tokens"], 9000);
 }
 
+/// Regression: a conversation in which a client had changed the effort was rejected.
+#[test]
+fn the_effort_is_that_of_the_last_message_with_one() {
+    let effort = |effort: Value, content: Value| json!({"role": "system", "content": content, "output_config": {"effort": effort}});
+    let user = |text: &str| json!({"role": "user", "content": text});
+    let ask = |messages: Value| {
+        let request = json!({"messages": messages, "max_tokens": 9, "output_config": {"effort": "high"}});
+        body(translate(&MessagesToChat::new("openai/gpt-5"), &request))
+    };
+    let low = effort(json!("low"), json!([]));
+    let sent = ask(json!([user("Ebb?"), low, user("Flood?")]));
+    assert_eq!(sent["messages"], json!([user("Ebb?"), user("Flood?")]));
+    assert_eq!(sent["reasoning_effort"], "low");
+    for (messages, expected) in [
+        (json!([low, user("?"), effort(json!("medium"), json!("Think.")), user("?")]), "medium"),
+        (json!([low, user("?"), effort(Value::Null, json!([])), user("?")]), "low"),
+        (json!([user("?"), effort(Value::Null, json!([]))]), "high"),
+        (json!([user("?")]), "high"),
+    ] {
+        assert_eq!(ask(messages.clone())["reasoning_effort"], expected, "{messages}");
+    }
+}
+
 #[test]
 fn a_response_schema_is_translated_in_both_directions() {
     let schema = json!({"type": "object", "properties": {"at": {"type": "string"}},
@@ -551,6 +597,18 @@ fn a_response_schema_is_translated_in_both_directions() {
     let messages = to_messages(&request);
     assert_eq!(messages["output_config"], json!({"format": {"type": "json_schema", "schema": schema}}));
     assert_eq!(to_chat(&messages), request);
+}
+
+#[test]
+fn a_json_object_is_demanded_after_the_system_prompt() {
+    let system = json!({"role": "system", "content": "Be brief."});
+    let request = json!({"messages": [system, hello()[0]], "response_format": {"type": "json_object"}});
+    let sent = to_messages(&request);
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let demand =
+        "Respond with a single JSON object and nothing else: no text before or after it, and no code fence.";
+    assert_eq!(sent["system"], json!([text("Be brief."), text(demand)]));
+    assert_eq!(sent.get("output_config"), None);
 }
 
 /// Nulls, blank texts and empty messages are dropped.

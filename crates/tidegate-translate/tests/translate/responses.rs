@@ -33,7 +33,7 @@ fn a_message_becomes_a_completion() {
                     "reasoning_content": "The moon.", "tool_calls": [call]},
             }],
             "usage": {"prompt_tokens": 125, "completion_tokens": 15, "total_tokens": 140,
-                "prompt_tokens_details": {"cached_tokens": 100}},
+                "prompt_tokens_details": {"cached_tokens": 100, "cache_write_tokens": 5}},
         })
     );
 }

@@ -291,3 +291,91 @@ fn schemas_of_any_depth_and_size_are_read_or_rejected() {
         (0..20_000).map(|at| (format!("d{at}"), json!({"$ref": format!("#/$defs/d{}", at + 1)}))).collect();
     assert!(enforced(&json!({"type": "object", "properties": {}, "$defs": chain})).is_ok());
 }
+
+/// A schema below a keyword that is not visited would be sent as it is, and answered with a 400.
+#[test]
+fn the_schemas_below_each_keyword_are_adapted() {
+    let (open, full) = (json!({"type": "object"}), json!({"type": "object", "properties": {}}));
+    let elsewhere = json!({"$ref": "https://a/b"});
+    let one = |schema: &Value| schema.clone();
+    let several = |schema: &Value| json!([true, schema]);
+    let named = |schema: &Value| json!({"a": schema});
+    let keywords: [(&str, fn(&Value) -> Value); 20] = [
+        ("items", one),
+        ("items", several),
+        ("additionalProperties", one),
+        ("not", one),
+        ("if", one),
+        ("then", one),
+        ("else", one),
+        ("contains", one),
+        ("propertyNames", one),
+        ("unevaluatedProperties", one),
+        ("unevaluatedItems", one),
+        ("additionalItems", one),
+        ("anyOf", several),
+        ("oneOf", several),
+        ("allOf", several),
+        ("prefixItems", several),
+        ("patternProperties", named),
+        ("$defs", named),
+        ("definitions", named),
+        ("dependentSchemas", named),
+    ];
+    for (keyword, form) in keywords {
+        let inner = |schema: &Value| json!({"type": "array", "items": {}, keyword: form(schema)});
+        let schema = |inner: &Value| json!({"type": "object", "properties": {"a": inner}});
+        assert_eq!(parameters(&schema(&inner(&open))).0, schema(&inner(&full)), "{keyword}");
+        let refused = enforced(&schema(&inner(&elsewhere))).unwrap_err();
+        assert!(refused.contains("reference to elsewhere"), "{keyword}: {refused}");
+    }
+}
+
+#[test]
+fn each_keyword_and_format_that_openai_enforces_stays_strict() {
+    let schema = |keyword: &str, value: &Value| {
+        let mut inner = json!({"type": "string"});
+        inner[keyword] = value.clone();
+        json!({"type": "object", "properties": {"a": inner}, "required": ["a"], "additionalProperties": false})
+    };
+    let (text, number) = (json!("a"), json!(1));
+    for (keyword, value) in [
+        ("$comment", &text),
+        ("$schema", &text),
+        ("title", &text),
+        ("description", &text),
+        ("pattern", &text),
+        ("const", &text),
+        ("enum", &json!(["a"])),
+        ("anyOf", &json!([{"type": "string"}])),
+        ("$defs", &json!({})),
+        ("definitions", &json!({})),
+        ("$ref", &json!("#/$defs/a")),
+        ("multipleOf", &number),
+        ("maximum", &number),
+        ("exclusiveMaximum", &number),
+        ("minimum", &number),
+        ("exclusiveMinimum", &number),
+        ("minItems", &number),
+        ("maxItems", &number),
+    ] {
+        assert!(parameters(&schema(keyword, value)).1, "{keyword}");
+    }
+    for (keyword, value) in
+        [("minLength", &number), ("default", &text), ("not", &json!({})), ("format", &json!("uri"))]
+    {
+        assert!(!parameters(&schema(keyword, value)).1, "{keyword}");
+    }
+    let formats = ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"];
+    for format in formats {
+        assert!(parameters(&schema("format", &json!(format))).1, "{format}");
+    }
+    for format in formats.into_iter().chain(["uri"]) {
+        let schema = schema("format", &json!(format));
+        assert_eq!(enforced(&schema).unwrap(), schema);
+    }
+    assert_eq!(
+        enforced(&schema("format", &json!("regex"))).unwrap()["properties"]["a"],
+        json!({"type": "string", "description": "{format: \"regex\"}"})
+    );
+}

@@ -93,7 +93,7 @@ fn a_tool_call_of_messages_is_encoded_as_chunks() {
     let mut last = chunk(json!({}), None);
     last["choices"] = json!([]);
     last["usage"] = json!({"prompt_tokens": 130, "completion_tokens": 15, "total_tokens": 145,
-        "prompt_tokens_details": {"cached_tokens": 100}});
+        "prompt_tokens_details": {"cached_tokens": 100, "cache_write_tokens": 5}});
     let expected = [
         chunk(json!({"role": "assistant", "content": ""}), None),
         chunk(json!({"tool_calls": [begun]}), None),

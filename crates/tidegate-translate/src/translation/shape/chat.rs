@@ -49,6 +49,7 @@ pub(super) static REQUEST: Shape = Shape {
         ("metadata", Dropped(RECORDS)),
         ("prompt_cache_key", Dropped(CACHE)),
         ("prompt_cache_retention", Dropped(CACHE)),
+        ("prompt_cache_options", Dropped(CACHE)),
     ],
 };
 
@@ -110,6 +111,7 @@ static PART: Shape = Shape {
         ("image_url", Within(&IMAGE_URL)),
         ("file", Within(&FILE)),
         ("cache_control", Read),
+        ("prompt_cache_breakpoint", Read),
     ],
 };
 

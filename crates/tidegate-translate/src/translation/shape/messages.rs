@@ -4,6 +4,7 @@ use super::Field::{Dropped, DroppedIf, Read, Within};
 use super::{Shape, is_empty};
 
 const CACHE: &str = "it only concerns a prompt cache";
+const REFUSED: &str = "it only concerns what follows a refusal by Anthropic's own filter";
 
 pub(super) static REQUEST: Shape = Shape {
     path: "",
@@ -31,6 +32,9 @@ pub(super) static REQUEST: Shape = Shape {
         ("service_tier", Dropped("it only concerns speed and price")),
         ("speed", Dropped("it only concerns speed and price")),
         ("cache_control", Dropped(CACHE)),
+        ("diagnostics", Dropped(CACHE)),
+        ("fallbacks", Dropped(REFUSED)),
+        ("fallback_credit_token", Dropped(REFUSED)),
     ],
 };
 
@@ -42,6 +46,7 @@ static THINKING: Shape = Shape {
         ("type", Read),
         ("budget_tokens", Read),
         ("display", Dropped("it only concerns how reasoning is shown")),
+        ("block_binding", Dropped("it only concerns signed reasoning, which is dropped")),
     ],
 };
 
@@ -63,7 +68,12 @@ static SYSTEM: Shape = Shape {
     ],
 };
 
-static MESSAGE: Shape = Shape { path: "messages[].", fields: &[("role", Read), ("content", Within(&BLOCK))] };
+static MESSAGE: Shape = Shape {
+    path: "messages[].",
+    fields: &[("role", Read), ("content", Within(&BLOCK)), ("output_config", Within(&TURN_CONFIG))],
+};
+
+static TURN_CONFIG: Shape = Shape { path: "messages[].output_config.", fields: &[("effort", Read)] };
 
 static BLOCK: Shape = Shape {
     path: "messages[].content[].",

@@ -164,3 +164,6 @@ fn is_empty(value: &serde_json::Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,7 +123,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
         fields.reject(name, is_noop)?;
     }
     let system: Option<Content<ContentBlock>> = fields.take("system")?;
-    let incoming: Vec<messages::AnthropicMessage> =
+    let mut incoming: Vec<messages::AnthropicMessage> =
         fields.take("messages")?.ok_or_else(|| malformed("messages"))?;
     let tools = tools(fields.take("tools")?.unwrap_or_default(), &mut tool_names)?;
     if tools.len() > max_tools(target) {
@@ -138,12 +138,14 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     if format.is_some() && !accepts_response_schema(target) {
         return Err(unsupported("output_config.format"));
     }
+    let latest = incoming.iter_mut().rev().find_map(|message| message.output_config.take()?.effort);
+    let wanted_effort = latest.or(config.effort);
     let thinking: Option<ThinkingConfig> = fields.take("thinking")?;
     let is_disabled =
         thinking.as_ref().is_some_and(|thinking| matches!(&*thinking.kind, "disabled" | "between_tools"));
     let effort = match effort_without_thinking(target).filter(|_| is_disabled) {
         Some(lowest) => Some(lowest),
-        None => effort(config.effort, thinking, efforts(target)),
+        None => effort(wanted_effort, thinking, efforts(target)),
     };
     let effort = match effort_with_tools(target) {
         _ if tools.is_empty() => effort,

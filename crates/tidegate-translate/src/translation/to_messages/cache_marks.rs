@@ -1,4 +1,4 @@
-//! Marks up to which a prompt is cached. OpenAI's dialect has none, so a caller who writes them means Anthropic.
+//! Marks up to which a prompt is cached: Anthropic's, which callers write in chats, too, and OpenAI's own.
 
 use serde_json::Value;
 
@@ -13,6 +13,12 @@ impl CacheMark {
     pub(super) fn read(mark: Option<Value>) -> Option<Self> {
         let mark = mark.filter(|mark| mark["type"] == "ephemeral")?;
         Some(Self { kind: "ephemeral", ttl: (mark["ttl"] == "1h").then_some("1h") })
+    }
+
+    /// The mark of a part, which may have one of OpenAI's.
+    pub(super) fn of_part(mark: Option<Value>, breakpoint: Option<Value>) -> Option<Self> {
+        let is_marked = breakpoint.is_some_and(|breakpoint| breakpoint["mode"] == "explicit");
+        Self::read(mark).or_else(|| is_marked.then_some(Self { kind: "ephemeral", ttl: None }))
     }
 }
 

@@ -62,7 +62,8 @@ fn texts(content: Option<Content<ContentPart>>) -> Result<Vec<ContentBlock>, Unt
             "refusal" => part.refusal.ok_or_else(|| malformed("messages[].content[].refusal"))?,
             _ => return Err(unsupported("messages[].content[].type")),
         };
-        Ok(ContentBlock { cache_control: CacheMark::read(part.cache_control), ..ContentBlock::text(text) })
+        let cache_control = CacheMark::of_part(part.cache_control, part.prompt_cache_breakpoint);
+        Ok(ContentBlock { cache_control, ..ContentBlock::text(text) })
     };
     let mut blocks = match content {
         None => Vec::new(),
@@ -90,7 +91,8 @@ fn user(content: Option<Content<ContentPart>>) -> Result<Vec<ContentBlock>, Untr
                 continue;
             }
         };
-        blocks.push(ContentBlock { cache_control: CacheMark::read(part.cache_control), ..block });
+        let cache_control = CacheMark::of_part(part.cache_control, part.prompt_cache_breakpoint);
+        blocks.push(ContentBlock { cache_control, ..block });
     }
     Ok(blocks)
 }

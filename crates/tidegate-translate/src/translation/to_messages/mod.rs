@@ -210,7 +210,7 @@ pub(super) fn request(
 
 /// Whether the last message is a prefill that the target continues. Its trailing white space is removed.
 fn prefill(messages: &mut [AnthropicMessage], target: &str) -> Result<bool, Untranslatable> {
-    let Some(AnthropicMessage { role, content: Content::Parts(blocks) }) = messages.last_mut() else {
+    let Some(AnthropicMessage { role, content: Content::Parts(blocks), .. }) = messages.last_mut() else {
         return Ok(false);
     };
     if role != "assistant" {

@@ -132,5 +132,5 @@ impl Turns {
 }
 
 fn message(role: &str, blocks: Vec<ContentBlock>) -> AnthropicMessage {
-    AnthropicMessage { role: role.to_owned(), content: Content::Parts(blocks) }
+    AnthropicMessage { role: role.to_owned(), content: Content::Parts(blocks), output_config: None }
 }
