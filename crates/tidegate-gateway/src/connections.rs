@@ -133,8 +133,16 @@ impl CallerConnection {
     /// since then.
     pub(crate) async fn unread(&self, idle_time: Duration) {
         self.0.unread.notified().await;
-        while !self.is_idle(idle_time) {
-            sleep(idle_time).await;
+        self.idle(idle_time).await;
+    }
+
+    /// Ready once the connection has been without a call for `idle_time`.
+    pub(crate) async fn idle(&self, idle_time: Duration) {
+        loop {
+            match idle_time.checked_sub(self.idle_for().unwrap_or_default()) {
+                None | Some(Duration::ZERO) => return,
+                Some(rest) => sleep(rest).await,
+            }
         }
     }
 
@@ -165,12 +173,17 @@ impl CallerConnection {
 
     /// Whether it has been without a call for at least `idle_time`.
     pub(crate) fn is_idle(&self, idle_time: Duration) -> bool {
+        self.idle_for().is_some_and(|idle| idle >= idle_time)
+    }
+
+    /// The time for which it has been without a call; `None` if it has one.
+    fn idle_for(&self) -> Option<Duration> {
         // Held meanwhile, so that a call that begins does not take the position out of the queue.
         let state = self.0.lock();
-        state.position.is_some_and(|position| {
-            let queue = self.0.idle.lock();
-            queue.by_age.get(&position).is_none_or(|idle| idle.since.elapsed() >= idle_time)
-        })
+        let position = state.position?;
+        let queue = self.0.idle.lock();
+        // One that is not in the queue was evicted.
+        Some(queue.by_age.get(&position).map_or(Duration::MAX, |idle| idle.since.elapsed()))
     }
 
     /// The head of a request was accepted: of all idle connections this is the youngest.

@@ -52,7 +52,7 @@ pub(super) struct ConfigFile {
     /// The open connections of callers; 4096 by default. A further one closes the one that is idle for
     /// longest.
     pub(super) max_connections: Option<NonZeroUsize>,
-    /// How long a connection of a caller over HTTP/1 may be idle, and the head of a request may take; `"75s"`
+    /// How long a connection of a caller may be idle, and over HTTP/1 the head of a request may take; `"75s"`
     /// by default.
     #[serde(default, deserialize_with = "DurationText::deserialize")]
     #[schemars(with = "Option<DurationText>")]

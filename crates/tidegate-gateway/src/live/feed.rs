@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::event_body::EventBody;
 use super::reporter::{LiveSource, Reporter};
 use crate::calls::RecentCalls;
+use crate::connections::{CallerConnection, ConnectionInUse};
 use crate::proxy::GatewayError;
 use crate::sync::lock;
 use crate::targets::Targets;
@@ -39,6 +40,8 @@ struct Subscribers {
 
 struct Subscriber {
     events: mpsc::Sender<Bytes>,
+    /// Its connection is not idle while it reads.
+    _connection: Option<ConnectionInUse>,
     /// Whether it has not received a snapshot yet.
     is_new: bool,
 }
@@ -71,12 +74,15 @@ impl LiveFeed {
         entries
     }
 
-    /// The events from now on, beginning with a snapshot.
+    /// The events from now on, beginning with a snapshot, for a subscriber on this connection.
     ///
     /// # Errors
     ///
     /// There are too many subscribers, or the gateway stops.
-    pub(super) fn subscribe(&self) -> Result<EventBody, Box<GatewayError>> {
+    pub(super) fn subscribe(
+        &self,
+        connection: Option<&CallerConnection>,
+    ) -> Result<EventBody, Box<GatewayError>> {
         let rejected = |message: String| Box::new(GatewayError::new(ErrorCode::Overloaded, message));
         let mut subscribers = self.lock();
         if subscribers.is_closed {
@@ -87,7 +93,8 @@ impl LiveFeed {
             return Err(rejected(format!("expected at most {MAX_SUBSCRIBERS} subscribers at a time")));
         }
         let (events, receiver) = mpsc::channel(QUEUE);
-        subscribers.open.push(Subscriber { events, is_new: true });
+        let connection = connection.map(CallerConnection::busy);
+        subscribers.open.push(Subscriber { events, _connection: connection, is_new: true });
         if subscribers.task.as_ref().is_none_or(JoinHandle::is_finished) {
             subscribers.task = Some(tokio::spawn(self.clone().run()));
         }
@@ -198,7 +205,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn events_are_a_snapshot_then_updates_of_what_changes_and_comments_in_between() {
         let (feed, calls) = feed();
-        let mut body = feed.subscribe().unwrap();
+        let mut body = feed.subscribe(None).unwrap();
         begins(&mut body, "retry: 1000\nevent: snapshot\ndata: {").await;
         let started = Instant::now();
         assert_eq!(next(&mut body).await.unwrap(), ": heartbeat\n\n");
@@ -213,7 +220,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_subscriber_that_does_not_read_is_dropped_and_the_others_are_not() {
         let (feed, calls) = feed();
-        let (mut slow, mut fast) = (feed.subscribe().unwrap(), feed.subscribe().unwrap());
+        let (mut slow, mut fast) = (feed.subscribe(None).unwrap(), feed.subscribe(None).unwrap());
         begins(&mut fast, "retry:").await;
         for _ in 0..2 * QUEUE {
             drop(OngoingCall::begin(&calls, "/", None, None));
@@ -224,24 +231,24 @@ mod tests {
             begins(&mut slow, "event: update").await;
         }
         assert_eq!(next(&mut slow).await, None);
-        begins(&mut feed.subscribe().unwrap(), "retry:").await;
+        begins(&mut feed.subscribe(None).unwrap(), "retry:").await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_number_of_subscribers_is_bounded() {
         let (feed, _) = feed();
-        let mut bodies: Vec<_> = (0..MAX_SUBSCRIBERS).map(|_| feed.subscribe().unwrap()).collect();
-        let error = feed.subscribe().unwrap_err();
+        let mut bodies: Vec<_> = (0..MAX_SUBSCRIBERS).map(|_| feed.subscribe(None).unwrap()).collect();
+        let error = feed.subscribe(None).unwrap_err();
         assert_eq!(error.message(), "expected at most 16 subscribers at a time");
         bodies.pop();
-        feed.subscribe().unwrap();
+        feed.subscribe(None).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_task_ends_with_the_last_subscriber_and_starts_again() {
         let (feed, _) = feed();
         for _ in 0..2 {
-            let mut body = feed.subscribe().unwrap();
+            let mut body = feed.subscribe(None).unwrap();
             begins(&mut body, "retry:").await;
             assert!(feed.lock().task.is_some());
             drop(body);
@@ -270,7 +277,7 @@ mod tests {
     async fn other_targets_are_reported_to_present_subscribers_and_transitions_are_kept() {
         let ((feed, calls), one) = (feed(), targets(&["p/a"]));
         feed.follow(Arc::clone(&one), calls.clone());
-        let mut body = feed.subscribe().unwrap();
+        let mut body = feed.subscribe(None).unwrap();
         begins(&mut body, "retry:").await;
         one.iter().for_each(|target| target.signals.circuit_breaker().force_open());
         let update = next(&mut body).await.unwrap();
@@ -284,10 +291,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_closed_feed_ends_all_events() {
         let (feed, _) = feed();
-        let mut body = feed.subscribe().unwrap();
+        let mut body = feed.subscribe(None).unwrap();
         begins(&mut body, "retry:").await;
         feed.close();
         assert_eq!(next(&mut body).await, None);
-        assert_eq!(feed.subscribe().unwrap_err().message(), "the gateway stops");
+        assert_eq!(feed.subscribe(None).unwrap_err().message(), "the gateway stops");
     }
 }

@@ -19,7 +19,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
-use http::{HeaderMap, HeaderName, Response, Uri};
+use http::{Extensions, HeaderMap, HeaderName, Response, Uri};
 
 pub(crate) use self::feed::LiveFeed;
 use crate::endpoint::dialect_of_caller;
@@ -49,10 +49,15 @@ async fn index(headers: HeaderMap) -> Response<Body> {
     response
 }
 
-async fn live(State(feed): State<LiveFeed>, uri: Uri, headers: HeaderMap) -> Response<Body> {
+async fn live(
+    State(feed): State<LiveFeed>,
+    uri: Uri,
+    headers: HeaderMap,
+    extensions: Extensions,
+) -> Response<Body> {
     let headers_of_stream =
         [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store"), (ACCEL_BUFFERING, "no")];
-    match feed.subscribe() {
+    match feed.subscribe(extensions.get()) {
         Ok(events) => (headers_of_stream, Body::new(events)).into_response(),
         Err(error) => error.into_response(dialect_of_caller(uri.path(), &headers)),
     }

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::consume_budget;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tower::Service;
 
 use super::tls::{self, ServerTls};
@@ -62,6 +62,9 @@ const DISCARDED_PIECE: usize = 16 * 1024;
 /// progress.
 const STOPPING_IDLE_TIME: Duration = Duration::from_millis(500);
 
+/// The same for an HTTP/2 connection that may have buffered the rest of a response, which its caller reads.
+const STOPPING_READ_TIME: Duration = Duration::from_secs(5);
+
 /// The calls that one HTTP/2 connection may have in flight.
 const MAX_STREAMS: u32 = 128;
 
@@ -83,8 +86,8 @@ type Serving =
 enum Interruption {
     /// The caller has left or does not read, or the connection was evicted.
     Ended,
-    /// The gateway stops: no further request is read.
-    Stopping,
+    /// The gateway stops, or an HTTP/2 connection is idle: no further request is read.
+    Closing,
 }
 
 /// Each of them is polled only when it is woken, and not with each part of a response. They are boxed once per
@@ -126,9 +129,9 @@ pub(super) async fn serve(
         connection.clone(),
         idle_timeout,
     );
-    let ended = |()| Interruption::Ended;
+    let (ended, closing) = (|()| Interruption::Ended, |()| Interruption::Closing);
     let mut interruptions = Interruptions::new();
-    interruptions.push(stopped(stopping.clone()).map(|()| Interruption::Stopping).boxed());
+    interruptions.push(stopped(stopping.clone()).map(closing).boxed());
     interruptions.push(idle_while_stopping(stopping.clone(), version, &connection).map(ended).boxed());
     interruptions.push(connection.evicted().map(ended).boxed());
     interruptions.push(match version {
@@ -137,6 +140,9 @@ pub(super) async fn serve(
         HttpVersion::Http2 => connection.unread(WRITE_TIMEOUT).map(ended).boxed(),
     });
     if version == HttpVersion::Http2 {
+        // Over HTTP/1 hyper has this timeout.
+        interruptions.push(connection.idle(idle_timeout).map(closing).boxed());
+        interruptions.push(left_open(&connection, idle_timeout).map(ended).boxed());
         interruptions.push(caller.preface_is_late(HEAD_TIMEOUT).map(ended).boxed());
     }
     let result = loop {
@@ -144,7 +150,7 @@ pub(super) async fn serve(
             biased;
             result = &mut serving => break result,
             Some(interruption) = interruptions.next() => match interruption {
-                Interruption::Stopping => serving.as_mut().graceful_shutdown(),
+                Interruption::Closing => serving.as_mut().graceful_shutdown(),
                 Interruption::Ended => return,
             },
         }
@@ -161,7 +167,7 @@ pub(super) async fn serve(
     drop(stopping);
     tokio::select! {
         () = close(&socket) => {}
-        () = async { while let Some(Interruption::Stopping) = interruptions.next().await {} } => {}
+        () = async { while let Some(Interruption::Closing) = interruptions.next().await {} } => {}
     }
 }
 
@@ -278,20 +284,35 @@ async fn idle_while_stopping(
     connection: &CallerConnection,
 ) {
     stopped(stopping).await;
-    let mut before = None;
+    let (mut before, mut progressed) = (None, Instant::now());
     loop {
+        let transfers = connection.transfers().transfers();
+        if transfers.is_none() || transfers != before {
+            (before, progressed) = (transfers, Instant::now());
+        }
         // What exceeds the window of a caller is held back without a blocked write. Such a connection ends by
-        // itself.
+        // itself, if the caller reads.
         let has_had_request = connection.has_had_request() && !connection.has_unread();
         let may_hold = version == HttpVersion::Http2 && has_had_request;
-        let transfers = connection.transfers().transfers();
-        let transfers = transfers.filter(|_| !may_hold && connection.is_idle(STOPPING_IDLE_TIME));
-        if transfers.is_some() && transfers == before {
+        let idle_time = if may_hold { STOPPING_READ_TIME } else { STOPPING_IDLE_TIME };
+        if progressed.elapsed() >= idle_time && connection.is_idle(idle_time) {
             return;
         }
-        before = transfers;
+        // Pings are progress, too.
+        if may_hold && connection.is_idle(WRITE_TIMEOUT) {
+            return;
+        }
         sleep(STOPPING_IDLE_TIME).await;
     }
+}
+
+/// Ready once an HTTP/2 connection has been idle for `idle_timeout`, and its caller has not read what was left
+/// of its responses for [`WRITE_TIMEOUT`] after that.
+async fn left_open(connection: &CallerConnection, idle_timeout: Duration) {
+    connection.idle(idle_timeout).await;
+    sleep(WRITE_TIMEOUT).await;
+    // A request that was sent before the caller received the end is still served.
+    connection.idle(WRITE_TIMEOUT).await;
 }
 
 /// Ready once the gateway stops.
@@ -329,7 +350,7 @@ mod tests {
             close(&socket).await;
             drop(socket);
         };
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         tokio::join!(sending, closing);
         assert!(sent >= MAX_DISCARDED && begun.elapsed() < DISCARD_TIME, "{sent} {:?}", begun.elapsed());
     }
@@ -344,7 +365,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_reads_the_end_at_once_and_may_keep_its_side_open() {
         let (mut caller, socket) = connected().await;
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         let reading = async {
             let read = timeout(DISCARD_TIME / 10, caller.read(&mut [0; 1])).await.expect("an end");
             assert_eq!(read.unwrap(), 0);

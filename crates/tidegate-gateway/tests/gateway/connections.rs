@@ -10,6 +10,7 @@ use tidegate_gateway::RunningGateway;
 use tidegate_testkit::{Provider, Reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 const REQUEST: &str = r#"{"model":"any","messages":[{"role":"user","content":"hello"}]}"#;
@@ -209,11 +210,27 @@ async fn a_caller_that_does_not_read_keeps_its_permit_no_longer_than_an_attempt(
 
 /// Opens an HTTP/2 connection on which responses have a window of `window` bytes.
 async fn http2(gateway: &RunningGateway, window: u32) -> h2::client::SendRequest<Bytes> {
+    http2_until_end(gateway, window).await.0
+}
+
+/// The same, with the end of the connection.
+async fn http2_until_end(
+    gateway: &RunningGateway,
+    window: u32,
+) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
     let socket = TcpStream::connect(gateway.addr()).await.unwrap();
     let mut builder = h2::client::Builder::new();
     let (sender, connection) = builder.initial_window_size(window).handshake(socket).await.unwrap();
-    tokio::spawn(connection);
-    sender
+    (sender, tokio::spawn(connection))
+}
+
+/// Requests a page over HTTP/2, and waits for the head of its response.
+async fn page_http2(caller: &h2::client::SendRequest<Bytes>, path: &str) -> h2::RecvStream {
+    let request = http::Request::get(format!("http://localhost{path}")).body(()).unwrap();
+    let (response, _) = caller.clone().ready().await.unwrap().send_request(request, true).unwrap();
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), 200);
+    response.into_body()
 }
 
 /// Sends a call over HTTP/2, and waits for the head of its response.
@@ -251,6 +268,34 @@ async fn callers_with_an_empty_window_lock_nobody_out_and_are_not_counted_as_cut
     let started = Instant::now();
     assert_eq!(gateway.stop().await, 0);
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+/// Regression: with a window of one byte a complete response was in a buffer of the gateway, and such a caller
+/// delayed a stop for the whole drain time.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_has_not_read_its_last_response_delays_the_stop_only_for_as_long_as_it_reads() {
+    for (pause, is_complete) in [(3, true), (8, false)] {
+        let file = "notice = \"0s\"\ndrain = \"60s\"\n".to_owned()
+            + &openai("p", "http://localhost:1/v1")
+            + &route("*", &["p/m"]);
+        let gateway = gateway(&file).await;
+        let (caller, connection) = http2_until_end(&gateway, 1).await;
+        let mut response = page_http2(&caller, "/v1/models").await;
+        let mut text = response.data().await.unwrap().unwrap().to_vec();
+        let begun = tokio::time::Instant::now();
+        let stopping = tokio::spawn(gateway.stop());
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        // The bytes that the caller is ready to receive are those that it has read.
+        while let Ok(()) = response.flow_control().release_capacity(1)
+            && let Some(Ok(data)) = response.data().await
+        {
+            text.extend(data);
+        }
+        assert_eq!(text.ends_with(b"}"), is_complete, "{text:?}");
+        assert_eq!(stopping.await.unwrap(), 0);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let _ = connection.await;
+    }
 }
 
 /// Regression: such a connection was taken for an idle one once the last byte was in a buffer of the gateway.
@@ -371,6 +416,40 @@ async fn an_idle_connection_ends_at_its_timeout() {
     caller.read_to_end(&mut Vec::new()).await.unwrap();
     let elapsed = begun.elapsed().as_secs_f64();
     assert!((74.5..75.5).contains(&elapsed), "{elapsed}");
+}
+
+/// Regression: over HTTP/2 an idle connection was open forever, with what its caller did not read.
+#[tokio::test]
+async fn an_idle_connection_over_http_2_ends_at_its_timeout_and_later_if_a_response_is_unread() {
+    let gateway = gateway(&(openai("p", "http://localhost:1/v1") + &route("*", &["p/m"]))).await;
+    let ((idle, ended), (unread, dropped)) =
+        (http2_until_end(&gateway, 16 * 1024).await, http2_until_end(&gateway, 1).await);
+    let (follows, mut follows_ended) = http2_until_end(&gateway, 16 * 1024).await;
+    assert!(page_http2(&idle, "/healthz").await.data().await.unwrap().is_ok());
+    let _unread = page_http2(&unread, "/v1/models").await;
+    // The events of the page arrive for as long as it is read.
+    let mut events = page_http2(&follows, "/live").await;
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let reading = async {
+        while begun.elapsed() < Duration::from_secs(300) {
+            let event = events.data().await.unwrap().unwrap();
+            events.flow_control().release_capacity(event.len()).unwrap();
+        }
+    };
+    let ends = async {
+        ended.await.unwrap().unwrap();
+        let idle = begun.elapsed().as_secs_f64();
+        // The caller may read an error or the end.
+        let _ = dropped.await.unwrap();
+        (idle, begun.elapsed().as_secs_f64())
+    };
+    let (idle_time, unread_time) = tokio::join!(reading, ends).1;
+    assert!((74.5..77.0).contains(&idle_time), "{idle_time}");
+    assert!((134.5..140.0).contains(&unread_time), "{unread_time}");
+    assert!(futures_util::poll!(&mut follows_ended).is_pending(), "it has a subscriber");
+    drop(events);
+    timeout(Duration::from_secs(150), follows_ended).await.expect("it is idle").unwrap().unwrap();
 }
 
 /// Regression: the end was 2 s late.
