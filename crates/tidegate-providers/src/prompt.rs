@@ -12,10 +12,11 @@ use crate::json::walk::{Leaf, walk};
 /// In tool definitions the field names count as well. A prompt may be a list of tokens, which are counted. A
 /// request for embeddings has no output, as far as its fields or the name of its model show that it is one.
 ///
-/// Images, audio and files in base64 are not text where the APIs have fields for them. Each counts as 765 tokens,
-/// which OpenAI charges for a square image of 1024 pixels in high detail. Anthropic's rule (width x height / 750) gives about the same
-/// for an image of 800 x 720. For a long file this is too low, and the difference is settled when the
-/// response reports its usage.
+/// Images, audio and files in base64 are not text, except in the fields that have text in every API. Each counts
+/// as 765 tokens, which OpenAI charges for a square image of 1024 pixels in high detail. Anthropic's rule
+/// (width x height / 750) gives about the same for an image of 800 x 720. For a long file this is too low, and
+/// the difference is settled when the response reports its usage. The same holds for a long text without a blank
+/// and without any character that base64 does not have.
 ///
 /// The estimate is not exact: code and numbers take more tokens than prose. A limit that settles by the usage
 /// that the provider reports does not need exact estimates. Nothing is allocated. A prompt of 100 KiB takes
@@ -129,13 +130,15 @@ fn is_tool_definition(path: &[&str]) -> bool {
     matches!(path, ["tools" | "functions" | "toolConfig" | "response_format", ..])
 }
 
-/// Whether `path` leads into JSON of the caller's own, in which a key shows nothing: the arguments of a tool call in
-/// the history, the result of one, or a schema.
+/// Whether `path` leads into JSON of the caller's own, whose keys have no meaning to the API: the arguments of a tool
+/// call in the history, the result of one, a document, or a schema.
 fn is_own_json(path: &[&str]) -> bool {
-    is_tool_definition(path)
+    (is_tool_definition(path) && !matches!(path, ["tools", "input_image_mask", ..]))
         || matches!(
             path,
             ["messages", "content", "input", ..]
+                | ["messages", "content", "document", "data", ..]
+                | ["documents", "data", ..]
                 | ["messages", "content", "toolUse", "input", ..]
                 | ["messages", "content", "toolResult", "content", "json", ..]
                 | ["contents", "parts", "functionCall" | "function_call", "args", ..]
@@ -150,45 +153,89 @@ fn is_medium(path: &[&str], text: &str) -> bool {
         path,
         [.., "image_url"] | [.., "image_url", "url"] | [.., "fileData" | "file_data", "fileUri" | "file_uri"]
     );
-    let may_be_file = || path.last().is_none_or(|field| MEDIA.contains(field)) || !is_prompt(path);
-    (is_url || is_file(text.as_bytes()) && may_be_file()) && !is_own_json(path)
+    let may_be_file = || !(is_text_field(path) && is_prompt(path));
+    let is_file = || file_in(text.as_bytes()).is_some_and(|file| may_be_file() && is_base64(file));
+    (is_url || is_file()) && !is_own_json(path)
 }
 
-/// Whether a text is a file in base64, with or without the beginning of a URL. Prose has blanks.
-fn is_file(text: &[u8]) -> bool {
-    let is_url = || text[..text.len().min(128)].windows(7).any(|part| part == b"base64,");
-    let is_encoded = if text.starts_with(b"data:") { is_url() } else { is_base64(text) };
-    is_encoded && memchr::memchr(b' ', text).is_none()
+/// Whether a field has text in every API: no file is sent in it.
+fn is_text_field(path: &[&str]) -> bool {
+    matches!(
+        path.last().copied().unwrap_or_default(),
+        "content"
+            | "text"
+            | "texts"
+            | "input"
+            | "inputs"
+            | "inputText"
+            | "output"
+            | "arguments"
+            | "instructions"
+            | "prompt"
+            | "prompt_string"
+            | "system"
+            | "message"
+            | "query"
+            | "queries"
+            | "title"
+            | "name"
+            | "description"
+            | "context"
+            | "thinking"
+            | "reasoning"
+            | "reasoning_content"
+            | "refusal"
+            | "transcript"
+            | "summary"
+            | "snippet"
+            | "code"
+            | "logs"
+            | "stdout"
+            | "stderr"
+    )
 }
 
-/// The fields that have an image, a file, or the encrypted reasoning of a model. Some may have text instead.
-const MEDIA: [&str; 14] = [
-    "data",
-    "bytes",
-    "url",
-    "file_data",
-    "file_url",
-    "image",
-    "images",
-    "image_base64",
-    "result",
-    "signature",
-    "thoughtSignature",
-    "thought_signature",
-    "encrypted_content",
-    "redactedContent",
-];
-
-/// Whether a text is base64: so long a run that mixes lower case, upper case and digits is neither prose nor
-/// a repeated letter.
-fn is_base64(text: &[u8]) -> bool {
+/// What has to be base64 if `text` is a file: what follows the beginning of a `data:` URL, or the whole of a long
+/// run that mixes lower case, upper case and digits, as neither prose nor a repeated letter does.
+fn file_in(text: &[u8]) -> Option<&[u8]> {
+    const MAX_HEAD: usize = 256;
     const RUN: usize = 512;
-    let Some(run) = text.get(..RUN) else { return false };
+    if text.starts_with(b"data:") {
+        let at = text[..text.len().min(MAX_HEAD)].windows(7).position(|part| part == b"base64,")?;
+        return Some(&text[at + 7..]);
+    }
+    let run = text.get(..RUN)?;
     let has = |is_it: fn(&u8) -> bool| run.iter().any(is_it);
-    run.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_' | b'='))
+    let is_mixed = run.iter().all(|byte| is_of_base64(*byte) || *byte == b'\\')
         && has(u8::is_ascii_lowercase)
         && has(u8::is_ascii_uppercase)
-        && has(u8::is_ascii_digit)
+        && has(u8::is_ascii_digit);
+    is_mixed.then_some(text)
+}
+
+const fn is_of_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=')
+}
+
+/// Whether a text is base64 to its end. Some serializers escape three of its characters.
+fn is_base64(text: &[u8]) -> bool {
+    const ESCAPED: [&[u8]; 4] = [b"/", b"u002b", b"u002f", b"u003d"];
+    // Without an exit within a chunk it is checked many bytes at once.
+    let is_plain = |text: &[u8]| {
+        text.chunks(64).all(|chunk| chunk.iter().fold(true, |is_plain, byte| is_plain & is_of_base64(*byte)))
+    };
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let (before, escape) = (&rest[..at], &rest[at + 1..]);
+        let is_known = |known: &&[u8]| {
+            escape.get(..known.len()).is_some_and(|escape| escape.eq_ignore_ascii_case(known))
+        };
+        if !is_plain(before) || !ESCAPED.iter().any(is_known) {
+            return false;
+        }
+        rest = escape;
+    }
+    is_plain(rest)
 }
 
 /// The length in UTF-8 of the text that a JSON string encodes.
@@ -270,6 +317,8 @@ mod tests {
     fn no_field_hides_a_text_that_the_model_reads() {
         let text = "word ".repeat(8_000);
         let base64 = "iVBORw0KGgo/".repeat(100);
+        let chinese = "天地玄黄".repeat(4_000);
+        let lines = r"word\n".repeat(8_000);
         let user = |content: &str| format!(r#"{{"messages":[{{"role":"user","content":{content}}}]}}"#);
         let tool =
             |input: &str| user(&format!(r#"[{{"type":"tool_use","id":"t","name":"f","input":{input}}}]"#));
@@ -279,6 +328,13 @@ mod tests {
             user(&format!(r#""{base64} {text}""#)),
             user(&format!(r#"[{{"type":"text","text":"{base64}{text}"}}]"#)),
             user(&format!(r#"[{{"type":"document","source":{{"type":"text","data":"{base64} {text}"}}}}]"#)),
+            user(&format!(r#"[{{"source":{{"type":"text","data":"data:,base64,{chinese}"}}}}]"#)),
+            user(&format!(r#"[{{"source":{{"type":"text","data":"data:,base64,{lines}"}}}}]"#)),
+            user(&format!(r#"[{{"source":{{"type":"text","data":"{base64}{chinese}"}}}}]"#)),
+            user(&format!(r#"[{{"source":{{"type":"text","data":"{base64}\u0020{lines}"}}}}]"#)),
+            user(&format!(r#"[{{"type":"document","document":{{"data":{{"id":"{text}"}}}}}}]"#)),
+            user(&format!(r#"[{{"type":"document","document":{{"data":"{}"}}}}]"#, base64.repeat(40))),
+            format!(r#"{{"documents":[{{"data":{{"image":"{}"}}}}]}}"#, base64.repeat(40)),
             tool(&format!(r#"{{"id":"{text}"}}"#)),
             tool(&format!(r#"{{"a":{{"type":"{text}"}}}}"#)),
             tool(&format!(r#"{{"image_url":"{text}"}}"#)),
@@ -366,6 +422,31 @@ mod tests {
             format!(r#"{{"messages":[{{"role":"user","content":[{{"image":{{"source":{{"bytes":"{image}"}}}}}}]}}]}}"#),
         ] {
             assert_eq!(of(&body).input, TOKENS_PER_MEDIUM + TOKENS_PER_MESSAGE, "{}", &body[..80]);
+        }
+        let url = format!("data:application/pdf;base64,{image}");
+        for (part, files) in [
+            (format!(r#""input_audio":"{image}""#), 1),
+            (format!(r#""document_url":"{url}""#), 1),
+            (format!(r#""document_url":"data:application/pdf;name=Annual Report.pdf;base64,{image}""#), 1),
+            (format!(r#""video":["{url}","{url}"]"#), 2),
+            (format!(r#""audio":"{url}""#), 1),
+            (format!(r#""video_base64":"{image}","audio_base64":"{image}""#), 2),
+            (format!(r#""image_embeds":"{image}","audio_embeds":{{"a":"{image}"}}"#), 2),
+            (format!(r#""encrypted_stdout":"{image}","encrypted_index":"{image}""#), 2),
+            (format!(r#""a_new_field":"{image}""#), 1),
+            (format!(r#""a_new_field":"{}""#, image.replace('/', r"\/")), 1),
+            (format!(r#""a_new_field":"{}\u003D\u003d""#, image.replace('/', r"\u002F")), 1),
+            (format!(r#""a_new_field":"{}""#, image.replace('/', r"\u002B")), 1),
+        ] {
+            let body = format!(r#"{{"messages":[{{"role":"user","content":[{{{part}}}]}}]}}"#);
+            assert_eq!(of(&body).input, files * TOKENS_PER_MEDIUM + TOKENS_PER_MESSAGE, "{:.80}", body);
+        }
+        for body in [
+            format!(r#"{{"messages":[],"tools":[{{"input_image_mask":{{"image_url":"{url}"}}}}]}}"#),
+            format!(r#"{{"prompt":{{"multimodal_data":["{image}"]}}}}"#),
+            format!(r#"{{"input":[{{"type":"reasoning","reasoning_opaque":"{image}"}}]}}"#),
+        ] {
+            assert_eq!(of(&body).input, TOKENS_PER_MEDIUM, "{:.80}", body);
         }
         let inline =
             format!(r#"{{"contents":[{{"parts":[{{"inlineData":{{"mimeType":"","data":"{image}"}}}}]}}]}}"#);
