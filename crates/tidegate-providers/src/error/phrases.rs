@@ -39,6 +39,7 @@ const TOO_LONG: &[&str] = &[
     "less than max seq len",
     "equal to max seq len",
     "exceeded max prompt tokens",
+    "exceeded max seq len",
     "tokens in request more than max tokens",
     "number of input tokens exceeds maximum length",
     // The most tokens that llama.cpp embeds at once.
@@ -51,13 +52,15 @@ const TOO_MANY_TOKENS: &[&str] = &["too many tokens", "too many input tokens"];
 /// The prompt does not fit the model.
 pub(crate) fn is_too_long(text: &str) -> bool {
     contains_any_phrase(text, TOO_LONG)
-        || (names_context(text) && is_exceeded(text))
-        || (contains_any_phrase(text, TOO_MANY_TOKENS) && !is_of_period(text))
+        || ((names_context(text) && is_exceeded(text)) || contains_any_phrase(text, TOO_MANY_TOKENS))
+            && !is_of_period(text)
 }
 
 /// A limit of a period. Bedrock's has the words of a prompt that is too long.
 fn is_of_period(text: &str) -> bool {
-    contains_phrase(text, "please wait") || mentions_short_period(text)
+    contains_phrase(text, "please wait")
+        || mentions_short_period(text)
+        || contains_any_phrase(text, LONG_PERIODS)
 }
 
 /// Names of the context of a model, or of what has to fit it.
@@ -417,6 +420,9 @@ mod tests {
             "this model only supports up to 16 tools",
             "max_seq_len must be a number",
             "Too many input tokens per minute",
+            "Too many input tokens per day",
+            "The input token count exceeds the limit per minute",
+            "The prompt token count exceeds your daily limit",
             "Number of input tokens has exceeded your per-minute rate limit",
             "Too many input tokens, please wait before trying again.",
             "stop: the list must have less than 5 items",
@@ -451,6 +457,7 @@ mod tests {
             "length of prompt_tokens (68957) must be less than max_seq_len (65536).",
             "max_total_tokens (172191) must be less than or equal to max_seq_len (131072)",
             "tokens have exceeded max_prompt_tokens (202752)",
+            "number of input tokens has exceeded max_seq_len limit.",
             "tokens in request more than max tokens allowed",
             "Input Tokens Exceeded: Number of input tokens exceeds maximum length.",
             "increase the physical batch size",
