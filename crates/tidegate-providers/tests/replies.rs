@@ -255,6 +255,24 @@ fn every_reply_is_classified_as_in_the_table() {
 }
 
 #[test]
+fn a_limit_of_tokens_is_recognised_by_its_code_or_its_sentence() {
+    let headers =
+        [("x-ratelimit-remaining-tokens-minute", "13616"), ("x-ratelimit-reset-tokens-minute", "42.5")];
+    for (error, wait) in [
+        (r#"{"type":"tokens","message":"x"}"#, Some(42_500)),
+        (r#"{"code":"token_quota_exceeded","message":"x"}"#, Some(42_500)),
+        (r#"{"message":"Limit of tokens per minute exceeded"}"#, Some(42_500)),
+        (r#"{"message":"Token rate limit exceeded"}"#, Some(42_500)),
+        (r#"{"type":"requests","message":"x"}"#, None),
+        (r#"{"message":"Request rate limit exceeded"}"#, None),
+    ] {
+        let body = format!(r#"{{"error":{error}}}"#);
+        let failure = classify(Provider::Other, &head(429, &headers), body.as_bytes());
+        assert_eq!(failure.wait().map(|wait| wait.as_millis()), wait, "{error}");
+    }
+}
+
+#[test]
 fn every_fixture_is_in_the_table_once() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let name = |entry: std::io::Result<std::fs::DirEntry>| {

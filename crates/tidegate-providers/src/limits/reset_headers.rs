@@ -29,16 +29,16 @@ pub(crate) fn hint(provider: Provider, headers: &HeaderMap, now: SystemTime) -> 
 }
 
 /// The time until the limit of tokens with the least remaining refills: a request is also rejected if it needs more
-/// than what remains. Limits of a day are left out, since the next request may need less.
+/// than what remains. Limits that refill late are left out, since the next request may need less.
 pub(crate) fn hint_of_tokens(headers: &HeaderMap, now: SystemTime) -> Option<RetryHint> {
     let now = server_time(headers, now);
     let limits =
         all_rules().flat_map(|rules| rules.reset_headers).filter(|limit| limit.state.contains("token"));
-    let momentary = limits.filter(|limit| !(limit.is_daily)(Provider::Other)).filter_map(|limit| {
+    let waits = limits.filter_map(|limit| {
         let remaining: u64 = text(headers, limit.state)?.parse().ok()?;
         Some((remaining, time_to_refill(limit, headers, now)?, limit.reset))
     });
-    let (_, wait, header) = momentary.filter(|(_, wait, _)| !wait.is_zero()).min()?;
+    let (_, wait, header) = waits.filter(|(_, wait, _)| !wait.is_zero() && *wait <= SHORT_WAIT).min()?;
     Some(RetryHint::after(wait, HintSource::Header(header)))
 }
 
@@ -136,7 +136,10 @@ mod tests {
             wait_ms(&pairs.collect::<Vec<_>>())
         };
         assert_eq!(of(&[(minute, "13616", "42.5"), (day, "9", "7200")]), Some(42_500));
-        assert_eq!(of(&[(minute, "13616", "42.5"), (hour, "900", "600")]), Some(600_000));
+        assert_eq!(of(&[(minute, "13616", "42.5"), (hour, "900", "300")]), Some(300_000));
+        assert_eq!(of(&[(minute, "13616", "42.5"), (hour, "900", "600")]), Some(42_500));
+        let any = ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens");
+        assert_eq!(of(&[(any, "500000", "20h")]), None);
         assert_eq!(of(&[(minute, "13616", "0"), (requests, "0", "9")]), None);
         assert_eq!(of(&[(minute, "x", "42.5")]), None);
     }
