@@ -176,6 +176,7 @@ pub(crate) fn look_up(code: &str) -> Option<KnownCode> {
 mod tests {
     use std::collections::HashSet;
 
+    use super::Specificity::{Broad, Exact, Vague};
     use super::*;
 
     #[test]
@@ -186,10 +187,10 @@ mod tests {
         }
     }
 
-    /// A code with its class, for each of the table.
+    /// A code with its class, and how specific it is, for each of the table.
     #[rustfmt::skip]
-    const CLASSES: &[(FailureClass, &str)] = &[
-        (FailureClass::SPEND, "insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded
+    const CLASSES: &[(Specificity, FailureClass, &str)] = &[
+        (Exact, FailureClass::SPEND, "insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded
             project_spend_limit_exceeded organization_usage_limit_exceeded enforced_spend_limit_reached
             billing_not_active billing_hard_limit_reached billing_error billing_disabled quota_exceeded
             exceeded_current_quota_error insufficient_balance insufficient_balance_error insufficient_credits
@@ -197,60 +198,63 @@ mod tests {
             AllocationQuota.FreeTierOnly CommodityNotPurchased PrepaidBillOverdue PostpaidBillOverdue
             budget_exceeded usage_not_included OperationDenied.ServiceOverdue InvalidSubscription
             SetLimitExceeded 1113 1309 1311 base_resp.1008"),
-        (FailureClass::DAILY, "ServiceQuotaExceededException base_resp.2056 QUOTA_EXHAUSTED usage_limit_reached
-            QuotaExceeded 1304 1308 1310 1316 1317 1318 1319 1320 1321"),
-        (FailureClass::RATE, "RESOURCE_EXHAUSTED rate_limit_exceeded rate_limit_reached rate_limit_reached_error
+        (Exact, FailureClass::DAILY, "ServiceQuotaExceededException base_resp.2056"),
+        (Broad, FailureClass::DAILY, "QUOTA_EXHAUSTED usage_limit_reached QuotaExceeded
+            1304 1308 1310 1316 1317 1318 1319 1320 1321"),
+        (Exact, FailureClass::RATE, "rate_limit_exceeded rate_limit_reached rate_limit_reached_error
             slow_down in_flight_budget_exhausted too_many_requests too_many_requests_error RateLimitReached
             request_quota_exceeded token_quota_exceeded base_resp.1002 base_resp.1039 base_resp.1041
             base_resp.2045 Throttling Throttling.RateQuota Throttling.BurstRate LimitRequests limit_requests
             limit_burst_rate RateLimitExceeded.EndpointRPMExceeded RateLimitExceeded.EndpointTPMExceeded
             ModelAccountRpmRateLimitExceeded ModelAccountTpmRateLimitExceeded ModelAccountIpmRateLimitExceeded
             APIAccountRpmRateLimitExceeded AccountRateLimitExceeded RequestBurstTooFast
-            InflightBatchsizeExceeded 1302 1303 rate_limit_error rate_limited tokens requests
+            InflightBatchsizeExceeded 1302 1303"),
+        (Broad, FailureClass::RATE, "RESOURCE_EXHAUSTED rate_limit_error rate_limited tokens requests
             ThrottlingException TooManyRequestsException Throttling.AllocationQuota 1305"),
-        (FailureClass::OVERLOAD, "server_is_overloaded server_overload service_unavailable_error
+        (Exact, FailureClass::OVERLOAD, "server_is_overloaded server_overload service_unavailable_error
             service_unavailable overloaded overloaded_error model_overloaded engine_overloaded_error
             capacity_exceeded MODEL_CAPACITY_EXHAUSTED UNAVAILABLE ModelNotReadyException ModelErrorException
             ServiceUnavailableException insufficient_system_resource ServerOverloaded 1312"),
-        (FailureClass::CONTEXT, "context_length_exceeded model_context_window_exceeded request_too_large
+        (Exact, FailureClass::CONTEXT, "context_length_exceeded model_context_window_exceeded request_too_large
             exceed_context_size_error context_overflow tokens_limit_reached OutofContextError 1261"),
-        (FailureClass::FILTER, "content_filter content_policy_violation moderation_blocked
+        (Exact, FailureClass::FILTER, "content_filter content_policy_violation moderation_blocked
             ResponsibleAIPolicyViolation image_content_policy_violation cyber_policy bio_policy
             misalignment_policy_violation DataInspectionFailed data_inspection_failed base_resp.1026
             base_resp.1027 sensitive_words_detected prompt_blocked 1301
             SensitiveContentDetected SensitiveContentDetected.SevereViolation InputTextSensitiveContentDetected
             OutputTextSensitiveContentDetected InputImageSensitiveContentDetected.PrivacyInformation
             InputTextRiskDetection OutputImageRiskDetection"),
-        (AUTH, "invalid_api_key authentication_error UNAUTHENTICATED unauthorized API_KEY_INVALID
+        (Exact, AUTH, "invalid_api_key authentication_error UNAUTHENTICATED unauthorized API_KEY_INVALID
             access_token_expired UnrecognizedClientException InvalidSignatureException ExpiredTokenException
             MissingAuthenticationTokenException base_resp.1004 base_resp.2049"),
-        (PERMISSION, "permission_error PERMISSION_DENIED AccessDeniedException"),
-        (NOT_FOUND, "model_not_found not_found_error NOT_FOUND DeploymentNotFound model_decommissioned
+        (Exact, PERMISSION, "permission_error PERMISSION_DENIED AccessDeniedException"),
+        (Exact, NOT_FOUND, "model_not_found not_found_error NOT_FOUND DeploymentNotFound model_decommissioned
             ResourceNotFoundException"),
-        (TIMEOUT, "timeout_error request_timeout DEADLINE_EXCEEDED ModelTimeoutException vector_store_timeout
+        (Exact, TIMEOUT, "timeout_error request_timeout DEADLINE_EXCEEDED ModelTimeoutException vector_store_timeout
             base_resp.1001"),
-        (CONFLICT, "conflict_error ABORTED ALREADY_EXISTS ConflictException"),
-        (CANCELLED, "CANCELLED"),
-        (INVALID, "invalid_request_error invalid_request INVALID_ARGUMENT FAILED_PRECONDITION OUT_OF_RANGE
+        (Exact, CONFLICT, "conflict_error ABORTED ALREADY_EXISTS ConflictException"),
+        (Exact, CANCELLED, "CANCELLED"),
+        (Vague, INVALID, "invalid_request_error invalid_request INVALID_ARGUMENT FAILED_PRECONDITION OUT_OF_RANGE
             ValidationException bad_request base_resp.1042 base_resp.2013 invalid_prompt data_residency_mismatch
             invalid_image invalid_image_format invalid_base64_image invalid_image_url image_too_large
             image_too_small image_parse_error invalid_image_mode image_file_too_large
             unsupported_image_media_type empty_image_file failed_to_download_image image_file_not_found"),
-        (SERVER, "server_error api_error INTERNAL internal_error internal_server_error UNKNOWN
-            InternalServerException ModelStreamErrorException generation incomplete_generation"),
-        (FailureClass::OUTPUT, "tool_use_failed"),
+        (Vague, SERVER, "server_error api_error INTERNAL internal_error internal_server_error UNKNOWN
+            InternalServerException"),
+        (Exact, SERVER, "ModelStreamErrorException generation incomplete_generation"),
+        (Exact, FailureClass::OUTPUT, "tool_use_failed"),
     ];
 
     #[test]
     fn every_code_has_its_class() {
         let classes = || {
-            let of = |&(class, codes): &'static (FailureClass, &str)| {
-                codes.split_whitespace().map(move |code| (class, code))
+            let of = |&(specificity, class, codes): &'static (Specificity, FailureClass, &str)| {
+                codes.split_whitespace().map(move |code| (KnownCode { class, specificity }, code))
             };
             CLASSES.iter().flat_map(of)
         };
-        for (class, code) in classes() {
-            assert_eq!(look_up(code).map(|known| known.class), Some(class), "{code}");
+        for (known, code) in classes() {
+            assert_eq!(look_up(code), Some(known), "{code}");
         }
         for code in CODES.iter().flat_map(|(.., codes)| *codes) {
             assert!(classes().any(|(_, listed)| listed.eq_ignore_ascii_case(code)), "{code} has no case");
