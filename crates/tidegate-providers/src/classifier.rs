@@ -233,7 +233,7 @@ impl Classifier for ProviderClassifier {
             }
         };
         let endpoint = Endpoint::numbered(expected.endpoint);
-        Some(Box::new(scanner.at_endpoint(endpoint).of_response(&head.headers)))
+        Some(Box::new(scanner.at_endpoint(endpoint).sent_at(&head.headers)))
     }
 
     fn events_to_document(&self, events: &[u8]) -> Option<Bytes> {
@@ -260,7 +260,7 @@ impl Classifier for ProviderClassifier {
             BodyFormat::Json if self.may_stream_json(head) => Scanner::json(self.provider),
             _ => return None,
         };
-        Some(Box::new(scanner.of_response(&head.headers)))
+        Some(Box::new(scanner.sent_at(&head.headers)))
     }
 
     /// Probes uncompressed JSON for an error before any content: an `error` at the top level or inside a

@@ -205,7 +205,8 @@ mod tests {
             (Dialect::Converse, r#"{"type":"contentBlockStop"}"#),
         ];
         assert_eq!(events.len(), DIALECTS.len());
-        for (dialect, data) in events {
+        let citations = [r#"{"type":"citation-start","delta":{}}"#, r#"{"type":"citation-end"}"#];
+        for (dialect, data) in events.into_iter().chain(citations.map(|data| (Dialect::Cohere, data))) {
             let event = Event { data: data.as_bytes(), ..Event::default() };
             assert_eq!(DialectGuess::of(event), DialectGuess::Known(dialect), "{data}");
             assert_ne!(dialect.read(event), (DialectRules::UNKNOWN.read)(event), "{data}");

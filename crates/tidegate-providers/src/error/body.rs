@@ -160,7 +160,11 @@ impl<'a> ParsedErrorBody<'a> {
         self.record_amount(section, field, number as f64);
         match (section, field) {
             (Section::Top | Section::Error, ErrorField::Code) => {
-                self.number = self.number.or_else(|| number.try_into().ok());
+                match number.try_into() {
+                    Ok(number) => _ = self.number.get_or_insert(number),
+                    // Baidu's codes have six digits.
+                    Err(_) => _ = self.code.get_or_insert_with(|| number.to_string().into()),
+                }
             }
             (Section::Details, ErrorField::LimitValue) => self.has_zero_limit |= number == 0,
             // Zero is a success. Elsewhere the number means something else.
@@ -180,8 +184,8 @@ impl<'a> ParsedErrorBody<'a> {
     }
 }
 
-/// The first document in an error that is framed as events: DashScope answers so to a request for a stream, beside
-/// the status of an error.
+/// The first document in an error that is framed as events, unless it continues on the next line. DashScope sends
+/// such a body with an error status if the request was for a stream.
 fn document_in_events(bytes: &[u8]) -> Option<&[u8]> {
     if matches!(bytes.first(), None | Some(b'{' | b'[')) || FirstBytes::of(bytes) != FirstBytes::Events {
         return None;
@@ -189,7 +193,9 @@ fn document_in_events(bytes: &[u8]) -> Option<&[u8]> {
     let mut values = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).filter_map(|line| {
         line.strip_prefix(b"data:").or_else(|| line.strip_prefix(b"error:")).map(<[u8]>::trim_ascii)
     });
-    values.find(|value| value.starts_with(b"{"))
+    let document = values.find(|value| value.starts_with(b"{"));
+    // The body may be truncated.
+    document.filter(|document| document.ends_with(b"}") || bytes.ends_with(document))
 }
 
 /// At most [`MAX_MESSAGE`] bytes of `text`.
@@ -430,7 +436,10 @@ mod tests {
             let got = (read.code.as_deref(), read.message.as_deref(), read.kind.as_deref(), read.is_error);
             assert_eq!(got, (Some("c"), Some("no"), Some("t"), true), "{body}");
         }
-        for text in ["error: no", "data: no", "event: error\ndata: no"] {
+        let pretty = "data: {\ndata:   \"error\": {\ndata:     \"message\": \"no\"\ndata:   }\ndata: }";
+        let cut = ParsedErrorBody::read(br#"data: {"error":{"code":"c","message":"n"#);
+        assert_eq!((cut.code.as_deref(), cut.is_cut), (Some("c"), true));
+        for text in ["error: no", "data: no", "event: error\ndata: no", pretty] {
             assert_eq!(ParsedErrorBody::read(text.as_bytes()).message.as_deref(), Some(text));
         }
     }

@@ -6,10 +6,13 @@ use http::{HeaderMap, StatusCode};
 use tidegate_core::{Category, ErrorCode, Failure};
 
 use super::body::ParsedErrorBody;
+use super::codes::look_up;
+use super::phrases;
 use super::response::ErrorResponse;
 use super::retry_after::NO_CLOCK;
 use crate::dialect::parsed_event::StreamError;
 use crate::event::Event;
+use crate::json::walk::{Leaf, walk_while};
 use crate::provider::Provider;
 
 /// The failure in a `body` that may be an error. `None` if it is not one.
@@ -57,15 +60,54 @@ pub(crate) fn failure_of_event(
     ErrorResponse::read(provider, status, &headers, event.data, now).with_code(code).failure(now)
 }
 
-/// Whether an event that is not one of the dialect of its stream reads like an error: a sentence, or an object
-/// with a message or the code of a failure.
-pub(crate) fn resembles_error(data: &[u8]) -> bool {
-    let body = ParsedErrorBody::read(data);
-    let is_failure = body.code.is_some() || body.number.is_some_and(|number| !matches!(number, 0 | 200));
-    match data.trim_ascii().first() {
-        Some(b'{' | b'[') => is_failure || body.message.is_some(),
-        _ => body.message.is_some_and(|text| text.contains(' ')),
+/// How much an event that is not one of the dialect of its stream resembles an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resemblance {
+    /// Nothing in it is one of an error.
+    None,
+    /// It is a sentence, or an object with a message or the code of a failure.
+    Vague,
+    /// It has a message, and a code, a number or a sentence that is known.
+    Known,
+    /// It has the shape of an error.
+    Error,
+}
+
+impl Resemblance {
+    /// Parses the data of the event once. No phrase is searched in its message, except at the beginning.
+    pub(crate) fn of(data: &[u8]) -> Self {
+        let body = ParsedErrorBody::read(data);
+        if body.is_error && has_error(data) {
+            return Self::Error;
+        }
+        let message = body.message.as_deref().unwrap_or_default();
+        let has_message = match data.trim_ascii().first() {
+            Some(b'{' | b'[') => !message.trim().is_empty(),
+            _ => message.contains(' '),
+        };
+        let mut codes = body.code.iter().chain(&body.reasons).chain(&body.kind).chain(&body.status);
+        let is_known = has_message
+            && (codes.any(|code| look_up(code).is_some())
+                || body.number.is_some_and(|number| (400..600).contains(&number))
+                || phrases::is_rate_limit(message));
+        match body.number {
+            _ if is_known => Self::Known,
+            Some(0 | 200) => Self::None,
+            number if has_message || number.is_some() || body.code.is_some() => Self::Vague,
+            _ => Self::None,
+        }
     }
+}
+
+/// Whether a body that has the shape of an error has a value in it. An object with empty fields is no error.
+fn has_error(body: &[u8]) -> bool {
+    let mut is_found = false;
+    walk_while(body, |path, leaf| {
+        is_found = matches!((path, leaf), ([.., "type" | "object"], Leaf::Text("error")))
+            || leaf.is_value() && path.iter().any(|key| matches!(*key, "error" | "errors"));
+        !is_found
+    });
+    is_found
 }
 
 /// The failure in the `body` of a response that was detected as an error. Its status is ignored, since it was
@@ -167,6 +209,26 @@ mod tests {
             (r#"{"error":{"message":"x","code":"unknown"}}"#, ErrorCode::ServerError),
         ] {
             assert_eq!(failure_of(Provider::Other, None, body.as_bytes()).code, code, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_event_resembles_an_error_as_far_as_it_has_values_of_one() {
+        for (data, expected) in [
+            (r#"{"error":{"code":7}}"#, Resemblance::Error),
+            (r#"{"object":"error"}"#, Resemblance::Error),
+            (r#"{"response":{"error":"x"}}"#, Resemblance::Error),
+            (r#"{"code":429,"message":"x"}"#, Resemblance::Known),
+            (r#"{"reason":"x","details":{"reason":"unauthorized"},"message":"x"}"#, Resemblance::Known),
+            (r#"{"code":200,"message":"too many requests"}"#, Resemblance::Known),
+            (r#"{"code":429}"#, Resemblance::Vague),
+            (r#"{"message":"a rate limit"}"#, Resemblance::Vague),
+            (r#"{"error":{}}"#, Resemblance::None),
+            (r#"{"type":"summary","errors":[]}"#, Resemblance::None),
+            (r#"{"error":{"code":0,"message":""}}"#, Resemblance::None),
+            (r#"{"code":0,"message":"x"}"#, Resemblance::None),
+        ] {
+            assert_eq!(Resemblance::of(data.as_bytes()), expected, "{data}");
         }
     }
 

@@ -53,7 +53,7 @@
 //!
 //! A bare JSON document with an error, between the events, is an error event: Google ends streams with one. An
 //! error in another form than that of the dialect is a failure at any place of the stream. After any other event
-//! that reads like an error, such as a sentence, a stream without a stop reason does not end cleanly. A status in
+//! that resembles an error, such as a sentence, a stream without a stop reason does not end cleanly. A status in
 //! a comment of an error event, as DashScope sends it, is that of the error.
 //!
 //! Events are scanned, not parsed. After the first token, an event that contains only content is recognised

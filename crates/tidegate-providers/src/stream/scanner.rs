@@ -1,5 +1,5 @@
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use tidegate_core::{ErrorCode, Failure, Scan, ScanProgress, StreamState, Usage, server_time};
@@ -15,7 +15,7 @@ use crate::dialect::probe_result::ProbeResult;
 use crate::dialect::rules::DialectRules;
 use crate::dialect::{Dialect, DialectGuess};
 use crate::endpoint::Endpoint;
-use crate::error::in_band;
+use crate::error::in_band::{self, Resemblance};
 use crate::error::retry_after::NO_CLOCK;
 use crate::event::{Event, prefix};
 use crate::provider::Provider;
@@ -53,14 +53,14 @@ struct StreamReader {
     is_answer: bool,
     /// The endpoint of the request, whose dialects are accepted.
     endpoint: Endpoint,
-    /// The time at the server when it sent the head of the response, with which points in time are compared.
-    sent_at: SystemTime,
+    /// The time at the server when it sent the head of the response, and when that arrived.
+    sent_at: Option<(SystemTime, Instant)>,
     /// The body may end here.
     may_end: bool,
     /// A token, a stop reason or the usage of generated tokens was seen.
     shows_answer: bool,
-    /// An event that reads like an error was seen, and no token after it.
-    is_doubtful: bool,
+    /// An event that resembles an error was seen, and no token after it.
+    last_resembles_error: bool,
     template: ContentTemplate,
     state: StreamState,
     progress: ScanProgress,
@@ -117,9 +117,10 @@ impl Scanner {
         self.for_answer()
     }
 
-    /// For the response with these headers.
-    pub(crate) fn of_response(mut self, headers: &HeaderMap) -> Self {
-        self.reader.sent_at = server_time(headers, NO_CLOCK);
+    /// Takes the time at the server from the headers of a response that arrives now.
+    pub(crate) fn sent_at(mut self, headers: &HeaderMap) -> Self {
+        let sent_at = Some(server_time(headers, NO_CLOCK)).filter(|&sent_at| sent_at != NO_CLOCK);
+        self.reader.sent_at = sent_at.map(|sent_at| (sent_at, Instant::now()));
         self
     }
 
@@ -135,10 +136,10 @@ impl Scanner {
             dialect: None,
             is_answer: false,
             endpoint: Endpoint::Unknown,
-            sent_at: NO_CLOCK,
+            sent_at: None,
             may_end: false,
             shows_answer: false,
-            is_doubtful: false,
+            last_resembles_error: false,
             template: ContentTemplate::default(),
             state: StreamState::default(),
             progress: ScanProgress::default(),
@@ -236,7 +237,7 @@ impl StreamReader {
                     error,
                     &HeaderMap::new(),
                     beginning,
-                    self.sent_at,
+                    self.server_time(),
                 );
                 self.state.failure = Some(failure);
             }
@@ -287,7 +288,7 @@ impl StreamReader {
                 }
                 // The error of a method that the caller has named.
                 _ if !self.is_answer && event.is_json_rpc() => (DialectRules::UNKNOWN.read)(event),
-                _ if in_band::failure_in(self.provider, event.data).is_some() => {
+                _ if Resemblance::of(event.data) == Resemblance::Error => {
                     return self.fail(event, StreamError::Event);
                 }
                 DialectGuess::Undecided => return,
@@ -305,22 +306,36 @@ impl StreamReader {
         self.apply(event, parsed);
     }
 
-    /// Handles an event in which the dialect of the stream has nothing. An error in another form is one at any place of
-    /// the stream.
+    /// Handles an event that is not one of the dialect of the stream. An error in the form of another API is a
+    /// failure at any place of the stream.
     #[cold]
     fn read_other(&mut self, event: Event<'_>) {
-        if self.state.has_finished || DialectGuess::of(event) != DialectGuess::Unknown {
+        if self.state.has_finished {
             return;
         }
-        if in_band::failure_in(self.provider, event.data).is_some() {
-            return self.fail(event, StreamError::Event);
+        let resemblance = Resemblance::of(event.data);
+        if resemblance == Resemblance::None || DialectGuess::of(event) != DialectGuess::Unknown {
+            return;
         }
-        self.state.failure = self.known_failure_in(event);
-        self.is_doubtful |= in_band::resembles_error(event.data);
+        match resemblance {
+            Resemblance::Error => return self.fail(event, StreamError::Event),
+            Resemblance::Known => self.state.failure = self.known_failure_in(event),
+            Resemblance::Vague | Resemblance::None => {}
+        }
+        self.last_resembles_error = true;
     }
 
     fn known_failure_in(&self, event: Event<'_>) -> Option<Failure> {
-        in_band::known_failure_in(self.provider, &HeaderMap::new(), event.data, self.sent_at)
+        in_band::known_failure_in(self.provider, &HeaderMap::new(), event.data, self.server_time())
+    }
+
+    /// The time at the server, with which points in time are compared.
+    fn server_time(&self) -> SystemTime {
+        // The date of a response has whole seconds.
+        let now = |(sent_at, arrived): (SystemTime, Instant)| {
+            sent_at + Duration::from_secs(arrived.elapsed().as_secs())
+        };
+        self.sent_at.map_or(NO_CLOCK, now)
     }
 
     fn is_content_only(&mut self, dialect: Dialect, data: &[u8]) -> bool {
@@ -349,8 +364,9 @@ impl StreamReader {
         let usage = parsed.usage;
         if usage != Usage::default() {
             let known = self.state.usage.get_or_insert_default();
-            // An event may repeat the input without what was written to the cache.
-            let written = known.cache_written.filter(|_| usage.cache_written.is_none()).unwrap_or_default();
+            // An event of Anthropic's may repeat the input without what was written to the cache.
+            let is_apart = usage.cache_written.is_none() && self.dialect == Some(Dialect::Anthropic);
+            let written = known.cache_written.filter(|_| is_apart).unwrap_or_default();
             known.input = usage.input.map(|input| input.saturating_add(written)).or(known.input);
             known.output = usage.output.or(known.output);
             known.cache_read = usage.cache_read.or(known.cache_read);
@@ -369,7 +385,7 @@ impl StreamReader {
         if parsed.is_token {
             self.progress.tokens = self.progress.tokens.saturating_add(1);
             self.state.has_started = true;
-            self.is_doubtful = false;
+            self.last_resembles_error = false;
         }
         match parsed.end {
             // Another choice goes on.
@@ -383,10 +399,10 @@ impl StreamReader {
     }
 
     /// Handles the end of the stream: without an answer before it, it is a failure. So is an end without a stop
-    /// reason after what reads like an error.
+    /// reason after what resembles an error.
     fn end(&mut self) {
         match self.shows_answer {
-            true if self.is_doubtful && self.state.stop.is_none() => {
+            true if self.last_resembles_error && self.state.stop.is_none() => {
                 self.state.failure = Some(Failure::new(ErrorCode::ServerError));
             }
             true => self.state.has_finished = true,
@@ -403,7 +419,7 @@ impl StreamReader {
         self.state.failure = Some(error.failure().unwrap_or_else(|| {
             // Server-sent events name an error just `error`; Amazon names the exception.
             let name = Some(event.name).filter(|&name| event.is_error && !matches!(name, "" | "error"));
-            let failure = in_band::failure_of_event(self.provider, name, event, self.sent_at);
+            let failure = in_band::failure_of_event(self.provider, name, event, self.server_time());
             // A server that accepted the request, and then reports an error outside of the dialect, has
             // failed whatever the error is: another one may answer the same request.
             if event.is_error && event.name.is_empty() && !failure.code.is_fallbackable() {
@@ -448,6 +464,8 @@ mod tests {
             r#"{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}]}"#,
             r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE"}}"#,
         ];
+        // A number in `errors` is how many there are.
+        let is_number = |error: &str| error.parse::<f64>().is_ok();
         for (error, is_error) in empty.chain(set.map(|error| (error, true))) {
             for event in events {
                 let event = format!(r#"{{"error":{error},{}"#, &event[1..]);
@@ -459,7 +477,35 @@ mod tests {
             let document = format!(r#"{{"error":{error},"choices":[{{"message":{{"content":"x"}}}}]}}"#);
             let probed = probe::read(document.as_bytes(), Expected::Answer(Endpoint::Chat));
             assert_eq!(matches!(probed, ProbeResult::Error(_)), is_error, "{document}");
+            for (key, is_error) in [("error", is_error), ("errors", is_error && !is_number(error))] {
+                let other = format!(r#"{{"{key}":{error},"kind":"summary"}}"#);
+                let token = r#"{"choices":[{"delta":{"content":"x"}}]}"#;
+                for ([first, second], is_error) in [
+                    ([token, &other], is_error),
+                    // Before a token the dialect, in which a number is an error, is not known.
+                    ([&other, token], is_error && !is_number(error)),
+                ] {
+                    let mut scanner = Scanner::sse(Provider::Other).for_answer();
+                    let events = format!("data: {first}\n\ndata: {second}\n\ndata: [DONE]\n\n");
+                    scanner.push(events.as_bytes());
+                    let outcome = (scanner.state().failure.is_some(), scanner.state().has_finished);
+                    assert_eq!(outcome, (is_error, !is_error), "{events}");
+                }
+            }
         }
+    }
+
+    /// Regression: the age of the stream was added to the wait.
+    #[test]
+    fn a_point_in_time_is_compared_with_the_time_of_its_event() {
+        let headers = [(http::header::DATE, "Thu, 05 Nov 2026 12:00:00 GMT".parse().unwrap())];
+        let mut scanner = Scanner::sse(Provider::Other).for_answer().sent_at(&headers.into_iter().collect());
+        let (_, arrived) = scanner.reader.sent_at.as_mut().expect("a date");
+        *arrived = arrived.checked_sub(Duration::from_secs(300)).expect("a clock before");
+        scanner.push(br#"data: {"error":{"code":"rate_limit_exceeded","resets_at":1793880420}}"#);
+        scanner.finish();
+        let wait = scanner.state().failure.as_ref().and_then(Failure::wait).expect("a wait");
+        assert!((100..=120).contains(&wait.as_secs()), "{wait:?}");
     }
 
     #[test]
@@ -637,6 +683,7 @@ mod tests {
         for (events, input, cache_read, cache_written) in [
             (vec![("", chunk), ("", &*own)], 90, 64, None),
             (vec![("", chunk), ("", &*written)], 90, 64, Some(20)),
+            (vec![("", chunk), ("", &*written), ("", &*own)], 90, 64, Some(20)),
             (vec![("", &*completed_written)], 90, 64, Some(20)),
             (vec![("", chunk), ("", &*of_deepseek)], 90, 64, None),
             (vec![("", start), ("", block), ("", delta)], 106, 900, Some(100)),

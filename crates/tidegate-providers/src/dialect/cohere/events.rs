@@ -66,6 +66,8 @@ pub(super) fn is_own_type(kind: &str) -> bool {
             | "content-start"
             | "content-delta"
             | "content-end"
+            | "citation-start"
+            | "citation-end"
             | "tool-plan-delta"
             | "tool-call-start"
             | "tool-call-delta"
