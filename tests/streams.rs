@@ -175,7 +175,7 @@ async fn the_permit_and_the_connection_end_when_the_caller_disconnects() {
         assert_eq!((provider.log().max_in_flight(), provider.log().abandoned()), (1, calls));
     }
     // The fastest of five releases is checked, because the machine may have other load.
-    assert!(soonest < Duration::from_millis(100), "{soonest:?}");
+    assert!(soonest < Duration::from_secs(1), "{soonest:?}");
 }
 
 #[tokio::test]

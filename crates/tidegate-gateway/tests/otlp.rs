@@ -387,8 +387,8 @@ async fn spans_that_cannot_be_exported_are_in_the_log() {
         let gateway = process::GatewayProcess::start_with("otlp", &file, |command| {
             command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector).env("OTEL_BSP_SCHEDULE_DELAY", "20");
         });
-        let (client, until) = (client(), Instant::now() + Duration::from_millis(1200));
-        while Instant::now() < until {
+        let (client, started) = (client(), Instant::now());
+        while started.elapsed() < Duration::from_millis(1200) {
             let request = client.post(gateway.url("/v1/chat/completions"));
             request.header("content-type", "application/json").body(REQUEST).send().await.unwrap();
             // The log has to fit in the pipe, which is read at the end.
@@ -397,7 +397,8 @@ async fn spans_that_cannot_be_exported_are_in_the_log() {
         gateway.signal("TERM");
         let (code, log) = gateway.end().await;
         assert!(log.contains(message) && !log.contains("s3cret"), "{log}");
-        assert!(log.matches("spans could not be exported").count() <= 4, "{log}");
+        let most = 3 + started.elapsed().as_secs() as usize;
+        assert!(log.matches("spans could not be exported").count() <= most, "{log}");
         assert_eq!(code, Some(0), "{log}");
     }
 }

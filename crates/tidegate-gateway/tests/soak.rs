@@ -124,7 +124,7 @@ impl Soak {
             let mut caller = TcpStream::connect(self.gateway.addr()).await.unwrap();
             caller.write_all(head.as_bytes()).await.unwrap();
         }
-        while calls.join_next().await.is_some() {}
+        calls.join_all().await;
     }
 
     /// Calls while no descriptor is left, and idle connections that take up the rest.
@@ -141,7 +141,7 @@ impl Soak {
         for _ in 0..8 {
             calls.spawn(timeout(Duration::from_secs(2), self.request(&client).send()));
         }
-        while calls.join_next().await.is_some() {}
+        calls.join_all().await;
         limit_descriptors(&self.gateway, Some(original));
     }
 

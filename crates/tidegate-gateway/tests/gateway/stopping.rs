@@ -18,14 +18,14 @@ async fn calls_in_flight_are_completed_and_new_ones_are_not_accepted() {
     // An idle connection does not delay the shutdown.
     let idle = TcpStream::connect(addr).await.unwrap();
 
-    let response = chat(&gateway, REQUEST).send().await.unwrap();
     let started = Instant::now();
+    let response = chat(&gateway, REQUEST).send().await.unwrap();
     let reading = tokio::spawn(response.text());
     assert_eq!(gateway.stop().await, 0);
     let took = started.elapsed();
     let text = reading.await.unwrap().unwrap();
     assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
-    assert!(took > Duration::from_millis(200) && took < Duration::from_secs(5), "{took:?}");
+    assert!(took >= Duration::from_millis(450) && took < Duration::from_secs(10), "{took:?}");
     TcpStream::connect(addr).await.unwrap_err();
     drop(idle);
 }
@@ -40,7 +40,7 @@ async fn a_call_that_exceeds_the_drain_time_is_aborted() {
     let reading = tokio::spawn(response.text());
     assert_eq!(gateway.stop().await, 1);
     let took = started.elapsed();
-    assert!(took >= Duration::from_millis(190) && took < Duration::from_secs(2), "{took:?}");
+    assert!(took >= Duration::from_millis(190) && took < Duration::from_secs(8), "{took:?}");
     let text = reading.await.unwrap().unwrap();
     assert!(text.contains("the gateway stops"), "{text}");
     provider.log().in_flight_is(0).await;
