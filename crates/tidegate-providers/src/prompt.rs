@@ -153,7 +153,9 @@ fn is_medium(path: &[&str], text: &str) -> bool {
         path,
         [.., "image_url"] | [.., "image_url", "url"] | [.., "fileData" | "file_data", "fileUri" | "file_uri"]
     );
-    let may_be_file = || !(is_text_field(path) && is_prompt(path));
+    // NVIDIA's embeddings of images.
+    let is_input_image = || path == ["input"] && text.starts_with("data:image/");
+    let may_be_file = || !(is_text_field(path) && is_prompt(path)) || is_input_image();
     let is_file = || file_in(text.as_bytes()).is_some_and(|file| may_be_file() && is_base64(file));
     (is_url || is_file()) && !is_own_json(path)
 }
@@ -198,7 +200,7 @@ fn is_text_field(path: &[&str]) -> bool {
 /// What has to be base64 if `text` is a file: what follows the beginning of a `data:` URL, or the whole of a long
 /// run that mixes lower case, upper case and digits, as neither prose nor a repeated letter does.
 fn file_in(text: &[u8]) -> Option<&[u8]> {
-    const MAX_HEAD: usize = 256;
+    const MAX_HEAD: usize = 1024;
     const RUN: usize = 512;
     if text.starts_with(b"data:") {
         let at = text[..text.len().min(MAX_HEAD)].windows(7).position(|part| part == b"base64,")?;
@@ -217,9 +219,11 @@ const fn is_of_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=')
 }
 
-/// Whether a text is base64 to its end. Some serializers escape three of its characters.
+/// Whether a text is base64 to its end, perhaps in lines. Some serializers escape three of its characters.
 fn is_base64(text: &[u8]) -> bool {
     const ESCAPED: [&[u8]; 4] = [b"/", b"u002b", b"u002f", b"u003d"];
+    /// Encoders break lines after 64 or 76 characters. Words are shorter.
+    const SHORTEST_LINE: usize = 60;
     // Without an exit within a chunk it is checked many bytes at once.
     let is_plain = |text: &[u8]| {
         text.chunks(64).all(|chunk| chunk.iter().fold(true, |is_plain, byte| is_plain & is_of_base64(*byte)))
@@ -230,7 +234,11 @@ fn is_base64(text: &[u8]) -> bool {
         let is_known = |known: &&[u8]| {
             escape.get(..known.len()).is_some_and(|escape| escape.eq_ignore_ascii_case(known))
         };
-        if !is_plain(before) || !ESCAPED.iter().any(is_known) {
+        // A line begins with the letter of the break before it.
+        let is_line = || before.len() <= 1 || before.len() >= SHORTEST_LINE;
+        let is_last = || escape.iter().all(|byte| b"\\nr".contains(byte));
+        let is_break = matches!(escape.first(), Some(b'n' | b'r')) && (is_line() || is_last());
+        if !is_plain(before) || !is_break && !ESCAPED.iter().any(is_known) {
             return false;
         }
         rest = escape;
@@ -424,10 +432,15 @@ mod tests {
             assert_eq!(of(&body).input, TOKENS_PER_MEDIUM + TOKENS_PER_MESSAGE, "{}", &body[..80]);
         }
         let url = format!("data:application/pdf;base64,{image}");
+        let lines: Vec<_> =
+            image.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        let lines = lines.join(r"\r\n");
         for (part, files) in [
             (format!(r#""input_audio":"{image}""#), 1),
             (format!(r#""document_url":"{url}""#), 1),
             (format!(r#""document_url":"data:application/pdf;name=Annual Report.pdf;base64,{image}""#), 1),
+            (format!(r#""document_url":"data:application/pdf;base64,{lines}\r\n""#), 1),
+            (format!(r#""a_new_field":"{lines}""#), 1),
             (format!(r#""video":["{url}","{url}"]"#), 2),
             (format!(r#""audio":"{url}""#), 1),
             (format!(r#""video_base64":"{image}","audio_base64":"{image}""#), 2),
@@ -444,10 +457,14 @@ mod tests {
         for body in [
             format!(r#"{{"messages":[],"tools":[{{"input_image_mask":{{"image_url":"{url}"}}}}]}}"#),
             format!(r#"{{"prompt":{{"multimodal_data":["{image}"]}}}}"#),
+            format!(r#"{{"model":"nvidia/nvclip","input":["data:image/png;base64,{image}"]}}"#),
             format!(r#"{{"input":[{{"type":"reasoning","reasoning_opaque":"{image}"}}]}}"#),
         ] {
             assert_eq!(of(&body).input, TOKENS_PER_MEDIUM, "{:.80}", body);
         }
+        let words = r"word\n".repeat(20_000);
+        let words = format!(r#"{{"messages":[{{"content":[{{"a_new_field":"data:,base64,{words}"}}]}}]}}"#);
+        assert!(of(&words).input > 10_000);
         let inline =
             format!(r#"{{"contents":[{{"parts":[{{"inlineData":{{"mimeType":"","data":"{image}"}}}}]}}]}}"#);
         assert_eq!(of(&inline).input, TOKENS_PER_MEDIUM);
