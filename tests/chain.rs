@@ -124,8 +124,10 @@ async fn the_account_of_the_caller_never_reaches_a_provider_of_the_table() {
         .providers(providers)
         .service(recording(&sent, status))
         .unwrap();
-    let mut request =
-        chat("https://api.openai.com/v1/chat/completions/?timeout=3&beta=true&key=the-callers", false);
+    let mut request = chat(
+        "https://api.openai.com/v1/chat/completions/?timeout=3&beta=true&key=the-callers&api-version=1",
+        false,
+    );
     for name in ["authorization", "x-api-key", "openai-organization", "cookie", "host", "x-other"] {
         request.headers_mut().insert(name, "the-caller's".parse().unwrap());
     }
@@ -135,7 +137,7 @@ async fn the_account_of_the_caller_never_reaches_a_provider_of_the_table() {
     assert_eq!(
         uris,
         [
-            "http://gpu-box:8000/v1/chat/completions?beta=true",
+            "http://gpu-box:8000/v1/chat/completions?beta=true&api-version=1",
             "https://w.openai.azure.com/openai/deployments/my%20deployment/chat/completions\
              ?api-version=2024-10-21&beta=true",
         ]

@@ -68,7 +68,7 @@
 //! The body is forwarded as `application/json`, with the model replaced by that of the target, and so are the
 //! [headers that providers read](config#forwarded-headers). Other headers are not, the credentials of a
 //! caller least of all. Of the query `api-version` and `beta` are forwarded, to targets of the caller's
-//! dialect; `query` of a provider adds others.
+//! dialect, unless `query` of the provider, which every request has, sets them.
 //!
 //! Cookies, CORS headers, headers that describe the account of a provider, and commands to a proxy such as
 //! `x-accel-redirect` are not returned to callers. The API key of a provider is removed from its errors

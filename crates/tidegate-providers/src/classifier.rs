@@ -138,9 +138,8 @@ impl Classifier for ProviderClassifier {
     }
 
     /// By the path of the endpoint, and where that leaves the form open by `stream` in the body. A body
-    /// without fields shows no form. xAI answers a deferred request with an id. A `service_tier` other than
-    /// `auto`, `default`, `on_demand`, `standard` and `standard_only` is another tier, and so is a `speed`
-    /// other than `standard`.
+    /// without fields shows no form. xAI answers a deferred request with an id. The
+    /// `service_tier` `flex` and the `speed` `fast` are tiers with limits of their own.
     fn expected_answer(&self, uri: &Uri, headers: &HeaderMap, body: Option<&[u8]>) -> Option<ExpectedAnswer> {
         let is_anthropic = headers.contains_key(&ANTHROPIC_VERSION);
         let (endpoint, form) = endpoint::answer_at(uri.path(), uri.query().unwrap_or_default(), body)

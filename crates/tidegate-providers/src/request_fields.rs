@@ -17,15 +17,16 @@ static FIELDS: LazyLock<Fields<3>> = LazyLock::new(|| {
 static DEFERRED: LazyLock<Fields<1>> =
     LazyLock::new(|| Fields::new("\"deferred\"", [("\"deferred\"", is_true)]));
 
-/// The service tiers, and the speed, whose limits and capacity are those of a request that names none.
-const STANDARD_TIERS: [&str; 5] = ["auto", "default", "on_demand", "standard", "standard_only"];
+/// The service tier, and the speed, whose limits and capacity are not those of a request that names none. OpenAI
+/// counts `priority` together with the standard tier.
+const OTHER_TIERS: [&[u8]; 2] = [br#""flex""#, br#""fast""#];
 
 /// What a request has at its top level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestFields {
     /// `"stream": true`.
     pub(crate) is_stream: bool,
-    /// A `service_tier` or a `speed` that is not the standard one.
+    /// A `service_tier` or a `speed` with limits of its own.
     pub(crate) is_of_other_tier: bool,
 }
 
@@ -46,12 +47,9 @@ fn is_true(value: &[u8]) -> bool {
     value.starts_with(b"true")
 }
 
-/// Whether a value begins with a text that names a tier beside the standard one.
+/// Whether a value begins with the name of another tier than the standard one.
 fn is_other_tier(value: &[u8]) -> bool {
-    let Some(text) = value.strip_prefix(b"\"") else { return false };
-    let is_named =
-        |name: &&str| text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"\""));
-    !STANDARD_TIERS.iter().any(is_named)
+    OTHER_TIERS.iter().any(|name| value.starts_with(name))
 }
 
 /// Whether a request has messages or a prompt at its top level.
@@ -185,11 +183,12 @@ mod tests {
     fn only_a_text_at_the_top_level_names_another_tier() {
         for (body, expected) in [
             (r#"{"service_tier":"flex"}"#, true),
-            (r#"{"model":"m","stream":true,"service_tier" : "priority"}"#, true),
+            (r#"{"model":"m","stream":true,"service_tier" : "flex"}"#, true),
             (r#"{"speed":"fast","stream":true}"#, true),
             (r#"{"service_tier":"auto","speed":"fast"}"#, true),
             (r#"{"service_\u0074ier":"flex"}"#, true),
-            (r#"{"service_tier":"auto-x"}"#, true),
+            (r#"{"service_tier":"flexible"}"#, false),
+            (r#"{"service_tier":"priority"}"#, false),
             (r#"{"service_tier":"auto"}"#, false),
             (r#"{"service_tier":"default"}"#, false),
             (r#"{"service_tier":"standard_only","speed":"standard"}"#, false),

@@ -35,9 +35,9 @@
 //! The path of a request determines its dialect: the end of it is that of an [`Endpoint`]. The host of its
 //! URI, its credentials, its cookies and the headers that name an account are replaced or removed; its other
 //! headers are sent on, unless [`ProviderSettings::only_headers`] limits them. Of its query `api-version` and
-//! `beta` are sent on to a target of its dialect; [`ProviderSettings::query`] adds others. A model in its body
-//! is replaced, and may be absent. A request that a target cannot be sent, since its dialect has no counterpart, is rejected for that target alone, and the chain goes
-//! on.
+//! `beta` are sent on to a target of its dialect, unless [`ProviderSettings::query`], which every request has,
+//! sets them. A model in its body is replaced, and may be absent. A request that a target cannot be sent, since
+//! its dialect has no counterpart, is rejected for that target alone, and the chain goes on.
 //!
 //! # Rejections
 //! None but those of its stacks and of its [`FallbackLayer`](crate::FallbackLayer); `E1001` for a path that

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use tidegate_providers::Provider;
 
 use super::provider_warnings::{has_version, is_public_plain_text};
-use super::request_headers::{belongs_to_connection, can_be_sent};
+use super::request_headers::{belongs_to_connection, can_be_sent, parameter_name};
 use super::{ApiDialect, ApiKey, Endpoint};
 use crate::config::http_uri;
 use crate::debug::HeaderNames;
@@ -306,8 +306,8 @@ impl ProviderSettings {
         warnings
     }
 
-    /// The URI of `model` at `endpoint`, with `path` behind it and the query of a caller; `None` if it is no
-    /// URI.
+    /// The URI of `model` at `endpoint`, with `path` behind it and the query of a caller, without the parameters
+    /// that the settings have; `None` if it is no URI.
     #[must_use]
     pub fn uri(&self, endpoint: Endpoint, model: &str, path: &str, query: Option<&str>) -> Option<Uri> {
         let base_url = if self.base_url.contains(MODEL) {
@@ -315,7 +315,10 @@ impl ProviderSettings {
         } else {
             self.base_url.clone()
         };
-        let fields: Vec<&str> = self.query.as_deref().into_iter().chain(query).collect();
+        let own: Vec<&str> = self.query.iter().flat_map(|query| query.split('&')).collect();
+        let is_new = |field: &&str| own.iter().all(|own| parameter_name(own) != parameter_name(field));
+        let of_caller = query.into_iter().flat_map(|query| query.split('&')).filter(is_new);
+        let fields: Vec<&str> = own.iter().copied().chain(of_caller).collect();
         let mark = if fields.is_empty() { "" } else { "?" };
         format!("{base_url}{}{path}{mark}{}", endpoint.suffix(), fields.join("&")).parse().ok()
     }

@@ -140,6 +140,11 @@ pub(super) fn strip(headers: &mut HeaderMap, dialect: ApiDialect, allowed: Optio
     }
 }
 
+/// The name of a parameter of a query.
+pub(super) fn parameter_name(parameter: &str) -> &str {
+    parameter.split_once('=').map_or(parameter, |(name, _)| name)
+}
+
 /// Query parameters that the official clients send and providers read.
 const PROVIDER_PARAMETERS: [&str; 2] = ["api-version", "beta"];
 
@@ -149,8 +154,7 @@ const PROVIDER_PARAMETERS: [&str; 2] = ["api-version", "beta"];
 /// A parameter with a semicolon is not forwarded, since some servers take it for `&`.
 pub(super) fn forwarded_query(query: &str) -> Option<String> {
     let is_forwarded = |parameter: &&str| {
-        let name = parameter.split_once('=').map_or(*parameter, |(name, _)| name);
-        PROVIDER_PARAMETERS.contains(&name) && !parameter.contains(';')
+        PROVIDER_PARAMETERS.contains(&parameter_name(parameter)) && !parameter.contains(';')
     };
     let parameters: Vec<&str> = query.split('&').filter(is_forwarded).collect();
     (!parameters.is_empty()).then(|| parameters.join("&"))

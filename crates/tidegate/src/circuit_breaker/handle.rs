@@ -203,9 +203,8 @@ impl Handle {
     }
 
     /// Closes the circuit and clears its statistics. Results of attempts in flight no longer count, but for a
-    /// wait that the provider sends. Ends
-    /// [`force_open`](Self::force_open) and [`force_closed`](Self::force_closed). The totals since the start
-    /// stay. A circuit that is shared through a store closes in all processes. What does not reach the store
+    /// wait that the provider sends. Ends [`force_open`](Self::force_open) and
+    /// [`force_closed`](Self::force_closed). The totals since the start stay. A circuit that is shared through a store closes in all processes. What does not reach the store
     /// is sent again, and closes no circuit that was opened after the reset.
     pub fn reset(&self) {
         self.change_all(|it| {

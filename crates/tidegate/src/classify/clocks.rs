@@ -150,8 +150,8 @@ impl IdleTimers {
         if let Some((attempt_end, attempt_elapsed)) = attempt.end(|| last.start)
             && attempt_end <= end
         {
-            // What was there to be read when the time had ended shows that the reader was slower.
-            let is_unread = has_read && attempt_end <= now;
+            // What was there to be read long after the time had ended shows that the reader was slower.
+            let is_unread = has_read && attempt_end + LATE < now;
             (end, elapsed) =
                 (attempt_end, if is_unread { attempt_elapsed.while_unread() } else { attempt_elapsed });
         }

@@ -54,11 +54,12 @@
 //! reports.
 //!
 //! # Service tiers
-//! A request that names a tier beside the standard one, by `service_tier` (`flex`, `priority`, ...) or `speed`
-//! (`fast`), has limits and a capacity that other calls do not use. Its 429, or lack of capacity, is returned,
-//! retried and failed over, and changes no circuit, limit or cooldown
+//! A request with the `service_tier` `flex` or the `speed` `fast` has limits and a capacity that other calls do not
+//! use. A rate limit that it reaches, or Groq's 498 for a lack of capacity, is returned, retried and failed over,
+//! and changes no circuit, limit or cooldown
 //! ([`FailureKind::NotProcessed`](crate::FailureKind::NotProcessed)). So is a refusal by a network in front of
-//! the provider, of which the client of one caller may be the cause; it is not retried.
+//! the provider, of which the client of one caller may be the cause; it is not retried. A target whose network
+//! refuses all calls of this process thus costs each of them an attempt.
 //!
 //! # What a success has to show
 //! Where the classifier knows that a model answers a POST

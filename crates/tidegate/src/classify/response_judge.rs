@@ -213,11 +213,17 @@ impl ResponseJudge {
         }
     }
 
-    /// Whether a failure is that of a service tier which the request has named, and other calls do not use.
+    /// Whether a failure is that of a service tier which the request has named, and other calls do not use. A server
+    /// that is down, or an account without credit, is so for all calls.
     fn is_of_other_tier(&self, head: &Parts, code: ErrorCode) -> bool {
+        // OpenAI and Groq report a tier without capacity with these.
+        let has_no_capacity = code == ErrorCode::Overloaded && matches!(head.status.as_u16(), 429 | 498);
+        self.names_other_tier() && (code == ErrorCode::RateLimited || has_no_capacity)
+    }
+
+    /// Whether the request names a service tier with limits and capacity of its own.
+    pub(super) fn names_other_tier(&self) -> bool {
         self.expected_answer().is_some_and(|answer| answer.is_of_other_tier)
-            && (head.status == StatusCode::TOO_MANY_REQUESTS
-                || matches!(code, ErrorCode::RateLimited | ErrorCode::Overloaded))
     }
 
     /// Records the usage of a failed response: no output tokens, and for a client error no prompt tokens

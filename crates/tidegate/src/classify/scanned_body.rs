@@ -55,6 +55,8 @@ pub struct ScannedBody<B: Body> {
     idle_timers: IdleTimers,
     /// Bounds the attempt, if the stream passes the wire of a stack.
     attempt_timer: AttemptTimer,
+    /// The request names a service tier with limits of its own.
+    is_of_other_tier: bool,
     /// Publishes the outcome of the stream to outer layers, which may see only that the body is dropped.
     outcome: StreamOutcome,
     /// Runs after the terminator, an error event or a content filter.
@@ -91,6 +93,7 @@ impl<B: ClassifiableBody> ScannedBody<B> {
         idle_timers: IdleTimers,
         attempt_timer: AttemptTimer,
         mut attempt_usage: Option<AttemptUsage>,
+        is_of_other_tier: bool,
     ) -> Self {
         if let Some(usage) = &mut attempt_usage {
             usage.start_response();
@@ -104,6 +107,7 @@ impl<B: ClassifiableBody> ScannedBody<B> {
             attempt_usage,
             idle_timers,
             attempt_timer,
+            is_of_other_tier,
             outcome: StreamOutcome::new(),
             trailing_grace: None,
             end: None,
@@ -121,7 +125,26 @@ impl<B: Body> ScannedBody<B> {
     /// The failure that the provider has reported in the stream so far.
     #[cold]
     pub(super) fn failure(&self) -> Option<Failure> {
-        self.scanner.state().failure.as_ref().map(in_band)
+        self.scanner.state().failure.as_ref().map(|failure| self.in_band(failure))
+    }
+
+    /// Whether the first token has arrived.
+    pub(super) fn has_started(&self) -> bool {
+        self.scanner.state().has_started
+    }
+
+    /// A failure that the provider reports in the stream. An end without an answer was not reported by it, output
+    /// that cannot be parsed does not count against it, and the rate limit of another service tier is not that of
+    /// other calls.
+    fn in_band(&self, failure: &Failure) -> Failure {
+        let is_of_tier =
+            self.is_of_other_tier && !self.has_started() && failure.code == ErrorCode::RateLimited;
+        let kind = match failure.kind {
+            kind @ (FailureKind::NoAnswer | FailureKind::ModelOutput | FailureKind::NotProcessed) => kind,
+            _ if is_of_tier => FailureKind::NotProcessed,
+            _ => FailureKind::InBand,
+        };
+        Failure { kind, ..failure.clone() }
     }
 }
 
@@ -242,11 +265,6 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
         self.attempt_timer = std::mem::take(&mut self.attempt_timer).for_body();
     }
 
-    /// Whether the first token has arrived.
-    pub(super) fn has_started(&self) -> bool {
-        self.scanner.state().has_started
-    }
-
     /// Whether the end is known, although it may not have been returned to the reader yet.
     pub(super) const fn has_ended(&self) -> bool {
         self.end.is_some()
@@ -261,7 +279,7 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
     fn publish_outcome(&self) {
         let state = self.scanner.state();
         match &state.failure {
-            Some(failure) => self.outcome.set(in_band(failure).into()),
+            Some(failure) => self.outcome.set(self.in_band(failure).into()),
             None if state.has_finished => self.outcome.set(Outcome::Success),
             None => {}
         }
@@ -289,7 +307,7 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
         }
         let state = self.scanner.state();
         if let Some(failure) = &state.failure {
-            return StreamEnd::Failed(in_band(failure).into());
+            return StreamEnd::Failed(self.in_band(failure).into());
         }
         match error {
             _ if state.has_finished => StreamEnd::Finished,
@@ -301,16 +319,6 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
             }
         }
     }
-}
-
-/// The failure of a stream that had begun. An end without an answer was not reported by the provider, and
-/// output that cannot be parsed does not count against it.
-fn in_band(failure: &Failure) -> Failure {
-    let kind = match failure.kind {
-        kind @ (FailureKind::NoAnswer | FailureKind::ModelOutput) => kind,
-        _ => FailureKind::InBand,
-    };
-    Failure { kind, ..failure.clone() }
 }
 
 impl<B: Body<Data = Bytes>> Body for ScannedBody<B> {

@@ -256,6 +256,14 @@ impl ResponseJudge {
         let idle_timers = started.map_or_else(|| IdleTimers::new(self.config.clocks), |it| *it);
         let attempt_timer = std::mem::take(&mut self.attempt_timer);
         let usage = self.attempt_usage.take().map(|usage| *usage);
-        Stage::Holding(Box::new(ScannedBody::new(body, scanner, idle_timers, attempt_timer, usage)))
+        let is_of_other_tier = self.names_other_tier();
+        Stage::Holding(Box::new(ScannedBody::new(
+            body,
+            scanner,
+            idle_timers,
+            attempt_timer,
+            usage,
+            is_of_other_tier,
+        )))
     }
 }

@@ -43,8 +43,10 @@ impl Signals {
         let gates = self.gates();
         let has_limit = gates.backpressure().is_enabled();
         let has_rate = gates.rate_limit().is_enabled();
-        // One that is disabled can be forced open.
-        let has_circuit = gates.circuit_breaker().is_enabled() || circuit_state != State::Closed;
+        // One that is disabled can be forced open, and is closed again then.
+        let circuit = gates.circuit_breaker();
+        let was_forced = || circuit_state != State::Closed || circuit.snapshot().last_recovery_ms.is_some();
+        let has_circuit = circuit.is_enabled() || was_forced();
         for (metric, value) in [
             (names::INFLIGHT, has_limit.then_some(current_inflight as f64)),
             (names::QUEUED, has_limit.then_some(queued as f64)),

@@ -106,7 +106,7 @@ impl AttemptGuard for Option<Reservation> {
             if !head.is_unproven() {
                 reservation.handle.on_outcome(outcome, reserved.at);
             }
-            // The limits of another service tier are not those of the quotas.
+            // Such a failure is of another service tier, or shows nothing about the account.
             if outcome.failure().is_none_or(|failure| failure.kind != FailureKind::NotProcessed) {
                 reservation.handle.on_headers(head.headers, *outcome == Outcome::Success, reserved);
             }

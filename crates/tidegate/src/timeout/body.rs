@@ -38,7 +38,8 @@ impl<B: Body<Error = Error>> Body for TimedBody<B> {
         let elapsed = match (late, inner.poll_frame(cx)) {
             (Poll::Pending, Poll::Ready(frame)) => return Poll::Ready(frame),
             (Poll::Pending, Poll::Pending) => ready!(this.timer.poll_elapsed(cx)),
-            (Poll::Ready(elapsed), Poll::Ready(_)) => elapsed.while_unread(),
+            (Poll::Ready(elapsed), Poll::Ready(Some(Ok(_)))) => elapsed.while_unread(),
+            (Poll::Ready(_), Poll::Ready(end)) => return Poll::Ready(end),
             (Poll::Ready(elapsed), Poll::Pending) => elapsed,
         };
         this.inner.set(None);

@@ -199,12 +199,16 @@ fn the_gauges_of_a_gate_are_set_if_the_stack_has_it() {
     let of_circuit = ["tidegate.circuit.cooldown", "tidegate.circuit.state"];
     let forced = bare("openai/gauges_forced");
     forced.signals().circuit_breaker().force_open();
+    let reset = bare("openai/gauges_reset");
+    reset.signals().circuit_breaker().force_open();
+    reset.signals().circuit_breaker().reset();
     for (stack, gauges) in [
         (bare("openai/gauges_bare"), &[][..]),
         (stack("openai/gauges_limit", |stack| stack.backpressure(limit())).0, &of_limit),
         (stack("openai/gauges_rate", |stack| stack.rate_limit(rate())).0, &of_rate),
         (stack("openai/gauges_circuit", |stack| stack.circuit_breaker(circuit())).0, &of_circuit),
         (forced, &of_circuit),
+        (reset, &of_circuit),
     ] {
         let signals = stack.signals();
         signals.record_metrics(&[]);

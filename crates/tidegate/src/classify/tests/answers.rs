@@ -672,9 +672,17 @@ async fn a_service_tier_without_room_closes_nothing() {
         let expected = (Some(FailureKind::NotProcessed), 2, true);
         assert_eq!(refused(request, status, answer).await, expected, "{request} {status}");
     }
-    for (request, status, answer) in
-        [(r#"{"service_tier":"default"}"#, 498, BUSY), (r#"{"speed":"standard"}"#, 429, LIMIT)]
-    {
+    // A server that is down, and an account without credit, are so for all.
+    const QUOTA: &str = r#"{"error":{"code":"insufficient_quota","message":"You exceeded your quota"}}"#;
+    const DOWN: &str = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    for (request, status, answer) in [
+        (r#"{"service_tier":"default"}"#, 498, BUSY),
+        (r#"{"service_tier":"priority"}"#, 429, LIMIT),
+        (r#"{"speed":"standard"}"#, 429, LIMIT),
+        (r#"{"service_tier":"flex"}"#, 503, "<html>"),
+        (r#"{"speed":"fast"}"#, 529, DOWN),
+        (r#"{"service_tier":"flex"}"#, 429, QUOTA),
+    ] {
         assert!(!refused(request, status, answer).await.2, "{request} {status}");
     }
 }
