@@ -295,12 +295,14 @@ fn schemas_of_any_depth_and_size_are_read_or_rejected() {
 /// A schema below a keyword that is not visited would be sent as it is, and answered with a 400.
 #[test]
 fn the_schemas_below_each_keyword_are_adapted() {
+    type Keyword = (&'static str, fn(&Value) -> Value);
+
     let (open, full) = (json!({"type": "object"}), json!({"type": "object", "properties": {}}));
     let elsewhere = json!({"$ref": "https://a/b"});
     let one = |schema: &Value| schema.clone();
     let several = |schema: &Value| json!([true, schema]);
     let named = |schema: &Value| json!({"a": schema});
-    let keywords: [(&str, fn(&Value) -> Value); 20] = [
+    let keywords: [Keyword; 20] = [
         ("items", one),
         ("items", several),
         ("additionalProperties", one),

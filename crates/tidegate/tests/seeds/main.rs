@@ -18,7 +18,6 @@ use tidegate::{Payload, Resilience, ResilienceBuilder};
 use tidegate_testkit::strict::{self, Handle, Strict};
 
 const BREAKER: &str = "src/circuit_breaker/tests/mod.rs";
-const CONFIG: &str = "src/config/tests.rs";
 const HANDLE: &str = "src/circuit_breaker/tests/handle.rs";
 const LAST_RESORTS: &str = "src/fallback/tests/last_resorts.rs";
 const PER_CALL: &str = "src/retry/tests/per_call.rs";
@@ -46,7 +45,7 @@ const TESTS: &[(u32, &str, &str)] = &[
     (11, REFERENCE, "a_chain_of_three_models_answers_while_one_of_them_does"),
     (12, REFERENCE, "preflight_and_snapshot_show_circuit_rate_and_calls_in_flight"),
     (13, REFERENCE, "preflight_and_snapshot_show_circuit_rate_and_calls_in_flight"),
-    (14, CONFIG, "every_variable_turns_its_part_on_and_overrides_the_file"),
+    (14, "src/config/tests/environment.rs", "every_variable_turns_its_part_on_and_overrides_the_file"),
     (16, "src/classify/tests/streams.rs", "broken_streams_open_the_circuit_and_cancelled_calls_do_not"),
     (17, "src/fallback/policy.rs", "the_code_decides_and_two_failure_kinds_can_be_added"),
     (18, LESSON, "a_call_of_more_than_a_minute_times_out_and_falls_back"),
