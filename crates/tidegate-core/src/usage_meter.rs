@@ -96,8 +96,14 @@ impl UsageMeter {
 
     /// Records that an attempt reaches the wire, if its request has a meter. In a stack inside of another one the
     /// attempts of the inner wire are recorded, and that of the outer one is not.
+    #[inline]
     #[must_use]
     pub fn start_attempt(extensions: &mut Extensions) -> Option<AttemptUsage> {
+        if Self::of(extensions).is_some() { Self::start_metered(extensions) } else { None }
+    }
+
+    #[cold]
+    fn start_metered(extensions: &mut Extensions) -> Option<AttemptUsage> {
         let attempt = Self::of(extensions)?.attempt();
         if let Some(outer) = extensions.insert(attempt.recorded.clone()) {
             outer.replace();

@@ -16,6 +16,19 @@ use crate::rejected::record_rejection;
 use crate::thread_shard::ByThread;
 use crate::{Deadline, Rejection};
 
+/// Why a call is not admitted at once.
+enum NotAdmitted {
+    Rejected(Rejection),
+    /// It waits for the turn of this process to probe.
+    Awaits(PendingTurn),
+}
+
+impl From<Rejection> for NotAdmitted {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
 impl AdmissionGate for ByThread<Handle> {
     type Guard = CallGuard;
     type Queued = NoQueue<CallGuard>;
@@ -52,21 +65,30 @@ impl ByThread<Handle> {
         now: &mut Now,
         awaits_turn: bool,
     ) -> Admission<CallGuard, PendingTurn> {
-        let of_key = match self.get_or_insert(request) {
-            Ok(of_key) => of_key,
-            Err(rejection) => return Admission::Rejected(rejection),
-        };
+        match self.guard(request, now, awaits_turn) {
+            Ok(guard) => Admission::Admitted(guard),
+            Err(NotAdmitted::Rejected(rejection)) => Admission::Rejected(rejection),
+            Err(NotAdmitted::Awaits(turn)) => Admission::Queued(turn),
+        }
+    }
+
+    #[inline]
+    fn guard<B: 'static>(
+        &self,
+        request: &Request<B>,
+        now: &mut Now,
+        awaits_turn: bool,
+    ) -> Result<CallGuard, NotAdmitted> {
+        let of_key = self.get_or_insert(request)?;
         let circuit = of_key.as_ref().unwrap_or(self);
         if !circuit.admits_all() && ChainPosition::is_of_hedge(request.extensions()) {
-            return Admission::Rejected(circuit.rejection_of_hedge());
+            return Err(circuit.rejection_of_hedge().into());
         }
-        circuit.admit(request.extensions(), now, awaits_turn).map(|admission| match admission {
-            Some(admission) => {
-                let circuit = of_key.unwrap_or_else(|| self.of_thread());
-                CallGuard::new(circuit, admission, request.extensions(), now.get())
-            }
-            None => CallGuard::unrecorded(),
-        })
+        let Some(admission) = circuit.admit(request.extensions(), now, awaits_turn)? else {
+            return Ok(CallGuard::unrecorded());
+        };
+        let circuit = of_key.unwrap_or_else(|| self.of_thread());
+        Ok(CallGuard::new(circuit, admission, request.extensions(), now.get()))
     }
 }
 
@@ -77,9 +99,9 @@ impl Handle {
         extensions: &Extensions,
         now: &mut Now,
         awaits_turn: bool,
-    ) -> Admission<Option<CircuitAdmission>, PendingTurn> {
+    ) -> Result<Option<CircuitAdmission>, NotAdmitted> {
         if !self.is_enabled() && self.admits_all() {
-            return Admission::Admitted(None);
+            return Ok(None);
         }
         if let Some(link) = &self.0.store {
             link.join(self);
@@ -88,7 +110,7 @@ impl Handle {
         if let Err(CircuitRejection { cause: RejectionCause::Probing, .. }) = admitted
             && let Some(turn) = self.request_turn(extensions, awaits_turn)
         {
-            return Admission::Queued(turn);
+            return Err(NotAdmitted::Awaits(turn));
         }
         let admitted = match admitted {
             Err(rejection) if self.0.open_attempts.is_some() => {
@@ -97,14 +119,14 @@ impl Handle {
             admitted => admitted,
         };
         match admitted {
-            Ok(admission) => Admission::Admitted(Some(admission)),
+            Ok(admission) => Ok(Some(admission)),
             Err(rejection) if self.is_shadowed(&rejection) => {
                 self.admit_in_shadow(rejection);
-                Admission::Admitted(None)
+                Ok(None)
             }
             Err(rejection) => {
                 self.0.totals.record_rejected();
-                Admission::Rejected(rejection.into())
+                Err(NotAdmitted::Rejected(rejection.into()))
             }
         }
     }

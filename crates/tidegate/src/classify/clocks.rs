@@ -132,10 +132,9 @@ impl IdleTimers {
     pub(super) fn poll_elapsed(&mut self, attempt: &mut AttemptTimer, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let now = clock::now();
         let last = self.last.get_or_insert_with(|| LastActivity::since(now));
-        let (progress, has_read) = (mem::take(&mut self.unseen), mem::take(&mut self.unseen_bytes));
         // The first token ends one timer and starts another, which may be shorter.
-        self.is_armed &= progress.tokens == 0 || last.has_started;
-        last.update(progress, has_read, now);
+        self.is_armed &= self.unseen.tokens == 0 || last.has_started;
+        last.update(mem::take(&mut self.unseen), mem::take(&mut self.unseen_bytes), now);
         if let Some(sleep) = self.sleep.as_mut().filter(|_| self.is_armed)
             && sleep.as_mut().poll(cx).is_pending()
         {
@@ -151,7 +150,7 @@ impl IdleTimers {
             && attempt_end <= end
         {
             // What was there to be read long after the time had ended shows that the reader was slower.
-            let is_unread = has_read && attempt_end + LATE < now;
+            let is_unread = last.byte == now && attempt_end + LATE < now;
             (end, elapsed) =
                 (attempt_end, if is_unread { attempt_elapsed.while_unread() } else { attempt_elapsed });
         }

@@ -36,8 +36,6 @@ pub(super) struct RetryCall<S> {
     was_sent: bool,
     /// The result of the call is recorded.
     has_ended: bool,
-    /// The layer is not off for this call.
-    is_counted: bool,
     /// The call has made its deposit into the retry budget.
     has_deposited: bool,
     /// The wait before this attempt.
@@ -65,7 +63,6 @@ impl<S> RetryCall<S> {
         let trail_source = TrailSource::of(extensions);
         let deadline_timer = DeadlineTimer::new(Deadline::of(extensions));
         let attempt_budget = AttemptBudget::of(extensions).cloned();
-        let is_counted = !handle.is_idle(extensions);
         let override_policy = RetryOverride::of(extensions)
             .map(|retry_override| Box::new(retry_override.apply(handle.0.policy)));
         Self {
@@ -74,7 +71,6 @@ impl<S> RetryCall<S> {
             unsent: 0,
             was_sent: false,
             has_ended: false,
-            is_counted,
             has_deposited: false,
             previous: Duration::ZERO,
             began: None,
@@ -189,7 +185,7 @@ impl<S> RetryCall<S> {
         // A rejected attempt caused no load.
         if rejection.is_some_and(|rejection| !rejection.follows_attempt()) {
             self.unsent += 1;
-        } else if rejection.is_none() && self.is_counted {
+        } else if rejection.is_none() && (!self.shared.handle.is_off() || self.override_policy.is_some()) {
             let is_first = !std::mem::replace(&mut self.has_deposited, true);
             self.shared.handle.record_sent_attempt(is_first);
         }

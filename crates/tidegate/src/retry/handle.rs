@@ -59,10 +59,11 @@ impl Handle {
 
     /// Whether the layer is off: only calls with a [`RetryOverride`] are counted.
     pub(super) fn is_off(&self) -> bool {
+        if self.0.policy.max_retries > 0 || self.0.recent.is_some() {
+            return false;
+        }
         let settings = self.0.settings();
-        let sets_nothing =
-            !settings.attempt_header && !settings.idempotency_key && settings.reserve_for_fallback.is_zero();
-        sets_nothing && self.0.policy.max_retries == 0 && self.0.recent.is_none()
+        !settings.attempt_header && !settings.idempotency_key && settings.reserve_for_fallback.is_zero()
     }
 
     /// Whether the layer is off for a call with these extensions.

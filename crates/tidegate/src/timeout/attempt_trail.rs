@@ -5,9 +5,10 @@ use http::Extensions;
 
 use crate::{Outcome, Trail};
 
-/// Records one attempt in the trail of its call: its outcome, or that it was dropped before it had one.
+/// Records one attempt in the trail of its call: its outcome, or that it was dropped before it had one. Boxed, since
+/// few calls have a trail.
 #[derive(Debug)]
-pub(crate) struct AttemptTrail(Option<RecordedAttempt>);
+pub(crate) struct AttemptTrail(Option<Box<RecordedAttempt>>);
 
 #[derive(Debug)]
 struct RecordedAttempt {
@@ -23,13 +24,18 @@ struct RecordedBelow(Arc<AtomicBool>);
 
 impl AttemptTrail {
     pub(crate) fn of(extensions: &mut Extensions) -> Self {
-        let Some(trail) = Trail::of(extensions).cloned() else { return Self(None) };
+        Self(if Trail::of(extensions).is_some() { Self::of_trail(extensions) } else { None })
+    }
+
+    #[cold]
+    fn of_trail(extensions: &mut Extensions) -> Option<Box<RecordedAttempt>> {
+        let trail = Trail::of(extensions)?.clone();
         let timeout = RecordedTimeout::of(extensions).cloned();
         let below = RecordedBelow::default();
         if let Some(RecordedBelow(by_outer)) = extensions.insert(below.clone()) {
             by_outer.store(true, Ordering::Relaxed);
         }
-        Self(Some(RecordedAttempt { trail, timeout, below }))
+        Some(Box::new(RecordedAttempt { trail, timeout, below }))
     }
 
     pub(crate) fn record(&mut self, outcome: &Outcome) {
