@@ -46,7 +46,7 @@ pub struct UsageTotals {
 /// of the attempt need not be recorded.
 #[derive(Debug)]
 pub struct AttemptUsage {
-    recorded: RecordedAttempt,
+    recorded: MeteredAttempt,
     input: Option<u64>,
     output: Option<u64>,
     cached: CachedTokens,
@@ -56,7 +56,7 @@ pub struct AttemptUsage {
 
 /// An attempt in the meters, in the extensions of the request that the wire sends on.
 #[derive(Clone, Debug)]
-struct RecordedAttempt {
+struct MeteredAttempt {
     meter: UsageMeter,
     /// A wire below records the attempts that it makes of this one.
     is_replaced: Arc<AtomicBool>,
@@ -118,7 +118,7 @@ impl UsageMeter {
             total.input = total.input.saturating_add(prompt);
         });
         AttemptUsage {
-            recorded: RecordedAttempt { meter: self.clone(), is_replaced: Arc::default() },
+            recorded: MeteredAttempt { meter: self.clone(), is_replaced: Arc::default() },
             input: None,
             output: None,
             cached: CachedTokens::default(),
@@ -145,7 +145,7 @@ impl UsageMeter {
     }
 }
 
-impl RecordedAttempt {
+impl MeteredAttempt {
     fn update_all(&self, change: impl Fn(u64, &mut UsageTotals)) {
         if !self.is_replaced.load(Ordering::Relaxed) {
             self.meter.update_all(change);
