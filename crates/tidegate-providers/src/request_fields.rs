@@ -17,8 +17,8 @@ static FIELDS: LazyLock<Fields<3>> = LazyLock::new(|| {
 static DEFERRED: LazyLock<Fields<1>> =
     LazyLock::new(|| Fields::new("\"deferred\"", [("\"deferred\"", is_true)]));
 
-/// The service tier, and the speed, whose limits and capacity are not those of a request that names none. OpenAI
-/// counts `priority` together with the standard tier.
+/// The service tier and the speed with limits and a capacity of their own. OpenAI counts `priority` together with
+/// the standard tier.
 const OTHER_TIERS: [&[u8]; 2] = [br#""flex""#, br#""fast""#];
 
 /// What a request has at its top level.

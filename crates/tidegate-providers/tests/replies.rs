@@ -703,7 +703,7 @@ fn the_filters_of_every_provider_are_known_in_a_stream_as_well() {
     }
 }
 
-/// The message may be in any language, or say nothing of money.
+/// The message may be in any language, and need not mention money.
 #[test]
 fn an_exhausted_credit_is_recognised_by_its_code() {
     for (status, body) in [

@@ -297,7 +297,7 @@ pub(crate) fn is_answer(json: &[u8], endpoint: Endpoint) -> bool {
     let json = trim_start(json);
     let (mut has_item, mut has_reason, mut has_output) = (false, false, false);
     let (mut is_response, mut is_pending) = (false, false);
-    // The list of the Responses API, whose items have a type before they have content.
+    // The list of the Responses API: an item with a type is enough, whether or not it has content.
     let (mut is_list, mut has_type) = (false, false);
     let is_output = |count: &[&str]| {
         let mut fields = all_rules().filter_map(|rules| (rules.usage_field)(count));

@@ -43,7 +43,7 @@ pub enum StreamError {
 }
 
 impl StreamError {
-    /// The failure that the stop reason reports; `None` for an event, whose body has it.
+    /// The failure that the stop reason reports; `None` for an error event, whose body reports it.
     #[must_use]
     pub fn failure(self) -> Option<Failure> {
         let (reason, code, kind) = match self {

@@ -8,8 +8,8 @@ use tidegate_core::{HintSource, Reset, RetryHint, server_time};
 use crate::error::body::ParsedErrorBody;
 use crate::text::message_wait;
 
-/// The time of a body whose response is not known, or of a stream without a `Date`: points in time in it are
-/// ignored.
+/// The time if none is known: for a body without its head, and for a stream without a `Date`. Points in time
+/// in them are ignored.
 pub(crate) const NO_CLOCK: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// The hint in the usual headers, else in the body, else in the message. Zero is the last: some gateways add

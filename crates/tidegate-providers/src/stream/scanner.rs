@@ -51,7 +51,7 @@ struct StreamReader {
     dialect: Option<Dialect>,
     /// Whether the stream has to be the answer of a model, so that not every unknown event is content.
     is_answer: bool,
-    /// The endpoint of the request, whose dialects are accepted.
+    /// The endpoint of the request. Events in its dialects are accepted.
     endpoint: Endpoint,
     /// The time at the server when it sent the head of the response, and when that arrived.
     sent_at: Option<(SystemTime, Instant)>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::json::MAX_NODES;
 
-/// Regression: 14 MB of small objects in a field that nobody reads took 5 GB of memory.
+/// Regression: 14 MB of small objects in a field that is not read took 5 GB of memory.
 #[test]
 fn an_answer_with_too_many_objects_is_not_converted() {
     let objects = |count: usize| vec![r#"{"":0}"#; count].join(",");

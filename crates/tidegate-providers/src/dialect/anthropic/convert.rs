@@ -77,7 +77,7 @@ const DELTA_FIELDS: [(&str, &str); 5] = [
 
 fn add_delta(block: &mut Value, delta: &Value) -> Option<()> {
     for (key, kind) in DELTA_FIELDS {
-        // The arguments are empty for a call without any, whose block has them.
+        // A call without arguments has an empty delta, and `input: {}` in its block.
         if !delta[key].is_null() && delta[key] != "" {
             append(block, key, &delta[key])?;
             if block["type"].is_null() {
