@@ -197,7 +197,7 @@ fn thinking_is_off_or_has_room_if_a_tool_call_is_required() {
         (ADAPTS, ask(one.clone()), becomes(json!({"type": "tool", "name": "f"}), effort.clone())),
         ("anthropic/claude", ask(one.clone()), becomes(json!({"type": "tool", "name": "f"}), effort.clone())),
     ]);
-    // Where it is on by default, it is off only if the request says so.
+    // A model that thinks by default stops only if the request turns thinking off.
     let off = json!({"thinking": {"type": "disabled"}});
     let unasked = json!({"tools": tools, "tool_choice": "required"});
     for target in ["anthropic/claude-opus-5", "anthropic/claude-sonnet-5", "anthropic/claude-haiku-5-5"] {
