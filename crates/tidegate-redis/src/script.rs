@@ -221,8 +221,8 @@ pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros().min(MAX_MICROS)).unwrap_or(u64::MAX)
 }
 
-/// The field of a quota, of which there are `earlier` ones with its unit and its period. Another period or
-/// unit is another quota; of another amount it is the same one, whose settings have changed.
+/// The field of a quota. `earlier` is the number of quotas before it with the same unit and period. A quota
+/// with another unit or period is another one; with another amount it is the same one with changed settings.
 fn field(quota: &QuotaRequest, earlier: usize) -> String {
     let unit = match quota.unit {
         LimitUnit::Requests => "requests",

@@ -131,7 +131,7 @@ impl RedisStore {
     /// # Errors
     ///
     /// [`RedisStoreError::Unavailable`], with what is wrong: no reply within 5 s, an error, a cluster of
-    /// several nodes, a replica, or a user who lacks a permission.
+    /// several nodes, a replica, or a user without a permission that is needed.
     pub async fn check(&self) -> Result<(), RedisStoreError> {
         let checked = timeout(CONNECT_TIMEOUT, self.0.check()).await;
         checked
