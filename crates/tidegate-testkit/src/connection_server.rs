@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// A server of HTTP/1.1 or of HTTP/2 without TLS, which responds to each request as its script says.
+/// A server of HTTP/1.1 or of HTTP/2 without TLS, which responds to each request by its script.
 ///
 /// It writes its bytes itself: a server library neither refuses a stream nor leaves a `GOAWAY` behind an
 /// unanswered request. A request has no trailers and, in HTTP/1.1, a content length.
