@@ -64,8 +64,8 @@ pub(crate) fn client(
     Ok(TraceAttempts::new(client))
 }
 
-/// Unpacks responses whose window is 32 KiB. Those of brotli and zstd have up to 1 GiB and 128 MiB, in no
-/// budget, and such a response is not read.
+/// Unpacks gzip and deflate, which have a window of 32 KiB. Brotli and zstd need up to 1 GiB and 128 MiB, which
+/// no budget counts: responses in them are not read.
 fn unpacking<S>(client: S) -> Decompression<S> {
     Decompression::new(client).no_br().no_zstd()
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 
-/// A body whose inner body is polled again only once that was woken.
+/// A body that polls its inner body again only after that was woken.
 ///
 /// hyper polls the body of a response twice more after each frame, and each poll passes through all bodies of
 /// a call.

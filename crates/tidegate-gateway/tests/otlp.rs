@@ -243,8 +243,8 @@ fn outcomes(attempts: &[Span]) -> Value {
     attempts.iter().map(|attempt| attributes(attempt, &names)).collect()
 }
 
-/// The hedge ends with the call, whose tokens are its own, and the attempt before at the first token of the
-/// hedge.
+/// The hedge ends with the call, and the tokens of the call are those of the hedge. The first attempt ends at
+/// the first token of the hedge.
 #[tokio::test]
 async fn a_hedge_that_wins_is_a_span_with_the_outcome_and_the_other_is_cancelled() {
     let stream = Reply::text("the-answer").tokens(4).pace(Duration::from_millis(50));

@@ -9,7 +9,7 @@ use tidegate::store::Store;
 use super::{AccessKey, CallerRules, RuleSettings};
 use crate::proxy::GatewayError;
 
-/// The callers of the configuration. Without any, everybody may use the gateway.
+/// The callers of the configuration. Without any, a request needs no key.
 #[derive(Debug, Default)]
 pub(crate) struct Callers(Vec<(Caller, CallerRules)>);
 

@@ -211,7 +211,7 @@ mod tests {
         AdminPages::new(Some("the-long-key".to_owned().into()), true)
     }
 
-    /// Regression: such a page had the rights of the operator, who has no key on the loopback interface.
+    /// Regression: without an admin key, a page of the list had the rights of the operator.
     #[test]
     fn a_page_of_the_list_may_use_those_for_operators_only_if_these_have_a_key() {
         let own = "http://localhost:8787";

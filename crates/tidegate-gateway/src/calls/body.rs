@@ -21,7 +21,7 @@ pub(crate) struct RecordedBody {
 }
 
 impl RecordedBody {
-    /// The response of a call, whose head is recorded now.
+    /// Records the head of a response now, and the end of its body later.
     pub(crate) fn begin(mut response: Response<ResponseBody>, call: OngoingCall) -> Response<ResponseBody> {
         call.begin_response(&mut response);
         response.map(|inner| {

@@ -12,7 +12,7 @@ const ARRAYS: [&str; 2] = ["callers", "routes"];
 /// The same in a `rate_limiter`.
 const ARRAY_OF_QUOTAS: &str = "quotas";
 
-/// The key of a route whose value may have tables in arrays: the groups of a chain.
+/// The key of the chain of a route. Its groups may be tables in arrays.
 const CHAIN: &str = "chain";
 
 /// The tables of a file.

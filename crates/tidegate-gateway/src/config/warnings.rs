@@ -68,7 +68,7 @@ pub(super) fn of_patterns<'a>(
     })
 }
 
-/// A warning for each policy whose number of attempts of a call leaves none to the next targets of a chain.
+/// A warning for each policy of a chain that allows a call no more attempts than its first target may use.
 pub(super) fn of_attempts(
     policies: &BTreeMap<String, ResilienceConfig>,
     routes: &[Route],

@@ -60,8 +60,8 @@ struct NotCounted;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl CallerLimits {
-    /// The limits of the caller `name`, whose settings are valid. A part that is missing is no limit. The
-    /// rate is that of all gateways that use `store`.
+    /// The limits of the caller `name`, from valid settings. Without settings there is no limit. The rate is
+    /// that of all gateways that use `store`.
     pub(crate) fn new(
         name: &str,
         rate_limiter: Option<rate_limit::Settings>,

@@ -1,4 +1,4 @@
-//! The course of a call in the body of its error, where the caller wants it.
+//! The course of a call in the body of its error, at the request of the caller.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -14,7 +14,7 @@ use tidegate::{ErrorCode, Payload, Trail};
 use super::{GatewayError, has_value};
 use crate::endpoint::ApiDialect;
 
-/// With the value `trail`, a request wants the details in errors.
+/// A request with the value `trail` gets the details in errors.
 const DETAILS: HeaderName = HeaderName::from_static("x-tidegate-details");
 
 /// The largest error body that is extended.
@@ -30,7 +30,7 @@ struct ResilienceDetails<'a> {
     trail: &'a Trail,
 }
 
-/// Whether the caller wants the details of an error.
+/// Whether a request with these headers gets the details of an error.
 pub(super) fn are_wanted(headers: &HeaderMap) -> bool {
     has_value(headers, DETAILS, "trail") == Some(true)
 }
@@ -61,7 +61,7 @@ fn extended(body: &[u8], trail: &Trail) -> Option<Vec<u8>> {
     let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body).ok()?;
     let steps = trail.steps();
     let is_used = |used: fn(&Verdict) -> bool| steps.iter().any(|step| used(&step.verdict));
-    // A chain whose targets all reject the call waits as well.
+    // A wait alone is no retry: a chain in which all targets reject the call waits as well.
     let retry_used = steps.iter().enumerate().any(|(at, wait)| {
         let mut failed = steps[..at].iter().filter(|step| matches!(step.verdict, Verdict::Failed(_)));
         matches!(wait.verdict, Verdict::Waiting(_)) && failed.any(|step| step.target == wait.target)

@@ -76,7 +76,7 @@ pub(crate) fn reaches_chain(name: &HeaderName) -> bool {
     !is_hop_by_hop(name) && !NOT_FORWARDED.contains(name) && !name.as_str().starts_with(OWN_PREFIX)
 }
 
-/// The request headers for the chain. `tenant` is who the request is for.
+/// The request headers for the chain. `tenant` is that of the request.
 pub(super) fn forwarded(mut headers: HeaderMap, tenant: Option<&Tenant>) -> HeaderMap {
     strip(&mut headers, |name| !reaches_chain(name));
     // The body is read as JSON in UTF-8, and no provider may read it as anything else.

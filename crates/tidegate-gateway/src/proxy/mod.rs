@@ -101,7 +101,7 @@ pub(crate) struct Proxy {
     pub(crate) redactor: Arc<Redactor>,
     /// Traces the calls, if they are exported.
     pub(crate) tracer: Option<Arc<dyn CallTracer>>,
-    /// On whose behalf requests are.
+    /// Derives the tenant of a request.
     pub(crate) tenants: Tenants,
     /// The limits of callers without any.
     pub(crate) unlimited: CallerLimits,

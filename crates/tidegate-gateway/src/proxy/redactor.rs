@@ -287,7 +287,7 @@ fn is_masked(word: &str) -> bool {
     is_mask(masked) && word.chars().filter(|c| c.is_ascii_alphanumeric() && mask_width(*c) == 0).count() >= 2
 }
 
-/// Whether a word has letters and digits in a row as no other word has.
+/// Whether a word has a row of letters and digits that is long enough for a part of a key.
 fn has_part(word: &str) -> bool {
     word.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| {
         let has = |is: fn(&u8) -> bool| part.as_bytes().iter().any(is);

@@ -74,7 +74,7 @@ impl RouteChain {
         Model(Arc::clone(&self.settings.model))
     }
 
-    /// Whether the answer is cached for a caller, whose `headers` are those that the chain gets.
+    /// Whether answers are cached for this tenant. `headers` are those that the chain gets.
     pub(super) fn is_cached_for(&self, tenant: Option<&Tenant>, headers: &HeaderMap) -> bool {
         let CachedFor { needs_tenant, header } = &self.settings.cached_for;
         (tenant.is_some() || !needs_tenant) && header.as_ref().is_none_or(|name| headers.contains_key(name))

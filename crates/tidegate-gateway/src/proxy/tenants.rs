@@ -9,7 +9,7 @@ use tidegate::Tenant;
 
 use crate::access::CallerName;
 
-/// Finds out on whose behalf a request is: that of its caller, or else of whoever has its credentials.
+/// Derives the tenant of a request from its caller, or else from its credentials.
 #[derive(Clone, Default)]
 pub(crate) struct Tenants {
     /// The secret of several gateways, in all of which the same credentials are the same tenant. Without it

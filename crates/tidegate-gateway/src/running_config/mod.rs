@@ -189,7 +189,7 @@ fn tracer(config: &Config) -> Result<Option<Arc<dyn CallTracer>>, GatewayConfigE
     Ok(None)
 }
 
-/// Rejects a gateway that others reach and anybody may use, unless the file says so.
+/// Rejects a gateway that other machines can use without a key, unless the file has `open = true`.
 fn check_exposure(config: &Config) -> Result<(), GatewayConfigError> {
     if is_loopback(config.listen.ip()) || !config.callers.is_empty() || config.open {
         return Ok(());

@@ -116,7 +116,7 @@ pub(super) async fn serve(
     };
     let (stream, version) = match begun {
         Ok(begun) => begun,
-        // The caller has left, sends nothing, or speaks another protocol.
+        // The caller has left, sends nothing, or uses another protocol.
         Err(error) => return tracing::debug!(layer = "gateway", %error, "connection ended without a request"),
     };
     let caller = AwaitsResponse::default();

@@ -188,7 +188,7 @@ pub(crate) async fn bind(
     Ok(RunningGateway { addr, phase, task, state })
 }
 
-/// Ends calls whose callers do not read, again and again.
+/// Ends calls that are left unread, at intervals.
 async fn end_unread(calls: &CallsInFlight) -> Infallible {
     let mut checks = interval(open_calls::CHECK_INTERVAL);
     loop {

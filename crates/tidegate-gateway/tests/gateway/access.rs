@@ -600,7 +600,7 @@ async fn a_body_is_json_in_utf_8_for_both_sides() {
     }
 }
 
-/// Regression: a caller that sent a file to a path that is not served was asked for JSON there.
+/// Regression: a file that was sent to a path that is not served got status 415.
 #[tokio::test]
 async fn the_path_and_the_method_are_checked_before_the_content_type() {
     let server = scripted(Reply::ok()).await;

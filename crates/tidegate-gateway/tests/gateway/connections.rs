@@ -54,7 +54,7 @@ async fn a_full_table_closes_the_connection_that_has_been_idle_for_longest() {
     assert_eq!(provider.log().in_flight(), 1, "the call goes on");
 }
 
-/// Half of a request keeps nobody out, and callers who have only just connected are not sent away for others.
+/// Connections with half of a request do not keep others out, and fresh ones are not closed for others.
 #[tokio::test]
 async fn half_sent_bodies_lock_nobody_out_and_fresh_callers_are_served() {
     let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();

@@ -590,7 +590,7 @@ async fn the_pages_are_served() {
     assert_eq!((models["object"].as_str().unwrap(), ids), ("list", vec!["gpt-4o", "p/m", "p/n"]));
 }
 
-/// Seed item 65: the course of a call in the body of its error, if the caller wants it.
+/// Seed item 65.
 #[tokio::test]
 async fn an_error_has_the_course_of_its_call_if_the_caller_wants_it() {
     let provider = Provider::openai().otherwise(Reply::status(503).message("down")).start().await.unwrap();

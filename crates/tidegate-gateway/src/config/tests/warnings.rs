@@ -20,8 +20,7 @@ fn a_policy_that_no_route_uses_is_a_warning() {
     assert!(warnings("[policies.default]").is_empty() && warnings("").is_empty());
 }
 
-/// Regression: a chain was checked without a word, and its second target could never be called when the first
-/// did not respond.
+/// Regression: no warning, although the second target could never be called if the first did not respond.
 #[test]
 fn a_chain_whose_first_target_may_use_up_the_time_is_a_warning() {
     let warnings = |policy: &str, chain: &str| {
@@ -56,8 +55,7 @@ fn a_chain_whose_first_target_may_use_up_the_time_is_a_warning() {
     }
 }
 
-/// Regression: a policy with the number of attempts of one target was used for a chain without a word, and its
-/// second target was not called.
+/// Regression: no warning, although the first target could use up the attempts, and the second was not called.
 #[test]
 fn attempts_of_a_call_that_no_other_target_gets_are_a_warning() {
     let warnings = |policy: &str, chain: &str| {
