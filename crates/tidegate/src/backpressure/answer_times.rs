@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(times.typical(start + 64 * SECOND), 17 * SECOND);
         assert_eq!(times.typical(start + 91 * SECOND), Duration::ZERO);
     }
-    /// Regression: an answer whose end was recorded late dated all of them back.
+    /// Regression: an answer that was recorded late made all of them look old.
     #[test]
     fn an_end_that_is_recorded_late_does_not_make_the_others_old() {
         let (mut times, start) = (AnswerTimes::default(), Instant::now());

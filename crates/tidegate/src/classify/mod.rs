@@ -57,9 +57,9 @@
 //! A request with the `service_tier` `flex` or the `speed` `fast` has limits and a capacity that other calls do not
 //! use. A rate limit that it reaches, or Groq's 498 for a lack of capacity, is returned, retried and failed over,
 //! and changes no circuit, limit or cooldown
-//! ([`FailureKind::NotProcessed`](crate::FailureKind::NotProcessed)). So is a refusal by a network in front of
-//! the provider, of which the client of one caller may be the cause; it is not retried. A target whose network
-//! refuses all calls of this process thus costs each of them an attempt.
+//! ([`FailureKind::NotProcessed`](crate::FailureKind::NotProcessed)). The same holds for a refusal by a network in
+//! front of the provider, which the client of one caller may have caused, but it is not retried. If the network
+//! refuses all calls of this process, each of them costs an attempt.
 //!
 //! # What a success has to show
 //! Where the classifier knows that a model answers a POST

@@ -22,7 +22,7 @@ use crate::offload::DocumentWork;
 use crate::timeout::{AttemptTimer, AttemptTrail};
 use crate::{AttemptUsage, BodyProbe, Classifier, Error, ErrorCode, Failure, FailureKind, Outcome, clock};
 
-/// The settings shared by a service and its clones. Each thread has a copy, whose references it counts.
+/// The settings shared by a service and its clones. Each thread has a copy with a reference count of its own.
 // Two cache lines, because processors prefetch them in pairs.
 #[derive(Clone)]
 #[repr(align(128))]

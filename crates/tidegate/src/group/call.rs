@@ -346,7 +346,7 @@ impl<S: Clone> GroupCall<S> {
         Ok(response.map(|body| ResponseBody::new(body, call)))
     }
 
-    /// Names the member in its response, whose body counts as in flight.
+    /// Adds the member to the extensions of its response. The call is in flight until the body ends.
     fn mark<B>(&self, current: Current, response: &mut Response<B>) -> Option<Box<CallAtMember>> {
         let name = &self.members.members[current.choice.chosen.index].name;
         let member = GroupMember { group: Arc::clone(&self.members.group), member: Arc::clone(name) };

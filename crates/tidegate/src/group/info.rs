@@ -9,8 +9,7 @@ pub struct GroupMember {
     pub(super) member: Arc<str>,
 }
 
-/// The member whose attempt is late, in the extensions of the request of its hedge, which another member
-/// takes.
+/// The member with the late attempt, in the extensions of the hedge request, which another member takes.
 #[derive(Clone, Debug)]
 pub(crate) struct LateMember(pub(crate) Arc<str>);
 

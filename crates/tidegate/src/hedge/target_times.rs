@@ -64,8 +64,8 @@ mod tests {
         assert_eq!(times.percentile(AnswerKind::Document, 95.0, 1), None);
     }
 
-    /// Every call that takes longer than the percentile is given up there, as one whose hedge is faster.
-    /// Without these calls the percentile would sink from one window to the next.
+    /// Every call that takes longer than the percentile is cut off there, as if its hedge were faster. Without
+    /// these calls the percentile would sink from one window to the next.
     #[test]
     fn calls_that_are_given_up_late_count_and_others_do_not() {
         let times = TargetTimes::default();

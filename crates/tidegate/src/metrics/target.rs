@@ -146,7 +146,7 @@ impl TargetMetrics {
         self.0.first_token.get_or_init(register).record(seconds);
     }
 
-    /// An attempt has ended, of whose prompt the provider read and wrote these tokens from and to its cache.
+    /// An attempt has ended. The provider read and wrote these tokens of its prompt from and to its cache.
     pub(super) fn record_cached(self, tokens: [u64; 2]) {
         for ((kind, series), tokens) in ["read", "written"].into_iter().zip(&self.0.cached).zip(tokens) {
             if tokens > 0 {
@@ -195,7 +195,7 @@ impl TargetMetrics {
         self.count(|of| &of.cache_lookups, kind, names::CACHE_LOOKUPS, "kind", kind);
     }
 
-    /// A call has ended whose rate limit counts tokens.
+    /// A call has ended under a rate limit that counts tokens.
     pub(crate) fn record_tokens(self, tokens: CallTokens) {
         let CallTokens { used, reserved, possibly_billed } = tokens;
         let series = self.0.tokens.get_or_init(|| TokenSeries::new(self.0.target));

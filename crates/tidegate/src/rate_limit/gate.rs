@@ -98,8 +98,8 @@ impl Handle {
         self.reserve_in(queue, cost, extensions, Arrival::First, now)
     }
 
-    /// Reserves room for a call in the locked queue, queues the call, or rejects it. A call whose reservation
-    /// was returned comes as [`Arrival::Returning`].
+    /// Reserves room for a call in the locked queue, queues the call, or rejects it. `arrival` is `Returning` if
+    /// an earlier reservation of the call was returned.
     pub(super) fn reserve_in(
         &self,
         mut queue: LockedQueue<'_>,

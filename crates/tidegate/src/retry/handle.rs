@@ -51,7 +51,7 @@ impl Handle {
         self.0.counters.read(&self.0.policy, self.0.settings().max_attempts)
     }
 
-    /// Whether a call with these extensions has one attempt, whose result is only counted.
+    /// Whether a call with these extensions has one attempt, and its result is only counted.
     pub(super) fn never_retries(&self, extensions: &Extensions) -> bool {
         let may_retry = self.0.policy.max_retries > 0 || RetryOverride::of(extensions).is_some();
         !may_retry && self.0.recent.is_none()

@@ -466,7 +466,7 @@ async fn a_stream_without_content_is_no_success_of_a_probe_before_its_end() {
     }
 }
 
-/// Regression: attempts that the rate limit had rejected used up those whose failures a circuit counts.
+/// Regression: attempts that the rate limit had rejected used up those of a call that a circuit counts.
 #[tokio::test(start_paused = true)]
 async fn a_rejected_attempt_is_none_of_those_that_a_circuit_counts() {
     let (inner, provider) = strict();

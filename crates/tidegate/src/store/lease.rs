@@ -45,7 +45,7 @@ pub struct QuotaRequest {
 }
 
 impl LeaseRequest {
-    /// A request whose reply has the closing time, and nothing else.
+    /// A request for the closing time alone.
     pub(crate) fn of_no_quota() -> Self {
         Self { quotas: Vec::new(), horizon: Duration::ZERO, outage: Duration::ZERO }
     }

@@ -16,7 +16,7 @@ use tidegate_core::Collect;
 use crate::timer::DeadlineTimer;
 use crate::{BoxError, Deadline, Error, Payload, Rejection};
 
-/// The methods of a [`Body`] whose end and size are those of this field.
+/// Forwards `is_end_stream` and `size_hint` to this field.
 macro_rules! forward_end {
     ($field:tt) => {
         fn is_end_stream(&self) -> bool {
@@ -48,7 +48,7 @@ where
     }
 
     /// The request with its body. Not to be polled after completion. `record` records the rejection of a call
-    /// with these extensions, whose deadline has passed.
+    /// with these extensions, because its deadline has passed.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,

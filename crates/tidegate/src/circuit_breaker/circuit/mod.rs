@@ -116,7 +116,7 @@ pub(super) enum AdmissionKind {
 }
 
 impl CircuitAdmission {
-    /// The admission of an attempt beside an open circuit, whose result does not change the state.
+    /// The admission of an attempt while the circuit is open. Its result does not change the state.
     pub(super) const WHILE_OPEN: Self = Self::of_call(u64::MAX);
 
     pub(super) const fn of_call(generation: u64) -> Self {

@@ -3,12 +3,12 @@ use std::collections::VecDeque;
 use crate::ErrorCode;
 
 /// Consecutive failures: those since the latest success, and since the latest head of a response that is still
-/// in flight. A response whose body breaks or is dropped separates no failures any more.
+/// in flight. Once the body of such a response breaks off or is dropped, its head no longer counts.
 ///
-/// Bodies that break are counted for themselves as well, from success to success: a head in flight is no
-/// evidence that its body will not break.
+/// Bodies that break off are also counted alone, since the latest success: a head in flight does not show that
+/// its body will not break off.
 ///
-/// The failures are never counted anew, so that a head of an earlier streak is not taken for one of this.
+/// The number of failures is never reset, so that a head of an earlier streak is not taken for one of this.
 #[derive(Debug, Default)]
 pub(super) struct Streak {
     failures: u64,

@@ -162,8 +162,8 @@ impl Handle {
             view => view,
         };
         match view {
-            // The turn begins with the reply to a request for it. Without one it is that of an earlier circuit
-            // of this process, whose probes may be in flight.
+            // A turn begins with the reply to a request for it. Without such a request it is that of an earlier
+            // circuit of this process, which may still have probes in flight.
             Ok(CircuitView::Open { has_turn: true, is_quota, .. }) => self.update(|circuit, now| {
                 if circuit.state(now) == State::Closed {
                     circuit.half_open_elsewhere(is_quota, now);

@@ -653,7 +653,8 @@ async fn refused(request: &str, status: u16, answer: &'static str) -> (Option<Fa
     (kind, provider.calls(), breaker.handle().state() == State::Closed && is_open)
 }
 
-/// Regression: a caller whose client the network in front of a provider refuses closed it to all others.
+/// Regression: when the network in front of a provider refused the client of one caller, the provider was closed
+/// to all others.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_is_refused_closes_nothing_and_is_not_retried() {
     assert_eq!(refused("{}", 403, "error code: 1010").await, (Some(FailureKind::NotProcessed), 1, true));

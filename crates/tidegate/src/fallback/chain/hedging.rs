@@ -98,7 +98,7 @@ impl Drop for CallHedge {
 }
 
 impl ChainState {
-    /// Prepares the hedge of the call, whose body is buffered now, unless an outer chain hedges it.
+    /// Prepares the hedge of a call with a buffered body, unless an outer chain hedges it.
     pub(super) fn prepare_hedge(&mut self, request: &Request<Payload>) {
         if self.is_hedging {
             self.hedge = CallHedge::new(&self.handle, request).map(Box::new);

@@ -19,7 +19,7 @@ pub(super) struct KeptFailure {
     pub(super) rank: FailureRank,
 }
 
-/// How much a failure helps the caller, who gets one of the highest rank if all targets fail.
+/// How useful a failure is to the caller. If all targets fail, one of the highest rank is returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum FailureRank {
     /// Anything else, our own rejections included.

@@ -80,7 +80,7 @@ fn no_credit_is_used_twice() {
     });
 }
 
-/// Whoever holds the lock finds all calls that were admitted before, and none is admitted meanwhile.
+/// Under the lock, all calls that were admitted before are charged, and none is admitted meanwhile.
 #[test]
 fn under_the_lock_all_admitted_calls_are_charged() {
     explore(|| {

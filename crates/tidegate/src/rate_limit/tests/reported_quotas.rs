@@ -80,8 +80,7 @@ async fn a_limit_that_refills_evenly_sets_the_pace_and_does_not_close() {
     assert!(waited >= ms(119) && waited < ms(125), "{waited:?}");
 }
 
-/// Regression: the first report of such a limit, whose period is not yet confirmed, closed the gate for all
-/// of it.
+/// Regression: the first report of such a limit closed the gate for its whole period, which was not confirmed.
 #[tokio::test(start_paused = true)]
 async fn the_first_report_of_a_limit_that_refills_evenly_closes_until_the_next_call_has_room() {
     let tokens = Answer::status(200)

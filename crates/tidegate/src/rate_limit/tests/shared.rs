@@ -881,8 +881,8 @@ async fn services_with_their_own_limit_share_it_with_those_of_other_processes() 
     assert_eq!(memory.limit_names(), ["rate::a/b:service=1", "rate::a/b:service=2"]);
 }
 
-/// Regression: a key whose layer was made anew had neither the store nor the name of the layer, so that each
-/// process admitted its whole quota.
+/// Regression: a key for which `per_key` made a new layer had neither the store nor the name of the first one,
+/// so that each process admitted its whole quota.
 #[tokio::test(start_paused = true)]
 async fn a_key_with_a_new_layer_is_shared_as_the_others_are() {
     let limit = || {
