@@ -1,8 +1,8 @@
 //! The drill: plays outages of model providers against resilience stacks, in virtual time.
 //!
 //! A [`scenario`] has callers, providers and faults. It is played on tokio's paused clock against each
-//! [stack](stack::STACKS), with the same calls and the same faults, and [`Figures`] of each run show who
-//! served the callers, and at what cost. The same seed gives the same figures. The page `docs/drill.md` has
+//! [stack](stack::STACKS), with the same calls and the same faults, and [`Figures`] of each run show how the
+//! callers were served, and at what cost. The same seed gives the same figures. The page `docs/drill.md` has
 //! the keys of a scenario and the meaning of the columns.
 
 mod answer;

@@ -41,7 +41,7 @@ pub(crate) struct RecordedClient {
 
 type RecordedFuture = Pin<Box<dyn Future<Output = Result<Response<RecordedBody>, BoxError>> + Send>>;
 
-/// The body of a response, whose end is recorded.
+/// Records the end of a response body.
 #[derive(Debug)]
 pub(crate) struct RecordedBody {
     inner: UnsyncBoxBody<Bytes, BoxError>,

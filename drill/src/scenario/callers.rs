@@ -9,7 +9,7 @@ use super::span::{DrawnRange, Time};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CallerGroup {
-    /// The tenant on whose behalf they call; `"web"` by default. Groups may share one.
+    /// The tenant of their calls; `"web"` by default. Groups may share one.
     pub tenant: String,
     /// How the calls are spread over time; `"poisson"` by default.
     #[serde(deserialize_with = "word")]

@@ -16,7 +16,7 @@ pub(super) fn parse(text: &str) -> Result<TomlText<'_>, ConfigError> {
     })
 }
 
-/// The mistake with the key in whose text it is.
+/// The mistake with the name of the key near it.
 fn named(text: &str, mistake: &Mistake) -> ConfigError {
     let (Some(line), Some(column)) = (mistake.line(), mistake.column()) else {
         return ConfigError::new(mistake.key(), mistake.problem());

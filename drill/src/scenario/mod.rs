@@ -37,10 +37,10 @@ pub struct Scenario {
     /// The seed of all that is random, unless the command has one; 1 by default.
     #[serde(default = "seed")]
     pub seed: u64,
-    /// Who calls.
+    /// The callers.
     #[serde(default)]
     pub callers: Vec<CallerGroup>,
-    /// Who is called.
+    /// The providers that they call.
     #[serde(default)]
     pub providers: Vec<ProviderSpec>,
 }

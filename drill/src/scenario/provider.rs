@@ -16,7 +16,7 @@ pub struct ProviderSpec {
     /// The group that it is a member of: any of its members may take a call. The members of a group follow
     /// each other, and have one place in the order. None by default.
     pub group: Option<String>,
-    /// Its API; `"openai"` by default. All providers of a scenario speak Anthropic's, or none does.
+    /// Its API; `"openai"` by default. All providers of a scenario have Anthropic's, or none has.
     #[serde(default, deserialize_with = "word")]
     pub dialect: ProviderApi,
     /// The time to its first token; 300 ms to 900 ms by default.

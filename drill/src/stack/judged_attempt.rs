@@ -1,5 +1,4 @@
-//! Attempts whose bad responses take the way of an error, for the layers of tower-resilience that judge
-//! errors alone.
+//! Attempts that return bad responses as errors, for the layers of tower-resilience that classify only errors.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
