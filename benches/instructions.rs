@@ -201,7 +201,7 @@ fn weighted_group<S: Clone>(
     Group::new("group", members).expect("valid members")
 }
 
-/// Chooses members whose times to the first token are known: so many calls came before.
+/// Chooses members after this many calls, from which their times to the first token are known.
 fn choose<S: HttpService<Payload> + Clone>(group: &Group<S>, calls: u32, repetitions: u32) {
     let (request, mut service) = (bare_request(), group.clone());
     (0..calls).for_each(|_| assert!(call(&mut service, bare_request())));
