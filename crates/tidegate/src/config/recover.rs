@@ -60,7 +60,7 @@ pub fn recover<T: DeserializeOwned>(
                 checks.fail(to_error(&key, message));
             }
             if let Some(field) = missing.filter(|field| insert(&mut root, &path, field)) {
-                path.push(Step::Key(field.to_owned()));
+                path.push(PathStep::Key(field.to_owned()));
                 removed.add(&path);
                 last_stand_in = path;
                 continue;
@@ -127,10 +127,10 @@ impl Removed {
         self.0.iter().map(String::as_str)
     }
 
-    fn add(&mut self, path: &[Step]) {
+    fn add(&mut self, path: &[PathStep]) {
         let key = path.iter().fold(String::new(), |key, step| match step {
-            Step::Key(name) => joined(&key, name),
-            Step::Index(index) => format!("{key}[{index}]"),
+            PathStep::Key(name) => joined(&key, name),
+            PathStep::Index(index) => format!("{key}[{index}]"),
         });
         self.0.push(self.original_key(&key));
     }
@@ -145,19 +145,19 @@ impl Removed {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+enum PathStep {
     Key(String),
     Index(usize),
 }
 
 /// The part of the path of an error that exists in `root`.
-fn steps(mut value: &Value, path: &Path) -> Vec<Step> {
+fn steps(mut value: &Value, path: &Path) -> Vec<PathStep> {
     let mut steps = Vec::new();
     for segment in path {
         let (step, next) = match segment {
-            Segment::Seq { index } => (Step::Index(*index), value.get(*index)),
+            Segment::Seq { index } => (PathStep::Index(*index), value.get(*index)),
             Segment::Map { key } | Segment::Enum { variant: key } => {
-                (Step::Key(key.clone()), value.get(key.as_str()))
+                (PathStep::Key(key.clone()), value.get(key.as_str()))
             }
             Segment::Unknown => break,
         };
@@ -177,15 +177,15 @@ fn joined(table: &str, key: &str) -> String {
     if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
 }
 
-fn value_at<'a>(root: &'a mut Value, path: &[Step]) -> Option<&'a mut Value> {
+fn value_at<'a>(root: &'a mut Value, path: &[PathStep]) -> Option<&'a mut Value> {
     path.iter().try_fold(root, |value, step| match step {
-        Step::Key(key) => value.get_mut(key.as_str()),
-        Step::Index(index) => value.get_mut(*index),
+        PathStep::Key(key) => value.get_mut(key.as_str()),
+        PathStep::Index(index) => value.get_mut(*index),
     })
 }
 
 /// Replaces the stand-in at `path` by one of the type that `message` expects; `false` if none is at hand.
-fn replace(root: &mut Value, path: &[Step], message: &str) -> bool {
+fn replace(root: &mut Value, path: &[PathStep], message: &str) -> bool {
     let Some(value) = value_at(root, path).filter(|value| value.as_str() == Some("")) else { return false };
     // unknown variant ``, expected one of `a`, `b`
     *value = match message.strip_prefix("unknown variant ").and_then(|rest| rest.split('`').nth(3)) {
@@ -198,17 +198,17 @@ fn replace(root: &mut Value, path: &[Step], message: &str) -> bool {
 }
 
 /// Puts a text in place of the missing `key` of the table at `path`; `false` if there is no such table.
-fn insert(root: &mut Value, path: &[Step], key: &str) -> bool {
+fn insert(root: &mut Value, path: &[PathStep], key: &str) -> bool {
     let table = value_at(root, path).and_then(Value::as_table_mut);
     table.is_some_and(|table| table.insert(key.to_owned(), Value::String(String::new())).is_none())
 }
 
 /// Removes the value at `path`; `false` if that is the root.
-fn remove(root: &mut Value, path: &[Step]) -> bool {
+fn remove(root: &mut Value, path: &[PathStep]) -> bool {
     let Some((last, parents)) = path.split_last() else { return false };
     match (value_at(root, parents), last) {
-        (Some(Value::Table(table)), Step::Key(key)) => table.remove(key).is_some(),
-        (Some(Value::Array(array)), Step::Index(index)) if *index < array.len() => {
+        (Some(Value::Table(table)), PathStep::Key(key)) => table.remove(key).is_some(),
+        (Some(Value::Array(array)), PathStep::Index(index)) if *index < array.len() => {
             array.remove(*index);
             true
         }
