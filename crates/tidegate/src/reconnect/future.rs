@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use super::connections::BusyConnection;
 use super::detect::not_processed;
-use super::service::Shared;
+use super::service::ReconnectShared;
 use crate::events::Decision;
 use crate::{BoxError, Error, HttpService, Payload, Trail};
 
@@ -23,7 +23,7 @@ pub struct ResponseFuture<S, F> {
     connection: BusyConnection,
     /// The same request, if it can be sent again and has not been.
     again: Option<Box<Request<Payload>>>,
-    shared: Arc<Shared<S>>,
+    shared: Arc<ReconnectShared<S>>,
 }
 
 #[pin_project(project = StateProj)]
@@ -38,7 +38,7 @@ impl<S, F> ResponseFuture<S, F> {
         future: F,
         connection: BusyConnection,
         again: Option<Box<Request<Payload>>>,
-        shared: Arc<Shared<S>>,
+        shared: Arc<ReconnectShared<S>>,
     ) -> Self {
         Self { state: State::Calling(future), connection, again, shared }
     }

@@ -17,11 +17,11 @@ use crate::{Error, HttpService, Payload};
 #[derive(Clone)]
 pub struct Reconnect<S> {
     inner: S,
-    shared: Arc<Shared<S>>,
+    shared: Arc<ReconnectShared<S>>,
 }
 
 /// State that a service and its clones share.
-pub(super) struct Shared<S> {
+pub(super) struct ReconnectShared<S> {
     /// Sends a request for the second time; never ready.
     pub(super) fresh: S,
     pub(super) used: UsedConnections,
@@ -47,7 +47,10 @@ impl<S> Reconnect<S> {
     }
 
     fn with(inner: S, fresh: S, reports_connection: bool) -> Self {
-        Self { inner, shared: Arc::new(Shared { fresh, used: UsedConnections::new(), reports_connection }) }
+        Self {
+            inner,
+            shared: Arc::new(ReconnectShared { fresh, used: UsedConnections::new(), reports_connection }),
+        }
     }
 
     /// The service that sends requests for the first time.
@@ -61,7 +64,7 @@ impl<S> Reconnect<S> {
     }
 }
 
-impl<S> Shared<S> {
+impl<S> ReconnectShared<S> {
     /// Makes the client report the connection of this request.
     pub(super) fn capture(&self, request: &mut Request<Payload>) -> BusyConnection {
         BusyConnection::new(self.reports_connection.then(|| capture_connection(request)), &self.used)
