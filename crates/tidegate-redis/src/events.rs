@@ -15,7 +15,7 @@ use crate::store::{CONNECT_TIMEOUT, problem_of};
 
 /// The listeners of each limit.
 #[derive(Default)]
-pub(crate) struct Listeners(Mutex<ListenersByName>);
+pub(crate) struct StoreListeners(Mutex<ListenersByName>);
 
 #[derive(Default)]
 struct ListenersByName {
@@ -57,7 +57,7 @@ const READ_INTERVAL: Duration = Duration::from_millis(10);
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Listeners {
+impl StoreListeners {
     /// Adds a listener. The names are walked only once they have doubled, so that many names cost little
     /// each.
     pub(crate) fn add(&self, name: &str, listener: Weak<dyn StoreListener>) {
@@ -136,7 +136,7 @@ pub(crate) async fn listen(
     server: &str,
     channel: &str,
     process: &str,
-    listeners: &Listeners,
+    listeners: &StoreListeners,
 ) {
     let (mut wait, mut is_rejected, mut read_delay) = (RETRY.0, false, Duration::ZERO);
     loop {
@@ -207,7 +207,7 @@ mod tests {
         fn on_closed(&self, _: Duration) {}
     }
 
-    fn add(listeners: &Listeners, name: usize) -> Arc<dyn StoreListener> {
+    fn add(listeners: &StoreListeners, name: usize) -> Arc<dyn StoreListener> {
         let listener: Arc<dyn StoreListener> = Arc::new(Ignores);
         listeners.add(&name.to_string(), Arc::downgrade(&listener));
         listener
@@ -216,7 +216,7 @@ mod tests {
     /// Regression: each name walked over all others, which took minutes for these.
     #[test]
     fn many_names_cost_little_each() {
-        let (listeners, start) = (Listeners::default(), Instant::now());
+        let (listeners, start) = (StoreListeners::default(), Instant::now());
         let _kept: Vec<_> = (0..50_000).map(|name| add(&listeners, name)).collect();
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         assert_eq!(listeners.lock().by_name.len(), 50_000);
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_is_dropped_takes_up_no_more_than_what_is_there() {
-        let listeners = Listeners::default();
+        let listeners = StoreListeners::default();
         let kept: Vec<_> = (0..1_000).map(|name| add(&listeners, name)).collect();
         for name in 1_000..20_000 {
             drop(add(&listeners, name));
@@ -249,7 +249,7 @@ mod tests {
     /// Regression: all states of all processes were read at one moment, and most of the replies were late.
     #[tokio::test(start_paused = true)]
     async fn after_a_reconnection_the_states_are_read_a_few_at_a_time() {
-        let (listeners, counter) = (Listeners::default(), Arc::<Reads>::default());
+        let (listeners, counter) = (StoreListeners::default(), Arc::<Reads>::default());
         for name in 0..100 {
             let listener: Weak<dyn StoreListener> = Arc::downgrade(&counter) as _;
             listeners.add(&name.to_string(), listener);

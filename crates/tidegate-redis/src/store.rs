@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 
 use crate::breaker::Breaker;
-use crate::events::{self, Listeners};
+use crate::events::{self, StoreListeners};
 use crate::script::{self, Keys, Scripts, Sender};
 use crate::settings::{RedisSettings, RedisStoreError};
 
@@ -37,7 +37,7 @@ struct Inner {
     client: Client,
     scripts: Scripts,
     breaker: Mutex<Breaker>,
-    listeners: Arc<Listeners>,
+    listeners: Arc<StoreListeners>,
     /// The task that passes on what other processes publish.
     events: Mutex<Option<AbortHandle>>,
 }
