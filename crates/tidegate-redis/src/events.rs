@@ -29,7 +29,7 @@ const CLEAN_AT: usize = 64;
 
 /// A message of the channel.
 #[derive(Debug, PartialEq, Eq)]
-struct Message<'a> {
+struct ChangeMessage<'a> {
     change: Change,
     process: &'a str,
     name: &'a str,
@@ -82,7 +82,8 @@ impl StoreListeners {
     }
 
     fn publish(&self, text: &str, own_process: &str) {
-        let Some(message) = Message::parse(text).filter(|message| message.process != own_process) else {
+        let Some(message) = ChangeMessage::parse(text).filter(|message| message.process != own_process)
+        else {
             return;
         };
         for listener in self.of(message.name) {
@@ -110,7 +111,7 @@ fn is_there(listener: &Weak<dyn StoreListener>) -> bool {
     listener.strong_count() > 0
 }
 
-impl<'a> Message<'a> {
+impl<'a> ChangeMessage<'a> {
     /// `<change> <process> <microseconds> <name>`.
     fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.splitn(4, ' ');
@@ -263,12 +264,12 @@ mod tests {
 
     #[test]
     fn a_message_has_four_parts_and_others_are_ignored() {
-        let message = Message::parse("closed 1f 1500000 rate:a b:openai/gpt-4o").unwrap();
+        let message = ChangeMessage::parse("closed 1f 1500000 rate:a b:openai/gpt-4o").unwrap();
         assert_eq!(message.change, Change::GateClosed(Duration::from_millis(1500)));
         assert_eq!(message.process, "1f");
         assert_eq!(message.name, "rate:a b:openai/gpt-4o");
         for text in ["", "closed", "closed 1f x name", "closed 1f -1 name", "left 1f 1 name"] {
-            assert_eq!(Message::parse(text), None, "{text}");
+            assert_eq!(ChangeMessage::parse(text), None, "{text}");
         }
     }
 }
