@@ -23,7 +23,7 @@ use super::call_ids::ResponseCallIds;
 use super::call_pieces::{CallPiece, ReceivedCalls};
 use super::encode_events::{DEFAULT_EVENT_CAP, too_many, unreadable};
 use super::split_surrogates::HeldHalf;
-use super::stop_sequences::StopSequences;
+use super::stop_sequences::StopSequenceSearch;
 use super::text_digest::TextDigest;
 use super::tool_names::ToolNames;
 use crate::sse::write_event;
@@ -42,7 +42,7 @@ pub(super) struct BlockQueue {
     calls: ReceivedCalls,
     call_ids: ResponseCallIds,
     tool_names: ToolNames,
-    stops: StopSequences,
+    stops: StopSequenceSearch,
     /// The bytes that wait.
     waiting: usize,
     max_waiting: usize,
@@ -69,7 +69,7 @@ pub(super) enum BlockKind {
 const BLOCK_SIZE: usize = 64;
 
 impl BlockQueue {
-    pub(super) fn new(tool_names: ToolNames, stops: StopSequences) -> Self {
+    pub(super) fn new(tool_names: ToolNames, stops: StopSequenceSearch) -> Self {
         Self {
             blocks: VecDeque::new(),
             has_started: false,
@@ -98,7 +98,7 @@ impl BlockQueue {
         &self.tool_names
     }
 
-    pub(super) fn stops(&self) -> &StopSequences {
+    pub(super) fn stops(&self) -> &StopSequenceSearch {
         &self.stops
     }
 

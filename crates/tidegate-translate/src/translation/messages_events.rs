@@ -20,7 +20,7 @@ use super::exact_arguments::with_argument_text;
 use super::messages_response::message_start;
 use super::repair;
 use super::stop_reason::{is_cut_off, is_of_calls, stop_reason};
-use super::stop_sequences::StopSequences;
+use super::stop_sequences::StopSequenceSearch;
 use super::text_digest::DeliveredText;
 use super::tool_names::ToolNames;
 use super::usage::TokenUsage;
@@ -51,7 +51,7 @@ impl MessagesEvents {
         sends_done_marker: bool,
         omits_reasoning: bool,
         tool_names: ToolNames,
-        stops: StopSequences,
+        stops: StopSequenceSearch,
     ) -> Self {
         Self {
             sends_done_marker,

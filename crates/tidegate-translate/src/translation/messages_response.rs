@@ -13,7 +13,7 @@ use super::exact_arguments::with_argument_text;
 use super::messages::ContentBlock;
 use super::repair;
 use super::stop_reason::{is_of_calls, stop_reason};
-use super::stop_sequences::StopSequences;
+use super::stop_sequences::StopSequenceSearch;
 use super::tool_names::ToolNames;
 use super::usage::TokenUsage;
 
@@ -37,7 +37,7 @@ pub(super) fn read(
     body: &[u8],
     omits_reasoning: bool,
     tool_names: &ToolNames,
-    mut stops: StopSequences,
+    mut stops: StopSequenceSearch,
 ) -> Option<Vec<u8>> {
     let completion: Value = serde_json::from_str(&with_argument_text(repair::decode(body))).ok()?;
     let choice = choice(&completion, None)?;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 /// Searches the text of a response for stop sequences.
 #[derive(Clone, Default)]
-pub(super) struct StopSequences {
+pub(super) struct StopSequenceSearch {
     sequences: Vec<Sequence>,
     /// The position of the sequence that was found.
     found: Option<usize>,
@@ -24,7 +24,7 @@ struct Sequence {
     matched: usize,
 }
 
-impl StopSequences {
+impl StopSequenceSearch {
     pub(super) fn new(sequences: Vec<String>) -> Self {
         let sequences = sequences.into_iter().filter(|text| !text.is_empty()).map(Sequence::new);
         Self { sequences: sequences.collect(), found: None }
@@ -137,7 +137,8 @@ mod tests {
             (&[""], "a", "a", None),
             (&[], "a", "a", None),
         ] {
-            let mut stops = StopSequences::new(sequences.iter().map(|text| (*text).to_owned()).collect());
+            let mut stops =
+                StopSequenceSearch::new(sequences.iter().map(|text| (*text).to_owned()).collect());
             let mut cut = text.to_owned();
             assert_eq!(stops.cut(&mut cut), found.is_some(), "{sequences:?}");
             assert_eq!((&*cut, stops.found()), (before, found), "{sequences:?}");
@@ -150,7 +151,7 @@ mod tests {
             sequences in prop::collection::vec("[abé]{1,5}", 1..4),
             pieces in prop::collection::vec("[abé]{0,3}", 0..8),
         ) {
-            let mut stops = StopSequences::new(sequences.clone());
+            let mut stops = StopSequenceSearch::new(sequences.clone());
             let (mut text, mut released) = (String::new(), String::new());
             for piece in pieces {
                 text += &piece;

@@ -47,7 +47,7 @@ use super::content::Content;
 use super::fields::{RejectedField, read_fields};
 use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig, ToolChoice};
 use super::schema::{self, SchemaObject};
-use super::stop_sequences::StopSequences;
+use super::stop_sequences::StopSequenceSearch;
 use super::tool_names::ToolNames;
 use crate::models::{
     EffortWithTools, accepts_part, accepts_response_schema, accepts_sampling, accepts_stop,
@@ -113,7 +113,7 @@ fn only_clears_context(management: &Value) -> bool {
 pub(super) struct ChatRequest {
     pub(super) body: Bytes,
     pub(super) tool_names: ToolNames,
-    pub(super) stops: StopSequences,
+    pub(super) stops: StopSequenceSearch,
 }
 
 pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untranslatable> {
@@ -224,17 +224,20 @@ fn lacks_reasoning(messages: &[ChatMessage], target: &str) -> bool {
 const MAX_STOP_SEQUENCE: usize = 1000;
 
 /// The sequences to send, and those to search the response for, because the target rejects them.
-fn stop(stops: Vec<String>, target: &str) -> Result<(Option<Vec<String>>, StopSequences), Untranslatable> {
+fn stop(
+    stops: Vec<String>,
+    target: &str,
+) -> Result<(Option<Vec<String>>, StopSequenceSearch), Untranslatable> {
     if stops.len() > max_stop_sequences(target) {
         return Err(Untranslatable::new("stop_sequences", "are more than the target takes"));
     }
     if accepts_stop(target) {
-        return Ok((Some(stops).filter(|stops| !stops.is_empty()), StopSequences::default()));
+        return Ok((Some(stops).filter(|stops| !stops.is_empty()), StopSequenceSearch::default()));
     }
     if stops.iter().any(|stop| stop.chars().count() > MAX_STOP_SEQUENCE) {
         return Err(Untranslatable::new("stop_sequences", "have one of more than 1000 characters"));
     }
-    Ok((None, StopSequences::new(stops)))
+    Ok((None, StopSequenceSearch::new(stops)))
 }
 
 fn tools(
