@@ -4,7 +4,7 @@ use super::provider::{secret, secret_in_file};
 use crate::access::AccessKey;
 
 /// Where a key is: in a variable of the environment, or alone in a file.
-pub(super) struct KeySource<'a> {
+pub(super) struct AccessKeySource<'a> {
     pub(super) key_env: Option<&'a str>,
     pub(super) key_file: Option<&'a str>,
 }
@@ -12,7 +12,7 @@ pub(super) struct KeySource<'a> {
 /// The shortest key without a warning. Shorter ones can be guessed.
 const SHORT_KEY: usize = 16;
 
-impl KeySource<'_> {
+impl AccessKeySource<'_> {
     /// The name of the setting, for messages.
     pub(super) const fn setting(&self) -> &'static str {
         match (self.key_env, self.key_file) {

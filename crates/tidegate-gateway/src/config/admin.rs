@@ -5,7 +5,7 @@ use serde::Deserialize;
 use tidegate::config::redacted;
 
 use super::GatewayConfigError;
-use super::access_key::KeySource;
+use super::access_key::AccessKeySource;
 use crate::access::{AccessKey, Caller};
 
 /// The table of the operator in the configuration file.
@@ -34,7 +34,7 @@ impl AdminEntry {
         callers: &[Caller],
         env: impl Fn(&str) -> Option<OsString>,
     ) -> Result<(AccessKey, Option<GatewayConfigError>), GatewayConfigError> {
-        let source = KeySource { key_env: self.key_env.as_deref(), key_file: self.key_file.as_deref() };
+        let source = AccessKeySource { key_env: self.key_env.as_deref(), key_file: self.key_file.as_deref() };
         let setting = format!("admin.{}", source.setting());
         let invalid = |problem: String| GatewayConfigError::new(&*setting, problem);
         let (key, warning) = source.read(env).map_err(&invalid)?;

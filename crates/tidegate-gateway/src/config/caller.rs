@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tidegate::config::{Checks, redacted, unknown};
 use tidegate::{BackpressureLayer, KeyBy, Priority, RateLimitLayer, backpressure, rate_limit};
 
-use super::access_key::KeySource;
+use super::access_key::AccessKeySource;
 use super::header::check_seen;
 use super::lists::no_duplicates;
 use super::provider::is_visible;
@@ -90,7 +90,8 @@ pub(super) fn check(
         let mut invalid = |key: &str, problem: String| {
             checks.fail(GatewayConfigError::new(format!("callers[{index}].{key}"), problem));
         };
-        let source = KeySource { key_env: entry.key_env.as_deref(), key_file: entry.key_file.as_deref() };
+        let source =
+            AccessKeySource { key_env: entry.key_env.as_deref(), key_file: entry.key_file.as_deref() };
         let setting = source.setting();
         let (key, warning) = match source.read(&env) {
             Ok(key) => key,
