@@ -63,7 +63,7 @@ pub(crate) fn read(json: &[u8], expected: Expected) -> ProbeResult {
     if is_success(json, expected) {
         return ProbeResult::Success;
     }
-    let mut probe = Probe::new(expected);
+    let mut probe = JsonProbe::new(expected);
     let mut result = ProbeResult::Unclear;
     // A truncated string may be the prefix of another one, so only strings that end before the last byte read
     // count as complete.
@@ -89,7 +89,7 @@ pub(crate) fn read(json: &[u8], expected: Expected) -> ProbeResult {
 }
 
 /// A probe of one body.
-struct Probe<'a> {
+struct JsonProbe<'a> {
     expected: Expected,
     /// The body is an array. Google wraps its errors in an array with one element.
     is_array: bool,
@@ -103,7 +103,7 @@ struct Probe<'a> {
     has_vectors: bool,
 }
 
-impl<'a> Probe<'a> {
+impl<'a> JsonProbe<'a> {
     const fn new(expected: Expected) -> Self {
         Self {
             expected,
@@ -276,7 +276,7 @@ fn may_report_failure(json: &[u8]) -> bool {
 }
 
 fn error_in(json: &[u8], endpoint: Endpoint) -> Option<StreamError> {
-    let (mut probe, mut error) = (Probe::new(Expected::Answer(endpoint)), None);
+    let (mut probe, mut error) = (JsonProbe::new(Expected::Answer(endpoint)), None);
     walk_while(trim_start(json), |path, leaf| {
         let text = if let Leaf::Text(text) = leaf { Some(text) } else { None };
         if !path.is_empty()
