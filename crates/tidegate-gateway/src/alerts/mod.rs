@@ -32,7 +32,7 @@ const QUEUE: usize = 64;
 
 /// The alerts that begin or end at one look at the signals, or by one reload, and where they are posted to,
 /// in turn.
-type Batch = (WebhookAddress, Vec<Alert>);
+type AlertBatch = (WebhookAddress, Vec<Alert>);
 
 /// The number of alerts that were not posted.
 #[derive(Clone, Debug, Default)]
@@ -87,7 +87,7 @@ impl AlertTask {
 async fn observe(
     mut settings: watch::Receiver<Option<AlertSettings>>,
     signals: impl SignalsSource,
-    queue: mpsc::Sender<Batch>,
+    queue: mpsc::Sender<AlertBatch>,
     lost: LostAlerts,
 ) -> Infallible {
     let mut alerts: Option<Alerts> = None;
@@ -142,7 +142,7 @@ async fn observe(
 
 async fn post<S>(
     settings: watch::Receiver<Option<AlertSettings>>,
-    mut queued: mpsc::Receiver<Batch>,
+    mut queued: mpsc::Receiver<AlertBatch>,
     client: S,
     lost: LostAlerts,
 ) where
