@@ -18,7 +18,7 @@ use crate::rate_limit::shared::ExchangeStep;
 use crate::rate_limit::shared::WaitingCalls;
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::store::{LeaseGrant, LeaseRequest, OnUnavailable, Settings};
-use crate::testing::store::{Buckets, Delays, Server};
+use crate::testing::store::{Delays, Server, StoredLimit};
 use crate::testing::{MILLI, SECOND, call, complete, of_tenant, paused, rejection, request, strict};
 use crate::{
     ClassifyLayer, Error, KeyBy, LimitUnit, Payload, RejectionReason, StatusClassifier, Tenant, clock,
@@ -630,7 +630,7 @@ fn shared_tokens(settings: &Settings, now: Instant) -> QuotaSet {
 fn exchange(
     limits: &mut QuotaSet,
     waiting: &WaitingCalls,
-    store: &mut Buckets,
+    store: &mut StoredLimit,
     now: Instant,
 ) -> Option<Duration> {
     let ExchangeStep::Request(request) = limits.next_step(waiting, now) else { return None };
@@ -640,7 +640,7 @@ fn exchange(
 }
 
 /// Charges what another process has spent.
-fn charge(store: &mut Buckets, amount: u64, now: Instant) {
+fn charge(store: &mut StoredLimit, amount: u64, now: Instant) {
     let mut other = shared_tokens(&Settings::default(), now);
     if let ExchangeStep::Request(mut request) = other.next_step(&waiting(1), now) {
         (request.quotas[0].amount, request.quotas[0].charged) = (0, amount);
@@ -659,7 +659,7 @@ fn after_an_outage_a_call_may_reserve_a_whole_quota_again() {
         assert_eq!(bounded(&limits), 1000);
         limits.on_unavailable(start);
         assert_eq!(bounded(&limits), bound, "{mode:?}");
-        exchange(&mut limits, &waiting(10), &mut Buckets::default(), start + Duration::from_secs(1));
+        exchange(&mut limits, &waiting(10), &mut StoredLimit::default(), start + Duration::from_secs(1));
         assert_eq!(bounded(&limits), 1000, "{mode:?}");
     }
 }
@@ -668,7 +668,7 @@ fn after_an_outage_a_call_may_reserve_a_whole_quota_again() {
 #[test]
 fn what_a_call_did_not_use_is_reported_while_a_lease_is_reserved_for_later() {
     for (used, unreported) in [(0, [100, 0]), (150, [0, 50])] {
-        let (start, mut store) = (Instant::now(), Buckets::default());
+        let (start, mut store) = (Instant::now(), StoredLimit::default());
         let mut limits = shared_tokens(&Settings::default(), start);
         exchange(&mut limits, &waiting(100), &mut store, start).unwrap();
         let reserved = limits.try_reserve(&tokens(100), 0, start).unwrap();
@@ -741,7 +741,7 @@ fn a_reply_from_before_a_reset_holds_no_call_back() {
 fn a_reset_gives_no_tokens_that_have_not_refilled() {
     let (start, minute) = (Instant::now(), SECOND * 60);
     for is_late in [false, true] {
-        let (mut store, mut limits) = (Buckets::default(), shared_tokens(&Settings::default(), start));
+        let (mut store, mut limits) = (StoredLimit::default(), shared_tokens(&Settings::default(), start));
         charge(&mut store, 3_000, start);
         let ExchangeStep::Request(request) = limits.next_step(&waiting(400), start) else { panic!("a call") };
         let grant = LeaseGrant { closed_for: minute, ..store.take(&request, start) };
@@ -779,7 +779,7 @@ proptest! {
         left in 1u64..900,
         wait in 0u64..8_000,
     ) {
-        let (mut now, mut store) = (Instant::now(), Buckets::default());
+        let (mut now, mut store) = (Instant::now(), StoredLimit::default());
         let mut limits = shared_tokens(&Settings::default(), now);
         let left = left.min(cost - 1);
         exchange(&mut limits, &waiting(left), &mut store, now);
@@ -824,7 +824,7 @@ proptest! {
             limits.share(&settings, &Arc::default(), Duration::from_secs(10), start);
             Process { limits, waiting: 0, requested: None }
         };
-        let (mut processes, mut store) = ([process(), process(), process()], Buckets::default());
+        let (mut processes, mut store) = ([process(), process(), process()], StoredLimit::default());
         let (mut now, mut admitted) = (start, Vec::new());
         for (index, elapsed, calls, delay) in arrivals {
             now += Duration::from_millis(elapsed);

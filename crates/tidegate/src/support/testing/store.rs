@@ -23,7 +23,7 @@ pub(crate) struct Server(Arc<Mutex<ServerState>>);
 struct ServerState {
     origin: Instant,
     is_down: bool,
-    limits: BTreeMap<String, Buckets>,
+    limits: BTreeMap<String, StoredLimit>,
     circuits: BTreeMap<String, CircuitRecord>,
     windows: BTreeMap<String, WindowRecord>,
     /// The listeners, with their names.
@@ -35,7 +35,7 @@ struct ServerState {
 
 /// The buckets of one limit, and the rest of its closed time.
 #[derive(Debug, Default)]
-pub(crate) struct Buckets {
+pub(crate) struct StoredLimit {
     by_quota: BTreeMap<(u8, Duration), Bucket>,
     closed_until: Option<Instant>,
     closed_at: Option<Instant>,
@@ -202,7 +202,7 @@ impl ServerState {
     }
 }
 
-impl Buckets {
+impl StoredLimit {
     fn bucket(&mut self, quota: &QuotaRequest, now: Instant) -> &mut Bucket {
         let of = |number: u64| number.try_into().unwrap();
         let rate = Rate::new(of(quota.count), quota.period, of(quota.burst));
