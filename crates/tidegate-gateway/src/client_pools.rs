@@ -37,7 +37,7 @@ struct Pools {
 
 /// A call in flight. It ends when this is dropped.
 #[derive(Debug)]
-struct Call {
+struct PooledCall {
     pools: Arc<Pools>,
     index: usize,
 }
@@ -49,7 +49,7 @@ impl ClientPools {
         Self(Arc::new(Pools { builder, connector, pools, calls }))
     }
 
-    fn begin_call(&self) -> Call {
+    fn begin_call(&self) -> PooledCall {
         let begins = |calls: &AtomicUsize| {
             let more = |calls| (calls < MAX_CALLS).then_some(calls + 1);
             calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
@@ -60,7 +60,7 @@ impl ClientPools {
             self.0.calls[fewest].fetch_add(1, Ordering::Relaxed);
             fewest
         });
-        Call { pools: Arc::clone(&self.0), index }
+        PooledCall { pools: Arc::clone(&self.0), index }
     }
 }
 
@@ -70,7 +70,7 @@ impl fmt::Debug for Pools {
     }
 }
 
-impl Drop for Call {
+impl Drop for PooledCall {
     fn drop(&mut self) {
         self.pools.calls[self.index].fetch_sub(1, Ordering::Relaxed);
     }
@@ -97,7 +97,7 @@ impl Service<Request<Payload>> for ClientPools {
 #[derive(Debug)]
 pub(crate) struct CountedResponse {
     inner: ResponseFuture,
-    call: Option<Call>,
+    call: Option<PooledCall>,
 }
 
 impl Future for CountedResponse {
@@ -116,7 +116,7 @@ impl Future for CountedResponse {
 pub(crate) struct CountedBody {
     #[pin]
     inner: Incoming,
-    call: Option<Call>,
+    call: Option<PooledCall>,
 }
 
 impl Body for CountedBody {
@@ -151,8 +151,8 @@ mod tests {
     fn a_call_goes_to_the_first_pool_with_room_and_makes_room_when_it_ends() {
         let connector = Connector::new(&ConnectionSettings::default(), None).unwrap();
         let client = ClientPools::new(Client::builder(TokioExecutor::new()), connector);
-        let begin = |count: usize| -> Vec<Call> { (0..count).map(|_| client.begin_call()).collect() };
-        let indices = |calls: &[Call]| calls.iter().map(|call| call.index).collect::<Vec<_>>();
+        let begin = |count: usize| -> Vec<PooledCall> { (0..count).map(|_| client.begin_call()).collect() };
+        let indices = |calls: &[PooledCall]| calls.iter().map(|call| call.index).collect::<Vec<_>>();
         let (first, second) = (begin(MAX_CALLS), begin(2));
         assert_eq!((indices(&first), indices(&second)), (vec![0; MAX_CALLS], vec![1; 2]));
         drop(first);
