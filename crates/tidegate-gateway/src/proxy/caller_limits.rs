@@ -50,7 +50,7 @@ type Chain = Fallback<Group<AddressedTarget>>;
 
 /// A request extension: whether the limits of the caller have admitted the call.
 #[derive(Clone, Debug, Default)]
-struct Admitted(Arc<AtomicBool>);
+struct AdmittedByCaller(Arc<AtomicBool>);
 
 /// A response extension: the provider has not counted.
 #[derive(Clone, Debug)]
@@ -192,7 +192,7 @@ impl CallerLimits {
         chain: Chain,
         mut request: Request<Payload>,
     ) -> Result<Response<BoxedBody>, CallFailure> {
-        let admitted = Admitted::default();
+        let admitted = AdmittedByCaller::default();
         request.extensions_mut().insert(admitted.clone());
         let service = self.rate_limit.layer(self.backpressure.layer(chain.map_request(admit)));
         match service.oneshot(request).await {
@@ -224,7 +224,7 @@ fn requests_alone(settings: rate_limit::Settings) -> rate_limit::Settings {
 }
 
 fn admit(mut request: Request<Payload>) -> Request<Payload> {
-    if let Some(Admitted(is_admitted)) = request.extensions_mut().remove() {
+    if let Some(AdmittedByCaller(is_admitted)) = request.extensions_mut().remove() {
         is_admitted.store(true, Ordering::Relaxed);
     }
     request
