@@ -23,20 +23,20 @@ pub struct Subscription<E> {
     missed: u64,
     /// Selects the events of this subscription; all of them without it.
     filter: Option<Filter<E>>,
-    _listener: Listener,
+    _listener: CountedListener,
 }
 
 type Filter<E> = Box<dyn Fn(&E) -> bool + Send + Sync>;
 
 /// One listener, counted as long as it exists.
-struct Listener(Arc<AtomicUsize>);
+struct CountedListener(Arc<AtomicUsize>);
 
 impl<E: Clone> Listeners<E> {
     /// Subscribes to the events from now on, of which the latest `kept` are kept for a slow reader. The first
     /// subscription decides on that number.
     pub(crate) fn subscribe(&self, kept: usize) -> Subscription<E> {
         let receiver = self.sender.get_or_init(|| Sender::new(kept)).subscribe();
-        Subscription { receiver, missed: 0, filter: None, _listener: Listener::new(&self.count) }
+        Subscription { receiver, missed: 0, filter: None, _listener: CountedListener::new(&self.count) }
     }
 
     /// Whether an event would reach a listener.
@@ -113,14 +113,14 @@ impl<E: Clone> Subscription<E> {
     }
 }
 
-impl Listener {
+impl CountedListener {
     fn new(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(count))
     }
 }
 
-impl Drop for Listener {
+impl Drop for CountedListener {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
