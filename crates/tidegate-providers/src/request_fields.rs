@@ -8,14 +8,14 @@ use tidegate_core::JsonDepth;
 use crate::json::members::members;
 
 /// Found in one pass.
-static FIELDS: LazyLock<Fields<3>> = LazyLock::new(|| {
-    Fields::new(
+static FIELDS: LazyLock<FieldSearch<3>> = LazyLock::new(|| {
+    FieldSearch::new(
         "\"s",
         [("\"stream\"", is_true), ("\"service_tier\"", is_other_tier), ("\"speed\"", is_other_tier)],
     )
 });
-static DEFERRED: LazyLock<Fields<1>> =
-    LazyLock::new(|| Fields::new("\"deferred\"", [("\"deferred\"", is_true)]));
+static DEFERRED: LazyLock<FieldSearch<1>> =
+    LazyLock::new(|| FieldSearch::new("\"deferred\"", [("\"deferred\"", is_true)]));
 
 /// The service tier and the speed with limits and a capacity of their own. OpenAI counts `priority` together with
 /// the standard tier.
@@ -60,16 +60,16 @@ pub(crate) fn has_prompt(body: &[u8]) -> bool {
 }
 
 /// A key, quotes included, and the test of its value.
-type Field = (&'static str, fn(&[u8]) -> bool);
+type FieldTest = (&'static str, fn(&[u8]) -> bool);
 
-/// Fields whose keys have a common beginning.
-struct Fields<const N: usize> {
+/// A search for fields whose keys have a common beginning.
+struct FieldSearch<const N: usize> {
     beginning: Finder<'static>,
-    fields: [Field; N],
+    fields: [FieldTest; N],
 }
 
-impl<const N: usize> Fields<N> {
-    fn new(beginning: &'static str, fields: [Field; N]) -> Self {
+impl<const N: usize> FieldSearch<N> {
+    fn new(beginning: &'static str, fields: [FieldTest; N]) -> Self {
         Self { beginning: Finder::new(beginning), fields }
     }
 
@@ -94,7 +94,7 @@ impl<const N: usize> Fields<N> {
             if at.checked_sub(1).is_some_and(|before| body[before] == b'\\') {
                 continue;
             }
-            let is_set = |&(key, is_value): &Field| {
+            let is_set = |&(key, is_value): &FieldTest| {
                 let value = body[at..].strip_prefix(key.as_bytes())?.trim_ascii_start().strip_prefix(b":")?;
                 Some(is_value(value.trim_ascii_start()))
             };
