@@ -46,7 +46,7 @@ pub(super) enum CallFailure {
     OfChain(Error),
 }
 
-type Chain = Fallback<Group<AddressedTarget>>;
+type TargetChain = Fallback<Group<AddressedTarget>>;
 
 /// A request extension: whether the limits of the caller have admitted the call.
 #[derive(Clone, Debug, Default)]
@@ -176,7 +176,7 @@ impl CallerLimits {
     /// Sends a request along `chain` once these limits admit it.
     pub(super) async fn send(
         &self,
-        chain: Chain,
+        chain: TargetChain,
         request: Request<Payload>,
     ) -> Result<Response<BoxedBody>, CallFailure> {
         if self.is_unlimited {
@@ -189,7 +189,7 @@ impl CallerLimits {
 
     async fn send_within(
         &self,
-        chain: Chain,
+        chain: TargetChain,
         mut request: Request<Payload>,
     ) -> Result<Response<BoxedBody>, CallFailure> {
         let admitted = AdmittedByCaller::default();
