@@ -23,7 +23,7 @@ use crate::error::response::ErrorResponse;
 use crate::event::Event;
 use crate::limits::reported;
 use crate::provider::Provider;
-use crate::request_fields::{RequestFields, has_fields, requests_deferral};
+use crate::request_fields::{RequestFlags, has_fields, requests_deferral};
 use crate::stream::scanner::Scanner;
 use crate::stream::sse::SseFramer;
 
@@ -134,7 +134,7 @@ impl Classifier for ProviderClassifier {
 
     fn expects_stream(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
-            || RequestFields::of(body).is_stream
+            || RequestFlags::of(body).is_stream
     }
 
     /// By the path of the endpoint, and where that leaves the form open by `stream` in the body. A body
@@ -158,7 +158,7 @@ impl Classifier for ProviderClassifier {
         {
             return None;
         }
-        let fields = body.map(RequestFields::of);
+        let fields = body.map(RequestFlags::of);
         let form = match body {
             Some(_) if form == AnswerForm::Unknown && fields.is_some_and(|it| it.is_stream) => {
                 AnswerForm::Events

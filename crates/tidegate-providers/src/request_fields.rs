@@ -23,14 +23,14 @@ const OTHER_TIERS: [&[u8]; 2] = [br#""flex""#, br#""fast""#];
 
 /// What a request has at its top level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RequestFields {
+pub(crate) struct RequestFlags {
     /// `"stream": true`.
     pub(crate) is_stream: bool,
     /// A `service_tier` or a `speed` with limits of its own.
     pub(crate) is_of_other_tier: bool,
 }
 
-impl RequestFields {
+impl RequestFlags {
     pub(crate) fn of(body: &[u8]) -> Self {
         let [is_stream, has_tier, has_speed] = FIELDS.read(body);
         Self { is_stream, is_of_other_tier: has_tier || has_speed }
@@ -159,7 +159,7 @@ mod tests {
             r#"{"a":"\u00e9","\u0073tream" : true}"#,
             r#"{"\u0073\u0074\u0072\u0065\u0061\u006D":true,"b":1}"#,
         ] {
-            assert!(RequestFields::of(body.as_bytes()).is_stream, "{body}");
+            assert!(RequestFlags::of(body.as_bytes()).is_stream, "{body}");
         }
         for body in [
             "",
@@ -175,7 +175,7 @@ mod tests {
             r#"{"strea\u006ds":true}"#,
             r#"{"strea\u006d":true"#,
         ] {
-            assert!(!RequestFields::of(body.as_bytes()).is_stream, "{body}");
+            assert!(!RequestFlags::of(body.as_bytes()).is_stream, "{body}");
         }
     }
 
@@ -198,7 +198,7 @@ mod tests {
             (r#"{"stream":true}"#, false),
             ("", false),
         ] {
-            assert_eq!(RequestFields::of(body.as_bytes()).is_of_other_tier, expected, "{body}");
+            assert_eq!(RequestFlags::of(body.as_bytes()).is_of_other_tier, expected, "{body}");
         }
     }
 
@@ -214,8 +214,8 @@ mod tests {
     fn many_nested_flags_are_passed_over_in_linear_time() {
         let body = format!(r#"{{"x":[{}],"stream":true}}"#, vec![r#"{"stream":true}"#; 16_000].join(","));
         let start = Instant::now();
-        assert!(RequestFields::of(body.as_bytes()).is_stream);
-        assert!(!RequestFields::of(&body.as_bytes()[..body.len() - 20]).is_stream);
+        assert!(RequestFlags::of(body.as_bytes()).is_stream);
+        assert!(!RequestFlags::of(&body.as_bytes()[..body.len() - 20]).is_stream);
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
 
