@@ -116,8 +116,8 @@ impl KeyedHandle for Handle {
 
     /// A key is dropped once its quotas are full again.
     fn is_pristine(&self, now: Instant) -> bool {
-        let state = self.lock();
-        state.backlog.total() == 0 && state.limits.is_pristine(now)
+        let queue = self.lock();
+        queue.backlog.total() == 0 && queue.limits.is_pristine(now)
     }
 }
 
@@ -147,8 +147,8 @@ impl Handle {
     /// output are counted separately, this is the lesser of the two.
     #[must_use]
     pub fn tokens_remaining(&self) -> Option<u64> {
-        let state = self.lock();
-        state.limits.remaining(LimitUnit::is_tokens, clock::now()).filter(|_| state.limits.has_token_quota())
+        let queue = self.lock();
+        queue.limits.remaining(LimitUnit::is_tokens, clock::now()).filter(|_| queue.limits.has_token_quota())
     }
 
     /// How many requests could be sent at once with a full quota, or `None` without a quota. Of several

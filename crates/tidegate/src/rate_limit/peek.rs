@@ -95,13 +95,13 @@ impl Handle {
             return None;
         }
         let now = clock::now();
-        let mut state = self.lock();
-        self.retry_exchange(&mut state, now);
-        let shortfall = state.shortfall(call, now);
-        if shortfall.wait.is_zero() && state.backlog.total() == 0 {
+        let mut queue = self.lock();
+        self.retry_exchange(&mut queue, now);
+        let shortfall = queue.shortfall(call, now);
+        if shortfall.wait.is_zero() && queue.backlog.total() == 0 {
             return None;
         }
-        self.0.settings().reject_early(state.is_full(call), &shortfall, deadline, now)
+        self.0.settings().reject_early(queue.is_full(call), &shortfall, deadline, now)
     }
 }
 

@@ -60,16 +60,16 @@ impl Handle {
         }
         let (now, wall) = (clock::now(), server_time(headers, SystemTime::now()));
         let effect = {
-            let mut state = self.lock();
+            let mut queue = self.lock();
             self.0.queue.clear_headroom();
             let effect =
-                state.limits.apply_report(&report, reserved, settings.adopt_reported_quotas, now, wall);
+                queue.limits.apply_report(&report, reserved, settings.adopt_reported_quotas, now, wall);
             if is_success {
-                state.limits.expire_unreported(now);
+                queue.limits.expire_unreported(now);
             }
-            self.0.has_token_quota.store(state.limits.has_token_quota(), Ordering::Relaxed);
-            self.0.has_reported_quotas.store(state.limits.has_reported_quotas(), Ordering::Relaxed);
-            state.grant_returned(now);
+            self.0.has_token_quota.store(queue.limits.has_token_quota(), Ordering::Relaxed);
+            self.0.has_reported_quotas.store(queue.limits.has_reported_quotas(), Ordering::Relaxed);
+            queue.grant_returned(now);
             effect
         };
         if effect.ignored > 0 {
