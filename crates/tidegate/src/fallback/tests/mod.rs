@@ -17,9 +17,7 @@ use tower::Layer;
 
 use super::{FallbackInfo, FallbackKind, FallbackLayer, TargetStatistics};
 use crate::testing::{call, request, send, strict, verdicts, with_deadline};
-use crate::{
-    ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, RetryLayer, StatusClassifier, Trail, Verdict,
-};
+use crate::{ErrorCode, Failure, FailureKind, Outcome, RetryLayer, StatusClassifier, Trail, Verdict};
 
 #[tokio::test(start_paused = true)]
 async fn keeps_towers_contract() {
@@ -76,17 +74,6 @@ async fn the_code_decides_in_every_position_of_the_chain() {
             assert_eq!(calls, expected, "{code} at {position}");
             assert_eq!(response.status() == 200, falls_back, "{code} at {position}");
         }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn rejections_and_broken_connections_fall_back() {
-    let reject = || Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into();
-    for answer in [Answer::error_with(reject), Answer::error("connection refused")] {
-        let ((first, primary), (second, other)) = (strict(), strict());
-        primary.then(answer);
-        let response = call(&mut FallbackLayer::new().then("other", second).layer(first)).await.unwrap();
-        assert_eq!((response.status().as_u16(), other.calls()), (200, 1));
     }
 }
 
