@@ -217,9 +217,9 @@ fn an_interactive_call_passes_a_batch_call_that_lacks_room() {
     assert_eq!(grants.len(), 8);
 }
 
-/// Of two currencies the calls are counted in the one of which they take the most.
+/// Of two units the calls are counted in the one of which they take the most.
 #[test]
-fn neither_of_two_currencies_starves_the_calls_that_need_the_other() {
+fn neither_of_two_units_starves_the_calls_that_need_the_other() {
     let requests = Quota::new(LimitUnit::Requests, 60, MINUTE);
     for [small, large] in [[Priority::Interactive, Priority::Batch], [Priority::Batch, Priority::Interactive]]
     {
