@@ -75,7 +75,7 @@ const NOTHING: [&str; 17] = [
     ": ping\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n",
 ];
 
-fn asked(path: &str, is_stream: bool) -> Request<Payload> {
+fn posted(path: &str, is_stream: bool) -> Request<Payload> {
     let body =
         format!(r#"{{"model":"m","messages":[{{"content":"hi"}}],"input":"hi","stream":{is_stream}}}"#);
     let request = Request::post(format!("http://provider{path}"));
@@ -128,7 +128,7 @@ async fn a_success_without_an_answer_is_a_failure_of_the_provider_under_every_la
     for body in NOTHING {
         for label in [None, Some("application/json"), Some("text/event-stream"), Some("text/html")] {
             for (path, is_stream, _) in GOOD {
-                let seen = seen(asked(path, is_stream), pieces(label, &[body], false)).await;
+                let seen = seen(posted(path, is_stream), pieces(label, &[body], false)).await;
                 let is_failure = matches!(
                     seen,
                     Seen::Failed(_, FailureKind::NoAnswer | FailureKind::InBand | FailureKind::Truncated)
@@ -138,7 +138,7 @@ async fn a_success_without_an_answer_is_a_failure_of_the_provider_under_every_la
         }
     }
     for status in [200, 201, 204, 301, 302, 307] {
-        let seen = seen(asked(CHAT, false), Answer::status(status)).await;
+        let seen = seen(posted(CHAT, false), Answer::status(status)).await;
         assert_eq!(seen, Seen::Failed(ErrorCode::ServerError, FailureKind::NoAnswer), "{status}");
     }
 }
@@ -168,7 +168,7 @@ async fn a_stream_without_a_terminator_is_complete_after_its_stop_reason_however
             let (inner, upstream) = strict();
             upstream.then(answer);
             let mut service = ClassifyLayer::new(ProviderClassifier::new(provider)).layer(inner);
-            let response = send(&mut service, asked(path, true)).await.unwrap();
+            let response = send(&mut service, posted(path, true)).await.unwrap();
             let seen = response.into_body().collect().await.map(|body| body.to_bytes());
             assert_eq!(seen.is_ok_and(|seen| seen == body), is_complete, "{provider} {body}");
             assert_eq!(upstream.live_bodies(), 0);
@@ -203,7 +203,7 @@ async fn a_failure_behind_the_content_of_an_answer_is_one_of_the_provider() {
     for (path, body, code) in bodies {
         for is_stream in [false, true] {
             let answer = pieces(Some("application/json"), &[&body], false);
-            let seen = seen(asked(path, is_stream), answer).await;
+            let seen = seen(posted(path, is_stream), answer).await;
             assert_eq!(seen, Seen::Failed(code, FailureKind::InBand), "{body} {is_stream}");
         }
         // Another target answers, and the tokens that were generated are counted.
@@ -213,7 +213,7 @@ async fn a_failure_behind_the_content_of_an_answer_is_one_of_the_provider() {
         other.then(pieces(None, &[good], false));
         let wire = |inner| ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
         let meter = UsageMeter::new(70);
-        let request = with(asked(path, false), meter.clone());
+        let request = with(posted(path, false), meter.clone());
         let mut chain = FallbackLayer::new().then("other", wire(second)).layer(wire(first));
         let response = send(&mut chain, request).await.unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), good, "{body}");
@@ -231,7 +231,7 @@ async fn the_answer_of_another_endpoint_is_a_failure_of_the_provider() {
         let is_foreign = |other: &&(&str, bool, &str)| other.0 != path && !(may_be_chat && other.0 == CHAT);
         for (other, _, body) in GOOD.iter().filter(is_foreign).filter(|(.., body)| *body != own) {
             let is_same = matches!((path, *other), (GEMINI, GEMINI_STREAM) | (GEMINI_STREAM, GEMINI));
-            let seen = seen(asked(path, is_stream), pieces(None, &[body], false)).await;
+            let seen = seen(posted(path, is_stream), pieces(None, &[body], false)).await;
             let failed = Seen::Failed(ErrorCode::ServerError, FailureKind::NoAnswer);
             assert!(is_same || seen == failed, "{seen:?} for {body} at {path}");
         }
@@ -253,7 +253,7 @@ async fn a_stream_of_the_first_version_of_cohere_is_complete_as_lines_and_as_eve
     ] {
         let lines = events.map(|event| format!("{start}{event}{end}"));
         let answer = pieces(Some(label), &lines.each_ref().map(|line| &**line), false);
-        assert_eq!(seen(asked("/v1/chat", true), answer).await, Seen::Complete(lines.concat()), "{label}");
+        assert_eq!(seen(posted("/v1/chat", true), answer).await, Seen::Complete(lines.concat()), "{label}");
     }
 }
 
@@ -262,15 +262,15 @@ async fn a_packed_answer_counts_only_if_it_was_asked_for() {
     let packed = |body: &str| pieces(None, &[body], false).header("content-encoding", "deflate");
     for (path, is_stream, body) in GOOD {
         let failed = Seen::Failed(ErrorCode::ServerError, FailureKind::NoAnswer);
-        assert_eq!(seen(asked(path, is_stream), packed("x\u{1}\u{2}")).await, failed, "{path}");
+        assert_eq!(seen(posted(path, is_stream), packed("x\u{1}\u{2}")).await, failed, "{path}");
         // The label is wrong, and is removed.
         let (mut service, provider) = strict_behind(&ClassifyLayer::new(ProviderClassifier::default()));
         provider.then(packed(body));
-        let response = send(&mut service, asked(path, is_stream)).await.unwrap();
+        let response = send(&mut service, posted(path, is_stream)).await.unwrap();
         assert_eq!(response.headers().get("content-encoding"), None, "{path}");
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body, "{path}");
 
-        let mut request = asked(path, is_stream);
+        let mut request = posted(path, is_stream);
         request.headers_mut().insert("accept-encoding", "gzip, deflate".parse().unwrap());
         assert_eq!(
             seen(request, packed("x\u{1}\u{2}")).await,
@@ -300,21 +300,21 @@ async fn it_is_counted_retried_and_failed_over() {
         provider.then(pieces(None, &[nothing], false));
         provider.then(pieces(None, &[good], false));
         let mut retried = RetryLayer::exponential().layer(wire(inner));
-        let response = send(&mut retried, asked(CHAT, is_stream)).await.unwrap();
+        let response = send(&mut retried, posted(CHAT, is_stream)).await.unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), good);
         assert_eq!(provider.calls(), 2);
 
         let (inner, provider) = strict();
         provider.otherwise(pieces(None, &[nothing], false));
         let layer = CircuitBreakerLayer::new().failure_threshold(1);
-        let _ = send(&mut layer.layer(wire(inner)), asked(CHAT, is_stream)).await;
+        let _ = send(&mut layer.layer(wire(inner)), posted(CHAT, is_stream)).await;
         assert_eq!(layer.handle().state(), State::Open);
 
         let ((inner, provider), (spare, second)) = (strict(), strict());
         provider.otherwise(pieces(None, &[nothing], false));
         second.otherwise(pieces(None, &[good], false));
         let mut chain = FallbackLayer::new().then("spare/m", spare).layer(wire(inner));
-        let response = send(&mut chain, asked(CHAT, is_stream)).await.unwrap();
+        let response = send(&mut chain, posted(CHAT, is_stream)).await.unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), good);
     }
 }
@@ -341,7 +341,7 @@ async fn output_that_cannot_be_parsed_is_retried_and_does_not_count_against_the_
         let circuit = CircuitBreakerLayer::new().failure_threshold(1);
         let wire = ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
         let mut service = RetryLayer::exponential().layer(circuit.layer(wire));
-        let response = send(&mut service, asked(CHAT, is_stream)).await.unwrap();
+        let response = send(&mut service, posted(CHAT, is_stream)).await.unwrap();
         let body = response.into_body().collect().await.ok().map(|body| body.to_bytes());
         assert_eq!(body.is_some_and(|body| body == good), is_retried);
         assert_eq!(
@@ -356,7 +356,7 @@ async fn output_that_cannot_be_parsed_is_retried_and_does_not_count_against_the_
 async fn a_good_answer_is_passed_on_byte_for_byte_under_every_label() {
     for (path, is_stream, body) in GOOD {
         for label in [None, Some("application/json"), Some("text/event-stream"), Some("text/plain")] {
-            let seen = seen(asked(path, is_stream), pieces(label, &[" \n", body], false)).await;
+            let seen = seen(posted(path, is_stream), pieces(label, &[" \n", body], false)).await;
             assert_eq!(seen, Seen::Complete(format!(" \n{body}")), "{label:?} at {path}");
         }
     }
@@ -366,19 +366,20 @@ async fn a_good_answer_is_passed_on_byte_for_byte_under_every_label() {
 async fn an_answer_in_the_other_form_is_converted() {
     for pair in GOOD[..10].chunks(2) {
         let [(path, _, document), (stream_path, _, events)] = pair else { unreachable!() };
-        let Seen::Complete(converted) = seen(asked(path, false), pieces(None, &[events], false)).await else {
+        let Seen::Complete(converted) = seen(posted(path, false), pieces(None, &[events], false)).await
+        else {
             panic!("{path}");
         };
         let converted: serde_json::Value = serde_json::from_str(&converted).unwrap();
         assert!(converted.to_string().contains("\"a b\""), "{converted}");
         let Seen::Complete(converted) =
-            seen(asked(stream_path, true), pieces(None, &[document], false)).await
+            seen(posted(stream_path, true), pieces(None, &[document], false)).await
         else {
             panic!("{stream_path}");
         };
         assert!(converted.contains("data: {") && converted.contains("\"a b\""), "{converted}");
         // As a stream it is a good answer in turn.
-        let again = seen(asked(stream_path, true), pieces(None, &[&converted], false)).await;
+        let again = seen(posted(stream_path, true), pieces(None, &[&converted], false)).await;
         assert_eq!(again, Seen::Complete(converted));
     }
 }
@@ -388,13 +389,13 @@ async fn the_label_and_the_length_of_a_converted_answer_are_its_own() {
     let (mut service, provider) = strict_behind(&ClassifyLayer::new(ProviderClassifier::default()));
     let wrong = Answer::status(200).header("content-type", "text/event-stream").header("content-length", "7");
     provider.then(wrong.frame(CHAT_EVENTS));
-    let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+    let response = send(&mut service, posted(CHAT, false)).await.unwrap();
     assert_eq!(response.headers()["content-type"], "application/json");
     assert!(!response.headers().contains_key("content-length"));
     // Nor is a length passed on that is not that of the body.
     let wrong = Answer::status(200).header("content-type", "application/json").header("content-length", "20");
     provider.then(wrong.frame(CHAT_ANSWER));
-    let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+    let response = send(&mut service, posted(CHAT, false)).await.unwrap();
     assert!(!response.headers().contains_key("content-length"));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), CHAT_ANSWER);
 }
@@ -406,8 +407,8 @@ async fn an_answer_that_is_cut_at_any_byte_never_looks_complete() {
         // All that may be missing is the empty line after the last event.
         let end = body.trim_end().len();
         for cut in 0..end {
-            for (is_reset, asks_stream) in [(false, is_stream), (true, is_stream), (false, !is_stream)] {
-                let seen = seen(asked(path, asks_stream), pieces(None, &[&body[..cut]], is_reset)).await;
+            for (is_reset, requests_stream) in [(false, is_stream), (true, is_stream), (false, !is_stream)] {
+                let seen = seen(posted(path, requests_stream), pieces(None, &[&body[..cut]], is_reset)).await;
                 // Without a terminator only its finish reason ends an answer of Google's.
                 let is_whole_event = body[..cut].contains("finishReason\":\"STOP\"}]}") && !is_reset;
                 let is_complete = matches!(seen, Seen::Complete(_));
@@ -427,7 +428,7 @@ async fn an_answer_whose_bytes_nobody_counts_has_no_length_before_its_end() {
     // More than is read before the head is passed on.
     let long = cut.replace("a b", &"a b ".repeat(ERROR_BODY_LIMIT / 4));
     provider.then(pieces(None, &[&long], false).pause(Duration::from_secs(1)));
-    let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+    let response = send(&mut service, posted(CHAT, false)).await.unwrap();
     assert_eq!(response.body().size_hint().exact(), None);
     assert!(response.into_body().collect().await.is_err());
     assert_eq!(breaker.handle().state(), State::Open);
@@ -449,7 +450,7 @@ async fn an_answer_that_is_cut_short_is_retried() {
                     .fold(Answer::status(200), |answer, part| answer.frame(part.to_string()).pause(pause));
                 provider.then(if is_reset { answer.break_off("reset") } else { answer });
                 provider.then(pieces(None, &[CHAT_ANSWER], false));
-                let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+                let response = send(&mut service, posted(CHAT, false)).await.unwrap();
                 assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), CHAT_ANSWER);
                 assert_eq!(provider.calls(), 2);
             }
@@ -464,7 +465,7 @@ async fn an_answer_that_stops_in_its_middle_is_a_timeout() {
     let attempt = TimeoutLayer::new(Duration::from_secs(5));
     let mut service = attempt.layer(ClassifyLayer::new(ProviderClassifier::default()).layer(inner));
     provider.then(pieces(None, &[&CHAT_ANSWER[..40]], false).pause(Duration::from_secs(3_600)));
-    let error = send(&mut service, asked(CHAT, false)).await.expect_err("no response");
+    let error = send(&mut service, posted(CHAT, false)).await.expect_err("no response");
     assert_eq!(Outcome::of_error(&error).failure().unwrap().code, ErrorCode::Timeout);
     assert_eq!((provider.live_bodies(), provider.violations()), (0, vec![]));
 }
@@ -484,7 +485,7 @@ async fn an_answer_that_has_arrived_in_time_may_be_read_later() {
         let stack = ResilienceBuilder::new("a/m").classify(ProviderClassifier::default());
         let mut service = stack.attempt_timeout(Duration::from_secs(2)).service(inner);
         provider.then(answer.after(Duration::from_secs(1)));
-        let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+        let response = send(&mut service, posted(CHAT, false)).await.unwrap();
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert!(response.into_body().collect().await.unwrap().to_bytes().len() >= length);
     }
@@ -499,7 +500,7 @@ async fn an_error_body_that_is_cut_at_any_byte_yields_its_status() {
             let (mut service, provider) = strict_behind(&ClassifyLayer::new(ProviderClassifier::default()));
             let answer = Answer::status(429).header("content-length", "99").frame(&error[..cut]);
             provider.then(if is_reset { answer.break_off("reset") } else { answer });
-            let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+            let response = send(&mut service, posted(CHAT, false)).await.unwrap();
             let code = Outcome::of(&response).failure().unwrap().code;
             assert_eq!(
                 (response.status().as_u16(), code.category()),
@@ -525,14 +526,14 @@ proptest! {
                 .prop_map(|((path, is_stream, _), body)| (path, is_stream, body)),
         ],
         label in prop::sample::select(vec![None, Some("application/json"), Some("text/event-stream")]),
-        asks_other: bool,
+        is_other_form: bool,
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
         cuts.extend([0, body.len()]);
         cuts.sort_unstable();
         let parts: Vec<&str> = cuts.windows(2).map(|cut| &body[cut[0]..cut[1]]).collect();
-        let request = || asked(path, is_stream != asks_other);
+        let request = || posted(path, is_stream != is_other_form);
         let whole = paused().block_on(seen(request(), pieces(label, &[body], false)));
         prop_assert_eq!(paused().block_on(seen(request(), pieces(label, &parts, false))), whole);
     }
@@ -547,7 +548,7 @@ async fn a_content_filter_has_the_same_outcome_in_every_form() {
     for (is_stream, body) in [(false, DOCUMENT), (true, EVENTS), (false, EVENTS), (true, DOCUMENT)] {
         for (content, is_answer) in [("null", false), ("\"\"", false), ("\"a\"", true)] {
             let body = body.replace("CONTENT", content);
-            let seen = seen(asked(CHAT, is_stream), pieces(None, &[&body], false)).await;
+            let seen = seen(posted(CHAT, is_stream), pieces(None, &[&body], false)).await;
             if is_answer {
                 assert!(matches!(seen, Seen::Complete(_)), "{is_stream} {body}: {seen:?}")
             } else {
@@ -569,7 +570,7 @@ async fn a_filtered_document_falls_back_where_that_is_set_and_its_usage_is_recor
         let wire = |inner| ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi)).layer(inner);
         let chain = FallbackLayer::new().then("other", wire(second)).on_content_filter(is_set);
         let meter = UsageMeter::new(70);
-        let request = with(asked(CHAT, false), meter.clone());
+        let request = with(posted(CHAT, false), meter.clone());
         let response = send(&mut chain.layer(wire(first)), request).await.unwrap();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, if is_set { CHAT_ANSWER } else { filtered });
@@ -592,7 +593,7 @@ async fn the_usage_of_a_filtered_stream_is_awaited_for_a_second_if_it_is_metered
         let answer = pieces(Some("text/event-stream"), &[filtered], false);
         provider.then(answer.pause(Duration::from_millis(pause)).frame(usage).stall());
         let meter = UsageMeter::new(70);
-        let request = asked(CHAT, true);
+        let request = posted(CHAT, true);
         let request = if is_metered { with(request, meter.clone()) } else { request };
         let start = clock::now();
         let response = send(&mut service, request).await.unwrap();
@@ -619,7 +620,7 @@ async fn a_filtered_document_at_an_unknown_path_falls_back_where_that_is_set() {
                 let wire =
                     |inner| ClassifyLayer::new(ProviderClassifier::new(Provider::Bedrock)).layer(inner);
                 let chain = FallbackLayer::new().then("other", wire(second)).on_content_filter(is_set);
-                let response = send(&mut chain.layer(wire(first)), asked(INVOKE, false)).await.unwrap();
+                let response = send(&mut chain.layer(wire(first)), posted(INVOKE, false)).await.unwrap();
                 let falls_back = is_filtered && is_set;
                 let failure = Outcome::of(&response).failure().map(|failure| failure.kind);
                 assert_eq!(failure.is_some(), is_filtered && !is_set, "{failure:?} for {body}");
