@@ -46,7 +46,7 @@ impl Elapsed {
         Self::new(clock, deadline.remaining(began))
     }
 
-    /// The same, although a part of the response was there: its reader was slower than the provider.
+    /// Marks that a part of the response was there: its reader was slower than the provider.
     #[must_use]
     pub const fn while_unread(self) -> Self {
         Self { is_unread: true, ..self }
