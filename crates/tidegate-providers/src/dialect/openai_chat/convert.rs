@@ -193,7 +193,7 @@ impl KnownCalls {
         }
         let depth = &mut self.depths[at];
         let read = match arguments_of(call) {
-            // They may be replaced.
+            // Empty arguments may be replaced.
             "{}" => {
                 *depth = JsonDepth::new();
                 0

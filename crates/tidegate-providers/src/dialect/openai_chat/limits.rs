@@ -28,7 +28,7 @@ pub(super) const RESET_HEADERS: [ResetHeaders; 18] = [
     ResetHeaders::new("x-ratelimit-remaining-req-minute", "x-ratelimit-reset-req-minute", ResetFormat::Delay),
     ResetHeaders::daily("x-ratelimit-remaining-req-day", "x-ratelimit-reset-req-day", ResetFormat::Delay),
     ResetHeaders::new("x-tokenlimit-remaining", "x-tokenlimit-reset", ResetFormat::Delay),
-    // Those of gateways and of servers with one limit.
+    // Headers of gateways and of servers with one limit.
     ResetHeaders::new("x-ratelimit-remaining", "x-ratelimit-reset", ResetFormat::Delay),
     ResetHeaders::new("x-rate-limit-remaining", "x-rate-limit-reset", ResetFormat::Delay),
     ResetHeaders::new("ratelimit-remaining", "ratelimit-reset", ResetFormat::Delay),
