@@ -114,7 +114,7 @@ pub fn max_output_tokens(target: &str) -> Option<u64> {
 /// The efforts that most models accept, from the lowest. Without "none", thinking is always on.
 static LEVELS: [&str; 5] = ["none", "low", "medium", "high", "xhigh"];
 
-/// Those of [`LEVELS`] from "low" to "high", and of the ends the ones that are accepted.
+/// The efforts from "low" to "high", and "none" and "xhigh" if they are accepted.
 fn levels(has_none: bool, has_xhigh: bool) -> &'static [&'static str] {
     &LEVELS[usize::from(!has_none)..4 + usize::from(has_xhigh)]
 }

@@ -150,7 +150,7 @@ impl BlockQueue {
             self.push_block(Block::new(BlockKind::Call(number)));
         }
         let call = self.calls.get_mut(number);
-        // It has no block.
+        // A call that begins after the stop has no block.
         if has_stopped && call.block == next {
             return Ok(());
         }
