@@ -182,7 +182,7 @@ impl CallerConnection {
         let state = self.0.lock();
         let position = state.position?;
         let queue = self.0.idle.lock();
-        // One that is not in the queue was evicted.
+        // A connection that is not in the queue was evicted.
         Some(queue.by_age.get(&position).map_or(Duration::MAX, |idle| idle.since.elapsed()))
     }
 

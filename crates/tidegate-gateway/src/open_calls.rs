@@ -166,7 +166,7 @@ impl CallInFlight {
 impl Drop for CallEntry {
     fn drop(&mut self) {
         drop(self.calls.lock().try_remove(self.key));
-        // Both are dropped here, and not with the last reference.
+        // Dropped here, and not with the last reference to the slot.
         let mut state = self.slot.lock();
         let released = (state.body.take(), state.busy.take());
         drop(state);

@@ -27,7 +27,7 @@ pub(crate) struct GatewayService {
     entrance: Entrance,
 }
 
-/// One allocation for a request, so that an idle connection has not the size of a call.
+/// Boxed once per request, so that an idle connection does not have the size of a call.
 type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// The most headers of a request, over HTTP/2 as hyper has it over HTTP/1.

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 pub(crate) struct WokenBody<B> {
     inner: B,
     wakes: Arc<Wakes>,
-    /// The same `wakes`.
+    /// The waker of `wakes`.
     waker: Waker,
 }
 

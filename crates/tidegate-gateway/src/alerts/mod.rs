@@ -50,10 +50,10 @@ impl LostAlerts {
 
 /// Where the signals are read.
 pub(crate) trait SignalsSource: Clone + Send + 'static {
-    /// Those of all targets.
+    /// The signals of all targets.
     fn targets(&self) -> Vec<SignalsSnapshot>;
 
-    /// Those of the targets of each chain.
+    /// The signals of the targets of each chain.
     fn chains(&self) -> Vec<ChainSignals>;
 }
 
@@ -159,7 +159,7 @@ async fn post<S>(
             let webhook = Webhook::new(current.unwrap_or_else(|| address.clone()), client.clone());
             let posted = if is_left { webhook.post_once(alert).await } else { webhook.post(alert).await };
             let Err(failure) = posted else { continue };
-            // One that is left may be left since it does not answer, and holds back the alerts for the other.
+            // A former receiver may not respond. It gets no further alerts, since those of the current one wait.
             let unposted = if is_left { alerts.by_ref().count() } else { 0 };
             lost.add(1 + unposted);
             let (target, error) = (&*alert.target, failure.to_string());

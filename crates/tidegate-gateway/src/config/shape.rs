@@ -9,7 +9,7 @@ use super::GatewayConfigError;
 /// The arrays of tables of a file.
 const ARRAYS: [&str; 2] = ["callers", "routes"];
 
-/// The same in a `rate_limiter`.
+/// The array of tables of a `rate_limiter`.
 const ARRAY_OF_QUOTAS: &str = "quotas";
 
 /// The key of the chain of a route. Its groups may be tables in arrays.

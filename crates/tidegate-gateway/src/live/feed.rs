@@ -40,7 +40,7 @@ struct Subscribers {
 
 struct Subscriber {
     events: mpsc::Sender<Bytes>,
-    /// Its connection is not idle while it reads.
+    /// Keeps its connection from counting as idle while it reads.
     _connection: Option<ConnectionInUse>,
     /// Whether it has not received a snapshot yet.
     is_new: bool,

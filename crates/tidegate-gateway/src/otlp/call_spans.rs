@@ -33,7 +33,7 @@ pub(super) struct CallSpans {
 struct OpenSpans {
     call: Span,
     attempts: Vec<AttemptSpan>,
-    /// That of the call, once an attempt has begun.
+    /// The meter of the call, once an attempt has begun.
     meter: Option<UsageMeter>,
 }
 
@@ -135,9 +135,9 @@ impl CallTrace for CallSpans {
             let next = end.next.and_then(|next| starts.get(next)).map(|next| next.at);
             let (code, at) = match end.result {
                 Some(SpanResult::Failed { code, at }) => (Some(code), at),
-                // It lasted to the next attempt, or to the end of the call.
+                // The attempt lasted to the next one, or to the end of the call.
                 Some(SpanResult::Succeeded) => (body_failure.filter(|_| next.is_none()), next.unwrap_or(now)),
-                // It was dropped before its result.
+                // The attempt was dropped before its result.
                 None => {
                     let code = body_failure.filter(|_| next.is_none());
                     (Some(code.unwrap_or(ErrorCode::Cancelled)), next.unwrap_or(now))

@@ -8,7 +8,7 @@ use bytes::Bytes;
 #[derive(Clone)]
 pub(crate) struct BodyBudget {
     all: ByteCount,
-    /// Those of one caller, for its calls.
+    /// The bytes of one caller, for its calls.
     of_caller: Option<ByteCount>,
 }
 

@@ -71,7 +71,7 @@ impl<B> ErrorEventBody<B> {
 
 impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
     type Data = Bytes;
-    // None occurs; with this type the body is boxed as it is.
+    // No error occurs; with this type the body is boxed without a conversion.
     type Error = axum::Error;
 
     fn poll_frame(

@@ -93,7 +93,7 @@ impl Redactor {
                 let is_part = |word: &str| is_denied && (is_masked(word) || has_part(word));
                 Body::from(replace(bytes.clone(), [self.find(bytes), words(bytes, is_part)].concat()))
             }
-            // Neither is forwarded: what is left of the key may be in the rest.
+            // A body that is too long or breaks off is not forwarded: a part of the key may be in the rest.
             _ => {
                 head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 let error = GatewayError::new(

@@ -39,7 +39,7 @@ pub(crate) async fn follow(
             let (mut read, certificate) = (source.clone(), state.running().config.tls.clone());
             let (read, config) = blocking(move || {
                 let config = panic_as_mistake(|| read.read());
-                // It may stay in use: without a restart, or because of the mistakes in the file.
+                // The certificate may stay in use: without a restart, or because of the mistakes in the file.
                 read.keep(certificate.iter().flat_map(TlsCertificate::paths));
                 (read, config)
             })

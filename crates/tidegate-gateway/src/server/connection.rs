@@ -248,7 +248,7 @@ fn serve_http(
         request.extensions_mut().insert(connection.clone());
         let socket = (request.version() == Version::HTTP_10).then(|| Arc::clone(&socket));
         service.clone().call(request).map_ok(move |response| {
-            // It ends with the connection, so that a cut one would look complete.
+            // Over HTTP/1.0 a body without a length ends with the connection: a cut one would look complete.
             if let Some(socket) = socket.filter(|_| response.body().size_hint().exact().is_none()) {
                 reset_when_dropped(&socket, true);
             }
@@ -260,7 +260,7 @@ fn serve_http(
         HttpVersion::Http1 => Box::pin(
             http1::Builder::new()
                 .timer(TokioTimer::new())
-                // It begins when the connection becomes idle.
+                // The time begins when the connection becomes idle.
                 .header_read_timeout(idle_timeout)
                 .max_header_size(HEAD_LIMIT)
                 .serve_connection(stream, service),

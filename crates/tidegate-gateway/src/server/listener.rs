@@ -37,8 +37,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// another connection waits, so that one which is about to send its request is spared.
 const IDLE_TIME: Duration = Duration::from_secs(1);
 
-/// The same when there are too many connections: another one does wait. A caller sends its request sooner
-/// than this, and those that hold connections without sending any are closed at this pace.
+/// The idle time after which a connection is closed when there are too many: another one does wait. A caller
+/// sends its request sooner than this, and connections without requests are closed at this pace.
 const FRESH_TIME: Duration = Duration::from_millis(250);
 
 impl Listener {
