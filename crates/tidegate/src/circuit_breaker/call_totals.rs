@@ -17,7 +17,7 @@ use crate::thread_shard::{PerThread, SHARDS};
 pub(super) struct CallTotals {
     origin: Instant,
     counts: Arc<ShardedCounts>,
-    /// Those of the layer, if this is the circuit of a key.
+    /// The counts of the layer, if this is the circuit of a key.
     of_layer: Option<Arc<ShardedCounts>>,
 }
 
@@ -172,7 +172,7 @@ impl ShardedCounts {
         self.shards.of_thread().rejected.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The same for a call that is counted for its key as well, out of the way of those without keys.
+    /// As `record`, for a call that is counted for its key as well. Cold, so that calls without keys stay cheap.
     #[cold]
     fn record_of_key(&self, result: AttemptResult, latency: Option<Duration>, is_slow: bool, at: Moment) {
         self.record(result, latency, is_slow, at);

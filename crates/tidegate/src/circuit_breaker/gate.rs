@@ -19,7 +19,7 @@ use crate::{Deadline, Rejection};
 /// Why a call is not admitted at once.
 enum NotAdmitted {
     Rejected(Rejection),
-    /// It waits for the turn of this process to probe.
+    /// The call waits for the turn of this process to probe.
     Awaits(PendingTurn),
 }
 

@@ -127,7 +127,7 @@ impl Balance {
         Some(self.next_free.saturating_duration_since(now))
     }
 
-    /// One, but for the rounding of a sum of fractions.
+    /// Whether there is a whole attempt, but for the rounding of a sum of fractions.
     fn has_any(&self) -> bool {
         self.attempts >= 1.0 - 1e-9
     }

@@ -132,10 +132,10 @@ struct Sources<F> {
     lookup: F,
     /// The settings that the file sets.
     written: Vec<String>,
-    /// Those of the file with its preset, and of the preset alone.
+    /// The settings of the file with its preset, and of the preset alone.
     of_file: BTreeMap<String, Option<Value>>,
     of_preset: BTreeMap<String, Option<Value>>,
-    /// Those of the file, overridden by the environment.
+    /// The settings of the file, overridden by the environment.
     of_environment: BTreeMap<String, Option<Value>>,
     defaults: BTreeMap<String, Option<Value>>,
 }

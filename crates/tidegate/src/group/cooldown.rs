@@ -21,7 +21,7 @@ pub(super) struct MemberCooldown {
     is_of_account: bool,
     /// The latest end of a cooldown because of the account, which the store has as well.
     account_until: Option<Instant>,
-    /// The same of those that a success or a reset has ended.
+    /// The latest end of such a cooldown that a success or a reset has ended early.
     refuted_until: Option<Instant>,
 }
 
@@ -107,8 +107,8 @@ impl MemberCooldown {
         if is_late && (is_ended_by_hand || !has_more) {
             return None;
         }
-        // One that was made within a cooldown, since all members were left out, begins the same one again. Only
-        // the attempt after a cooldown shows that it was too short.
+        // An attempt that was made within a cooldown, since all members were left out, begins the same cooldown
+        // again. Only the attempt after a cooldown shows that it was too short.
         let is_within = self.attempt.is_none() && self.until.is_some_and(|until| began < until);
         self.is_of_account = is_of_account;
         self.count = if is_late || is_within { self.count.max(1) } else { self.count.saturating_add(1) };

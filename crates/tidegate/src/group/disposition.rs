@@ -12,8 +12,8 @@ pub(super) enum MemberDisposition {
     Return,
     /// Another member is called, if one can take the request.
     GoOn,
-    /// The same. The member is left out if another one takes the request: its account has no access to the
-    /// model, or its deployment is gone.
+    /// As [`GoOn`](Self::GoOn), and the member is left out if another one takes the request: its account has no
+    /// access to the model, or its deployment is gone.
     GoOnAfterRefusal,
 }
 

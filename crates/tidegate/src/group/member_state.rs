@@ -120,7 +120,7 @@ impl MemberState {
         self.record(is_of_account(failure.code), |cooldown| cooldown.record_failure(failure, began, now))
     }
 
-    /// The same for a refusal of a request that another member has taken since.
+    /// As `record_failure`, for a refusal of a request that another member has taken since.
     pub(super) fn record_refusal(&self, failure: &Failure, began: Instant, now: Instant) -> Option<Duration> {
         self.record(true, |cooldown| cooldown.record_refusal(failure, began, now))
     }

@@ -137,8 +137,8 @@ where
     type Error = Error;
     type Future = ResponseFuture<S, S::Future, B>;
 
-    /// That of the only member. A group of several is always ready: the request decides which member has to
-    /// be.
+    /// The readiness of the only member. A group of several is always ready: the request decides which member
+    /// has to be.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.is_single { self.first.poll_ready(cx).map_err(Error::new) } else { Poll::Ready(Ok(())) }
     }

@@ -138,9 +138,8 @@ impl Drop for HedgePlan {
     }
 }
 
-/// Whether the head of a request allows that it runs twice. One that may not be retried may not be hedged
-/// either. A caller that sends an idempotency key wants the request to run once, and a provider that honours
-/// the key would not run it twice.
+/// Whether a request may run twice. One that may not be retried may not be hedged either. A caller sends an
+/// idempotency key so that the request runs once, and a provider that honours the key would not run it twice.
 fn may_run_twice(request: &Request<Payload>) -> bool {
     let is_method = request.method().is_safe() || *request.method() == Method::POST;
     is_method

@@ -43,7 +43,7 @@ impl Signals {
         let gates = self.gates();
         let has_limit = gates.backpressure().is_enabled();
         let has_rate = gates.rate_limit().is_enabled();
-        // One that is disabled can be forced open, and is closed again then.
+        // A disabled circuit can be forced open, and is closed again later.
         let circuit = gates.circuit_breaker();
         let was_forced = || circuit_state != State::Closed || circuit.snapshot().last_recovery_ms.is_some();
         let has_circuit = circuit.is_enabled() || was_forced();

@@ -55,7 +55,7 @@ impl From<&RateLimitSettings> for RateLimitState {
         if let Some(store) = shared {
             limits.share(store.shared.settings(), &store.seen_processes, settings.longest_wait(), now);
         }
-        // One of many keys has few calls.
+        // The limit of one of many keys has few calls.
         let is_sharded = settings.enabled && settings.key_by.is_none() && !settings.hooks.is_of_key;
         let threads = if is_sharded { SHARDS } else { 0 };
         let has_token_quota = AtomicBool::new(limits.has_token_quota());

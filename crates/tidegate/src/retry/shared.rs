@@ -24,7 +24,7 @@ impl<S> RetryShared<S> {
         Self { handle, gates_below, spare: Arc::default() }
     }
 
-    /// The same, for a service that may differ from its clones.
+    /// The same state with a spare of its own, for a service that may differ from its clones.
     pub(super) fn with_own_spare(&self) -> Self {
         Self::new(self.handle.clone(), self.gates_below.clone())
     }

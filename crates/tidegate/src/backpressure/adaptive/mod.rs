@@ -153,9 +153,9 @@ impl AdaptiveLimit {
         }
     }
 
-    /// One more than the calls in flight that succeed, as long as losses go on: failures whatever the load
-    /// neither lower the limit on and on nor keep it there. It is at most the limit before them, since calls
-    /// in a queue at the provider succeed as well.
+    /// The lowest limit while losses go on: one more than the calls in flight that succeed. So failures that do
+    /// not depend on the load neither lower the limit without end nor keep it low. The floor is at most the
+    /// limit before the losses, since calls in a queue at the provider succeed as well.
     fn floor(&self, now: Instant) -> f64 {
         if self.is_losing(now) { (self.served.mean(now) + 1.0).min(self.limit_before_losses) } else { 0.0 }
     }

@@ -109,7 +109,7 @@ pub(super) enum AdmissionKind {
     Probe(NonZeroU64),
     /// The body of a response that has begun with a token.
     Body,
-    /// The same. Until it ends, its head separates this many failures from later ones.
+    /// The body of such a response. Until it ends, its head separates this many failures from later ones.
     SeparatingBody {
         failures_before: u64,
     },

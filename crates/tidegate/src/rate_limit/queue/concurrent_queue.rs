@@ -50,14 +50,14 @@ impl ConcurrentQueue {
         self.headroom.store(calls.min(ALL_CALLS - 1), Ordering::Relaxed);
     }
 
-    /// The queue has to be looked at.
+    /// Makes the next call look at the queue.
     pub(crate) fn clear_headroom(&self) {
         if self.headroom.load(Ordering::Relaxed) != ALL_CALLS {
             self.set_headroom(0);
         }
     }
 
-    /// So many calls have been admitted.
+    /// Reduces the headroom by this many admitted calls.
     pub(crate) fn spend_headroom(&self, calls: u64) {
         let headroom = self.headroom.load(Ordering::Relaxed);
         if headroom > 0 {

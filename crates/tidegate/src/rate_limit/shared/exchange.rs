@@ -39,8 +39,8 @@ impl Handle {
         }
     }
 
-    /// The same for what has been returned. It needs no reply: without a runtime, as where a response is
-    /// dropped outside of it, the exchange of the next call reports it.
+    /// Starts or wakes the exchange to report what was returned. It needs no reply: without a runtime, as where
+    /// a response is dropped outside of it, the exchange of the next call reports it.
     #[inline]
     pub(crate) fn report_returned(&self, queue: &mut RateQueue, now: Instant) {
         if queue.limits.is_shared() {
@@ -70,8 +70,8 @@ impl Handle {
         };
         let limit = Self(self.0.to_hold());
         spawn(async move { limit.exchange(guard).await });
-        // It needs the queue, which is locked here, before it ends by itself: there is no runtime, or it has
-        // ended.
+        // It cannot have ended by itself, since it needs the queue, which is locked here: if it does not run,
+        // there is no runtime, or the runtime has ended.
         link.exchange.is_running()
     }
 

@@ -38,9 +38,9 @@ pub(crate) struct SharedQuotas {
     demand: LeaseDemand,
     /// When the exchange with the store wakes by itself, if it sleeps.
     wakes_at: Option<Instant>,
-    /// Those that share these quotas, as of the latest reply.
+    /// The processes that share these quotas, as of the latest reply.
     processes: Option<u32>,
-    /// Those that share any quotas of this store.
+    /// The processes that share any quotas of this store.
     seen_processes: Arc<SeenProcesses>,
 }
 
