@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::body::first_bytes::trim_start;
 use crate::dialect::{DialectGuess, all_rules};
 use crate::event::{DONE, Event};
 use crate::json::{exact_numbers, has_more_nodes, has_too_many_nodes};
@@ -46,7 +47,13 @@ pub(crate) fn events_to_document(events: &[u8]) -> Option<Bytes> {
     // No event is cut: none is longer than all of them.
     let mut framer = SseFramer::with_cap(events.len());
     framer.push(events, &mut each);
-    framer.finish(&mut each);
+    // As the scanner of streams: the empty line after the last event may be missing, and a truncated event is not
+    // an event.
+    framer.finish(|event| {
+        if event.is_complete() {
+            each(event);
+        }
+    });
     let document = (dialect?.rules().document)(&parsed).filter(|_| is_readable)?;
     write(serde_json::to_string(&document).ok()?)
 }
@@ -78,9 +85,9 @@ pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
     write(String::from_utf8(out).ok()?)
 }
 
-/// Parses JSON, of which the numbers will be [written](write) as they are.
+/// Parses JSON, possibly behind a byte order mark. Its numbers will be [written](write) as they are.
 fn parse(json: &[u8]) -> Option<Value> {
-    serde_json::from_str(&exact_numbers::mark(std::str::from_utf8(json).ok()?)?).ok()
+    serde_json::from_str(&exact_numbers::mark(std::str::from_utf8(trim_start(json)).ok()?)?).ok()
 }
 
 fn write(json: String) -> Option<Bytes> {

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use memchr::memmem::Finder;
 use pin_project::pin_project;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tidegate::provider::{Elapsed, ErrorBody, FailureKind, StreamOutcome, UsageMeter};
@@ -21,7 +22,8 @@ use crate::open_calls::EndReason;
 /// A stream body that ends in an error event of the caller's dialect when the inner body fails.
 ///
 /// The bytes are forwarded unchanged, but in whole events: half an event would run into the error event. When
-/// the inner body ends without an error, an incomplete last event is forwarded as well. An event that ends
+/// the inner body ends without an error, an incomplete last event is forwarded as well, with the empty line that it
+/// may lack. An event that ends
 /// the stream is forwarded only if no failure follows it: a provider may report a failure in a way that
 /// clients do not read, and end the stream as if it were complete.
 #[pin_project]
@@ -117,7 +119,7 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
                         error_event(&body, *this.endpoint, responses)
                     })
                 }
-                None => Some(this.partial_event.split().freeze()),
+                None => Some(last_event(this.partial_event)),
             };
             *this.has_ended = true;
             let last = last.filter(|last| !last.is_empty());
@@ -229,6 +231,17 @@ fn is_in_band(error: &Error) -> bool {
     outcome
         .failure()
         .is_some_and(|failure| matches!(failure.kind, FailureKind::InBand | FailureKind::ModelOutput))
+}
+
+/// What is left at the end of the body. Clients ignore a last event without its empty line, so one that lacks only
+/// that is completed.
+fn last_event(partial_event: &mut BytesMut) -> Bytes {
+    let lines = partial_event[..].split(|byte| matches!(byte, b'\n' | b'\r'));
+    let data = lines.filter_map(|line| line.strip_prefix(b"data:")).collect::<Vec<_>>().join(&b'\n');
+    if data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<IgnoredAny>(&data).is_ok() {
+        partial_event.extend_from_slice(b"\n\n");
+    }
+    partial_event.split().freeze()
 }
 
 /// The rest of the provider's own error event, and the empty line that ends it. Without that line clients

@@ -14,6 +14,8 @@ const REPLACEMENT: &str = "\\ufffd";
 
 /// Decodes bytes as UTF-8 with invalid bytes and lone surrogate escapes replaced by U+FFFD.
 pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    // Parsers reject a byte order mark.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     match String::from_utf8_lossy(bytes) {
         Cow::Borrowed(json) => replace_lone_surrogates(json),
         Cow::Owned(json) => Cow::Owned(replace_lone_surrogates(&json).into_owned()),

@@ -116,6 +116,7 @@
 
 mod body;
 mod clocks;
+mod event_answer;
 mod layer;
 mod own_body;
 mod response_judge;

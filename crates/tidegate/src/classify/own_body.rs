@@ -11,6 +11,7 @@ use tidegate_core::{AnswerForm, ErrorBody, JsonDepth, StopReason, StreamState, U
 
 use super::BufferedBody;
 use super::body::{ClassifiableBody, ResponseBody, WholeBody};
+use super::event_answer::EventAnswer;
 use super::response_judge::{ResponseJudge, in_band_failure};
 use crate::buffered_body::truncated;
 use crate::offload::DocumentWork;
@@ -29,12 +30,33 @@ pub struct ConvertedAnswer {
 }
 
 impl ResponseJudge {
-    /// Converts a complete answer to the form that was requested, on another thread if it is large.
-    pub(super) fn convert<B: ClassifiableBody>(
+    /// Converts an answer in events to a document, on another thread if it is large.
+    pub(super) fn convert_events<B: ClassifiableBody>(
+        &self,
+        events: EventAnswer<B>,
+    ) -> Result<DocumentWork<ConvertedAnswer>, Error> {
+        let (bytes, scanner) = events.into_parts()?;
+        let classifier = Arc::clone(&self.config.classifier);
+        Ok(DocumentWork::new(bytes.len(), move || {
+            let StreamState { has_started, has_finished, failure, stop, usage } = scanner.state();
+            let is_filtered = !has_started && *stop == Some(StopReason::ContentFilter);
+            let filtered = || is_filtered.then(Failure::content_filter);
+            let failure = failure.clone().map(in_band_failure).or_else(filtered);
+            let body = match failure {
+                Some(_) => Ok(bytes),
+                None if !has_finished => Err(truncated()),
+                None => classifier.events_to_document(&bytes).ok_or_else(|| Failure::no_answer().into()),
+            };
+            let is_unscanned = failure.is_some() || body.is_err();
+            Ok(ConvertedAnswer { usage: usage.filter(|_| is_unscanned), body, failure })
+        }))
+    }
+
+    /// Converts a complete document to a stream of events, on another thread if it is large.
+    pub(super) fn convert_document<B: ClassifiableBody>(
         &self,
         head: &mut Parts,
         body: BufferedBody<B>,
-        form: AnswerForm,
     ) -> Result<DocumentWork<ConvertedAnswer>, Error> {
         if body.broke_off() {
             return Err(body.into_error());
@@ -45,24 +67,6 @@ impl ResponseJudge {
         let answer = self.expected_answer().ok_or_else(Failure::no_answer)?;
         let bytes = body.into_bytes();
         let classifier = Arc::clone(&self.config.classifier);
-        if form == AnswerForm::Document {
-            let mut scanner = classifier.scan_answer(head, answer, &bytes).ok_or_else(Failure::no_answer)?;
-            return Ok(DocumentWork::new(bytes.len(), move || {
-                scanner.push(&bytes);
-                scanner.finish();
-                let StreamState { has_started, has_finished, failure, stop, usage } = scanner.state();
-                let is_filtered = !has_started && *stop == Some(StopReason::ContentFilter);
-                let filtered = || is_filtered.then(Failure::content_filter);
-                let failure = failure.clone().map(in_band_failure).or_else(filtered);
-                let body = match failure {
-                    Some(_) => Ok(bytes),
-                    None if !has_finished => Err(truncated()),
-                    None => classifier.events_to_document(&bytes).ok_or_else(|| Failure::no_answer().into()),
-                };
-                let is_unscanned = failure.is_some() || body.is_err();
-                Ok(ConvertedAnswer { usage: usage.filter(|_| is_unscanned), body, failure })
-            }));
-        }
         // The usage is read from the document, as which the head labels it until it is converted.
         label_json(head);
         let scanner = self.attempt_usage.as_ref().and_then(|_| classifier.usage_scanner(head));

@@ -14,6 +14,7 @@ use tidegate_core::{AnswerForm, ExpectedAnswer};
 
 use super::body::{ResponseBody, UsageScanner, WholeBody};
 use super::clocks::IdleTimers;
+use super::event_answer::EventAnswer;
 use super::own_body::ConvertedAnswer;
 use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, StreamClocks};
 use crate::attempt::NextStage;
@@ -39,8 +40,10 @@ pub enum Stage<B: Body> {
     /// The answer is a document: it is read to its end, or up to [`ERROR_BODY_LIMIT`], since one that breaks
     /// off is a failure like any other, which may be retried.
     Completing(Box<BufferedBody<B>>),
-    /// The answer is not in this form, which was requested: it is read to its end.
-    Converting(Box<BufferedBody<B>>, AnswerForm),
+    /// The answer is in events, and a document was requested: it is read to its end.
+    ReadingEvents(Box<EventAnswer<B>>),
+    /// The answer is a document, and events were requested: it is read to its end.
+    ReadingDocument(Box<BufferedBody<B>>),
     /// The complete answer is converted to this form.
     Converted(DocumentWork<ConvertedAnswer>, AnswerForm),
     /// The response failed: its body is read to classify it.

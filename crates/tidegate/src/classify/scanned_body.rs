@@ -29,7 +29,7 @@ const MAX_READY_FRAMES: u8 = 64;
 
 /// The time after the terminator, an error event or a content filter in which the provider may still report
 /// its usage or close the stream.
-const TRAILING_GRACE: Duration = Duration::from_secs(1);
+pub(super) const TRAILING_GRACE: Duration = Duration::from_secs(1);
 
 /// A stream that is scanned as it passes: held back until its first token, and classified at its end.
 ///
@@ -177,7 +177,8 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
 
     fn hold_result(&mut self) -> Option<HoldResult> {
         let state = self.scanner.state();
-        if state.has_started {
+        // What only the failed end of the body made an event was not sent as one, and no reader sees it.
+        if state.has_started && !matches!(self.end, Some(StreamEnd::Failed(_))) {
             return Some(HoldResult::Commit);
         }
         if let Some(failure) = &state.failure {

@@ -12,12 +12,14 @@ use tidegate_core::AnswerForm;
 
 use super::body::{ResponseBody, WholeBody};
 use super::clocks::IdleTimers;
-use super::own_body::{MAX_CONVERTED, is_open_json, label_json};
+use super::event_answer::EventAnswer;
+use super::own_body::{ConvertedAnswer, MAX_CONVERTED, is_open_json, label_json};
 use super::response_judge::{JudgeStage, ResponseJudge, Stage, in_band};
 use super::scanned_body::HoldResult;
 use super::{BufferedBody, ClassifiableBody, ScannedBody};
 use crate::attempt::StagePoll;
-use crate::{BodyProbe, Error, Outcome};
+use crate::offload::DocumentWork;
+use crate::{BodyProbe, Error, Failure, Outcome};
 
 impl ResponseJudge {
     /// Polls a stage, until it is complete or its time has elapsed.
@@ -36,9 +38,13 @@ impl ResponseJudge {
                 Poll::Ready(()) => self.on_document(head, body),
                 Poll::Pending => return self.wait(Stage::Completing(body), cx),
             },
-            Stage::Converting(mut body, form) => match body.poll_read(cx) {
-                Poll::Ready(()) => self.start_conversion(head, *body, form),
-                Poll::Pending => return self.wait(Stage::Converting(body, form), cx),
+            Stage::ReadingEvents(mut events) => match events.poll_read(cx) {
+                Poll::Ready(()) => self.on_conversion(self.convert_events(*events), AnswerForm::Document),
+                Poll::Pending => return self.wait(Stage::ReadingEvents(events), cx),
+            },
+            Stage::ReadingDocument(mut body) => match body.poll_read(cx) {
+                Poll::Ready(()) => self.on_conversion(self.convert_document(head, *body), AnswerForm::Events),
+                Poll::Pending => return self.wait(Stage::ReadingDocument(body), cx),
             },
             Stage::Converted(mut work, form) => match Pin::new(&mut work).poll(cx) {
                 Poll::Ready(answer) => {
@@ -64,9 +70,12 @@ impl ResponseJudge {
         stage: Stage<B>,
         cx: &mut Context<'_>,
     ) -> StagePoll<ResponseBody<B>, Stage<B>> {
-        let out_of_time = match stage {
+        let out_of_time = match &stage {
             // If the request is for a stream, its timers run as well.
-            Stage::Probing(_) | Stage::Completing(_) | Stage::Converting(..) => self.poll_out_of_time(cx),
+            Stage::Probing(_)
+            | Stage::Completing(_)
+            | Stage::ReadingEvents(_)
+            | Stage::ReadingDocument(_) => self.poll_out_of_time(cx),
             // Nothing of an answer is awaited: the timers of a stream have ended.
             Stage::Converted(..) | Stage::Reading(_) => self.attempt_timer.poll_elapsed(cx).map(Error::from),
             // The stream has the timers.
@@ -74,7 +83,13 @@ impl ResponseJudge {
         };
         match out_of_time {
             Poll::Pending => StagePoll::Pending(stage),
-            Poll::Ready(error) => StagePoll::Ready(self.fail(error)),
+            Poll::Ready(error) => StagePoll::Ready(match stage {
+                Stage::ReadingEvents(mut events) => match events.can_end() {
+                    true => self.on_conversion(self.convert_events(*events), AnswerForm::Document),
+                    false => self.fail(error),
+                },
+                _ => self.fail(error),
+            }),
         }
     }
 
@@ -137,18 +152,23 @@ impl ResponseJudge {
             (BodyProbe::Error, _) => {
                 return ControlFlow::Continue(Stage::Reading(body));
             }
-            (BodyProbe::Success, Some(form @ AnswerForm::Events))
-            | (BodyProbe::Events, Some(form @ AnswerForm::Document)) => {
+            (BodyProbe::Success, Some(AnswerForm::Events)) => {
                 body.extend_to(MAX_CONVERTED);
-                return ControlFlow::Continue(Stage::Converting(body, form));
+                return ControlFlow::Continue(Stage::ReadingDocument(body));
             }
-            (BodyProbe::Events, _) => {
+            (BodyProbe::Events, form) => {
                 let scanner = match answer {
                     Some(answer) => classifier.scan_answer(head, answer, &body.bytes()),
                     None => classifier.scan(head),
                 };
-                if let Some(scanner) = scanner {
-                    return ControlFlow::Continue(self.hold(*body, scanner));
+                match (scanner, form) {
+                    (Some(scanner), Some(AnswerForm::Document)) => {
+                        let events = Box::new(EventAnswer::new(*body, scanner));
+                        return ControlFlow::Continue(Stage::ReadingEvents(events));
+                    }
+                    (Some(scanner), _) => return ControlFlow::Continue(self.hold(*body, scanner)),
+                    (None, Some(AnswerForm::Document)) => return self.fail(Failure::no_answer().into()),
+                    (None, _) => {}
                 }
             }
             _ if answer.is_some() => {
@@ -173,14 +193,13 @@ impl ResponseJudge {
         ControlFlow::Break(Ok(self.error_body(head, body)))
     }
 
-    /// Starts the conversion of an answer that was read to its end.
-    fn start_conversion<B: ClassifiableBody>(
+    /// The conversion of an answer that was read to its end.
+    fn on_conversion<B: ClassifiableBody>(
         &mut self,
-        head: &mut Parts,
-        body: BufferedBody<B>,
+        work: Result<DocumentWork<ConvertedAnswer>, Error>,
         form: AnswerForm,
     ) -> JudgeStage<B> {
-        match self.convert(head, body, form) {
+        match work {
             Ok(work) => ControlFlow::Continue(Stage::Converted(work, form)),
             Err(error) => self.fail(error),
         }

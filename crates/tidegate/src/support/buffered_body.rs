@@ -81,8 +81,13 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
 impl<B: Body<Data = Bytes>> BufferedBody<B> {
     /// Reads until the end, an error or the limit.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_scan(cx, |_| {})
+    }
+
+    /// Reads until the end, an error or the limit, and passes all data that it reads to `scan`.
+    pub(crate) fn poll_scan(&mut self, cx: &mut Context<'_>, mut scan: impl FnMut(&Bytes)) -> Poll<()> {
         while !self.is_enough() {
-            ready!(self.poll_more(cx));
+            ready!(self.poll_more(cx, &mut scan));
         }
         Poll::Ready(())
     }
@@ -109,7 +114,7 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
     ) -> Poll<BodyProbe> {
         let mut probed = 0;
         loop {
-            let is_pending = !self.is_enough() && self.poll_more(cx).is_pending();
+            let is_pending = !self.is_enough() && self.poll_more(cx, |_| {}).is_pending();
             let is_enough = self.is_enough();
             // Probed again only when the body is pending or has doubled in size, so that a body in many small
             // frames costs no more than one in a single frame.
@@ -131,7 +136,12 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
 
     /// Whether the whole body is buffered.
     pub(crate) fn is_whole(&self) -> bool {
-        self.has_ended && self.error.is_none() && self.buffered_len < self.limit
+        self.has_ended && self.error.is_none() && self.is_within_limit()
+    }
+
+    /// Whether the limit has not been reached.
+    pub(crate) fn is_within_limit(&self) -> bool {
+        self.buffered_len < self.limit
     }
 
     /// Whether the body ended or broke off, so that no more than the buffered bytes will arrive.
@@ -192,10 +202,11 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
     }
 
     /// Reads the next frame or the end.
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_more(&mut self, cx: &mut Context<'_>, scan: impl FnOnce(&Bytes)) -> Poll<()> {
         match ready!(self.inner.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => {
                 self.frames_read += 1;
+                frame.data_ref().map(scan);
                 self.buffer(frame);
                 self.has_ended = self.inner.is_end_stream();
             }

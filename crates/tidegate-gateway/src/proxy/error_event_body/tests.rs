@@ -24,11 +24,28 @@ async fn forwarded(chunks: &[Chunk], endpoint: Endpoint) -> String {
 
 #[tokio::test]
 async fn a_complete_stream_is_forwarded_byte_for_byte_however_it_is_split() {
-    let cut = [Ok("data: a\n"), Ok("\nda"), Ok("ta: b\r\n\r\ndata: c"), Ok("\n\ndata: [DONE]")];
+    let cut = [Ok("data: a\n"), Ok("\nda"), Ok("ta: b\r\n\r\ndata: c"), Ok("\n\ndata: [DONE]\n\n")];
     assert_eq!(
         forwarded(&cut, Endpoint::ChatCompletions).await,
-        "data: a\n\ndata: b\r\n\r\ndata: c\n\ndata: [DONE]"
+        "data: a\n\ndata: b\r\n\r\ndata: c\n\ndata: [DONE]\n\n"
     );
+}
+
+/// Regression: clients ignored the last event, and took a complete stream for a truncated one.
+#[tokio::test]
+async fn the_last_event_has_its_empty_line() {
+    for last in
+        ["data: [DONE]", "event: e\r\ndata: {\"a\":\r\ndata: 1}\r\n", "data:{\"a\":1}\n", "data: {}\r"]
+    {
+        let stream: &'static str = format!("data: a\n\n{last}").leak();
+        let forwarded = forwarded(&[Ok(stream)], Endpoint::Responses).await;
+        assert_eq!(forwarded, format!("{stream}\n\n"), "{last:?}");
+    }
+    // A truncated event stays one that clients ignore.
+    for last in ["data: [DO", "data: {\"a\":", "da", "event: e\n", ": ping\n"] {
+        let stream: &'static str = format!("data: a\n\n{last}").leak();
+        assert_eq!(forwarded(&[Ok(stream)], Endpoint::Responses).await, stream, "{last:?}");
+    }
 }
 
 #[tokio::test]
@@ -143,7 +160,7 @@ async fn a_complete_stream_keeps_its_end() {
     for end in ["data: [DONE]\n\n", "data: [DONE]"] {
         assert_eq!(
             forwarded(&[Ok("data: {}\n\n"), Ok(end)], Endpoint::ChatCompletions).await,
-            format!("data: {{}}\n\n{end}")
+            "data: {}\n\ndata: [DONE]\n\n"
         );
     }
 }

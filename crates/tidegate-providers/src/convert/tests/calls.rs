@@ -175,6 +175,44 @@ fn the_pieces_of_calls_are_put_together_however_a_server_marks_them() {
     assert_eq!(calls_of(&twice, None).0.len(), 2);
 }
 
+/// Regression: a name without arguments at the end, and the rest of a name, each began a call without arguments.
+#[test]
+fn a_repeated_name_and_the_rest_of_a_name_begin_no_call() {
+    const A: &str = r#"{"a":1}"#;
+    let first = |name: &str, arguments: &str| {
+        json!([{"index": 0, "id": "x", "type": "function",
+            "function": {"name": name, "arguments": arguments}}])
+    };
+    let next = |name: Option<&str>, arguments: Option<&str>| json!([{"index": 0, "function": {"name": name, "arguments": arguments}}]);
+    for (chunks, expected) in [
+        (vec![first("f", ""), next(Some("f"), Some(A)), next(Some("f"), Some(""))], vec![("f", A)]),
+        (vec![first("f", A), next(Some("f"), None), next(Some("f"), Some(""))], vec![("f", A)]),
+        (vec![first("get_", ""), next(Some("weather"), None), next(None, Some(A))], vec![("get_weather", A)]),
+        (
+            vec![
+                first("get_", ""),
+                next(Some("weather"), Some("{\"a\"")),
+                next(Some("weather"), Some(":1}")),
+            ],
+            vec![("get_weather", A)],
+        ),
+        // The name of a second call of the function, before its arguments.
+        (
+            vec![
+                first("f", A),
+                next(Some("f"), Some("")),
+                next(None, Some("{\"b\"")),
+                next(None, Some(":2}")),
+            ],
+            vec![("f", A), ("f", r#"{"b":2}"#)],
+        ),
+        (vec![first("f", A), next(Some("g"), Some("")), next(None, Some(A))], vec![("f", A), ("g", A)]),
+    ] {
+        let expected = expected.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+        assert_eq!(calls_of(&chunks, None), (expected, "tool_calls".into()), "{chunks:?}");
+    }
+}
+
 #[test]
 fn a_document_with_calls_becomes_events_that_a_strict_client_can_read() {
     let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}});

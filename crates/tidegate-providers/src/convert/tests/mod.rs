@@ -278,11 +278,49 @@ fn a_response_without_output_is_put_together_from_its_deltas() {
         delta(1, "response.function_call_arguments.delta", "{\"a\":"),
         deltas[1].clone(),
         delta(1, "response.function_call_arguments.delta", "1}"),
-        last,
+        last.clone(),
     ]);
     assert_eq!(document["output"][0]["content"], text("Hi"));
     assert_eq!(document["output"][1]["arguments"], "{\"a\":1}");
     assert_eq!(document["output"].as_array().unwrap().len(), 2);
+
+    // Regression: the input of these calls was empty.
+    for (kind, events, key) in [
+        ("custom_tool_call", "response.custom_tool_call_input", "input"),
+        ("mcp_call", "response.mcp_call_arguments", "arguments"),
+    ] {
+        let call = json!({"type": kind, "id": "i0", "name": "f", key: ""});
+        let piece = |text: &str| delta(0, &format!("{events}.delta"), text);
+        let document = document_of(&[added(0, call), piece("a"), piece("b"), last.clone()]);
+        assert_eq!(document["output"][0][key], "ab");
+        let orphan = [piece("a"), last.clone()].map(|event| format!("data: {event}\n\n")).concat();
+        assert_eq!(events_to_document(orphan.as_bytes()), None);
+    }
+}
+
+/// Regression: the ping was a field of the answer, and the mark made it unreadable.
+#[test]
+fn pings_and_byte_order_marks_are_no_part_of_an_answer() {
+    let answer = [chunk(json!({"content": "hi"}), None), chunk(json!({}), Some("stop"))];
+    let pings = ["ping", "keepalive"].map(|kind| json!({"type": kind}));
+    assert_eq!(document_of(&[&pings[..], &answer].concat()), document_of(&answer));
+
+    let document = document_of(&answer).to_string();
+    let marked = document_to_events(format!("\u{feff}{document}").as_bytes());
+    assert!(marked.is_some() && marked == document_to_events(document.as_bytes()));
+}
+
+/// Regression: half a terminator made the answer before it unreadable.
+#[test]
+fn a_truncated_event_at_the_end_is_ignored() {
+    let answer = [chunk(json!({"content": "hi"}), None), chunk(json!({}), Some("stop"))];
+    let events = answer.each_ref().map(|event| format!("data: {event}\n\n")).concat();
+    let whole = events_to_document(events.as_bytes());
+    for rest in ["data: [DO", "data: {\"choices\"", "dat"] {
+        assert_eq!(events_to_document(format!("{events}{rest}").as_bytes()), whole, "{rest}");
+    }
+    // The last event is complete, and only its empty line is missing.
+    assert_eq!(events_to_document(events.trim_end().as_bytes()), whole);
 }
 
 /// Regression: the response was that of the last event, with nothing of the one before it.

@@ -14,7 +14,8 @@ use crate::event::DONE;
 pub(super) fn document(chunks: &[Value]) -> Option<Value> {
     let (mut completion, mut choices) = (json!({}), Vec::new());
     let mut calls: HashMap<u64, KnownCalls> = HashMap::new();
-    for chunk in chunks {
+    let is_ping = |chunk: &&Value| matches!(chunk["type"].as_str(), Some("ping" | "keepalive"));
+    for chunk in chunks.iter().filter(|chunk| !is_ping(chunk)) {
         for (key, value) in chunk.as_object()? {
             match (key.as_str(), value) {
                 ("choices", _) | (_, Value::Null) => {}
@@ -105,10 +106,10 @@ fn add_delta(message: &mut Value, known: &mut KnownCalls, delta: &Value) -> Opti
                 let count = calls.len();
                 for (position, part) in objects(value)?.iter().enumerate() {
                     let is_after_new = position > 0 && calls.len() > count;
-                    let at = known.position(calls, part, is_after_new).unwrap_or(calls.len());
-                    if at == calls.len() {
-                        calls.push(json!({}));
-                    }
+                    let at = known.position(calls, part, is_after_new).unwrap_or_else(|first| {
+                        calls.push(first);
+                        calls.len() - 1
+                    });
                     known.add(calls.get_mut(at).filter(|_| at < MAX_ITEMS)?, at, part)?;
                 }
             }
@@ -151,14 +152,22 @@ struct KnownCalls {
     by_index: HashMap<u64, usize>,
     by_id: HashMap<String, usize>,
     by_id_and_index: HashMap<(String, u64), usize>,
-    /// The nesting of the arguments of each call.
-    depths: Vec<JsonDepth>,
+    states: Vec<CallState>,
+}
+
+#[derive(Default)]
+struct CallState {
+    /// The nesting of the arguments.
+    depth: JsonDepth,
+    /// Whether the name was repeated after the arguments: other arguments are those of a second call.
+    is_named_again: bool,
 }
 
 impl KnownCalls {
-    /// The position of the call that `part` continues. A call has an id, an index, or both. Some servers send
-    /// neither, one index for all calls, or another id with every piece of a call.
-    fn position(&self, calls: &[Value], part: &Value, is_after_new: bool) -> Option<usize> {
+    /// The position of the call that `part` continues, or else the beginning of a new call. A call has an id, an
+    /// index, or both. Some servers send neither, one index for all calls, or another id with every piece of a
+    /// call.
+    fn position(&self, calls: &[Value], part: &Value, is_after_new: bool) -> Result<usize, Value> {
         let (id, name, index) = (id_of(part), name_of(part), index_of(part));
         let with_id = id.and_then(|id| {
             let last = *self.by_id.get(id)?;
@@ -172,26 +181,37 @@ impl KnownCalls {
             None if is_after_new && name.is_some() => None,
             None => calls.len().checked_sub(1),
         };
-        let is_same = |&at: &usize| {
-            let call = &calls[at];
-            let is_other_id = id.is_some() && call["id"].is_string();
-            match (name, name_of(call)) {
-                (None, _) | (_, None) => true,
-                // A name begins a call, unless the call of this name is not complete.
-                (Some(name), Some(known)) => {
-                    name == known && !is_other_id && !is_complete(self.depths[at], arguments_of(call))
-                }
+        let Some(at) = with_id.or_else(at_index) else { return Err(json!({})) };
+        if with_id.is_some() {
+            return Ok(at);
+        }
+        let (call, state) = (&calls[at], &self.states[at]);
+        let has_ended = is_complete(state.depth, arguments_of(call));
+        let is_other_id = id.is_some() && call["id"].is_string();
+        let begins = match (name, name_of(call)) {
+            (None, Some(known))
+                if has_ended && state.is_named_again && id.is_none() && !is_blank_piece(part) =>
+            {
+                return Err(json!({"function": {"name": known, "arguments": ""}}));
             }
+            (None, _) | (_, None) => false,
+            // The name may come in pieces, of which the last may be repeated.
+            (Some(name), Some(known)) if name != known => {
+                is_other_id || has_ended || !function_of(call)["arguments"].is_string()
+            }
+            (Some(_), Some(_)) => is_other_id || has_ended && !is_blank_piece(part),
         };
-        with_id.or_else(|| at_index().filter(is_same))
+        if begins { Err(json!({})) } else { Ok(at) }
     }
 
     /// Adds a piece to the call at this position.
     fn add(&mut self, call: &mut Value, at: usize, part: &Value) -> Option<()> {
-        if at == self.depths.len() {
-            self.depths.push(JsonDepth::new());
+        if at == self.states.len() {
+            self.states.push(CallState::default());
         }
-        let depth = &mut self.depths[at];
+        let state = &mut self.states[at];
+        state.is_named_again |= name_of(part).is_some() && is_complete(state.depth, arguments_of(call));
+        let depth = &mut state.depth;
         let read = match arguments_of(call) {
             // Empty arguments may be replaced.
             "{}" => {
@@ -237,6 +257,13 @@ fn arguments_of(call: &Value) -> &str {
     function_of(call)["arguments"].as_str().unwrap_or_default()
 }
 
+/// Whether a piece of a call has nothing of its arguments.
+fn is_blank_piece(part: &Value) -> bool {
+    let function = function_of(part);
+    let text = |arguments: &Value| arguments_text(arguments).as_str().unwrap_or_default().trim().is_empty();
+    text(&function["arguments"]) && text(&function["input"])
+}
+
 /// Whether arguments with this nesting are a whole object or list, a string that contains one, or null.
 fn is_complete(depth: JsonDepth, arguments: &str) -> bool {
     depth.is_closed() || !depth.is_open() && (arguments.starts_with('"') || arguments == "null")
@@ -256,7 +283,7 @@ fn add_call(call: &mut Value, part: &Value) -> Option<()> {
     Some(())
 }
 
-/// Adds a piece of the function of a call: its name is set once, its arguments are appended.
+/// Adds a piece of the function of a call. Its name may come in pieces before the arguments, or be repeated.
 fn add_function(function: &mut Value, part: &Value) -> Option<()> {
     if !part.is_object() {
         return part.is_null().then_some(());
@@ -265,8 +292,9 @@ fn add_function(function: &mut Value, part: &Value) -> Option<()> {
         let key = if part["input"].is_string() { "input" } else { "arguments" };
         *function = json!({"name": "", key: ""});
     }
-    if function["name"] == "" && part["name"].is_string() {
-        function["name"] = part["name"].clone();
+    let may_continue = function["arguments"] == "" && function["name"] != part["name"];
+    if part["name"].is_string() && (function["name"] == "" || may_continue) {
+        append(function, "name", &part["name"])?;
     }
     append(function, "input", &part["input"])?;
     let piece = arguments_text(&part["arguments"]);

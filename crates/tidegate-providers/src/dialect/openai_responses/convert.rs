@@ -90,8 +90,8 @@ fn output(events: &[Value], status: &Value) -> Option<Vec<Value>> {
                     "status": "completed", "content": []});
                 (item, &event["item_id"])
             }
-            // The call of these arguments is missing.
-            (Some("response.function_call_arguments.delta"), None) => return None,
+            // The call of this input is missing.
+            (Some(kind), None) if is_input_delta(kind) => return None,
             _ => continue,
         };
         let at = known.unwrap_or(output.len());
@@ -115,7 +115,7 @@ fn output(events: &[Value], status: &Value) -> Option<Vec<Value>> {
     output.map(|(at, (item, own))| with_content(item, status(at), &own)).collect()
 }
 
-/// The item with the texts or arguments that were sent for it, if it has none itself.
+/// The item with the texts or the input that were sent for it, if it has none itself.
 fn with_content(mut item: Value, status: Value, own: &[&Value]) -> Option<Value> {
     match item["type"].as_str() {
         Some("message") if objects(&item["content"]).is_some_and(<[Value]>::is_empty) => {
@@ -140,17 +140,35 @@ fn with_content(mut item: Value, status: Value, own: &[&Value]) -> Option<Value>
             item["content"] = parts.into();
             item["status"] = status;
         }
-        Some("function_call") if item["arguments"].as_str().is_none_or(str::is_empty) => {
-            let arguments = match &item["arguments"] {
-                arguments @ (Value::Object(_) | Value::Array(_)) => Some(arguments.to_string()),
-                _ => whole_text(own.iter().copied(), "response.function_call_arguments", "arguments"),
-            };
-            item["arguments"] = arguments.unwrap_or_default().into();
-            item["status"] = status;
+        Some(kind) => {
+            let input = CALL_INPUTS.into_iter().find(|(call, ..)| *call == kind);
+            if let Some((_, events, key)) =
+                input.filter(|(.., key)| item[key].as_str().is_none_or(str::is_empty))
+            {
+                let text = match &item[key] {
+                    input @ (Value::Object(_) | Value::Array(_)) => Some(input.to_string()),
+                    _ => whole_text(own.iter().copied(), events, key),
+                };
+                item[key] = text.unwrap_or_default().into();
+                item["status"] = status;
+            }
         }
-        _ => {}
+        None => {}
     }
     Some(item)
+}
+
+/// The calls with an input that may be sent in pieces: the type of the item, the prefix of the events, and the key
+/// in both.
+const CALL_INPUTS: [(&str, &str, &str); 3] = [
+    ("function_call", "response.function_call_arguments", "arguments"),
+    ("custom_tool_call", "response.custom_tool_call_input", "input"),
+    ("mcp_call", "response.mcp_call_arguments", "arguments"),
+];
+
+/// Whether an event of this type has a piece of the input of a call.
+fn is_input_delta(kind: &str) -> bool {
+    CALL_INPUTS.iter().any(|(_, events, _)| kind.strip_prefix(events) == Some(".delta"))
 }
 
 /// The text of the event `done` of this name, or else the deltas before it.

@@ -173,6 +173,50 @@ async fn a_stream_without_a_terminator_is_complete_after_its_stop_reason_however
             assert_eq!(seen.is_ok_and(|seen| seen == body), is_complete, "{provider} {body}");
             assert_eq!(upstream.live_bodies(), 0);
         }
+        if path == "/v1/unknown" {
+            continue;
+        }
+        // Put together, the answer is complete in the same cases.
+        for answer in [answer().stall(), answer().break_off("reset")] {
+            let (inner, upstream) = strict();
+            upstream.then(answer);
+            let stack = ResilienceBuilder::new("a/m").classify(ProviderClassifier::new(provider));
+            let mut service = stack.attempt_timeout(Duration::from_secs(60)).service(inner);
+            let path = if path == GEMINI_STREAM { GEMINI } else { path };
+            let response = send(&mut service, posted(path, false)).await;
+            let is_success = response.is_ok_and(|response| Outcome::borrow(&response).failure().is_none());
+            assert_eq!(is_success, is_complete, "{provider} {body}");
+            assert_eq!(upstream.live_bodies(), 0);
+        }
+    }
+}
+
+/// Regression: an answer that had arrived was waited for until its time was up, and a reset behind it was a failure.
+#[tokio::test(start_paused = true)]
+async fn the_terminator_ends_an_answer_that_is_put_together() {
+    for pair in GOOD[..10].chunks(2) {
+        let [(path, ..), (_, _, events)] = pair else { unreachable!() };
+        if *path == GEMINI {
+            continue; // Google sends none.
+        }
+        let answer = || pieces(Some("text/event-stream"), &[events], false);
+        let Seen::Complete(whole) = seen(posted(path, false), answer()).await else { panic!("{path}") };
+        for answer in [answer().stall(), answer().break_off("reset")] {
+            let start = tokio::time::Instant::now();
+            assert_eq!(seen(posted(path, false), answer).await, Seen::Complete(whole.clone()), "{path}");
+            assert!(start.elapsed() <= Duration::from_secs(1), "{path}");
+        }
+    }
+}
+
+/// Regression: the end of the body made the first token an event, which no reader of the stream sees.
+#[tokio::test(start_paused = true)]
+async fn a_token_in_an_event_that_never_ended_commits_to_nothing() {
+    let first = CHAT_EVENTS.find("\n\n").unwrap();
+    for end in 0..2 {
+        let answer = pieces(Some("text/event-stream"), &[&CHAT_EVENTS[..first + end]], false);
+        let seen = seen(posted(CHAT, true), answer).await;
+        assert!(matches!(seen, Seen::Failed(_, FailureKind::Truncated)), "{end}: {seen:?}");
     }
 }
 
