@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use http::response::Parts;
 use serde_json::Value;
-use tidegate_core::{BodyMode, ErrorBody, Failure, Outcome, ResponseTranslator};
+use tidegate_core::{BodyMode, ErrorBody, Failure, Outcome, ResponseTranslator, StreamOutcome};
 use tidegate_providers::stream::{Dialect, EndSignal, Event, SseFramer, StreamError};
 use tidegate_providers::{BodyFormat, Provider, has_too_many_nodes};
 
@@ -33,6 +33,8 @@ pub(super) struct ResponseConverter {
     is_compressed: bool,
     /// The failure of the response, if the layers below have classified it.
     failure: Option<Failure>,
+    /// The outcome of the stream, if the layers below classify it as it passes.
+    outcome: Option<StreamOutcome>,
     /// The last event was written. Later events are ignored.
     has_ended: bool,
 }
@@ -91,6 +93,7 @@ impl ResponseConverter {
             created: 0,
             is_compressed: false,
             failure: None,
+            outcome: None,
             has_ended: false,
         }
     }
@@ -102,6 +105,7 @@ impl ResponseTranslator for ResponseConverter {
             return Ok(BodyMode::Untouched);
         }
         self.failure = head.extensions.get().and_then(Outcome::failure).cloned();
+        self.outcome = head.extensions.get().cloned();
         self.created = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.encoder.events().begin(self.created);
         let headers = &mut head.headers;
@@ -218,11 +222,18 @@ impl ResponseConverter {
         }
         self.encoder.events().encode(event, parsed.is_token, out)?;
         // The end is detected as the stream scanner detects it, so that both agree and the end is written
-        // once.
+        // once. The scanner also detects errors in other forms, after which the end is none.
         if parsed.end == EndSignal::Final {
             self.has_ended = true;
-            self.encoder.events().finish(out)?;
+            if !self.has_failed() {
+                self.encoder.events().finish(out)?;
+            }
         }
         Ok(())
+    }
+
+    fn has_failed(&self) -> bool {
+        let outcome = self.outcome.as_ref().and_then(StreamOutcome::outcome);
+        outcome.is_some_and(|outcome| outcome.failure().is_some())
     }
 }

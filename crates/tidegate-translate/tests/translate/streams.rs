@@ -1,7 +1,9 @@
+use std::time::SystemTime;
+
 use bytes::BytesMut;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidegate_core::{ResponseTranslator, Scan, StopReason, StreamState};
+use tidegate_core::{ResponseTranslator, Scan, StopReason, StreamOutcome, StreamState};
 use tidegate_providers::Provider;
 use tidegate_providers::stream::Scanner;
 use tidegate_translate::{ChatToMessages, MessagesToChat};
@@ -288,6 +290,33 @@ fn a_stream_of_an_unknown_provider_may_end_with_a_stop_reason() {
         let text = stream(for_messages_from("other"), bytes.as_bytes(), &[]);
         assert_eq!(text.contains("message_stop"), is_complete, "{text}");
         assert_eq!(scan(Provider::Other, bytes.as_bytes()).has_finished, is_complete, "{bytes}");
+    }
+}
+
+/// Regression: an error in a form that only the scanner recognizes was followed by a stop reason.
+#[test]
+fn a_stream_that_the_layers_below_saw_fail_gets_no_end() {
+    let chunk = json!({"choices": [{"index": 0, "delta": {"content": "Ebb"}}]});
+    let delta =
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Ebb"}});
+    let error = r#"{"text":"**NETWORK ERROR**","error_code":50001}"#;
+    for (mut answer, provider, text, end) in [
+        (for_messages(), Provider::OpenAi, chunk, "[DONE]"),
+        (for_chat(), Provider::Anthropic, delta, r#"{"type":"message_stop"}"#),
+    ] {
+        let bytes = format!("data: {text}\n\ndata: {error}\n\ndata: {end}\n\n");
+        let failure = scan(provider, bytes.as_bytes()).failure.unwrap();
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        head.headers.insert("content-type", "text/event-stream".parse().unwrap());
+        let outcome = StreamOutcome::new();
+        head.extensions.insert(outcome.clone());
+        answer.head(&mut head, SystemTime::now()).unwrap();
+        outcome.set(failure.into());
+        let mut out = BytesMut::new();
+        answer.events(bytes.as_bytes(), &mut out).unwrap();
+        let out = String::from_utf8(out.to_vec()).unwrap();
+        let has_end = ["stop_reason\":\"", "finish_reason\":\"", "message_stop", "[DONE]"];
+        assert!(out.contains("Ebb") && !has_end.iter().any(|end| out.contains(end)), "{out}");
     }
 }
 
