@@ -34,6 +34,14 @@ fn hyper(is_http2: bool) -> Hyper {
     Reconnect::new(client(usize::MAX), client(0))
 }
 
+async fn server_of(is_http2: bool, script: impl IntoIterator<Item = Reaction>) -> ConnectionServer {
+    let server = match is_http2 {
+        true => ConnectionServer::http2(script).await,
+        false => ConnectionServer::http1(script).await,
+    };
+    server.unwrap()
+}
+
 /// A stack that counts every failure: one opens the circuit, and there are no retries.
 fn strict<S>(client: S) -> Resilience<S> {
     ResilienceBuilder::new("openai/gpt-4o")
@@ -183,6 +191,33 @@ async fn a_request_that_is_refused_twice_fails_without_counting_against_the_prov
         assert_eq!((first.status, first.circuit), (Err(FailureKind::NotProcessed), "closed"));
         assert_eq!(server.requests(), 2);
     });
+}
+
+/// Regression: the response was an error of the caller, and the connection stayed in use.
+#[tokio::test]
+async fn a_misdirected_request_is_sent_again_over_a_fresh_connection() {
+    for is_http2 in [false, true] {
+        with_both_clients!(is_http2, |stack| {
+            let server = server_of(is_http2, [Reaction::Misdirect]).await;
+            let first = call(&stack, &server).await;
+            assert_eq!((first.status, first.attempts, first.circuit), (Ok(200), 1, "closed"));
+            let sent_again = Verdict::SentAgain(NotProcessedReason::Misdirected);
+            assert_eq!(first.verdicts, [sent_again, Verdict::Succeeded]);
+            assert_eq!((server.requests(), server.connections()), (2, 2));
+        });
+        with_both_clients!(is_http2, |stack| {
+            let server = server_of(is_http2, [Reaction::Misdirect; 2]).await;
+            let first = call(&stack, &server).await;
+            assert_eq!((first.status, first.circuit), (Ok(421), "closed"));
+            assert_eq!(server.requests(), 2);
+        });
+        let stack = strict(hyper(is_http2));
+        let server = server_of(is_http2, [Reaction::Misdirect]).await;
+        for connections in [2, 3, 3] {
+            assert_eq!(call(&stack, &server).await.status, Ok(200));
+            assert_eq!(server.connections(), connections);
+        }
+    }
 }
 
 #[tokio::test]

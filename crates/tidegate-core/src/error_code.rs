@@ -189,13 +189,15 @@ impl ErrorCode {
     pub const fn from_status(status: StatusCode) -> Option<Self> {
         Some(match status.as_u16() {
             ..400 => return None,
-            401 => Self::Authentication,
+            401 | 407 => Self::Authentication,
             402 => Self::QuotaExhausted,
             403 => Self::PermissionDenied,
             404 => Self::NotFound,
             408 | 504 => Self::Timeout,
             409 => Self::Conflict,
             413 => Self::RequestTooLarge,
+            // The server does not answer over this connection, or not yet: no error of the request.
+            421 | 425 => Self::ServerError,
             429 => Self::RateLimited,
             498 | 503 | 529 => Self::Overloaded,
             499 => Self::Cancelled,
@@ -312,7 +314,10 @@ mod tests {
             (408, "E3003"),
             (409, "E4001"),
             (413, "E1005"),
+            (407, "E1002"),
             (418, "E1001"),
+            (421, "E3001"),
+            (425, "E3001"),
             (422, "E1001"),
             (429, "E2001"),
             (498, "E3002"),

@@ -1,5 +1,5 @@
-use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Uri};
 
 /// Estimates how many tokens a request will use, before it is sent.
 ///
@@ -10,6 +10,12 @@ use http::header::CONTENT_LENGTH;
 pub trait Estimate: Send + Sync + 'static {
     /// Estimates the usage of a request. `body` is empty if it is not buffered.
     fn estimate(&self, headers: &HeaderMap, body: &[u8]) -> Estimated;
+
+    /// Estimates the usage of a request at `uri`, the path of which may show what it requests. By default the URI
+    /// is ignored.
+    fn estimate_at(&self, _uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Estimated {
+        self.estimate(headers, body)
+    }
 }
 
 /// The estimated token usage of a request.

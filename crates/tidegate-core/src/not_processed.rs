@@ -25,6 +25,8 @@ pub enum NotProcessedReason {
     StreamRefused,
     /// The HTTP/2 connection was closed with a `GOAWAY` that excludes the stream.
     GoAway,
+    /// The server does not answer for this host over the connection: status 421.
+    Misdirected,
 }
 
 impl NotProcessed {
@@ -46,6 +48,7 @@ impl fmt::Display for NotProcessedReason {
         f.write_str(match self {
             Self::ConnectionClosed => "reused connection closed",
             Self::StreamRefused => "stream refused",
+            Self::Misdirected => "misdirected",
             Self::GoAway => "connection going away",
         })
     }

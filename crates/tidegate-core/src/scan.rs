@@ -22,6 +22,8 @@ pub struct ScanProgress {
     pub events: u32,
     /// Of these, events with generated content: text, tool calls or reasoning.
     pub tokens: u32,
+    /// The tokens of their texts beyond one for each event, estimated: for texts that are longer than any token.
+    pub surplus_tokens: u32,
     /// Of these, events without data: comments, and names alone.
     pub comments: u32,
 }

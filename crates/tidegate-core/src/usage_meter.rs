@@ -50,8 +50,8 @@ pub struct AttemptUsage {
     input: Option<u64>,
     output: Option<u64>,
     cached: CachedTokens,
-    /// Chunks of the response that were received.
-    chunks: u64,
+    /// Tokens that were seen in the response.
+    seen: u64,
 }
 
 /// An attempt in the meters, in the extensions of the request that the wire sends on.
@@ -122,7 +122,7 @@ impl UsageMeter {
             input: None,
             output: None,
             cached: CachedTokens::default(),
-            chunks: 0,
+            seen: 0,
         }
     }
 
@@ -189,25 +189,24 @@ impl AttemptUsage {
         self.update(self.input, Some(self.output.unwrap_or_default()));
     }
 
-    /// Records `chunks` more chunks of the response. A chunk counts as one token, since most providers send
-    /// one token per chunk.
-    pub fn add_chunks(&mut self, chunks: u32) {
-        self.chunks = self.chunks.saturating_add(u64::from(chunks));
+    /// Records `tokens` more tokens that were seen in the response, as its scanner estimates them.
+    pub fn add_seen_tokens(&mut self, tokens: u32) {
+        self.seen = self.seen.saturating_add(u64::from(tokens));
         match self.output {
-            None => self.update(self.input, Some(self.chunks)),
-            Some(output) if output < self.chunks => {
-                self.output = Some(self.chunks);
-                let added = self.chunks - output;
+            None => self.update(self.input, Some(self.seen)),
+            Some(output) if output < self.seen => {
+                self.output = Some(self.seen);
+                let added = self.seen - output;
                 self.recorded.update_all(|_, total| total.output = total.output.saturating_add(added));
             }
             Some(_) => {}
         }
     }
 
-    /// Records the usage that the provider reports. Until it is final, the number of chunks may be larger and
+    /// Records the usage that the provider reports. Until it is final, the number of tokens seen may be larger and
     /// is then used, because some providers report the output only at the end.
     pub fn set_usage(&mut self, usage: Usage, is_final: bool) {
-        let output = usage.output.map(|output| if is_final { output } else { output.max(self.chunks) });
+        let output = usage.output.map(|output| if is_final { output } else { output.max(self.seen) });
         self.update(usage.input.or(self.input), output.or(self.output));
         let CachedTokens { read, uncounted, written } = self.cached;
         self.set_cached(CachedTokens {
@@ -268,12 +267,12 @@ mod tests {
         assert_eq!(meter.read(), UsageTotals::default());
         let mut attempt = meter.attempt();
         assert_eq!(meter.read(), totals(1, 100, 0, 1));
-        attempt.add_chunks(3);
+        attempt.add_seen_tokens(3);
         assert_eq!(meter.read(), totals(1, 100, 3, 0));
         // Anthropic reports the input first, and an output of 1.
         attempt.set_usage(usage(90, 1), false);
         assert_eq!((meter.read().input, meter.read().output), (90, 3));
-        attempt.add_chunks(4);
+        attempt.add_seen_tokens(4);
         attempt.set_usage(usage(90, 6), true);
         assert_eq!((meter.read().input, meter.read().output), (90, 6));
     }
@@ -284,7 +283,7 @@ mod tests {
         meter.attempt().mark_unprocessed();
         let mut broken = meter.attempt();
         broken.start_response();
-        broken.add_chunks(7);
+        broken.add_seen_tokens(7);
         drop(broken);
         let mut good = meter.attempt();
         good.set_usage(usage(110, 50), true);
@@ -349,7 +348,7 @@ mod tests {
         let mut other = meter.attempt();
         attempt.set_usage(usage(u64::MAX, u64::MAX), false);
         other.set_usage(usage(u64::MAX, u64::MAX), true);
-        attempt.add_chunks(u32::MAX);
+        attempt.add_seen_tokens(u32::MAX);
         attempt.set_usage(usage(0, 0), true);
         other.withdraw();
         assert_eq!(meter.read().attempts, 1);

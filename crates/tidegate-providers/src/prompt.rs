@@ -1,7 +1,8 @@
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use tidegate_core::{ByLength, Estimate, Estimated};
 
-use crate::json::walk::{Leaf, walk};
+use crate::endpoint::{Endpoint, answer_at};
+use crate::json::walk::{Leaf, number, walk};
 
 /// Estimates the tokens of a request from its JSON, in any dialect.
 ///
@@ -10,7 +11,8 @@ use crate::json::walk::{Leaf, walk};
 /// tokens have more bytes: about half a token for a Cyrillic letter, three quarters for a Chinese one. An
 /// escape counts as the character that it encodes. Every message adds 4 tokens, for its role and its framing.
 /// In tool definitions the field names count as well. A prompt may be a list of tokens, which are counted. A
-/// request for embeddings has no output, as far as its fields or the name of its model show that it is one.
+/// request for embeddings has no output: at the path of an endpoint for embeddings, or at an unknown one, as far as its
+/// fields or the name of its model show that it is one.
 ///
 /// Images, audio and files in base64 are not text, except in the fields that have text in every API. Each counts
 /// as 765 tokens, which OpenAI charges for a square image of 1024 pixels in high detail. Anthropic's rule
@@ -45,14 +47,39 @@ const MAX_CHOICES: u64 = 128;
 
 impl Estimate for PromptEstimate {
     fn estimate(&self, headers: &HeaderMap, body: &[u8]) -> Estimated {
-        let mut bytes = 0;
-        match read(body, |text| bytes += length(text)) {
-            Some(PromptFields { estimated, .. }) => {
-                let input = estimated.input.saturating_add(bytes.div_ceil(BYTES_PER_TOKEN));
-                Estimated { input, ..estimated }
-            }
-            None => ByLength.estimate(headers, body),
+        estimate(Endpoint::Unknown, headers, body)
+    }
+
+    fn estimate_at(&self, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Estimated {
+        estimate(endpoint_at(uri, body), headers, body)
+    }
+}
+
+fn estimate(endpoint: Endpoint, headers: &HeaderMap, body: &[u8]) -> Estimated {
+    let mut bytes = 0;
+    match read(body, |text| bytes += length(text)) {
+        Some(fields) => {
+            let estimated = fields.estimated_at(endpoint);
+            let input = estimated.input.saturating_add(bytes.div_ceil(BYTES_PER_TOKEN));
+            Estimated { input, ..estimated }
         }
+        None => ByLength.estimate(headers, body),
+    }
+}
+
+/// The endpoint of a request, as far as its path shows it.
+pub(crate) fn endpoint_at(uri: &Uri, body: &[u8]) -> Endpoint {
+    let known = answer_at(uri.path(), uri.query().unwrap_or_default(), Some(body));
+    known.map_or(Endpoint::Unknown, |(endpoint, _)| endpoint)
+}
+
+impl PromptFields {
+    /// The estimate for a request at `endpoint`. Servers of other endpoints ignore the fields of a request for
+    /// embeddings.
+    pub(crate) fn estimated_at(&self, endpoint: Endpoint) -> Estimated {
+        let has_no_output = self.is_embedding && matches!(endpoint, Endpoint::Unknown | Endpoint::Embeddings);
+        let none = has_no_output.then_some(0);
+        Estimated { max_output: self.estimated.max_output.or(none), ..self.estimated }
     }
 }
 
@@ -63,10 +90,21 @@ pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<PromptFie
     if body.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
-    let (mut read, mut is_embedding) = (Estimated::default(), false);
+    let (mut read, mut is_embedding, mut is_conversation) = (Estimated::default(), false, false);
     let is_whole = walk(body, |path, leaf| match (path, leaf) {
+        (
+            ["max_tokens" | "max_completion_tokens" | "max_output_tokens" | "max_tokens_to_sample"]
+            | ["generationConfig" | "generation_config", "maxOutputTokens" | "max_output_tokens"]
+            | ["inferenceConfig", "maxTokens"],
+            leaf,
+        ) => read.max_output = read.max_output.max(whole_number(leaf)),
+        (["n"] | ["generationConfig" | "generation_config", "candidateCount"], leaf) => {
+            let answers = whole_number(leaf).map(|number| number.clamp(1, MAX_CHOICES));
+            read.answers = answers.unwrap_or(read.answers);
+        }
         (path, Leaf::Text(text)) => {
             is_embedding |= is_of_embedding(path, text);
+            is_conversation |= matches!(path, ["messages" | "contents", ..]);
             if is_medium(path, text) {
                 read.input += TOKENS_PER_MEDIUM;
             } else if is_prompt(path) {
@@ -78,24 +116,22 @@ pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<PromptFie
                 read.input += TOKENS_PER_MESSAGE;
             }
         }
-        (
-            ["max_tokens" | "max_completion_tokens" | "max_output_tokens" | "max_tokens_to_sample"]
-            | ["generationConfig" | "generation_config", "maxOutputTokens" | "max_output_tokens"]
-            | ["inferenceConfig", "maxTokens"],
-            Leaf::Number(number),
-        ) => read.max_output = read.max_output.max(Some(number)),
-        (["n"] | ["generationConfig" | "generation_config", "candidateCount"], Leaf::Number(number)) => {
-            read.answers = number.clamp(1, MAX_CHOICES);
-        }
         (["prompt"], Leaf::Number(_)) => read.input += 1,
         (["input"], Leaf::Number(_)) => (read.input, is_embedding) = (read.input + 1, true),
         (["dimensions"], Leaf::Number(_)) => is_embedding = true,
         _ => {}
     });
-    if is_embedding {
-        read.max_output.get_or_insert(0);
-    }
+    let is_embedding = is_embedding && !is_conversation;
     is_whole.then_some(PromptFields { estimated: read, is_embedding })
+}
+
+/// A whole number, or a text that is one: servers that check types loosely read both.
+fn whole_number(leaf: Leaf<'_>) -> Option<u64> {
+    match leaf {
+        Leaf::Number(number) => Some(number),
+        Leaf::Text(text) => number(text.trim().as_bytes()),
+        _ => None,
+    }
 }
 
 /// Whether a text at `path` is part of the prompt. All others are settings and identifiers.
@@ -370,9 +406,41 @@ mod tests {
             (r#"{"max_tokens":null,"n":4}"#, None, 4),
             (r#"{"max_tokens":-1,"n":0}"#, None, 1),
             (r#"{"messages":[{"content":"max_tokens","max_tokens":9}],"n":999999}"#, None, 128),
+            // As servers read them that check types loosely. Regression: these were no limits.
+            (r#"{"max_tokens":10000.0,"n":50.0}"#, Some(10_000), 50),
+            (r#"{"max_tokens":"10000","n":"2"}"#, Some(10_000), 2),
+            (r#"{"max_tokens":" 1e4 ","n":5e1}"#, Some(10_000), 50),
+            (r#"{"max_tokens":0.5,"n":"inf"}"#, None, 1),
         ] {
             let estimated = of(body);
             assert_eq!((estimated.max_output, estimated.answers), (max_output, answers), "{body}");
+        }
+    }
+
+    /// Regression: a field of embeddings in a chat hid all of its output, since most servers ignore it.
+    #[test]
+    fn only_a_request_for_embeddings_has_no_output() {
+        for field in [
+            r#""dimensions":1"#,
+            r#""encoding_format":"float""#,
+            r#""input_type":"x""#,
+            r#""input":[1]"#,
+            r#""content":"x""#,
+            r#""texts":["x"]"#,
+        ] {
+            let chat = format!(r#"{{{field},"messages":[{{"role":"user","content":"x"}}]}}"#);
+            assert_eq!(of(&chat).max_output, None, "{chat}");
+            let body = format!(r#"{{"input":"x",{field}}}"#);
+            for (path, max_output) in [
+                ("/v1/responses", None),
+                ("/v1/completions", None),
+                ("/v1/embeddings", Some(0)),
+                ("/v1/unknown", Some(0)),
+            ] {
+                let uri = Uri::from_static(path);
+                let estimated = PromptEstimate.estimate_at(&uri, &HeaderMap::new(), body.as_bytes());
+                assert_eq!(estimated.max_output, max_output, "{path} {body}");
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 use std::fmt;
 
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use tidegate_core::{ByLength, Estimate, Estimated};
 use tiktoken_rs::CoreBPE;
 
-use crate::prompt::{BYTES_PER_TOKEN, PromptFields, length, read};
+use crate::endpoint::Endpoint;
+use crate::prompt::{BYTES_PER_TOKEN, endpoint_at, length, read};
 
 /// Counts the tokens of a prompt with the vocabulary of OpenAI's models.
 ///
@@ -29,6 +30,17 @@ impl Tiktoken {
         tiktoken_rs::bpe_for_model(model).ok().map(Self)
     }
 
+    fn count_at(&self, endpoint: Endpoint, headers: &HeaderMap, body: &[u8]) -> Estimated {
+        let mut tokens = 0_u64;
+        match read(body, |text| tokens = tokens.saturating_add(self.count(text))) {
+            Some(fields) => {
+                let estimated = fields.estimated_at(endpoint);
+                Estimated { input: estimated.input.saturating_add(tokens), ..estimated }
+            }
+            None => ByLength.estimate(headers, body),
+        }
+    }
+
     fn count(&self, written: &str) -> u64 {
         let is_word = |word: &str| word.len() <= MAX_WORD;
         if written.len() <= MAX_TEXT && written.split_ascii_whitespace().all(is_word) {
@@ -46,13 +58,11 @@ impl Tiktoken {
 
 impl Estimate for Tiktoken {
     fn estimate(&self, headers: &HeaderMap, body: &[u8]) -> Estimated {
-        let mut tokens = 0_u64;
-        match read(body, |text| tokens = tokens.saturating_add(self.count(text))) {
-            Some(PromptFields { estimated, .. }) => {
-                Estimated { input: estimated.input.saturating_add(tokens), ..estimated }
-            }
-            None => ByLength.estimate(headers, body),
-        }
+        self.count_at(Endpoint::Unknown, headers, body)
+    }
+
+    fn estimate_at(&self, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Estimated {
+        self.count_at(endpoint_at(uri, body), headers, body)
     }
 }
 

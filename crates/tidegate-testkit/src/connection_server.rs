@@ -36,6 +36,8 @@ pub struct ConnectionServer {
 pub enum Reaction {
     /// A chat completion. The connection stays open.
     Answer,
+    /// Status 421, without a body. The connection stays open.
+    Misdirect,
     /// The connection is closed without a response.
     Close,
     /// The connection is reset without a response.
@@ -175,6 +177,9 @@ async fn http1(mut stream: TcpStream, state: &ServerState) -> io::Result<()> {
                 let response = format!("{head} {}\r\n\r\n{COMPLETION}", COMPLETION.len());
                 stream.write_all(response.as_bytes()).await?;
             }
+            Reaction::Misdirect => {
+                stream.write_all(b"HTTP/1.1 421 Misdirected Request\r\ncontent-length: 0\r\n\r\n").await?;
+            }
             Reaction::Reset => return stream.set_zero_linger(),
             Reaction::Silence | Reaction::Hang => std::future::pending::<()>().await,
             Reaction::Close | Reaction::Refuse | Reaction::GoAway => return stream.shutdown().await,
@@ -230,7 +235,7 @@ async fn http2(mut stream: TcpStream, state: &ServerState) -> io::Result<()> {
                 reaction = state.next(number);
                 number += 1;
                 match reaction {
-                    Reaction::Answer | Reaction::Hang => {}
+                    Reaction::Answer | Reaction::Misdirect | Reaction::Hang => {}
                     Reaction::Refuse => {
                         write_frame(&mut stream, RST_STREAM, 0, id, &REFUSED_STREAM.to_be_bytes()).await?;
                     }
@@ -246,6 +251,11 @@ async fn http2(mut stream: TcpStream, state: &ServerState) -> io::Result<()> {
                 }
             }
             _ => {}
+        }
+        if is_end && reaction == Reaction::Misdirect {
+            // A literal value of the indexed name `:status`.
+            let fields = [&[0x08, 3][..], b"421"].concat();
+            write_frame(&mut stream, HEADERS, END_HEADERS | ACK_OR_END_STREAM, id, &fields).await?;
         }
         if is_end && reaction == Reaction::Answer {
             // The indexed field `:status: 200`, and a literal one with a name of its own.

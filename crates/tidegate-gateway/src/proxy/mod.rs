@@ -378,7 +378,10 @@ fn hidden_error(response: &mut Response<impl http_body::Body<Data = Bytes> + Unp
     let outcome = Outcome::borrow(response);
     let failure = outcome.failure()?;
     let is_hidden = match response.status() {
-        StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED => failure.code.category() == Category::Server,
+        StatusCode::FORBIDDEN
+        | StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::MISDIRECTED_REQUEST
+        | StatusCode::TOO_EARLY => failure.code.category() == Category::Server,
         // A translation has replaced the status that the provider sent before it failed.
         status => status.is_success() || failure.kind == FailureKind::InBand,
     };

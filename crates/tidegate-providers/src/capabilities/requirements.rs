@@ -1,5 +1,6 @@
 use tidegate_core::Requirements;
 
+use crate::endpoint::Endpoint;
 use crate::json::walk::{Leaf, walk};
 use crate::prompt;
 
@@ -21,7 +22,7 @@ pub(super) fn read(body: &[u8]) -> Requirements {
         bytes[1] += length.saturating_sub(ascii);
     };
     let Some(prompt) = prompt::read(body, count) else { return Requirements::default() };
-    let max_output = prompt.estimated.max_output;
+    let max_output = prompt.estimated_at(Endpoint::Unknown).max_output;
     let tokens = match max_output {
         // Each text has the context for itself.
         Some(0) if prompt.is_embedding => 0,

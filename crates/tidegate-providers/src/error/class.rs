@@ -1,3 +1,4 @@
+use http::StatusCode;
 use tidegate_core::{ErrorCode, FailureKind, LimitScope};
 
 /// What an error code, a phrase or a status indicates about a failure.
@@ -39,11 +40,12 @@ impl FailureClass {
     }
 
     /// The class of a status. 402 concerns billing at every provider.
-    pub(crate) fn of_status(status: http::StatusCode) -> Option<Self> {
-        if status == http::StatusCode::PAYMENT_REQUIRED {
-            return Some(Self::SPEND);
+    pub(crate) fn of_status(status: StatusCode) -> Option<Self> {
+        match status {
+            StatusCode::PAYMENT_REQUIRED => Some(Self::SPEND),
+            StatusCode::MISDIRECTED_REQUEST | StatusCode::TOO_EARLY => Some(Self::REFUSED_BY_NETWORK),
+            _ => ErrorCode::from_status(status).map(Self::of),
         }
-        ErrorCode::from_status(status).map(Self::of)
     }
 
     /// Whether it distinguishes only between an error of the client and one of the server.

@@ -12,7 +12,7 @@ use memchr::memchr2;
 pub(crate) enum Leaf<'a> {
     /// A string as it is written, with its escapes.
     Text(&'a str),
-    /// A number without a sign and a fraction, or zero.
+    /// A number without a sign and a fraction other than zero, or zero.
     Number(u64),
     /// Any other number.
     Decimal,
@@ -149,14 +149,26 @@ fn after_nested(json: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// A number without sign, fraction and exponent that fits into 64 bits, or zero in any form.
-fn number(digits: &[u8]) -> Option<u64> {
+/// A whole number that fits into 64 bits. Some clients write it with a fraction of zero or an exponent.
+pub(crate) fn number(digits: &[u8]) -> Option<u64> {
     let whole = digits.iter().try_fold(0_u64, |number, digit| match digit {
         b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
         _ => None,
     });
-    whole.or_else(|| digits.iter().all(|digit| matches!(digit, b'-' | b'.' | b'0')).then_some(0))
+    whole.or_else(|| whole_number(std::str::from_utf8(digits).ok()?))
 }
+
+/// A whole number in any form.
+#[cold]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and within the bounds")]
+fn whole_number(digits: &str) -> Option<u64> {
+    let is_json = |digits: &&str| digits.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+    let number: f64 = digits.parse().ok().filter(|_| is_json(&digits))?;
+    (number.fract() == 0.0 && (0.0..=MAX_EXACT).contains(&number)).then_some(number as u64)
+}
+
+/// Above it a float does not have every whole number.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Bytes that are not UTF-8 are replaced by a string that matches no known value.
 fn text(bytes: &[u8]) -> &str {
@@ -222,7 +234,7 @@ mod tests {
             "b{",
             r#"b.c=x\"},{"#,
             "f=~",
-            "h=~",
+            "h=1000000000",
             "i=~",
             "g[",
             "g=y",

@@ -45,6 +45,11 @@ impl ContentTemplate {
         !self.text.is_empty() && text.is_some_and(is_text)
     }
 
+    /// The length of the text of an event that matches.
+    pub(super) fn text_length(&self, event: &[u8]) -> usize {
+        event.len().saturating_sub(self.event.len() - self.text.len())
+    }
+
     /// Replaces the template by an event that is content and nothing else.
     pub(super) fn set(&mut self, event: &[u8]) {
         let text = TEXT_KEYS.iter().find_map(|key| text(event, key)).filter(|_| event.len() <= MAX_EVENT);

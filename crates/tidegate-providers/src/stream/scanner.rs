@@ -18,6 +18,8 @@ use crate::endpoint::Endpoint;
 use crate::error::in_band::{self, Resemblance};
 use crate::error::retry_after::NO_CLOCK;
 use crate::event::{Event, prefix};
+use crate::json::walk::{Leaf, walk};
+use crate::prompt::BYTES_PER_TOKEN;
 use crate::provider::Provider;
 
 /// Scans the stream of one response: splits it into events and tracks its state.
@@ -41,6 +43,12 @@ enum BodyFramer {
     Array(ArrayFramer),
     Amazon(AmazonFramer),
 }
+
+/// Hardly any token of a vocabulary has more bytes. A longer text counts by its length.
+const LONGEST_TOKEN: usize = 32;
+
+/// The length of an event with one token, in which no text is looked for.
+const MAX_SHORT_EVENT: usize = 192;
 
 /// Maximum number of bytes that are read of a single JSON document, the same as for any error body.
 const MAX_BEGINNING: usize = 64 * 1024;
@@ -352,12 +360,25 @@ impl StreamReader {
     fn read(&mut self, dialect: Dialect, event: Event<'_>) -> ParsedEvent {
         // Before the first token every event is parsed in full.
         if self.state.has_started && self.is_content_only(dialect, event.data) {
+            self.add_text(self.template.text_length(event.data));
             return ParsedEvent::token();
         }
         let parsed = dialect.read(event);
+        if parsed.is_token && event.data.len() > MAX_SHORT_EVENT {
+            self.add_text(generated_length(event.data));
+        }
         let is_first = parsed.is_token && !self.state.has_started && self.is_answer;
         let is_token = parsed.is_token && (!is_first || event.is_cut || event.is_complete());
         ParsedEvent { is_token, ..parsed }
+    }
+
+    /// Counts the text of an event with content, if it is longer than one token.
+    fn add_text(&mut self, length: usize) {
+        if length > LONGEST_TOKEN {
+            let tokens = u32::try_from(length / BYTES_PER_TOKEN as usize).unwrap_or(u32::MAX);
+            let surplus = &mut self.progress.surplus_tokens;
+            *surplus = surplus.saturating_add(tokens - 1);
+        }
     }
 
     fn apply(&mut self, event: Event<'_>, parsed: ParsedEvent) {
@@ -431,6 +452,36 @@ impl StreamReader {
     }
 }
 
+/// The keys of generated text in all dialects.
+const TEXT_KEYS: [&str; 12] = [
+    "content",
+    "text",
+    "reasoning_content",
+    "reasoning",
+    "arguments",
+    "partial_json",
+    "thinking",
+    "delta",
+    "refusal",
+    "input",
+    "args",
+    "transcript",
+];
+
+/// The bytes of generated text in an event. Arguments of a tool may be an object.
+fn generated_length(event: &[u8]) -> usize {
+    let mut length = 0;
+    walk(event, |path, leaf| {
+        if let Leaf::Text(text) = leaf
+            && path.iter().rev().take(2).any(|key| TEXT_KEYS.contains(key))
+            && !path.iter().any(|key| matches!(*key, "type" | "logprobs"))
+        {
+            length += text.len();
+        }
+    });
+    length
+}
+
 #[cfg(test)]
 mod tests {
     use tidegate_core::StopReason;
@@ -449,6 +500,50 @@ mod tests {
     const LAST: &[u8] = br#"{"candidates":[{"finishReason":"STOP"}]}"#;
 
     /// Regression: a zero in it failed a stream, and not the same document.
+    /// Regression: ten thousand words in four events were four tokens.
+    #[test]
+    fn a_long_text_counts_as_the_tokens_of_its_length() {
+        let text = "word ".repeat(200);
+        let (chat, object) =
+            (|delta: String| format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#), "x".repeat(999));
+        for event in [
+            chat(format!(r#"{{"content":"{text}"}}"#)),
+            chat(format!(r#"{{"refusal":"{text}"}}"#)),
+            chat(format!(r#"{{"tool_calls":[{{"index":0,"function":{{"arguments":"{text}"}}}}]}}"#)),
+            format!(r#"{{"type":"content_block_delta","delta":{{"type":"text_delta","text":"{text}"}}}}"#),
+            format!(
+                r#"{{"type":"content_block_delta","delta":{{"type":"input_json_delta","partial_json":"{text}"}}}}"#
+            ),
+            format!(r#"{{"type":"response.output_text.delta","item_id":"m","delta":"{text}"}}"#),
+            format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}}}]}}"#),
+            format!(
+                r#"{{"candidates":[{{"content":{{"parts":[{{"functionCall":{{"name":"f","args":{{"a":"{object}"}}}}}}]}}}}]}}"#
+            ),
+            format!(r#"{{"type":"content-delta","delta":{{"message":{{"content":{{"text":"{text}"}}}}}}}}"#),
+        ] {
+            let mut scanner = Scanner::sse(Provider::Other);
+            // The second one is not parsed.
+            for _ in 0..2 {
+                let progress = scanner.push(format!("data: {event}\n\n").as_bytes());
+                let tokens = progress.tokens + progress.surplus_tokens;
+                assert!(progress.tokens == 1 && (249..=251).contains(&tokens), "{tokens} in {event}");
+            }
+        }
+        // One token each, whatever is around it.
+        let logprobs = r#"{"token":"a","logprob":-0.1,"bytes":[97]},"#.repeat(20);
+        for around in
+            [format!(r#""logprobs":{{"content":[{logprobs}{{}}]}}"#), format!(r#""obfuscation":"{object}""#)]
+        {
+            let mut scanner = Scanner::sse(Provider::Other);
+            for text in ["international", "a"] {
+                let event =
+                    format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},{around}}}]}}"#);
+                let progress = scanner.push(format!("data: {event}\n\n").as_bytes());
+                assert_eq!((progress.tokens, progress.surplus_tokens), (1, 0), "{event}");
+            }
+        }
+    }
+
     #[test]
     fn an_error_field_without_a_value_is_no_error_in_an_event_and_in_a_document() {
         let empty = ["null", "{}", "\"\"", r#"{"message":null,"code":null}"#, "[]", "0", "0.0", "-0"];
@@ -795,7 +890,11 @@ mod tests {
         for plain in plain {
             let (first, rest) = plain.split_at(plain.len() / 2 + 1);
             let (scanner, progress) = play(&[first, rest]);
-            assert_eq!(progress[0], ScanProgress { events: 1, tokens: 1, comments: 0 }, "{plain:?}");
+            assert_eq!(
+                progress[0],
+                ScanProgress { events: 1, tokens: 1, comments: 0, ..ScanProgress::default() },
+                "{plain:?}"
+            );
             assert!(scanner.state().has_started && scanner.state().has_finished);
             assert!(scanner.state().failure.is_none() && scanner.dialect().is_none());
         }

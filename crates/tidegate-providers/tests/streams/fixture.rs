@@ -34,6 +34,7 @@ pub(crate) fn sum(progress: impl IntoIterator<Item = ScanProgress>) -> ScanProgr
     progress.into_iter().fold(ScanProgress::default(), |sum, progress| ScanProgress {
         events: sum.events + progress.events,
         tokens: sum.tokens + progress.tokens,
+        surplus_tokens: sum.surplus_tokens + progress.surplus_tokens,
         comments: sum.comments + progress.comments,
     })
 }

@@ -119,7 +119,7 @@ fn nothing_after_a_failure_counts() {
         b"data: {\"error\":{\"code\":\"insufficient_quota\"}}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n\
           data: {\"error\":{\"code\":\"server_error\"}}\n\ndata: [DONE]\n\n",
     );
-    assert_eq!(progress, ScanProgress { events: 4, tokens: 0, comments: 0 });
+    assert_eq!(progress, ScanProgress { events: 4, tokens: 0, comments: 0, ..ScanProgress::default() });
     let state = scanner.state();
     assert_eq!(state.failure.as_ref().map(|failure| failure.code.code()), Some("E2002"));
     assert!(!state.has_started && !state.has_finished);
@@ -144,7 +144,7 @@ fn a_ping_is_an_event_but_not_a_token() {
                 scanner = scanner.with_dialect(dialect);
             }
             let comments = u32::from(!ping.contains("data"));
-            let expected = ScanProgress { events: 1, tokens: 0, comments };
+            let expected = ScanProgress { events: 1, tokens: 0, comments, ..ScanProgress::default() };
             assert_eq!(scanner.push(ping.as_bytes()), expected, "{ping:?}");
             assert_eq!(scanner.dialect(), dialect, "{ping:?}");
             assert!(!scanner.state().has_started, "{ping:?}");

@@ -290,7 +290,7 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
     fn record_usage(&mut self, progress: ScanProgress) {
         let Some(attempt_usage) = &mut self.attempt_usage else { return };
         if progress.tokens > 0 {
-            attempt_usage.add_chunks(progress.tokens);
+            attempt_usage.add_seen_tokens(progress.tokens.saturating_add(progress.surplus_tokens));
         }
         let state = self.scanner.state();
         if let Some(usage) = state.usage {

@@ -175,8 +175,11 @@ impl Handle {
         }
         let body = bytes_of(request);
         let settings = self.0.settings();
-        let estimated: Estimated =
-            settings.hooks.estimate().estimate(request.headers(), body.map_or(&[], |body| body));
+        let estimated: Estimated = settings.hooks.estimate().estimate_at(
+            request.uri(),
+            request.headers(),
+            body.map_or(&[], |body| body),
+        );
         // The output limit of a body that is not in memory is unknown, and `content-length` is only the
         // caller's claim.
         let estimated = if body.is_some() { estimated } else { Estimated { max_output: None, ..estimated } };

@@ -101,6 +101,15 @@ impl BusyConnection {
     pub(super) fn release(&mut self) {
         self.0 = None;
     }
+
+    /// The connection takes no new requests.
+    pub(super) fn poison(&self) {
+        if let Some(request) = &self.0
+            && let Some(connection) = &*request.connection.connection_metadata()
+        {
+            connection.poison();
+        }
+    }
 }
 
 impl Drop for BusyConnection {

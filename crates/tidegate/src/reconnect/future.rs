@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use pin_project::pin_project;
 use tidegate_core::{NotProcessed, NotProcessedReason, Verdict};
 use tower_service::Service;
@@ -58,19 +58,29 @@ where
             match this.state.as_mut().project() {
                 StateProj::Calling(future) => {
                     let result = ready!(future.poll(cx)).map_err(Error::new);
-                    this.connection.release();
-                    let error = match result {
+                    let (reason, request) = match result {
                         Ok(response) => {
+                            let is_misdirected = response.status() == StatusCode::MISDIRECTED_REQUEST;
+                            if is_misdirected {
+                                this.connection.poison();
+                            }
+                            this.connection.release();
                             this.shared.used.record(response.extensions());
-                            return Poll::Ready(Ok(response));
+                            let Some(request) = this.again.take().filter(|_| is_misdirected) else {
+                                return Poll::Ready(Ok(response));
+                            };
+                            (NotProcessedReason::Misdirected, request)
                         }
-                        Err(error) => error,
-                    };
-                    let Some(reason) = not_processed(&error, &this.shared.used) else {
-                        return Poll::Ready(Err(error));
-                    };
-                    let Some(request) = this.again.take() else {
-                        return Poll::Ready(Err(Error::new(NotProcessed::new(reason, error))));
+                        Err(error) => {
+                            this.connection.release();
+                            let Some(reason) = not_processed(&error, &this.shared.used) else {
+                                return Poll::Ready(Err(error));
+                            };
+                            let Some(request) = this.again.take() else {
+                                return Poll::Ready(Err(Error::new(NotProcessed::new(reason, error))));
+                            };
+                            (reason, request)
+                        }
                     };
                     record(reason, &request);
                     this.state.set(State::Readying(Box::new((this.shared.fresh.clone(), *request))));

@@ -24,6 +24,7 @@
 //! | the connection closes or is reset before the response | HTTP/1, and the connection has served a response before |
 //! | `RST_STREAM` with `REFUSED_STREAM` | HTTP/2 |
 //! | `GOAWAY` with a last stream below that of the request | HTTP/2 |
+//! | a response with status 421 | any; the connection leaves the pool (RFC 9110, section 15.5.20) |
 //!
 //! The two signals of HTTP/2 are promises of the protocol (RFC 9113, section 8.7). The first row is an
 //! inference, as in every HTTP client: a server that failed while it worked on the request looks the same,
@@ -40,7 +41,8 @@
 //! it works without one. It is recorded in the [`Trail`](crate::Trail) as
 //! [`Verdict::SentAgain`](crate::provider::Verdict::SentAgain).
 //!
-//! If the second request is not processed either, or if the request body cannot be replayed, the error is
+//! If the second request is not processed either, or if the request body cannot be replayed, the result is the
+//! response with status 421, or the error is
 //! [`NotProcessed`](crate::provider::NotProcessed): E3001 of the kind
 //! [`FailureKind::NotProcessed`](crate::provider::FailureKind::NotProcessed), which no circuit counts. It may
 //! be retried and fall back like a transport failure.
