@@ -2,7 +2,7 @@ use http::{HeaderMap, Uri};
 use tidegate_core::{ByLength, Estimate, Estimated};
 
 use crate::endpoint::{Endpoint, answer_at};
-use crate::json::walk::{Leaf, number, walk};
+use crate::json::walk::{Leaf, Visited, number, visit};
 
 /// Estimates the tokens of a request from its JSON, in any dialect.
 ///
@@ -10,7 +10,7 @@ use crate::json::walk::{Leaf, number, walk};
 /// in its help centre). In UTF-8 it roughly holds for other scripts as well, since characters with more
 /// tokens have more bytes: about half a token for a Cyrillic letter, three quarters for a Chinese one. An
 /// escape counts as the character that it encodes. Every message adds 4 tokens, for its role and its framing.
-/// In tool definitions the field names count as well. A prompt may be a list of tokens, which are counted. A
+/// In tool definitions and in the arguments and results of calls the field names count as well. A prompt may be a list of tokens, which are counted. A
 /// request for embeddings has no output: at the path of an endpoint for embeddings, or at an unknown one, as far as its
 /// fields or the name of its model show that it is one.
 ///
@@ -91,7 +91,8 @@ pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<PromptFie
         return None;
     }
     let (mut read, mut is_embedding, mut is_conversation) = (Estimated::default(), false, false);
-    let is_whole = walk(body, |path, leaf| match (path, leaf) {
+    let mut key_bytes = 0;
+    let mut each = |path: &[&str], leaf| match (path, leaf) {
         (
             ["max_tokens" | "max_completion_tokens" | "max_output_tokens" | "max_tokens_to_sample"]
             | ["generationConfig" | "generation_config", "maxOutputTokens" | "max_output_tokens"]
@@ -109,9 +110,6 @@ pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<PromptFie
                 read.input += TOKENS_PER_MEDIUM;
             } else if is_prompt(path) {
                 count(text);
-                if let (true, Some(key)) = (is_tool_definition(path), path.last()) {
-                    count(key);
-                }
             } else if matches!(path, ["messages" | "contents" | "input", "role"]) {
                 read.input += TOKENS_PER_MESSAGE;
             }
@@ -120,7 +118,16 @@ pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<PromptFie
         (["input"], Leaf::Number(_)) => (read.input, is_embedding) = (read.input + 1, true),
         (["dimensions"], Leaf::Number(_)) => is_embedding = true,
         _ => {}
+    };
+    let is_whole = visit(body, |path, visited| {
+        match visited {
+            Visited::Leaf(leaf) => each(path, leaf),
+            Visited::Key(key) if is_own_json(path) => key_bytes += length(key),
+            Visited::Key(_) => {}
+        }
+        true
     });
+    read.input += key_bytes.div_ceil(BYTES_PER_TOKEN);
     let is_embedding = is_embedding && !is_conversation;
     is_whole.then_some(PromptFields { estimated: read, is_embedding })
 }
@@ -173,6 +180,7 @@ fn is_own_json(path: &[&str]) -> bool {
         || matches!(
             path,
             ["messages", "content", "input", ..]
+                | ["messages", "tool_calls", "function", "arguments", ..]
                 | ["messages", "content", "document", "data", ..]
                 | ["documents", "data", ..]
                 | ["messages", "content", "toolUse", "input", ..]
@@ -388,11 +396,19 @@ mod tests {
                 r#"{{"contents":[{{"parts":[{{"functionResponse":{{"response":{{"id":"{text}"}}}}}}]}}]}}"#
             ),
             format!(r#"{{"messages":[{{"content":[{{"toolUse":{{"input":{{"type":"{text}"}}}}}}]}}]}}"#),
+            // Keys, whatever their values are.
+            format!(
+                r#"{{"tools":[{{"function":{{"parameters":{{"properties":{{"{text}":{{"type":"a"}}}}}}}}}}]}}"#
+            ),
+            format!(r#"{{"tools":[{{"input_schema":{{"properties":{{"{text}":true}}}}}}]}}"#),
+            tool(&format!(r#"{{"{text}":1}}"#)),
+            tool(&format!(r#"{{"a":{{"b":[{{"{text}":null}}]}}}}"#)),
+            format!(r#"{{"messages":[{{"tool_calls":[{{"function":{{"arguments":{{"{text}":[]}}}}}}]}}]}}"#),
         ] {
             assert!(of(&body).input >= 10_000, "{:?} {:.120}", of(&body), body);
         }
         let name = tool(r#"{"type":"a"}"#);
-        assert_eq!(of(&name).input, TOKENS_PER_MESSAGE + 1, "a type and an id of the API are not counted");
+        assert_eq!(of(&name).input, TOKENS_PER_MESSAGE + 2, "a type and an id of the API are not counted");
     }
 
     #[test]
@@ -522,8 +538,9 @@ mod tests {
             let body = format!(r#"{{"messages":[{{"role":"user","content":[{{{part}}}]}}]}}"#);
             assert_eq!(of(&body).input, files * TOKENS_PER_MEDIUM + TOKENS_PER_MESSAGE, "{:.80}", body);
         }
+        let mask = format!(r#"{{"messages":[],"tools":[{{"input_image_mask":{{"image_url":"{url}"}}}}]}}"#);
+        assert_eq!(of(&mask).input, TOKENS_PER_MEDIUM + 4, "with the key in the tool");
         for body in [
-            format!(r#"{{"messages":[],"tools":[{{"input_image_mask":{{"image_url":"{url}"}}}}]}}"#),
             format!(r#"{{"prompt":{{"multimodal_data":["{image}"]}}}}"#),
             format!(r#"{{"model":"nvidia/nvclip","input":["data:image/png;base64,{image}"]}}"#),
             format!(r#"{{"input":[{{"type":"reasoning","reasoning_opaque":"{image}"}}]}}"#),
@@ -554,7 +571,7 @@ mod tests {
     fn tools_count_with_the_names_of_their_fields() {
         let tool =
             r#"{"tools":[{"type":"function","function":{"name":"weather","description":"tells it"}}]}"#;
-        assert_eq!(of(tool).input, 11);
+        assert_eq!(of(tool).input, 13);
     }
 
     #[test]

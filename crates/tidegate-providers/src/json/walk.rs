@@ -58,6 +58,21 @@ pub(crate) fn walk<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>
 /// Like [`walk`], until `each` returns false. A number at the very end of a truncated document may lack
 /// digits, and is not passed on.
 pub(crate) fn walk_while<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>) -> bool) -> bool {
+    visit(json, |path, visited| match visited {
+        Visited::Leaf(leaf) => each(path, leaf),
+        Visited::Key(_) => true,
+    })
+}
+
+/// What is visited in a document.
+pub(crate) enum Visited<'a> {
+    Leaf(Leaf<'a>),
+    /// A key as it is written, with the keys that lead to its object.
+    Key(&'a str),
+}
+
+/// Like [`walk_while`], with the keys themselves.
+pub(crate) fn visit<'a>(json: &'a [u8], mut visitor: impl FnMut(&[&'a str], Visited<'a>) -> bool) -> bool {
     let mut rest = json;
     let mut keys = [""; MAX_KEYS];
     let mut open = Nesting::default();
@@ -72,10 +87,14 @@ pub(crate) fn walk_while<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Le
             b'"' => {
                 let (text, end) = string(after);
                 match open.objects {
-                    0 => proceed = each(path, Leaf::Text(text)),
-                    depth @ 1..=MAX_KEYS if is_key_next => keys[depth - 1] = text,
-                    _ if is_key_next => {}
-                    _ => proceed = each(path, Leaf::Text(text)),
+                    0 => proceed = visitor(path, Visited::Leaf(Leaf::Text(text))),
+                    depth if is_key_next => {
+                        proceed = visitor(&keys[..(depth - 1).min(MAX_KEYS)], Visited::Key(text));
+                        if let Some(key) = keys.get_mut(depth - 1) {
+                            *key = text;
+                        }
+                    }
+                    _ => proceed = visitor(path, Visited::Leaf(Leaf::Text(text))),
                 }
                 is_key_next = false;
                 let Some(end) = end else { return false };
@@ -87,7 +106,8 @@ pub(crate) fn walk_while<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Le
             }
             b'{' | b'[' => {
                 is_key_next = first == b'{';
-                proceed = each(path, if is_key_next { Leaf::Object } else { Leaf::Array });
+                let leaf = if is_key_next { Leaf::Object } else { Leaf::Array };
+                proceed = visitor(path, Visited::Leaf(leaf));
                 open.enter(is_key_next);
             }
             b'}' | b']' => {
@@ -106,7 +126,8 @@ pub(crate) fn walk_while<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Le
                 let is_cut = end == after.len() && open.depth > 0;
                 let digits = &json[json.len() - after.len() - 1..][..=end];
                 if !is_cut && matches!(first, b'-' | b'0'..=b'9') {
-                    proceed = each(path, number(digits).map_or(Leaf::Decimal, Leaf::Number));
+                    let leaf = number(digits).map_or(Leaf::Decimal, Leaf::Number);
+                    proceed = visitor(path, Visited::Leaf(leaf));
                 }
                 rest = &after[end..];
             }
