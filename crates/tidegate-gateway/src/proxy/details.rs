@@ -11,7 +11,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use tidegate::provider::{Gate, Verdict};
 use tidegate::{ErrorCode, Payload, Trail};
 
-use super::{GatewayError, has_value};
+use super::GatewayError;
+use super::caller_response::has_value;
 use crate::endpoint::ApiDialect;
 
 /// A request with the value `trail` gets the details in errors.

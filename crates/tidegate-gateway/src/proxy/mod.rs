@@ -12,6 +12,7 @@
 mod body_budget;
 mod body_fields;
 mod caller_limits;
+mod caller_response;
 mod content_coding;
 mod details;
 mod error_event_body;
@@ -31,22 +32,19 @@ mod unpack_permits;
 use std::sync::Arc;
 
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, request};
+use bytes::Bytes;
+use http::{Extensions, HeaderName, HeaderValue, Request, Response, Uri, request};
 use http_body_util::BodyExt;
-use tidegate::fallback::{FallbackInfo, FallbackKind, Uncached};
-use tidegate::hedge::HedgeInfo;
-use tidegate::provider::{Category, ErrorBody, Estimate, FailureKind, UsageMeter, Verdict};
-use tidegate::providers::{ModelField, PromptEstimate, ProviderClassifier};
-use tidegate::{Error, ErrorCode, Outcome, Payload, Rejection, Trail};
+use tidegate::fallback::{FallbackKind, Uncached};
+use tidegate::provider::{Estimate, UsageMeter};
+use tidegate::providers::{ModelField, PromptEstimate};
+use tidegate::{ErrorCode, Payload, Rejection};
 
 pub(crate) use self::body_budget::BodyBudget;
 use self::body_fields::FieldCheck;
 pub(crate) use self::caller_limits::CallerLimits;
 use self::caller_limits::{CallFailure, limit_error};
-use self::error_event_body::ErrorEventBody;
+use self::caller_response::{forward, hidden_error, set_fallback_header, set_trail_headers};
 pub(crate) use self::gateway_error::{CODE, GatewayError};
 pub(crate) use self::headers::reaches_chain;
 pub(crate) use self::redactor::Redactor;
@@ -64,22 +62,8 @@ use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint};
 use crate::half_close::AwaitsResponse;
 use crate::open_calls::{CallInFlight, CallsInFlight};
 
-const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");
-const ATTEMPTS: HeaderName = HeaderName::from_static("x-tidegate-attempts");
-const HEDGE: HeaderName = HeaderName::from_static("x-tidegate-hedge");
-const FALLBACK: HeaderName = HeaderName::from_static("x-tidegate-fallback");
-
-/// Present on a cached answer, which is not from a provider and may be out of date.
-const STALE: HeaderName = HeaderName::from_static("x-tidegate-stale");
-
 /// The official clients do not repeat a call whose response has this header with the value `false`.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-
-/// Disables the response buffer of nginx, which would hold a stream back.
-const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// The most bytes of a response that are searched for the message of an error.
-const MAX_HELD_ERROR: usize = 256 * 1024;
 
 /// The longest part of a model name, in characters, that an error message repeats.
 pub(crate) const MAX_NAME: usize = 80;
@@ -348,150 +332,12 @@ impl Proxy {
     }
 }
 
-/// Adds the headers about the attempts of a call.
-fn set_trail_headers(headers: &mut HeaderMap, trail: &Trail) {
-    headers.insert(ATTEMPTS, HeaderValue::from(trail.attempts()));
-    if let Some(name) = trail.target().and_then(|name| HeaderValue::from_str(&name).ok()) {
-        headers.insert(TARGET, name);
-    }
-    // A response has it already. A call that failed without one has lost its hedge as well.
-    if headers.contains_key(CODE) && !headers.contains_key(HEDGE) {
-        let is_hedged = trail.steps().iter().any(|step| matches!(step.verdict, Verdict::Hedged { .. }));
-        if is_hedged {
-            headers.insert(HEDGE, HeaderValue::from_static("lost"));
-        }
-    }
-}
-
 /// The URI of a request below the gateway. Its path identifies the dialect of the caller, and each target
 /// replaces it by its own address.
 fn endpoint_uri(endpoint: Endpoint, uri: &Uri) -> Uri {
     let path = endpoint.path();
     let with_query = uri.query().and_then(|query| format!("{path}?{query}").parse().ok());
     with_query.unwrap_or_else(|| Uri::from_static(path))
-}
-
-/// The error in a response whose status does not report it, with the message of the provider: an error event
-/// instead of a stream, no answer, or a page of the network in front of the provider, which clients would
-/// take for an error of theirs. The response has not begun, so its status can still report the error.
-fn hidden_error(response: &mut Response<impl http_body::Body<Data = Bytes> + Unpin>) -> Option<GatewayError> {
-    let outcome = Outcome::borrow(response);
-    let failure = outcome.failure()?;
-    let is_hidden = match response.status() {
-        StatusCode::FORBIDDEN
-        | StatusCode::METHOD_NOT_ALLOWED
-        | StatusCode::MISDIRECTED_REQUEST
-        | StatusCode::TOO_EARLY => failure.code.category() == Category::Server,
-        // A translation has replaced the status that the provider sent before it failed.
-        status => status.is_success() || failure.kind == FailureKind::InBand,
-    };
-    if !is_hidden {
-        return None;
-    }
-    let error = ErrorBody::of_error(failure);
-    drop(outcome);
-    // What was held to classify the response is available at once, and nothing more is waited for.
-    let mut beginning = BytesMut::new();
-    while beginning.len() < MAX_HELD_ERROR
-        && let Some(Some(Ok(frame))) = response.body_mut().frame().now_or_never()
-    {
-        beginning.extend(frame.into_data());
-    }
-    let message = ProviderClassifier::error_message(&beginning);
-    Some(GatewayError::from_body(match message {
-        Some(message) => error.with_message(message),
-        None => error,
-    }))
-}
-
-/// Forwards the provider's response unchanged, except for headers of the connection. `error` is the one that
-/// its status does not report.
-fn forward(
-    response: Response<impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static>,
-    error: Option<GatewayError>,
-    endpoint: Endpoint,
-    meter: UsageMeter,
-    redactor: &Arc<Redactor>,
-) -> Response<Body> {
-    let outcome = Outcome::of(&response);
-    let fallback_kind = response.extensions().get().map(FallbackInfo::kind);
-    let hedge = response.extensions().get().map(HedgeInfo::won);
-    let (head, body) = response.into_parts();
-    let mut response = match error {
-        Some(error) => error.into_response(endpoint.dialect()),
-        // The body of the provider was cut short. Ours has the form of the caller's API.
-        _ if let Some(body) = head.extensions.get::<ErrorBody>() => {
-            GatewayError::from_body(body.clone()).status(head.status).into_response(endpoint.dialect())
-        }
-        // A redirect is not forwarded, since it would send the prompt to another host. The base URL is
-        // probably wrong.
-        _ if head.status.is_redirection() => {
-            let message = "provider redirects, which its base_url should not";
-            GatewayError::new(ErrorCode::ServerError, message)
-                .status(StatusCode::BAD_GATEWAY)
-                .into_response(endpoint.dialect())
-        }
-        // Packed although that was not requested: it could not be searched for keys.
-        _ if let Some(failure) = outcome.failure()
-            && head.headers.contains_key(CONTENT_ENCODING) =>
-        {
-            GatewayError::from_body(ErrorBody::of_error(failure))
-                .status(head.status)
-                .into_response(endpoint.dialect())
-        }
-        _ => {
-            let body = if is_readable_stream(&head.headers) && head.status.is_success() {
-                let outcome = head.extensions.get().cloned();
-                let body = ErrorEventBody::new(body, endpoint, meter, Arc::clone(redactor));
-                Body::new(body.with_outcome(outcome).boxed_unsync())
-            } else {
-                Body::new(body)
-            };
-            // The head is new, because version and extensions belong to the connection to the provider.
-            let mut response = Response::new(body);
-            *response.status_mut() = head.status;
-            *response.headers_mut() = headers::returned(head.headers);
-            if is_event_stream(response.headers()) {
-                let headers = response.headers_mut();
-                headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
-                headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
-            }
-            response
-        }
-    };
-    if let Some(failure) = outcome.failure() {
-        response.headers_mut().insert(CODE, HeaderValue::from_static(failure.code.code()));
-    }
-    if let Some(fallback_kind) = fallback_kind {
-        set_fallback_header(&mut response, fallback_kind);
-    }
-    if let Some(won) = hedge {
-        let result = HeaderValue::from_static(if won { "won" } else { "lost" });
-        response.headers_mut().insert(HEDGE, result);
-    }
-    response
-}
-
-/// Whether the body is an event stream without compression. Nothing can be appended to a compressed one.
-fn is_readable_stream(headers: &HeaderMap) -> bool {
-    is_event_stream(headers) && has_value(headers, CONTENT_ENCODING, "identity") != Some(false)
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    has_value(headers, CONTENT_TYPE, "text/event-stream") == Some(true)
-}
-
-/// Whether the value of a header, without its parameters, is `wanted`. `None` if the header is missing.
-fn has_value(headers: &HeaderMap, name: HeaderName, wanted: &str) -> Option<bool> {
-    let value = headers.get(name)?.to_str().ok()?.split(';').next()?.trim();
-    Some(value.eq_ignore_ascii_case(wanted))
-}
-
-fn set_fallback_header(response: &mut Response<Body>, fallback_kind: FallbackKind) {
-    response.headers_mut().insert(FALLBACK, HeaderValue::from_static(fallback_kind.name()));
-    if fallback_kind == FallbackKind::CachedResponse {
-        response.headers_mut().insert(STALE, HeaderValue::from_static("true"));
-    }
 }
 
 /// At most the first characters of a text of the caller, for an error message.
