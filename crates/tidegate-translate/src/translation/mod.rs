@@ -30,7 +30,7 @@
 //! |--|--|--|
 //! | `system`, `developer` messages | `system` | collected from all positions; after a final assistant message they become a user message; back: the leading blocks are one message, without the `x-anthropic-billing-header` line of Claude Code, and later ones are the user's unless the target is known to accept them |
 //! | text, `image_url` (URL, data URL), PDF `file` | `text`, `image`, `document` | blank text is dropped, in responses as well; back: the title of a document of text becomes its heading |
-//! | consecutive messages of one role | one message | back: unchanged, but the texts of a message are joined |
+//! | consecutive messages of one role | one message | back: unchanged, but the texts of a message are joined, and the assistant's messages after calls become one with them |
 //! | `tool_calls` of an assistant | `tool_use` | ids are kept where the target accepts them; the text of arguments is unchanged; in responses, ids of fewer than 20 characters are prefixed with the response id |
 //! | `tool` messages | `tool_result`s, first in the turn | back: one message each, first in the turn; their images go into a user message after all of them; for Mistral, the text after them is added to the last one |
 //! | `tools`, `parameters`, `strict` | `tools`, `input_schema`, `strict` | schemas are adapted at every depth, and `strict` is sent only where the target accepts it; names that the target rejects are shortened, and restored in the response; tools that were called but not declared are declared, with `tool_choice` none |

@@ -117,6 +117,41 @@ fn a_conversation_with_tools_is_translated_to_a_chat() {
     );
 }
 
+/// Regression: the calls were followed by another message of the assistant, which OpenAI answers with a 400.
+#[test]
+fn nothing_stands_between_calls_and_their_results() {
+    let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let result = |id: &str| json!({"type": "tool_result", "tool_use_id": id, "content": "six"});
+    let assistant = |content: Value| json!({"role": "assistant", "content": content});
+    let sent = to_chat(&json!({"messages": [
+        hello()[0],
+        assistant(json!("a")),
+        assistant(json!([text("b"), call("t1")])),
+        assistant(json!([call("t2"), text("c")])),
+        assistant(json!("d")),
+        {"role": "user", "content": [result("t1"), result("t2")]},
+        assistant(json!([text("e")])),
+        assistant(json!("f")),
+        hello()[0],
+    ]}));
+    let of = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let sent_result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "six"});
+    assert_eq!(
+        sent["messages"],
+        json!([
+            hello()[0],
+            assistant(json!("a")),
+            {"role": "assistant", "content": "b\n\nc\n\nd", "tool_calls": [of("t1"), of("t2")]},
+            sent_result("t1"),
+            sent_result("t2"),
+            assistant(json!("e")),
+            assistant(json!("f")),
+            hello()[0],
+        ])
+    );
+}
+
 /// Regression: after a tool result with an image, all further requests of the conversation were rejected.
 #[test]
 fn images_of_tool_results_follow_after_all_tool_messages() {
@@ -585,6 +620,29 @@ fn the_effort_is_that_of_the_last_message_with_one() {
     ] {
         assert_eq!(ask(messages.clone())["reasoning_effort"], expected, "{messages}");
     }
+/// Regression: clients send the mark back, and a chain could not go on to a chat for the rest of the conversation.
+#[test]
+fn the_mark_of_a_fallback_at_anthropic_is_dropped_with_the_calls_before_it() {
+    let mark = json!({"type": "fallback", "from": {"model": "claude-fable-5"}, "to": {"model": "claude-opus-4-8"},
+        "trigger": {"type": "refusal", "category": null}});
+    let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
+    let text = json!({"type": "text", "text": "At"});
+    let result = json!({"type": "tool_result", "tool_use_id": "c2", "content": "six"});
+    let sent = to_chat(&json!({"messages": [
+        hello()[0],
+        {"role": "assistant", "content": [text, call("c1"), mark, call("c2")]},
+        {"role": "user", "content": [result]},
+        {"role": "assistant", "content": [mark, text]},
+        hello()[0],
+    ]}));
+    let calls = &sent["messages"][1]["tool_calls"];
+    assert_eq!((calls[0]["id"].as_str(), calls.as_array().map(Vec::len)), (Some("c2"), Some(1)));
+    assert_eq!(
+        (&sent["messages"][1]["content"], &sent["messages"][3]["content"]),
+        (&json!("At"), &json!("At"))
+    );
+}
+
 }
 
 #[test]

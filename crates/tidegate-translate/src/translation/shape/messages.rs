@@ -95,6 +95,9 @@ static BLOCK: Shape = Shape {
         ("content", Within(&RESULT)),
         ("cache_control", Dropped(CACHE)),
         ("caller", DroppedIf(is_direct)),
+        ("from", Dropped(REFUSED)),
+        ("to", Dropped(REFUSED)),
+        ("trigger", Dropped(REFUSED)),
     ],
 };
 

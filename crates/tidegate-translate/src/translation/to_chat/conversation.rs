@@ -49,7 +49,7 @@ pub(super) fn conversation(
     let before = messages.len();
     // The user messages of the current turn. The tool results of the whole turn are placed before them.
     let mut user_messages = Vec::new();
-    for message in incoming {
+    while let Some(message) = incoming.next() {
         let role = if message.role == "system" { later_role } else { &*message.role };
         if role != "user" {
             end_turn(&mut messages, &mut user_messages, target)?;
@@ -66,7 +66,18 @@ pub(super) fn conversation(
                 let later = if role == "user" { &mut user_messages } else { &mut messages };
                 later.extend(texts.into_iter().map(|text| text_message(role, text)));
             }
-            ("assistant", Content::Parts(blocks)) => messages.extend(assistants.translate(blocks)?),
+            ("assistant", Content::Parts(blocks)) => {
+                let has_calls = blocks.iter().any(|block| block.kind == "tool_use");
+                let mut contents = vec![blocks];
+                // Nothing may stand between the calls and their results.
+                while let Some(next) = incoming.next_if(|next| has_calls && next.role == "assistant") {
+                    contents.push(match next.content {
+                        Content::Text(text) => vec![ContentBlock::text(text)],
+                        Content::Parts(blocks) => blocks,
+                    });
+                }
+                messages.extend(assistants.translate(contents)?);
+            }
             _ => return Err(unsupported("messages[].role")),
         }
     }
@@ -277,35 +288,41 @@ const BLANK_REASONING: &str = " ";
 const UNSIGNED_CALL: &str = "skip_thought_signature_validator";
 
 impl AssistantMessages<'_> {
+    /// Translates the contents of consecutive messages into one message.
+    ///
     /// Thinking with a signature is dropped, because the signature is valid only for the provider that issued
     /// it. Thinking without one was translated from a chat, and is sent back to targets that want it.
-    fn translate(&mut self, blocks: Vec<ContentBlock>) -> Result<Option<ChatMessage>, Untranslatable> {
+    fn translate(&mut self, contents: Vec<Vec<ContentBlock>>) -> Result<Option<ChatMessage>, Untranslatable> {
         let (mut texts, mut calls, mut reasoning) = (Vec::<String>::new(), Vec::new(), String::new());
-        let mut follows_text = false;
-        for block in blocks {
-            reject_title(&block)?;
-            let is_next = std::mem::replace(&mut follows_text, block.kind == "text");
-            match &*block.kind {
-                "text" => {
-                    let text = block.text.ok_or_else(|| malformed("messages[].content[].text"))?;
-                    match texts.last_mut().filter(|_| is_next) {
-                        // Citations divide an answer within its sentences.
-                        Some(before) => *before += &text,
-                        None => texts.push(text),
+        for blocks in contents {
+            let (mut follows_text, earlier_calls) = (false, calls.len());
+            for block in blocks {
+                reject_title(&block)?;
+                let is_next = std::mem::replace(&mut follows_text, block.kind == "text");
+                match &*block.kind {
+                    "text" => {
+                        let text = block.text.ok_or_else(|| malformed("messages[].content[].text"))?;
+                        match texts.last_mut().filter(|_| is_next) {
+                            // Citations divide an answer within its sentences.
+                            Some(before) => *before += &text,
+                            None => texts.push(text),
+                        }
                     }
-                }
-                "tool_use" => match (block.id, block.name, block.input) {
-                    (Some(id), Some(name), Some(input)) => {
-                        let (id, name) = (self.id_map.target_id(id), self.tool_names.assign(name)?);
-                        calls.push(ToolCall::new(id, name, input.get().to_owned()));
+                    "tool_use" => match (block.id, block.name, block.input) {
+                        (Some(id), Some(name), Some(input)) => {
+                            let (id, name) = (self.id_map.target_id(id), self.tool_names.assign(name)?);
+                            calls.push(ToolCall::new(id, name, input.get().to_owned()));
+                        }
+                        _ => return Err(malformed("messages[].content[].input")),
+                    },
+                    "thinking" if block.signature.is_none_or(|signature| signature.is_empty()) => {
+                        reasoning += block.thinking.as_deref().unwrap_or_default();
                     }
-                    _ => return Err(malformed("messages[].content[].input")),
-                },
-                "thinking" if block.signature.is_none_or(|signature| signature.is_empty()) => {
-                    reasoning += block.thinking.as_deref().unwrap_or_default();
+                    "thinking" | "redacted_thinking" => {}
+                    // The calls before it are of a declined attempt, and have no results.
+                    "fallback" => calls.truncate(earlier_calls),
+                    _ => return Err(unsupported("messages[].content[].type")),
                 }
-                "thinking" | "redacted_thinking" => {}
-                _ => return Err(unsupported("messages[].content[].type")),
             }
         }
         let content = (!texts.is_empty()).then(|| Content::Text(join(&texts)));

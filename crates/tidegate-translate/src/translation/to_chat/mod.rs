@@ -26,6 +26,7 @@
 //! | a user message after tool results, for Mistral | its text is added to the last result | Mistral: "Unexpected role 'user' after role 'tool'" |
 //! | an image in such a message | rejected | a tool message can hold only text |
 //! | several texts in one message | joined | DeepSeek: "invalid type: sequence, expected a string" |
+//! | messages of the assistant between calls and their results | become one with that of the calls | OpenAI: "must be followed by tool messages" |
 //! | files, and images but for the flash models, for DeepSeek | rejected | DeepSeek, "Vision" |
 //! | a turn with calls of which the reasoning is missing (Kimi, MiMo: a call), or a required call, for DeepSeek, Kimi and MiMo | `thinking` is disabled | DeepSeek: "must be passed back to the API", "Thinking mode does not support this tool_choice"; Moonshot: the same (can1357/oh-my-pi#1077); MiMo: "must be passed back to the API" |
 //! | a required call, for Kimi K2.7, or of a certain tool, for K3, and for a Claude from 5.1 on but Haiku | rejected | Moonshot: "tool_choice 'required' is incompatible with thinking enabled"; Anthropic: "not supported for this model" |
