@@ -70,7 +70,9 @@
 //! and images that are not at an https URL.
 //!
 //! Fields that are only advisory or for records (`seed`, `store`, `metadata`, `service_tier`, `verbosity`,
-//! `cache_control` for a chat, `is_error`, `top_k`, names of participants) are dropped. They are listed one by one; any
+//! `cache_control` for a chat, `is_error`, `top_k`, names of participants) are dropped, and so is what a response
+//! left in the history beside its text (`annotations`, LiteLLM's `provider_specific_fields`, Anthropic's `fallback`
+//! blocks, with the calls before them). They are listed one by one; any
 //! other field is rejected by name, in every object of a request, because nothing is known about its effect.
 //!
 //! # Streams

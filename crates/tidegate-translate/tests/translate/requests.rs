@@ -454,6 +454,37 @@ fn fields_without_an_effect_are_dropped() {
     assert_eq!(to_messages(&json!({"messages": messages}))["messages"][1]["content"][0]["text"], "a");
 }
 
+/// Regression: clients append the message of a response as it is, and neither a tool loop nor a chain could go on
+/// to Anthropic.
+#[test]
+fn what_a_response_said_beside_its_text_is_dropped() {
+    let with = |mut all: Value, more: &Value| {
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    let call =
+        |fields: &Value| with(json!({"id": "c", "function": with(json!({"name": "f"}), fields)}), fields);
+    let ask = |fields: Value, of_call: &Value| {
+        let replayed = json!({"role": "assistant", "content": "a", "tool_calls": [call(of_call)]});
+        let result = json!({"role": "tool", "tool_call_id": "c", "content": "7"});
+        json!({"messages": [hello()[0], with(replayed, &fields), result]})
+    };
+    let expected = to_messages(&ask(json!({}), &json!({})));
+    for fields in [
+        json!({"annotations": [{"type": "url_citation", "url_citation": {"url": "https://a"}}]}),
+        json!({"provider_specific_fields": {"refusal": null}, "images": [], "thinking_blocks": [{"signature": "a"}]}),
+        json!({"reasoning_items": [{"encrypted_content": "a"}], "thinking": "a"}),
+        json!({"reasoning_text": "a", "reasoning_opaque": "a", "prefix": false}),
+    ] {
+        assert_eq!(to_messages(&ask(fields.clone(), &json!({}))), expected, "{fields}");
+    }
+    let of_call = json!({"provider_specific_fields": {"thought_signature": "a"}});
+    assert_eq!(to_messages(&ask(json!({}), &of_call)), expected);
+    let translator = ChatToMessages::new(UNKNOWN_TARGET);
+    assert_rejected(&translator, "messages[].images", &ask(json!({"images": [{"a": "secret"}]}), &json!({})));
+    assert_rejected(&translator, "messages[].prefix", &ask(json!({"prefix": true}), &json!({})));
+}
+
 /// Regression: the marks were dropped, and each turn of a tool loop was paid in full.
 #[test]
 fn marks_of_the_cache_are_kept_in_a_form_that_the_target_accepts() {
@@ -554,6 +585,29 @@ fn enabled_citations_are_rejected_and_citations_in_earlier_responses_are_dropped
     }
 }
 
+/// Regression: clients send the mark back, and a chain could not go on to a chat for the rest of the conversation.
+#[test]
+fn the_mark_of_a_fallback_at_anthropic_is_dropped_with_the_calls_before_it() {
+    let mark = json!({"type": "fallback", "from": {"model": "claude-fable-5"}, "to": {"model": "claude-opus-4-8"},
+        "trigger": {"type": "refusal", "category": null}});
+    let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
+    let text = json!({"type": "text", "text": "At"});
+    let result = json!({"type": "tool_result", "tool_use_id": "c2", "content": "six"});
+    let sent = to_chat(&json!({"messages": [
+        hello()[0],
+        {"role": "assistant", "content": [text, call("c1"), mark, call("c2")]},
+        {"role": "user", "content": [result]},
+        {"role": "assistant", "content": [mark, text]},
+        hello()[0],
+    ]}));
+    let calls = &sent["messages"][1]["tool_calls"];
+    assert_eq!((calls[0]["id"].as_str(), calls.as_array().map(Vec::len)), (Some("c2"), Some(1)));
+    assert_eq!(
+        (&sent["messages"][1]["content"], &sent["messages"][3]["content"]),
+        (&json!("At"), &json!("At"))
+    );
+}
+
 fn assert_rejected(translator: &dyn Translator, field: &str, body: &Value) {
     let error = translate(translator, body).expect_err(field);
     assert_eq!(error.field(), field, "{body}");
@@ -620,29 +674,6 @@ fn the_effort_is_that_of_the_last_message_with_one() {
     ] {
         assert_eq!(ask(messages.clone())["reasoning_effort"], expected, "{messages}");
     }
-/// Regression: clients send the mark back, and a chain could not go on to a chat for the rest of the conversation.
-#[test]
-fn the_mark_of_a_fallback_at_anthropic_is_dropped_with_the_calls_before_it() {
-    let mark = json!({"type": "fallback", "from": {"model": "claude-fable-5"}, "to": {"model": "claude-opus-4-8"},
-        "trigger": {"type": "refusal", "category": null}});
-    let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
-    let text = json!({"type": "text", "text": "At"});
-    let result = json!({"type": "tool_result", "tool_use_id": "c2", "content": "six"});
-    let sent = to_chat(&json!({"messages": [
-        hello()[0],
-        {"role": "assistant", "content": [text, call("c1"), mark, call("c2")]},
-        {"role": "user", "content": [result]},
-        {"role": "assistant", "content": [mark, text]},
-        hello()[0],
-    ]}));
-    let calls = &sent["messages"][1]["tool_calls"];
-    assert_eq!((calls[0]["id"].as_str(), calls.as_array().map(Vec::len)), (Some("c2"), Some(1)));
-    assert_eq!(
-        (&sent["messages"][1]["content"], &sent["messages"][3]["content"]),
-        (&json!("At"), &json!("At"))
-    );
-}
-
 }
 
 #[test]

@@ -5,6 +5,7 @@ const ADVICE: &str = "it only advises the sampling";
 const RECORDS: &str = "it is only for records of the provider";
 const CACHE: &str = "it only concerns a prompt cache";
 const REPEATED: &str = "it repeats what another field of the message says";
+const BESIDE: &str = "a response said it beside its text, which is sent";
 const SIGNED: &str = "reasoning is signed by, and valid for, one provider only";
 
 pub(super) static REQUEST: Shape = Shape {
@@ -91,14 +92,23 @@ static MESSAGE: Shape = Shape {
         ("function_call", Read),
         ("audio", Read),
         ("name", Dropped("the target has no field for names of participants")),
-        ("annotations", DroppedIf(is_empty)),
+        ("annotations", Dropped(BESIDE)),
         ("cache_control", Read),
         ("parsed", Dropped(REPEATED)),
         ("reasoning", Dropped(SIGNED)),
         ("reasoning_content", Dropped(SIGNED)),
         ("reasoning_details", Dropped(SIGNED)),
         ("reasoning_text", Dropped(SIGNED)),
+        ("reasoning_opaque", Dropped(SIGNED)),
+        ("thinking", Dropped(SIGNED)),
         ("extra_content", Dropped(SIGNED)),
+        // Of LiteLLM's messages.
+        ("provider_specific_fields", Dropped(BESIDE)),
+        ("reasoning_items", Dropped(SIGNED)),
+        ("thinking_blocks", Dropped(SIGNED)),
+        ("images", DroppedIf(is_empty)),
+        // Of Mistral's messages.
+        ("prefix", DroppedIf(is_empty)),
     ],
 };
 
@@ -133,12 +143,18 @@ static TOOL_CALL: Shape = Shape {
         ("function", Within(&CALLED_FUNCTION)),
         ("index", Dropped("the order of the list says the same")),
         ("extra_content", Dropped(SIGNED)),
+        ("provider_specific_fields", Dropped(BESIDE)),
     ],
 };
 
 static CALLED_FUNCTION: Shape = Shape {
     path: "messages[].tool_calls[].function.",
-    fields: &[("name", Read), ("arguments", Read), ("parsed_arguments", Dropped(REPEATED))],
+    fields: &[
+        ("name", Read),
+        ("arguments", Read),
+        ("parsed_arguments", Dropped(REPEATED)),
+        ("provider_specific_fields", Dropped(BESIDE)),
+    ],
 };
 
 static TOOL: Shape = Shape {
