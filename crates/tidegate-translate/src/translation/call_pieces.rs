@@ -80,6 +80,12 @@ impl<'a> CallPiece<'a> {
         Self { is_later_in_list: position > 0, ..self }
     }
 
+    /// Sets the index of the choice. The calls of each choice are numbered from zero.
+    pub(super) fn of_choice(self, choice: u64) -> Self {
+        let first = choice.saturating_mul(1 << 32);
+        Self { index: self.index.map(|index| index.saturating_add(first)), ..self }
+    }
+
     pub(super) fn id(&self) -> &str {
         &self.id
     }

@@ -96,14 +96,25 @@ pub(super) fn one_or_many(value: &Value) -> &[Value] {
     }
 }
 
-/// The choice to translate: that with this index, or else the one with index 0, or else the first.
-pub(super) fn choice(completion: &Value, index: Option<u64>) -> Option<&Value> {
-    let choices = one_or_many(&completion["choices"]);
-    let with_index = |index| choices.iter().find(|choice| choice_index(choice) == index);
-    match index {
-        Some(index) => with_index(index),
-        None => with_index(0).or(choices.first()),
-    }
+/// The calls in a message or a delta, and all other content of it if it is of the choice whose text is translated.
+pub(super) fn pieces_of(message: &Value, is_of_text: bool) -> Vec<ChatPiece<'_>> {
+    let mut pieces = pieces(message);
+    pieces.retain(|piece| is_of_text || matches!(piece, ChatPiece::Call(_)));
+    pieces
+}
+
+/// The index of the choice whose text is translated: 0 or else the first, of those with text if any has it.
+pub(super) fn text_index(choices: &[Value]) -> Option<u64> {
+    let has_text = |choice: &Value| {
+        let is_text = |piece: &ChatPiece<'_>| !matches!(piece, ChatPiece::Call(_));
+        let mut contents = [&choice["message"], &choice["delta"]].into_iter();
+        contents.any(|content| pieces(content).iter().any(is_text)) || text(&choice["text"]).is_some()
+    };
+    let chosen = match choices {
+        [choice] => choice,
+        _ => choices.iter().min_by_key(|choice| (!has_text(choice), choice_index(choice) != 0))?,
+    };
+    Some(choice_index(chosen))
 }
 
 /// The index of a choice; 0 if there is none.
@@ -166,12 +177,17 @@ mod tests {
     }
 
     #[test]
-    fn the_choice_with_index_0_is_preferred_until_another_was_translated() {
-        let completion = json!({"choices": [{"index": "1", "a": 1}, {"index": 0.0, "a": 0}]});
-        assert_eq!(choice(&completion, None).unwrap()["a"], 0);
-        assert_eq!(choice(&completion, Some(1)).unwrap()["a"], 1);
-        assert_eq!(choice(&completion, Some(2)), None);
-        assert_eq!(choice(&json!({"choices": {"index": 3}}), None), Some(&json!({"index": 3})));
-        assert_eq!(choice(&json!({"choices": []}), None), None);
+    fn the_text_is_that_of_the_choice_with_index_0_or_of_the_first_with_text() {
+        let with = |index: Value, text: &str| json!({"index": index, "delta": {"content": text}});
+        for (choices, expected) in [
+            (vec![with(json!("1"), "a"), with(json!(0.0), "b")], Some(0)),
+            (vec![with(json!(1), "a"), with(json!(0), "")], Some(1)),
+            (vec![with(json!(2), ""), with(json!(1), "a")], Some(1)),
+            (vec![with(json!(1), ""), with(json!(0), "")], Some(0)),
+            (vec![with(json!(3), "")], Some(3)),
+            (vec![], None),
+        ] {
+            assert_eq!(text_index(&choices), expected, "{choices:?}");
+        }
     }
 }

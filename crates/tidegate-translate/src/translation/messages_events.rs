@@ -14,7 +14,7 @@ use tidegate_providers::stream::Event;
 use super::block_queue::{BlockKind, BlockQueue};
 use super::call_ids::ResponseCallIds;
 use super::call_pieces::CallPiece;
-use super::chat_content::{ChatPiece, choice, choice_index, one_or_many, pieces};
+use super::chat_content::{ChatPiece, choice_index, one_or_many, pieces_of, text_index};
 use super::encode_events::{EncodeEvents, unreadable};
 use super::exact_arguments::with_argument_text;
 use super::messages_response::message_start;
@@ -33,8 +33,8 @@ pub(super) struct MessagesEvents {
     /// Reasoning is replaced by pings.
     pub(super) omits_reasoning: bool,
     has_begun: bool,
-    /// The index of the choice that is translated, once it has content.
-    choice: Option<u64>,
+    /// The index of the choice whose text is translated, once it has text.
+    text_index: Option<u64>,
     /// The content of the deltas, which some hosts repeat in a whole message.
     text: DeliveredText,
     thinking: DeliveredText,
@@ -57,7 +57,7 @@ impl MessagesEvents {
             sends_done_marker,
             omits_reasoning,
             has_begun: false,
-            choice: None,
+            text_index: None,
             text: DeliveredText::default(),
             thinking: DeliveredText::default(),
             has_call_deltas: false,
@@ -85,18 +85,55 @@ impl MessagesEvents {
     }
 
     /// Reads a piece of a call. One that cannot be read is ignored after a stop sequence.
-    fn read_call<'a>(&self, call: &'a Value, position: usize) -> Result<Option<CallPiece<'a>>, Failure> {
+    fn read_call<'a>(
+        &self,
+        call: &'a Value,
+        position: usize,
+        choice: u64,
+    ) -> Result<Option<CallPiece<'a>>, Failure> {
         match CallPiece::read(call) {
             Err(_) if self.blocks.has_stopped() => Ok(None),
-            piece => Ok(Some(piece?.at(position))),
+            piece => Ok(Some(piece?.at(position).of_choice(choice))),
         }
     }
 
-    /// Writes the pieces of a delta. Returns whether there were any.
-    fn push_delta(&mut self, delta: &Value, out: &mut BytesMut) -> Result<bool, Failure> {
-        let pieces = pieces(delta);
+    /// Writes the content of a choice. Returns whether there was any.
+    fn push_choice(&mut self, choice: &Value, is_of_text: bool, out: &mut BytesMut) -> Result<bool, Failure> {
+        let index = choice_index(choice);
+        let delta = pieces_of(&choice["delta"], is_of_text);
+        let message = pieces_of(&choice["message"], is_of_text);
+        self.push_delta(&delta, index, out)?;
+        self.push_message(&message, index, out)?;
+        let mut has_content = !delta.is_empty() || !message.is_empty();
+        let mut has_text = delta.iter().chain(&message).any(|piece| !matches!(piece, ChatPiece::Call(_)));
+        // The older completions API.
+        let text = choice["text"].as_str().filter(|text| is_of_text && !has_content && !text.is_empty());
+        if let Some(text) = text {
+            (has_content, has_text) = (true, true);
+            self.blocks.push_text(BlockKind::Text, text, out)?;
+        }
+        if has_text {
+            self.text_index = Some(index);
+        }
+        let reason = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty());
+        // One of a choice that is not translated has no meaning.
+        let reason = reason.filter(|_| is_of_text || has_content || self.has_call_deltas);
+        self.has_stopped = reason.is_some() || self.has_stopped && !has_content;
+        if let Some(reason) = reason {
+            self.reason = Some(reason.to_owned());
+        }
+        Ok(has_content)
+    }
+
+    /// Writes the pieces of a delta.
+    fn push_delta(
+        &mut self,
+        pieces: &[ChatPiece<'_>],
+        choice: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Failure> {
         let mut calls = 0;
-        for piece in &pieces {
+        for piece in pieces {
             match *piece {
                 ChatPiece::Thinking(text) => {
                     self.thinking.push(text);
@@ -108,7 +145,7 @@ impl MessagesEvents {
                 }
                 ChatPiece::Call(call) => {
                     self.has_call_deltas = true;
-                    if let Some(piece) = self.read_call(call, calls)? {
+                    if let Some(piece) = self.read_call(call, calls, choice)? {
                         self.blocks.push_call(&piece, out)?;
                     }
                     calls += 1;
@@ -116,15 +153,18 @@ impl MessagesEvents {
                 ChatPiece::Encrypted => self.ping(out),
             }
         }
-        Ok(!pieces.is_empty())
+        Ok(())
     }
 
-    /// Writes a message within a stream: the next piece, or a repetition of all deltas. Returns whether there
-    /// was any content.
-    fn push_message(&mut self, message: &Value, out: &mut BytesMut) -> Result<bool, Failure> {
-        let pieces = pieces(message);
+    /// Writes the pieces of a message within a stream: the next piece, or a repetition of all deltas.
+    fn push_message(
+        &mut self,
+        pieces: &[ChatPiece<'_>],
+        choice: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Failure> {
         let (mut text, mut thinking) = (String::new(), String::new());
-        for piece in &pieces {
+        for piece in pieces {
             match *piece {
                 ChatPiece::Thinking(more) => thinking += more,
                 ChatPiece::Text(more) => text += more,
@@ -144,12 +184,12 @@ impl MessagesEvents {
             _ => None,
         });
         for (position, call) in calls.enumerate() {
-            let Some(piece) = self.read_call(call, position)? else { continue };
+            let Some(piece) = self.read_call(call, position, choice)? else { continue };
             if !self.has_call_deltas || !self.blocks.is_repeated(&piece) {
                 self.blocks.push_call(&piece, out)?;
             }
         }
-        Ok(!pieces.is_empty())
+        Ok(())
     }
 }
 
@@ -176,29 +216,21 @@ impl EncodeEvents for MessagesEvents {
         };
         self.token_usage.update_from_chat(&chunk["usage"]);
         self.token_usage.update_from_chat(&chunk["x_groq"]["usage"]);
+        let choices = one_or_many(&chunk["choices"]);
         // Azure's first chunk reports on the prompt and has no choices.
-        let Some(choice) = choice(&chunk, self.choice) else { return Ok(()) };
-        // Kimi's usage is in the choice.
-        self.token_usage.update_from_chat(&choice["usage"]);
-        self.begin_message(&chunk, out);
-        let mut has_content = self.push_delta(&choice["delta"], out)?;
-        has_content |= self.push_message(&choice["message"], out)?;
-        // The older completions API.
-        if let Some(text) = choice["text"].as_str().filter(|text| !has_content && !text.is_empty()) {
-            has_content = true;
-            self.blocks.push_text(BlockKind::Text, text, out)?;
+        let Some(text_index) = self.text_index.or_else(|| text_index(choices)) else { return Ok(()) };
+        if !choices.is_empty() {
+            self.begin_message(&chunk, out);
         }
-        let is_alone = one_or_many(&chunk["choices"]).len() == 1;
-        if is_token && is_alone && !has_content && !self.blocks.has_stopped() {
+        let mut has_content = false;
+        for choice in choices {
+            // Kimi's usage is in the choice.
+            self.token_usage.update_from_chat(&choice["usage"]);
+            has_content |= self.push_choice(choice, choice_index(choice) == text_index, out)?;
+        }
+        let is_of_text = matches!(choices, [choice] if choice_index(choice) == text_index);
+        if is_token && is_of_text && !has_content && !self.blocks.has_stopped() {
             return Err(unreadable());
-        }
-        let reason = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty());
-        self.has_stopped = reason.is_some() || self.has_stopped && !has_content;
-        if let Some(reason) = reason {
-            self.reason = Some(reason.to_owned());
-        }
-        if has_content || reason.is_some() {
-            self.choice.get_or_insert(choice_index(choice));
         }
         Ok(())
     }

@@ -7,12 +7,12 @@ use tidegate_providers::stream::{Dialect, Event};
 use super::call_arguments::CallArguments;
 use super::call_ids::ResponseCallIds;
 use super::call_pieces::CallPiece;
-use super::chat_content::{ChatPiece, choice, pieces};
+use super::chat_content::{ChatPiece, choice_index, one_or_many, pieces_of, text_index};
 use super::content::raw;
 use super::exact_arguments::with_argument_text;
 use super::messages::ContentBlock;
 use super::repair;
-use super::stop_reason::{is_of_calls, stop_reason};
+use super::stop_reason::{is_cut_off, is_of_calls, stop_reason};
 use super::stop_sequences::StopSequenceSearch;
 use super::tool_names::ToolNames;
 use super::usage::TokenUsage;
@@ -40,18 +40,30 @@ pub(super) fn read(
     mut stops: StopSequenceSearch,
 ) -> Option<Vec<u8>> {
     let completion: Value = serde_json::from_str(&with_argument_text(repair::decode(body))).ok()?;
-    let choice = choice(&completion, None)?;
-    let reason = choice["finish_reason"].as_str().unwrap_or_default();
+    let choices = one_or_many(&completion["choices"]);
+    let text_index = text_index(choices)?;
     let parsed = Dialect::Chat.read(Event { data: body, ..Event::default() });
     // An error, or a finish reason that reports one.
     if parsed.error.is_some() {
         return None;
     }
-    // A delta, and a text of the older completions API, instead of the message.
-    let forms = [&choice["message"], &choice["delta"]].map(pieces);
-    let mut pieces = forms.into_iter().find(|pieces| !pieces.is_empty()).unwrap_or_default();
-    if pieces.is_empty() {
-        pieces.extend(choice["text"].as_str().filter(|text| !text.is_empty()).map(ChatPiece::Text));
+    let (mut pieces, mut reason) = (Vec::new(), "");
+    for choice in choices {
+        let is_of_text = choice_index(choice) == text_index;
+        // A delta, and a text of the older completions API, instead of the message.
+        let forms = [&choice["message"], &choice["delta"]].map(|form| pieces_of(form, is_of_text));
+        let mut found = forms.into_iter().find(|pieces| !pieces.is_empty()).unwrap_or_default();
+        if found.is_empty() && is_of_text {
+            found.extend(choice["text"].as_str().filter(|text| !text.is_empty()).map(ChatPiece::Text));
+        }
+        let is_translated = is_of_text || !found.is_empty();
+        if let Some(of_choice) = choice["finish_reason"].as_str()
+            && is_translated
+            && !is_cut_off(reason)
+        {
+            reason = of_choice;
+        }
+        pieces.append(&mut found);
     }
     let has_content = !pieces.is_empty();
     let mut content: Vec<ContentBlock> = Vec::new();

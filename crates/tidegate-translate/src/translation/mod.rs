@@ -83,7 +83,7 @@
 //! messages come one after the other: what belongs to a later one waits until those before have ended. A
 //! character that is split over two events is put together. Where the target rejects stop sequences, text that
 //! may begin one is held back, and content after one is ignored, while the usage and the end are still the
-//! target's. Of several choices only the first is translated. The end of the stream is written once if the
+//! target's. The end of the stream is written once if the
 //! original stream was complete, and not at all if it was truncated.
 //!
 //! # Responses in unusual forms
@@ -91,7 +91,8 @@
 //! All content is translated, or the response is a failure: hosts differ in where they place it, and a lost
 //! call or an empty response would count as a success. Found are the older forms (`function_call`, `text`), a
 //! `message` within a stream, a `delta` outside of one, calls whose fields are not in `function`, blocks and
-//! deltas without a type, and arguments as an object or a string of one. A failure is content in any other
+//! deltas without a type, arguments as an object or a string of one, and calls in other choices than the text,
+//! since no request asks for several; of several texts one is translated. A failure is content in any other
 //! form, a call without a name or with arguments that are not an object, and a stop reason of calls without a
 //! call. A call whose arguments were cut off, as the stop reason explains, is delivered as far as it came in
 //! a stream, and dropped from a response that is not streamed. An event that can neither be parsed nor

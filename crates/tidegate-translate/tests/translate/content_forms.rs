@@ -175,6 +175,67 @@ fn content_of_messages_in_an_unknown_form_is_a_failure() {
     }
 }
 
+/// Regression: the call of a response that a host divides was lost, or the response was a failure.
+#[test]
+fn calls_are_translated_from_all_choices() {
+    let call = |name: &str, arguments: &str| json!([{"index": 0, "id": format!("{ID_A}{name}"), "function": {"name": name, "arguments": arguments}}]);
+    let part = |index: Option<u64>, reason: &str, content: Value| {
+        let mut choice = json!({"finish_reason": reason});
+        choice["message"] = content;
+        index.into_iter().for_each(|index| choice["index"] = index.into());
+        choice
+    };
+    let (text, called) = (json!({"content": "fine"}), ("f", "{\"a\":1}"));
+    let calls = json!({"content": null, "tool_calls": call("f", called.1)});
+    let more = json!({"content": "lost", "tool_calls": call("g", "{\"b\":2}")});
+    for (choices, expected) in [
+        (vec![part(Some(0), "stop", text.clone()), part(Some(1), "tool_calls", calls.clone())], 2),
+        (vec![part(Some(0), "tool_calls", text.clone()), part(Some(1), "tool_calls", calls.clone())], 2),
+        (vec![part(Some(1), "tool_calls", calls.clone()), part(Some(0), "stop", text.clone())], 2),
+        (vec![part(Some(0), "tool_calls", calls.clone()), part(Some(1), "stop", text.clone())], 2),
+        (vec![part(None, "tool_calls", text.clone()), part(None, "tool_calls", calls.clone())], 2),
+        (
+            vec![
+                part(Some(0), "stop", text),
+                part(Some(1), "tool_calls", calls),
+                part(Some(2), "tool_calls", more),
+            ],
+            3,
+        ),
+    ] {
+        let body = json!({"choices": choices});
+        let whole = for_messages().whole(StatusCode::OK, body.to_string().as_bytes()).unwrap();
+        let whole: Value = serde_json::from_slice(&whole).unwrap();
+        let content = whole["content"].as_array().unwrap();
+        assert_eq!((content.len(), &content[0]["text"]), (expected, &json!("fine")), "{body}");
+        assert_eq!((&content[1]["name"], &content[1]["input"]), (&json!("f"), &json!({"a": 1})), "{body}");
+        assert_eq!(whole["stop_reason"], "tool_use", "{body}");
+        // In a stream, each in one event or in several, and with the arguments in pieces.
+        let delta = |choice: &Value| {
+            let mut choice = choice.clone();
+            let message = choice["message"].take();
+            choice["delta"] = message;
+            json!({"choices": [choice]})
+        };
+        let events: Vec<Value> = choices.iter().map(delta).collect();
+        for events in [vec![body.clone()], events] {
+            let mut found = blocks(&stream(for_messages(), sse(&events).as_bytes(), &[]));
+            found.sort_by_key(|(kind, _)| kind != "text");
+            assert_eq!((&*found[0].1, found.len()), ("fine", expected), "{events:?}");
+            assert_eq!((&*found[1].0, &*found[1].1), called, "{events:?}");
+        }
+    }
+    let piece = |index: u64, arguments: &str| json!({"index": index, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]}});
+    let begin =
+        |index: u64, name: &str| json!({"index": index, "delta": {"tool_calls": call(name, "{\"a\":")}});
+    let events = [
+        json!({"choices": [begin(1, "f"), begin(2, "g")]}),
+        json!({"choices": [piece(2, "2}"), piece(1, "1}")]}),
+        json!({"choices": [{"index": 1, "delta": {}, "finish_reason": "tool_calls"}]}),
+    ];
+    expect(&events, &[("f", "{\"a\":1}"), ("g", "{\"a\":2}")]);
+}
+
 #[test]
 fn an_answer_without_content_is_not_a_failure() {
     for message in
