@@ -6,6 +6,7 @@
 //! | in messages | here | source |
 //! |--|--|--|
 //! | `max_tokens` above the model's maximum | the maximum | OpenAI: "max_tokens is too large" |
+//! | `max_tokens` of 0, which only fills Anthropic's cache | rejected | OpenAI: "Expected a value >= 1" |
 //! | `max_tokens`, for OpenAI, and for its reasoning models elsewhere | `max_completion_tokens` | OpenAI: "'max_tokens' is not supported with this model" |
 //! | `temperature`, `top_p` for OpenAI's reasoning models, and for Kimi from K2.5 on | dropped | OpenAI: "Only the default (1) value is supported"; Moonshot: "only 0.6 is allowed for this model" |
 //! | `stop_sequences` for OpenAI's and xAI's reasoning models | carried out on the response | OpenAI, "Chat completions", and xAI, "Reasoning": not with reasoning models |
@@ -25,8 +26,8 @@
 //! | a final assistant message, for Mistral | rejected | the response would repeat it (Mistral's guide "Prefix") |
 //! | a user message after tool results, for Mistral | its text is added to the last result | Mistral: "Unexpected role 'user' after role 'tool'" |
 //! | an image in such a message | rejected | a tool message can hold only text |
-//! | several texts in one message | joined | DeepSeek: "invalid type: sequence, expected a string" |
 //! | messages of the assistant between calls and their results | become one with that of the calls | OpenAI: "must be followed by tool messages" |
+//! | several texts in one message | joined | DeepSeek: "invalid type: sequence, expected a string" |
 //! | files, and images but for the flash models, for DeepSeek | rejected | DeepSeek, "Vision" |
 //! | a turn with calls of which the reasoning is missing (Kimi, MiMo: a call), or a required call, for DeepSeek, Kimi and MiMo | `thinking` is disabled | DeepSeek: "must be passed back to the API", "Thinking mode does not support this tool_choice"; Moonshot: the same (can1357/oh-my-pi#1077); MiMo: "must be passed back to the API" |
 //! | a required call, for Kimi K2.7, or of a certain tool, for K3, and for a Claude from 5.1 on but Haiku | rejected | Moonshot: "tool_choice 'required' is incompatible with thinking enabled"; Anthropic: "not supported for this model" |
@@ -159,6 +160,9 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     };
     let stream: Option<bool> = fields.take("stream")?;
     let limit: Option<u64> = fields.take("max_tokens")?;
+    if limit == Some(0) {
+        return Err(Untranslatable::new("max_tokens", "is less than 1"));
+    }
     let limit = limit.map(|limit| limit.min(max_output_tokens(target).unwrap_or(u64::MAX)));
     let (max_tokens, max_completion_tokens) =
         if uses_max_completion_tokens(target) { (None, limit) } else { (limit, None) };

@@ -28,6 +28,8 @@ fn messages_fields_are_adjusted_to_the_model_of_the_chat() {
     const TOO_MANY: &str = "`stop_sequences` are more than the target takes";
     messages_become(&[
         ("openai/gpt-4o", json!({"max_tokens": 64_000}), Ok(json!({"max_completion_tokens": 16_384}))),
+        // Regression: it was sent, and answered with a 400.
+        (UNKNOWN_TARGET, json!({"max_tokens": 0}), Err("`max_tokens` is less than 1")),
         ("deepseek/deepseek-chat", json!({"max_tokens": 64_000}), Ok(json!({"max_tokens": 64_000}))),
         (
             "openai/gpt-4o",
