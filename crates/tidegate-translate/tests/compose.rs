@@ -288,6 +288,19 @@ fn a_rewritten_request_is_valid_for_its_model() {
             json!({"max_tokens": 50}),
         ),
         (json!({"max_tokens": 4096, "thinking": {"type": "adaptive"}}), json!({"max_tokens": 50})),
+        // Regression: without the field this model thinks, so that 50 tokens of thinking were the whole response.
+        (
+            json!({"model": "claude-opus-5", "max_tokens": 8000, "thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}),
+            json!({"model": "claude-opus-5", "max_tokens": 50, "thinking": {"type": "disabled"}, "output_config": {"effort": "low"}}),
+        ),
+        (
+            json!({"model": "claude-sonnet-5-5", "max_tokens": 9, "thinking": {"type": "enabled", "budget_tokens": 2048}}),
+            json!({"model": "claude-sonnet-5-5", "max_tokens": 9, "thinking": {"type": "between_tools"}}),
+        ),
+        (
+            json!({"model": "claude-opus-4-6", "max_tokens": 9, "thinking": {"type": "adaptive"}, "output_config": {"format": {}}}),
+            json!({"model": "claude-opus-4-6", "max_tokens": 9, "output_config": {"format": {}}}),
+        ),
         (
             json!({"max_tokens": 9, "thinking": {"type": "disabled"}, "context_management": {"edits": []}}),
             json!({"max_tokens": 9, "thinking": {"type": "disabled"}, "context_management": {"edits": []}}),

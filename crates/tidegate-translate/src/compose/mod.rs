@@ -38,8 +38,9 @@
 //! # Simplified requests
 //!
 //! [`rewrite_request`](AnswerSynthesizer::rewrite_request) also changes the fields that prevent a short
-//! response. `thinking` is removed, because a budget above the token limit is rejected, and
-//! `context_management` is removed with it. `reasoning_effort` is lowered. The token limit is set in the
+//! response. `thinking` is removed, because a budget above the token limit is rejected, or disabled for a Claude
+//! that thinks without the field; `context_management` is removed with it. `reasoning_effort`, or the effort in
+//! `output_config`, is lowered. The token limit is set in the
 //! field that the model accepts. A reasoning model may still use up a small limit before it generates any
 //! text.
 //!

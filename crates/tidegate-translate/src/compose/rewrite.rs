@@ -1,8 +1,9 @@
 use bytes::Bytes;
+use serde_json::json;
 use serde_json::value::to_raw_value;
 use tidegate_core::CompletionLimits;
 
-use crate::models::{Sampling, is_reasoning_model, sampling};
+use crate::models::{Sampling, ThinkingControl, is_reasoning_model, sampling, thinking_control};
 use crate::request_fields::RequestFields;
 
 /// The token limit fields of a chat request. A messages request has only the second, and always has it.
@@ -16,8 +17,8 @@ const LOW: [&str; 3] = ["none", "minimal", "low"];
 ///
 /// Thinking counts against the token limit, and under a small limit it leaves no room for text; a thinking
 /// budget above the limit is rejected. `thinking` is therefore removed from a messages request, together with
-/// `context_management`. A chat request keeps a low `reasoning_effort`, since without the field the effort
-/// would be medium. A temperature is lowered if the request sets one, but not added, and not changed for a
+/// `context_management`, or disabled for a model that thinks without the field. Both dialects keep a low effort,
+/// since without the field it would be higher. A temperature is lowered if the request sets one, but not added, and not changed for a
 /// model that accepts only the default.
 pub(super) fn write(body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes> {
     let mut fields = RequestFields::read(body)?;
@@ -35,8 +36,18 @@ pub(super) fn write(body: &[u8], prompt: Option<&str>, bounds: CompletionLimits)
     if effort.is_some_and(|effort| !LOW.contains(&&*effort)) {
         fields.set("reasoning_effort", "low")?;
     }
+    let config = fields.raw("output_config").and_then(|config| RequestFields::read(config.as_bytes()));
+    if let Some(mut config) = config
+        && config.read_as::<String>("effort").is_some_and(|effort| !LOW.contains(&&*effort))
+    {
+        config.set("effort", "low")?;
+        fields.set("output_config", &config)?;
+    }
     if fields.has_thinking() {
-        fields.take_raw("thinking");
+        match thinking_control(&model) {
+            ThinkingControl::OnUnless(off) => fields.set("thinking", json!({"type": off}))?,
+            _ => _ = fields.take_raw("thinking"),
+        }
         fields.take_raw("context_management");
     }
     let mut is_bounded = false;
