@@ -16,12 +16,16 @@ pub(crate) fn field<'a>(object: &'a mut Value, key: &str) -> Option<&'a mut Valu
     (object.is_object() || object.is_null()).then(|| &mut object[key])
 }
 
-/// Sets the fields of `object` to those of `fields`, which may be null. `None` if either is not an object.
+/// Sets the fields of `object` to those of `fields`, which may be null. A null replaces no other value. `None` if
+/// either is not an object.
 pub(crate) fn set_fields(object: &mut Value, fields: &Value) -> Option<()> {
     match fields {
         Value::Null => Some(()),
         fields => fields.as_object()?.iter().try_for_each(|(key, value)| {
-            *field(object, key)? = value.clone();
+            let known = field(object, key)?;
+            if !value.is_null() {
+                *known = value.clone();
+            }
             Some(())
         }),
     }

@@ -377,6 +377,22 @@ fn blocks_with_one_index_are_different_blocks() {
     assert_eq!(document["content"], content);
 }
 
+/// Regression: the tokens of the start became null, which a client cannot read as a number.
+#[test]
+fn a_null_in_the_end_of_a_message_replaces_nothing() {
+    let start = json!({"type": "message", "content": [], "usage": {"input_tokens": 7, "output_tokens": 1}});
+    let document = document_of(&[
+        json!({"type": "message_start", "message": start}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}),
+        json!({"type": "message_delta", "delta": {"stop_reason": null, "stop_details": null},
+            "usage": {"input_tokens": null, "output_tokens": 9, "server_tool_use": null}}),
+        json!({"type": "message_stop"}),
+    ]);
+    let usage = json!({"input_tokens": 7, "output_tokens": 9, "server_tool_use": null});
+    assert_eq!((&document["stop_reason"], &document["usage"]), (&json!("end_turn"), &usage));
+    assert!(document.as_object().unwrap().contains_key("stop_details"));
+}
+
 #[test]
 fn deltas_without_a_type_or_a_start_are_blocks() {
     let delta =
