@@ -82,6 +82,13 @@ fn push_nested<'a>(value: &'a Value, piece: fn(&'a str) -> ChatPiece<'a>, pieces
     }
 }
 
+/// Whether a message or a delta holds an image, which responses in messages cannot.
+pub(super) fn has_image(message: &Value) -> bool {
+    let is_image = |part: &Value| part["type"].as_str().is_some_and(|kind| kind.contains("image"));
+    message["images"].as_array().is_some_and(|images| !images.is_empty())
+        || one_or_many(&message["content"]).iter().any(is_image)
+}
+
 /// A string of at least one character.
 fn text(value: &Value) -> Option<&str> {
     value.as_str().filter(|text| !text.is_empty())

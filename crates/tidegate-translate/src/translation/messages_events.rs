@@ -14,7 +14,7 @@ use tidegate_providers::stream::Event;
 use super::block_queue::{BlockKind, BlockQueue};
 use super::call_ids::ResponseCallIds;
 use super::call_pieces::CallPiece;
-use super::chat_content::{ChatPiece, choice_index, one_or_many, pieces_of, text_index};
+use super::chat_content::{ChatPiece, choice_index, has_image, one_or_many, pieces_of, text_index};
 use super::encode_events::{EncodeEvents, unreadable};
 use super::exact_arguments::with_argument_text;
 use super::messages_response::message_start;
@@ -39,6 +39,9 @@ pub(super) struct MessagesEvents {
     text: DeliveredText,
     thinking: DeliveredText,
     has_call_deltas: bool,
+    /// Whether there was an image, and whether there was text, which is delivered without it.
+    has_image: bool,
+    has_text: bool,
     pub(super) blocks: BlockQueue,
     reason: Option<String>,
     /// Whether there was a stop reason, and no content since.
@@ -61,6 +64,8 @@ impl MessagesEvents {
             text: DeliveredText::default(),
             thinking: DeliveredText::default(),
             has_call_deltas: false,
+            has_image: false,
+            has_text: false,
             blocks: BlockQueue::new(tool_names, stops),
             reason: None,
             has_stopped: false,
@@ -105,15 +110,18 @@ impl MessagesEvents {
         self.push_delta(&delta, index, out)?;
         self.push_message(&message, index, out)?;
         let mut has_content = !delta.is_empty() || !message.is_empty();
-        let mut has_text = delta.iter().chain(&message).any(|piece| !matches!(piece, ChatPiece::Call(_)));
+        for piece in delta.iter().chain(&message) {
+            self.has_text |= matches!(piece, ChatPiece::Text(_));
+            if !matches!(piece, ChatPiece::Call(_)) {
+                self.text_index = Some(index);
+            }
+        }
+        self.has_image |= has_image(&choice["delta"]) || has_image(&choice["message"]);
         // The older completions API.
         let text = choice["text"].as_str().filter(|text| is_of_text && !has_content && !text.is_empty());
         if let Some(text) = text {
-            (has_content, has_text) = (true, true);
+            (has_content, self.has_text, self.text_index) = (true, true, Some(index));
             self.blocks.push_text(BlockKind::Text, text, out)?;
-        }
-        if has_text {
-            self.text_index = Some(index);
         }
         let reason = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty());
         // One of a choice that is not translated has no meaning.
@@ -241,7 +249,8 @@ impl EncodeEvents for MessagesEvents {
         let reason = self.reason.as_deref().unwrap_or_default();
         let stop_sequence = self.blocks.stops().found();
         let is_missing = is_of_calls(reason) && !self.blocks.has_calls() && stop_sequence.is_none();
-        if is_missing || self.blocks.has_cut_call() && !is_cut_off(reason) {
+        let has_only_image = self.has_image && !self.has_text && !self.blocks.has_calls();
+        if is_missing || has_only_image || self.blocks.has_cut_call() && !is_cut_off(reason) {
             return Err(unreadable());
         }
         let reason = match stop_sequence {

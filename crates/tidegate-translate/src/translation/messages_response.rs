@@ -7,7 +7,7 @@ use tidegate_providers::stream::{Dialect, Event};
 use super::call_arguments::CallArguments;
 use super::call_ids::ResponseCallIds;
 use super::call_pieces::CallPiece;
-use super::chat_content::{ChatPiece, choice_index, one_or_many, pieces_of, text_index};
+use super::chat_content::{ChatPiece, choice_index, has_image, one_or_many, pieces_of, text_index};
 use super::content::raw;
 use super::exact_arguments::with_argument_text;
 use super::messages::ContentBlock;
@@ -109,7 +109,11 @@ pub(super) fn read(
     // The caller would send such a block back, and Anthropic rejects blank text.
     content.retain(|block| block.text.as_ref().is_none_or(|text| !text.trim().is_empty()));
     let is_missing = is_of_calls(reason) && !has_calls && stop_sequence.is_none();
-    if is_missing || parsed.is_token && !has_content {
+    let holds_image = |choice: &Value| has_image(&choice["message"]) || has_image(&choice["delta"]);
+    let is_answer = |block: &ContentBlock| matches!(&*block.kind, "text" | "tool_use");
+    let has_only_image =
+        choices.iter().any(holds_image) && stop_sequence.is_none() && !content.iter().any(is_answer);
+    if is_missing || has_only_image || parsed.is_token && !has_content {
         return None;
     }
     let mut token_usage = TokenUsage::default();

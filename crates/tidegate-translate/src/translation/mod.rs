@@ -93,8 +93,9 @@
 //! `message` within a stream, a `delta` outside of one, calls whose fields are not in `function`, blocks and
 //! deltas without a type, arguments as an object or a string of one, and calls in other choices than the text,
 //! since no request asks for several; of several texts one is translated. A failure is content in any other
-//! form, a call without a name or with arguments that are not an object, and a stop reason of calls without a
-//! call. A call whose arguments were cut off, as the stop reason explains, is delivered as far as it came in
+//! form, an image without text or a call for a caller of messages, a call without a name or with arguments that
+//! are not an object, and a stop reason of calls without a call. Of arguments that are streamed only the brackets
+//! are checked, since they are delivered as they come. A call whose arguments were cut off, as the stop reason explains, is delivered as far as it came in
 //! a stream, and dropped from a response that is not streamed. An event that can neither be parsed nor
 //! contains content is dropped.
 //!

@@ -251,6 +251,36 @@ fn an_answer_without_content_is_not_a_failure() {
     assert!(for_chat().whole(StatusCode::OK, body).is_ok());
 }
 
+/// Regression: a response that was an image alone counted as an empty success.
+#[test]
+fn an_answer_of_images_alone_is_a_failure() {
+    let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}});
+    let (images, parts) = (json!({"content": "", "images": [image]}), json!({"content": [image]}));
+    let (thinking, text) = (json!({"reasoning": "hm", "images": [image]}), json!({"content": "fine"}));
+    let beside = json!({"content": "fine", "images": [image]});
+    for (messages, is_failure) in [
+        (vec![&images], true),
+        (vec![&parts], true),
+        (vec![&thinking], true),
+        (vec![&beside], false),
+        (vec![&images, &text], false),
+        (vec![&text, &parts], false),
+    ] {
+        let mut events: Vec<Value> =
+            messages.iter().map(|message| choice(0, "delta", message, None)).collect();
+        events.push(choice(0, "delta", &json!({}), Some("stop")));
+        let (_, failure) = try_stream(for_messages(), sse(&events).as_bytes(), &[]);
+        assert_eq!(failure.is_some(), is_failure, "{messages:?}");
+        if let [message] = messages[..] {
+            let body = choice(0, "message", message, Some("stop")).to_string();
+            let whole = for_messages().whole(StatusCode::OK, body.as_bytes());
+            assert_eq!(whole.is_err(), is_failure, "{message}");
+        }
+    }
+    let none = choice(0, "message", &json!({"content": "", "images": []}), Some("stop")).to_string();
+    assert!(for_messages().whole(StatusCode::OK, none.as_bytes()).is_ok());
+}
+
 #[test]
 fn text_of_messages_is_translated_from_all_forms() {
     let text_of = |event: &Value| {
