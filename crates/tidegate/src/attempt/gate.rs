@@ -5,10 +5,11 @@ use std::mem;
 use std::task::{Context, Poll};
 
 use http::response::Parts;
-use http::{HeaderMap, Request};
+use http::{Extensions, HeaderMap, Request};
 use http_body::Body;
 
 use crate::debug::HeaderNames;
+use crate::fallback::FallbackInfo;
 use crate::{Error, Outcome, Rejection};
 use tidegate_core::StreamOutcome;
 
@@ -100,6 +101,7 @@ pub struct ResponseHead<'a> {
     pub headers: &'a HeaderMap,
     /// The outcome of the stream, shared with the wire, if the response is a stream.
     pub stream_outcome: Option<&'a StreamOutcome>,
+    extensions: &'a Extensions,
 }
 
 /// Without the values of the headers, which may be credentials.
@@ -113,8 +115,14 @@ impl fmt::Debug for ResponseHead<'_> {
 }
 
 impl<'a> ResponseHead<'a> {
-    pub(super) fn of(head: &'a Parts) -> Self {
-        Self { headers: &head.headers, stream_outcome: head.extensions.get() }
+    pub(crate) fn of(head: &'a Parts) -> Self {
+        let Parts { headers, extensions, .. } = head;
+        Self { headers, stream_outcome: extensions.get(), extensions }
+    }
+
+    /// Whether a chain made the response without a provider.
+    pub(crate) fn is_local_answer(&self) -> bool {
+        self.extensions.get().is_some_and(|info: &FallbackInfo| !info.is_from_provider())
     }
 
     /// Whether the head alone is no evidence that the provider works: it is that of a stream without content

@@ -50,6 +50,11 @@ impl FallbackInfo {
         self.kind == FallbackKind::AlternativeModel
     }
 
+    /// Whether a request was sent for the response.
+    pub(crate) fn is_from_provider(&self) -> bool {
+        matches!(self.kind, FallbackKind::AlternativeModel | FallbackKind::SimplifiedPrompt)
+    }
+
     /// The name of the target that responded, or of the last resort (`@cached`, `@static`, `@emergency`).
     #[must_use]
     pub fn target(&self) -> &str {

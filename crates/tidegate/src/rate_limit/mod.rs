@@ -82,9 +82,11 @@
 //! tokens. A call that costs more than a whole quota passes when that quota is full.
 //!
 //! The wire ([`ClassifyLayer`](crate::ClassifyLayer) below) records the use in the
-//! [`UsageMeter`](crate::UsageMeter) that the request carries:
+//! [`UsageMeter`](crate::UsageMeter) that the request carries. A request of this layer costs one request, with
+//! or without a token quota: in a stack an attempt, and in front of retries or of a chain a call with all its
+//! attempts, whose tokens all count.
 //!
-//! | the attempt | costs |
+//! | the request | costs |
 //! |---|---|
 //! | gets a response that reports its usage | that usage |
 //! | gets a response that does not report its usage | the estimate of the prompt, and the tokens seen; the whole reservation if it is no stream |
@@ -93,6 +95,7 @@
 //! | fails with 5xx | a request and its prompt |
 //! | gets no response at all | the whole reservation: the request may have been processed nevertheless |
 //! | is rejected by a layer below | nothing |
+//! | is answered by a layer below without an attempt, as by a last resort of a chain | a request, no tokens; a layer used alone without a chain keeps its whole reservation until its wire has recorded an attempt |
 //! | is dropped before it is sent | nothing in a stack; for a layer used alone, nothing if a quota counts tokens and its wire has recorded an attempt before, else its whole reservation |
 //!
 //! Of the tokens that a provider reports to have read from its cache of prompts, a quota counts those that
@@ -162,7 +165,7 @@
 //!
 //! # Common mistakes
 //! - One limiter per worker while the provider counts per account.
-//! - A limit in front of the retries: repeated attempts then pass without limit.
+//! - A limit of requests in front of the retries: repeated attempts then pass without limit.
 //! - A token quota without [`ClassifyLayer`](crate::ClassifyLayer) below: every call then costs its whole
 //!   reservation.
 //! - `max_tokens` at the model's maximum for responses of one line: most providers count it in full, whatever

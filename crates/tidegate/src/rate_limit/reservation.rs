@@ -52,6 +52,16 @@ impl Reservation {
         }
     }
 
+    /// Settles a response without a recorded attempt. If a layer below made it, the call costs a request and no
+    /// tokens. If no wire below records attempts, the reservation stands.
+    #[cold]
+    fn settle_unsent(&mut self, head: ResponseHead<'_>) {
+        let Some(reserved) = self.reserved.take() else { return };
+        if self.handle.0.wire_reports.load(Ordering::Relaxed) || head.is_local_answer() {
+            self.handle.settle(&reserved, &CallCost::ONE_CALL);
+        }
+    }
+
     fn settle(&mut self) {
         let (Some(reserved), Some(meter)) = (self.reserved.take(), &self.meter) else { return };
         let wire_reports = &self.handle.0.wire_reports;
@@ -79,14 +89,11 @@ impl Reservation {
     }
 }
 
-/// What was used in the end. The reserved output stands for each attempt with unknown use.
+/// What was used in the end: the tokens of all attempts below, and the one request that was reserved. The
+/// reserved output stands for each attempt with unknown use.
 fn used(metered: &UsageTotals, reserved: &CallCost) -> CallCost {
     let output = metered.output.saturating_add(unknown_output(metered, reserved));
-    CallCost {
-        calls: metered.attempts.into(),
-        input: metered.input.min(MAX_TOKENS),
-        output: output.min(MAX_TOKENS),
-    }
+    CallCost { calls: reserved.calls, input: metered.input.min(MAX_TOKENS), output: output.min(MAX_TOKENS) }
 }
 
 /// The output that is reserved for attempts with unknown use, which the provider may bill.
@@ -114,8 +121,7 @@ impl AttemptGuard for Option<Reservation> {
         match &reservation.meter {
             // Nothing is left to do but to see how a stream ends.
             None if head.stream_outcome.is_none() => return None,
-            // A response without a recorded attempt: no wire records the use, and the reservation stands.
-            Some(meter) if meter.read().attempts == 0 => reservation.reserved = None,
+            Some(meter) if meter.read().attempts == 0 => reservation.settle_unsent(head),
             _ => {}
         }
         Some(Box::new(reservation))

@@ -51,7 +51,9 @@ mod tests {
         *request.headers_mut() = headers();
         check(RequestHead::of(&request), "/v1/chat");
         check(RequestHead::of(&request), "cookie");
-        check(ResponseHead { headers: &headers(), stream_outcome: None }, "cookie");
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        head.headers = headers();
+        check(ResponseHead::of(&head), "cookie");
     }
 
     #[cfg(all(feature = "config", feature = "translate"))]

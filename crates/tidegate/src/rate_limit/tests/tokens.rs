@@ -8,12 +8,13 @@ use tidegate_testkit::contract;
 use tidegate_testkit::strict::{Answer, Handle as Provider, Strict};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
+use crate::fallback::{FallbackInfo, FallbackKind};
 use crate::providers::ProviderClassifier;
 use crate::rate_limit::{OnLimit, RateLimitLayer};
 use crate::testing::{chat_request, rejection, strict, strict_behind};
 use crate::{
-    BackpressureLayer, CircuitBreakerLayer, ClassifyLayer, Deadline, ErrorCode, Gate, Payload, Rejection,
-    RetryLayer, UsageMeter, clock,
+    BackpressureLayer, CircuitBreakerLayer, ClassifyLayer, Deadline, ErrorCode, FallbackLayer, Gate, Payload,
+    Rejection, RetryLayer, UsageMeter, clock,
 };
 
 /// 40 prompt tokens and 4 for the message; at most 100 response tokens.
@@ -231,6 +232,68 @@ async fn a_call_rejected_after_an_attempt_keeps_its_reservation() {
             assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - RESERVED));
         }
     }
+}
+
+/// Regression: beside a token quota a call cost as many requests as it had attempts.
+#[tokio::test(start_paused = true)]
+async fn a_call_costs_one_request_with_or_without_a_token_quota() {
+    for tokens in [true, false] {
+        let (wire, inner, provider) = wire();
+        let layer = RateLimitLayer::per_minute(10);
+        let layer = if tokens { layer.tokens_per_minute(1_000) } else { layer };
+        let retry = RetryLayer::exponential().initial_delay(Duration::ZERO);
+        let service = ServiceBuilder::new().layer(layer.clone()).layer(retry).layer(wire).service(inner);
+        provider.answer(500);
+        provider.answer(500);
+        provider.then(json(r#"{"prompt_tokens":50,"completion_tokens":7}"#));
+        service.oneshot(question()).await.unwrap().into_body().collect().await.unwrap();
+        assert_eq!((provider.calls(), layer.handle().remaining()), (3, Some(9)), "{tokens}");
+        let left = tokens.then_some(1_000 - 2 * PROMPT - 57);
+        assert_eq!(layer.handle().tokens_remaining(), left, "the tokens of all attempts count");
+    }
+}
+
+/// Regression: a limit of callers around a chain kept the tokens reserved for each answer that no provider gave,
+/// so that an outage closed it.
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_an_attempt_costs_a_request_and_no_tokens() {
+    for has_reported in [true, false] {
+        let (wire, inner, provider) = wire();
+        let layer = RateLimitLayer::per_minute(10).tokens_per_minute(1_000);
+        let circuit = CircuitBreakerLayer::new();
+        let service = ServiceBuilder::new()
+            .layer(layer.clone())
+            .layer(FallbackLayer::new().then_emergency("later"))
+            .layer(circuit.clone())
+            .layer(wire)
+            .service(inner);
+        if has_reported {
+            provider.then(json(r#"{"prompt_tokens":50,"completion_tokens":7}"#));
+            service.clone().oneshot(question()).await.unwrap().into_body().collect().await.unwrap();
+            layer.handle().reset();
+        }
+        circuit.handle().force_open();
+        let calls = provider.calls();
+        let response = service.oneshot(question()).await.unwrap();
+        assert_eq!(response.extensions().get().map(FallbackInfo::kind), Some(FallbackKind::Emergency));
+        response.into_body().collect().await.unwrap();
+        assert_eq!(provider.calls(), calls);
+        let left = (layer.handle().tokens_remaining(), layer.handle().remaining());
+        assert_eq!(left, (Some(1_000), Some(9)), "{has_reported}");
+    }
+}
+
+/// The same for a layer below that is no chain, once the wire has recorded an attempt.
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_above_a_known_wire_costs_a_request_and_no_tokens() {
+    let (wire, inner, provider) = wire();
+    let layer = RateLimitLayer::per_minute(10).tokens_per_minute(1_000);
+    provider.then(json(r#"{"prompt_tokens":50,"completion_tokens":7}"#));
+    let response = layer.layer(wire.layer(inner.clone())).oneshot(question()).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    drop(layer.layer(inner).oneshot(question()).await.unwrap());
+    let left = (layer.handle().tokens_remaining(), layer.handle().remaining());
+    assert_eq!(left, (Some(1_000 - 57), Some(8)));
 }
 
 #[tokio::test(start_paused = true)]
