@@ -1,12 +1,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
 use tidegate_core::{BodyMode, ResponseTranslator};
@@ -17,7 +17,8 @@ use super::buffered_response::BufferedResponse;
 use super::settings::{PreparedRequest, Settings};
 use crate::body::CollectRequest;
 use crate::offload::DocumentWork;
-use crate::{BoxError, Error, HttpService, Payload};
+use crate::timer::{DeadlineTimer, LazySleep};
+use crate::{BoxError, Deadline, Elapsed, Error, HttpService, Payload, clock};
 
 /// Calls the target in its dialect, and reads a buffered response to its end.
 #[pin_project]
@@ -33,17 +34,18 @@ enum State<S, F, A: Body, B> {
     /// The request body is read.
     Collecting(Box<Collecting<S, B>>),
     /// A large request is translated on another thread.
-    Translating(Box<(DocumentWork<PreparedRequest>, S)>),
+    Translating(Box<Translating<S>>),
     /// The target is called.
     Calling {
         #[pin]
         future: F,
         translator: Option<Box<dyn ResponseTranslator>>,
+        time: CallTime,
     },
     /// The response body is read to its end.
-    Reading(Option<Box<BufferedResponse<A>>>),
+    Reading(Option<Box<BufferedResponse<A>>>, CallTime),
     /// The response is translated, on another thread if it is large.
-    Responding(Box<DocumentWork<Response<Bytes>>>),
+    Responding(Box<Responding>),
     /// The request cannot be expressed in the target's dialect.
     Rejected(Option<Error>),
 }
@@ -53,6 +55,25 @@ struct Collecting<S, B> {
     inner: Option<S>,
     settings: Settings,
 }
+
+struct Translating<S> {
+    prepared: DocumentWork<PreparedRequest>,
+    inner: S,
+    settings: Settings,
+    /// Those of the request.
+    extensions: Extensions,
+    deadline_timer: DeadlineTimer,
+}
+
+struct Responding {
+    translated: DocumentWork<Response<Bytes>>,
+    time: CallTime,
+    sleep: LazySleep,
+}
+
+/// When the target was called, and the deadline of the response; `None` if there is no deadline or nothing to
+/// translate.
+type CallTime = Option<(Instant, Deadline)>;
 
 impl<S, F, A: Body, B> ResponseFuture<S, F, A, B>
 where
@@ -84,7 +105,14 @@ where
 {
     fn translating(inner: S, request: Request<Payload>, settings: Settings) -> Self {
         let len = request.body().bytes().map_or(0, |bytes| bytes.len());
-        Self::Translating(Box::new((DocumentWork::new(len, move || settings.translate(request)), inner)))
+        let (extensions, own_settings) = (request.extensions().clone(), settings.clone());
+        Self::Translating(Box::new(Translating {
+            prepared: DocumentWork::new(len, move || settings.translate(request)),
+            inner,
+            settings: own_settings,
+            deadline_timer: DeadlineTimer::new(Deadline::of(&extensions)),
+            extensions,
+        }))
     }
 
     fn calling(inner: &mut S, request: Request<Payload>, settings: &Settings) -> Self {
@@ -93,9 +121,24 @@ where
 
     fn prepared(inner: &mut S, prepared: Result<PreparedRequest, Error>) -> Self {
         match prepared {
-            Ok((request, translator)) => Self::Calling { future: inner.call(request), translator },
+            Ok((request, translator)) => {
+                let deadline = translator.as_ref().and_then(|_| Deadline::of_body(request.extensions()));
+                let time = deadline.map(|deadline| (clock::now(), deadline));
+                Self::Calling { future: inner.call(request), translator, time }
+            }
             Err(rejected) => Self::Rejected(Some(rejected)),
         }
+    }
+}
+
+impl Responding {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Bytes>, Error>> {
+        if let Poll::Ready(translated) = Pin::new(&mut self.translated).poll(cx) {
+            return Poll::Ready(translated);
+        }
+        let Some((began, deadline)) = self.time else { return Poll::Pending };
+        ready!(self.sleep.poll_until(deadline.instant(), cx));
+        Poll::Ready(Err(Error::new(Elapsed::of_deadline(deadline, began))))
     }
 }
 
@@ -125,12 +168,19 @@ where
                     this.state.set(next);
                 }
                 StateProj::Translating(translating) => {
-                    let (prepared, inner) = &mut **translating;
-                    let prepared = ready!(Pin::new(prepared).poll(cx));
+                    let Translating { prepared, inner, settings, extensions, deadline_timer } =
+                        &mut **translating;
+                    let prepared = match Pin::new(prepared).poll(cx) {
+                        Poll::Ready(prepared) => prepared,
+                        Poll::Pending => {
+                            let rejection = ready!(deadline_timer.poll_passed(cx));
+                            Err(settings.record_rejection(rejection, extensions).into())
+                        }
+                    };
                     let next = State::prepared(inner, prepared);
                     this.state.set(next);
                 }
-                StateProj::Calling { future, translator } => {
+                StateProj::Calling { future, translator, time } => {
                     let response = ready!(future.poll(cx)).map_err(Error::new)?;
                     let Some(mut translator) = translator.take() else {
                         return Poll::Ready(Ok(response.map(ResponseBody::untouched)));
@@ -145,19 +195,21 @@ where
                         BodyMode::Events => ResponseBody::events(body, translator),
                         BodyMode::Whole => {
                             let response = BufferedResponse::new(head, body, translator, *this.answer_cap);
-                            this.state.set(State::Reading(Some(Box::new(response))));
+                            let reading = State::Reading(Some(Box::new(response)), *time);
+                            this.state.set(reading);
                             continue;
                         }
                     };
                     return Poll::Ready(Ok(Response::from_parts(head, body)));
                 }
-                StateProj::Reading(response) => {
+                StateProj::Reading(response, time) => {
                     ready!(response.as_mut().expect("polled after completion").poll_read(cx))?;
                     let translated = response.take().expect("just read").translate();
-                    this.state.set(State::Responding(Box::new(translated)));
+                    let responding = Responding { translated, time: *time, sleep: LazySleep::default() };
+                    this.state.set(State::Responding(Box::new(responding)));
                 }
-                StateProj::Responding(translated) => {
-                    let translated = ready!(Pin::new(&mut **translated).poll(cx));
+                StateProj::Responding(responding) => {
+                    let translated = ready!(responding.poll(cx));
                     return Poll::Ready(translated.map(|response| response.map(ResponseBody::whole)));
                 }
                 StateProj::Rejected(error) => {

@@ -380,3 +380,73 @@ async fn rejects_at_the_deadline<S: HttpService<Payload>>(mut service: S) {
     let rejected = rejection(response.expect("rejected before"));
     assert_eq!((rejected.gate(), clock::now() - start), (Gate::Deadline, SECOND));
 }
+
+/// Blocks in the translation of a request, or of a response, until the sender of the channel is dropped.
+#[derive(Clone)]
+struct BlockedTranslator {
+    of_request: bool,
+    end: std::sync::Arc<std::sync::Mutex<std::sync::mpsc::Receiver<()>>>,
+}
+
+impl BlockedTranslator {
+    fn wait(&self) {
+        assert!(self.end.lock().unwrap().recv().is_err());
+    }
+}
+
+impl Translator for BlockedTranslator {
+    fn request(&self, _: &mut request::Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
+        if self.of_request {
+            self.wait();
+        }
+        Ok(Translation { body: Bytes::copy_from_slice(body), response: Box::new(self.clone()) })
+    }
+}
+
+impl ResponseTranslator for BlockedTranslator {
+    fn head(&mut self, _: &mut response::Parts, _: SystemTime) -> Result<BodyMode, Failure> {
+        Ok(BodyMode::Whole)
+    }
+
+    fn whole(&mut self, _: StatusCode, body: &[u8]) -> Result<Bytes, Failure> {
+        self.wait();
+        Ok(Bytes::copy_from_slice(body))
+    }
+
+    fn events(&mut self, _: &[u8], _: &mut BytesMut) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn end(&mut self, _: &mut BytesMut) {}
+}
+
+/// Regression: with many long documents at once a call waited for its translation beyond its deadline.
+#[tokio::test(start_paused = true)]
+async fn a_translation_that_takes_long_ends_at_the_deadline() {
+    for of_request in [true, false] {
+        let (inner, provider) = strict();
+        provider.otherwise(Answer::status(200).body(vec![b'x'; LONG_DOCUMENT]));
+        let (_end, ended) = std::sync::mpsc::channel();
+        let end = std::sync::Arc::new(std::sync::Mutex::new(ended));
+        let mut service = TranslateLayer::new(BlockedTranslator { of_request, end }).layer(inner);
+        let body = Payload::from(vec![b'x'; if of_request { LONG_DOCUMENT } else { 1 }]);
+        let trail = Trail::new();
+        let request = with(Request::post("/").body(body).unwrap(), trail.clone());
+        let request = with_deadline(request, SECOND);
+        let mut call = tokio_test::task::spawn(send(&mut service, request));
+        assert!(call.poll().is_pending());
+        tokio::time::advance(SECOND - Duration::from_millis(1)).await;
+        assert!(call.poll().is_pending(), "{of_request}");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let std::task::Poll::Ready(response) = call.poll() else {
+            panic!("{of_request}: not at the deadline")
+        };
+        let error = response.expect_err("the deadline has passed");
+        let gate = error.rejection().map(Rejection::gate);
+        assert_eq!(gate, of_request.then_some(Gate::Deadline));
+        assert_eq!(
+            (provider.calls(), trail.steps().len()),
+            (usize::from(!of_request), usize::from(of_request))
+        );
+    }
+}
