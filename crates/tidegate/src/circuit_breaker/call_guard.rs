@@ -78,25 +78,23 @@ impl CallGuard {
     fn record_outcome(&mut self, outcome: &Outcome) {
         if let Some(mut call) = self.call.take() {
             let result = AttemptResult::of(outcome, call.circuit.settings());
-            let latency = match call.head {
-                Some(_) => Latency::Unknown,
-                None => {
-                    call.head = Some(call.now());
-                    // The latency of a neutral outcome carries no information.
-                    if result == AttemptResult::Neutral {
-                        Latency::Unknown
-                    } else {
-                        call.judge(call.latency())
-                    }
-                }
+            let is_judged = call.is_head_recorded();
+            if call.head.is_none() {
+                call.head = Some(call.now());
+            }
+            // The latency of a neutral outcome carries no information.
+            let latency = if is_judged || result == AttemptResult::Neutral {
+                Latency::Unknown
+            } else {
+                call.judge(call.latency())
             };
             call.record(result, latency);
         }
     }
 
     /// Handles the head of a successful response. It records the latency. For a probe it is the whole
-    /// success, unless it proves nothing. For other calls the body decides; until it ends, the head separates
-    /// the failures before it from later ones.
+    /// success, unless it proves nothing: then the end decides, with the latency of the head. For other calls the
+    /// body decides; until it ends, the head separates the failures before it from later ones.
     fn record_head(&mut self, head: ResponseHead<'_>) {
         let Some(call) = &mut self.call else { return };
         call.stream_outcome = head.stream_outcome.cloned();
@@ -120,6 +118,12 @@ impl AdmittedCall {
     /// The time to the head of the response, if it has arrived.
     fn latency(&self) -> Option<Duration> {
         Some(self.head?.since(self.started))
+    }
+
+    /// Whether the circuit has the latency already. That of a probe whose head proves nothing is recorded with
+    /// its end.
+    fn is_head_recorded(&self) -> bool {
+        self.head.is_some() && !self.admission.is_some_and(|admission| admission.is_probe())
     }
 
     /// Whether the latency is that of a slow call, if that matters.
@@ -174,7 +178,8 @@ impl Drop for CallGuard {
     fn drop(&mut self) {
         if let Some(call) = self.call.take() {
             let latency = match call.head {
-                Some(_) => Latency::Unknown,
+                Some(_) if call.is_head_recorded() => Latency::Unknown,
+                Some(_) => call.judge(call.latency()),
                 None if call.circuit.settings().slow_call_threshold.is_none() => Latency::Unknown,
                 None => match call.judge(Some(call.now().since(call.started))) {
                     // The latency of the whole call is unknown.

@@ -25,7 +25,8 @@ use super::{CircuitBreaker, CircuitBreakerLayer, Handle, State};
 use crate::chain_position::AttemptNumber;
 use crate::testing::{SECOND, call, complete, rejection, request, request_with, send, strict, strict_behind};
 use crate::{
-    ErrorCode, Failure, Gate, HintSource, Outcome, Payload, RejectionReason, RetryHint, TimeoutLayer, clock,
+    ErrorCode, Failure, Gate, HintSource, Outcome, Payload, RejectionReason, RetryHint, StreamOutcome,
+    TimeoutLayer, clock,
 };
 
 fn opened(handle: &Handle) -> bool {
@@ -196,6 +197,33 @@ async fn the_latency_of_a_stream_is_recorded_at_its_first_token() {
     let first = call(&mut service).await.unwrap();
     let _bodies = (first, call(&mut service).await);
     assert!(opened(&layer.handle()));
+}
+
+/// Regression: the latency of a head without a token was dropped, and the circuit closed.
+#[tokio::test(start_paused = true)]
+async fn a_slow_probe_that_is_passed_on_without_a_token_opens_it_again() {
+    for (delay, is_read, expected) in [
+        (2 * SECOND, true, State::Open),
+        (2 * SECOND, false, State::Open),
+        (SECOND / 2, true, State::Closed),
+        (SECOND / 2, false, State::HalfOpen),
+    ] {
+        let layer = CircuitBreakerLayer::new().failure_threshold(1).slow_call_threshold(SECOND);
+        let (mut service, provider) = strict_behind(&layer);
+        provider.answer(529);
+        complete(&mut service).await.unwrap();
+        tokio::time::sleep(60 * SECOND).await;
+        let unproven = StreamOutcome::new();
+        unproven.set_unproven();
+        provider.answer(200).frame("event").extension(unproven).after(delay);
+        let body = call(&mut service).await.unwrap().into_body();
+        if is_read {
+            body.collect().await.unwrap();
+        } else {
+            drop(body);
+        }
+        assert_eq!(layer.handle().state(), expected, "{delay:?}, {is_read}");
+    }
 }
 
 /// Seed item 35.
