@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -133,7 +134,11 @@ impl ServiceNumbers {
 /// The largest number of processes that were seen to share a limit of a store. A new limit has as many, until
 /// its own number is known.
 #[derive(Debug, Default)]
-pub(crate) struct SeenProcesses(Mutex<Option<(u32, Instant)>>);
+pub(crate) struct SeenProcesses {
+    largest: Mutex<Option<(u32, Instant)>>,
+    /// The store has replied to the latest request of a limit.
+    has_replied: AtomicBool,
+}
 
 /// The time after which a smaller number replaces the largest one, unless that was seen again.
 const VALIDITY: Duration = Duration::from_secs(60);
@@ -141,7 +146,8 @@ const VALIDITY: Duration = Duration::from_secs(60);
 impl SeenProcesses {
     /// Records the number of processes that share one limit.
     pub(crate) fn record(&self, processes: u32, now: Instant) {
-        let mut largest = unpoisoned(self.0.lock());
+        self.has_replied.store(true, Ordering::Relaxed);
+        let mut largest = unpoisoned(self.largest.lock());
         let is_smaller = |(largest, at)| processes < largest && now.saturating_duration_since(at) < VALIDITY;
         if !largest.is_some_and(is_smaller) {
             *largest = Some((processes, now));
@@ -150,7 +156,17 @@ impl SeenProcesses {
 
     /// The largest number; 0 if none was seen.
     pub(crate) fn largest(&self) -> u32 {
-        unpoisoned(self.0.lock()).map_or(0, |(largest, _)| largest)
+        unpoisoned(self.largest.lock()).map_or(0, |(largest, _)| largest)
+    }
+
+    /// Records that the store has not replied to a limit.
+    pub(crate) fn record_unavailable(&self) {
+        self.has_replied.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the store has replied to the latest request of a limit.
+    pub(crate) fn has_replied(&self) -> bool {
+        self.has_replied.load(Ordering::Relaxed)
     }
 }
 

@@ -48,7 +48,8 @@ pub(crate) struct SharedQuotas {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct SharedRate {
-    /// Whether the store replies. Else this process decides by its share of the quotas.
+    /// Whether the store has replied to the latest request of this limit, if it has sent one, and to that of any
+    /// limit. If not to this limit, this process decides by its share of the quotas.
     pub available: bool,
     /// The processes that share the limit, as far as this one has seen.
     pub processes: u32,
@@ -103,7 +104,9 @@ impl SharedQuotas {
     /// How the limit is shared now.
     pub(crate) fn status(&self) -> SharedRate {
         let leased = self.leases.first_left();
-        SharedRate { available: self.is_available(), processes: self.processes(), leased }
+        // A limit without calls sends no request by which to see that the store does not reply.
+        let available = self.is_available() && self.seen_processes.has_replied();
+        SharedRate { available, processes: self.processes(), leased }
     }
 
     /// The processes that share the quotas: as configured, else as of the latest reply, else the most of
@@ -362,6 +365,7 @@ impl SharedQuotas {
     /// The store could not be reached.
     pub(crate) fn on_unavailable(&mut self, now: Instant) {
         self.outage.on_unavailable(now);
+        self.seen_processes.record_unavailable();
         self.demand.forget_full();
         for lease in self.leases.take() {
             self.give_back(lease);

@@ -572,6 +572,30 @@ async fn the_part_that_is_left_is_that_of_all_processes() {
     assert!(!layers[1].handle().shared().unwrap().available && left(&layers[1]) > 0.9);
 }
 
+/// Regression: the store of a limit without calls was available, whatever the calls of others had found.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_reply_is_unavailable_for_limits_without_calls_as_well() {
+    let server = Server::new();
+    let store = server.store(0, &Settings::default());
+    let limit = |name: &str| RateLimitLayer::per_minute(60).name(name).store(store.clone());
+    let (layers, (inner, _provider)) = ([limit("a/b"), limit("a/c")], strict());
+    let available = || layers.each_ref().map(|layer| layer.handle().shared().unwrap().available);
+    assert_eq!(available(), [false, false], "before the first request");
+    server.stop();
+    complete(&mut layers[0].layer(inner.clone())).await.unwrap();
+    assert_eq!(available(), [false, false]);
+    server.resume();
+    complete(&mut layers[1].layer(inner.clone())).await.unwrap();
+    assert_eq!(available(), [false, true]);
+    tokio::time::sleep(SECOND).await;
+    complete(&mut layers[0].layer(inner.clone())).await.unwrap();
+    assert_eq!(available(), [true, true]);
+    server.stop();
+    tokio::time::sleep(60 * SECOND).await;
+    complete(&mut layers[0].layer(inner)).await.unwrap();
+    assert_eq!(available(), [false, false], "the second has no calls");
+}
+
 /// Regression: replies that were later than half of the refill were dropped, so that no call was admitted.
 #[tokio::test(start_paused = true)]
 async fn a_reply_within_the_timeout_is_used_however_small_the_burst_is() {
