@@ -29,7 +29,7 @@
 //! |---|---|---|
 //! | `success_rate` | 0.9 | fewer of the calls in the window of the circuit succeed; only from its `minimum_throughput` on |
 //! | `slow_rate` | 0.5 | more of them are slow; only with a `slow_call_threshold`, and from `minimum_throughput` on |
-//! | `circuit_open` | 60 s | the circuit has not been closed for this time. One that is half-open, and has no call to probe with, raises no alert and clears it |
+//! | `circuit_open` | 60 s | the circuit has not been closed for this time. One that is half-open, and has no call to probe with, raises no alert and clears it. A longer time that is set later applies to the next alert, and not to one that is raised |
 //! | `quota_left` | 0.1 | less of a quota is left, as a share of the full one |
 //! | `all_targets` | `true` | no target admits calls, or none of a [chain](Alerts::chains) |
 //! | `raise_after` | 30 s | the rates or the quota have been beyond the threshold for this time |
