@@ -72,6 +72,27 @@ pub enum FailureKind {
     ModelOutput,
 }
 
+impl FailureKind {
+    /// The name in events and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Response => "response",
+            Self::ContextLength => "context_length",
+            Self::ContentFilter => "content_filter",
+            Self::Transport => "transport",
+            Self::NotProcessed => "not_processed",
+            Self::Request => "request",
+            Self::Timeout => "timeout",
+            Self::CallerTimeout => "caller_timeout",
+            Self::Truncated => "truncated",
+            Self::InBand => "in_band",
+            Self::NoAnswer => "no_answer",
+            Self::ModelOutput => "model_output",
+        }
+    }
+}
+
 impl Outcome {
     /// The outcome of a response: as classified by the wire, else by its status and headers.
     ///

@@ -53,7 +53,7 @@ async fn the_events_of_a_breaker_have_its_name_as_a_field() {
         [
             format!("DEBUG attempt succeeded {breaker} attempt=1 head_ms=2000"),
             format!("WARN attempt was slow {breaker} attempt=1 head_ms=2000"),
-            format!("WARN attempt failed {breaker} attempt=1 code=E3002 head_ms=0"),
+            format!("WARN attempt failed {breaker} attempt=1 code=E3002 kind=response head_ms=0"),
             format!("ERROR circuit opened {breaker} state=open reason=1 consecutive E3002 cooldown_ms=60000"),
             format!(
                 "WARN circuit rejected an attempt {breaker} code=E3002 wait_ms=60000 reason=circuit open"
@@ -253,7 +253,7 @@ async fn a_circuit_with_keys_has_the_key_in_its_events_its_results_and_its_trans
     provider.answer(503).body("four").after(SECOND);
     assert_eq!(call(&service, chat(false, false)).await.unwrap(), 503);
     for fields in [
-        r#""decision":"attempt_ended","layer":"circuit_breaker","attempt":1,"success":false,"slow":true,"code":"E3002","bytes":0,"head_ms":1000}"#,
+        r#""decision":"attempt_ended","layer":"circuit_breaker","attempt":1,"success":false,"slow":true,"code":"E3002","kind":"response","bytes":0,"head_ms":1000}"#,
         r#""decision":"circuit_changed","layer":"circuit_breaker","reason":"1 consecutive E3002","from":"closed","state":"open","cooldown_ms":30000}"#,
     ] {
         let text = serde_json::to_string(&texts.try_next().unwrap()).unwrap();
@@ -265,8 +265,8 @@ async fn a_circuit_with_keys_has_the_key_in_its_events_its_results_and_its_trans
     let expected = [
         json!({
             "target": "a/circuit", "key": key.to_string(), "decision": "attempt_ended",
-            "layer": "circuit_breaker", "attempt": 1, "success": false, "slow": true, "code": "E3002", "bytes": 0,
-            "head_ms": 1000,
+            "layer": "circuit_breaker", "attempt": 1, "success": false, "slow": true, "code": "E3002", "kind": "response",
+            "bytes": 0, "head_ms": 1000,
         }),
         json!({
             "target": "a/circuit", "key": key.to_string(), "decision": "circuit_changed",
@@ -279,7 +279,7 @@ async fn a_circuit_with_keys_has_the_key_in_its_events_its_results_and_its_trans
     assert_eq!(
         log.lines(),
         [
-            format!("WARN attempt failed {fields} attempt=1 code=E3002 head_ms=1000"),
+            format!("WARN attempt failed {fields} attempt=1 code=E3002 kind=response head_ms=1000"),
             format!("WARN attempt was slow {fields} attempt=1 head_ms=1000"),
             format!("ERROR circuit opened {fields} state=open reason=1 consecutive E3002 cooldown_ms=30000"),
         ]

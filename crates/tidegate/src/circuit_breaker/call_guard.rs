@@ -10,7 +10,7 @@ use super::{CallResult, Handle};
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::chain_position::AttemptNumber;
 use crate::events::{AttemptSummary, Decision};
-use crate::{Error, Outcome, StreamOutcome, clock};
+use crate::{Error, FailureKind, Outcome, StreamOutcome, clock};
 
 /// Guards one admitted attempt, and records its result in the circuit. Dropped without a result, it records
 /// nothing, because the caller dropped the call. There are two exceptions: the stream had reached its final
@@ -88,7 +88,7 @@ impl CallGuard {
             } else {
                 call.judge(call.latency())
             };
-            call.record(result, latency);
+            call.record(result, kind_of(outcome), latency);
         }
     }
 
@@ -135,13 +135,13 @@ impl AdmittedCall {
         }
     }
 
-    fn record(self, result: AttemptResult, latency: Latency) {
+    fn record(self, result: AttemptResult, kind: Option<FailureKind>, latency: Latency) {
         let is_failure = result.error_code().is_some();
         let is_slow = latency == Latency::Slow || self.judge(self.latency()) == Latency::Slow;
         // Only a failure is dated by its end, which spares the others a look at the clock.
         let at = if is_failure { self.now() } else { self.head.unwrap_or(self.started) };
         self.circuit.0.totals.record(result, self.latency(), is_slow, at);
-        self.emit(result, is_slow);
+        self.emit(result, kind, is_slow);
         if let Some(opening) = self.added_attempts.filter(|_| is_failure) {
             self.circuit.take_back_open_attempts(opening);
         }
@@ -156,12 +156,13 @@ impl AdmittedCall {
         }
     }
 
-    fn emit(&self, result: AttemptResult, is_slow: bool) {
+    fn emit(&self, result: AttemptResult, kind: Option<FailureKind>, is_slow: bool) {
         let circuit = &self.circuit.0;
         let summary = AttemptSummary {
             attempt: self.attempt,
             success: result == AttemptResult::Success,
             code: result.error_code(),
+            kind: result.error_code().and(kind),
             duration: self.latency(),
             slow: is_slow,
             response_size: self.response_size,
@@ -172,6 +173,10 @@ impl AdmittedCall {
         }
         Decision::AttemptEnded(summary).emit(circuit.target(), circuit.key());
     }
+}
+
+fn kind_of(outcome: &Outcome) -> Option<FailureKind> {
+    outcome.failure().map(|failure| failure.kind)
 }
 
 impl Drop for CallGuard {
@@ -191,7 +196,8 @@ impl Drop for CallGuard {
             let settings = call.circuit.settings();
             let result =
                 final_outcome.map_or(AttemptResult::Neutral, |outcome| AttemptResult::of(outcome, settings));
-            call.record(result, latency);
+            let kind = final_outcome.and_then(kind_of);
+            call.record(result, kind, latency);
         }
     }
 }

@@ -31,7 +31,7 @@ pub struct CallResult {
 impl CallResult {
     /// The result of an attempt that has just ended.
     pub(super) fn new(summary: AttemptSummary, key: Option<KeyId>) -> Self {
-        let AttemptSummary { attempt, success, code, duration, slow, response_size } = summary;
+        let AttemptSummary { attempt, success, code, duration, slow, response_size, .. } = summary;
         Self {
             success,
             duration,

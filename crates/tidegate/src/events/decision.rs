@@ -7,7 +7,7 @@ use tidegate_core::{MissingCapability, NotProcessedReason};
 use crate::circuit_breaker::Transition;
 use crate::durations::millis;
 use crate::fallback::FallbackKind;
-use crate::{ErrorCode, Rejection};
+use crate::{ErrorCode, FailureKind, Rejection};
 
 /// A decision of a layer, or the result of an attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,6 +109,8 @@ pub struct AttemptSummary {
     pub success: bool,
     /// The code of its failure.
     pub code: Option<ErrorCode>,
+    /// The kind of its failure.
+    pub kind: Option<FailureKind>,
     /// The time to the first token, or to a failure before it; `None` if the attempt was dropped before.
     pub duration: Option<Duration>,
     /// Whether that time reached the threshold of slow calls.
@@ -206,6 +208,7 @@ impl Serialize for Decision {
                 fields.serialize_entry("success", &end.success)?;
                 fields.serialize_entry("slow", &end.slow)?;
                 put(&mut fields, "code", end.code.map(ErrorCode::code))?;
+                put(&mut fields, "kind", end.kind.map(FailureKind::name))?;
                 fields.serialize_entry("bytes", &end.response_size)?;
                 put(&mut fields, "head_ms", end.duration.map(millis))?;
             }

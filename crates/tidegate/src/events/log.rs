@@ -8,7 +8,7 @@ use super::decision::AttemptSummary;
 use crate::circuit_breaker::{State, Transition};
 use crate::durations::millis;
 use crate::key::KeyId;
-use crate::{ErrorCode, Gate, Rejection};
+use crate::{ErrorCode, FailureKind, Gate, Rejection};
 
 const CIRCUIT_BREAKER: &str = Gate::CircuitBreaker.name();
 
@@ -102,13 +102,14 @@ pub(super) fn log_rejection(rejection: &Rejection, target: &str, key: Option<Key
 impl AttemptSummary {
     #[inline]
     fn log(&self, target: &str, key: Option<KeyId>) {
-        let Self { attempt, success, code, slow, duration, .. } = *self;
+        let Self { attempt, success, code, kind, slow, duration, .. } = *self;
         let (layer, key) = (CIRCUIT_BREAKER, key.map(display));
         let head_ms = || duration.map(millis);
         if success {
             tracing::debug!(layer, target, key, attempt, head_ms = head_ms(), "attempt succeeded");
         } else if let Some(code) = code.map(ErrorCode::code) {
-            tracing::warn!(layer, target, key, attempt, code, head_ms = head_ms(), "attempt failed");
+            let kind = kind.map(FailureKind::name);
+            tracing::warn!(layer, target, key, attempt, code, kind, head_ms = head_ms(), "attempt failed");
         }
         if slow {
             tracing::warn!(layer, target, key, attempt, head_ms = head_ms(), "attempt was slow");

@@ -159,7 +159,7 @@ impl TargetMetrics {
 
     pub(super) fn record_failure(self, failure: &Failure) {
         self.0.failures.increment((failure.code, failure.kind), || {
-            let kind = failure_kind(failure.kind);
+            let kind = failure.kind.name();
             let code = failure.code.code();
             counter!(names::FAILURES.name, "target" => self.target(), "code" => code, "kind" => kind)
         });
@@ -256,23 +256,6 @@ pub(super) fn code_of(outcome: &Outcome) -> Option<ErrorCode> {
 
 fn label(code: Option<ErrorCode>) -> &'static str {
     code.map_or(OK, ErrorCode::code)
-}
-
-const fn failure_kind(kind: FailureKind) -> &'static str {
-    match kind {
-        FailureKind::Response => "response",
-        FailureKind::ContextLength => "context_length",
-        FailureKind::ContentFilter => "content_filter",
-        FailureKind::Transport => "transport",
-        FailureKind::NotProcessed => "not_processed",
-        FailureKind::Request => "request",
-        FailureKind::Timeout => "timeout",
-        FailureKind::CallerTimeout => "caller_timeout",
-        FailureKind::Truncated => "truncated",
-        FailureKind::InBand => "in_band",
-        FailureKind::NoAnswer => "no_answer",
-        FailureKind::ModelOutput => "model_output",
-    }
 }
 
 #[cfg(test)]
