@@ -248,7 +248,8 @@
 //! | a fixed `max_inflight` | applies at once, to the calls in flight as well: a lower limit admits no call until enough of them have ended. With another change of `backpressure`, or an adaptive limit, the new limit does not count the calls of the old one, which end beside it |
 //! | `rate_limiter` | starts with full quotas |
 //! | `hedge`, or the first target of a route | the hedges of the route have no budget and no samples |
-//! | key, URL or another setting of a provider | its circuits start anew, since they are about another server or account; quotas and permits stay, unless the `kind` differs. A circuit that was forced by hand stays forced |
+//! | key, URL or another setting of a provider | its circuits start anew, since they are about another server or account, and what a 429 or a report has closed opens. Used quotas stay, unless the `kind` differs; with a `[store]` those of the new account count. Permits stay. A circuit that was forced by hand stays forced |
+//! | number and order of the `api_keys` of a provider | a key keeps its used quota, the time for which it is closed, and the limits reported about it, whatever its number; with another number its circuit starts anew |
 //! | `store` | quotas and circuits start anew, in the new store; permits stay |
 //! | `connections`, `cache` | new connections; an empty cache |
 //! | a removed route | its model is unknown to new calls |
@@ -261,8 +262,9 @@
 //! With a table `[store]`, gateways with the same Redis server and the same `prefix` share the quotas of
 //! their targets under a policy, the times for which providers closed them, the rate limits of `[[callers]]`,
 //! and the states of the circuits, with [`shared_window`](tidegate::circuit_breaker#defaults) also their
-//! rates; see [`tidegate::store`]. Circuits, and the cooldowns of keys, are shared by gateways with the same
-//! server and account alone: those of a rotated key end with it. Limits with a `key_by` are shared for each
+//! rates; see [`tidegate::store`]. All that is shared of a target, and the cooldowns of keys, are those of one
+//! server and account: those of a rotated key end with it, and the keys may have another order in each
+//! gateway. Limits with a `key_by` are shared for each
 //! key; the credentials of callers without an entry are hashed with the `prefix` and the password of the
 //! server. A gateway starts without its server: in the mode `fail_open` with a warning, and decides by its
 //! share of the quotas until the server is there. In the mode `fail_closed` it does not start.

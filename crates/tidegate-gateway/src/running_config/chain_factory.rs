@@ -13,7 +13,8 @@ use tidegate::{FallbackLayer, KeyBy, ResilienceConfig, Tenant};
 use tidegate_redis::RedisStoreError;
 
 use super::RunningConfig;
-use super::built_target::BuiltTarget;
+use super::built_target::{BuiltTarget, PreviousTargets};
+use super::gate_layers::StoreOfLayers;
 use super::shared_limits::SharedLimits;
 use crate::client::{ProviderClient, client};
 use crate::config::{
@@ -232,13 +233,14 @@ impl<'a> ChainFactory<'a> {
             let provider = self.config.providers.get(&target.provider);
             let missing =
                 || GatewayConfigError::new("providers", format!("`{}` is missing", target.provider));
-            for (name, settings) in provider.ok_or_else(missing)?.by_key(&target.name) {
-                let (built, is_unchanged) = self.target(&name, target, &settings, route, policy)?;
+            let by_key = provider.ok_or_else(missing)?.by_key(&target.name);
+            for (name, settings) in &by_key {
+                let (built, is_unchanged) = self.target(name, target, settings, &by_key, route, policy)?;
                 let signals = built.signals();
                 let service = self.addressed(&built, route);
-                let member = Member::new(&name, service).signals(&signals).address(&built.address);
+                let member = Member::new(name, service).signals(&signals).address(&built.address);
                 members.push(member.weight(*weight));
-                unchanged.extend(is_unchanged.then_some(name));
+                unchanged.extend(is_unchanged.then(|| name.clone()));
             }
         }
         let built = Group::new(&group.name, members)?
@@ -257,6 +259,7 @@ impl<'a> ChainFactory<'a> {
         name: &str,
         target: &TargetName,
         provider: &ProviderSettings,
+        by_key: &[(String, ProviderSettings)],
         route: &Route,
         policy: &ResilienceConfig,
     ) -> Result<(BuiltTarget, bool), GatewayConfigError> {
@@ -264,19 +267,24 @@ impl<'a> ChainFactory<'a> {
         let has_same_store = self.previous.is_some_and(|it| it.config.store == self.config.store);
         let same_client = self.previous.filter(|it| has_same_client(self.config, it));
         let same_client = same_client.filter(|_| has_same_store);
-        // What was learned about an account ends with it.
-        let store = self.store.as_ref();
-        let store = store.map(|store| store.store().scope(&route.policy).account(provider.account()));
+        // What was learned about an account ends with it, and is the same for a key with another number.
+        let store = self.store.as_ref().map(|it| it.store().scope(&route.policy).name(&target.name));
+        let store = store.map(|store| store.account(provider.account()));
         let before = |it: &'a RunningConfig| it.built.targets.get(&key);
         let same = same_client.and_then(before).filter(|it| it.is_of(provider, policy));
-        let previous = self.previous.and_then(before);
+        let of_name = self.previous.and_then(before);
+        let is_moved = |it: &&BuiltTarget| by_key.iter().any(|(_, own)| it.is_of_key(&target.name, own));
+        let of_key = self.previous_of_key(&target.name, provider, route);
+        let of_key = of_key.or_else(|| of_name.filter(|it| !is_moved(it)));
+        let previous = PreviousTargets { of_name, of_key };
         let built = match self.targets.entry(key.clone()) {
             Entry::Occupied(built) => built.get().clone(),
             Entry::Vacant(vacant) => {
                 let built = match same {
                     Some(same) => same.clone(),
                     None => {
-                        let (client, store) = (self.client.clone(), (store, has_same_store));
+                        let store = StoreOfLayers { store, is_same: has_same_store };
+                        let client = self.client.clone();
                         BuiltTarget::new(name, &target.name, provider, policy, previous, store, client)?
                     }
                 };
@@ -284,6 +292,19 @@ impl<'a> ChainFactory<'a> {
             }
         };
         Ok((built, same.is_some()))
+    }
+
+    /// The member of `target` in the configuration before that had this key under the policy of the route.
+    fn previous_of_key(
+        &self,
+        target: &str,
+        provider: &ProviderSettings,
+        route: &Route,
+    ) -> Option<&'a BuiltTarget> {
+        let under_policy = |((_, policy), it): (&TargetKey, &'a BuiltTarget)| {
+            (*policy == route.policy && it.is_of_key(target, provider)).then_some(it)
+        };
+        self.previous?.built.targets.iter().find_map(under_policy)
     }
 
     /// The target for the requests of a route.

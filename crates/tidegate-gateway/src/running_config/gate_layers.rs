@@ -19,34 +19,46 @@ pub(super) struct GateLayers {
 pub(super) struct PreviousLayers<'a> {
     pub(super) layers: &'a GateLayers,
     pub(super) policy: &'a ResilienceConfig,
+    /// Whether they are those of the same target and, if the provider has several keys, of the same number.
+    pub(super) has_same_name: bool,
     /// Whether the rules of the provider are the same, by which the rate limit reads its headers.
     pub(super) has_same_kind: bool,
-    /// Whether the circuit is about the same server and account.
+    /// Whether the circuit, and what the provider has reported, are about the same server and account.
     pub(super) has_same_provider: bool,
-    /// Whether the limits are shared through the same store, or through none.
-    pub(super) has_same_store: bool,
+}
+
+/// The store through which the limits are shared, if there is one.
+#[derive(Clone, Debug)]
+pub(super) struct StoreOfLayers {
+    pub(super) store: Option<Store>,
+    /// Whether it is the same as before, as it is if there was none.
+    pub(super) is_same: bool,
 }
 
 impl GateLayers {
-    /// The layers of `policy`: those before where their settings are the same, and otherwise new ones.
+    /// The layers of `policy` for the target `name`: those before where their settings are the same, and
+    /// otherwise new ones. Retries and permits are those of the name, and limits and circuits those of the key.
     ///
     /// # Errors
     ///
     /// A setting is out of its range.
     pub(super) fn new(
+        name: &str,
         policy: &ResilienceConfig,
-        previous: Option<PreviousLayers<'_>>,
-        store: Option<Store>,
+        [of_name, of_key]: [Option<PreviousLayers<'_>>; 2],
+        StoreOfLayers { store, is_same }: StoreOfLayers,
     ) -> Result<Self, ConfigError> {
-        let before = previous.as_ref();
-        let retry = before.filter(|it| it.policy.retry == policy.retry);
-        let backpressure =
-            before.filter(|it| has_same_queue(it.policy.backpressure.as_ref(), policy.backpressure.as_ref()));
-        let rate_limit = before.filter(|it| {
-            it.has_same_kind && it.has_same_store && it.policy.rate_limiter == policy.rate_limiter
-        });
+        let (of_name, before) = (of_name.as_ref(), of_key.as_ref());
+        let retry = of_name.filter(|it| it.policy.retry == policy.retry);
+        let backpressure = of_name
+            .filter(|it| has_same_queue(it.policy.backpressure.as_ref(), policy.backpressure.as_ref()));
+        let rate_limit =
+            before.filter(|it| it.has_same_kind && is_same && it.policy.rate_limiter == policy.rate_limiter);
         let circuit_breaker = before.filter(|it| {
-            it.has_same_provider && it.has_same_store && it.policy.circuit_breaker == policy.circuit_breaker
+            it.has_same_name
+                && it.has_same_provider
+                && is_same
+                && it.policy.circuit_breaker == policy.circuit_breaker
         });
         Ok(Self {
             retry: match (retry, &policy.retry) {
@@ -60,12 +72,17 @@ impl GateLayers {
                 (None, None) => BackpressureLayer::disabled(),
             },
             rate_limit: match (rate_limit, &policy.rate_limiter) {
-                (Some(it), _) => it.layers.rate_limit.clone(),
-                (None, Some(settings)) => {
-                    let layer = RateLimitLayer::from_settings(settings.clone())?;
-                    store.iter().cloned().fold(layer, RateLimitLayer::store)
+                (Some(it), _) if it.has_same_name && it.has_same_provider => it.layers.rate_limit.clone(),
+                (before, Some(settings)) => {
+                    let layer = RateLimitLayer::from_settings(settings.clone())?.name(name);
+                    let layer = store.iter().cloned().fold(layer, RateLimitLayer::store);
+                    match before {
+                        Some(it) if it.has_same_provider => layer.state_of(&it.layers.rate_limit),
+                        Some(it) => layer.quotas_of(&it.layers.rate_limit),
+                        None => layer,
+                    }
                 }
-                (None, None) => RateLimitLayer::disabled(),
+                (_, None) => RateLimitLayer::disabled(),
             },
             circuit_breaker: match (circuit_breaker, &policy.circuit_breaker) {
                 (Some(it), _) => it.layers.circuit_breaker.clone(),

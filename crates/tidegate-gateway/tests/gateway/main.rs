@@ -15,6 +15,7 @@ mod connections;
 mod groups;
 mod hedging;
 mod hints;
+mod key_changes;
 mod live;
 mod log;
 mod program;

@@ -144,6 +144,12 @@ impl ProviderSettings {
         }
     }
 
+    /// Whether both have the same keys, in the same order.
+    #[must_use]
+    pub fn has_keys_of(&self, other: &Self) -> bool {
+        self.keys == other.keys
+    }
+
     /// The server and the account that requests reach, for [`Store::account`](crate::store::Store::account):
     /// the URL, the query, the keys and the headers.
     #[must_use]

@@ -87,27 +87,14 @@ impl KeyedHandle for Handle {
 
     fn for_key(&self, key: Option<KeyId>, head: &RequestHead<'_>) -> Self {
         let template = self.0.settings();
-        let fresh = |name_of: &Self, settings: &RateLimitSettings| {
-            Self(name_of.0.fresh_for_key(key, |own| {
-                *own = settings.clone();
-                own.key_by = None;
-                own.hooks.is_of_key = true;
-                own.hooks.inherit(&template.hooks);
-            }))
-        };
-        let fresh = match &template.hooks.per_key {
+        match &template.hooks.per_key {
             Some(per_key) => {
-                let layer = per_key(head, RateLimitLayer::of_handle(fresh(self, template)));
+                let layer = per_key(head, RateLimitLayer::of_handle(self.of_key(key, self, template)));
                 let own = layer.handle();
-                fresh(if own.0.target().is_empty() { self } else { &own }, own.0.settings())
+                self.of_key(key, if own.0.target().is_empty() { self } else { &own }, own.0.settings())
             }
-            None => fresh(self, template),
-        };
-        fresh.0.ignored.join(&self.0.ignored);
-        if let Some(classifier) = self.0.classifier.get() {
-            fresh.set_default_classifier(&classifier.0);
+            None => self.of_key(key, self, template),
         }
-        fresh
     }
 
     fn is_in_use(&self) -> bool {
@@ -122,6 +109,21 @@ impl KeyedHandle for Handle {
 }
 
 impl Handle {
+    /// The limit of a key of this template, with the name of `name_of` and these settings.
+    fn of_key(&self, key: Option<KeyId>, name_of: &Self, settings: &RateLimitSettings) -> Self {
+        let fresh = Self(name_of.0.fresh_for_key(key, |own| {
+            *own = settings.clone();
+            own.key_by = None;
+            own.hooks.is_of_key = true;
+            own.hooks.inherit(&self.0.settings().hooks);
+        }));
+        fresh.0.ignored.join(&self.0.ignored);
+        if let Some(classifier) = self.0.classifier.get() {
+            fresh.set_default_classifier(&classifier.0);
+        }
+        fresh
+    }
+
     /// The handle as the services hold it.
     pub(crate) fn by_thread(self) -> ByThread<Self> {
         ByThread::new(self, |handle| Self(handle.0.copy()))
@@ -235,6 +237,27 @@ impl Handle {
             });
             it.share_opening();
         });
+    }
+
+    /// Begins with the quotas of `other`, and if it is of the same account, with what the provider has reported.
+    pub(super) fn begin_as(&self, other: &Self, has_same_account: bool) {
+        let (now, before) = (clock::now(), other.lock().limits.clone());
+        {
+            let mut queue = self.lock();
+            self.0.queue.clear_headroom();
+            queue.limits.begin_as(before, has_same_account, now);
+            self.0.has_token_quota.store(queue.limits.has_token_quota(), Ordering::Relaxed);
+            self.0.has_reported_quotas.store(queue.limits.has_reported_quotas(), Ordering::Relaxed);
+        }
+        let keys = self.by_key().zip(other.by_key());
+        // The settings of one key depend on its request.
+        if let Some((keys, of_other)) = keys.filter(|_| self.0.settings().hooks.per_key.is_none()) {
+            for (key, limit) in of_other.iter() {
+                let own = self.of_key(Some(key), self, self.0.settings());
+                own.begin_as(&limit, has_same_account);
+                keys.insert(key, own);
+            }
+        }
     }
 
     /// Whether any quota counts tokens.

@@ -244,6 +244,23 @@ impl RateLimitLayer {
         self
     }
 
+    /// Begins with the state of `other`: for a layer that takes its place while the program runs, with the same
+    /// account of the provider. The quotas that both have are spent as far, the gate is closed as long, and
+    /// what the provider has reported holds; with keys, for each of them. Calls in flight end with `other`.
+    /// Quotas that are [shared](Self::store) are those of the store. Set the other settings and the name
+    /// before.
+    pub fn state_of(self, other: &Self) -> Self {
+        self.handle.begin_as(&other.handle, true);
+        self
+    }
+
+    /// As [`state_of`](Self::state_of) for another account of the provider: the quotas are spent as far, and
+    /// nothing that was reported about the account of `other` holds.
+    pub fn quotas_of(self, other: &Self) -> Self {
+        self.handle.begin_as(&other.handle, false);
+        self
+    }
+
     /// Gives every service that this layer makes its own limit. With a [`store`](Self::store) the services of
     /// one name are numbered in the order in which they are made, and processes share the limit of each
     /// number.

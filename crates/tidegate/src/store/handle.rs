@@ -17,6 +17,8 @@ pub struct Store {
     pub(crate) seen_processes: Arc<SeenProcesses>,
     scope: Arc<str>,
     account: Option<u64>,
+    /// The name of the states in place of that of their layer.
+    name: Option<Arc<str>>,
     /// The number of a service that has a state of its own among those of one name.
     service: Option<NonZeroU32>,
 }
@@ -38,6 +40,7 @@ impl Store {
             seen_processes: Arc::default(),
             scope: "".into(),
             account: None,
+            name: None,
             service: None,
         }
     }
@@ -48,9 +51,9 @@ impl Store {
         Self { scope: scope.into(), ..self.clone() }
     }
 
-    /// The same store for another server or account of the provider: what was learned about one, the states
-    /// of circuits and the cooldowns of members, is apart from that about another, under the same name.
-    /// Quotas are the same for all accounts.
+    /// The same store for another server or account of the provider: the quotas of one, the time for which
+    /// its gate is closed, its circuits and the cooldowns of members are apart from those of another, under the
+    /// same name.
     ///
     /// The names in the store have a hash of `account` with the [salt](SharedStore::salt) of the store.
     #[must_use]
@@ -58,6 +61,13 @@ impl Store {
         let mut hasher = shared_hasher(self.shared.salt());
         account.hash(&mut hasher);
         Self { account: Some(hasher.finish()), ..self.clone() }
+    }
+
+    /// The same store for layers whose states have this name in the store, whatever that of the layer: for one
+    /// of several [accounts](Self::account) that are numbered in an order that may change.
+    #[must_use]
+    pub fn name(&self, name: &str) -> Self {
+        Self { name: Some(name.into()), ..self.clone() }
     }
 
     /// The same store for the service of this number, the state of which is apart from those of the others of
@@ -68,8 +78,7 @@ impl Store {
 
     /// The name of the shared state of a layer.
     pub(crate) fn name_of(&self, part: SharedPart, layer: &str, key: Option<u64>) -> String {
-        let account = self.account.filter(|_| part != SharedPart::Rate);
-        let name = shared_name(part, &self.scope, layer, account, key);
+        let name = shared_name(part, &self.scope, self.name.as_deref().unwrap_or(layer), self.account, key);
         match self.service {
             Some(service) => format!("{name}:service={service}"),
             None => name,
@@ -107,11 +116,12 @@ impl SharedPart {
     }
 }
 
-/// Two stores are equal if they are the same one with the same scope and account.
+/// Two stores are equal if they are the same one with the same scope, account and name.
 impl PartialEq for Store {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
-            && (&self.scope, self.account, self.service) == (&other.scope, other.account, other.service)
+            && (&self.scope, self.account, &self.name, self.service)
+                == (&other.scope, other.account, &other.name, other.service)
     }
 }
 

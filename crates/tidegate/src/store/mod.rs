@@ -108,8 +108,8 @@
 //! A layer without a name: the name is that of the shared state. Two policies for one target: give each a
 //! [scope](Store::scope). Two layers of one name in one process: to the store they are one process, so that
 //! both may probe at once, and neither gets the messages of the other; clone one layer, or give each a scope.
-//! A rotated key under the same name: give the store its [account](Store::account), or the cooldown of the old
-//! key is that of the new one.
+//! A rotated key under the same name: give the store its [account](Store::account), or the gate that a 429
+//! closed for the old key is closed for the new one.
 
 mod circuit;
 mod circuit_record;

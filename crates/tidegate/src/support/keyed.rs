@@ -205,6 +205,11 @@ impl<T: KeyedHandle> Keyed<T> {
         }
     }
 
+    /// Gives a key this state.
+    pub(crate) fn insert(&self, key: KeyId, state: T) {
+        self.states.insert(key, state);
+    }
+
     /// All keys with their states.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (KeyId, T)> {
         self.states.iter()

@@ -522,6 +522,30 @@ impl QuotaSet {
         *self = fresh;
     }
 
+    /// Begins with the quotas of `before` that both have, as far as they are not shared, and with what the
+    /// provider has reported if that is about the same account.
+    pub(super) fn begin_as(&mut self, mut before: Self, has_same_account: bool, now: Instant) {
+        if !has_same_account {
+            before.open(now);
+        }
+        if self.shared.is_none() && before.shared.is_none() {
+            for counter in &mut self.configured {
+                let is_same = |it: &&QuotaCounter| {
+                    it.quota == counter.quota && it.bucket.capacity() == counter.bucket.capacity()
+                };
+                if let Some(same) = before.configured.iter().find(is_same) {
+                    counter.bucket = same.bucket.clone();
+                }
+            }
+        }
+        self.total_spent = before.total_spent;
+        if has_same_account {
+            self.reported = before.reported;
+            (self.closed_until, self.closed_at, self.ramp) =
+                (before.closed_until, before.closed_at, before.ramp);
+        }
+    }
+
     /// The total cost reserved since the start.
     pub(super) fn total_spent(&self) -> CallCost {
         self.total_spent

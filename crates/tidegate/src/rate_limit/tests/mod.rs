@@ -6,6 +6,7 @@ mod properties;
 mod reported_quotas;
 mod shared;
 mod shares;
+mod successor;
 mod tenants;
 mod tokens;
 
