@@ -7,7 +7,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use crate::outcome::is_exhausted;
-use crate::{ErrorCode, FailureKind, Outcome, Rejection, Untranslatable, chain};
+use crate::{ConnectError, ErrorCode, FailureKind, Outcome, Rejection, Untranslatable, chain};
 
 /// The error body of the AI-Protocol: `{"error":{"code":"E2001","name":"rate_limited","message":...}}`.
 ///
@@ -76,11 +76,9 @@ impl ErrorBody {
                 Self::new(failure.code, "no file descriptor, port or memory is left for a connection")
             }
             Outcome::Failure(failure) => {
-                let kind = chain(error).find_map(<dyn Error>::downcast_ref::<io::Error>).map(io::Error::kind);
-                let message = match kind {
-                    // The kind is one of a few texts; the error itself may contain an address.
-                    Some(kind) if kind != io::ErrorKind::Other => format!("{failure}, {kind}"),
-                    _ => failure.to_string(),
+                let message = match transport_reason(error) {
+                    Some(reason) => format!("{failure}, {reason}"),
+                    None => failure.to_string(),
                 };
                 let body = Self::new(failure.code, message).with_retry_after(failure.wait());
                 Self { kind: failure.kind, ..body }
@@ -183,6 +181,15 @@ impl ErrorBody {
     }
 }
 
+/// Why a transport failed, in one of a few texts; the error itself may contain an address.
+fn transport_reason(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(connect) = chain(error).find_map(<dyn Error>::downcast_ref::<ConnectError>) {
+        return Some(connect.reason().to_owned());
+    }
+    let kind = chain(error).find_map(<dyn Error>::downcast_ref::<io::Error>)?.kind();
+    (kind != io::ErrorKind::Other).then(|| kind.to_string())
+}
+
 impl From<&Rejection> for ErrorBody {
     fn from(rejection: &Rejection) -> Self {
         Self::new(rejection.code(), rejection.to_string()).with_retry_after(rejection.retry_after())
@@ -209,6 +216,14 @@ mod tests {
         assert_eq!(ErrorBody::of_error(&*error).message(), message);
         let error: BoxError = io::Error::other("https://user:secret@host").into();
         assert_eq!(ErrorBody::of_error(&*error).message(), "no answer from the provider: E3001 server_error");
+    }
+
+    #[test]
+    fn the_reason_of_a_connector_is_included() {
+        let secret = io::Error::new(io::ErrorKind::InvalidData, "https://user:secret@host");
+        let error: BoxError = io::Error::other(ConnectError::new("name not found", secret)).into();
+        let message = "no answer from the provider: E3001 server_error, name not found";
+        assert_eq!(ErrorBody::of_error(&*error).message(), message);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Connections to providers.
 
+use std::error::Error;
 use std::future::ready;
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,23 +14,30 @@ use http::uri::Scheme;
 use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::rt::TokioIo;
 use tidegate::BoxError;
+use tidegate::provider::{ConnectError, ErrorBody, chain};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 use tower::Service;
+use tower::util::MapErr;
 
 use crate::config::{ConnectionSettings, GatewayConfigError};
 
-/// Connects within a time that includes the look-up of the name and the handshake of TLS.
+/// Connects within a time that includes the look-up of the name and the handshake of TLS. A failure of these two
+/// is a [`ConnectError`].
 #[derive(Clone)]
 pub(crate) struct Connector {
-    inner: HttpsConnector<HttpConnector>,
+    inner: HttpsConnector<HttpConnector<Resolver>>,
     /// Why there is no connection by https.
     no_https: Option<Arc<str>>,
     timeout: Duration,
 }
+
+/// The look-up of the system.
+type Resolver = MapErr<GaiResolver, fn(io::Error) -> ConnectError>;
 
 impl Connector {
     /// `https` is the key of a setting with an address by https. Without one, a system without the
@@ -67,8 +76,9 @@ impl Connector {
     }
 }
 
-fn tcp(settings: &ConnectionSettings) -> HttpConnector {
-    let mut tcp = HttpConnector::new();
+fn tcp(settings: &ConnectionSettings) -> HttpConnector<Resolver> {
+    let resolver = MapErr::new(GaiResolver::new(), name_not_found as fn(_) -> _);
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(settings.connect_timeout));
@@ -77,6 +87,41 @@ fn tcp(settings: &ConnectionSettings) -> HttpConnector {
     tcp.set_keepalive_interval(Some(Duration::from_secs(10)));
     tcp.set_keepalive_retries(Some(3));
     tcp
+}
+
+fn name_not_found(error: io::Error) -> ConnectError {
+    ConnectError::new("name of the host not found", error)
+}
+
+/// Names the failure of a handshake.
+fn named(error: BoxError) -> BoxError {
+    let reason = chain(&*error).find_map(<dyn Error>::downcast_ref).map(handshake_failure);
+    match reason {
+        Some(reason) => ConnectError::new(reason, error).into(),
+        None => error,
+    }
+}
+
+fn handshake_failure(error: &rustls::Error) -> &'static str {
+    use CertificateError as Certificate;
+    match error {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            Certificate::UnknownIssuer => "TLS: certificate of an unknown issuer",
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                "TLS: certificate of another name"
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => "TLS: certificate has expired",
+            _ => "TLS: certificate is not accepted",
+        },
+        rustls::Error::InvalidMessage(_) => "TLS: the server does not use TLS at this port",
+        _ => "TLS: handshake failed",
+    }
+}
+
+/// The text of the error may contain credentials, those of a URL.
+fn log_failure(host: &str, error: &(dyn Error + 'static)) {
+    let error = ErrorBody::of_error(error);
+    tracing::warn!(layer = "gateway", host, error = error.message(), "connection failed");
 }
 
 impl Service<Uri> for Connector {
@@ -95,14 +140,18 @@ impl Service<Uri> for Connector {
         {
             return ready(Err(BoxError::from(&**problem))).boxed();
         }
+        let host = uri.host().unwrap_or_default().to_owned();
         let connected = timeout(self.timeout, self.inner.call(uri));
-        connected.map_err(BoxError::from).and_then(ready).boxed()
+        let connected =
+            connected.map_err(BoxError::from).and_then(|connected| ready(connected.map_err(named)));
+        connected.inspect_err(move |error| log_failure(&host, &**error)).boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use socket2::SockRef;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::time::Instant;
     use tower::ServiceExt;
@@ -135,6 +184,43 @@ mod tests {
         let error =
             Connector::with_verifier(&settings, Some("providers.p.base_url"), missing()).err().unwrap();
         assert!(error.to_string().starts_with("providers.p.base_url: certificates of providers "), "{error}");
+    }
+
+    /// Regression: the message of these was "server_error" for each, and the log had no line about them.
+    #[tokio::test]
+    async fn a_failure_of_the_look_up_or_the_handshake_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connector = Connector::new(&ConnectionSettings::default(), None).unwrap();
+        tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            connection.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            connection.read_to_end(&mut Vec::new()).await
+        });
+        let no_tls = connector.clone().oneshot(format!("https://{address}").parse().unwrap()).await;
+        let no_name = connector.oneshot(format!("http://{}", "too-long".repeat(8)).parse().unwrap()).await;
+        for (connected, reason) in [
+            (no_tls, "TLS: the server does not use TLS at this port"),
+            (no_name, "name of the host not found"),
+        ] {
+            let error = connected.err().unwrap();
+            let message = format!("no answer from the provider: E3001 server_error, {reason}");
+            assert_eq!(ErrorBody::of_error(&*error).message(), message);
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_accepted_is_named() {
+        for (certificate, reason) in [
+            (CertificateError::UnknownIssuer, "TLS: certificate of an unknown issuer"),
+            (CertificateError::NotValidForName, "TLS: certificate of another name"),
+            (CertificateError::Expired, "TLS: certificate has expired"),
+            (CertificateError::BadEncoding, "TLS: certificate is not accepted"),
+        ] {
+            let error = named(io::Error::other(rustls::Error::InvalidCertificate(certificate)).into());
+            assert_eq!(error.to_string(), reason);
+        }
+        assert_eq!(named("another".into()).to_string(), "another");
     }
 
     #[tokio::test]

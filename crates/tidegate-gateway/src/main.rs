@@ -1,5 +1,6 @@
 //! The gateway as an executable.
 
+mod log_record;
 mod signals;
 mod text_lines;
 
@@ -25,6 +26,7 @@ use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use self::log_record::JsonLines;
 use self::signals::{HangUps, StopSignals};
 use self::text_lines::TextLines;
 
@@ -128,6 +130,7 @@ fn init_tracing(log: LogWriter, format: LogFormat) {
             .with_target(false)
             .with_current_span(false)
             .with_span_list(false)
+            .map_event_format(JsonLines)
             .init(),
     }
 }

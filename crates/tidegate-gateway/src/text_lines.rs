@@ -7,6 +7,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::log_record::LogRecord;
+
 /// An event as a line: its time, level, message and fields.
 ///
 /// The formats of `tracing-subscriber` need twice the instructions, which are a twentieth of those of a call.
@@ -38,7 +40,12 @@ where
         } else {
             write!(line, " {:>5}", level.as_str())?
         }
-        event.record(&mut FieldWriter(&mut line));
+        match LogRecord::of(event) {
+            Some(LogRecord { source, message }) => {
+                write!(OneLine(&mut line), " {message} source={source:?}")?;
+            }
+            None => event.record(&mut FieldWriter(&mut line)),
+        }
         line.push('\n');
         writer.write_str(&line)
     }
@@ -193,6 +200,16 @@ mod tests {
         let texts = ["plain", "", "two\nlines", "a \"quote\"", "back\\slash", "\u{1b}[31m", "straße"];
         let expected: String = texts.map(|text| format!("DEBUG text={text:?}\n")).concat();
         assert_eq!(text, expected);
+    }
+
+    /// Regression: it had the path of its source on the machine that built the program.
+    #[test]
+    fn a_line_of_a_dependency_has_its_module_and_no_path() {
+        let text = lines(false, || {
+            let file = "/root/registry/a.rs";
+            tracing::error!(target: "log", { log.target = "a::b", log.file = file, log.line = 3 }, "two\nlines");
+        });
+        assert_eq!(text, "ERROR two\\nlines source=\"a::b\"\n");
     }
 
     #[test]

@@ -254,7 +254,7 @@
 //! | `connections`, `cache` | new connections; an empty cache |
 //! | a removed route | its model is unknown to new calls |
 //! | a caller | its limits start anew if one of its settings but the key has changed |
-//! | `alerts` | the new thresholds apply to what is raised as well. Without the table, or with another `webhook`, what is raised is cleared where it was posted, with the `end` `unwatched`; about a target that is removed, with `removed` |
+//! | `alerts` | the new thresholds apply to what is raised as well; a longer `circuit_open` applies to the next alert. Without the table, or with another `webhook`, what is raised is cleared where it was posted, with the `end` `unwatched`; about a target that is removed, with `removed` |
 //! | a certificate | is that of new connections; open ones are not affected. Without `tls` in the file, and while the file has mistakes, the one in use is still renewed |
 //! | `listen`, `max_connections`, `idle_timeout`, `notice`, `drain`, `log`, `otlp`, whether there is `tls` | nothing before a restart, with a warning |
 //!
