@@ -30,7 +30,7 @@ pub(super) const ALIASES: [(&str, &str, &str); 8] = [
 
 /// Names that mean something else than a setting of their part, and the setting with that meaning. The part
 /// of a key of the policy itself is empty.
-const MOVED: [(&str, &str, &str); 7] = [
+const MOVED: [(&str, &str, &str); 13] = [
     ("", "timeout_seconds", "timeout.total"),
     ("", "enable_retries", "retry.enabled"),
     ("", "enable_circuit_breaker", "circuit_breaker.enabled"),
@@ -38,6 +38,12 @@ const MOVED: [(&str, &str, &str); 7] = [
     ("retry", "jitter_range", "jitter = { ratio = ... }"),
     ("retry", "retryable_exceptions", "retry_on"),
     ("circuit_breaker", "max_wait_duration", "timeout.attempt"),
+    ("rate_limiter", "max_wait_duration", "max_wait"),
+    ("rate_limiter", "timeout_seconds", "max_wait"),
+    ("backpressure", "max_wait_duration", "queue_timeout"),
+    ("backpressure", "timeout_seconds", "queue_timeout"),
+    ("timeout", "max_wait_duration", "attempt"),
+    ("timeout", "timeout_seconds", "total"),
 ];
 
 /// The part with this name.

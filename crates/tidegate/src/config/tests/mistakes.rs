@@ -171,6 +171,30 @@ fn a_name_with_the_meaning_of_another_setting_is_an_error_that_names_it() {
             "retry = { retryable_exceptions = [] }",
             "retry: unknown key `retryable_exceptions`, the setting is `retry_on`",
         ),
+        (
+            "rate_limiter = { max_wait_duration = 5 }",
+            "rate_limiter: unknown key `max_wait_duration`, the setting is `max_wait`",
+        ),
+        (
+            "rate_limiter = { timeout_seconds = 5 }",
+            "rate_limiter: unknown key `timeout_seconds`, the setting is `max_wait`",
+        ),
+        (
+            "backpressure = { max_wait_duration = 5 }",
+            "backpressure: unknown key `max_wait_duration`, the setting is `queue_timeout`",
+        ),
+        (
+            "backpressure = { timeout_seconds = 5 }",
+            "backpressure: unknown key `timeout_seconds`, the setting is `queue_timeout`",
+        ),
+        (
+            "timeout = { max_wait_duration = 5 }",
+            "timeout: unknown key `max_wait_duration`, the setting is `attempt`",
+        ),
+        (
+            "timeout = { timeout_seconds = 5 }",
+            "timeout: unknown key `timeout_seconds`, the setting is `total`",
+        ),
     ] {
         assert_eq!(read_error(text), message);
     }
