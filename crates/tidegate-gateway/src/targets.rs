@@ -7,7 +7,7 @@ use axum::extract::{Extension, Request};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::Response;
+use http::{HeaderMap, Response, StatusCode, Uri};
 use serde::Serialize;
 use tidegate::alerts::ChainSignals;
 use tidegate::circuit_breaker::{Metrics, Settings, Transitions};
@@ -100,8 +100,20 @@ pub(crate) fn rejects_calls(circuit_breaker: Option<&Settings>) -> bool {
     circuit_breaker.is_some_and(|settings| settings.enabled && !settings.shadow)
 }
 
-async fn signals(Extension(running): ConfigOfRequest) -> Response<Body> {
-    Json(running.targets.iter().map(TargetGates::report).collect::<Vec<_>>()).into_response()
+async fn signals(Extension(running): ConfigOfRequest, uri: Uri, headers: HeaderMap) -> Response<Body> {
+    match check_no_parameters(&uri) {
+        Ok(()) => Json(running.targets.iter().map(TargetGates::report).collect::<Vec<_>>()).into_response(),
+        Err(error) => error.into_response(dialect_of_caller(uri.path(), &headers)),
+    }
+}
+
+/// Rejects a query to a page that has no parameters.
+pub(crate) fn check_no_parameters(uri: &Uri) -> Result<(), Box<GatewayError>> {
+    let Some((name, _)) = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).next() else {
+        return Ok(());
+    };
+    let message = format!("unknown parameter `{}`, expected none", shortened(&name));
+    Err(Box::new(GatewayError::new(ErrorCode::InvalidRequest, message)))
 }
 
 async fn change(
@@ -191,7 +203,9 @@ impl Targets {
         }
         if let Some(target) = selected.iter().find(|target| !target.has_circuit && action.forces()) {
             let message = format!("policy `{}` has no circuit breaker that rejects calls", target.policy);
-            return Err(Box::new(GatewayError::new(ErrorCode::Conflict, message)));
+            // Not E4001, which can be retried.
+            let error = GatewayError::new(ErrorCode::InvalidRequest, message).status(StatusCode::CONFLICT);
+            return Err(Box::new(error));
         }
         for target in &selected {
             target.apply(action);

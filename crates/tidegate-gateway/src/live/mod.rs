@@ -23,6 +23,7 @@ use http::{Extensions, HeaderMap, HeaderName, Response, Uri};
 
 pub(crate) use self::feed::LiveFeed;
 use crate::endpoint::dialect_of_caller;
+use crate::targets::check_no_parameters;
 
 /// The list of paths, for clients that are no browser.
 const PATHS: &str = include_str!("paths.txt");
@@ -63,6 +64,9 @@ async fn live(
     }
 }
 
-async fn transitions(State(feed): State<LiveFeed>) -> Response<Body> {
-    Json(feed.transitions()).into_response()
+async fn transitions(State(feed): State<LiveFeed>, uri: Uri, headers: HeaderMap) -> Response<Body> {
+    match check_no_parameters(&uri) {
+        Ok(()) => Json(feed.transitions()).into_response(),
+        Err(error) => error.into_response(dialect_of_caller(uri.path(), &headers)),
+    }
 }

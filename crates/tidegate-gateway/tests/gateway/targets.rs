@@ -130,6 +130,12 @@ async fn the_policy_in_the_query_selects_and_mistakes_are_named() {
     ] {
         let (found, error) = send(&gateway, Method::POST, path).await;
         assert_eq!((found, &error["error"]["message"]), (code, &json!(message)), "{path}");
+        assert_eq!(error["error"]["retryable"], false, "{path}");
+    }
+    for path in ["/signals?policy=default", "/transitions?limit=1"] {
+        let (found, error) = send(&gateway, Method::GET, path).await;
+        assert_eq!(found, 400, "{path}");
+        assert!(error["error"]["message"].as_str().unwrap().ends_with("`, expected none"), "{error}");
     }
     assert_eq!(send(&gateway, Method::GET, "/signals/p/m/reset").await.0, 405);
     assert_eq!(states().await, [json!(["default", "open"]), json!(["other", "open"])]);
