@@ -1,11 +1,12 @@
 //! Connections to providers.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::future::ready;
-use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use std::{env, io};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
@@ -61,7 +62,7 @@ impl Connector {
         let (connector, no_https) = match verifier {
             Ok(connector) => (connector, None),
             Err(error) => {
-                let remedy = "install the package ca-certificates, or set SSL_CERT_FILE";
+                let remedy = remedy_without_certificates(env::var_os("SSL_CERT_FILE"));
                 let problem = format!("certificates of providers cannot be checked: {error}; {remedy}");
                 if let Some(setting) = https {
                     return Err(GatewayConfigError::new(setting, problem));
@@ -73,6 +74,14 @@ impl Connector {
         };
         let inner = connector.https_or_http().enable_all_versions().wrap_connector(tcp(settings));
         Ok(Self { inner, no_https, timeout: settings.connect_timeout })
+    }
+}
+
+/// What helps if no certificates are found, with this value of `SSL_CERT_FILE`.
+fn remedy_without_certificates(file: Option<OsString>) -> String {
+    match file {
+        Some(file) => format!("SSL_CERT_FILE is {}, expected a file of certificates in PEM", file.display()),
+        None => "install the package ca-certificates, or set SSL_CERT_FILE".to_owned(),
     }
 }
 
@@ -157,6 +166,13 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+
+    #[test]
+    fn a_file_of_certificates_that_has_none_is_named() {
+        let remedy = remedy_without_certificates(Some("/nowhere/ca.pem".into()));
+        assert_eq!(remedy, "SSL_CERT_FILE is /nowhere/ca.pem, expected a file of certificates in PEM");
+        assert!(remedy_without_certificates(None).starts_with("install the package"));
+    }
 
     /// Regression: only the connection of TCP was bounded, so that a call took as long as its attempt may.
     #[tokio::test(start_paused = true)]
