@@ -196,8 +196,14 @@ async fn run(
         }
         return print_all(&explained.unwrap_or_else(|| format!("{}: ok\n", path.display())));
     }
+    let format = config.log;
     let running = start(args, config, log).await?;
-    print(format!("tidegate listens on {}", running.url()));
+    let message = format!("tidegate listens on {}", running.url());
+    match format {
+        LogFormat::Text => print(message),
+        // A collector of the log may read both streams.
+        LogFormat::Json => log.report(Level::INFO, path.display(), message),
+    }
     reload_until_signal(args, &running, source, hangups, &mut signals).await?;
     stop(running, signals).await
 }
