@@ -579,6 +579,7 @@ impl Config {
             .chain(warnings::of_policies(&written, &routes))
             .chain(warnings::of_times(&policies, &routes))
             .chain(warnings::of_attempts(&policies, &routes))
+            .chain(warnings::of_chains(&policies, &routes))
             .chain(warnings::of_patterns(&routes, file.models.keys()));
         let warnings = warnings.chain(short_keys).chain(short_admin_key.flatten()).collect();
         let max_connections = file.max_connections.map_or(DEFAULT_MAX_CONNECTIONS, NonZeroUsize::get);

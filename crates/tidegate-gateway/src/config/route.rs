@@ -189,6 +189,16 @@ impl TargetName {
         if settings.is_none() && !known.removed.has(&format!("providers.{provider}")) {
             return Err(unknown("provider", provider, known.providers.keys().map(String::as_str)));
         }
+        if let Some(Some(settings)) = settings
+            && let Some((of_all, number)) = model.rsplit_once('#')
+            && settings.by_key(of_all).iter().any(|(name, _)| name == model)
+        {
+            let (provider, of_all) = (redacted(provider), redacted(of_all));
+            return Err(format!(
+                "key {number} of provider `{provider}` is no target, expected `{provider}/{of_all}` for all of its keys; \
+                 for a weight of its own, a key needs a provider of its own"
+            ));
+        }
         let has_dialect = !known.removed.has(&format!("providers.{provider}.dialect"));
         if let (Some(Some(settings)), Some(endpoint), true) = (settings, endpoint, has_dialect)
             && endpoint.at_provider(settings.dialect()).is_none()

@@ -51,6 +51,22 @@ pub(super) fn of_times(
     })
 }
 
+/// A warning for each chain of several targets without fallback.
+pub(super) fn of_chains<'a>(
+    policies: &'a BTreeMap<String, ResilienceConfig>,
+    routes: &'a [Route],
+) -> impl Iterator<Item = GatewayConfigError> + 'a {
+    let has_fallback =
+        |route: &Route| policies.get(&route.policy).is_none_or(|policy| policy.fallback.enabled);
+    let chains = routes.iter().enumerate().filter(|(_, route)| route.chain.len() > 1);
+    let unused = chains.filter(move |(_, route)| !has_fallback(route));
+    unused.map(|(index, route)| {
+        let problem =
+            format!("only the first is called, since {}.fallback.enabled is false", key(&route.policy));
+        GatewayConfigError::new(format!("routes[{index}].chain"), problem)
+    })
+}
+
 /// A warning for each name with a `*`, which is a pattern in no place but alone as the model of a route.
 pub(super) fn of_patterns<'a>(
     routes: &'a [Route],

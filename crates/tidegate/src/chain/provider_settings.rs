@@ -306,6 +306,9 @@ impl ProviderSettings {
         if has_secret && is_public_plain_text(&url) {
             warnings.push("base_url: http:// sends the key in plain text, use https://".to_owned());
         }
+        if let Some((name, _)) = self.credentials().filter(|(name, _)| self.headers.contains_key(name)) {
+            warnings.push(format!("headers.{name}: the API key replaces it"));
+        }
         if self.query.as_ref().is_some_and(|query| query.contains(MODEL)) {
             warnings.push(format!("query: {MODEL} is replaced in base_url alone"));
         }

@@ -49,6 +49,9 @@ fn is_public_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use http::header::{AUTHORIZATION, ORIGIN};
+
     use crate::chain::ProviderSettings;
 
     #[test]
@@ -70,6 +73,18 @@ mod tests {
             }
         }
         assert!(ProviderSettings::azure("https://r.openai.azure.com", "2024-10-21").warnings().is_empty());
+    }
+
+    #[test]
+    fn a_header_that_the_key_replaces_is_a_warning() {
+        let with_header = |name| {
+            let url = "https://api.openai.com/v1";
+            ProviderSettings::openai(url).header(name, HeaderValue::from_static("a-value"))
+        };
+        let warnings = with_header(AUTHORIZATION).api_key("sk-secret").warnings();
+        assert_eq!(warnings, ["headers.authorization: the API key replaces it"]);
+        assert!(with_header(AUTHORIZATION).warnings().is_empty());
+        assert!(with_header(ORIGIN).api_key("sk-secret").warnings().is_empty());
     }
 
     #[test]

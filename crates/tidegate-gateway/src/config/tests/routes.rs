@@ -13,6 +13,34 @@ fn a_chain_may_mix_the_dialects_that_can_be_translated() {
     }
 }
 
+/// Regression: the number of a key was sent to the provider as a part of the model.
+#[test]
+fn a_key_of_a_provider_is_no_target() {
+    let parse = |keys: &str, chain: &str| {
+        let file = format!(
+            "[providers.p]\nbase_url = \"http://p/v1\"\ndialect = \"openai\"\n{keys}\n\
+             [[routes]]\npath = \"/v1/chat/completions\"\nchain = {chain}"
+        );
+        Config::parse(&file, |variable| ["A", "B"].contains(&variable).then(|| variable.into()))
+    };
+    let (one, two) = ("api_key_env = \"A\"", "api_keys_env = [\"A\", \"B\"]");
+    for (chain, place) in [
+        (r#"["p/m#2"]"#, "chain[0]"),
+        (r#"[["p/m#2", "p/n"]]"#, "chain[0][0]"),
+        (r#"[{ members = [{ target = "p/m#2", weight = 3 }, "p/n"] }]"#, "chain[0].members[0].target"),
+    ] {
+        let error = parse(two, chain).unwrap_err().to_string();
+        let message = format!(
+            "routes[0].{place}: key 2 of provider `p` is no target, expected `p/m` for all of its keys; for a \
+             weight of its own, a key needs a provider of its own"
+        );
+        assert!(error.ends_with(&message), "{error}");
+    }
+    for (keys, target) in [(two, "p/m#3"), (two, "p/m#"), (two, "p/m#02"), (one, "p/m#1")] {
+        assert!(parse(keys, &format!("[{target:?}]")).is_ok(), "{target}");
+    }
+}
+
 #[test]
 fn a_target_is_split_at_its_first_slash() {
     let text = format!("{PROVIDERS}{}", ROUTE.replace("openai/gpt-4o", "openai/meta/llama/3"));

@@ -20,6 +20,26 @@ fn a_policy_that_no_route_uses_is_a_warning() {
     assert!(warnings("[policies.default]").is_empty() && warnings("").is_empty());
 }
 
+#[test]
+fn a_chain_without_fallback_is_a_warning() {
+    let warnings = |policy: &str, chain: &str| {
+        let file = format!(
+            "[policies.default]\n{policy}\n[providers.p]\nbase_url = \"http://127.0.0.1/v1\"\n\
+             dialect = \"openai\"\n[[routes]]\npath = \"/v1/chat/completions\"\nchain = {chain}"
+        );
+        Config::parse(&file, env).unwrap().warnings().to_vec()
+    };
+    let (chain, off) = (r#"["p/a", "p/b"]"#, "fallback = { enabled = false }");
+    let only_first = "line 8, column 9: routes[0].chain: only the first is called, since \
+                      policies.default.fallback.enabled is false";
+    // No other target could be called whatever the time.
+    for policy in [off.to_owned(), format!("{off}\ntimeout.total = \"300s\"")] {
+        let line = 7 + policy.lines().count();
+        assert_eq!(warnings(&policy, chain), [only_first.replace("line 8", &format!("line {line}"))]);
+    }
+    assert!(warnings(off, r#"[["p/a", "p/b"]]"#).is_empty() && warnings("retry = {}", chain).is_empty());
+}
+
 /// Regression: no warning, although the second target could never be called if the first did not respond.
 #[test]
 fn a_chain_whose_first_target_may_use_up_the_time_is_a_warning() {
@@ -43,7 +63,6 @@ fn a_chain_whose_first_target_may_use_up_the_time_is_a_warning() {
         ("timeout = { total = \"300s\", attempt = \"300s\" }", 1),
         ("timeout = { total = \"300s\", attempt = \"100s\" }\nretry = { enabled = false }", 0),
         ("timeout = { total = \"300s\" }\nretry = { reserve_for_fallback = \"60s\" }", 0),
-        ("timeout = { total = \"300s\" }\nfallback = { enabled = false }", 0),
         ("timeout = { attempt = \"300s\" }\nretry = {}", 0),
         ("preset = \"lesson\"", 1),
         ("preset = \"production\"", 0),
@@ -76,7 +95,6 @@ fn attempts_of_a_call_that_no_other_target_gets_are_a_warning() {
         ("retry = { max_attempts = 5 }", [0, 0, 0]),
         ("retry = { max_attempts = 1, max_retries = 0 }", [1, 0, 0]),
         ("retry = { max_attempts = 2, enabled = false }", [0, 0, 0]),
-        ("retry = { max_attempts = 3 }\nfallback = { enabled = false }", [0, 0, 0]),
         ("retry = {}", [0, 0, 0]),
         ("preset = \"production\"", [0, 0, 0]),
     ] {
