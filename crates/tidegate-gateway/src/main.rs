@@ -196,14 +196,8 @@ async fn run(
         }
         return print_all(&explained.unwrap_or_else(|| format!("{}: ok\n", path.display())));
     }
-    let format = config.log;
     let running = start(args, config, log).await?;
-    let message = format!("tidegate listens on {}", running.url());
-    match format {
-        LogFormat::Text => print(message),
-        // A collector of the log may read both streams.
-        LogFormat::Json => log.report(Level::INFO, path.display(), message),
-    }
+    print(format!("tidegate listens on {}", running.url()));
     reload_until_signal(args, &running, source, hangups, &mut signals).await?;
     stop(running, signals).await
 }

@@ -5,8 +5,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use crate::support::process::{ChildGuard, GatewayProcess, TempFile, program};
@@ -65,30 +63,6 @@ fn a_gateway_without_callers_at_all_addresses_warns_of_it() {
         running.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         assert!(log.contains("WARN") && log.contains("everybody who reaches"), "{log}");
     }
-}
-
-/// Regression: the first line of a log in JSON was text.
-#[test]
-fn a_log_in_json_has_the_address_and_nothing_is_printed_beside_it() {
-    let file = TempFile::new("json", &format!("notice = \"0s\"\n{VALID}"));
-    let args = ["--config", file.path(), "--listen", "127.0.0.1:0", "--log", "json"];
-    let mut command = program(&args);
-    command.env("PROVIDER_KEY", "sk-secret").stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = ChildGuard(command.spawn().unwrap());
-    let log = BufReader::new(running.0.stderr.take().unwrap());
-    let (sender, lines) = mpsc::channel();
-    thread::spawn(move || log.lines().try_for_each(|line| sender.send(line.unwrap())));
-    let mut line = String::new();
-    while !line.contains("listens on") {
-        line = lines.recv_timeout(Duration::from_secs(10)).expect("the address is logged");
-        let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert!(parsed["message"].is_string(), "{line}");
-    }
-    let id = running.0.id().to_string();
-    assert!(Command::new("kill").arg(id).status().unwrap().success());
-    let mut printed = String::new();
-    running.0.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
-    assert_eq!(printed, "");
 }
 
 #[test]
@@ -156,8 +130,7 @@ async fn the_certificates_of_authorities_are_needed_for_an_address_by_https_alon
         let (status, line) = status_and_stderr(&checked);
         assert_eq!(status, Some(2), "{line}");
         let problem = format!("{}: {setting}: certificates of providers cannot be checked: ", file.path());
-        let remedy = format!("SSL_CERT_FILE is {}, expected a file of certificates in PEM\n", none.path());
-        assert!(line.contains(&problem) && line.ends_with(&remedy), "{line}");
+        assert!(line.contains(&problem) && line.ends_with("or set SSL_CERT_FILE\n"), "{line}");
     }
 }
 
