@@ -196,7 +196,7 @@ mod tests {
         let uri = |scheme: &str| format!("{scheme}://{}", listener.local_addr().unwrap()).parse().unwrap();
         assert!(connector.clone().oneshot(uri("http")).await.is_ok());
         let error = connector.oneshot(uri("HTTPS")).await.err().unwrap().to_string();
-        assert!(error.contains("no certificates") && error.contains("set SSL_CERT_FILE"), "{error}");
+        assert!(error.contains("no certificates") && error.contains("SSL_CERT_FILE"), "{error}");
         let error =
             Connector::with_verifier(&settings, Some("providers.p.base_url"), missing()).err().unwrap();
         assert!(error.to_string().starts_with("providers.p.base_url: certificates of providers "), "{error}");

@@ -185,7 +185,8 @@ proptest! {
         let (end, read) = run(name.split('_').next().unwrap(), &the_play);
         prop_assert!(bytes.starts_with(&read), "{name}: not the provider's bytes");
         // After its stop reason a stream may break off where it may end.
-        let has_stopped = scanned(provider, bytes, false).state().stop.is_some();
+        let unfinished = scanned(provider, bytes, false);
+        let has_stopped = unfinished.state().stop.is_some();
         let scanner = scanned(provider, bytes, last == Ending::Ends || has_stopped);
         let state = scanner.state();
         let has_finished = state.failure.is_none() && state.has_finished;
@@ -193,7 +194,11 @@ proptest! {
             End::Finished => prop_assert!(has_finished && read == bytes, "{name}: {state:?}"),
             End::Failed => prop_assert!(!has_finished && read == bytes, "{name}: {state:?}"),
             End::Dropped => {}
-            End::NoHead => prop_assert!(!state.has_started || state.failure.is_some(), "{name}: {state:?}"),
+            // A token in an event without its empty line is not one that a reader has received.
+            End::NoHead => prop_assert!(
+                !unfinished.state().has_started || state.failure.is_some(),
+                "{name}: {state:?}"
+            ),
         }
     }
 }
