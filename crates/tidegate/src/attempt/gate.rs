@@ -5,7 +5,7 @@ use std::mem;
 use std::task::{Context, Poll};
 
 use http::response::Parts;
-use http::{Extensions, HeaderMap, Request};
+use http::{HeaderMap, Request};
 use http_body::Body;
 
 use crate::debug::HeaderNames;
@@ -96,39 +96,44 @@ pub type BodyGuardOf<G> = <<G as AdmissionGate>::Guard as AttemptGuard>::Body;
 
 /// The part of a response head that guards read.
 #[derive(Clone, Copy)]
-pub struct ResponseHead<'a> {
-    /// The headers.
-    pub headers: &'a HeaderMap,
-    /// The outcome of the stream, shared with the wire, if the response is a stream.
-    pub stream_outcome: Option<&'a StreamOutcome>,
-    extensions: &'a Extensions,
-}
+pub struct ResponseHead<'a>(&'a Parts);
 
 /// Without the values of the headers, which may be credentials.
 impl fmt::Debug for ResponseHead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseHead")
-            .field("headers", &HeaderNames(self.headers))
-            .field("stream_outcome", &self.stream_outcome)
+            .field("headers", &HeaderNames(self.headers()))
+            .field("stream_outcome", &self.stream_outcome())
             .finish()
     }
 }
 
 impl<'a> ResponseHead<'a> {
     pub(crate) fn of(head: &'a Parts) -> Self {
-        let Parts { headers, extensions, .. } = head;
-        Self { headers, stream_outcome: extensions.get(), extensions }
+        Self(head)
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(self) -> &'a HeaderMap {
+        &self.0.headers
+    }
+
+    /// The outcome of the stream, shared with the wire, if the response is a stream.
+    #[must_use]
+    pub fn stream_outcome(self) -> Option<&'a StreamOutcome> {
+        self.0.extensions.get()
     }
 
     /// Whether a chain made the response without a provider.
     pub(crate) fn is_local_answer(&self) -> bool {
-        self.extensions.get().is_some_and(|info: &FallbackInfo| !info.is_from_provider())
+        self.0.extensions.get().is_some_and(|info: &FallbackInfo| !info.is_from_provider())
     }
 
     /// Whether the head alone is no evidence that the provider works: it is that of a stream without content
     /// so far.
     pub(crate) fn is_unproven(&self) -> bool {
-        self.stream_outcome.is_some_and(StreamOutcome::is_unproven)
+        self.stream_outcome().is_some_and(StreamOutcome::is_unproven)
     }
 }
 

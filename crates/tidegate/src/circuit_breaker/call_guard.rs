@@ -97,7 +97,7 @@ impl CallGuard {
     /// body decides; until it ends, the head separates the failures before it from later ones.
     fn record_head(&mut self, head: ResponseHead<'_>) {
         let Some(call) = &mut self.call else { return };
-        call.stream_outcome = head.stream_outcome.cloned();
+        call.stream_outcome = head.stream_outcome().cloned();
         call.head = Some(call.now());
         let latency = call.judge(call.latency());
         call.added_attempts = call.circuit.add_open_attempts(latency);

@@ -115,12 +115,12 @@ impl AttemptGuard for Option<Reservation> {
             }
             // Such a failure is of another service tier, or shows nothing about the account.
             if outcome.failure().is_none_or(|failure| failure.kind != FailureKind::NotProcessed) {
-                reservation.handle.on_headers(head.headers, *outcome == Outcome::Success, reserved);
+                reservation.handle.on_headers(head.headers(), *outcome == Outcome::Success, reserved);
             }
         }
         match &reservation.meter {
             // Nothing is left to do but to see how a stream ends.
-            None if head.stream_outcome.is_none() => return None,
+            None if head.stream_outcome().is_none() => return None,
             Some(meter) if meter.read().attempts == 0 => reservation.settle_unsent(head),
             _ => {}
         }
