@@ -109,7 +109,7 @@ mod tests {
             .map_event_format(JsonLines)
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let file = "/root/registry/a.rs";
+            let file = "/registry/src/a.rs";
             tracing::error!(target: "log", { log.target = "a::b", log.file = file, log.line = 3 }, "failed");
             tracing::info!(status = 200, "served");
         });

@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_line_of_a_dependency_has_its_module_and_no_path() {
         let text = lines(false, || {
-            let file = "/root/registry/a.rs";
+            let file = "/registry/src/a.rs";
             tracing::error!(target: "log", { log.target = "a::b", log.file = file, log.line = 3 }, "two\nlines");
         });
         assert_eq!(text, "ERROR two\\nlines source=\"a::b\"\n");
