@@ -68,6 +68,7 @@
 //! - Treating a finish reason as the end, which loses the usage after it.
 
 mod content_template;
+mod generated_text;
 mod own_dialect;
 pub(crate) mod scanner;
 pub(crate) mod sse;

@@ -5,6 +5,7 @@ use http::HeaderMap;
 use tidegate_core::{ErrorCode, Failure, Scan, ScanProgress, StreamState, Usage, server_time};
 
 use super::content_template::ContentTemplate;
+use super::generated_text::generated_length;
 use super::own_dialect;
 use super::sse::SseFramer;
 use crate::body::probe::{self, Expected};
@@ -18,7 +19,6 @@ use crate::endpoint::Endpoint;
 use crate::error::in_band::{self, Resemblance};
 use crate::error::retry_after::NO_CLOCK;
 use crate::event::{Event, prefix};
-use crate::json::walk::{Leaf, walk};
 use crate::prompt::BYTES_PER_TOKEN;
 use crate::provider::Provider;
 
@@ -450,36 +450,6 @@ impl StreamReader {
             }
         }));
     }
-}
-
-/// The keys of generated text in all dialects.
-const TEXT_KEYS: [&str; 12] = [
-    "content",
-    "text",
-    "reasoning_content",
-    "reasoning",
-    "arguments",
-    "partial_json",
-    "thinking",
-    "delta",
-    "refusal",
-    "input",
-    "args",
-    "transcript",
-];
-
-/// The bytes of generated text in an event. Arguments of a tool may be an object.
-fn generated_length(event: &[u8]) -> usize {
-    let mut length = 0;
-    walk(event, |path, leaf| {
-        if let Leaf::Text(text) = leaf
-            && path.iter().rev().take(2).any(|key| TEXT_KEYS.contains(key))
-            && !path.iter().any(|key| matches!(*key, "type" | "logprobs"))
-        {
-            length += text.len();
-        }
-    });
-    length
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::{Error, Failure};
 pub struct EventAnswer<B: Body> {
     body: BufferedBody<B>,
     scanner: Box<dyn Scan>,
-    /// Runs after the terminator or an error event.
+    /// Runs after the terminator or an error event. Boxed, since few answers are waited for after it.
     trailing_grace: Option<Pin<Box<Sleep>>>,
 }
 

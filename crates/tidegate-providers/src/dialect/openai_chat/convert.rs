@@ -152,11 +152,11 @@ struct KnownCalls {
     by_index: HashMap<u64, usize>,
     by_id: HashMap<String, usize>,
     by_id_and_index: HashMap<(String, u64), usize>,
-    states: Vec<CallState>,
+    states: Vec<KnownCallState>,
 }
 
 #[derive(Default)]
-struct CallState {
+struct KnownCallState {
     /// The nesting of the arguments.
     depth: JsonDepth,
     /// Whether the name was repeated after the arguments: other arguments are those of a second call.
@@ -207,7 +207,7 @@ impl KnownCalls {
     /// Adds a piece to the call at this position.
     fn add(&mut self, call: &mut Value, at: usize, part: &Value) -> Option<()> {
         if at == self.states.len() {
-            self.states.push(CallState::default());
+            self.states.push(KnownCallState::default());
         }
         let state = &mut self.states[at];
         state.is_named_again |= name_of(part).is_some() && is_complete(state.depth, arguments_of(call));
